@@ -1,0 +1,275 @@
+"""``napari-zoommil``: the jobs as commands.
+
+Parameters, defaults, ranges and help are those of the job functions; here they only become options.
+Every command ends in 0, or in one clear line on standard error and another code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_origin
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+import napari_zoommil
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.jobs.ranges import Field, fields
+
+app = App(
+    name="napari-zoommil",
+    help="Whole-slide images, zooming multiple-instance learning, attention overlays.",
+    version=napari_zoommil.__version__,
+)
+
+Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
+Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
+Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
+Mpp = Annotated[
+    float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
+]
+
+
+def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
+    """``5,10,20`` → (5.0, 10.0, 20.0)."""
+    return tuple(float(part) for token in tokens for part in token.value.split(",") if part)
+
+
+def _option(field: Field) -> inspect.Parameter:
+    """A job's parameter as an option."""
+    unit = f" ({field.range.unit})" if field.range and field.range.unit else ""
+    extras: dict[str, Any] = {"help": field.help + unit}
+    if field.range:
+        extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
+    if get_origin(field.type) is tuple:
+        extras |= {"converter": _numbers, "n_tokens": 1}
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[field.type, Parameter(**extras)],
+    )
+
+
+def _command(
+    job: Callable[..., Any], hidden: tuple[str, ...]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a command that takes its own parameters and those of ``job`` but the hidden ones."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = [
+            p
+            for p in inspect.signature(function, eval_str=True).parameters.values()
+            if p.kind is not p.VAR_KEYWORD
+        ]
+        added = [_option(field) for field in fields(job).values() if field.name not in hidden]
+        function.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
+        app.command(function, name=job.__name__)
+        return function
+
+    return register
+
+
+@app.command
+def demo(*, headless: Path | None = None) -> None:
+    """Show a sample slide and watch the shipped model zoom.
+
+    Parameters
+    ----------
+    headless : Path, optional
+        Write pictures and a report into this folder instead of opening a window.
+    """
+    from napari_zoommil.commands.demo import run_demo
+
+    run_demo(headless)
+
+
+@app.command(name="open")
+def open_slide(slide: Path, *, mpp: Mpp = None) -> None:
+    """Open a slide in the viewer.
+
+    Parameters
+    ----------
+    slide : Path
+        Slide file, DICOM folder or OME-Zarr folder.
+    mpp : float, optional
+        Pixel size of level 0 in µm, where the slide does not state it.
+    """
+    from napari_zoommil.commands.display import require_display
+
+    napari_zoommil.Slide.open(slide, mpp).close()  # a clear error before a window
+    require_display()
+    from napari_zoommil.viewer.launch import show_slide
+
+    show_slide(slide, mpp)
+
+
+@app.command
+def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
+    """Tell what a slide is: size, resolution, levels, vendor."""
+    from napari_zoommil.commands.report import describe, describe_text, print_json
+
+    def one(path: Path) -> dict[str, Any]:
+        with napari_zoommil.Slide.open(path, mpp) as slide:
+            found = describe(slide)
+        if not json:
+            print(describe_text(found))
+        return found
+
+    results, failures = _each(_paths(slides), one)
+    if json:
+        print_json(results)
+    return failures
+
+
+@_command(predict, hidden=("slide", "tissue"))
+def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+    """Predict the class of slides and say where the model looked."""
+    from napari_zoommil.commands.report import drive, print_json
+    from napari_zoommil.jobs.results import summary, write_prediction
+
+    paths = _paths(slides)
+
+    def one(path: Path) -> dict[str, Any]:
+        with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
+            result = drive(predict(slide, **options), path.name, quiet=json)
+            folder = out if len(paths) == 1 else out / slide.stem
+            write_prediction(slide, result, folder)
+        if not json:
+            shown = ", ".join(
+                f"{n} {p:.3f}" for n, p in zip(result.class_names, result.probabilities, strict=True)
+            )
+            print(
+                f"{path.name}: {shown} ({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
+            )
+        return summary(result)
+
+    results, failures = _each(paths, one)
+    if json:
+        print_json(results)
+    return failures
+
+
+@_command(explain, hidden=("slide",))
+def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+    """Say why a model decided as it did: attention or Grad-CAM per magnification."""
+    from napari_zoommil.commands.report import drive, print_json
+    from napari_zoommil.jobs.results import write_maps
+
+    paths = _paths(slides)
+
+    def one(path: Path) -> dict[str, Any]:
+        with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
+            result = drive(explain(slide, **options), path.name, quiet=json)
+            folder = out if len(paths) == 1 else out / slide.stem
+            folder.mkdir(parents=True, exist_ok=True)
+            written = write_maps(slide, result.maps, folder)
+        if not json:
+            print(f"{path.name}: {result.method} {result.target or ''} → {folder}")
+        return {
+            "slide": path.name,
+            "method": result.method,
+            "target": result.target,
+            "files": [file.name for file in written],
+        }
+
+    results, failures = _each(paths, one)
+    if json:
+        print_json(results)
+    return failures
+
+
+@_command(embed, hidden=("slide",))
+def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
+    """Encode all tissue patches of slides into a feature store; a run that was cut off goes on."""
+    from napari_zoommil.commands.report import drive, print_json
+
+    def one(path: Path) -> dict[str, Any]:
+        result = drive(embed(path, **options), path.name, quiet=json)
+        if not json:
+            print(f"{path.name}: {result.encoded:,} of {result.total:,} patches encoded now → {result.store}")
+        return {
+            "slide": path.name,
+            "store": str(result.store),
+            "encoded": result.encoded,
+            "total": result.total,
+        }
+
+    results, failures = _each(_paths(slides), one)
+    if json:
+        print_json(results)
+    return failures
+
+
+@_command(train, hidden=("cohort",))
+def _train(cohort: Path, /, *, json: Json = False, **options: Any) -> None:
+    """Train a model on a cohort: a CSV with the columns slide, label[, split][, group]."""
+    from napari_zoommil.commands.report import drive, print_json
+
+    result = drive(train(cohort, **options), cohort.name, quiet=json)
+    found = {"model": str(result.model), "classes": list(result.class_names), "metrics": result.metrics}
+    if json:
+        print_json([found])
+    else:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
+        print(f"{result.model}: {figures}")
+
+
+@app.command
+def doctor(*, json: Json = False) -> int:
+    """Check the installation: versions, device, display, shipped weights."""
+    from napari_zoommil.commands.doctor import examine
+    from napari_zoommil.commands.report import print_json
+
+    findings = examine()
+    if json:
+        print_json([{f.name: {"ok": f.ok, "value": f.value} for f in findings}])
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<14} {finding.value}")
+    return int(not all(finding.ok for finding in findings))
+
+
+def _paths(slides: list[Path]) -> list[Path]:
+    """Slides named on the command line, those of a CSV in its place."""
+    from napari_zoommil.commands.report import slides_of_table
+
+    return [
+        found for path in slides for found in (slides_of_table(path) if path.suffix == ".csv" else [path])
+    ]
+
+
+def _each(paths: list[Path], one: Callable[[Path], Any]) -> tuple[list[Any], int]:
+    """Results of the slides that went well, and 1 if any did not: one bad slide stops no others."""
+    results, failed = [], 0
+    for path in paths:
+        try:
+            results.append(one(path))
+        except ZoomMILError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = 1
+    return results, failed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the ``napari-zoommil`` command."""
+    try:
+        code = app(arguments, exit_on_error=True, result_action="return_value")
+    except ZoomMILError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("cancelled", file=sys.stderr)
+        code = 130
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        code = 1
+    sys.exit(code or 0)
+
+
+if __name__ == "__main__":
+    main()

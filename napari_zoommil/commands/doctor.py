@@ -1,0 +1,80 @@
+"""``doctor``: is everything here that the tool needs?"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from napari_zoommil.commands.display import BINDINGS, has_display, missing_packages
+
+PACKAGES = ("napari-zoommil", "napari", "torch", "torchvision", "timm", "openslide-python", "zarr", "dask")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    value: str
+
+
+def examine() -> list[Finding]:
+    """Look at versions, device, display and shipped weights."""
+    findings = [Finding("Python", True, f"{platform.python_version()} on {platform.platform()}")]
+    findings += [_package(name) for name in PACKAGES]
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("OpenSlide", _openslide),
+        ("device", _device),
+        ("model demo", _model),
+    )
+    for name, check in checks:
+        try:
+            findings.append(Finding(name, True, check()))
+        except Exception as error:  # a doctor reports whatever is wrong
+            findings.append(Finding(name, False, f"{type(error).__name__}: {error}"))
+    return [*findings, *_window()]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, version(name))
+    except PackageNotFoundError:
+        return Finding(name, False, f"not installed: pip install {name}")
+
+
+def _openslide() -> str:
+    import openslide
+
+    return str(openslide.__library_version__)
+
+
+def _device() -> str:
+    from napari_zoommil.encoders.device import choose_device
+
+    device = choose_device()
+    return f"{device.torch} ({device.reason})"
+
+
+def _model() -> str:
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.errors import ModelError
+    from napari_zoommil.models.folder import load_model
+
+    _, spec = load_model("demo")
+    if load_encoder(spec.encoder).hash != spec.encoder_hash:
+        raise ModelError("the shipped model and encoder do not belong together; reinstall napari-zoommil")
+    return f"{spec.architecture} on {spec.encoder} ({spec.encoder_hash})"
+
+
+def _window() -> list[Finding]:
+    found = [name for name in BINDINGS if _package(name).ok]
+    missing = missing_packages()
+    libraries = f"apt-get install {' '.join(missing)}" if missing else "complete"
+    return [
+        Finding("Qt binding", bool(found), ", ".join(found) or "none: pip install 'napari-zoommil[all]'"),
+        Finding("Qt libraries", not missing, libraries),
+        Finding("display", True, "yes" if has_display() else "none: windows cannot be shown, commands work"),
+    ]

@@ -1,0 +1,85 @@
+"""What commands print: descriptions, progress on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from napari_zoommil.errors import CohortError
+from napari_zoommil.jobs import Job, Progress, run
+from napari_zoommil.slides import Slide
+
+T = TypeVar("T")
+
+
+def describe(slide: Slide) -> dict[str, Any]:
+    """Facts of a slide; label and macro are named, never shown."""
+    return {
+        "slide": slide.name,
+        "vendor": slide.vendor,
+        "height": slide.shape[0],
+        "width": slide.shape[1],
+        "mpp": list(slide.mpp) if slide.mpp else None,
+        "magnification": slide.magnification,
+        "levels": [
+            {"height": level.shape[0], "width": level.shape[1], "downsample": list(level.downsample)}
+            for level in slide.levels
+        ],
+        "associated": list(slide.associated),
+        "fingerprint": slide.fingerprint,
+    }
+
+
+def describe_text(found: dict[str, Any]) -> str:
+    """:func:`describe` for people."""
+    mpp = found["mpp"]
+    scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
+    return (
+        f"{found['slide']}\n  {found['width']:,} × {found['height']:,} px, {scale}, {found['vendor']}\n"
+        f"  downsamples {levels}; associated images: {', '.join(found['associated']) or 'none'}"
+    )
+
+
+def print_json(results: list[Any]) -> None:
+    """One document: the result itself where there is one, else a list."""
+    print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+
+
+def slides_of_table(path: Path) -> list[Path]:
+    """The column ``slide`` of a CSV, relative to it.
+
+    Raises
+    ------
+    CohortError
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            return [path.parent / row["slide"] for row in csv.DictReader(handle)]
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise CohortError(f"{path} is not a CSV table with the column slide ({error})") from error
+
+
+def drive(job: Job[T], title: str, quiet: bool = False) -> T:
+    """Run a job to its result with a bar on standard error."""
+    if quiet:
+        return run(job)
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", title=title, total=None)
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
+
+        return run(job, show)

@@ -1,0 +1,61 @@
+"""The errors a user can meet: each is one clear sentence that names the file and the way out."""
+
+from __future__ import annotations
+
+
+class ZoomMILError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, cut to the one line that fits into a sentence of ours."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+class SlideError(ZoomMILError):
+    """A slide cannot be opened or read."""
+
+
+class UnsupportedSlideError(SlideError):
+    """The file is not a slide that any reader understands."""
+
+
+class MissingResolutionError(SlideError):
+    """The slide does not say how large its pixels are (µm/px)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} does not state its resolution; give it in µm per pixel with --mpp (or in the Slide dock)"
+        )
+
+
+class MagnificationError(ZoomMILError):
+    """A slide or model has no such magnification."""
+
+
+class NoTissueError(ZoomMILError):
+    """No tissue was found where it was looked for."""
+
+
+class EncoderError(ZoomMILError):
+    """An encoder cannot be built, loaded or matched to a model."""
+
+
+class StoreError(ZoomMILError):
+    """A feature store is damaged or belongs to another slide or encoder."""
+
+
+class ModelError(ZoomMILError):
+    """A model cannot be loaded, or was made for other inputs."""
+
+
+class CohortError(ZoomMILError):
+    """A cohort table is malformed or names slides that are not there."""
+
+
+class JobError(ZoomMILError):
+    """A job failed for a reason outside the package, such as device memory."""
+
+
+class DisplayError(ZoomMILError):
+    """A window was asked for where none can be shown."""

@@ -1,0 +1,1 @@
+"""The papers' test beds and the models that ship, each a runnable experiment."""

@@ -1,0 +1,205 @@
+"""Magnification, resolution and nested patch grids: frozen dataclasses and pure functions.
+
+Every coordinate is (y, x) in level-0 pixels and stays a float until it meets the pixel grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.errors import MagnificationError
+
+Pair = tuple[float, float]
+
+MICRONS_AT_1X = 10.0
+"""Pixel size at 1x, in µm: the field's convention is 10x = 1 µm/px, 20x = 0.5, 40x = 0.25."""
+
+NOMINAL_MAGNIFICATIONS = (0.625, 1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
+
+MPP_TOLERANCE = 0.15
+"""Relative difference up to which a measured resolution counts as its nominal magnification.
+
+Scanners of "20x" are found between 0.44 and 0.55 µm/px, of "40x" between 0.22 and 0.28.
+"""
+
+
+def mpp_of(magnification: float) -> float:
+    """Resolution in µm/px of a nominal magnification.
+
+    Raises
+    ------
+    MagnificationError
+        If there is no such magnification.
+    """
+    if not 0 < magnification < np.inf:
+        raise MagnificationError(f"{magnification:g}x is not a magnification; give a number above 0")
+    return MICRONS_AT_1X / magnification
+
+
+def magnification_of(mpp: float) -> float:
+    """Nominal magnification of a resolution in µm/px; the exact ratio where none is near."""
+    exact = MICRONS_AT_1X / mpp
+    nearest = min(NOMINAL_MAGNIFICATIONS, key=lambda nominal: abs(np.log(nominal / exact)))
+    return nearest if abs(exact / nearest - 1) <= MPP_TOLERANCE else exact
+
+
+def magnification_name(magnification: float) -> str:
+    """Name as written on objectives: ``1.25x``, ``20x``."""
+    return f"{magnification:g}x"
+
+
+def zoom_ratios(magnifications: tuple[float, ...]) -> tuple[int, ...]:
+    """Integer ratio between each magnification and the one before it.
+
+    Raises
+    ------
+    MagnificationError
+        If there is none, one is not above 0, they do not rise, or a ratio is not an integer.
+    """
+    if not (magnifications and all(0 < magnification < np.inf for magnification in magnifications)):
+        raise MagnificationError(f"give one magnification above 0 or more, not {magnifications}")
+    ratios = []
+    for low, high in pairwise(magnifications):
+        ratio = high / low
+        if ratio < 2 - 1e-6 or abs(ratio - round(ratio)) > 1e-6:
+            raise MagnificationError(
+                f"magnifications must rise by whole factors of 2 or more, "
+                f"but {low:g}x → {high:g}x is a factor of {ratio:.3g}"
+            )
+        ratios.append(round(ratio))
+    return tuple(ratios)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in level-0 pixels."""
+
+    y: float
+    x: float
+    height: float
+    width: float
+
+    def contains(self, y: float, x: float) -> bool:
+        """Whether a point lies in the box (its far edges excluded)."""
+        return self.y <= y < self.y + self.height and self.x <= x < self.x + self.width
+
+
+@dataclass(frozen=True, eq=False)
+class PatchLevel:
+    """The patches of one magnification.
+
+    Attributes
+    ----------
+    magnification : float
+    mpp : float
+        Resolution the patches are read at, µm/px.
+    stride : (float, float)
+        Edge of a patch in level-0 pixels, y and x; patches of a level tile the plane.
+    cells : (N, 2) int64
+        Row and column of each patch on this level's lattice.
+    parent : (N,) int64
+        Row of the patch one magnification lower that holds this one; −1 at the lowest. Ascending.
+    tissue : (N,) float32
+        Share of the patch that is tissue, 0 to 1.
+    """
+
+    magnification: float
+    mpp: float
+    stride: Pair
+    cells: NDArray[np.int64]
+    parent: NDArray[np.int64]
+    tissue: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @cached_property
+    def origins(self) -> NDArray[np.float64]:
+        """(N, 2) top-left corners, level-0 pixels."""
+        return self.cells * np.asarray(self.stride)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchGrid:
+    """Patches of ``patch_size`` px at each magnification, nested through explicit parents.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Level-0 extent of the slide, px.
+    patch_size : int
+        Edge of a patch in its own pixels; the same at every magnification (ZoomMIL, sec. 3.2).
+    levels : tuple of PatchLevel
+        From the lowest magnification to the highest.
+    """
+
+    shape: tuple[int, int]
+    patch_size: int
+    levels: tuple[PatchLevel, ...]
+
+    @property
+    def magnifications(self) -> tuple[float, ...]:
+        return tuple(level.magnification for level in self.levels)
+
+    @cached_property
+    def ratios(self) -> tuple[int, ...]:
+        """Lattice ratio between each level and the one before it."""
+        return zoom_ratios(self.magnifications)
+
+    def children(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows at ``level + 1`` whose parents are ``rows``, grouped in the order of ``rows``."""
+        parent = self.levels[level + 1].parent
+        starts = np.searchsorted(parent, rows, "left")
+        counts = np.searchsorted(parent, rows, "right") - starts
+        ends = np.cumsum(counts)
+        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+
+    def slots(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place of each patch inside its parent, raster order, 0 … ratio² − 1 (``level`` ≥ 1)."""
+        ratio = self.ratios[level - 1]
+        inside = self.levels[level].cells[rows] % ratio
+        return inside[:, 0] * ratio + inside[:, 1]
+
+    def row_at(self, level: int, y: float, x: float) -> int | None:
+        """Row of the patch at ``level`` that covers a level-0 point, or None."""
+        patches = self.levels[level]
+        cell = np.floor(np.array([y, x]) / np.asarray(patches.stride)).astype(np.int64)
+        hit = np.flatnonzero((patches.cells == cell).all(1))
+        return int(hit[0]) if len(hit) else None
+
+
+def lattice_cells(shape: tuple[int, int], stride: Pair) -> NDArray[np.int64]:
+    """(N, 2) row and column of every cell of a lattice that touches the slide, raster order."""
+    rows, columns = (int(np.ceil(extent / step - 1e-9)) for extent, step in zip(shape, stride, strict=True))
+    return np.indices((rows, columns)).reshape(2, -1).T.astype(np.int64, order="C")
+
+
+def child_cells(
+    cells: NDArray[np.int64], ratio: int, shape: tuple[int, int], stride: Pair
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cells one magnification higher inside the given ones, and the row of each one's parent.
+
+    Parameters
+    ----------
+    cells : (N, 2) int64
+    ratio : int
+        Lattice ratio between the magnifications.
+    shape, stride
+        Level-0 extent of the slide and stride of the *higher* magnification; cells that lie
+        wholly outside the slide are left out.
+
+    Returns
+    -------
+    cells : (M, 2) int64
+    parent : (M,) int64, ascending
+    """
+    offsets = np.indices((ratio, ratio)).reshape(2, -1).T
+    fine = (cells[:, None] * ratio + offsets).reshape(-1, 2)
+    parent = np.repeat(np.arange(len(cells)), ratio * ratio)
+    inside = (fine * np.asarray(stride) < np.asarray(shape) - 1e-6).all(1)
+    return fine[inside], parent[inside]

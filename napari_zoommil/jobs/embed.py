@@ -1,0 +1,126 @@
+"""``embed``: all patches of a slide into a feature store, resumable in mid-slide."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from napari_zoommil.geometry import PatchGrid, magnification_name
+from napari_zoommil.jobs.predict import find_tissue, open_own
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import patch_grid
+
+if TYPE_CHECKING:
+    from napari_zoommil.bags import FeatureStore
+    from napari_zoommil.encoders import Encoder
+
+BATCH_ROWS = 64
+"""Patches encoded at once, and so between two chances to cancel; a divisor of the store's chunk."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where a slide's features lie and how many patches were encoded now and are there in all."""
+
+    store: Path
+    encoded: int
+    total: int
+
+
+def embed(
+    slide: Path | Slide,
+    encoder: str = "nic",
+    *,
+    magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
+    store: Path = Path("features"),
+    patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
+    min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
+    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    device: str = "auto",
+    workers: Annotated[int | None, Range(1, 64)] = None,
+) -> Job[Embedding]:
+    """Encode every tissue patch of a slide at every magnification.
+
+    Parameters
+    ----------
+    slide : Path or Slide
+        The slide.
+    encoder : str
+        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file.
+    magnifications : tuple of float
+        Rising by whole factors.
+    store : Path
+        Folder of feature stores; one is made per slide and encoder, or finished if it was cut off.
+    patch_size : int
+        Edge of a patch, the same at every magnification.
+    min_tissue : float
+        Least tissue share of a patch at the lowest magnification.
+    mpp : float, optional
+        Pixel size of level 0, where the slide does not state it or states it wrongly.
+    device : str
+        auto, cpu, cuda, cuda:1, mps.
+    workers : int, optional
+        Threads that read patches; one per core, at most 8, by default.
+
+    Returns
+    -------
+    Embedding
+
+    Raises
+    ------
+    StoreError
+        If the store belongs to another slide, other weights or other patches.
+    """
+    from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.encoders.device import choose_device
+
+    with ExitStack() as stack:
+        own = stack.enter_context(open_own(slide, mpp))
+        yield Progress(0, 1, "loading the encoder")
+        chosen = choose_device(device)
+        network = load_encoder(encoder)
+        stack.callback(chosen.release)
+        stack.callback(network.to, network.device)
+        network.to(chosen.torch)
+        tissue = yield from find_tissue(own)
+        grid = patch_grid(own, tissue, magnifications, patch_size, min_tissue)
+        key = StoreKey(own.name, own.fingerprint, encoder, network.hash)
+        path = store_path(store, own.stem, encoder)
+        features = FeatureStore.create(path, key, grid, network.dim)
+        total = sum(len(level) for level in grid.levels)
+        missing = sum(len(chunk) for level in range(len(grid.levels)) for chunk in features.missing(level))
+        done = total - missing
+        for level, patches in enumerate(grid.levels):
+            name = magnification_name(patches.magnification)
+            with closing(_fill(features, own, grid, level, network, workers)) as batches:
+                for count in batches:
+                    done += count
+                    yield Progress(done, total, f"{own.name} {name}: {done:,} of {total:,} patches")
+        return Embedding(path, missing, total)
+
+
+def _fill(
+    store: FeatureStore, slide: Slide, grid: PatchGrid, level: int, network: Encoder, workers: int | None
+) -> Generator[int, None, None]:
+    """Encode what a magnification lacks, chunk by chunk of the store; yields the patches of each batch."""
+    from napari_zoommil.bags.reading import read_batches
+
+    chunks = store.missing(level)
+    rows = np.concatenate(chunks) if chunks else np.empty(0, np.int64)
+    with closing(read_batches(slide, grid, level, rows, BATCH_ROWS, workers)) as batches:
+        for chunk in chunks:
+            encoded = np.empty((len(chunk), network.dim), np.float32)
+            for start in range(0, len(chunk), BATCH_ROWS):
+                part, patches = next(batches)
+                encoded[start : start + len(part)] = network(patches).cpu().numpy()
+                if start + len(part) == len(chunk):
+                    store.write(level, chunk, encoded)
+                yield len(part)

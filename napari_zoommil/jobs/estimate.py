@@ -1,0 +1,124 @@
+"""``estimate``: what a prediction will cost, before it is run."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_zoommil.jobs.predict import find_tissue
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue, patch_grid
+
+TRIAL_PATCHES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Cost of a prediction.
+
+    Attributes
+    ----------
+    tissue, detected : Tissue
+        What the prediction will use, and what was found by itself.
+    patches : tuple of int
+        Patches the model will encode at each magnification.
+    exhaustive : int
+        Tissue patches at the highest magnification: what a model that does not zoom reads.
+    seconds_per_patch : float
+        Reading and encoding, measured on a few patches of this slide.
+    device, reason : str
+        Where it will run, and why there.
+    """
+
+    tissue: Tissue
+    detected: Tissue
+    patches: tuple[int, ...]
+    exhaustive: int
+    seconds_per_patch: float
+    device: str
+    reason: str
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_per_patch * sum(self.patches)
+
+
+def estimate(
+    slide: Path | Slide,
+    model: str = "demo",
+    *,
+    detected: Tissue | None = None,
+    add: tuple[np.ndarray, ...] = (),
+    leave_out: tuple[np.ndarray, ...] = (),
+    mpp: float | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int | None = None,
+) -> Job[Estimate]:
+    """Find the tissue, count the patches a model will read, and time a few of them.
+
+    Parameters
+    ----------
+    slide : Path or Slide
+        The slide.
+    model : str
+        Shipped model, folder or hub name.
+    detected : Tissue, optional
+        Tissue found before; looked for if not given.
+    add, leave_out : tuple of (n, 2) arrays
+        Polygons, level-0 y and x, that a user adds to the tissue or leaves out.
+    mpp : float, optional
+        Pixel size of level 0, where the slide does not state it.
+    device : str
+        auto, cpu, cuda, cuda:1, mps.
+    threads, workers : int, optional
+        CPU threads that compute, and that read.
+
+    Returns
+    -------
+    Estimate
+    """
+    import torch
+
+    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.models.folder import load_model
+
+    with ExitStack() as stack:
+        own = stack.enter_context(slide.reopen() if isinstance(slide, Slide) else Slide.open(slide, mpp))
+        if detected is None:
+            detected = yield from find_tissue(own)
+        tissue = detected.edited(add, leave_out)
+        yield Progress(0, 1, "counting patches")
+        mil, spec = load_model(model)
+        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
+        counts = tuple(len(level) for level in grid.levels)
+        yield Progress(0, 1, "timing the encoder")
+        chosen = choose_device(device)
+        stack.callback(chosen.release)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        encoder = load_encoder(spec.encoder).to(chosen.torch)
+        bag = LazyBag(own, grid, encoder, TRIAL_PATCHES, workers)
+        trial = np.linspace(0, counts[-1] - 1, min(2 * TRIAL_PATCHES, counts[-1])).astype(np.int64)
+        seconds = 0.0
+        for part in np.array_split(np.unique(trial), 2):  # the first half warms up and does not count
+            started = time.perf_counter()
+            bag.features(len(counts) - 1, part)
+            seconds = (time.perf_counter() - started) / max(1, len(part))
+            yield Progress(0, 1, "timing the encoder")
+        return Estimate(
+            tissue=tissue,
+            detected=detected,
+            patches=mil.patches_needed(counts, grid.ratios),
+            exhaustive=int((grid.levels[-1].tissue >= spec.min_tissue).sum()),
+            seconds_per_patch=seconds,
+            device=str(chosen.torch),
+            reason=chosen.reason,
+        )

@@ -1,0 +1,56 @@
+"""What a job is: a generator of :class:`Progress` that returns its result.
+
+Closing the generator cancels the job within one batch and frees what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes
+    ----------
+    done, total : int
+        ``total`` may change while the job learns how much there is to do.
+    note : str
+        What is being done, as a user reads it.
+    partial : object, optional
+        A part of the result that can be shown already.
+    """
+
+    done: int
+    total: int
+    note: str
+    partial: Any = None
+
+
+Job = Generator[Progress, None, T]
+
+
+def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
+    """Drive a job to its result.
+
+    Parameters
+    ----------
+    job : generator
+        Such as ``predict("slide.svs", model="demo")``.
+    on_progress : callable, optional
+        Called with each :class:`Progress`; an exception in it cancels the job.
+    """
+    try:
+        while True:
+            progress = next(job)
+            if on_progress is not None:
+                on_progress(progress)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        job.close()

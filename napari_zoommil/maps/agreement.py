@@ -1,0 +1,55 @@
+"""How well a model's attention agrees with an outline that somebody drew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from napari_zoommil.geometry import PatchGrid
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Attention against an outline at one magnification.
+
+    Attributes
+    ----------
+    inside : float
+        Share of the softmax attention that lies in the outline.
+    expected : float
+        The same for even attention: the outline's share of what was looked at.
+    """
+
+    inside: float
+    expected: float
+
+
+def coverage(
+    grid: PatchGrid, level: int, rows: NDArray[np.int64], outline: Sequence[NDArray]
+) -> NDArray[np.float64]:
+    """(n,) share of each patch that lies within polygons of (m, 2) level-0 y and x."""
+    patches = grid.levels[level]
+    y, x = patches.origins[rows].T
+    height, width = patches.stride
+    boxes = shapely.box(x, y, x + width, y + height)
+    region = shapely.union_all([shapely.make_valid(shapely.Polygon(ring[:, ::-1])) for ring in outline])
+    return shapely.area(shapely.intersection(boxes, region)) / (height * width)
+
+
+def attention_agreement(
+    grid: PatchGrid,
+    level: int,
+    rows: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    outline: Sequence[NDArray],
+) -> Agreement:
+    """Agreement at one magnification."""
+    share = coverage(grid, level, rows, outline)
+    weight = np.exp(logits.astype(np.float64) - logits.max())
+    return Agreement(float((weight / weight.sum()) @ share), float(share.mean()))

@@ -1,0 +1,46 @@
+"""Colours of overlays and classes: one place for the window, the PNGs and the reports."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cmap
+import numpy as np
+from numpy.typing import NDArray
+
+ATTENTION_RAMP = "viridis"
+SIGNED_RAMP = "vik"
+"""Crameri's diverging blue–red, even to the eye and safe for the colour-blind."""
+
+LARGEST_OPACITY = 0.65
+STEPS = 256
+
+CLASS_CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
+"""Okabe and Ito's colours, safe for the colour-blind; class i has colour i everywhere."""
+
+
+def class_colour(index: int) -> str:
+    return CLASS_CYCLE[index % len(CLASS_CYCLE)]
+
+
+@cache
+def ramp(signed: bool) -> NDArray[np.float32]:
+    """(256, 4) RGBA in [0, 1]; low values are see-through, not dark.
+
+    For signed maps the middle is see-through and both ends are opaque.
+    """
+    table = np.asarray(cmap.Colormap(SIGNED_RAMP if signed else ATTENTION_RAMP).lut(STEPS), np.float32).copy()
+    place = np.linspace(0, 1, STEPS)
+    strength = np.abs(2 * place - 1) if signed else place
+    table[:, 3] = LARGEST_OPACITY * strength
+    return table
+
+
+def colourise(values: NDArray[np.float32], signed: bool) -> NDArray[np.float32]:
+    """Display values (h, w) in [0, 1] or [−1, 1] → (h, w, 4) RGBA; NaN is transparent."""
+    place = (values + 1) / 2 if signed else values
+    known = ~np.isnan(place)
+    index = np.where(known, np.clip(np.nan_to_num(place), 0, 1) * (STEPS - 1), 0).round().astype(int)
+    rgba = ramp(signed)[index]
+    rgba[~known] = 0
+    return rgba

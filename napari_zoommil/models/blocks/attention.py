@@ -1,0 +1,44 @@
+"""Gated attention (Ilse 2018; ZoomMIL, eq. 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GatedAttention(nn.Module):
+    """Raw attention logits w(tanh(V h) ⊙ σ(U h)), one per instance and head.
+
+    Parameters
+    ----------
+    features, hidden : int
+    dropout : float
+        After each of V and U.
+    heads : int
+        Attention columns; one for a single bag representation.
+    """
+
+    def __init__(self, features: int = 512, hidden: int = 256, dropout: float = 0.25, heads: int = 1) -> None:
+        super().__init__()
+        self.value = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Dropout(dropout))
+        self.gate = nn.Sequential(nn.Linear(features, hidden), nn.Sigmoid(), nn.Dropout(dropout))
+        self.score = nn.Linear(hidden, heads)
+
+    def forward(self, instances: Tensor) -> Tensor:
+        """(N, features) → (N, heads)."""
+        return self.score(self.value(instances) * self.gate(instances))
+
+
+def attention_pool(instances: Tensor, logits: Tensor) -> Tensor:
+    """Σ softmax(logits) · instances (eq. 2).
+
+    Parameters
+    ----------
+    instances : (N, F)
+    logits : (N,)
+
+    Returns
+    -------
+    (F,)
+    """
+    return torch.softmax(logits, 0) @ instances

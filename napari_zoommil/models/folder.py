@@ -1,0 +1,155 @@
+"""A model as a folder: ``config.json``, ``model.safetensors`` and a card, as the hub lays them out."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_zoommil.errors import ModelError, first_line
+from napari_zoommil.models import MODELS, create
+from napari_zoommil.resources import resource
+
+if TYPE_CHECKING:
+    from napari_zoommil.models.mil import MILModel
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+SHIPPED = {"demo": ("models", "demo")}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model was made of and for.
+
+    Attributes
+    ----------
+    architecture : str
+        One of :func:`napari_zoommil.models.names`.
+    config : dict
+        The architecture's arguments.
+    encoder, encoder_hash : str
+        Features of other weights are refused.
+    patch_size : int
+        px, at every magnification.
+    min_tissue : float
+        Least tissue share of a patch at the lowest magnification.
+    class_names : tuple of str
+    training : dict
+        Data, seeds and figures, as the card states them.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    encoder: str
+    encoder_hash: str
+    patch_size: int
+    class_names: tuple[str, ...]
+    min_tissue: float = 0.1
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def magnifications(self) -> tuple[float, ...]:
+        return tuple(float(m) for m in self.config["magnifications"])
+
+
+def save_model(folder: Path, model: MILModel, spec: ModelSpec, card: str) -> None:
+    """Write a model folder; each file is replaced as a whole."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()})
+    config = json.dumps(asdict(spec), indent=2, ensure_ascii=False) + "\n"
+    for name, content in ((WEIGHTS, weights), (CONFIG, config.encode()), (CARD, card.encode())):
+        part = folder / f".{name}.part"
+        part.write_bytes(content)
+        os.replace(part, folder / name)
+
+
+def find_model(name: str | Path) -> Path:
+    """Folder of a shipped model, a local folder, or a model on the hub (``owner/name``).
+
+    Raises
+    ------
+    ModelError
+        If there is none, with what would be accepted.
+    """
+    if str(name) in SHIPPED:
+        try:
+            return resource(*SHIPPED[str(name)])
+        except FileNotFoundError as error:
+            raise ModelError(str(error)) from error
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelError(
+            f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
+            "(pickled checkpoints are not loaded, since they can run code)"
+        )
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+        return _download(str(name))
+    raise ModelError(
+        f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {', '.join(SHIPPED)}"
+    )
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise ModelError(
+            f"the model {name} could not be fetched from the hub "
+            f"({type(error).__name__}: {first_line(error)}); check the name and the network, "
+            "or download it elsewhere and give its folder"
+        ) from error
+
+
+def read_spec(name: str | Path) -> ModelSpec:
+    """What a model is, without loading its weights (torch is not needed).
+
+    Raises
+    ------
+    ModelError
+    """
+    folder = find_model(name)
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content["class_names"] = tuple(content["class_names"])
+        spec = ModelSpec(**content)
+        assert spec.magnifications
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ModelError(
+            f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error})"
+        ) from error
+    if spec.architecture not in MODELS:
+        raise ModelError(f"{folder} holds a {spec.architecture!r}, which this version does not know")
+    return spec
+
+
+def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
+    """A model on the CPU, ready to predict.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or weights and configuration do not match.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder, spec = find_model(name), read_spec(name)
+    model = create(spec.architecture, **spec.config)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error
+    if model.classes != len(spec.class_names):
+        raise ModelError(
+            f"{folder} names {len(spec.class_names)} classes, but its model tells {model.classes} apart"
+        )
+    return model.eval().requires_grad_(False), spec

@@ -1,0 +1,233 @@
+"""ZoomMIL: learn where to zoom, encode only what is zoomed into (Thandiackal 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import PatchGrid, zoom_ratios
+from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool
+from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
+from napari_zoommil.models.topk import SIGMA, Mode, hard_topk, normalise_scores, select
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "crc": {"magnifications": (5, 10, 20), "k": 16, "classes": 3},
+    "crc-eff": {"magnifications": (5, 10), "k": 12, "classes": 3},
+    "bright": {"magnifications": (1.25, 2.5, 10), "k": 12, "classes": 3},
+    "bright-eff": {"magnifications": (1.25, 2.5), "k": 8, "classes": 3},
+    "camelyon16": {"magnifications": (10, 20), "k": 300, "classes": 2},
+}
+"""The paper's five configurations (sec. 4.2), on 256-px patches and 1024-d ResNet-50 features."""
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """The instances of one step: patches as they are, or mixtures of them while top-k is soft.
+
+    A soft selection of k parents out of c candidates has k · slots instances: instance (i, j) mixes
+    the j-th children of the candidates with the weights of selection i. This is (T ⊗ 1)ᵀ H of
+    eq. 6 without the product: candidates of no weight are left out and T is applied slot by slot.
+
+    Attributes
+    ----------
+    rows : (m,) int64
+        Patches whose features are needed.
+    weights : (k, c) Tensor or None
+        Weight of each candidate parent in each selection; None where instance i is patch i.
+    place : (m,) int64 Tensor or None
+        Candidate · slots + slot of each patch.
+    slots : int
+        Children a parent can have.
+    """
+
+    rows: NDArray[np.int64]
+    weights: Tensor | None = None
+    place: Tensor | None = None
+    slots: int = 1
+
+    def instances(self, features: Tensor) -> Tensor:
+        """(m, D) features → (n, D): patches as they are, or the mixtures that exist."""
+        if self.weights is None or self.place is None:
+            return features
+        candidates = self.weights.shape[1]
+        padded = features.new_zeros(candidates * self.slots, features.shape[1])
+        padded = padded.index_copy(0, self.place, features)
+        mixtures = (self.weights @ padded.view(candidates, -1)).view(-1, features.shape[1])
+        return mixtures[self.existing]
+
+    @cached_property
+    def existing(self) -> Tensor:
+        """(n,) int64, instances that have any part: at the rim parents lack children."""
+        assert self.weights is not None and self.place is not None
+        exists = self.weights.new_zeros(self.weights.shape[1] * self.slots)
+        exists[self.place] = 1
+        return (self.weights.detach() @ exists.view(-1, self.slots)).flatten().nonzero()[:, 0]
+
+    def mixed(self, indicator: Tensor, union: Tensor) -> tuple[Tensor, NDArray[np.int64]]:
+        """Weights (k', c') of single patches in a selection of instances, and those patches' rows."""
+        if self.weights is None or self.place is None:
+            return indicator, self.rows[union.cpu().numpy()]
+        k, candidates = self.weights.shape
+        spread = indicator.new_zeros(len(indicator), k * self.slots).index_copy(
+            1, self.existing[union], indicator
+        )
+        weights = torch.einsum("akj,kn->anj", spread.view(-1, k, self.slots), self.weights)
+        weights = weights.reshape(-1, candidates * self.slots)[:, self.place]
+        used = (weights.detach() > 0).any(0)
+        return weights[:, used], self.rows[used.cpu().numpy()]
+
+
+class ZoomMIL(MILModel):
+    """Differentiable zooming over M ≥ 2 magnifications.
+
+    At each magnification, patches are embedded, pooled by one gated attention and, but for the last,
+    ranked by a second (dual gated attention, sec. 3.3); the K best are zoomed into. Representations
+    of all magnifications are summed and classified (eq. 7).
+
+    Parameters
+    ----------
+    in_features : int
+        Width of the encoder's features.
+    classes : int
+    magnifications : sequence of float
+        Rising by whole factors.
+    k : int or sequence of int
+        Patches zoomed into at each step.
+    hidden, attention : int
+        Widths of embeddings and of the attention's hidden layer.
+    dropout : float
+    classifier : {"linear", "mlp"}
+        The authors' code has one linear layer, the paper names a 2-layer ReLU network.
+    topk : {"exact", "paper"}
+        See :mod:`napari_zoommil.models.topk`.
+    samples : int
+        Perturbations in training.
+    sigma : float, optional
+        Noise; the mode's own by default. In ``exact`` mode it falls linearly to zero over training.
+
+    Raises
+    ------
+    ModelError
+        If there is a single magnification, ``k`` does not fit them, or a choice is none.
+    MagnificationError
+        If the magnifications do not rise by whole factors.
+    """
+
+    name = "zoommil"
+
+    def __init__(
+        self,
+        in_features: int = 1024,
+        classes: int = 2,
+        magnifications: Sequence[float] = (5, 10, 20),
+        k: int | Sequence[int] = 16,
+        hidden: int = 512,
+        attention: int = 256,
+        dropout: float = 0.25,
+        classifier: Literal["linear", "mlp"] = "linear",
+        topk: Mode = "exact",
+        samples: int = 100,
+        sigma: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.magnifications = tuple(float(m) for m in magnifications)
+        self.ratios = zoom_ratios(self.magnifications)
+        steps = len(self.magnifications)
+        if steps < 2:
+            raise ModelError("ZoomMIL zooms: it needs two magnifications or more")
+        self.k = (k,) * (steps - 1) if isinstance(k, int) else tuple(k)
+        if topk not in SIGMA:
+            raise ModelError(f"there is no top-k {topk!r}; choose one of {', '.join(SIGMA)}")
+        if len(self.k) != steps - 1 or min(self.k) < 1:
+            raise ModelError(f"{steps} magnifications need {steps - 1} positive values of k, not {self.k}")
+        self.in_features, self.classes = in_features, classes
+        self.topk, self.samples, self.sigma = topk, samples, sigma
+        self._config = {
+            "hidden": hidden,
+            "attention": attention,
+            "dropout": dropout,
+            "classifier": classifier,
+        }
+        self.noise_scale = 1.0
+        self.embed = nn.ModuleList(
+            nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout))
+            for _ in range(steps)
+        )
+        self.pool = nn.ModuleList(GatedAttention(hidden, attention, dropout) for _ in range(steps))
+        self.zoom = nn.ModuleList(GatedAttention(hidden, attention, dropout) for _ in range(steps - 1))
+        self.classifier = _classifier(classifier, hidden, classes, dropout)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "in_features": self.in_features,
+            "classes": self.classes,
+            "magnifications": list(self.magnifications),
+            "k": list(self.k),
+            "topk": self.topk,
+            "samples": self.samples,
+            "sigma": self.sigma,
+            **self._config,
+        }
+
+    def progress(self, share: float) -> None:
+        self.noise_scale = 1.0 - share if self.topk == "exact" else 1.0
+
+    def patches_needed(self, counts: tuple[int, ...], ratios: tuple[int, ...]) -> tuple[int, ...]:
+        needed = [counts[0]]
+        for index, (k, ratio) in enumerate(zip(self.k, ratios, strict=True)):
+            needed.append(min(counts[index + 1], min(k, needed[-1]) * ratio**2))
+        return tuple(needed)
+
+    def steps(self, grid: PatchGrid) -> Pass:
+        view = _View(np.arange(len(grid.levels[0])))
+        pooled: list[Tensor] = []
+        steps: list[Step] = []
+        for level in range(len(self.magnifications)):
+            features = yield Need(level, view.rows, None if self.training else self._preview(level))
+            embeddings = self.embed[level](view.instances(features))
+            logits = self.pool[level](embeddings)[:, 0]
+            pooled.append(attention_pool(embeddings, logits))
+            rows, zoomed = view.rows, np.empty(0, np.int64)
+            if level < len(self.k):
+                scores = self.zoom[level](embeddings)[:, 0]
+                view, zoomed = self._zoom(grid, level, view, scores)
+            steps.append(Step(level, rows, logits, embeddings, zoomed))
+        return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
+
+    def _preview(self, level: int) -> Any:
+        return lambda features: self.pool[level](self.embed[level](features))[:, 0]
+
+    def _zoom(
+        self, grid: PatchGrid, level: int, view: _View, scores: Tensor
+    ) -> tuple[_View, NDArray[np.int64]]:
+        """The next step's view, and the rows zoomed into."""
+        k = self.k[level]
+        if not self.training:
+            zoomed = view.rows[hard_topk(scores, k).cpu().numpy()]
+            return _View(grid.children(level, zoomed)), zoomed
+        sigma = (SIGMA[self.topk] if self.sigma is None else self.sigma) * self.noise_scale
+        scores = normalise_scores(scores, self.topk)
+        weights, zoomed = view.mixed(*select(scores, k, self.samples, sigma, self.topk))
+        children = grid.children(level, zoomed)
+        slots = grid.ratios[level] ** 2
+        place = np.searchsorted(zoomed, grid.levels[level + 1].parent[children]) * slots
+        place += grid.slots(level + 1, children)
+        return _View(children, weights, torch.from_numpy(place).to(weights.device), slots), zoomed
+
+
+def _classifier(kind: str, hidden: int, classes: int, dropout: float) -> nn.Module:
+    if kind == "linear":
+        return nn.Linear(hidden, classes)
+    if kind == "mlp":
+        return nn.Sequential(
+            nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden // 2, classes)
+        )
+    raise ModelError(f"there is no classifier {kind!r}; choose 'linear' or 'mlp'")

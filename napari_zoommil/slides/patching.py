@@ -1,0 +1,157 @@
+"""Where the tissue of a slide is, and the nested patches that cover it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.draw import polygon2mask
+
+from napari_zoommil.errors import NoTissueError
+from napari_zoommil.geometry import (
+    Pair,
+    PatchGrid,
+    PatchLevel,
+    child_cells,
+    lattice_cells,
+    zoom_ratios,
+)
+from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.slide import Slide
+from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
+
+STRIP_BYTES = 64 << 20
+"""Source pixels held at once while an overview is read, so that giants without a pyramid fit."""
+
+TRACE = 1e-6
+"""Tissue share below which a patch holds none: what float rounding leaves of an empty one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """A tissue mask over a slide.
+
+    Attributes
+    ----------
+    mask : (h, w) bool
+    downsample : (float, float)
+        Level-0 px per mask px, y and x.
+    """
+
+    mask: NDArray[np.bool_]
+    downsample: Pair
+
+    def share(self, origins: NDArray[np.float64], size: Pair) -> NDArray[np.float32]:
+        """Tissue share of boxes given by (N, 2) level-0 origins and one level-0 size."""
+        scale = np.asarray(self.downsample)
+        share = tissue_share(self.mask, origins / scale, (size[0] / scale[0], size[1] / scale[1]))
+        return np.where(share < TRACE, np.float32(0), share)
+
+    def edited(self, add: Sequence[NDArray] = (), leave_out: Sequence[NDArray] = ()) -> Tissue:
+        """The mask with polygons, (n, 2) level-0 y and x, added and then left out."""
+        mask = self.mask.copy()
+        for value, polygons in ((True, add), (False, leave_out)):
+            for polygon in polygons:
+                mask[polygon2mask(mask.shape, np.asarray(polygon) / self.downsample - 0.5)] = value
+        return replace(self, mask=mask)
+
+
+def overview_strips(slide: Slide, mpp: float) -> Iterator[tuple[int, int, RGB]]:
+    """The whole slide at a low resolution, strip by strip: (rows so far, rows in all, pixels)."""
+    own = slide.resolution()
+    downsample = (mpp / own[0], mpp / own[1])
+    height, width = (max(1, int(np.ceil(n / d))) for n, d in zip(slide.shape, downsample, strict=True))
+    rows = max(1, int(STRIP_BYTES / (3 * slide.shape[1] * downsample[0])))
+    for top in range(0, height, rows):
+        count = min(rows, height - top)
+        yield top + count, height, slide.read(top * downsample[0], 0, count, width, mpp)
+
+
+def read_overview(slide: Slide, mpp: float = DEFAULT_MPP) -> RGB:
+    """The whole slide at ``mpp`` µm/px, (h, w, 3)."""
+    return np.concatenate([pixels for _, _, pixels in overview_strips(slide, mpp)])
+
+
+def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissue:
+    """The tissue of a slide.
+
+    Raises
+    ------
+    MissingResolutionError
+        If the slide's resolution is not known.
+    """
+    return tissue_of(slide, read_overview(slide), detector)
+
+
+def tissue_of(slide: Slide, overview: RGB, detector: TissueDetector | None = None) -> Tissue:
+    """The tissue on an overview that :func:`read_overview` gave."""
+    own = slide.resolution()
+    mask = (detector or TissueDetector())(overview, DEFAULT_MPP)
+    return Tissue(mask, (DEFAULT_MPP / own[0], DEFAULT_MPP / own[1]))
+
+
+def patch_grid(
+    slide: Slide,
+    tissue: Tissue,
+    magnifications: tuple[float, ...],
+    patch_size: int = 256,
+    min_tissue: float = 0.1,
+) -> PatchGrid:
+    """Nested patches over the tissue, the lowest magnification first.
+
+    Parameters
+    ----------
+    slide, tissue
+    magnifications : tuple of float
+        Rising by whole factors, such as ``(5, 10, 20)``.
+    patch_size : int
+        Edge of a patch in px, at every magnification.
+    min_tissue : float
+        Least tissue share of a patch at the lowest magnification (0.1 on CAMELYON16 and BRIGHT,
+        0.5 on CRC); where none has that much, every patch with any tissue is kept. Higher
+        magnifications keep every part of a kept patch that holds any tissue.
+
+    Raises
+    ------
+    NoTissueError
+        If nothing on the slide is tissue.
+    MagnificationError
+        If the slide was not scanned finely enough, or the ratios are not whole.
+    """
+    ratios = zoom_ratios(magnifications)
+    mpps = _nested_mpps(slide.serving_mpp(magnifications[-1]), ratios)
+    own = slide.resolution()
+    strides = [(patch_size * mpp / own[0], patch_size * mpp / own[1]) for mpp in mpps]
+    cells = lattice_cells(slide.shape, strides[0])
+    share = tissue.share(cells * np.asarray(strides[0]), strides[0])
+    keep = (share > 0) & (share >= min_tissue)
+    keep = keep if keep.any() else share > 0
+    if not keep.any():
+        raise NoTissueError(
+            f"no tissue was found on {slide.name}; draw a region to add, or check that it is a stained slide"
+        )
+    parent = np.full(int(keep.sum()), -1, np.int64)
+    levels = [PatchLevel(magnifications[0], mpps[0], strides[0], cells[keep], parent, share[keep])]
+    for index, ratio in enumerate(ratios, 1):
+        cells, parent = child_cells(levels[-1].cells, ratio, slide.shape, strides[index])
+        share = tissue.share(cells * np.asarray(strides[index]), strides[index])
+        keep = share > 0
+        scale = magnifications[index], mpps[index], strides[index]
+        levels.append(PatchLevel(*scale, cells[keep], parent[keep], share[keep]))
+    return PatchGrid(slide.shape, patch_size, tuple(levels))
+
+
+def _nested_mpps(finest: float, ratios: tuple[int, ...]) -> list[float]:
+    """Resolutions from the lowest magnification to the highest, exact multiples of the finest."""
+    factors = np.cumprod(np.array((1, *ratios[::-1])))[::-1]
+    return [finest * float(factor) for factor in factors]
+
+
+def read_patch(slide: Slide, grid: PatchGrid, level: int, row: int) -> RGB:
+    """Pixels of one patch, (patch_size, patch_size, 3)."""
+    patches = grid.levels[level]
+    y, x = patches.cells[row] * np.asarray(patches.stride)
+    size = grid.patch_size
+    return slide.read_downsampled(y, x, size, size, (patches.stride[0] / size, patches.stride[1] / size))

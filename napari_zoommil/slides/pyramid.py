@@ -1,0 +1,113 @@
+"""The slide as napari likes it: one lazy dask array per level over one thin level object.
+
+Chunks are 512 px whatever the file's tiles are; names are deterministic, so that dask's cache
+survives reopening. Where the file's coarsest level is still large, virtual levels follow it:
+napari keeps the coarsest level in memory and would otherwise read it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import dask.array as da
+import numpy as np
+from PIL import Image
+
+from napari_zoommil.slides.reader import RGB, Level
+
+if TYPE_CHECKING:
+    from napari_zoommil.slides.slide import Slide
+
+CHUNK = 512
+COARSEST_PX = 2_000
+"""Largest edge the coarsest level may have."""
+
+AVERAGED_PX = 1 << 27
+"""Pixels of a stored level that virtual levels may average over; beyond, they sample it."""
+
+SAMPLE_EDGE = 64
+
+
+@dataclass(frozen=True)
+class LevelArray:
+    """Array-like (height, width, 3) uint8 whose pixels are read when they are indexed."""
+
+    shape: tuple[int, int, int]
+    read: Callable[[int, int, int, int], RGB]
+    dtype: ClassVar = np.dtype(np.uint8)
+    ndim: ClassVar = 3
+
+    def __getitem__(self, index: tuple[slice, ...]) -> RGB:
+        y, y1, dy = index[0].indices(self.shape[0])
+        x, x1, dx = index[1].indices(self.shape[1])
+        pixels = self.read(y, x, y1 - y, x1 - x)
+        return pixels[(slice(None, None, dy), slice(None, None, dx), *index[2:])]
+
+
+def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """Levels at successive halves after the coarsest stored one, until one fits in memory."""
+    last, found = levels[-1], []
+    while max(last.shape) > COARSEST_PX:
+        height, width = (-(-edge // 2) for edge in last.shape)
+        last = Level((height, width), (last.downsample[0] * 2, last.downsample[1] * 2))
+        found.append(last)
+    return tuple(found)
+
+
+def build_pyramid(slide: Slide) -> list[da.Array]:
+    """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
+    base = len(slide.levels) - 1
+    arrays = [
+        LevelArray((*level.shape, 3), partial(slide.read_level, index))
+        for index, level in enumerate(slide.levels)
+    ]
+    for step, level in enumerate(virtual_levels(slide.levels), 1):
+        factor = 2**step
+        arrays.append(LevelArray((*level.shape, 3), _virtual_reader(slide, base, factor)))
+    return [
+        da.from_array(
+            array,
+            chunks=(CHUNK, CHUNK, 3),
+            name=f"slide-{slide.fingerprint}-{index}",
+            asarray=False,
+            fancy=False,
+            lock=False,
+            meta=np.empty((0, 0, 0), np.uint8),
+        )
+        for index, array in enumerate(arrays)
+    ]
+
+
+def _virtual_reader(slide: Slide, base: int, factor: int) -> Callable[[int, int, int, int], RGB]:
+    height, width = slide.levels[base].shape
+    if height * width <= AVERAGED_PX or factor <= 4:
+        return partial(_averaged, slide, base, factor)
+    return partial(_sampled, slide, base, factor)
+
+
+def _averaged(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
+    region = slide.read_level(base, y * factor, x * factor, height * factor, width * factor)
+    return np.asarray(Image.fromarray(region).reduce(factor))
+
+
+def _sampled(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
+    """One small window per cell of a lattice stands for the cell: a giant without a pyramid must
+    show an overview in seconds, and decoding all of it takes minutes."""
+    cell = max(1, CHUNK // 12, 256 // factor)
+    rows = range(y // cell, -(-(y + height) // cell))
+    columns = range(x // cell, -(-(x + width) // cell))
+    edge = min(SAMPLE_EDGE, cell * factor)
+    offset = (cell * factor - edge) // 2
+    far_y, far_x = (max(extent - edge, 0) for extent in slide.levels[base].shape)  # the last cells overhang
+    coarse = np.empty((len(rows), len(columns), 3), np.uint8)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            top = min(row * cell * factor + offset, far_y)
+            left = min(column * cell * factor + offset, far_x)
+            coarse[i, j] = slide.read_level(base, top, left, edge, edge).reshape(-1, 3).mean(0)
+    spread = coarse.repeat(cell, 0).repeat(cell, 1)
+    y, x = y - rows[0] * cell, x - columns[0] * cell
+    return np.ascontiguousarray(spread[y : y + height, x : x + width])

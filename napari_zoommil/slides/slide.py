@@ -1,0 +1,234 @@
+"""A whole-slide image: units, lazy pyramid and pixels at any resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
+from napari_zoommil.geometry import Pair, magnification_of, mpp_of
+from napari_zoommil.slides.fingerprint import fingerprint
+from napari_zoommil.slides.reader import RGB, Level, Reader, open_reader
+from napari_zoommil.slides.resample import choose_level, read_padded, read_scaled
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+SNAP = 0.05
+"""Relative difference up to which a stored resolution serves a nominal magnification unresampled."""
+
+UPSAMPLING = 1.25
+"""Largest factor by which level 0 may be enlarged to reach a magnification."""
+
+
+def as_pair(mpp: float | Pair | None) -> Pair | None:
+    """A resolution as (y, x)."""
+    if mpp is None:
+        return None
+    try:
+        y, x = np.broadcast_to(np.asarray(mpp, float), 2).tolist()
+    except (TypeError, ValueError):
+        y = x = np.nan
+    if not (0 < y < np.inf and 0 < x < np.inf):
+        raise SlideError(f"a resolution of {mpp} µm/px is not possible; give a positive number")
+    return y, x
+
+
+class Slide:
+    """One open whole-slide image; reads are thread-safe.
+
+    Open it with :meth:`open` and use it as a context manager, or :meth:`close` it.
+
+    Attributes
+    ----------
+    path : Path
+    shape : (int, int)
+        Level-0 extent, px.
+    mpp : (float, float) or None
+        Level-0 pixel size, µm, y and x: the truth about scale. None where neither the file nor
+        the caller states it.
+    levels : tuple of Level
+        Stored levels, finest first, with float downsamples.
+    """
+
+    def __init__(self, path: Path, reader: Reader, mpp: Pair | None) -> None:
+        self.path = path
+        self._reader = reader
+        self.levels: tuple[Level, ...] = reader.levels
+        self.shape = reader.levels[0].shape
+        self.mpp = mpp or reader.mpp
+
+    @classmethod
+    def open(cls, path: str | Path, mpp: float | Pair | None = None) -> Slide:
+        """Open a slide file, a DICOM folder or an OME-Zarr folder.
+
+        Parameters
+        ----------
+        path : str or Path
+        mpp : float or (float, float), optional
+            Pixel size in µm; overrides what the file states.
+
+        Raises
+        ------
+        SlideError
+            If it is not there, is broken, or no reader understands it.
+        """
+        path = Path(path)
+        with suppress(RuntimeError):  # "~x.svs" is a file's name where no user is called that
+            path = path.expanduser()
+        return cls(path, open_reader(path), as_pair(mpp))
+
+    def reopen(self) -> Slide:
+        """A second, independent handle on the same slide, for a job beside a window."""
+        return Slide(self.path, open_reader(self.path), self.mpp)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Slide({self.name!r}, {self.shape[0]}×{self.shape[1]} px, {self.vendor})"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def stem(self) -> str:
+        """Name without its extension; ``.ome.zarr`` goes as one, and a folder named by a UID has none."""
+        if self.path.suffix[1:].isdigit():
+            return self.path.name
+        return self.path.name.removesuffix(self.path.suffix).removesuffix(".ome") or self.path.name
+
+    @property
+    def vendor(self) -> str:
+        return self._reader.vendor
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        return self._reader.properties
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """Colour of what was not scanned."""
+        return self._reader.background
+
+    @property
+    def associated(self) -> tuple[str, ...]:
+        """Names of label, macro and thumbnail; they can identify a patient and are read on request only."""
+        return self._reader.associated
+
+    def associated_image(self, name: str) -> RGB:
+        if name not in self.associated:
+            known = ", ".join(self.associated) or "none"
+            raise SlideError(f"{self.name} has no image {name!r}; it has {known}")
+        return self._reader.associated_image(name)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the pixels, independent of the file's name and place."""
+        try:
+            return fingerprint(self.path)
+        except OSError as error:
+            raise SlideError(f"{self.name} cannot be read any more: {error}") from error
+
+    @property
+    def magnification(self) -> float | None:
+        """Nominal magnification of level 0; the stated objective only where mpp is missing."""
+        if self.mpp:
+            return magnification_of(sum(self.mpp) / 2)
+        return self._reader.objective
+
+    def resolution(self) -> Pair:
+        """``mpp``, or an error that says how to give it."""
+        if self.mpp is None:
+            raise MissingResolutionError(self.name)
+        return self.mpp
+
+    def serving_mpp(self, magnification: float) -> float:
+        """Resolution in µm/px at which patches of a magnification are best read here.
+
+        The nominal one, or level 0's own where it is within 5 %: pixels that need no resampling
+        are worth more than two per cent of scale.
+
+        Raises
+        ------
+        MagnificationError
+            If the slide was not scanned that finely.
+        """
+        own = sum(self.resolution()) / 2
+        nominal = mpp_of(magnification)
+        if own > nominal * UPSAMPLING:
+            raise MagnificationError(
+                f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
+                f"{magnification:g}x needs {nominal:.3g} µm/px or finer"
+            )
+        octave = 2 ** round(np.log2(nominal / own))
+        return own * octave if abs(own * octave / nominal - 1) <= SNAP else nominal
+
+    def pyramid(self) -> list[da.Array]:
+        """Lazy levels for a viewer, (height, width, 3) uint8, finest first."""
+        from napari_zoommil.slides.pyramid import build_pyramid
+
+        return build_pyramid(self)
+
+    def read_level(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+        """Pixels of a stored level, in that level's px; background outside the slide."""
+        return read_padded(
+            lambda *window: self._reader.read(level, *window),
+            self.levels[level].shape,
+            y,
+            x,
+            height,
+            width,
+            self.background,
+        )
+
+    def read(self, y: float, x: float, height: int, width: int, mpp: float | Pair) -> RGB:
+        """Pixels at any resolution.
+
+        Parameters
+        ----------
+        y, x : float
+            Top-left corner, level-0 px; may lie outside the slide.
+        height, width : int
+            Size of the result, px.
+        mpp : float or (float, float)
+            Resolution of the result, µm/px.
+
+        Returns
+        -------
+        (height, width, 3) uint8
+
+        Raises
+        ------
+        MissingResolutionError
+            If the slide's own resolution is not known.
+        """
+        wanted, own = as_pair(mpp), self.resolution()
+        assert wanted is not None
+        return self.read_downsampled(y, x, height, width, (wanted[0] / own[0], wanted[1] / own[1]))
+
+    def read_downsampled(self, y: float, x: float, height: int, width: int, downsample: Pair) -> RGB:
+        """As :meth:`read`, with the resolution given as level-0 px per result px (y, x)."""
+        index = choose_level(self.levels, downsample)
+        factor = self.levels[index].downsample
+        return read_scaled(
+            lambda *window: self.read_level(index, *window),
+            (y / factor[0], x / factor[1]),
+            (downsample[0] / factor[0], downsample[1] / factor[1]),
+            (height, width),
+        )

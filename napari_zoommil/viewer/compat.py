@@ -1,0 +1,34 @@
+"""Every touch of napari API that is not public, checked against napari 0.9.2.
+
+Each function says what to do where the private name is gone, so that a newer napari costs comfort
+and not the plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import napari
+from napari.utils.task_status import Status
+
+
+def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
+    """The viewer itself: docks are handed a proxy each, and a session must know that they are one."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any]) -> Callable[[], None]:
+    """Tell the window that work is going on: it asks with this sentence before it closes and cancels.
+
+    Returns
+    -------
+    callable
+        To be called when the work has ended.
+    """
+    register = getattr(viewer.window, "_register_task_status", None)
+    update = getattr(viewer.window, "_update_task_status", None)
+    if register is None or update is None:
+        return lambda: None
+    task = register("ZoomMIL", Status.BUSY, sentence, cancel_callback=cancel)
+    return lambda: update(task, Status.COMPLETED, sentence)

@@ -1,0 +1,1 @@
+"""The docks under Plugins › ZoomMIL, one family: what, how, act, result."""

@@ -1,0 +1,151 @@
+"""Parts that docks are put together from: a scrolling page, headings, the act row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+WIDTH = 320
+SPACING = 6
+
+
+class Page(QScrollArea):
+    """A dock's page: fixed comfortable width, scrolling when low.
+
+    ``closed`` is called once when napari takes the dock apart. Neither ``closeEvent`` nor
+    ``destroyed`` of an inner widget tells of it; losing the parent does.
+    """
+
+    def __init__(self, closed: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self._closed = closed
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(WIDTH)
+        body = QWidget()
+        self.column = QVBoxLayout(body)
+        self.column.setContentsMargins(10, 8, 10, 8)
+        self.column.setSpacing(SPACING)
+        self.setWidget(body)
+
+    def sizeHint(self) -> QSize:
+        """All of the page, where the window is high enough."""
+        body = self.widget()
+        assert body is not None
+        return QSize(WIDTH, body.sizeHint().height() + 2)
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._closed:
+            closed, self._closed = self._closed, None
+            closed()
+        return super().event(event)
+
+
+def row(*widgets: QWidget | int, stretch: int | None = None) -> QWidget:
+    """Widgets side by side; a bare 1 is a stretch."""
+    holder = QWidget()
+    line = QHBoxLayout(holder)
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(SPACING)
+    for index, widget in enumerate(widgets):
+        if isinstance(widget, int):
+            line.addStretch(widget)
+        else:
+            line.addWidget(widget, 1 if index == stretch else 0)
+    return holder
+
+
+def heading(text: str) -> QLabel:
+    """A quiet section heading."""
+    label = QLabel(text.upper())
+    label.setStyleSheet("font-size: 9pt; font-weight: 600; color: palette(mid); padding-top: 6px;")
+    return label
+
+
+class Sentence(QLabel):
+    """A line or two of plain text that wraps; it never widens its dock."""
+
+    def __init__(self, text: str = "", name: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setObjectName(name)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+
+
+class Act(QWidget):
+    """The act row: one main button that turns into Cancel, a bar, and what is being done."""
+
+    def __init__(self, verb: str, start: Callable[[], None], cancel: Callable[[], None]) -> None:
+        super().__init__()
+        self._verb, self._start, self._cancel = verb, start, cancel
+        self.button = QPushButton(verb)
+        self.button.setMinimumHeight(30)
+        self.button.clicked.connect(self._clicked)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(8)
+        self.note = Sentence()
+        self._running = False
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 4, 0, 0)
+        column.setSpacing(4)
+        for widget in (self.button, self.bar, self.note):
+            column.addWidget(widget)
+        self.bar.hide()
+
+    def _clicked(self) -> None:
+        if not self._running:
+            return self._start()
+        self.button.setText("Cancelling…")
+        self.button.setEnabled(False)
+        self._cancel()
+
+    def set_ready(self, ready: bool, why: str = "") -> None:
+        """Enable the button; ``why`` not is its tooltip."""
+        if not self._running:
+            self.button.setEnabled(ready)
+        self.button.setToolTip(why)
+
+    def show_running(self, running: bool) -> None:
+        self._running = running
+        self.button.setText("Cancel" if running else self._verb)
+        self.button.setEnabled(True)
+        self.bar.setVisible(running)
+        self.bar.setRange(0, 0)
+
+    def show_progress(self, done: int, total: int, note: str) -> None:
+        self.bar.setRange(0, total if done else 0)
+        self.bar.setValue(done)
+        self.note.setText(note)
+
+
+class Follower(QObject):
+    """Connections of a dock that end with it, so that reopening it does not pile them up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._undo: list[Callable[[], None]] = []
+
+    def follow(self, signal: object, callback: Callable) -> None:
+        """Connect a psygnal or napari signal; :meth:`stop` disconnects it."""
+        signal.connect(callback)  # type: ignore[attr-defined]
+        self._undo.append(lambda: signal.disconnect(callback))  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        for undo in self._undo:
+            undo()
+        self._undo.clear()

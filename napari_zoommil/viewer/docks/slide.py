@@ -1,0 +1,157 @@
+"""The Slide dock: where one is on the slide, and what slide it is."""
+
+from __future__ import annotations
+
+import napari
+import numpy as np
+from napari.settings import get_settings
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
+
+from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.compat import real_viewer
+from napari_zoommil.viewer.docks.overview import OverviewMap
+from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.session import OpenSlide, session_of
+
+MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
+
+
+class SlideDock(Page):
+    """Overview map, magnification and facts of the active slide."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(closed=self._stop)
+        self._viewer = viewer = real_viewer(napari_viewer)
+        self._session = session_of(viewer)
+        self._follower = Follower()
+        self._build()
+        self._follower.follow(self._session.activated, self._show)
+        self._follower.follow(self._session.changed, self._show)
+        for event in (viewer.camera.events.zoom, viewer.camera.events.center):
+            self._follower.follow(event, self._moved)
+        self._show(self._session.active)
+
+    def _build(self) -> None:
+        self.map = OverviewMap(self._go)
+        self.magnification = QLabel("–")
+        self.magnification.setStyleSheet("font-size: 15pt; font-weight: 600;")
+        self.magnification.setToolTip("Magnification on screen: 10x is 1 µm per screen pixel")
+        self.buttons = {value: self._magnification_button(value) for value in MAGNIFICATIONS}
+        self.name = Sentence(name="slide-name")
+        self.name.setStyleSheet("font-weight: 600;")
+        self.facts = Sentence(name="slide-facts")
+        self.mpp = QDoubleSpinBox()
+        self.mpp.setRange(0.0, 50.0)
+        self.mpp.setDecimals(4)
+        self.mpp.setSingleStep(0.05)
+        self.mpp.setSuffix(" µm/px")
+        self.mpp.setSpecialValueText("pixel size?")
+        self.mpp.setToolTip("Width of a level-0 pixel in µm: about 0.25 for a 40x scan, 0.5 for 20x")
+        self.apply = QPushButton("Set")
+        self.apply.clicked.connect(self._set_mpp)
+        self.mpp_row = row(self.mpp, self.apply, stretch=0)
+        self.mpp_why = Sentence("This slide does not state its resolution. Models need it:")
+        self.associated = QPushButton("Show label and macro")
+        self.associated.setToolTip(
+            "They can show a patient's name, so they are never shown or stored unasked"
+        )
+        self.associated.clicked.connect(self._show_associated)
+        self.smooth = QCheckBox("Smooth panning")
+        self.smooth.setToolTip(
+            "Load pixels in the background (napari's asynchronous slicing, for all layers)"
+        )
+        self.smooth.setChecked(get_settings().experimental.async_)
+        self.smooth.toggled.connect(lambda on: setattr(get_settings().experimental, "async_", on))
+        widgets = (
+            self.map,
+            row(self.magnification, 1, *self.buttons.values()),
+            heading("Slide"),
+            self.name,
+            self.facts,
+            self.mpp_why,
+            self.mpp_row,
+            self.associated,
+            self.smooth,
+        )
+        for widget in widgets:
+            self.column.addWidget(widget)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
+    def _magnification_button(self, value: float) -> QToolButton:
+        button = QToolButton()
+        button.setText(f"{value:g}")
+        button.setToolTip(f"Zoom to {value:g}x ({10 / value:g} µm per screen pixel)")
+        button.clicked.connect(lambda: camera.set_magnification(self._viewer, value))
+        return button
+
+    def _show(self, entry: OpenSlide | None) -> None:
+        if entry is not self._session.active:
+            return
+        known = entry is not None and entry.slide.mpp is not None
+        for button in self.buttons.values():
+            button.setEnabled(known)
+        self.mpp_why.setVisible(entry is not None and not known)
+        self.mpp_row.setVisible(entry is not None and not known)
+        self.associated.setVisible(entry is not None and bool(entry.slide.associated))
+        if entry is None:
+            self.name.setText("Open a slide: drag it here, or File › Open Sample › ZoomMIL")
+            self.facts.setText("")
+            self.map.set_image(None)
+        else:
+            self.name.setText(entry.slide.name)
+            self.facts.setText(facts(entry))
+            self.map.set_image(np.asarray(entry.layer.data[-1]))
+        self._moved()
+
+    def _moved(self, _event: object = None) -> None:
+        entry = self._session.active
+        if entry is None:
+            self.magnification.setText("–")
+            return
+        value = camera.magnification(self._viewer, entry.slide)
+        self.magnification.setText("? x" if value is None else f"{value:.3g}x")
+        self.map.set_field(camera.field_of_view(self._viewer, entry.slide))
+
+    def _go(self, y: float, x: float) -> None:
+        if self._session.active is not None:
+            camera.go_to(self._viewer, self._session.active.slide, y, x)
+
+    def _set_mpp(self) -> None:
+        entry = self._session.active
+        if entry is not None and self.mpp.value() > 0:
+            self._session.set_mpp(entry, self.mpp.value())
+            self._viewer.reset_view()
+
+    def _show_associated(self) -> None:
+        entry = self._session.active
+        if entry is None:
+            return
+        offset = 0.0
+        for name in entry.slide.associated:
+            pixels = entry.slide.associated_image(name)
+            layer = self._viewer.add_image(
+                pixels, name=f"{entry.slide.stem} · {name}", rgb=True, units=entry.layer.units
+            )
+            world = entry.layer.extent.world
+            size = (world[1] - world[0])[-2:]
+            scale = size[0] / 4 / pixels.shape[0]
+            layer.scale = (scale, scale)
+            offset -= pixels.shape[1] * scale * 1.1
+            layer.translate = (0.0, offset)
+
+    def _stop(self) -> None:
+        self._follower.stop()
+
+
+def facts(entry: OpenSlide) -> str:
+    """Size, resolution and origin of a slide in two lines."""
+    slide = entry.slide
+    height, width = slide.shape
+    lines = [f"{width:,} × {height:,} px · {len(slide.levels)} level{'s' if len(slide.levels) > 1 else ''}"]
+    if slide.mpp is not None:
+        lines[0] += f" · {width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
+        lines.append(f"{slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x) · {slide.vendor}")
+    else:
+        objective = f" · objective {slide.magnification:g}x" if slide.magnification else ""
+        lines.append(f"resolution unknown{objective} · {slide.vendor}")
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""Heat maps and tissue as layers exactly on the slide.
+
+One small float image per magnification, a value per patch: napari scales it, so painting a batch
+costs kilobytes. napari puts the centre of pixel 0 at its origin; a map whose pixels are whole
+patches is therefore moved by half a patch less half a slide pixel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import Colormap
+
+from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.colours import ramp
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.viewer.slide_layer import SLIDE, UNIT, is_slide, per_pixel, slide_of
+
+MAP = "napari_zoommil.map"
+"""Key of the heat map in its layer's metadata."""
+
+TISSUE = "tissue"
+ZOOMED = "zoomed into"
+ZOOM_COLOURS = ("#e69f00", "#56b4e9", "#cc79a7", "#f0e442")
+TISSUE_COLOUR = (0.0, 0.62, 0.45, 0.35)
+
+
+def overlay_name(slide: Slide, title: str) -> str:
+    return f"{slide.stem} · {title}"
+
+
+def placement(slide: Slide, origin: tuple[float, float], downsample: tuple[float, float]) -> dict[str, Any]:
+    """Scale, shift and units of an image whose pixels are ``downsample`` level-0 px large."""
+    unit = np.asarray(per_pixel(slide))
+    return {
+        "scale": tuple(np.asarray(downsample) * unit),
+        "translate": tuple((np.asarray(origin) + (np.asarray(downsample) - 1) / 2) * unit),
+        "units": (UNIT if slide.mpp else "pixel",) * 2,
+    }
+
+
+def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
+    """The overlay of a slide by its title; renaming the layer does not lose it."""
+    for layer in viewer.layers:
+        if slide_of(layer) is slide and layer.metadata.get("title") == title:
+            return layer
+    return None
+
+
+def show_map(viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.ndarray) -> Image:
+    """Paint a map, into its layer if there is one.
+
+    Parameters
+    ----------
+    values : (h, w) float32
+        What to show, as :func:`~napari_zoommil.maps.display_values` gives it.
+    """
+    layer = find_layer(viewer, slide, shown.title)
+    if isinstance(layer, Image) and layer.data.shape == values.shape:
+        layer.data = values
+        layer.metadata[MAP] = shown
+        return layer
+    if layer is not None:
+        viewer.layers.remove(layer)
+    limits = (-1.0, 1.0) if shown.signed else (0.0, 1.0)
+    name = "Grad-CAM" if shown.signed else "attention"
+    layer = Image(
+        values,
+        name=overlay_name(slide, shown.title),
+        colormap=Colormap(ramp(shown.signed), name=f"ZoomMIL {name}"),
+        contrast_limits=limits,
+        blending="translucent",
+        interpolation2d="nearest",
+        metadata={SLIDE: slide, MAP: shown, "title": shown.title},
+        **placement(slide, shown.origin, shown.downsample),
+    )
+    _insert(viewer, slide, layer)
+    return layer
+
+
+def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
+    """Paint the tissue mask."""
+    layer = find_layer(viewer, slide, TISSUE)
+    values = np.where(tissue.mask, np.float32(1), np.float32(np.nan))
+    if isinstance(layer, Image) and layer.data.shape == values.shape:
+        layer.data = values
+        return layer
+    layer = Image(
+        values,
+        name=overlay_name(slide, TISSUE),
+        colormap=Colormap([(*TISSUE_COLOUR[:3], 0.0), TISSUE_COLOUR], name="ZoomMIL tissue"),
+        contrast_limits=(0, 1),
+        blending="translucent",
+        interpolation2d="nearest",
+        metadata={SLIDE: slide, "title": TISSUE},
+        **placement(slide, (0.0, 0.0), tissue.downsample),
+    )
+    _insert(viewer, slide, layer)
+    return layer
+
+
+def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> None:
+    """Outline the patches that were zoomed into, one colour per magnification."""
+    boxes, colours, widths = [], [], []
+    for step in prediction.steps:
+        level = prediction.grid.levels[step.level]
+        for y, x in level.origins[step.zoomed]:
+            h, w = level.stride
+            boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]) - 0.5)
+            colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
+            widths.append(0.02 * h)
+    old = find_layer(viewer, slide, ZOOMED)
+    if old is not None:
+        viewer.layers.remove(old)
+    if not boxes:
+        return
+    layer = Shapes(
+        boxes,
+        shape_type="rectangle",
+        edge_color=colours,
+        face_color="transparent",
+        edge_width=widths,
+        name=overlay_name(slide, ZOOMED),
+        scale=per_pixel(slide),
+        units=(UNIT if slide.mpp else "pixel",) * 2,
+        metadata={SLIDE: slide, MAP: None, "title": ZOOMED},
+    )
+    _insert(viewer, slide, layer)
+
+
+def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
+    """Above the slide and its other images, below what a user draws; the selection stays."""
+    selected = set(viewer.layers.selection)
+    place = 1 + max(
+        (
+            index
+            for index, other in enumerate(viewer.layers)
+            if is_slide(other) or (slide_of(other) is slide and isinstance(other, Image))
+        ),
+        default=len(viewer.layers) - 1,
+    )
+    viewer.layers.insert(place, layer)
+    if selected:
+        viewer.layers.selection = selected
+
+
+def remove_maps(viewer: napari.Viewer, slide: Slide) -> None:
+    """Take all heat maps of a slide away."""
+    for layer in [each for each in viewer.layers if slide_of(each) is slide and MAP in each.metadata]:
+        viewer.layers.remove(layer)

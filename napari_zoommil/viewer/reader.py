@@ -1,0 +1,28 @@
+"""napari's way in: drag a slide on the window, or File › Open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari_zoommil.slides.reader import slide_format
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+    """A reader for one slide, or None, at once, for what is none.
+
+    Plain TIFF is claimed only if it is a tiled pyramid: napari opens the others well by itself.
+    """
+    if isinstance(path, list) or not slide_format(Path(path)):
+        return None
+    return read
+
+
+def read(path: str) -> list[LayerData]:
+    """Layer of a slide."""
+    from napari_zoommil.viewer.slide_layer import open_slide_layer
+
+    return [open_slide_layer(path)]

@@ -1,0 +1,111 @@
+"""What is open in one viewer: slides, which one is active, and their results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import napari
+from napari.layers import Layer
+from psygnal import Signal
+
+from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.slide import as_pair
+from napari_zoommil.viewer.slide_layer import is_slide, slide_of, world_scale
+
+
+@dataclass(eq=False)
+class OpenSlide:
+    """A slide in the viewer with what was found out about it.
+
+    ``detected`` is the tissue found by itself, ``tissue`` the one with the user's regions applied.
+    """
+
+    slide: Slide
+    layer: Layer
+    detected: Tissue | None = None
+    tissue: Tissue | None = None
+    prediction: Prediction | None = None
+    alive: bool = field(default=True)
+
+
+class Session:
+    """State of one viewer; docks subscribe to its signals.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    activated = Signal(object)
+    """(OpenSlide or None) another slide is active."""
+
+    changed = Signal(object)
+    """(OpenSlide) its resolution, tissue or prediction changed."""
+
+    removed = Signal(object)
+    """(OpenSlide) its layer was removed; what still runs for it must stop."""
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self._slides: dict[Layer, OpenSlide] = {}
+        self.active: OpenSlide | None = None
+        self._layers = viewer.layers
+        for layer in viewer.layers:
+            self._add(layer)
+        viewer.layers.events.inserted.connect(lambda event: self._add(event.value))
+        viewer.layers.events.removed.connect(lambda event: self._remove(event.value))
+        viewer.layers.selection.events.active.connect(lambda event: self._select(event.value))
+
+    @property
+    def slides(self) -> tuple[OpenSlide, ...]:
+        return tuple(self._slides.values())
+
+    def _add(self, layer: Layer) -> None:
+        slide = slide_of(layer)
+        if slide is not None and is_slide(layer):
+            self._slides[layer] = OpenSlide(slide, layer)
+            self._activate(self._slides[layer])
+
+    def _remove(self, layer: Layer) -> None:
+        gone = self._slides.pop(layer, None)
+        if gone is None:
+            return
+        gone.alive = False
+        self.removed.emit(gone)
+        for other in [each for each in self._layers if slide_of(each) is gone.slide]:
+            self._layers.remove(other)
+        gone.slide.close()
+        if self.active is gone:
+            self._activate(next(iter(self._slides.values()), None))
+
+    def _select(self, layer: Layer | None) -> None:
+        slide = slide_of(layer)
+        found = next((entry for entry in self._slides.values() if entry.slide is slide), None)
+        if found is not None and found is not self.active:
+            self._activate(found)
+
+    def _activate(self, entry: OpenSlide | None) -> None:
+        self.active = entry
+        self.activated.emit(entry)
+
+    def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
+        """Give a slide the resolution it does not state, µm/px."""
+        entry.slide.mpp = as_pair(mpp)
+        placed = world_scale(entry.slide)
+        entry.layer.units = placed["units"]
+        entry.layer.scale = placed["scale"]
+        entry.detected = entry.tissue = entry.prediction = None
+        self.changed.emit(entry)
+
+
+_SESSIONS: WeakKeyDictionary[napari.Viewer, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: napari.Viewer) -> Session:
+    """The session of a viewer; made on the first call."""
+    if viewer not in _SESSIONS:
+        _SESSIONS[viewer] = Session(viewer)
+    return _SESSIONS[viewer]

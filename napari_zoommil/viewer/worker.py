@@ -1,0 +1,109 @@
+"""A job on a thread: its generator is closed whatever happens, and every failure is reported.
+
+A plain napari worker neither closes its generator on ``quit`` nor reports a RuntimeError, and
+running out of device memory *is* a RuntimeError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Any
+
+import napari
+from napari.utils.notifications import show_error
+from superqt.utils import GeneratorWorker, create_worker
+
+from napari_zoommil.errors import JobError, ZoomMILError
+from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.viewer.compat import announce_task
+
+JOIN_MILLISECONDS = 5_000
+
+
+def spare_cores() -> int:
+    """Cores a job may use beside a window: all but one, since a window that stalls is no window."""
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
+class JobWorker(GeneratorWorker):
+    """Runs a job's generator and closes it on the same thread."""
+
+    def work(self) -> Any:
+        with closing(self._gen):
+            result = super().work()
+        if isinstance(result, RuntimeError):
+            raise JobError(str(result)) from result
+        return result
+
+
+class JobRunner:
+    """At most one job of a dock at a time.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    yielded, returned, ended : callable
+        Called on the window's thread with each :class:`Progress`, the result, and at the end of
+        every run, whether it succeeded, failed or was cancelled.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        yielded: Callable[[Progress], None],
+        returned: Callable[[Any], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._viewer = viewer
+        self._yielded, self._returned, self._ended = yielded, returned, ended
+        self._worker: JobWorker | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._worker is not None
+
+    @property
+    def cancelling(self) -> bool:
+        return self._worker is not None and self._worker.abort_requested
+
+    def start(self, job: Callable[[], Job[Any]], sentence: str) -> None:
+        """Run a job; ``sentence`` tells the user what goes on if the window is to be closed."""
+        assert self._worker is None, "a job is running"
+
+        def drive() -> Generator[Progress, None, Any]:  # a worker asks for a generator function
+            return (yield from job())
+
+        worker = create_worker(drive, _worker_class=JobWorker, _ignore_errors=True)
+        self._worker = worker
+        done = announce_task(self._viewer, sentence, worker.quit)
+        worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
+        worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
+        worker.errored.connect(_report)
+        worker.finished.connect(lambda: self._finish(worker, done))
+        worker.start()
+
+    def _is_current(self, worker: JobWorker) -> bool:
+        return self._worker is worker and not worker.abort_requested
+
+    def _finish(self, worker: JobWorker, done: Callable[[], None]) -> None:
+        done()
+        if self._worker is worker:
+            self._worker = None
+            self._ended()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does within one batch."""
+        if self._worker is not None:
+            self._worker.quit()
+
+    def abandon(self) -> None:
+        """Cancel, and hear nothing more of it: for a dock that is going away."""
+        self.cancel()
+        self._worker = None
+
+
+def _report(error: Exception) -> None:
+    """A sentence for the user; what is no :class:`ZoomMILError` names its type, for a bug report."""
+    show_error(str(error) if isinstance(error, ZoomMILError) else f"{type(error).__name__}: {error}")

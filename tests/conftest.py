@@ -1,0 +1,113 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_zoommil.geometry import PatchGrid, PatchLevel, child_cells, lattice_cells, zoom_ratios
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real slides, from NAPARI_ZOOMMIL_DATA; tests that need it skip without."""
+    folder = os.environ.get("NAPARI_ZOOMMIL_DATA")
+    if not folder:
+        pytest.skip("NAPARI_ZOOMMIL_DATA is not set: no real slides to test on")
+    path = Path(folder).resolve()
+    assert path.is_dir(), f"NAPARI_ZOOMMIL_DATA points at {path}, which is not a folder"
+    return path
+
+
+@pytest.fixture(scope="session")
+def cmu(data: Path) -> Path:
+    """A real Aperio slide: one level, 2220×2967 px, 0.499 µm/px, label and macro."""
+    return data / "slides" / "CMU-1-Small-Region.svs"
+
+
+@dataclass(frozen=True)
+class ArrayBag:
+    """A bag whose features lie in memory."""
+
+    grid: PatchGrid
+    arrays: tuple[NDArray[np.float32], ...]
+
+    def features(self, level: int, rows: NDArray[np.int64]) -> Any:
+        import torch
+
+        return torch.from_numpy(self.arrays[level][rows])
+
+
+@pytest.fixture(scope="session")
+def make_grid() -> Callable[..., PatchGrid]:
+    """Nested grids of a rows × columns lattice; ``keep`` is the share of finer patches that are there."""
+
+    def make(
+        rows: int, columns: int, magnifications: tuple[float, ...], keep: float = 1.0, patch_size: int = 8
+    ) -> PatchGrid:
+        rng = np.random.default_rng(rows * columns)
+        ratios = zoom_ratios(magnifications)
+        stride = float(patch_size * np.prod(ratios))
+        shape = (int(rows * stride), int(columns * stride))
+        cells = lattice_cells(shape, (stride, stride))
+        parent = np.full(len(cells), -1, np.int64)
+        levels = []
+        for magnification, ratio in zip(magnifications, (*ratios, 1), strict=True):
+            tissue = np.ones(len(cells), np.float32)
+            levels.append(
+                PatchLevel(magnification, 10 / magnification, (stride, stride), cells, parent, tissue)
+            )
+            stride /= ratio
+            cells, parent = child_cells(cells, ratio, shape, (stride, stride))
+            kept = rng.random(len(cells)) < keep
+            cells, parent = cells[kept], parent[kept]
+        return PatchGrid(shape, patch_size, tuple(levels))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_bag() -> Callable[..., ArrayBag]:
+    """Bags of standard normal features over a grid."""
+
+    def make(grid: PatchGrid, dim: int, seed: int = 0) -> ArrayBag:
+        rng = np.random.default_rng(seed)
+        return ArrayBag(
+            grid, tuple(rng.standard_normal((len(level), dim)).astype(np.float32) for level in grid.levels)
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_slide() -> Callable[..., Path]:
+    """Writes a tiled TIFF at 1 µm/px (10x): noisy tissue of one colour in the middle of white glass."""
+
+    def make(path: Path, colour: tuple[int, int, int] | None, edge: int = 512, seed: int = 0) -> Path:
+        import tifffile
+
+        rng = np.random.default_rng(seed)
+        pixels = np.full((edge, edge, 3), 245, np.int16)
+        if colour is not None:
+            inner = slice(edge // 8, -edge // 8)
+            pixels[inner, inner] = np.array(colour) + rng.integers(-9, 10, pixels[inner, inner].shape)
+        tifffile.imwrite(
+            path,
+            pixels.clip(0, 255).astype(np.uint8),
+            photometric="rgb",
+            tile=(128, 128),
+            resolution=(10_000, 10_000),
+            resolutionunit="CENTIMETER",
+        )
+        return path
+
+    return make

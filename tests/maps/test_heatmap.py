@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.maps.heatmap import HeatMap, Scaling, display_values, rasterise
+
+SCALINGS: tuple[Scaling, ...] = ("percentile", "min-max", "raw")
+
+
+def heat_map(values: list[float], signed: bool = False) -> HeatMap:
+    kind = "grad-cam" if signed else "attention"
+    return HeatMap(np.array([values], np.float32), (0, 0), (1, 1), None, 5, kind)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def grid(make_grid: Callable) -> PatchGrid:
+    """Patches of a slide whose first row and column hold no tissue at all."""
+    full = make_grid(4, 5, (5.0, 10.0), 0.7)
+    inside = (full.levels[1].cells >= 2).all(1)
+    level = full.levels[1]
+    fine = replace(
+        level, cells=level.cells[inside], parent=level.parent[inside], tissue=level.tissue[inside]
+    )
+    return replace(full, levels=(full.levels[0], fine))
+
+
+def test_scores_lie_where_their_patches_do(grid: PatchGrid) -> None:
+    patches = grid.levels[1]
+    rows = np.arange(0, len(patches), 3)
+    scores = np.random.default_rng(0).normal(size=len(rows)).astype(np.float32)
+    made = rasterise(grid, 1, rows, scores, (0.5, 0.5), "attention")
+    for row in range(len(patches)):
+        y, x = patches.origins[row] + np.asarray(patches.stride) / 2
+        expected = scores[row // 3] if row % 3 == 0 else None
+        assert made.at(y, x) == expected
+    assert np.count_nonzero(~np.isnan(made.values)) == len(rows)
+    assert made.origin == tuple(patches.origins.min(0)) != (0, 0)
+    assert (made.downsample, made.mpp, made.magnification) == (patches.stride, (0.5, 0.5), 10.0)
+
+
+def test_the_extent_does_not_depend_on_what_is_known(grid: PatchGrid) -> None:
+    few = rasterise(grid, 1, np.array([0]), np.ones(1, np.float32), None, "attention")
+    none = rasterise(grid, 1, np.empty(0, np.int64), np.empty(0, np.float32), None, "attention")
+    every = np.arange(len(grid.levels[1]))
+    full = rasterise(grid, 1, every, every.astype(np.float32), None, "attention")
+    assert few.values.shape == none.values.shape == full.values.shape
+    assert np.isnan(none.values).all()
+
+
+def test_nothing_lies_outside(grid: PatchGrid) -> None:
+    made = rasterise(grid, 0, np.arange(20), np.ones(20, np.float32), None, "attention")
+    height, width = grid.shape
+    assert made.at(0, 0) == made.at(height - 1e-6, width - 1e-6) == 1
+    assert all(made.at(y, x) is None for y, x in ((-1e-6, 0), (0, -1e-6), (height, 0), (0, width)))
+
+
+def test_titles() -> None:
+    made = heat_map([1])
+    assert made.title == "attention 5x" and not made.signed
+    named = replace(made, kind="grad-cam", target="tumour", magnification=1.25)
+    assert named.title == "Grad-CAM tumour 1.25x" and named.signed
+
+
+def test_percentile_ranks_each_magnification() -> None:
+    first, second = display_values([heat_map([5, np.nan, -3, 100]), heat_map([2, 1, 1])], "percentile")
+    np.testing.assert_allclose(first, [[0.5, np.nan, 0, 1]])
+    np.testing.assert_allclose(second, [[1, 0.25, 0.25]])
+
+
+def test_min_max_stretches_each_magnification() -> None:
+    first, second = display_values([heat_map([0, 10, np.nan, 5]), heat_map([-1, 1])], "min-max")
+    np.testing.assert_allclose(first, [[0, 1, np.nan, 0.5]])
+    np.testing.assert_allclose(second, [[0, 1]])
+
+
+def test_raw_is_one_scale_over_all() -> None:
+    first, second = display_values([heat_map([0, 10, np.nan]), heat_map([-10, 5])], "raw")
+    np.testing.assert_allclose(first, [[0.5, 1, np.nan]])
+    np.testing.assert_allclose(second, [[0, 0.75]])
+
+
+def test_signed_maps_keep_zero_neutral() -> None:
+    maps = [heat_map([-4, 0, 2, np.nan], True), heat_map([8, -1], True)]
+    np.testing.assert_allclose(display_values(maps, "min-max")[0], [[-1, 0, 0.5, np.nan]])
+    np.testing.assert_allclose(display_values(maps, "raw")[0], [[-0.5, 0, 0.25, np.nan]])
+    np.testing.assert_allclose(display_values(maps, "percentile")[0], [[-1, 0, 0.5, np.nan]])
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("signed", [True, False])
+def test_display_values_stay_in_range_and_keep_gaps(scaling: Scaling, signed: bool) -> None:
+    rng = np.random.default_rng(1)
+    maps = [heat_map(list(np.where(rng.random(40) < 0.3, np.nan, rng.normal(size=40))), signed)] * 2
+    for made, shown in zip(maps, display_values(maps, scaling), strict=True):
+        assert shown.dtype == np.float32
+        np.testing.assert_array_equal(np.isnan(shown), np.isnan(made.values))
+        assert np.nanmin(shown) >= (-1 if signed else 0) and np.nanmax(shown) <= 1
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("signed", [True, False])
+def test_maps_of_nothing_and_of_one_patch(scaling: Scaling, signed: bool) -> None:
+    empty, single = heat_map([np.nan, np.nan], signed), heat_map([np.nan, 3], signed)
+    assert np.isnan(display_values([empty], scaling)[0]).all()
+    np.testing.assert_array_equal(display_values([single], scaling)[0], [[np.nan, 1]])

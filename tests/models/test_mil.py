@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_zoommil.errors import MagnificationError, ModelError
+from napari_zoommil.models import create, names
+from napari_zoommil.models.mil import MILOutput, Need, Pass, drain
+
+
+def test_drain_answers_each_need_in_turn() -> None:
+    def steps() -> Pass:
+        first = yield Need(0, np.arange(2))
+        second = yield Need(1, np.arange(3))
+        return MILOutput(torch.stack([first.sum(), second.sum()]), ())
+
+    output = drain(steps(), lambda need: torch.full((len(need.rows),), float(need.level + 1)))
+    assert output.logits.tolist() == [2, 6]
+    torch.testing.assert_close(output.probabilities, torch.tensor([2.0, 6]).softmax(0))
+
+
+def test_create_knows_every_name() -> None:
+    for name in names():
+        model = create(name, in_features=4, classes=2, magnifications=(5, 10), k=2)
+        assert (model.name, model.magnifications, model.in_features) == (name, (5.0, 10.0), 4)
+        again = create(name, **model.config())
+        assert again.config() == model.config()
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "words"),
+    [
+        ({"heads": 3}, ModelError, "heads"),
+        ({"magnifications": (5,)}, ModelError, "two magnifications"),
+        ({"magnifications": (5, 12)}, MagnificationError, "whole factors"),
+        ({"k": (1, 2)}, ModelError, "positive values of k"),
+        ({"k": 0}, ModelError, "positive values of k"),
+        ({"classifier": "tree"}, ModelError, "no classifier 'tree'"),
+        ({"topk": "soft"}, ModelError, "no top-k 'soft'"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(config: dict[str, Any], error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        create("zoommil", **{"magnifications": (5, 10), **config})
+
+
+def test_an_unknown_model_says_what_there_is() -> None:
+    with pytest.raises(ModelError, match=r"no model 'zoomil'; choose one of .*zoommil"):
+        create("zoomil")
+
+
+def test_a_grid_of_other_magnifications_is_refused(make_grid: Callable, make_bag: Callable) -> None:
+    model = create("zoommil", in_features=4, magnifications=(5, 10), k=2)
+    with pytest.raises(ModelError, match="looks at 5x, 10x, but the patches are at 5x, 20x"):
+        model(make_bag(make_grid(2, 2, (5.0, 20.0)), 4))

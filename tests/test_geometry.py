@@ -1,0 +1,177 @@
+"""Magnifications, and lattices that nest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_zoommil.errors import MagnificationError
+from napari_zoommil.geometry import (
+    MPP_TOLERANCE,
+    NOMINAL_MAGNIFICATIONS,
+    Box,
+    PatchGrid,
+    PatchLevel,
+    child_cells,
+    lattice_cells,
+    magnification_name,
+    magnification_of,
+    mpp_of,
+    zoom_ratios,
+)
+
+extents = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
+edges = st.floats(150, 1100, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("mpp", "magnification"),
+    [
+        (0.499, 20),
+        (0.44, 20),
+        (0.55, 20),
+        (0.2525, 40),
+        (0.22, 40),
+        (0.28, 40),
+        (0.1, 100),
+        (1.0, 10),
+        (8.0, 1.25),
+    ],
+)
+def test_measured_resolutions_count_as_their_nominal_magnification(mpp: float, magnification: float) -> None:
+    assert magnification_of(mpp) == magnification
+
+
+@pytest.mark.parametrize("mpp", [0.6, 0.35, 0.75, 32.0])
+def test_a_resolution_between_the_nominal_ones_keeps_its_exact_ratio(mpp: float) -> None:
+    assert magnification_of(mpp) == pytest.approx(10 / mpp)
+
+
+@given(st.sampled_from(NOMINAL_MAGNIFICATIONS), st.floats(0.9, 1.1))
+def test_a_nominal_resolution_survives_ten_per_cent_of_error(magnification: float, error: float) -> None:
+    assert magnification_of(mpp_of(magnification) * error) == magnification
+
+
+@given(st.floats(0.02, 50))
+def test_snapping_never_moves_a_magnification_by_more_than_its_tolerance(mpp: float) -> None:
+    assert abs(10 / mpp / magnification_of(mpp) - 1) <= MPP_TOLERANCE + 1e-9
+
+
+@pytest.mark.parametrize("magnification", [0, -5, float("nan"), float("inf")])
+def test_there_is_no_such_magnification(magnification: float) -> None:
+    with pytest.raises(MagnificationError):
+        mpp_of(magnification)
+    with pytest.raises(MagnificationError):
+        zoom_ratios((magnification,))
+
+
+def test_names_are_as_on_objectives() -> None:
+    assert [magnification_name(m) for m in (1.25, 20.0, 10)] == ["1.25x", "20x", "10x"]
+
+
+@given(st.sampled_from((0.625, 1.25, 5.0)), st.lists(st.integers(2, 8), max_size=4))
+def test_zoom_ratios_are_found_back(lowest: float, ratios: list[int]) -> None:
+    magnifications = tuple(float(m) for m in lowest * np.cumprod([1, *ratios]))
+    assert zoom_ratios(magnifications) == tuple(ratios)
+
+
+@pytest.mark.parametrize("magnifications", [(), (10, 5), (5, 5), (5, 12), (5, 7.5), (5, 10, 25)])
+def test_magnifications_that_do_not_nest_are_refused(magnifications: tuple[float, ...]) -> None:
+    with pytest.raises(MagnificationError):
+        zoom_ratios(magnifications)
+
+
+def test_a_box_owns_its_near_edges_only() -> None:
+    box = Box(10.0, 20.0, 5.0, 4.0)
+    assert box.contains(10, 20) and box.contains(14.99, 23.99)
+    assert not box.contains(15, 20) and not box.contains(10, 24) and not box.contains(9.99, 20)
+
+
+@given(extents, edges, edges)
+def test_a_lattice_covers_the_slide_and_nothing_else(
+    shape: tuple[int, int], height: float, width: float
+) -> None:
+    cells = lattice_cells(shape, (height, width))
+    origins = cells * np.array((height, width))
+    assert len(np.unique(cells, axis=0)) == len(cells)
+    assert (origins < shape).all()
+    assert (origins.max(0) + (height, width) >= np.array(shape) - 1e-5).all()
+    assert (np.lexsort((cells[:, 1], cells[:, 0])) == np.arange(len(cells))).all()
+
+
+@given(extents, edges, edges, st.integers(2, 4), st.randoms(use_true_random=False))
+def test_children_tile_their_parents_within_the_slide(shape, height, width, ratio, random) -> None:
+    lattice = lattice_cells(shape, (height, width))
+    kept = lattice[sorted(random.sample(range(len(lattice)), random.randint(0, len(lattice))))]
+    stride = (height / ratio, width / ratio)
+    cells, parent = child_cells(kept, ratio, shape, stride)
+    assert (np.diff(parent) >= 0).all()
+    assert (cells // ratio == kept[parent]).all()
+    everywhere = lattice_cells(shape, stride)
+    under = {tuple(cell) for cell in kept}
+    assert {tuple(cell) for cell in cells} == {
+        tuple(cell) for cell in everywhere if tuple(cell // ratio) in under
+    }
+
+
+def nested_grid(seed: int, ratios: tuple[int, ...] = (2, 4, 3)) -> PatchGrid:
+    """A grid with random gaps, 24 px to a coarse patch."""
+    rng = np.random.default_rng(seed)
+    shape, stride, magnification = (100, 77), 24.0, 1.25
+    cells = lattice_cells(shape, (stride, stride))
+    parent = np.full(len(cells), -1)
+    levels = []
+    for ratio in (*ratios, 1):
+        keep = rng.random(len(cells)) < 0.7
+        cells, parent = cells[keep], parent[keep]
+        tissue = np.ones(len(cells), np.float32)
+        mpp = mpp_of(magnification)
+        levels.append(PatchLevel(magnification, mpp, (stride, stride), cells, parent, tissue))
+        stride, magnification = stride / ratio, magnification * ratio
+        cells, parent = child_cells(cells, ratio, shape, (stride, stride))
+    return PatchGrid(shape, 8, tuple(levels))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 50), st.randoms(use_true_random=False))
+def test_children_of_any_rows_come_grouped_in_their_order(seed: int, random) -> None:
+    grid = nested_grid(seed)
+    assert grid.ratios == (2, 4, 3) and grid.magnifications == (1.25, 2.5, 10, 30)
+    for level in range(3):
+        parent = grid.levels[level + 1].parent
+        size = len(grid.levels[level])
+        rows = np.array(random.sample(range(size), random.randint(0, size)), np.int64)
+        expected = [np.flatnonzero(parent == row) for row in rows]
+        assert np.array_equal(grid.children(level, rows), np.concatenate([*expected, np.arange(0)]))
+
+
+def test_children_of_all_rows_are_all_patches() -> None:
+    grid = nested_grid(0)
+    for level in range(3):
+        rows = np.arange(len(grid.levels[level]))
+        assert np.array_equal(grid.children(level, rows), np.arange(len(grid.levels[level + 1])))
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_slots_tell_where_a_patch_lies_in_its_parent(level: int) -> None:
+    grid = nested_grid(3)
+    fine, coarse, ratio = grid.levels[level], grid.levels[level - 1], grid.ratios[level - 1]
+    rows = np.arange(len(fine))
+    slots = grid.slots(level, rows)
+    inside = np.stack([slots // ratio, slots % ratio], 1)
+    assert slots.min() >= 0 and slots.max() < ratio**2
+    assert np.array_equal(coarse.cells[fine.parent] * ratio + inside, fine.cells)
+    assert np.allclose(fine.origins, coarse.origins[fine.parent] + inside * fine.stride)
+
+
+def test_row_at_finds_the_patch_under_a_point() -> None:
+    grid = nested_grid(5)
+    for level, patches in enumerate(grid.levels):
+        for row, (y, x) in enumerate(patches.origins):
+            assert grid.row_at(level, y + patches.stride[0] / 2, x + patches.stride[1] / 2) == row
+    there = {tuple(cell) for cell in grid.levels[0].cells}
+    gap = next(cell for cell in lattice_cells(grid.shape, (24, 24)) if tuple(cell) not in there)
+    assert grid.row_at(0, *(gap * 24.0 + 1)) is None
+    assert grid.row_at(0, -5, -5) is None

@@ -144,7 +144,8 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
                 f"{n} {p:.3f}" for n, p in zip(result.class_names, result.probabilities, strict=True)
             )
             print(
-                f"{path.name}: {shown} ({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
+                f"{path.name}: {shown} "
+                f"({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
             )
         return summary(result)
 

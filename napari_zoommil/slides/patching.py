@@ -19,6 +19,7 @@ from napari_zoommil.geometry import (
     zoom_ratios,
 )
 from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.resample import choose_level
 from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 
@@ -63,7 +64,9 @@ def overview_strips(slide: Slide, mpp: float) -> Iterator[tuple[int, int, RGB]]:
     own = slide.resolution()
     downsample = (mpp / own[0], mpp / own[1])
     height, width = (max(1, int(np.ceil(n / d))) for n, d in zip(slide.shape, downsample, strict=True))
-    rows = max(1, int(STRIP_BYTES / (3 * slide.shape[1] * downsample[0])))
+    level = slide.levels[choose_level(slide.levels, downsample)]
+    row_bytes = 3 * level.shape[1] * downsample[0] / level.downsample[0]
+    rows = max(1, int(STRIP_BYTES / row_bytes))
     for top in range(0, height, rows):
         count = min(rows, height - top)
         yield top + count, height, slide.read(top * downsample[0], 0, count, width, mpp)

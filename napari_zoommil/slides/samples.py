@@ -10,7 +10,7 @@ from platformdirs import user_cache_path
 from napari_zoommil.errors import SlideError
 from napari_zoommil.slides.synthetic import SyntheticSlide
 
-SAMPLE_SEED = 7
+SAMPLE_SEED = 5
 SAMPLE_SIZE = 20_480
 
 CMU_1_URL = "https://openslide.cs.cmu.edu/download/openslide-testdata/Aperio/CMU-1.svs"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
 
 import napari
 from napari.utils.notifications import show_error
@@ -75,13 +75,13 @@ class JobRunner:
         def drive() -> Generator[Progress, None, Any]:  # a worker asks for a generator function
             return (yield from job())
 
-        worker = create_worker(drive, _worker_class=JobWorker, _ignore_errors=True)
+        worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
         self._worker = worker
         done = announce_task(self._viewer, sentence, worker.quit)
         worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
         worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
         worker.errored.connect(_report)
-        worker.finished.connect(lambda: self._finish(worker, done))
+        worker.finished.connect(lambda *_: self._finish(worker, done))
         worker.start()
 
     def _is_current(self, worker: JobWorker) -> bool:

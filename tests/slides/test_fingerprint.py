@@ -44,9 +44,7 @@ def test_the_size_counts(tmp_path: Path, size: int) -> None:
 def test_uncompressed_images_of_one_size_are_told_apart(ome_zarr) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 480, 480, 3), np.uint8)
-    paths = [
-        ome_zarr(f"{i}.zarr", image, zarr_format=3, compressors=None) for i, image in enumerate(images)
-    ]
+    paths = [ome_zarr(f"{i}.zarr", image, zarr_format=3, compressors=None) for i, image in enumerate(images)]
     assert fingerprint(paths[0]) != fingerprint(paths[1])
 
 

@@ -46,9 +46,11 @@ def test_the_dicom_twin_has_the_same_geometry_and_nearly_the_same_pixels(data: P
     twin = OpenSlideReader(data / "slides" / "CMU-1-Small-Region_dicom")
     assert twin.vendor == "dicom"
     assert twin.levels == svs.levels and twin.mpp == pytest.approx(svs.mpp)
-    one, other = (reader.read(0, 900, 600, 1202, 1002).astype(np.int16) for reader in (svs, twin))
+    one, other = (reader.read(0, 0, 0, 2967, 2220) for reader in (svs, twin))
     errors = {
-        (dy, dx): np.abs(other[1 + dy : 1201 + dy, 1 + dx : 1001 + dx] - one[1:-1, 1:-1]).mean()
+        (dy, dx): np.abs(
+            other[1 + dy : 2966 + dy : 7, 1 + dx : 2219 + dx] - one[1:-1:7, 1:-1].astype(int)
+        ).mean()
         for dy, dx in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
     }
     assert errors[0, 0] < 4
@@ -67,7 +69,9 @@ def test_a_dicom_folder_is_entered_by_one_of_its_files_and_no_other_folder_is(
 
 
 def test_resolution_tags_and_levels_of_a_tiff(tiff) -> None:
-    reader = OpenSlideReader(tiff("pyramid.tif", NOISE, reduced(NOISE, 2), reduced(NOISE, 4), mpp=(0.5, 0.25)))
+    reader = OpenSlideReader(
+        tiff("pyramid.tif", NOISE, reduced(NOISE, 2), reduced(NOISE, 4), mpp=(0.5, 0.25))
+    )
     assert reader.mpp == pytest.approx((0.5, 0.25))
     assert [level.shape for level in reader.levels] == [(384, 512), (192, 256), (96, 128)]
     assert [level.downsample for level in reader.levels] == [(1, 1), (2, 2), (4, 4)]

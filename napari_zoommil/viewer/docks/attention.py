@@ -21,6 +21,7 @@ from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, hea
 from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
 from napari_zoommil.viewer.readout import patch_readout
 from napari_zoommil.viewer.session import OpenSlide, session_of
+from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.slide_layer import per_pixel
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
@@ -152,6 +153,7 @@ class AttentionDock(Page):
             return self.act.set_ready(False, "Set the pixel size in the Slide dock first")
         self.act.set_ready(False, "The tissue is being looked for")
         slide, model, detected = entry.slide, self.model_name, entry.detected
+        device = compute_settings().device
         added, left_out = regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -160,6 +162,7 @@ class AttentionDock(Page):
                 detected=detected,
                 add=added,
                 leave_out=left_out,
+                device=device,
                 threads=spare_cores(),
                 workers=spare_cores(),
             ),
@@ -225,10 +228,18 @@ class AttentionDock(Page):
         self.maps.clear(entry)
         self._show(entry)
         self.tissue.setChecked(False)
-        slide, model, tissue = entry.slide, self.model_name, found.tissue
+        slide, model, tissue, chosen = entry.slide, self.model_name, found.tissue, compute_settings()
         self.act.show_running(True)
         self._predicting.start(
-            lambda: predict(slide, model, tissue=tissue, threads=spare_cores(), workers=spare_cores()),
+            lambda: predict(
+                slide,
+                model,
+                tissue=tissue,
+                device=chosen.device,
+                batch_size=chosen.batch_size,
+                threads=spare_cores(),
+                workers=spare_cores(),
+            ),
             f"ZoomMIL is reading {slide.name}",
         )
 
@@ -298,9 +309,10 @@ def model_title(name: str) -> str:
 def cost_sentence(found: Estimate) -> str:
     """``1,234 patches, about 20 s; all 20x patches would be 5,678``."""
     count = sum(found.patches)
+    exhaustive = duration(found.exhaustive * found.seconds_per_patch)
     return (
         f"{count:,} patches, about {duration(found.seconds)}. "
-        f"Without zooming: {found.exhaustive:,} patches, {duration(found.exhaustive * found.seconds_per_patch)}"
+        f"Without zooming: {found.exhaustive:,} patches, {exhaustive}"
     )
 
 

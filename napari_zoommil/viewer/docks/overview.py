@@ -41,7 +41,9 @@ class OverviewMap(QWidget):
         else:
             pixels = np.ascontiguousarray(pixels)
             height, width = pixels.shape[:2]
-            self._image = QImage(pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+            self._image = QImage(
+                pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
+            ).copy()
         self.updateGeometry()
         self.update()
 
@@ -60,7 +62,7 @@ class OverviewMap(QWidget):
         width, height = self._image.width() * scale, self._image.height() * scale
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
-    def paintEvent(self, _event: QPaintEvent) -> None:
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         if self._image is None:
@@ -81,15 +83,14 @@ class OverviewMap(QWidget):
         x = frame.x() + (field.x + field.width / 2) * frame.width()
         return QRectF(x - width / 2, y - height / 2, width, height)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
         self._go_to(event)
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        if event.buttons():
-            self._go_to(event)
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        self._go_to(event)  # Qt reports moves only while a button is held
 
-    def _go_to(self, event: QMouseEvent) -> None:
-        if self._image is None:
+    def _go_to(self, event: QMouseEvent | None) -> None:
+        if self._image is None or event is None:
             return
         frame = self._frame()
         place: QPointF = event.position()

@@ -47,8 +47,13 @@ class Page(QScrollArea):
         assert body is not None
         return QSize(WIDTH, body.sizeHint().height() + 2)
 
-    def event(self, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._closed:
+    def event(self, event: QEvent | None) -> bool:
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+            and self._closed
+        ):
             closed, self._closed = self._closed, None
             closed()
         return super().event(event)

@@ -15,8 +15,8 @@ from scipy import fft
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 from scipy.spatial import cKDTree
 
-from napari_zoommil.slides.synthetic_canvas import periodic_noise
-from napari_zoommil.slides.synthetic_nuclei import Plane
+from napari_zoommil.slides.synthetic.canvas import periodic_noise
+from napari_zoommil.slides.synthetic.nuclei import Plane
 
 Positions = NDArray[Any]
 """Level-0 px as floats: along one axis, or (n, 2) points."""

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon, find_contours
 
-from napari_zoommil.slides.synthetic_compose import Composition, Image, compose
-from napari_zoommil.slides.synthetic_file import Progress, write_slide
-from napari_zoommil.slides.synthetic_layout import STEP, TISSUE_TYPES, nearest, sample
-from napari_zoommil.slides.synthetic_texture import DOWNSAMPLES, texture_bank
+from napari_zoommil.slides.synthetic.compose import Composition, Image, compose
+from napari_zoommil.slides.synthetic.file import Progress, write_slide
+from napari_zoommil.slides.synthetic.layout import STEP, TISSUE_TYPES, nearest, sample
+from napari_zoommil.slides.synthetic.texture import DOWNSAMPLES, texture_bank
 
 _BLOCK_PX = 1024
 _composition_lock = Lock()

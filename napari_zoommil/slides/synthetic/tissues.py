@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
-from napari_zoommil.slides.synthetic_canvas import Canvas
-from napari_zoommil.slides.synthetic_nuclei import (
+from napari_zoommil.slides.synthetic.canvas import Canvas
+from napari_zoommil.slides.synthetic.nuclei import (
     CENTROBLAST,
     CIGAR,
     CROWDED,

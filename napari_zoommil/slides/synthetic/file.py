@@ -14,9 +14,9 @@ import imagecodecs
 import numpy as np
 from tifffile import TiffWriter
 
-from napari_zoommil.slides.synthetic_compose import Image
-from napari_zoommil.slides.synthetic_nuclei import UM_PER_PX
-from napari_zoommil.slides.synthetic_texture import DOWNSAMPLES
+from napari_zoommil.slides.synthetic.compose import Image
+from napari_zoommil.slides.synthetic.nuclei import UM_PER_PX
+from napari_zoommil.slides.synthetic.texture import DOWNSAMPLES
 
 if TYPE_CHECKING:
     from napari_zoommil.slides.synthetic import SyntheticSlide

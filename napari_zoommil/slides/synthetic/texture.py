@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_zoommil.slides.synthetic_canvas import Canvas, periodic_noise
-from napari_zoommil.slides.synthetic_nuclei import Plane, Stain
-from napari_zoommil.slides.synthetic_tissues import (
+from napari_zoommil.slides.synthetic.canvas import Canvas, periodic_noise
+from napari_zoommil.slides.synthetic.nuclei import Plane, Stain
+from napari_zoommil.slides.synthetic.tissues import (
     copied_stroma,
     draw_fat,
     draw_gland,

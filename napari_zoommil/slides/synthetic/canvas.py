@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import map_coordinates
 
-from napari_zoommil.slides.synthetic_nuclei import Pen, Plane, Points, Stain, poisson_disc
+from napari_zoommil.slides.synthetic.nuclei import Pen, Plane, Points, Stain, poisson_disc
 
 
 def periodic_noise(rng: np.random.Generator, size: int, wave_y: float, wave_x: float | None = None) -> Plane:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
 
-from napari_zoommil.slides.synthetic_layout import (
+from napari_zoommil.slides.synthetic.layout import (
     STEP,
     TISSUE_TYPES,
     Layout,
@@ -18,8 +18,8 @@ from napari_zoommil.slides.synthetic_layout import (
     nearest,
     sample,
 )
-from napari_zoommil.slides.synthetic_nuclei import Plane
-from napari_zoommil.slides.synthetic_texture import CONCENTRATION_SCALE, DOWNSAMPLES, Texture, TextureBank
+from napari_zoommil.slides.synthetic.nuclei import Plane
+from napari_zoommil.slides.synthetic.texture import CONCENTRATION_SCALE, DOWNSAMPLES, Texture, TextureBank
 
 Image = NDArray[np.uint8]
 Indices = NDArray[np.int64]

@@ -97,7 +97,7 @@ def test_a_lattice_covers_the_slide_and_nothing_else(
     origins = cells * np.array((height, width))
     assert len(np.unique(cells, axis=0)) == len(cells)
     assert (origins < shape).all()
-    assert (origins.max(0) + (height, width) >= np.array(shape) - 1e-5).all()
+    assert (origins.max(0) >= np.subtract(shape, (height, width)) - 1e-5).all()
     assert (np.lexsort((cells[:, 1], cells[:, 0])) == np.arange(len(cells))).all()
 
 

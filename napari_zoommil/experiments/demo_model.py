@@ -36,7 +36,7 @@ class Recipe:
 
     train: int = 80
     val: int = 20
-    test: int = 40
+    test: int = 30
     first_seed: int = 20_000
     smallest: int = 6_144
     largest: int = 12_288

@@ -170,10 +170,9 @@ def fit(recipe: Recipe, tiles: Path) -> tuple[TwoTasks, dict[str, object]]:
     """Train; returns the model and its figures on slides it never saw."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    patches, types, which = dataset(
-        range(recipe.first_seed, recipe.first_seed + recipe.slides), recipe.per_slide
-    )
-    held_out = dataset(range(recipe.first_seed + 900, recipe.first_seed + 906), recipe.per_slide)
+    first = recipe.first_seed
+    patches, types, which = dataset(range(first, first + recipe.slides), recipe.per_slide, TRAIN_TEXTURES)
+    held_out = dataset(range(first + 900, first + 906), recipe.per_slide, TEST_TEXTURES)
     real = real_patches(tiles, 4000, recipe.seed)
     model = TwoTasks(int(types.max()) + 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)

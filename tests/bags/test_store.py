@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import zarr
 
 from napari_zoommil.bags import FeatureStore, StoredBag
+from napari_zoommil.bags import store as module
 from napari_zoommil.bags.store import CHUNK_ROWS, StoreKey, store_path
 from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid
@@ -34,7 +36,9 @@ def features_of(grid: PatchGrid, level: int, rows: np.ndarray) -> np.ndarray:
 
 def fill(store: FeatureStore, chunks: int | None = None) -> list[tuple[int, int]]:
     """Write the missing chunks, or the first of them; returns (level, first row) of each."""
-    todo = [(level, rows) for level in range(len(store.grid.levels)) for rows in store.missing(level)][:chunks]
+    todo = [(level, rows) for level in range(len(store.grid.levels)) for rows in store.missing(level)][
+        :chunks
+    ]
     for level, rows in todo:
         store.write(level, rows, features_of(store.grid, level, rows))
     return [(level, int(rows[0])) for level, rows in todo]
@@ -124,7 +128,7 @@ def test_a_store_cut_off_while_it_was_made_is_made_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("os.replace", kill)
+        patch.setattr(module, "os", SimpleNamespace(replace=kill))
         FeatureStore.create(path, KEY, grid, 3)
     assert not path.exists()
     fill(FeatureStore.create(path, KEY, grid, 3))

@@ -30,7 +30,7 @@ def test_preprocessing_scales_and_normalises() -> None:
 def test_preprocessing_brings_any_patch_to_its_size(interpolation: str, size: int) -> None:
     images = replace(PLAIN, size=size, interpolation=interpolation)(torch.from_numpy(patches(3)))
     assert images.shape == (3, 3, size, size)
-    assert 0 <= images.min() and images.max() <= 1
+    assert images.min() >= 0 and images.max() <= 1
 
 
 def test_area_interpolation_is_the_mean_of_the_pixels() -> None:

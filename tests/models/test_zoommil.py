@@ -110,7 +110,9 @@ def test_no_noise_stays_no_noise_while_it_is_annealed(make_grid: Callable, make_
     torch.testing.assert_close(model.train()(bag).logits, model.eval()(bag).logits)
 
 
-def test_noise_falls_to_zero_in_exact_mode_alone(monkeypatch: pytest.MonkeyPatch, make_grid, make_bag) -> None:  # type: ignore[no-untyped-def]
+def test_noise_falls_to_zero_in_exact_mode_alone(
+    monkeypatch: pytest.MonkeyPatch, make_grid, make_bag
+) -> None:  # type: ignore[no-untyped-def]
     bag, seen = make_bag(make_grid(3, 4, (5.0, 10.0)), 6), []
     real = zoommil.select
     monkeypatch.setattr(zoommil, "select", lambda *args: seen.append(args[3]) or real(*args))
@@ -154,7 +156,9 @@ def dense_reference(model: ZoomMIL, bag: Any, seed: int) -> Tensor:
 def test_soft_selection_is_the_kronecker_product(
     make_grid: Callable, make_bag: Callable, mode: Any, magnifications: tuple[float, ...], keep: float
 ) -> None:
-    model = small(magnifications, 4, dropout=0.0, topk=mode, sigma=0.1 if mode == "paper" else 0.3, samples=40)
+    model = small(
+        magnifications, 4, dropout=0.0, topk=mode, sigma=0.1 if mode == "paper" else 0.3, samples=40
+    )
     bag = make_bag(make_grid(3, 4, magnifications, keep), 6)
     results = []
     for run in (lambda: torch.manual_seed(3) and model(bag).logits, lambda: dense_reference(model, bag, 3)):
@@ -164,7 +168,9 @@ def test_soft_selection_is_the_kronecker_product(
         results.append((logits.detach(), {name: w.grad.clone() for name, w in model.named_parameters()}))
     torch.testing.assert_close(results[0][0], results[1][0])
     for name, gradient in results[0][1].items():
-        torch.testing.assert_close(gradient, results[1][1][name], msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            gradient, results[1][1][name], msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("magnifications", LADDERS)

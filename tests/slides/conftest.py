@@ -48,7 +48,7 @@ class ArrayReader:
 
 @pytest.fixture
 def array_slide(tmp_path: Path) -> Callable[..., Slide]:
-    """``array_slide(images, mpp=0.5)``: a slide over level images in memory; ``slide._reader.reads`` counts."""
+    """``array_slide(images, mpp=0.5)``: a slide in memory; ``slide._reader.reads`` counts."""
 
     def build(*images: NDArray[np.uint8], mpp: float | Pair | None = 0.5) -> Slide:
         path = tmp_path / "array.slide"
@@ -82,7 +82,7 @@ def tiff(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def ome_zarr(tmp_path: Path) -> Callable[..., Path]:
-    """``ome_zarr(name, images, axes="yxc", …)``: an OME-Zarr image; its arrays are given in ``axes`` order."""
+    """``ome_zarr(name, images, axes="yxc", …)``: an OME-Zarr image of arrays in ``axes`` order."""
 
     def write(
         name: str,

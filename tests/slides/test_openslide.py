@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_zoommil.errors import SlideError
 from napari_zoommil.slides.openslide import OpenSlideReader, entry_file
@@ -86,15 +87,15 @@ def test_72_dpi_is_no_resolution(tiff) -> None:
     assert reader.mpp is None and reader.objective is None
 
 
-def test_levels_of_uneven_size_stay_within_a_quarter_of_a_pixel(tiff) -> None:
-    """Downsamples such as 2.0017 are kept as floats: truncating them would be off by many px here."""
+def test_levels_at_odd_factors_are_read_where_they_are(tiff) -> None:
+    """Truncating 3.87 to 3 would be off by 60 px here."""
     y, x = np.mgrid[:1001, :1403]
     ramp = np.stack([y / 4, x / 6, (y + x) / 10], -1).astype(np.uint8)
-    half = reduced(ramp, 2)
-    reader = OpenSlideReader(tiff("uneven.tif", ramp, half))
-    assert reader.levels[1].downsample[0] == pytest.approx((1001 / 500 + 1403 / 701) / 2)
-    window = reader.read(1, 410, 620, 70, 61)
-    assert np.abs(window.astype(int) - half[410:480, 620:681]).max() <= 1
+    coarse = np.asarray(Image.fromarray(ramp).resize((363, 259), Image.Resampling.BOX))
+    reader = OpenSlideReader(tiff("odd.tif", ramp, coarse))
+    assert reader.levels[1].downsample[0] == pytest.approx((1001 / 259 + 1403 / 363) / 2)
+    window = reader.read(1, 180, 290, 70, 61)
+    assert np.abs(window.astype(int) - coarse[180:250, 290:351]).max() <= 1
 
 
 @pytest.mark.parametrize("name", ["😐.tif", "Gewebe – Übersicht №1.tif", "with space.tif"])
@@ -120,14 +121,16 @@ def damaged(tmp_path: Path, cmu: Path) -> tuple[Path, int, int]:
 
 
 def test_a_damaged_tile_leaves_the_rest_of_the_slide_readable(
-    damaged: tuple[Path, int, int], cmu: Path
+    damaged: tuple[Path, int, int], cmu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, y, x = damaged
     reader, good = OpenSlideReader(path), OpenSlideReader(cmu)
     for _ in range(2):
         with pytest.raises(SlideError, match=r"damaged\.svs cannot be read at y 73\d, x 97\d of level 0"):
             reader.read(0, y + 10, x + 10, 20, 20)
+        monkeypatch.setattr(reader, "_open", lambda: pytest.fail("opened anew for a sound window"))
         assert np.array_equal(reader.read(0, y + 300, x, 100, 100), good.read(0, y + 300, x, 100, 100))
+        monkeypatch.undo()
 
 
 def test_a_damaged_tile_does_not_fail_the_windows_of_other_threads(

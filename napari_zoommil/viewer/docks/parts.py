@@ -22,15 +22,20 @@ SPACING = 6
 
 
 class Page(QScrollArea):
-    """A dock's page: fixed comfortable width, scrolling when low.
+    """A dock's page: a comfortable width, scrolling when low.
 
-    ``closed`` is called once when napari takes the dock apart. Neither ``closeEvent`` nor
-    ``destroyed`` of an inner widget tells of it; losing the parent does.
+    Parameters
+    ----------
+    closed : callable, optional
+        Called once when the dock goes. napari takes a closed dock apart without a ``closeEvent``:
+        the page loses its parent; with its window it is destroyed without even that. Both are heard.
     """
 
     def __init__(self, closed: Callable[[], None] | None = None) -> None:
         super().__init__()
         self._closed = closed
+        # Not a bound method: Qt drops those of an object that is being destroyed.
+        self.destroyed.connect(lambda *_: Page._close(self))
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -48,15 +53,14 @@ class Page(QScrollArea):
         return QSize(WIDTH, body.sizeHint().height() + 2)
 
     def event(self, event: QEvent | None) -> bool:
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parent() is None
-            and self._closed
-        ):
-            closed, self._closed = self._closed, None
-            closed()
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._close()
         return super().event(event)
+
+    def _close(self) -> None:
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
 
 def row(*widgets: QWidget | int, stretch: int | None = None) -> QWidget:
@@ -105,6 +109,7 @@ class Act(QWidget):
         self.bar.setMaximumHeight(8)
         self.note = Sentence()
         self._running = False
+        self._ready = True
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(4)
@@ -121,14 +126,14 @@ class Act(QWidget):
 
     def set_ready(self, ready: bool, why: str = "") -> None:
         """Enable the button; ``why`` not is its tooltip."""
-        if not self._running:
-            self.button.setEnabled(ready)
+        self._ready = ready
+        self.button.setEnabled(ready or self._running)
         self.button.setToolTip(why)
 
     def show_running(self, running: bool) -> None:
         self._running = running
         self.button.setText("Cancel" if running else self._verb)
-        self.button.setEnabled(True)
+        self.button.setEnabled(running or self._ready)
         self.bar.setVisible(running)
         self.bar.setRange(0, 0)
 

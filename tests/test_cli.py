@@ -1,0 +1,159 @@
+"""The commands as a user runs them: results, one clear line on failure, a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_zoommil.cli import main
+
+
+def call(*arguments: object) -> int:
+    """Run a command in this process; returns its exit code."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+def start(*arguments: object, **options) -> subprocess.Popen:
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "napari_zoommil.cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_info_prints_one_json_document(cmu: Path, capsys) -> None:
+    assert call("info", cmu, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["height"], found["width"]) == (2967, 2220)
+    assert found["mpp"] == [0.499, 0.499] and found["magnification"] == 20
+    assert found["vendor"] == "aperio"
+
+
+def test_info_names_the_flag_for_a_missing_resolution(data: Path, capsys) -> None:
+    slide = data / "slides" / "yb10kx5k.zstd.tiff"
+    assert call("info", slide) == 0
+    assert "--mpp" in capsys.readouterr().out
+    assert call("info", slide, "--mpp", 0.5, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["magnification"] == 20
+
+
+def test_predict_writes_numbers_maps_and_patches(cmu: Path, tmp_path: Path, capsys) -> None:
+    assert call("predict", cmu, "--model", "demo", "--out", tmp_path, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "prediction.json").read_text())
+    assert sum(printed["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert [each["magnification"] for each in printed["magnifications"]] == [5, 10, 20]
+    for name in ("attention-5x", "attention-10x", "attention-20x"):
+        assert np.isfinite(tifffile.imread(tmp_path / f"{name}.ome.tiff")).any()
+        assert Image.open(tmp_path / f"{name}.png").size == (898, 1200)
+    patches = json.loads((tmp_path / "patches.geojson").read_text())["features"]
+    assert len(patches) == sum(each["encoded"] for each in printed["magnifications"])
+    assert {"attention", "Grad-CAM tumour"} <= patches[0]["properties"]["measurements"].keys()
+
+
+def test_twins_of_a_slide_agree(data: Path, tmp_path: Path, capsys) -> None:
+    twins = ("CMU-1-Small-Region.svs", "CMU-1-Small-Region_dicom", "CMU-1-Small-Region.ome.zarr")
+    chances = []
+    for name in twins:
+        assert call("predict", data / "slides" / name, "--out", tmp_path / name, "--json") == 0
+        chances.append(json.loads(capsys.readouterr().out)["probabilities"]["tumour"])
+    np.testing.assert_allclose(chances, chances[0], atol=0.02)
+
+
+def test_many_slides_get_a_folder_each_and_one_bad_one_stops_none(
+    cmu: Path, data: Path, tmp_path: Path, capsys
+) -> None:
+    code = call("predict", data / "odd" / "notanimage.txt", cmu, "--out", tmp_path)
+    assert code == 1
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("error:")]
+    assert "notanimage.txt" in line
+    assert (tmp_path / "CMU-1-Small-Region" / "prediction.json").is_file()
+
+
+def test_a_cohort_stands_for_its_slides(cmu: Path, tmp_path: Path, capsys) -> None:
+    table = tmp_path / "cohort.csv"
+    table.write_text(f"slide,label\n{cmu},a\n")
+    assert call("predict", table, "--out", tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["slide"] == cmu.name
+
+
+def test_explain_writes_the_maps_of_a_class(cmu: Path, tmp_path: Path, capsys) -> None:
+    assert call("explain", cmu, "--method", "grad-cam", "--target", "normal", "--out", tmp_path) == 0
+    assert {path.name for path in tmp_path.glob("*.ome.tiff")} == {
+        f"grad-cam-normal-{name}.ome.tiff" for name in ("5x", "10x", "20x")
+    }
+    assert call("explain", cmu, "--target", "kidney", "--out", tmp_path) == 1
+    assert "normal, tumour" in capsys.readouterr().err
+
+
+def test_embed_is_resumed_and_refuses_other_patches(cmu: Path, tmp_path: Path, capsys) -> None:
+    arguments = ("embed", cmu, "--encoder", "mean-rgb", "--magnifications", "5,10", "--store", tmp_path)
+    assert call(*arguments, "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["encoded"] == first["total"] > 0
+    assert call(*arguments, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["encoded"] == 0
+    assert call(*arguments, "--patch-size", 128) == 1
+    assert "other patches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("info", "absent.svs"), "there is no slide"),
+        (("predict", "absent.svs", "--out", "out"), "there is no slide"),
+        (("predict", "{cmu}", "--model", "absent", "--out", "out"), "there is no model"),
+        (("predict", "{cmu}", "--device", "warp", "--out", "out"), "'warp'"),
+        (("embed", "{cmu}", "--encoder", "absent", "--store", "s"), "there is no encoder"),
+        (("embed", "{cmu}", "--magnifications", "5,40", "--store", "s"), "40x"),
+        (("train", "absent.csv", "--store", "s", "--out", "m"), "absent.csv"),
+        (("open", "absent.svs"), "there is no slide"),
+    ],
+)
+def test_failures_are_one_clear_line(arguments, said, cmu: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*(str(argument).format(cmu=cmu) for argument in arguments)) == 1
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.strip()]
+    assert lines[-1].startswith("error: ") and said in lines[-1]
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
+@pytest.mark.parametrize("moment", range(3))
+def test_ctrl_c_ends_a_run_within_a_batch(cmu: Path, tmp_path: Path, moment: int) -> None:
+    process = start("embed", cmu, "--encoder", "resnet50-random", "--store", tmp_path, start_new_session=True)
+    time.sleep(random.Random(moment).uniform(2, 8))
+    assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "cancelled" and "Traceback" not in err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
+def test_without_a_display_open_says_what_to_do(cmu: Path) -> None:
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+    }
+    process = start("open", cmu, env=environment)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "there is no display" in err and "Traceback" not in err
+
+
+def test_doctor_finds_nothing_wrong_here(capsys) -> None:
+    assert call("doctor") == 0
+    assert "FAIL" not in capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""One session per viewer: slides, the active one, their end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from napari_zoommil.errors import SlideError
+from napari_zoommil.viewer.session import session_of
+
+
+def test_the_last_slide_is_active_until_another_is_selected(
+    make_napari_viewer, small_slide, other_slide, add_slide
+) -> None:
+    viewer = make_napari_viewer()
+    session = session_of(viewer)
+    assert session.active is None
+    first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
+    assert session.active.layer is second
+    viewer.layers.selection.active = first
+    assert session.active.layer is first
+    viewer.layers.selection.active = viewer.add_points(np.zeros((1, 2)))
+    assert session.active.layer is first
+
+
+def test_slides_that_are_there_already_are_found(make_napari_viewer, small_slide, add_slide) -> None:
+    viewer = make_napari_viewer()
+    layer = add_slide(viewer, small_slide)
+    assert session_of(viewer).active.layer is layer
+    assert session_of(viewer) is session_of(viewer)
+
+
+def test_a_removed_slide_is_told_closed_and_replaced(
+    make_napari_viewer, small_slide, other_slide, add_slide
+) -> None:
+    viewer = make_napari_viewer()
+    session = session_of(viewer)
+    first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
+    gone = []
+    session.removed.connect(gone.append)
+    entry = session.active
+    viewer.layers.remove(second)
+    assert gone == [entry] and not entry.alive
+    assert session.active.layer is first
+    with pytest.raises((SlideError, Exception)):
+        entry.slide.read_level(0, 0, 0, 8, 8)
+
+
+def test_resolution_can_be_given(make_napari_viewer, data, add_slide) -> None:
+    viewer = make_napari_viewer()
+    layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    session = session_of(viewer)
+    assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
+    heard = []
+    session.changed.connect(heard.append)
+    session.set_mpp(session.active, 0.5)
+    np.testing.assert_allclose(layer.scale, (0.5, 0.5))
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+    assert heard == [session.active]
+
+
+def test_a_closed_viewer_is_forgotten(make_napari_viewer) -> None:
+    viewer = make_napari_viewer()
+    session = weakref.ref(session_of(viewer))
+    viewer.close()
+    del viewer
+    gc.collect()
+    assert session() is None or session().slides == ()

@@ -1,0 +1,112 @@
+"""Jobs on threads: closed whatever happens, failures reported."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+from napari.utils.notifications import notification_manager
+
+from napari_zoommil.errors import SlideError
+from napari_zoommil.jobs import Progress
+from napari_zoommil.viewer.worker import JobRunner
+
+
+class Log:
+    """What a runner told."""
+
+    def __init__(self, viewer) -> None:
+        self.progress, self.results, self.ends = [], [], 0
+        self.runner = JobRunner(viewer, self.progress.append, self.results.append, self._end)
+
+    def _end(self) -> None:
+        self.ends += 1
+
+
+@pytest.fixture
+def log(make_napari_viewer) -> Log:
+    return Log(make_napari_viewer())
+
+
+def test_a_job_reports_and_returns(log, qtbot) -> None:
+    def job() -> Generator[Progress, None, str]:
+        yield Progress(1, 2, "half")
+        return "done"
+
+    log.runner.start(job, "testing")
+    qtbot.waitUntil(lambda: log.ends == 1)
+    assert [p.note for p in log.progress] == ["half"]
+    assert log.results == ["done"] and not log.runner.running
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), SlideError("broken slide"), KeyError("x")])
+def test_every_failure_becomes_a_notification_and_the_runner_is_free(log, qtbot, error) -> None:
+    def job() -> Generator[Progress, None, None]:
+        yield Progress(0, 1, "about to fail")
+        raise error
+
+    before = len(notification_manager.records)
+    log.runner.start(job, "testing")
+    qtbot.waitUntil(lambda: log.ends == 1)
+    assert not log.runner.running and log.results == []
+    (record,) = notification_manager.records[before:]
+    assert str(error.args[0]) in record.message
+
+
+def test_cancel_closes_the_generator_on_its_own_thread(log, qtbot) -> None:
+    closed_on: list[threading.Thread] = []
+
+    def job() -> Generator[Progress, None, None]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield Progress(0, 1, "working")
+        finally:
+            closed_on.append(threading.current_thread())
+
+    log.runner.start(job, "testing")
+    qtbot.waitUntil(lambda: len(log.progress) > 2)
+    log.runner.cancel()
+    assert log.runner.cancelling
+    qtbot.waitUntil(lambda: log.ends == 1)
+    assert len(closed_on) == 1 and closed_on[0] is not threading.main_thread()
+    assert log.results == []
+
+
+def test_nothing_is_heard_of_an_abandoned_job(log, qtbot) -> None:
+    closed = threading.Event()
+
+    def job() -> Generator[Progress, None, None]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield Progress(0, 1, "working")
+        finally:
+            closed.set()
+
+    log.runner.start(job, "testing")
+    qtbot.waitUntil(lambda: len(log.progress) > 1)
+    log.runner.abandon()
+    heard = len(log.progress)
+    qtbot.waitUntil(closed.is_set)
+    qtbot.wait(50)
+    assert len(log.progress) == heard and log.ends == 0
+
+
+def test_the_window_knows_of_a_running_job(log, qtbot) -> None:
+    release = threading.Event()
+
+    def job() -> Generator[Progress, None, None]:
+        yield Progress(0, 1, "working")
+        release.wait(10)
+
+    viewer = log.runner._viewer
+    log.runner.start(job, "ZoomMIL is reading small.tif")
+    qtbot.waitUntil(lambda: len(log.progress) == 1)
+    status = viewer.window._task_status_manager.get_status()
+    assert any("ZoomMIL is reading small.tif" in line for line in status)
+    release.set()
+    qtbot.waitUntil(lambda: log.ends == 1)
+    assert not viewer.window._task_status_manager.is_busy()

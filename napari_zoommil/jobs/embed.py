@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
-from napari_zoommil.jobs.predict import find_tissue, open_own
+from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.predict import find_tissue
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.slides import Slide

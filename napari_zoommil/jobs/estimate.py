@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.predict import find_tissue
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
@@ -83,29 +84,19 @@ def estimate(
     -------
     Estimate
     """
-    import torch
-
     from napari_zoommil.bags import LazyBag
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device
-    from napari_zoommil.models.folder import load_model
 
     with ExitStack() as stack:
-        own = stack.enter_context(slide.reopen() if isinstance(slide, Slide) else Slide.open(slide, mpp))
+        own = stack.enter_context(open_own(slide, mpp))
         if detected is None:
             detected = yield from find_tissue(own)
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
-        mil, spec = load_model(model)
+        with_model = stack.enter_context(loaded(model, device, threads))
+        spec = with_model.spec
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
         counts = tuple(len(level) for level in grid.levels)
-        yield Progress(0, 1, "timing the encoder")
-        chosen = choose_device(device)
-        stack.callback(chosen.release)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        encoder = load_encoder(spec.encoder).to(chosen.torch)
-        bag = LazyBag(own, grid, encoder, TRIAL_PATCHES, workers)
+        bag = LazyBag(own, grid, with_model.encoder, TRIAL_PATCHES, workers)
         trial = np.linspace(0, counts[-1] - 1, min(2 * TRIAL_PATCHES, counts[-1])).astype(np.int64)
         seconds = 0.0
         for part in np.array_split(np.unique(trial), 2):  # the first half warms up and does not count
@@ -116,9 +107,9 @@ def estimate(
         return Estimate(
             tissue=tissue,
             detected=detected,
-            patches=mil.patches_needed(counts, grid.ratios),
+            patches=with_model.model.patches_needed(counts, grid.ratios),
             exhaustive=int((grid.levels[-1].tissue >= spec.min_tissue).sum()),
             seconds_per_patch=seconds,
-            device=str(chosen.torch),
-            reason=chosen.reason,
+            device=str(with_model.device.torch),
+            reason=with_model.device.reason,
         )

@@ -6,13 +6,13 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import PatchGrid, magnification_name
+from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.prediction import Cost, PartialMap, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
@@ -76,28 +76,24 @@ def predict(
     -------
     Prediction
     """
+    from napari_zoommil.bags import LazyBag
+
     started = time.perf_counter()
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp))
         yield Progress(0, 1, "loading the model")
-        mil, spec, bag_of, chosen = _load(model, device, threads, stack)
+        with_model = stack.enter_context(loaded(model, device, threads))
+        spec = with_model.spec
         if tissue is None:
             tissue = yield from find_tissue(own)
         share = spec.min_tissue if min_tissue is None else min_tissue
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
-        bag = bag_of(own, grid, batch_size, workers)
-        output = yield from _zoom(mil, bag, chosen)
+        with_model.model.check(grid)
+        bag = LazyBag(own, grid, with_model.encoder, batch_size, workers)
+        output = yield from _zoom(with_model.model, bag, with_model.device)
         yield Progress(sum(bag.encoded), sum(bag.encoded), "explaining")
-        return _result(
-            own, model, spec, bag, output, Cost(bag.encoded, time.perf_counter() - started, str(chosen.torch))
-        )
-
-
-def open_own(slide: Path | Slide, mpp: float | None) -> Slide:
-    """A handle of the job's own; ``mpp`` overrides what the file, or the open slide, states."""
-    if isinstance(slide, Slide):
-        return slide.reopen() if mpp is None else Slide.open(slide.path, mpp)
-    return Slide.open(slide, mpp)
+        cost = Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch))
+        return _result(own, model, spec, bag, output, cost)
 
 
 def find_tissue(slide: Slide) -> Job[Tissue]:
@@ -109,45 +105,12 @@ def find_tissue(slide: Slide) -> Job[Tissue]:
     return tissue_of(slide, np.concatenate(strips))
 
 
-def _load(
-    model: str, device: str, threads: int | None, stack: ExitStack
-) -> tuple[MILModel, ModelSpec, Any, Device]:
-    import torch
-
-    from napari_zoommil.bags import LazyBag
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device
-    from napari_zoommil.models.folder import load_model
-
-    chosen = choose_device(device)
-    if threads is not None:
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(threads)
-    mil, spec = load_model(model)
-    encoder = load_encoder(spec.encoder)
-    if encoder.hash != spec.encoder_hash:
-        raise ModelError(
-            f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
-            "train it again, or install the encoder it was trained with"
-        )
-    stack.callback(chosen.release)
-    stack.callback(lambda: (mil.to("cpu"), encoder.to(torch.device("cpu"))))
-    mil.to(chosen.torch)
-    encoder.to(chosen.torch)
-
-    def bag_of(slide: Slide, grid: PatchGrid, batch_size: int, workers: int | None) -> LazyBag:
-        return LazyBag(slide, grid, encoder, batch_size, workers)
-
-    return mil, spec, bag_of, chosen
-
-
 def _zoom(mil: MILModel, bag: LazyBag, device: Device) -> Job[MILOutput]:
     """Drive the model's pass, encoding what it asks for."""
     counts = tuple(len(level) for level in bag.grid.levels)
     total = sum(mil.patches_needed(counts, bag.grid.ratios))
     done = 0
     steps: Pass = mil.steps(bag.grid)
-    mil.check(bag.grid)
     try:
         need = next(steps)
         while True:

@@ -68,6 +68,10 @@ class MILModule(L.LightningModule):
         self.log("val_f1", self.f1, batch_size=1)
         self.log("val_accuracy", self.accuracy, batch_size=1)
 
+    def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
+        """A bag stays where it lies; the model moves the features it asks for."""
+        return batch
+
     def _loss(self, batch: Example) -> tuple[Tensor, Tensor, Tensor]:
         bag, index = batch
         label = torch.tensor([index], device=self.device)

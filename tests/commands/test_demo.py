@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_headless_demo_writes_pictures_and_report(small_sample, tmp_path: Path) 
     out = tmp_path / "demo"
     demo.run_demo(out)
     pictures = [np.asarray(Image.open(out / f"moment-{number}.png")).astype(int) for number in (1, 2, 3)]
-    assert all(np.abs(a - b).max() > 20 for a, b in zip(pictures, pictures[1:], strict=False))
+    assert all(np.abs(a - b).max() > 20 for a, b in pairwise(pictures))
     report = (out / "report.html").read_text(encoding="utf-8")
     assert "tumour" in report and "moment-3.png" in report
     assert json.loads((out / "prediction.json").read_text())["predicted"] in ("normal", "tumour")

@@ -58,7 +58,7 @@ def test_a_run_ends_in_probabilities_and_a_map_per_magnification(ready, qtbot) -
 
 
 def test_maps_fill_while_the_model_works_coarse_first(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+    _, dock, _ = ready
     seen: list[tuple[int, int]] = []
     original = dock.maps.show_partial
 

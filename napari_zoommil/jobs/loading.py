@@ -1,0 +1,78 @@
+"""What a job opens for itself: a slide handle, a model with its encoder on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_zoommil.errors import ModelError
+from napari_zoommil.slides import Slide
+
+if TYPE_CHECKING:
+    from napari_zoommil.encoders import Encoder
+    from napari_zoommil.encoders.device import Device
+    from napari_zoommil.models.folder import ModelSpec
+    from napari_zoommil.models.mil import MILModel
+
+
+def open_own(slide: Path | Slide, mpp: float | None) -> Slide:
+    """A handle of the job's own; ``mpp`` overrides what the file, or the open slide, states."""
+    if isinstance(slide, Slide):
+        return slide.reopen() if mpp is None else Slide.open(slide.path, mpp)
+    return Slide.open(slide, mpp)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Everything a prediction computes with."""
+
+    model: MILModel
+    spec: ModelSpec
+    encoder: Encoder
+    device: Device
+
+
+@contextmanager
+def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iterator[Loaded]:
+    """Load a model and its encoder; leaving the context frees the device's memory.
+
+    Parameters
+    ----------
+    model : str
+        Shipped model, folder or hub name.
+    device : str
+        auto, or a torch device.
+    threads : int, optional
+        CPU threads that compute.
+
+    Raises
+    ------
+    ModelError
+        If the installed encoder has other weights than the model was trained on.
+    """
+    import torch
+
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.models.folder import load_model
+
+    chosen = choose_device(device)
+    mil, spec = load_model(model)
+    encoder = load_encoder(spec.encoder)
+    if encoder.hash != spec.encoder_hash:
+        raise ModelError(
+            f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
+            "train it again, or install the encoder it was trained with"
+        )
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads or usual)
+        yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
+    finally:
+        torch.set_num_threads(usual)
+        mil.to("cpu")
+        encoder.to(torch.device("cpu"))
+        chosen.release()

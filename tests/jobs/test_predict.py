@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_zoommil.errors import MagnificationError, ModelError, NoTissueError, SlideError
+from napari_zoommil.jobs import Progress, predict, run
+from napari_zoommil.jobs.prediction import PartialMap, Prediction
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import detect_tissue
+
+
+def watched(job) -> tuple[Prediction, list[Progress]]:  # type: ignore[no-untyped-def]
+    seen: list[Progress] = []
+    return run(job, seen.append), seen
+
+
+def patches_of(seen: list[Progress]) -> list[Progress]:
+    return [progress for progress in seen if progress.note.endswith("patches")]
+
+
+def test_a_real_slide_is_predicted(cmu: Path, make_model: Callable) -> None:
+    prediction, seen = watched(predict(cmu, make_model(), batch_size=8))
+    assert prediction.slide == cmu.name
+    assert prediction.probabilities.sum() == pytest.approx(1)
+    assert prediction.predicted == prediction.class_names[int(prediction.logits.argmax())]
+    assert prediction.cost.encoded == tuple(len(step.rows) for step in prediction.steps)
+    assert prediction.cost.encoded[1:] == (16, 16), "four children of each of k = 4"
+    assert prediction.cost.seconds > 0
+    assert seen[-1].done == seen[-1].total == sum(prediction.cost.encoded)
+
+
+def test_progress_never_falls_and_reaches_its_total(cmu: Path, make_model: Callable) -> None:
+    seen = patches_of(watched(predict(cmu, make_model(), batch_size=8))[1])
+    done, total = [progress.done for progress in seen], [progress.total for progress in seen]
+    assert done == sorted(done) and done[0] == 0 and done[-1] == total[-1]
+    assert all(now <= of for now, of in zip(done, total, strict=True))
+    assert max(np.diff(done)) <= 8
+
+
+def test_partial_maps_grow_into_the_attention(
+    cmu: Path, make_model: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.predict"], "PAINT_SECONDS", 0)
+    prediction, seen = watched(predict(cmu, make_model(), batch_size=8))
+    partials = [progress.partial for progress in seen if progress.partial is not None]
+    assert all(isinstance(partial, PartialMap) for partial in partials)
+    for final, step in zip(prediction.maps_of("attention"), prediction.steps, strict=True):
+        grown = [partial.map.values for partial in partials if partial.level == step.level]
+        known = [int((~np.isnan(values)).sum()) for values in grown]
+        assert known == sorted(set(known)) and known[-1] == len(step.rows)
+        np.testing.assert_allclose(grown[-1], final.values, rtol=1e-5, atol=1e-6)
+
+
+def test_painting_is_throttled(cmu: Path, make_model: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.predict"], "PAINT_SECONDS", 1e6)
+    seen = watched(predict(cmu, make_model(), batch_size=2))[1]
+    assert sum(progress.partial is not None for progress in seen) <= 2 * 3
+
+
+def test_maps_hold_the_scores_of_the_steps(cmu: Path, make_model: Callable) -> None:
+    prediction = run(predict(cmu, make_model()))
+    assert len(prediction.maps) == 3 + 2 * 3
+    for index, target in enumerate(prediction.class_names):
+        for step, made in zip(prediction.steps, prediction.maps_of("grad-cam", target), strict=True):
+            assert step.grad_cam.shape == (2, len(step.rows))
+            origin = prediction.grid.levels[step.level].origins[step.rows[0]]
+            assert made.at(*(origin + 1)) == step.grad_cam[index, 0]
+    assert any(np.abs(step.grad_cam).max() > 0 for step in prediction.steps)
+
+
+def test_the_prediction_is_that_of_the_model_on_a_bag(cmu: Path, make_model: Callable) -> None:
+    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.models.folder import load_model
+
+    name = make_model()
+    prediction = run(predict(cmu, name, batch_size=5))
+    model, _ = load_model(name)
+    with Slide.open(cmu) as slide:
+        output = model(LazyBag(slide, prediction.grid, load_encoder("mean-rgb")))
+    np.testing.assert_allclose(prediction.logits, output.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 5, 8, 11])
+def test_closing_at_any_moment_ends_within_a_batch(
+    cmu: Path, make_model: Callable, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """The fixture of this folder asserts that no reader thread is left."""
+    from napari_zoommil.encoders import Encoder
+
+    encoded, real = [0], Encoder.__call__
+
+    def counted(self: Encoder, patches: np.ndarray) -> torch.Tensor:
+        encoded[0] += len(patches)
+        return real(self, patches)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    closed: list[Slide] = []
+    real_close = Slide.close
+    monkeypatch.setattr(Slide, "close", lambda self: (closed.append(self), real_close(self))[1])
+    job = predict(cmu, make_model(), batch_size=4, workers=2)
+    for _ in range(moment):
+        next(job)
+    before = encoded[0]
+    job.close()
+    assert encoded[0] == before and len(closed) == 1
+
+
+def test_an_open_slide_stays_open(cmu: Path, make_model: Callable) -> None:
+    with Slide.open(cmu) as slide:
+        run(predict(slide, make_model()))
+        assert slide.read_level(0, 0, 0, 2, 2).shape == (2, 2, 3)
+
+
+def test_the_given_resolution_holds_for_an_open_slide_too(cmu: Path, make_model: Callable) -> None:
+    model = make_model((5.0, 10.0))
+    with Slide.open(cmu) as slide:
+        open_one, by_path = (run(predict(given, model, mpp=0.25)) for given in (slide, cmu))
+    assert open_one.maps[0].mpp == by_path.maps[0].mpp == (0.25, 0.25)
+    np.testing.assert_array_equal(open_one.logits, by_path.logits)
+
+
+def test_given_tissue_is_where_it_looks(cmu: Path, make_model: Callable) -> None:
+    with Slide.open(cmu) as slide:
+        tissue = detect_tissue(slide)
+    box = np.array([[0, 0], [0, 1000], [1000, 1000], [1000, 0]])
+    outside = np.array([[0, 0], [0, 9999], [9999, 9999], [9999, 0]])
+    prediction = run(predict(cmu, make_model(), tissue=tissue.edited([box], [outside]).edited([box])))
+    assert (prediction.grid.levels[0].origins < 1000).all()
+
+
+def test_threads_are_given_back(cmu: Path, make_model: Callable) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    run(predict(cmu, make_model(), threads=before + 1), lambda _: seen.append(torch.get_num_threads()))
+    assert before + 1 in seen and torch.get_num_threads() == before
+
+
+def test_other_encoder_weights_are_refused(cmu: Path, make_model: Callable) -> None:
+    with pytest.raises(ModelError, match="trained on other weights of the encoder mean-rgb"):
+        run(predict(cmu, make_model(encoder_hash="0" * 16)))
+
+
+def test_a_slide_scanned_too_coarsely_is_refused(cmu: Path, make_model: Callable) -> None:
+    with pytest.raises(MagnificationError, match="20x needs 0.5"):
+        run(predict(cmu, make_model(), mpp=2.0))
+
+
+def test_a_white_image_has_no_tissue(make_slide: Callable, make_model: Callable, tmp_path: Path) -> None:
+    white = make_slide(tmp_path / "white.tif", None)
+    with pytest.raises(NoTissueError, match=r"no tissue was found on white\.tif"):
+        run(predict(white, make_model((5.0, 10.0))))
+
+
+def test_an_absent_slide_or_model(tmp_path: Path, cmu: Path, make_model: Callable) -> None:
+    with pytest.raises(SlideError, match="no slide at"):
+        run(predict(tmp_path / "absent.svs", make_model()))
+    with pytest.raises(ModelError, match="no model 'absent'"):
+        run(predict(cmu, "absent"))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_zoommil.errors import CohortError
+from napari_zoommil.jobs import Progress, predict, run, train
+from napari_zoommil.models.folder import load_model
+
+COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
+SPLITS = ("train", "train", "train", "val", "test")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Path:
+    """Ten small slides in two colours."""
+    folder = tmp_path_factory.mktemp("cohort")
+    lines = ["slide,label,split"]
+    for label, colour in COLOURS.items():
+        for number, split in enumerate(SPLITS):
+            make_slide(folder / f"{label}{number}.tif", colour, 256, number)
+            lines.append(f"{label}{number}.tif,{label},{split}")
+    (folder / "cohort.csv").write_text("\n".join(lines))
+    return folder / "cohort.csv"
+
+
+@pytest.fixture
+def settings(cohort: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "store": cohort.parent / "features", "out": tmp_path / "model", "encoder": "mean-rgb",
+        "magnifications": (5.0, 10.0), "patch_size": 32, "k": 2, "epochs": 8, "learning_rate": 3e-3,
+    }  # fmt: skip
+
+
+def test_two_colours_are_learnt_and_predicted(cohort: Path, settings: dict[str, Any]) -> None:
+    seen: list[Progress] = []
+    training = run(train(cohort, **settings), seen.append)
+    assert training.class_names == ("blue", "pink")
+    assert training.metrics["val_accuracy"] == training.metrics["test_accuracy"] == 1
+    assert training.metrics["val_loss"] < 0.5
+    for label in COLOURS:
+        prediction = run(predict(cohort.parent / f"{label}4.tif", str(training.model)))
+        assert prediction.predicted == label
+
+    fit = [progress for progress in seen if progress.note.startswith("epoch")]
+    done = [progress.done for progress in fit]
+    assert done == sorted(done) and done[-1] == fit[-1].total == 8 * 6
+    assert "train_loss" in fit[-1].note and "val_loss" in fit[-1].note
+
+    _, spec = load_model(training.model)
+    assert (spec.encoder, spec.patch_size, spec.magnifications) == ("mean-rgb", 32, (5.0, 10.0))
+    assert spec.training["slides"] == {"train": 6, "val": 2, "test": 2}
+    assert spec.training["metrics"] == training.metrics
+    card = (training.model / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name") and f"| val_loss | {training.metrics['val_loss']:.3f} |" in card
+
+
+def test_the_same_seed_gives_the_same_model(cohort: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    results = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        out = run(train(cohort, **{**settings, "epochs": 1, "out": tmp_path / name, "seed": seed})).model
+        results.append((out / "model.safetensors").read_bytes())
+    assert results[0] == results[1] != results[2]
+
+
+def test_closing_a_fit_leaves_no_thread_and_no_model(cohort: Path, settings: dict[str, Any]) -> None:
+    """The fixture of this folder asserts that the fit's thread has ended."""
+    job = train(cohort, **{**settings, "epochs": 1000})
+    while not next(job).note.startswith("epoch"):
+        pass
+    job.close()
+    assert not settings["out"].exists()
+
+
+def test_a_failure_inside_the_fit_is_raised(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zoommil.models.zoommil import ZoomMIL
+
+    def broken(self: ZoomMIL, bag: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(ZoomMIL, "forward", broken)
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        run(train(cohort, **settings))
+    assert not settings["out"].exists()
+
+
+def test_encoders_are_not_loaded_for_the_fit_itself(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zoommil import encoders
+
+    loaded, real = [], encoders.load_encoder
+    monkeypatch.setattr(encoders, "load_encoder", lambda name: loaded.append(name) or real(name))
+    run(train(cohort, **{**settings, "epochs": 1}))
+    assert len(loaded) <= len(COLOURS) * len(SPLITS)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_cohort_without_a_needed_split(
+    cohort: Path, settings: dict[str, Any], split: str, tmp_path: Path
+) -> None:
+    path = cohort.with_name(f"no-{split}.csv")
+    path.write_text(cohort.read_text().replace(f",{split}", ",test"))
+    with pytest.raises(CohortError, match=f"no-{split}.csv has no slides in its split '{split}'"):
+        run(train(path, **settings))

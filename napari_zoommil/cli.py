@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -24,6 +25,7 @@ app = App(
     name="napari-zoommil",
     help="Whole-slide images, zooming multiple-instance learning, attention overlays.",
     version=napari_zoommil.__version__,
+    suppress_keyboard_interrupt=False,
 )
 
 Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
@@ -67,8 +69,14 @@ def _command(
             if p.kind is not p.VAR_KEYWORD
         ]
         added = [_option(field) for field in fields(job).values() if field.name not in hidden]
-        function.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
-        app.command(function, name=job.__name__)
+        defaults = {p.name: p.default for p in added if p.default is not p.empty}
+
+        @wraps(function)
+        def with_defaults(*arguments: Any, **options: Any) -> Any:
+            return function(*arguments, **(defaults | options))
+
+        with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
+        app.command(with_defaults, name=job.__name__)
         return function
 
     return register

@@ -108,15 +108,16 @@ def find_tissue(slide: Slide) -> Job[Tissue]:
 def _zoom(mil: MILModel, bag: LazyBag, device: Device) -> Job[MILOutput]:
     """Drive the model's pass, encoding what it asks for."""
     counts = tuple(len(level) for level in bag.grid.levels)
-    total = sum(mil.patches_needed(counts, bag.grid.ratios))
+    expected = mil.patches_needed(counts, bag.grid.ratios)
     done = 0
     steps: Pass = mil.steps(bag.grid)
     try:
         need = next(steps)
         while True:
+            # Parents at the rim lack children, so what was expected is corrected step by step.
+            total = done + len(need.rows) + sum(expected[need.level + 1 :])
             yield from _encode(bag, need, done, total, device)
             done += len(need.rows)
-            total = max(total, done)
             features = bag.features(need.level, need.rows).to(device.torch)
             # Embeddings must be on the graph for Grad-CAM, though no weight is trained.
             need = steps.send(features.requires_grad_())

@@ -150,7 +150,7 @@ def test_a_damaged_store_says_so(grid: PatchGrid, path: Path, damage: str) -> No
             del store._group["10x"]["cells"]  # type: ignore[union-attr]
         else:
             store._group.attrs["format"] = 99
-    with pytest.raises(StoreError, match="is not a whole feature store.*embed again"):
+    with pytest.raises(StoreError, match=r"is not a whole feature store.*embed again"):
         FeatureStore.open(path)
 
 

@@ -43,5 +43,7 @@ def make_model(tmp_path: Path) -> Callable[..., str]:
 def no_reader_is_left() -> Iterator[None]:
     """Every job ends its threads, however it ends."""
     yield
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("patch-reader", "fit"))]
+    left = [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("patch-reader", "fit"))
+    ]
     assert not left

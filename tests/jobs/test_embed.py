@@ -19,6 +19,12 @@ from napari_zoommil.slides.patching import read_patch
 SMALL: dict[str, Any] = {"magnifications": (10.0, 20.0), "patch_size": 64, "workers": 2}
 
 
+@pytest.fixture(scope="module")
+def whole(cmu: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Features of the slide, made without a break."""
+    return FeatureStore.open(run(embed(cmu, "mean-rgb", store=tmp_path_factory.mktemp("s"), **SMALL)).store)
+
+
 def test_batches_fill_chunks() -> None:
     assert CHUNK_ROWS % BATCH_ROWS == 0
 
@@ -40,14 +46,16 @@ def test_a_real_slide_is_embedded(cmu: Path, tmp_path: Path) -> None:
     assert max(np.diff(done)) <= BATCH_ROWS
 
 
-def test_a_second_run_encodes_nothing(cmu: Path, tmp_path: Path) -> None:
-    first = run(embed(cmu, "mean-rgb", store=tmp_path, **SMALL))
-    again = run(embed(cmu, "mean-rgb", store=tmp_path, **SMALL))
-    assert (again.store, again.encoded, again.total) == (first.store, 0, first.total)
+def test_a_second_run_encodes_nothing(cmu: Path, whole: FeatureStore) -> None:
+    again = run(embed(cmu, "mean-rgb", store=whole.path.parent, **SMALL))
+    assert (again.store, again.encoded) == (whole.path, 0)
+    assert again.total == sum(len(level) for level in whole.grid.levels)
 
 
-@pytest.mark.parametrize("batches", [1, 3, 8])
-def test_a_run_that_was_closed_is_resumed(cmu: Path, tmp_path: Path, batches: int) -> None:
+@pytest.mark.parametrize("batches", [1, 8])
+def test_a_run_that_was_closed_is_resumed(
+    cmu: Path, tmp_path: Path, whole: FeatureStore, batches: int
+) -> None:
     job = embed(cmu, "mean-rgb", store=tmp_path / "cut", **SMALL)
     while batches:
         batches -= next(job).note.endswith("patches")
@@ -58,15 +66,13 @@ def test_a_run_that_was_closed_is_resumed(cmu: Path, tmp_path: Path, batches: in
     assert missing
     result = run(embed(cmu, "mean-rgb", store=tmp_path / "cut", **SMALL))
     assert result.encoded == missing
-    whole = FeatureStore.open(run(embed(cmu, "mean-rgb", store=tmp_path / "whole", **SMALL)).store)
     for level in (0, 1):
         np.testing.assert_array_equal(FeatureStore.open(path).read(level), whole.read(level))
 
 
-def test_other_patches_need_another_store(cmu: Path, tmp_path: Path) -> None:
-    run(embed(cmu, "mean-rgb", store=tmp_path, **SMALL))
+def test_other_patches_need_another_store(cmu: Path, whole: FeatureStore) -> None:
     with pytest.raises(StoreError, match="other patches"):
-        run(embed(cmu, "mean-rgb", store=tmp_path, **{**SMALL, "patch_size": 128}))
+        run(embed(cmu, "mean-rgb", store=whole.path.parent, **{**SMALL, "patch_size": 128}))
 
 
 def test_another_slide_of_the_same_name_is_refused(make_slide: Callable, tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def test_two_colours_are_learnt_and_predicted(cohort: Path, settings: dict[str, 
     assert spec.training["slides"] == {"train": 6, "val": 2, "test": 2}
     assert spec.training["metrics"] == training.metrics
     card = (training.model / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlibrary_name") and f"| val_loss | {training.metrics['val_loss']:.3f} |" in card
+    assert (
+        card.startswith("---\nlibrary_name") and f"| val_loss | {training.metrics['val_loss']:.3f} |" in card
+    )
 
 
 def test_the_same_seed_gives_the_same_model(cohort: Path, settings: dict[str, Any], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_shipped_model_missing_from_the_installation(monkeypatch: pytest.Monke
 def test_a_hub_model_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="nobody/nothing could not be fetched.*give its folder"):
+    with pytest.raises(ModelError, match=r"nobody/nothing could not be fetched.*give its folder"):
         load_model("nobody/nothing")
 
 

@@ -174,7 +174,7 @@ def test_backward_draws_the_noise_of_the_forward_pass() -> None:
     noise = topk._Noise(1, scores, seeded(9))
     first, second = ([values.clone() for _, values in noise.chunks()] for _ in range(2))
     assert torch.equal(first[0], second[0])
-    indicator, union = select(scores, 3, 1, 0.5, generator=seeded(9))
+    indicator, _ = select(scores, 3, 1, 0.5, generator=seeded(9))
     (indicator * 2).sum().backward()
     torch.testing.assert_close(scores.grad, (3 * 2 * first[0] / 0.5)[0])
 

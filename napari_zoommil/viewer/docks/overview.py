@@ -53,7 +53,7 @@ class OverviewMap(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(300, 190)
+        return QSize(300, 160)
 
     def _frame(self) -> QRectF:
         """Where the image lies in the widget: whole, centred."""

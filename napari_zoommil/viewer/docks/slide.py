@@ -144,14 +144,15 @@ class SlideDock(Page):
 
 
 def facts(entry: OpenSlide) -> str:
-    """Size, resolution and origin of a slide in two lines."""
+    """Size, resolution and origin of a slide in three lines."""
     slide = entry.slide
     height, width = slide.shape
-    lines = [f"{width:,} × {height:,} px · {len(slide.levels)} level{'s' if len(slide.levels) > 1 else ''}"]
+    levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
     if slide.mpp is not None:
-        lines[0] += f" · {width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
-        lines.append(f"{slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x) · {slide.vendor}")
+        extent = f"{width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
+        scale = f"{extent} · {slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x)"
     else:
-        objective = f" · objective {slide.magnification:g}x" if slide.magnification else ""
-        lines.append(f"resolution unknown{objective} · {slide.vendor}")
-    return "\n".join(lines)
+        scale = "resolution unknown" + (
+            f" · objective {slide.magnification:g}x" if slide.magnification else ""
+        )
+    return f"{width:,} × {height:,} px · {levels}\n{scale}\n{slide.vendor}"

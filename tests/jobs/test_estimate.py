@@ -1,0 +1,28 @@
+"""The cost of a run, told before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_zoommil.jobs import estimate, predict, run
+
+
+def test_the_estimate_counts_what_the_run_encodes(cmu: Path) -> None:
+    found = run(estimate(cmu, "demo"))
+    prediction = run(predict(cmu, "demo", tissue=found.tissue))
+    assert found.patches[0] == prediction.cost.encoded[0]
+    assert sum(found.patches) >= sum(prediction.cost.encoded)  # children off the tissue are not read
+    assert found.seconds_per_patch > 0 and found.exhaustive > 0
+    assert found.device == "cpu" or found.device.startswith(("cuda", "mps"))
+
+
+def test_regions_change_the_tissue_and_not_what_was_found(cmu: Path) -> None:
+    whole = np.array([(0, 0), (0, 2220), (2967, 2220), (2967, 0)], float)
+    half = np.array([(0, 0), (0, 2220), (1480, 2220), (1480, 0)], float)
+    found = run(estimate(cmu, "demo", add=(whole,), leave_out=(half,)))
+    assert found.tissue.share(np.array([(0.0, 0.0)]), (1400, 2220))[0] == 0
+    assert found.tissue.share(np.array([(1500.0, 0.0)]), (1400, 2100))[0] > 0.99
+    again = run(estimate(cmu, "demo", detected=found.detected))
+    np.testing.assert_array_equal(again.tissue.mask, found.detected.mask)

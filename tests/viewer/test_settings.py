@@ -1,0 +1,17 @@
+"""Preferences › ZoomMIL."""
+
+from __future__ import annotations
+
+from napari_zoommil.viewer.settings import ComputeSettings, compute_settings
+
+
+def test_defaults_are_those_of_the_manifest() -> None:
+    assert compute_settings() == ComputeSettings()
+
+
+def test_what_the_user_chose_is_used(monkeypatch) -> None:
+    from napari.settings import get_plugin_settings
+
+    chosen = get_plugin_settings("napari-zoommil").compute
+    monkeypatch.setattr(chosen, "batch_size", 16)
+    assert compute_settings().batch_size == 16

@@ -37,10 +37,10 @@ class StoreKey:
     encoder_hash: str
 
 
-def store_path(folder: Path, stem: str, encoder: str) -> Path:
-    """Where the features of a slide lie in a store folder."""
+def store_path(folder: Path, stem: str, fingerprint: str, encoder: str) -> Path:
+    """Where the features of a slide lie in a store folder; slides of one name do not meet there."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in encoder)
-    return folder / f"{stem}.{safe}.zarr"
+    return folder / f"{stem}-{fingerprint[:8]}.{safe}.zarr"
 
 
 class FeatureStore:

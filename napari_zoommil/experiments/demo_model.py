@@ -24,6 +24,7 @@ from napari_zoommil.experiments.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
 from napari_zoommil.jobs import Progress, run, train
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.folder import load_model, save_model
+from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.synthetic import SyntheticSlide
 
 MAGNIFICATIONS = (5.0, 10.0, 20.0)
@@ -107,7 +108,9 @@ def judge(recipe: Recipe, model: Path, work: Path) -> dict[str, float]:
     for name, slide, split in cohort(recipe):
         if split != "test":
             continue
-        bag = StoredBag(FeatureStore.open(store_path(work / "features", Path(name).stem, spec.encoder)))
+        path = work / "slides" / name
+        stored = store_path(work / "features", path.stem, fingerprint(path), spec.encoder)
+        bag = StoredBag(FeatureStore.open(stored))
         with torch.no_grad():
             output = mil(bag)
         chance = float(output.probabilities[spec.class_names.index("tumour")])

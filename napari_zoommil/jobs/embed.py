@@ -94,7 +94,7 @@ def embed(
         tissue = yield from find_tissue(own)
         grid = patch_grid(own, tissue, magnifications, patch_size, min_tissue)
         key = StoreKey(own.name, own.fingerprint, encoder, network.hash)
-        path = store_path(store, own.stem, encoder)
+        path = store_path(store, own.stem, own.fingerprint, encoder)
         features = FeatureStore.create(path, key, grid, network.dim)
         total = sum(len(level) for level in grid.levels)
         missing = sum(len(chunk) for level in range(len(grid.levels)) for chunk in features.missing(level))

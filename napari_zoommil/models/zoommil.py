@@ -28,6 +28,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """The paper's five configurations (sec. 4.2), on 256-px patches and 1024-d ResNet-50 features."""
 
 
+LEAST_NOISE = 0.1
+"""Share of the noise that annealing leaves: the gradient's variance grows with its inverse."""
+
+
 @dataclass(frozen=True, eq=False)
 class _View:
     """The instances of one step: patches as they are, or mixtures of them while top-k is soft.
@@ -111,7 +115,7 @@ class ZoomMIL(MILModel):
     samples : int
         Perturbations in training.
     sigma : float, optional
-        Noise; the mode's own by default. In ``exact`` mode it falls linearly to zero over training.
+        Noise; the mode's own by default. In ``exact`` mode it falls linearly to a tenth over training.
 
     Raises
     ------
@@ -178,7 +182,7 @@ class ZoomMIL(MILModel):
         }
 
     def progress(self, share: float) -> None:
-        self.noise_scale = 1.0 - share if self.topk == "exact" else 1.0
+        self.noise_scale = max(LEAST_NOISE, 1.0 - share) if self.topk == "exact" else 1.0
 
     def patches_needed(self, counts: tuple[int, ...], ratios: tuple[int, ...]) -> tuple[int, ...]:
         needed = [counts[0]]

@@ -6,6 +6,7 @@ time through a bounded queue. Closing the generator stops it one step later.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import lightning as L
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 POLL_SECONDS = 0.05
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greetings are no user's concern
 
 
 @dataclass(frozen=True)

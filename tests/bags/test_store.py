@@ -27,7 +27,7 @@ def grid(make_grid: Callable) -> PatchGrid:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return store_path(tmp_path / "features", "a", "mean-rgb")
+    return store_path(tmp_path / "features", "a", "0" * 32, "mean-rgb")
 
 
 def features_of(grid: PatchGrid, level: int, rows: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_a_chunk_counts_only_once_it_is_marked(grid: PatchGrid, path: Path) -> N
 def test_an_incomplete_store_is_no_bag(grid: PatchGrid, path: Path) -> None:
     store = FeatureStore.create(path, KEY, grid, 3)
     fill(store, chunks=2)
-    with pytest.raises(StoreError, match=r"a\.mean-rgb\.zarr is not complete; run embed again"):
+    with pytest.raises(StoreError, match=r"a-00000000\.mean-rgb\.zarr is not complete; run embed again"):
         StoredBag(store)
 
 
@@ -155,4 +155,4 @@ def test_a_damaged_store_says_so(grid: PatchGrid, path: Path, damage: str) -> No
 
 
 def test_names_of_encoders_become_names_of_files(tmp_path: Path) -> None:
-    assert store_path(tmp_path, "a", "hf-hub:o/n").name == "a.hf-hub_o_n.zarr"
+    assert store_path(tmp_path, "a", "0123456789", "hf-hub:o/n").name == "a-01234567.hf-hub_o_n.zarr"

@@ -110,7 +110,7 @@ def test_no_noise_stays_no_noise_while_it_is_annealed(make_grid: Callable, make_
     torch.testing.assert_close(model.train()(bag).logits, model.eval()(bag).logits)
 
 
-def test_noise_falls_to_zero_in_exact_mode_alone(
+def test_noise_falls_to_a_tenth_in_exact_mode_alone(
     monkeypatch: pytest.MonkeyPatch, make_grid, make_bag
 ) -> None:  # type: ignore[no-untyped-def]
     bag, seen = make_bag(make_grid(3, 4, (5.0, 10.0)), 6), []
@@ -122,7 +122,7 @@ def test_noise_falls_to_zero_in_exact_mode_alone(
             model.progress(share)
             model(bag)
     exact, paper = SIGMA["exact"], SIGMA["paper"]
-    assert seen == pytest.approx([exact, 0.75 * exact, 0, 0.2, 0.15, 0, paper, paper, paper])
+    assert seen == pytest.approx([exact, 0.75 * exact, 0.1 * exact, 0.2, 0.15, 0.02, paper, paper, paper])
 
 
 def dense_selection(grid: PatchGrid, level: int, ratio: int) -> Tensor:

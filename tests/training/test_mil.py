@@ -37,7 +37,7 @@ def test_a_module_learns_its_bags(examples: list) -> None:
     assert float(trainer.callback_metrics["val_f1"]) == 1
     assert float(trainer.callback_metrics["val_loss"]) < 0.3
     assert "train_loss" in trainer.callback_metrics
-    assert module.model.noise_scale == pytest.approx(1 / 48), "told how far training is"
+    assert module.model.noise_scale == pytest.approx(0.1), "told how far training is"
 
 
 def test_metrics_are_those_of_the_logits(examples: list) -> None:

@@ -12,7 +12,7 @@ ATTENTION_RAMP = "viridis"
 SIGNED_RAMP = "vik"
 """Crameri's diverging blue–red, even to the eye and safe for the colour-blind."""
 
-LARGEST_OPACITY = 0.65
+LARGEST_OPACITY = 0.75
 STEPS = 256
 
 CLASS_CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
@@ -27,12 +27,13 @@ def class_colour(index: int) -> str:
 def ramp(signed: bool) -> NDArray[np.float32]:
     """(256, 4) RGBA in [0, 1]; low values are see-through, not dark.
 
-    For signed maps the middle is see-through and both ends are opaque.
+    For signed maps the middle is see-through and both ends are opaque. Opacity rises with the square,
+    so that tissue stays in sight under all but the strongest patches.
     """
     table = np.asarray(cmap.Colormap(SIGNED_RAMP if signed else ATTENTION_RAMP).lut(STEPS), np.float32).copy()
     place = np.linspace(0, 1, STEPS)
     strength = np.abs(2 * place - 1) if signed else place
-    table[:, 3] = LARGEST_OPACITY * strength
+    table[:, 3] = LARGEST_OPACITY * strength**2
     return table
 
 

@@ -26,7 +26,8 @@ MAP = "napari_zoommil.map"
 
 TISSUE = "tissue"
 ZOOMED = "zoomed into"
-ZOOM_COLOURS = ("#e69f00", "#56b4e9", "#cc79a7", "#f0e442")
+ZOOM_EDGE = 0.04  # of a patch
+ZOOM_COLOURS = ("#202020", "#0072b2", "#cc79a7", "#d55e00")
 TISSUE_COLOUR = (0.0, 0.62, 0.45, 0.35)
 
 
@@ -113,7 +114,7 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
             h, w = level.stride
             boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]) - 0.5)
             colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
-            widths.append(0.02 * h)
+            widths.append(ZOOM_EDGE * h)
     old = find_layer(viewer, slide, ZOOMED)
     if old is not None:
         viewer.layers.remove(old)

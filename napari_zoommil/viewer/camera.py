@@ -13,12 +13,12 @@ def magnification(viewer: napari.Viewer, slide: Slide) -> float | None:
     """Magnification on screen (one screen px is 10 µm at 1x); None where the scale is unknown."""
     if slide.mpp is None:
         return None
-    return MICRONS_AT_1X * viewer.camera.zoom
+    return MICRONS_AT_1X * viewer.scene.camera.zoom
 
 
 def set_magnification(viewer: napari.Viewer, value: float) -> None:
     """Zoom to a magnification, about the centre of the view."""
-    viewer.camera.zoom = value / MICRONS_AT_1X
+    viewer.scene.camera.zoom = value / MICRONS_AT_1X
 
 
 def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
@@ -26,8 +26,8 @@ def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
     height, width = viewer.canvas.size
     unit = per_pixel(slide)
     extent = (slide.shape[0] * unit[0], slide.shape[1] * unit[1])
-    zoom = viewer.camera.zoom
-    y, x = viewer.camera.center[-2:]
+    zoom = viewer.scene.camera.zoom
+    y, x = viewer.scene.camera.center[-2:]
     h, w = height / zoom / extent[0], width / zoom / extent[1]
     return Box(y / extent[0] - h / 2, x / extent[1] - w / 2, h, w)
 
@@ -36,4 +36,4 @@ def go_to(viewer: napari.Viewer, slide: Slide, y: float, x: float) -> None:
     """Centre the view on a place given in shares of the slide."""
     unit = per_pixel(slide)
     centre = (y * slide.shape[0] * unit[0], x * slide.shape[1] * unit[1])
-    viewer.camera.center = (*viewer.camera.center[:-2], *centre)
+    viewer.scene.camera.center = (*viewer.scene.camera.center[:-2], *centre)

@@ -40,7 +40,7 @@ def test_pixels_are_painted_where_they_belong(make_napari_viewer, small_slide, a
     changed = np.abs(after - before).max(-1) > 8
     ys, xs = np.nonzero(changed)
     height, width = changed.shape
-    zoom, centre = viewer.camera.zoom, np.array(viewer.camera.center[-2:])
+    zoom, centre = viewer.scene.camera.zoom, np.array(viewer.scene.camera.center[-2:])
     corners = (
         np.array([(ys.min(), xs.min()), (ys.max() + 1, xs.max() + 1)]) - (height / 2, width / 2)
     ) / zoom

@@ -27,7 +27,7 @@ class SlideDock(Page):
         self._build()
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._show)
-        for event in (viewer.camera.events.zoom, viewer.camera.events.center):
+        for event in (viewer.scene.camera.events.zoom, viewer.scene.camera.events.center):
             self._follower.follow(event, self._moved)
         self._show(self._session.active)
 

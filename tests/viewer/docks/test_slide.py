@@ -29,7 +29,7 @@ def test_facts_of_the_active_slide(dock) -> None:
 def test_magnification_buttons_zoom(dock, qtbot, value: float) -> None:
     viewer, widget = dock
     qtbot.mouseClick(widget.buttons[value], Qt.MouseButton.LeftButton)
-    assert viewer.camera.zoom == pytest.approx(value / 10)
+    assert viewer.scene.camera.zoom == pytest.approx(value / 10)
     assert widget.magnification.text() == f"{value:g}x"
 
 
@@ -37,13 +37,13 @@ def test_a_click_on_the_map_goes_there(dock, qtbot) -> None:
     viewer, widget = dock
     widget.map.resize(200, 200)
     qtbot.mouseClick(widget.map, Qt.MouseButton.LeftButton, pos=QPoint(150, 50))
-    np.testing.assert_allclose(viewer.camera.center[-2:], (256, 768), atol=8)  # 1024 µm over 200 px
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], (256, 768), atol=8)  # 1024 µm over 200 px
 
 
 def test_the_field_of_view_follows_the_camera(dock) -> None:
     viewer, widget = dock
-    viewer.camera.center = (0, 512, 256)
-    viewer.camera.zoom = 2
+    viewer.scene.camera.center = (0, 512, 256)
+    viewer.scene.camera.zoom = 2
     field = widget.map._field
     assert field.y + field.height / 2 == pytest.approx(0.5)
     assert field.x + field.width / 2 == pytest.approx(0.25)

@@ -155,8 +155,8 @@ ZoomMIL (Thandiackal 2022) at 5x → 10x → 20x, patches of {recipe.patch_size}
 K = {recipe.k}, encoder `nic`. Trained from slide labels alone on {recipe.train} slides of
 {recipe.smallest:,} to {recipe.largest:,} px at 40x, model chosen on {recipe.val} others.
 
-Figures on {recipe.test} slides of fresh seeds and textures, half of them with a tumour, beside the same model on
-mean RGB (colour alone):
+Figures on {recipe.test} slides of fresh seeds and textures, half of them with a tumour, beside the
+same model on mean RGB (colour alone):
 
 | figure | nic | mean RGB |
 | --- | --- | --- |

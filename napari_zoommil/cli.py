@@ -137,7 +137,7 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
 @_command(predict, hidden=("slide", "tissue"))
 def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Predict the class of slides and say where the model looked."""
-    from napari_zoommil.commands.report import drive, print_json
+    from napari_zoommil.commands.report import drive, folder_of, print_json
     from napari_zoommil.jobs.results import summary, write_prediction
 
     paths = _paths(slides)
@@ -145,7 +145,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
             result = drive(predict(slide, **options), path.name, quiet=json)
-            folder = out if len(paths) == 1 else out / slide.stem
+            folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
         if not json:
             shown = ", ".join(
@@ -166,7 +166,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
 @_command(explain, hidden=("slide",))
 def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Say why a model decided as it did: attention or Grad-CAM per magnification."""
-    from napari_zoommil.commands.report import drive, print_json
+    from napari_zoommil.commands.report import drive, folder_of, print_json
     from napari_zoommil.jobs.results import write_maps
 
     paths = _paths(slides)
@@ -174,7 +174,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
             result = drive(explain(slide, **options), path.name, quiet=json)
-            folder = out if len(paths) == 1 else out / slide.stem
+            folder = folder_of(slide, paths, out)
             folder.mkdir(parents=True, exist_ok=True)
             written = write_maps(slide, result.maps, folder)
         if not json:

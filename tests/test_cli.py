@@ -82,6 +82,12 @@ def test_many_slides_get_a_folder_each_and_one_bad_one_stops_none(
     assert (tmp_path / "CMU-1-Small-Region" / "prediction.json").is_file()
 
 
+def test_slides_of_one_name_get_a_folder_each(data: Path, tmp_path: Path) -> None:
+    twins = [data / "slides" / f"CMU-1-Small-Region{end}" for end in (".svs", ".ome.zarr", "_dicom")]
+    assert call("predict", *twins, "--out", tmp_path) == 0
+    assert len(list(tmp_path.glob("*/prediction.json"))) == 3
+
+
 def test_a_cohort_stands_for_its_slides(cmu: Path, tmp_path: Path, capsys) -> None:
     table = tmp_path / "cohort.csv"
     table.write_text(f"slide,label\n{cmu},a\n")

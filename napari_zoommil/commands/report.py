@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Job, Progress, run
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.slide import stem_of
 
 T = TypeVar("T")
 
@@ -60,6 +61,15 @@ def slides_of_table(path: Path) -> list[Path]:
             return [path.parent / row["slide"] for row in csv.DictReader(handle)]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise CohortError(f"{path} is not a CSV table with the column slide ({error})") from error
+
+
+def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
+    """Where the results of one of several slides go: a folder of its own, also among its namesakes."""
+    if len(paths) == 1:
+        return out
+    stems = [stem_of(path) for path in paths]
+    unique = stems.count(slide.stem) == 1
+    return out / (slide.stem if unique else f"{slide.stem}-{slide.fingerprint[:8]}")
 
 
 def drive(job: Job[T], title: str, quiet: bool = False) -> T:

@@ -40,6 +40,13 @@ def as_pair(mpp: float | Pair | None) -> Pair | None:
     return y, x
 
 
+def stem_of(path: Path) -> str:
+    """A slide's name without its extension; ``.ome.zarr`` goes as one, a folder named by a UID has none."""
+    if path.suffix[1:].isdigit():
+        return path.name
+    return path.name.removesuffix(path.suffix).removesuffix(".ome") or path.name
+
+
 class Slide:
     """One open whole-slide image; reads are thread-safe.
 
@@ -108,10 +115,8 @@ class Slide:
 
     @property
     def stem(self) -> str:
-        """Name without its extension; ``.ome.zarr`` goes as one, and a folder named by a UID has none."""
-        if self.path.suffix[1:].isdigit():
-            return self.path.name
-        return self.path.name.removesuffix(self.path.suffix).removesuffix(".ome") or self.path.name
+        """Name without its extension, see :func:`stem_of`."""
+        return stem_of(self.path)
 
     @property
     def vendor(self) -> str:

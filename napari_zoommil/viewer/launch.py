@@ -6,22 +6,35 @@ from pathlib import Path
 from typing import cast
 
 import napari
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.viewer.docks.attention import AttentionDock
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.slide_layer import open_slide_layer
 
 
+SCREEN_SHARE = 0.9
+
+
 def open_viewer(path: Path, mpp: float | None = None) -> tuple[napari.Viewer, AttentionDock]:
     """A viewer with a slide and both docks, the slide whole in view."""
     viewer = napari.Viewer(title="ZoomMIL")
-    viewer.canvas.overlays.scale_bar.visible = True
+    _fill_screen(viewer)
     show_dock(viewer, "Slide")
     dock = cast(AttentionDock, show_dock(viewer, "Attention"))
     data, arguments, _ = open_slide_layer(path, mpp)
     viewer.add_image(data, **arguments)
-    viewer.reset_view()
+    QTimer.singleShot(0, viewer.reset_view)  # once the docks have taken their room
     return viewer, dock
+
+
+def _fill_screen(viewer: napari.Viewer) -> None:
+    """Nine tenths of the screen: both docks are to be seen whole."""
+    screen = QApplication.primaryScreen()
+    if screen is not None:
+        size = screen.availableSize() * SCREEN_SHARE
+        viewer.window.resize(size.width(), size.height())
 
 
 def show_slide(path: Path, mpp: float | None = None) -> None:

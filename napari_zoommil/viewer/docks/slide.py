@@ -29,6 +29,7 @@ class SlideDock(Page):
         self._follower.follow(self._session.changed, self._show)
         for event in (viewer.scene.camera.events.zoom, viewer.scene.camera.events.center):
             self._follower.follow(event, self._moved)
+        viewer.canvas.overlays.scale_bar.visible = True
         self._show(self._session.active)
 
     def _build(self) -> None:

@@ -17,7 +17,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 import napari_zoommil
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import ZoomMILError, first_line
 from napari_zoommil.jobs import embed, explain, predict, train
 from napari_zoommil.jobs.ranges import Field, fields
 
@@ -128,9 +128,10 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
             print(describe_text(found))
         return found
 
-    results, failures = _each(_paths(slides), one)
+    paths = _paths(slides)
+    results, failures = _each(paths, one)
     if json:
-        print_json(results)
+        print_json(results, many=len(paths) > 1)
     return failures
 
 
@@ -159,7 +160,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
 
     results, failures = _each(paths, one)
     if json:
-        print_json(results)
+        print_json(results, many=len(paths) > 1)
     return failures
 
 
@@ -188,7 +189,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
 
     results, failures = _each(paths, one)
     if json:
-        print_json(results)
+        print_json(results, many=len(paths) > 1)
     return failures
 
 
@@ -208,9 +209,10 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
             "total": result.total,
         }
 
-    results, failures = _each(_paths(slides), one)
+    paths = _paths(slides)
+    results, failures = _each(paths, one)
     if json:
-        print_json(results)
+        print_json(results, many=len(paths) > 1)
     return failures
 
 
@@ -258,24 +260,33 @@ def _each(paths: list[Path], one: Callable[[Path], Any]) -> tuple[list[Any], int
     for path in paths:
         try:
             results.append(one(path))
-        except ZoomMILError as error:
-            print(f"error: {error}", file=sys.stderr)
+        except (ZoomMILError, OSError, RuntimeError) as error:
+            print(f"error: {_sentence(error)}", file=sys.stderr)
             failed = 1
     return results, failed
 
 
+def _sentence(error: Exception) -> str:
+    """One line, which names the type of what is no error of our own."""
+    if isinstance(error, ZoomMILError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``napari-zoommil`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a Windows pipe may not know × and µ
+            stream.reconfigure(errors="replace")
     try:
         code = app(arguments, exit_on_error=True, result_action="return_value")
-    except ZoomMILError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
     except KeyboardInterrupt:
         print("cancelled", file=sys.stderr)
         code = 130
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+    except (ZoomMILError, OSError, RuntimeError) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)
 

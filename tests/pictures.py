@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer.launch import open_viewer
 from napari_zoommil.viewer.overlays import MAP
+from napari_zoommil.viewer.slide_layer import TITLE
 
 SIZE = (1500, 950)
 SECONDS = 180
@@ -32,7 +33,7 @@ def wait(until: Callable[[], bool], seconds: float = SECONDS) -> None:
 def filled(viewer: napari.Viewer, title: str) -> int:
     """Patches that a map shows so far."""
     for layer in viewer.layers:
-        if layer.metadata.get("title") == title and MAP in layer.metadata:
+        if layer.metadata.get(TITLE) == title and MAP in layer.metadata:
             return int(np.isfinite(layer.data).sum())
     return 0
 

@@ -9,7 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 from napari_zoommil.commands.display import BINDINGS, has_display, missing_packages
 
-PACKAGES = ("napari-zoommil", "napari", "torch", "torchvision", "timm", "openslide-python", "zarr", "dask")
+PACKAGES = (
+    "napari-zoommil",
+    "napari",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "openslide-python",
+    "zarr",
+    "dask",
+)
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,13 @@ def _window() -> list[Finding]:
     found = [name for name in BINDINGS if _package(name).ok]
     missing = missing_packages()
     libraries = f"apt-get install {' '.join(missing)}" if missing else "complete"
+    headless = not has_display()  # then windows are not wanted, and commands need no Qt
     return [
-        Finding("Qt binding", bool(found), ", ".join(found) or "none: pip install 'napari-zoommil[all]'"),
-        Finding("Qt libraries", not missing, libraries),
+        Finding(
+            "Qt binding",
+            bool(found) or headless,
+            ", ".join(found) or "none: pip install 'napari-zoommil[all]'",
+        ),
+        Finding("Qt libraries", not missing or headless, libraries),
         Finding("display", True, "yes" if has_display() else "none: windows cannot be shown, commands work"),
     ]

@@ -44,9 +44,10 @@ def describe_text(found: dict[str, Any]) -> str:
     )
 
 
-def print_json(results: list[Any]) -> None:
-    """One document: the result itself where there is one, else a list."""
-    print(json.dumps(results[0] if len(results) == 1 else results, indent=2, ensure_ascii=False))
+def print_json(results: list[Any], many: bool = False) -> None:
+    """One document: a list where several slides were asked for, else the result itself."""
+    if results or many:
+        print(json.dumps(results if many else results[0], indent=2, ensure_ascii=False))
 
 
 def slides_of_table(path: Path) -> list[Path]:
@@ -58,9 +59,12 @@ def slides_of_table(path: Path) -> list[Path]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
-            return [path.parent / row["slide"] for row in csv.DictReader(handle)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+            found = [path.parent / row["slide"] for row in csv.DictReader(handle)]
+    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise CohortError(f"{path} is not a CSV table with the column slide ({error})") from error
+    if not found:
+        raise CohortError(f"{path} names no slides")
+    return found
 
 
 def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,14 @@ class Loaded:
     spec: ModelSpec
     encoder: Encoder
     device: Device
+
+
+@cache
+def _usual_threads() -> int:
+    """Compute threads before any job asked for other ones; jobs may overlap."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 @contextmanager
@@ -67,12 +76,11 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
             f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
             "train it again, or install the encoder it was trained with"
         )
-    usual = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads or usual)
+        torch.set_num_threads(threads or _usual_threads())
         yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
     finally:
-        torch.set_num_threads(usual)
+        torch.set_num_threads(_usual_threads())
         mil.to("cpu")
         encoder.to(torch.device("cpu"))
         chosen.release()

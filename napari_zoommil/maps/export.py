@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from napari_zoommil.maps.heatmap import HeatMap
 
 def file_name(shown: HeatMap) -> str:
     """``attention-10x``, ``grad-cam-tumour-10x``."""
-    return "-".join(shown.title.lower().replace("/", "_").split())
+    return re.sub(r"[^\w.+-]+", "-", shown.title.lower())
 
 
 def write_ome_tiff(path: Path, shown: HeatMap) -> None:

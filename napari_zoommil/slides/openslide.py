@@ -17,6 +17,10 @@ CACHE_BYTES = 128 << 20
 """Decoded tiles kept per open slide; about two rows of a wide viewport."""
 
 
+FILES_TRIED = 64
+"""Files of a folder that are looked at for DICOM before it counts as none."""
+
+
 def entry_file(path: Path) -> Path:
     """The file OpenSlide is to be given: a DICOM folder is opened by any of its files.
 
@@ -25,6 +29,7 @@ def entry_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = files[:FILES_TRIED]
     return next((file for file in files if openslide.OpenSlide.detect_format(file) == "dicom"), path)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
-from napari_zoommil.errors import SlideError
+from napari_zoommil.errors import SlideError, ZoomMILError
 from napari_zoommil.slides.synthetic import SyntheticSlide
 
 SAMPLE_SEED = 5
@@ -43,8 +44,15 @@ def synthetic_slide(folder: Path | None = None, progress: Callable[[int, int], N
     return path
 
 
-def cmu_1(folder: Path | None = None) -> Path:
+def cmu_1(folder: Path | None = None, progress: Any = None) -> Path:
     """CMU-1 of OpenSlide's test data (CC0): Aperio, 46,000 × 32,914 px at 20x; 170 MB, downloaded once.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where to keep it; the user's cache by default.
+    progress : object, optional
+        A bar as :class:`pooch.HTTPDownloader` takes it; may raise a :class:`ZoomMILError` to cancel.
 
     Raises
     ------
@@ -55,8 +63,14 @@ def cmu_1(folder: Path | None = None) -> Path:
 
     try:
         found = pooch.retrieve(
-            CMU_1_URL, f"sha256:{CMU_1_SHA256}", "CMU-1.svs", folder or cache_folder(), progressbar=False
+            CMU_1_URL,
+            f"sha256:{CMU_1_SHA256}",
+            "CMU-1.svs",
+            folder or cache_folder(),
+            progressbar=progress or False,
         )
+    except ZoomMILError:
+        raise
     except Exception as error:  # pooch lets through whatever its transport raises
         raise SlideError(
             f"CMU-1.svs could not be downloaded from openslide.cs.cmu.edu ({type(error).__name__}); "

@@ -119,6 +119,11 @@ class Slide:
         return stem_of(self.path)
 
     @property
+    def stated_mpp(self) -> Pair | None:
+        """What the file itself states."""
+        return self._reader.mpp
+
+    @property
     def vendor(self) -> str:
         return self._reader.vendor
 

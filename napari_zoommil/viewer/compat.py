@@ -30,5 +30,12 @@ def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any
     update = getattr(viewer.window, "_update_task_status", None)
     if register is None or update is None:
         return lambda: None
-    task = register("ZoomMIL", Status.BUSY, sentence, cancel_callback=cancel)
-    return lambda: update(task, Status.COMPLETED, sentence)
+    # The window keeps the callback of every task for good, and through it whatever it holds.
+    held = [cancel]
+    task = register("ZoomMIL", Status.BUSY, sentence, cancel_callback=lambda: [call() for call in held])
+
+    def done() -> None:
+        held.clear()
+        update(task, Status.COMPLETED, sentence)
+
+    return done

@@ -13,7 +13,6 @@ from napari_zoommil.viewer.docks.attention import AttentionDock
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.slide_layer import open_slide_layer
 
-
 SCREEN_SHARE = 0.9
 
 

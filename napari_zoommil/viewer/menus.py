@@ -8,8 +8,11 @@ PLUGIN = "napari-zoommil"
 
 
 def show_dock(viewer: napari.Viewer, name: str) -> object:
-    """Show a dock of this plugin, made if need be; returns its widget."""
-    return viewer.window.add_plugin_dock_widget(PLUGIN, name)[1]
+    """Bring a dock of this plugin to the front, made if need be; returns its widget."""
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    dock.show()
+    dock.raise_()
+    return widget
 
 
 def show_slide_dock(viewer: napari.Viewer) -> None:

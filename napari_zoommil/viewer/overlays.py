@@ -19,7 +19,8 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.colours import ramp
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.slide_layer import SLIDE, UNIT, is_slide, per_pixel, slide_of
+from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, is_slide, per_pixel, slide_of
 
 MAP = "napari_zoommil.map"
 """Key of the heat map in its layer's metadata."""
@@ -48,7 +49,7 @@ def placement(slide: Slide, origin: tuple[float, float], downsample: tuple[float
 def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
     """The overlay of a slide by its title; renaming the layer does not lose it."""
     for layer in viewer.layers:
-        if slide_of(layer) is slide and layer.metadata.get("title") == title:
+        if slide_of(layer) is slide and layer.metadata.get(TITLE) == title:
             return layer
     return None
 
@@ -77,7 +78,7 @@ def show_map(viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.nda
         contrast_limits=limits,
         blending="translucent",
         interpolation2d="nearest",
-        metadata={SLIDE: slide, MAP: shown, "title": shown.title},
+        metadata={SLIDE: slide, MAP: shown, TITLE: shown.title},
         **placement(slide, shown.origin, shown.downsample),
     )
     _insert(viewer, slide, layer)
@@ -98,7 +99,7 @@ def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
         contrast_limits=(0, 1),
         blending="translucent",
         interpolation2d="nearest",
-        metadata={SLIDE: slide, "title": TISSUE},
+        metadata={SLIDE: slide, TITLE: TISSUE},
         **placement(slide, (0.0, 0.0), tissue.downsample),
     )
     _insert(viewer, slide, layer)
@@ -129,7 +130,7 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
         name=overlay_name(slide, ZOOMED),
         scale=per_pixel(slide),
         units=(UNIT if slide.mpp else "pixel",) * 2,
-        metadata={SLIDE: slide, MAP: None, "title": ZOOMED},
+        metadata={SLIDE: slide, MAP: None, TITLE: ZOOMED},
     )
     _insert(viewer, slide, layer)
 
@@ -137,16 +138,13 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
     """Above the slide and its other images, below what a user draws; the selection stays."""
     selected = set(viewer.layers.selection)
-    place = 1 + max(
-        (
-            index
-            for index, other in enumerate(viewer.layers)
-            if is_slide(other) or (slide_of(other) is slide and isinstance(other, Image))
-        ),
-        default=len(viewer.layers) - 1,
-    )
-    viewer.layers.insert(place, layer)
-    if selected:
+    own = [
+        index
+        for index, other in enumerate(viewer.layers)
+        if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
+    ]
+    with session_of(viewer).keeping_active():  # napari selects what is inserted
+        viewer.layers.insert(own[-1] + 1 if own else len(viewer.layers), layer)
         viewer.layers.selection = selected
 
 

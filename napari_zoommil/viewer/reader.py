@@ -22,7 +22,12 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read(path: str) -> list[LayerData]:
-    """Layer of a slide."""
+    """Layer of a slide; a slide without a scale bar would be half a slide."""
+    import napari
+
     from napari_zoommil.viewer.slide_layer import open_slide_layer
 
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        viewer.canvas.overlays.scale_bar.visible = True
     return [open_slide_layer(path)]

@@ -6,33 +6,44 @@ from typing import Literal
 
 import napari
 import numpy as np
-from napari.layers import Shapes
+from napari.layers import Layer, Shapes
+from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.slide_layer import SLIDE, UNIT, per_pixel
+from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, per_pixel, slide_of
 
-TITLE = "tissue regions"
+REGIONS = "tissue regions"
 Use = Literal["add", "leave out"]
-COLOURS = {"add": "#009e73", "leave out": "#d55e00"}
+COLOURS: dict[Use, str] = {"add": "#009e73", "leave out": "#d55e00"}
+AREAS = ("polygon", "rectangle")
 EDGE_UM = 20.0
+
+
+def is_regions(layer: Layer, slide: Slide) -> bool:
+    """Whether a layer holds the regions of a slide."""
+    return slide_of(layer) is slide and layer.metadata.get(TITLE) == REGIONS
+
+
+def find(viewer: napari.Viewer, slide: Slide) -> Layer | None:
+    """The slide's regions layer, if there is one."""
+    return find_layer(viewer, slide, REGIONS)
 
 
 def regions_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
     """The slide's regions layer, made on the first call."""
-    layer = find_layer(viewer, slide, TITLE)
+    layer = find_layer(viewer, slide, REGIONS)
     if isinstance(layer, Shapes):
         return layer
     layer = Shapes(
         ndim=2,
-        name=overlay_name(slide, TITLE),
-        features={"use": np.empty(0, dtype=object)},
+        name=overlay_name(slide, REGIONS),
         scale=per_pixel(slide),
         units=(UNIT if slide.mpp else "pixel",) * 2,
         face_color="transparent",
         edge_width=EDGE_UM / per_pixel(slide)[0],
-        metadata={SLIDE: slide, "title": TITLE},
+        metadata={SLIDE: slide, TITLE: REGIONS},
     )
     viewer.add_layer(layer)
     return layer
@@ -42,7 +53,6 @@ def start_drawing(viewer: napari.Viewer, slide: Slide, use: Use) -> Shapes:
     """Let the user draw a polygon of one use."""
     layer = regions_layer(viewer, slide)
     layer.selected_data = set()
-    layer.feature_defaults = {"use": use}
     layer.current_edge_color = COLOURS[use]
     layer.mode = "add_polygon_lasso"
     viewer.layers.selection.active = layer
@@ -51,12 +61,17 @@ def start_drawing(viewer: napari.Viewer, slide: Slide, use: Use) -> Shapes:
 
 def polygons(viewer: napari.Viewer, slide: Slide) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
     """Polygons to add and to leave out, (n, 2) level-0 y and x each."""
-    layer = find_layer(viewer, slide, TITLE)
+    layer = find_layer(viewer, slide, REGIONS)
     if not isinstance(layer, Shapes):
         return (), ()
-    uses = list(layer.features["use"])
-    shapes = [(np.asarray(shape)[:, -2:], use) for shape, use in zip(layer.data, uses, strict=True)]
-    return (
-        tuple(shape for shape, use in shapes if use == "add"),
-        tuple(shape for shape, use in shapes if use == "leave out"),
-    )
+    areas: dict[Use, list[NDArray]] = {"add": [], "leave out": []}
+    for shape, kind, colour in zip(layer.data, layer.shape_type, layer.edge_color, strict=True):
+        if kind in AREAS:
+            areas[_use_of(colour)].append(np.asarray(shape)[:, -2:])
+    return tuple(areas["add"]), tuple(areas["leave out"])
+
+
+def _use_of(colour: NDArray) -> Use:
+    """A shape's use is its edge colour: napari keeps that with the shape whatever is edited."""
+    distance = {use: np.abs(transform_color(name)[0] - colour).sum() for use, name in COLOURS.items()}
+    return min(distance, key=distance.__getitem__)

@@ -6,8 +6,11 @@ from typing import Any
 
 from napari.utils import cancelable_progress
 
+from napari_zoommil.errors import JobError
 from napari_zoommil.slides import samples
-from napari_zoommil.viewer.slide_layer import open_slide_layer
+from napari_zoommil.viewer.reader import read
+
+STEP_BYTES = 1 << 20
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -21,17 +24,45 @@ def synthetic() -> list[LayerData]:
             bar.append(cancelable_progress(total=total, desc="Writing the sample slide"))
         bar[0].update(done - bar[0].n)
         if bar[0].is_canceled:
-            raise KeyboardInterrupt
+            raise JobError("writing the sample slide was cancelled")
 
     try:
-        return [open_slide_layer(samples.synthetic_slide(progress=show))]
-    except KeyboardInterrupt:
-        return []
+        return read(str(samples.synthetic_slide(progress=show)))
     finally:
         if bar:
             bar[0].close()
 
 
+class _Download:
+    """pooch's idea of a progress bar, shown by napari, with cancel."""
+
+    total = 0
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._waiting = 0
+
+    def update(self, count: int) -> None:
+        """Called for each kilobyte; the window is told of each megabyte."""
+        self._waiting += count
+        if self._waiting < STEP_BYTES:
+            return
+        if self._bar is None:
+            self._bar = cancelable_progress(total=self.total, desc="Downloading CMU-1")
+        self._bar.update(min(self._waiting, self.total - self._bar.n))
+        self._waiting = 0
+        if self._bar.is_canceled:
+            raise JobError("the download was cancelled")
+
+    def reset(self) -> None:
+        """pooch fills its bar anew at the end; this one is full already."""
+        self._waiting = -self.total
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def cmu_1() -> list[LayerData]:
     """A real Aperio slide, downloaded on the first call."""
-    return [open_slide_layer(samples.cmu_1())]
+    return read(str(samples.cmu_1(progress=_Download())))

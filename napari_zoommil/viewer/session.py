@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import napari
-from napari.layers import Layer
+import numpy as np
+from napari.layers import Layer, Shapes
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_zoommil.geometry import Pair
@@ -21,7 +26,8 @@ from napari_zoommil.viewer.slide_layer import is_slide, slide_of, world_scale
 class OpenSlide:
     """A slide in the viewer with what was found out about it.
 
-    ``detected`` is the tissue found by itself, ``tissue`` the one with the user's regions applied.
+    ``detected`` is the tissue found by itself, ``tissue`` the one with the user's regions applied;
+    ``hidden`` are its layers that were put out of sight while another slide is active.
     """
 
     slide: Slide
@@ -29,7 +35,13 @@ class OpenSlide:
     detected: Tissue | None = None
     tissue: Tissue | None = None
     prediction: Prediction | None = None
-    alive: bool = field(default=True)
+    alive: bool = True
+    hidden: list[Layer] = field(default_factory=list)
+
+    @cached_property
+    def overview(self) -> NDArray[np.uint8]:
+        """The coarsest level, (h, w, 3)."""
+        return np.asarray(self.layer.data[-1])
 
 
 class Session:
@@ -53,8 +65,11 @@ class Session:
         self._slides: dict[Layer, OpenSlide] = {}
         self.active: OpenSlide | None = None
         self._layers = viewer.layers
+        self._keeping_active = False
+        selected = viewer.layers.selection.active
         for layer in viewer.layers:
             self._add(layer)
+        self._select(selected)
         viewer.layers.events.inserted.connect(lambda event: self._add(event.value))
         viewer.layers.events.removed.connect(lambda event: self._remove(event.value))
         viewer.layers.selection.events.active.connect(lambda event: self._select(event.value))
@@ -65,7 +80,8 @@ class Session:
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)
-        if slide is not None and is_slide(layer):
+        # A duplicated layer shares its slide with the first, which stays the one that counts.
+        if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             self._slides[layer] = OpenSlide(slide, layer)
             self._activate(self._slides[layer])
 
@@ -81,7 +97,18 @@ class Session:
         if self.active is gone:
             self._activate(next(iter(self._slides.values()), None))
 
+    @contextmanager
+    def keeping_active(self) -> Iterator[None]:
+        """Layers may come and go inside without another slide becoming active."""
+        self._keeping_active = True
+        try:
+            yield
+        finally:
+            self._keeping_active = False
+
     def _select(self, layer: Layer | None) -> None:
+        if self._keeping_active:
+            return
         slide = slide_of(layer)
         found = next((entry for entry in self._slides.values() if entry.slide is slide), None)
         if found is not None and found is not self.active:
@@ -89,14 +116,33 @@ class Session:
 
     def _activate(self, entry: OpenSlide | None) -> None:
         self.active = entry
+        self._show_only(entry)
         self.activated.emit(entry)
+
+    def _show_only(self, active: OpenSlide | None) -> None:
+        """Slides share one origin, so only the active one's layers are in sight."""
+        for entry in self._slides.values():
+            own = [layer for layer in self._layers if slide_of(layer) is entry.slide]
+            if entry is active:
+                for layer in entry.hidden:
+                    layer.visible = True
+                entry.hidden.clear()
+            else:
+                shown = [layer for layer in own if layer.visible]
+                entry.hidden.extend(shown)
+                for layer in shown:
+                    layer.visible = False
 
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
         """Give a slide the resolution it does not state, µm/px."""
         entry.slide.mpp = as_pair(mpp)
         placed = world_scale(entry.slide)
-        entry.layer.units = placed["units"]
-        entry.layer.scale = placed["scale"]
+        own = [layer for layer in self._layers if slide_of(layer) is entry.slide]
+        for layer in own:
+            if is_slide(layer) or isinstance(layer, Shapes):
+                layer.units, layer.scale = placed["units"], placed["scale"]
+            else:  # maps and tissue of another scale
+                self._layers.remove(layer)
         entry.detected = entry.tissue = entry.prediction = None
         self.changed.emit(entry)
 

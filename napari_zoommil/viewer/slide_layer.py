@@ -13,6 +13,9 @@ from napari_zoommil.slides import Slide
 SLIDE = "napari_zoommil.slide"
 """Key of the slide in its layer's metadata."""
 
+TITLE = "napari_zoommil.title"
+"""Key of what an overlay shows: renaming its layer does not lose it."""
+
 UNIT = "micrometer"
 
 

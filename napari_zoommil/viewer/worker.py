@@ -19,8 +19,6 @@ from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
 
-JOIN_MILLISECONDS = 5_000
-
 
 def spare_cores() -> int:
     """Cores a job may use beside a window: all but one, since a window that stalls is no window."""
@@ -46,7 +44,7 @@ class JobRunner:
     viewer : napari.Viewer
     yielded, returned, ended : callable
         Called on the window's thread with each :class:`Progress`, the result, and at the end of
-        every run, whether it succeeded, failed or was cancelled.
+        every run with what it failed of: a sentence, or None if it succeeded or was cancelled.
     """
 
     def __init__(
@@ -54,11 +52,12 @@ class JobRunner:
         viewer: napari.Viewer,
         yielded: Callable[[Progress], None],
         returned: Callable[[Any], None],
-        ended: Callable[[], None],
+        ended: Callable[[str | None], None],
     ) -> None:
         self._viewer = viewer
         self._yielded, self._returned, self._ended = yielded, returned, ended
         self._worker: JobWorker | None = None
+        self._failure: str | None = None
 
     @property
     def running(self) -> bool:
@@ -76,22 +75,28 @@ class JobRunner:
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
-        self._worker = worker
+        self._worker, self._failure = worker, None
         done = announce_task(self._viewer, sentence, worker.quit)
         worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
         worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
-        worker.errored.connect(_report)
+        worker.errored.connect(lambda error: self._fail(worker, error))
         worker.finished.connect(lambda *_: self._finish(worker, done))
         worker.start()
 
     def _is_current(self, worker: JobWorker) -> bool:
         return self._worker is worker and not worker.abort_requested
 
+    def _fail(self, worker: JobWorker, error: Exception) -> None:
+        if not self._is_current(worker):
+            return
+        self._failure = sentence_of(error)
+        show_error(self._failure)
+
     def _finish(self, worker: JobWorker, done: Callable[[], None]) -> None:
         done()
         if self._worker is worker:
             self._worker = None
-            self._ended()
+            self._ended(self._failure)
 
     def cancel(self) -> None:
         """Ask the job to stop; it does within one batch."""
@@ -104,6 +109,6 @@ class JobRunner:
         self._worker = None
 
 
-def _report(error: Exception) -> None:
+def sentence_of(error: Exception) -> str:
     """A sentence for the user; what is no :class:`ZoomMILError` names its type, for a bug report."""
-    show_error(str(error) if isinstance(error, ZoomMILError) else f"{type(error).__name__}: {error}")
+    return str(error) if isinstance(error, ZoomMILError) else f"{type(error).__name__}: {error}"

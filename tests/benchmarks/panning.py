@@ -63,7 +63,7 @@ def measure(path: Path, repeats: int) -> dict[str, object]:
     viewer.window.resize(1400, 900)
     set_magnification(viewer, 20)
     centre = (slide.shape[0] * slide.mpp[0] * 0.3, slide.shape[1] * slide.mpp[1] * 0.25)
-    runner = JobRunner(viewer, lambda _: None, lambda _: None, lambda: None)
+    runner = JobRunner(viewer, lambda _: None, lambda _: None, lambda _: None)
     stalls(viewer, centre)  # warm up
     alone, beside = [], []
     for repeat in range(repeats):

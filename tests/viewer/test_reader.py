@@ -31,6 +31,14 @@ def test_a_plain_tiff_is_left_to_napari(tmp_path: Path) -> None:
     assert get_reader(str(path)) is None
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a.csv"])
+def test_other_files_open_as_ever(name: str) -> None:
+    from npe2 import PluginManager
+
+    readers = PluginManager.instance().iter_compatible_readers([name])
+    assert "napari-zoommil" not in {reader.plugin_name for reader in readers}
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "picture.png", "absent.svs"])
 def test_what_is_no_slide_is_not_claimed(tmp_path: Path, name: str) -> None:
     if name != "absent.svs":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.errors import SlideError
+from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.session import session_of
 
 
@@ -31,6 +32,33 @@ def test_slides_that_are_there_already_are_found(make_napari_viewer, small_slide
     layer = add_slide(viewer, small_slide)
     assert session_of(viewer).active.layer is layer
     assert session_of(viewer) is session_of(viewer)
+
+
+def test_only_the_active_slide_is_in_sight(make_napari_viewer, small_slide, other_slide, add_slide) -> None:
+    viewer = make_napari_viewer()
+    session_of(viewer)
+    first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
+    assert second.visible and not first.visible
+    viewer.layers.selection.active = first
+    assert first.visible and not second.visible
+
+
+def test_regions_follow_a_resolution_that_is_given_later(make_napari_viewer, data, add_slide) -> None:
+    viewer = make_napari_viewer()
+    layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    session = session_of(viewer)
+    drawn = regions.regions_layer(viewer, session.active.slide)
+    session.set_mpp(session.active, 0.5)
+    np.testing.assert_allclose(drawn.scale, layer.scale)
+    assert drawn.units == layer.units
+
+
+def test_a_duplicated_layer_is_no_second_slide(make_napari_viewer, small_slide, add_slide) -> None:
+    viewer = make_napari_viewer()
+    session = session_of(viewer)
+    layer = add_slide(viewer, small_slide)
+    viewer.add_image(layer.data, rgb=True, multiscale=True, metadata=layer.metadata)
+    assert len(session.slides) == 1
 
 
 def test_a_removed_slide_is_told_closed_and_replaced(

@@ -21,8 +21,9 @@ class Log:
         self.progress, self.results, self.ends = [], [], 0
         self.runner = JobRunner(viewer, self.progress.append, self.results.append, self._end)
 
-    def _end(self) -> None:
+    def _end(self, failure: str | None) -> None:
         self.ends += 1
+        self.failure = failure
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_every_failure_becomes_a_notification_and_the_runner_is_free(log, qtbot,
     qtbot.waitUntil(lambda: log.ends == 1)
     assert not log.runner.running and log.results == []
     (record,) = notification_manager.records[before:]
+    assert log.failure is not None and str(error.args[0]) in log.failure
     assert str(error.args[0]) in record.message
 
 

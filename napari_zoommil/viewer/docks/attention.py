@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import napari
-import numpy as np
+from napari.layers import Shapes
+from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QInputDialog, QPushButton
 
 from napari_zoommil.errors import ZoomMILError
@@ -18,11 +20,11 @@ from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.readout import Readout
 from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
-from napari_zoommil.viewer.readout import patch_readout
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
-from napari_zoommil.viewer.slide_layer import per_pixel
+from napari_zoommil.viewer.words import cost_sentence, duration
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 FOLDER, HUB = "Folder…", "Hub name…"
@@ -37,17 +39,18 @@ class AttentionDock(Page):
         self._session = session_of(viewer)
         self._follower = Follower()
         self._entry: OpenSlide | None = None
-        self._estimate: Estimate | None = None
-        self._pinned = self._run_at_once = False
         self._run_entry: OpenSlide | None = None
+        self._estimate: Estimate | None = None
+        self._run_at_once = False
         self._estimating = JobRunner(viewer, self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = JobRunner(viewer, self._progress, self._predicted, self._ended)
         self._build()
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._show)
         self._follower.follow(self._session.removed, self._removed)
-        viewer.mouse_move_callbacks.append(self._hovered)
-        viewer.mouse_drag_callbacks.append(self._clicked)
+        self._follower.follow(viewer.layers.events.inserted, self._layers_changed)
+        self._follower.follow(viewer.layers.events.removed, self._layers_changed)
+        self._regions = Follower()
         self._show(self._session.active)
 
     def _build(self) -> None:
@@ -57,24 +60,22 @@ class AttentionDock(Page):
             self.model.addItem(model_title(name), name)
         self.model.addItems([FOLDER, HUB])
         self.model.activated.connect(self._model_chosen)
+        self._chosen = 0
         self.slide = Sentence(name="attention-slide")
         self.tissue = QCheckBox("Show tissue")
         self.tissue.setToolTip("What the model will read: tissue found by itself, with your regions applied")
         self.tissue.setChecked(True)
         self.tissue.toggled.connect(self._show_tissue)
         self.add = QPushButton("Add region")
-        self.add.setToolTip("Draw a region that is tissue though it was not found")
         self.add.clicked.connect(lambda: self._draw("add"))
         self.leave = QPushButton("Leave out")
-        self.leave.setToolTip("Draw a region that the model must not read")
         self.leave.clicked.connect(lambda: self._draw("leave out"))
         self.cost = Sentence(name="cost")
         self.device = Sentence(name="device")
         self.act = Act("Run", self._run, self._predicting.cancel)
         self.bars = ProbabilityBars()
         self.maps = MapsPanel(self._viewer)
-        self.readout = Sentence(name="readout")
-        self.readout.setMinimumHeight(64)
+        self.readout = Readout(self._viewer, self.maps)
         widgets = (
             heading("Model"),
             self.model,
@@ -93,31 +94,30 @@ class AttentionDock(Page):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
+    # What: model and slide
+
     @property
     def model_name(self) -> str:
         """What :func:`~napari_zoommil.models.folder.find_model` takes."""
-        return str(self.model.currentData())
+        return str(self.model.itemData(self._chosen))
 
-    def _model_chosen(self) -> None:
-        text = self.model.currentText()
+    def _model_chosen(self, index: int) -> None:
+        text, name, title = self.model.itemText(index), "", ""
         if text == FOLDER:
             name = QFileDialog.getExistingDirectory(self, "Model folder")
+            title = _title_or_error(name)
         elif text == HUB:
             name, _ = QInputDialog.getText(self, "Model on the hub", "owner/name")
+            title = name.strip()  # its kind is known once the estimate has fetched it
         else:
+            self._chosen = index
             return self._reconsider()
-        self._add_model(name)
-
-    def _add_model(self, name: str) -> None:
-        try:
-            title = model_title(name) if name else ""
-        except ZoomMILError as error:
-            title = ""
-            napari.utils.notifications.show_error(str(error))
         if title:
-            self.model.insertItem(0, title, name)
-        self.model.setCurrentIndex(0)
-        self._reconsider()
+            self._chosen = self.model.count() - 2
+            self.model.insertItem(self._chosen, title, name.strip())
+        self.model.setCurrentIndex(self._chosen)
+        if title:
+            self._reconsider()
 
     def _show(self, entry: OpenSlide | None) -> None:
         if entry is not self._session.active:
@@ -127,31 +127,65 @@ class AttentionDock(Page):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.bars.show_prediction(entry.prediction if entry else None)
         self.maps.set_slide(entry)
-        self._show_result_hint()
+        self.readout.set_slide(entry)
         if changed:
+            self._follow_regions()
             self._reconsider()
 
-    def _show_result_hint(self) -> None:
-        has = self._entry is not None and self._entry.prediction is not None
-        self.readout.setText(
-            "Point at a patch to read its scores; click to keep them" if has else "Nothing yet"
-        )
+    def _removed(self, entry: OpenSlide) -> None:
+        """The slide is gone: so is what runs for it."""
+        if entry is self._run_entry:
+            self._predicting.cancel()
+        if entry is self._entry:
+            self._estimating.abandon()
+
+    # Tissue and cost
+
+    def _layers_changed(self, event: Any) -> None:
+        """The regions layer came or went."""
+        if self._entry is not None and regions.is_regions(event.value, self._entry.slide):
+            self._follow_regions()
+            if event.type == "removed":
+                self._reconsider()
+
+    def _follow_regions(self) -> None:
+        self._regions.stop()
+        layer = regions.find(self._viewer, self._entry.slide) if self._entry else None
+        if isinstance(layer, Shapes):
+            self._regions.follow(layer.events.data, self._regions_changed)
+
+    def _regions_changed(self, event: Any) -> None:
+        if event.action in ("added", "removed", "changed"):
+            self._reconsider()
+
+    def _draw(self, use: regions.Use) -> None:
+        if self._entry is not None:
+            regions.start_drawing(self._viewer, self._entry.slide, use)
+
+    def _why_not(self) -> str:
+        """What must be done before anything can run; empty if nothing."""
+        if self._entry is None:
+            return "Open a slide first"
+        if self._entry.slide.mpp is None:
+            return "Set the pixel size in the Slide dock first: this slide does not state it"
+        return ""
 
     def _reconsider(self) -> None:
         """Find out anew what a run would cost: another slide, model or region."""
         self._estimating.abandon()
         self._estimate = None
-        entry = self._entry
-        self.cost.setText("")
+        why, entry = self._why_not(), self._entry
+        self.cost.setText(why)
         self.device.setText("")
-        self.add.setEnabled(entry is not None)
-        self.leave.setEnabled(entry is not None)
-        if entry is None:
-            return self.act.set_ready(False, "Open a slide first")
-        if entry.slide.mpp is None:
-            self.cost.setText("The slide's resolution is unknown: set it in the Slide dock")
-            return self.act.set_ready(False, "Set the pixel size in the Slide dock first")
-        self.act.set_ready(False, "The tissue is being looked for")
+        for button, help_text in (
+            (self.add, "Draw a region that is tissue though it was not found"),
+            (self.leave, "Draw a region that the model must not read"),
+        ):
+            button.setEnabled(not why)
+            button.setToolTip(why or help_text)
+        self.act.set_ready(False, why or "The tissue is being looked for")
+        if entry is None or why:
+            return
         slide, model, detected = entry.slide, self.model_name, entry.detected
         device = compute_settings().device
         added, left_out = regions.polygons(self._viewer, slide)
@@ -181,21 +215,16 @@ class AttentionDock(Page):
         self.cost.setText(cost_sentence(found))
         self.device.setText(f"Device: {found.device} ({found.reason})")
         self.act.set_ready(True, "Run the model on this slide")
-        self._show_tissue()
+        if entry.prediction is None:
+            self._show_tissue()
         if self._run_at_once:
             self._run_at_once = False
             self._run()
 
-    def run_when_ready(self) -> None:
-        """Run as soon as the tissue is known, unasked: for the demo."""
-        self._run_at_once = True
-        if self._estimate is not None:
-            self._estimated(self._estimate)
-
-    def _estimate_ended(self) -> None:
-        if self._estimate is None and self._entry is not None:
-            self.cost.setText("No estimate: draw a region to add, or choose another model")
-            self.act.set_ready(False, "There is nothing to run on yet")
+    def _estimate_ended(self, failure: str | None) -> None:
+        if failure is not None:
+            self.cost.setText(failure)
+            self.act.set_ready(False, failure)
 
     def _show_tissue(self) -> None:
         entry = self._entry
@@ -204,20 +233,20 @@ class AttentionDock(Page):
         if self.tissue.isChecked():
             show_tissue(self._viewer, entry.slide, entry.tissue).visible = True
         else:
-            layer = find_layer(self._viewer, entry.slide, TISSUE)
-            if layer is not None:
-                layer.visible = False
+            self._hide_tissue(entry)
 
-    def _draw(self, use: regions.Use) -> None:
-        if self._entry is None:
-            return
-        layer = regions.start_drawing(self._viewer, self._entry.slide, use)
-        layer.events.data.disconnect(self._regions_changed)
-        layer.events.data.connect(self._regions_changed)
+    def _hide_tissue(self, entry: OpenSlide) -> None:
+        layer = find_layer(self._viewer, entry.slide, TISSUE)
+        if layer is not None:
+            layer.visible = False
 
-    def _regions_changed(self, event: object) -> None:
-        if getattr(event, "action", None) in ("added", "removed", "changed"):
-            self._reconsider()
+    # Run
+
+    def run_when_ready(self) -> None:
+        """Run as soon as the tissue is known, unasked: for the demo."""
+        self._run_at_once = True
+        if self._estimate is not None:
+            self._estimated(self._estimate)
 
     def _run(self) -> None:
         entry, found = self._entry, self._estimate
@@ -227,9 +256,9 @@ class AttentionDock(Page):
         entry.prediction = None
         self.maps.clear(entry)
         self._show(entry)
-        self.tissue.setChecked(False)
+        self._hide_tissue(entry)
         slide, model, tissue, chosen = entry.slide, self.model_name, found.tissue, compute_settings()
-        self.act.show_running(True)
+        self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(
                 slide,
@@ -245,8 +274,11 @@ class AttentionDock(Page):
 
     def _progress(self, progress: Progress) -> None:
         entry = self._run_entry
-        self.act.show_progress(progress.done, progress.total, progress.note)
-        if entry is not None and entry.alive and isinstance(progress.partial, PartialMap):
+        if entry is None:
+            return
+        owner = "" if entry is self._entry else f"{entry.slide.name}, "
+        self.act.show_progress(progress.done, progress.total, owner + progress.note)
+        if entry.alive and isinstance(progress.partial, PartialMap):
             self.maps.show_partial(entry, progress.partial)
 
     def _predicted(self, prediction: Prediction) -> None:
@@ -255,71 +287,40 @@ class AttentionDock(Page):
             return
         entry.prediction = prediction
         cost = prediction.cost
-        self.act.note.setText(f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}")
+        self.act.note.setText(
+            f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
+            + ("" if entry is self._entry else f", {entry.slide.name}")
+        )
         self._session.changed.emit(entry)
 
-    def _ended(self) -> None:
+    def _ended(self, failure: str | None) -> None:
         entry, self._run_entry = self._run_entry, None
         self.act.show_running(False)
         if entry is None or entry.prediction is not None:
             return
-        self.act.note.setText("Cancelled" if entry.alive else "")
+        self.act.note.setText(failure or "Cancelled")
         if entry.alive:
             self.maps.clear(entry)
-
-    def _removed(self, entry: OpenSlide) -> None:
-        """The slide is gone: so is what runs for it."""
-        if entry is self._run_entry:
-            self._predicting.cancel()
-        if entry is self._entry:
-            self._estimating.abandon()
-
-    def _hovered(self, viewer: napari.Viewer, _event: object) -> None:
-        if not self._pinned:
-            self._read_out(viewer)
-
-    def _clicked(self, viewer: napari.Viewer, _event: object) -> None:
-        self._pinned = self._read_out(viewer) and not self._pinned
-
-    def _read_out(self, viewer: napari.Viewer) -> bool:
-        entry = self._entry
-        if entry is None or entry.prediction is None:
-            return False
-        y, x = np.asarray(viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
-        text = patch_readout(entry.prediction, float(y), float(x))
-        self.readout.setText(text or "Off the tissue")
-        return bool(text)
 
     def _stop(self) -> None:
         """The dock is being taken apart: stop what runs, follow nothing more."""
         self._predicting.abandon()
         self._estimating.abandon()
         self._follower.stop()
-        self._viewer.mouse_move_callbacks.remove(self._hovered)
-        self._viewer.mouse_drag_callbacks.remove(self._clicked)
+        self._regions.stop()
+        self.readout.stop()
 
 
 def model_title(name: str) -> str:
     """A model as the list shows it: ``demo · 5x → 10x → 20x``."""
-    spec = read_spec(name)
-    steps = " → ".join(map(magnification_name, spec.magnifications))
+    steps = " → ".join(map(magnification_name, read_spec(name).magnifications))
     return f"{Path(name).name} · {steps}"
 
 
-def cost_sentence(found: Estimate) -> str:
-    """``1,234 patches, about 20 s; all 20x patches would be 5,678``."""
-    count = sum(found.patches)
-    exhaustive = duration(found.exhaustive * found.seconds_per_patch)
-    return (
-        f"{count:,} patches, about {duration(found.seconds)}. "
-        f"Without zooming: {found.exhaustive:,} patches, {exhaustive}"
-    )
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+def _title_or_error(name: str) -> str:
+    """Title of a model folder; empty, and the reason shown, if it is none."""
+    try:
+        return model_title(name) if name else ""
+    except ZoomMILError as error:
+        show_error(str(error))
+        return ""

@@ -92,6 +92,12 @@ class MapsPanel(QWidget):
         """Take the maps of a slide away, before it is predicted again."""
         remove_maps(self._viewer, entry.slide)
 
+    @property
+    def target(self) -> str | None:
+        """Class whose Grad-CAM is shown, or None."""
+        chosen = self.what.currentData()
+        return chosen[1] if chosen else None
+
     def _shown(self) -> tuple[HeatMap, ...]:
         prediction = self._entry.prediction if self._entry else None
         chosen = self.what.currentData()
@@ -120,9 +126,14 @@ class MapsPanel(QWidget):
 
     def _set_visible(self) -> None:
         for each in self._shown():
-            layer = self._layer(each)
+            layer, wanted = (
+                self._layer(each),
+                self.toggles[magnification_name(each.magnification)].isChecked(),
+            )
+            if layer is None and wanted:
+                return self.refresh()  # it was removed by hand
             if layer is not None:
-                layer.visible = self.toggles[magnification_name(each.magnification)].isChecked()
+                layer.visible = wanted
 
     def _set_opacity(self) -> None:
         for each in self._shown():

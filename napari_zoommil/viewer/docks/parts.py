@@ -109,7 +109,7 @@ class Act(QWidget):
         self.bar.setMaximumHeight(8)
         self.note = Sentence()
         self._running = False
-        self._ready = True
+        self._ready, self._why = True, ""
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(4)
@@ -126,12 +126,15 @@ class Act(QWidget):
 
     def set_ready(self, ready: bool, why: str = "") -> None:
         """Enable the button; ``why`` not is its tooltip."""
-        self._ready = ready
-        self.button.setEnabled(ready or self._running)
-        self.button.setToolTip(why)
+        self._ready, self._why = ready, why
+        if not self._running:
+            self.button.setEnabled(ready)
+            self.button.setToolTip(why)
 
-    def show_running(self, running: bool) -> None:
+    def show_running(self, running: bool, why: str = "") -> None:
+        """Turn the button into Cancel and back; ``why`` is its tooltip meanwhile."""
         self._running = running
+        self.button.setToolTip(why if running else self._why)
         self.button.setText("Cancel" if running else self._verb)
         self.button.setEnabled(running or self._ready)
         self.bar.setVisible(running)

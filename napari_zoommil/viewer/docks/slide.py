@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import napari
-import numpy as np
 from napari.settings import get_settings
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
 
@@ -11,7 +10,9 @@ from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.overview import OverviewMap
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.session import OpenSlide, session_of
+from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
 
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
@@ -49,6 +50,7 @@ class SlideDock(Page):
         self.mpp.setSpecialValueText("pixel size?")
         self.mpp.setToolTip("Width of a level-0 pixel in µm: about 0.25 for a 40x scan, 0.5 for 20x")
         self.apply = QPushButton("Set")
+        self.apply.setToolTip("Use this pixel size; the slide's maps are made anew")
         self.apply.clicked.connect(self._set_mpp)
         self.mpp_row = row(self.mpp, self.apply, stretch=0)
         self.mpp_why = Sentence("This slide does not state its resolution. Models need it:")
@@ -91,8 +93,10 @@ class SlideDock(Page):
         known = entry is not None and entry.slide.mpp is not None
         for button in self.buttons.values():
             button.setEnabled(known)
-        self.mpp_why.setVisible(entry is not None and not known)
-        self.mpp_row.setVisible(entry is not None and not known)
+        asked = entry is not None and entry.slide.stated_mpp is None
+        self.mpp_why.setVisible(asked)
+        self.mpp_row.setVisible(asked)
+        self.mpp.setValue(entry.slide.mpp[1] if entry is not None and entry.slide.mpp else 0.0)
         self.associated.setVisible(entry is not None and bool(entry.slide.associated))
         if entry is None:
             self.name.setText("Open a slide: drag it here, or File › Open Sample › ZoomMIL")
@@ -101,7 +105,7 @@ class SlideDock(Page):
         else:
             self.name.setText(entry.slide.name)
             self.facts.setText(facts(entry))
-            self.map.set_image(np.asarray(entry.layer.data[-1]))
+            self.map.set_image(entry.overview)
         self._moved()
 
     def _moved(self, _event: object = None) -> None:
@@ -129,9 +133,15 @@ class SlideDock(Page):
             return
         offset = 0.0
         for name in entry.slide.associated:
+            if find_layer(self._viewer, entry.slide, name) is not None:
+                continue
             pixels = entry.slide.associated_image(name)
             layer = self._viewer.add_image(
-                pixels, name=f"{entry.slide.stem} · {name}", rgb=True, units=entry.layer.units
+                pixels,
+                name=overlay_name(entry.slide, name),
+                rgb=True,
+                units=entry.layer.units,
+                metadata={SLIDE: entry.slide, TITLE: name},
             )
             world = entry.layer.extent.world
             size = (world[1] - world[0])[-2:]

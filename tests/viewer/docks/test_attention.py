@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from qtpy.QtCore import Qt
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.docks import attention as module
 from napari_zoommil.viewer.overlays import MAP
-from napari_zoommil.viewer.slide_layer import slide_of
+from napari_zoommil.viewer.slide_layer import TITLE, slide_of
 
 MINUTE = 60_000
 
@@ -29,8 +30,17 @@ def run(qtbot, dock) -> None:
     qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
 
 
+def press(dock, then: str) -> None:
+    """A mouse press, and what came next."""
+    event = SimpleNamespace(type="mouse_press")
+    handler = dock.readout.clicked(None, event)
+    next(handler)
+    event.type = then
+    next(handler, None)
+
+
 def maps_in(viewer) -> list[str]:
-    return [layer.metadata["title"] for layer in viewer.layers if layer.metadata.get(MAP) is not None]
+    return [layer.metadata[TITLE] for layer in viewer.layers if layer.metadata.get(MAP) is not None]
 
 
 def readers() -> list[threading.Thread]:
@@ -79,10 +89,10 @@ def test_grad_cam_scaling_toggles_and_opacity(ready, qtbot) -> None:
     assert maps_in(viewer) == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x", "Grad-CAM tumour 20x"]
     dock.maps.what.setCurrentText("Attention")
     dock.maps.toggles["10x"].setChecked(False)
-    visible = {layer.metadata["title"]: layer.visible for layer in viewer.layers if MAP in layer.metadata}
+    visible = {layer.metadata[TITLE]: layer.visible for layer in viewer.layers if MAP in layer.metadata}
     assert not visible["attention 10x"] and visible["attention 5x"]
     dock.maps.opacity.setValue(40)
-    ten = next(layer for layer in viewer.layers if layer.metadata.get("title") == "attention 5x")
+    ten = next(layer for layer in viewer.layers if layer.metadata.get(TITLE) == "attention 5x")
     assert ten.opacity == pytest.approx(0.4)
     ranked = ten.data.copy()
     dock.maps.scaling.setCurrentText("Min–max")
@@ -96,14 +106,17 @@ def test_pointing_at_a_patch_reads_its_scores_and_a_click_keeps_them(ready, qtbo
     step = prediction.steps[0]
     y, x = prediction.grid.levels[0].origins[step.rows[0]] + 10
     viewer.cursor.position = (y * 0.25, x * 0.25)
-    dock._hovered(viewer, None)
+    dock.readout.pointed(viewer, None)
     assert f"attention {step.attention[0]:+.2f}" in dock.readout.text()
-    dock._clicked(viewer, None)
+    press(dock, "mouse_move")  # a pan
+    assert "kept" not in dock.readout.text()
+    press(dock, "mouse_release")
     kept = dock.readout.text()
+    assert "kept" in kept
     viewer.cursor.position = (-100.0, -100.0)
-    dock._hovered(viewer, None)
+    dock.readout.pointed(viewer, None)
     assert dock.readout.text() == kept
-    dock._clicked(viewer, None)
+    press(dock, "mouse_release")
     assert dock.readout.text() == "Off the tissue"
 
 
@@ -168,7 +181,7 @@ def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
     qtbot.waitUntil(lambda: not readers(), timeout=5_000)
-    assert dock._hovered not in viewer.mouse_move_callbacks
+    assert dock.readout.pointed not in viewer.mouse_move_callbacks
 
 
 def test_closing_the_window_in_mid_run_stops_the_job(ready, qtbot) -> None:
@@ -198,5 +211,75 @@ def test_running_out_of_memory_is_told_and_the_dock_is_ready_again(ready, qtbot,
 def test_without_a_resolution_the_button_says_why(attention, data, add_slide) -> None:
     viewer, dock = attention()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
-    assert not dock.act.button.isEnabled()
-    assert "pixel size" in dock.act.button.toolTip()
+    for button in (dock.act.button, dock.add, dock.leave):
+        assert not button.isEnabled()
+        assert "pixel size" in button.toolTip()
+
+
+def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    click(qtbot, dock.add)
+    shapes = regions.regions_layer(viewer, slide_of(layer))
+    shapes.add_polygons(np.array([(0, 0), (0, 1000), (1000, 1000)]))
+    shapes.features = shapes.features  # as napari leaves it
+    shapes.add_lines(np.array([(0, 0), (10, 10)]))
+    added, left_out = regions.polygons(viewer, slide_of(layer))
+    assert (len(added), len(left_out)) == (1, 0)
+
+
+def test_each_use_stays_with_its_region(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    slide = slide_of(layer)
+    square = np.array([(0, 0), (0, 900), (900, 900), (900, 0)])
+    for button, offset in ((dock.add, 0), (dock.leave, 1000), (dock.add, 2000)):
+        click(qtbot, button)
+        regions.regions_layer(viewer, slide).add_polygons(square + offset)
+    shapes = regions.regions_layer(viewer, slide)
+    shapes.selected_data = {0}
+    shapes.remove_selected()
+    added, left_out = regions.polygons(viewer, slide)
+    assert [shape.min() for shape in added] == [2000] and [shape.min() for shape in left_out] == [1000]
+
+
+def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    found = dock._estimate.detected.mask.sum()
+    click(qtbot, dock.add)
+    shapes = regions.regions_layer(viewer, slide_of(layer))
+    shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))
+    qtbot.waitUntil(
+        lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() > found, timeout=MINUTE
+    )
+    viewer.layers.remove(shapes)
+    qtbot.waitUntil(
+        lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() == found, timeout=MINUTE
+    )
+
+
+def test_a_failed_run_says_what_failed(ready, qtbot, monkeypatch) -> None:
+    _, dock, _ = ready
+
+    def fails(*_args, **_kwargs):
+        yield from ()
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "predict", fails)
+    run(qtbot, dock)
+    assert "CUDA out of memory" in dock.act.note.text()
+
+
+def test_a_cancelled_dialog_keeps_the_model(ready, monkeypatch) -> None:
+    _, dock, _ = ready
+    monkeypatch.setattr(module.QFileDialog, "getExistingDirectory", lambda *_: "")
+    index = dock.model.findText(module.FOLDER)
+    dock.model.setCurrentIndex(index)
+    dock._model_chosen(index)
+    assert dock.model_name == "demo" and dock.model.currentIndex() == 0
+    assert dock.act.button.isEnabled()
+
+
+def test_the_window_keeps_nothing_of_a_finished_job(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    for task in viewer.window._task_status_manager._tasks.values():
+        assert task.cancel() == []

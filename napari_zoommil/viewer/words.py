@@ -1,0 +1,52 @@
+"""What is said to users, in words: pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs import Estimate
+from napari_zoommil.jobs.prediction import Prediction, StepResult
+
+
+def cost_sentence(found: Estimate) -> str:
+    """``1,234 patches, about 20 s. Without zooming: 5,678 patches, 2 min``."""
+    exhaustive = duration(found.exhaustive * found.seconds_per_patch)
+    return (
+        f"{sum(found.patches):,} patches, about {duration(found.seconds)}. "
+        f"Without zooming: {found.exhaustive:,} patches, {exhaustive}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def patch_scores(prediction: Prediction, y: float, x: float, target: str) -> str:
+    """What the model saw at a level-0 point, one line per magnification; empty off the tissue.
+
+    ``target`` is the class whose Grad-CAM is told.
+    """
+    lines = []
+    for step in prediction.steps:
+        row = prediction.grid.row_at(step.level, y, x)
+        if row is None:
+            continue
+        name = magnification_name(prediction.grid.levels[step.level].magnification)
+        place = np.flatnonzero(step.rows == row)
+        told = _scores(prediction, step, int(place[0]), target) if len(place) else "not looked at"
+        lines.append(f"{name}  {told}")
+    return "\n".join(lines)
+
+
+def _scores(prediction: Prediction, step: StepResult, place: int, target: str) -> str:
+    value = step.attention[place]
+    rank = 1 + int((step.attention > value).sum())
+    cam = step.grad_cam[prediction.class_names.index(target), place]
+    text = f"attention {value:+.2f} (no. {rank} of {len(step.rows)}) · {target} {cam:+.3g}"
+    return text + (" · zoomed in" if step.rows[place] in step.zoomed else "")

@@ -59,8 +59,11 @@ def test_missing_resolution_is_asked_for(make_napari_viewer, data, add_slide, qt
     widget.mpp.setValue(0.5)
     qtbot.mouseClick(widget.apply, Qt.MouseButton.LeftButton)
     assert session_of(viewer).active.slide.mpp == (0.5, 0.5)
-    assert widget.mpp_row.isHidden() and widget.buttons[10].isEnabled()
+    assert widget.buttons[10].isEnabled()
     assert "0.5 µm/px (20x)" in widget.facts.text()
+    widget.mpp.setValue(0.25)  # a slip of the hand can be mended
+    qtbot.mouseClick(widget.apply, Qt.MouseButton.LeftButton)
+    assert session_of(viewer).active.slide.mpp == (0.25, 0.25)
 
 
 def test_label_and_macro_are_shown_on_request_only(make_napari_viewer, cmu, add_slide, qtbot) -> None:

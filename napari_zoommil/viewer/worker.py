@@ -18,6 +18,7 @@ from superqt.utils import GeneratorWorker, create_worker
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
+from napari_zoommil.viewer.libraries import load_triton_apart
 
 
 def spare_cores() -> int:
@@ -72,6 +73,7 @@ class JobRunner:
         assert self._worker is None, "a job is running"
 
         def drive() -> Generator[Progress, None, Any]:  # a worker asks for a generator function
+            load_triton_apart()
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))

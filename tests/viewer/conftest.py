@@ -10,7 +10,10 @@ import pytest
 from napari.layers import Image
 
 from napari_zoommil.slides.synthetic import SyntheticSlide
+from napari_zoommil.viewer.libraries import load_triton_apart
 from napari_zoommil.viewer.slide_layer import open_slide_layer
+
+load_triton_apart()  # tests that run later in this process may load timm
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer.launch import open_viewer
-from napari_zoommil.viewer.overlays import MAP
-from napari_zoommil.viewer.slide_layer import TITLE
+from napari_zoommil.viewer.session import OpenSlide
 
 SIZE = (1500, 950)
 SECONDS = 180
@@ -30,30 +29,30 @@ def wait(until: Callable[[], bool], seconds: float = SECONDS) -> None:
         QApplication.processEvents()
 
 
-def filled(viewer: napari.Viewer, title: str) -> int:
-    """Patches that a map shows so far."""
-    for layer in viewer.layers:
-        if layer.metadata.get(TITLE) == title and MAP in layer.metadata:
-            return int(np.isfinite(layer.data).sum())
-    return 0
-
-
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     viewer, dock = open_viewer(synthetic_slide())
     viewer.window.resize(*SIZE)
+    wait(lambda: dock._estimate is not None)
     wait(lambda: False, 0.5)
     viewer.reset_view()
-    dock.run_when_ready()
-    moments: tuple[Callable[[], bool], ...] = (
-        lambda: filled(viewer, "attention 5x") > 0,
-        lambda: filled(viewer, "attention 10x") > 0,
-        lambda: dock._entry is not None and dock._entry.prediction is not None,
-    )
-    for number, moment in enumerate(moments, 1):
-        wait(moment)
-        wait(lambda: False, 0.3 if number == 3 else 0.05)
+
+    def take(number: int) -> None:
         viewer.screenshot(folder / f"demo-{number}.png", canvas_only=False, flash=False)
+
+    usual = dock.maps.show_partial
+
+    def show_and_take(entry: OpenSlide, partial: PartialMap) -> None:
+        usual(entry, partial)
+        complete = np.isfinite(partial.map.values).sum() == dock._estimate.patches[partial.level]
+        if complete and partial.level < 2:
+            take(partial.level + 1)
+
+    dock.maps.show_partial = show_and_take
+    dock.run_when_ready()
+    wait(lambda: dock._entry is not None and dock._entry.prediction is not None)
+    wait(lambda: False, 0.3)
+    take(3)
     viewer.close()
 
 

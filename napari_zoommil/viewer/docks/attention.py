@@ -129,6 +129,7 @@ class AttentionDock(Page):
         self.maps.set_slide(entry)
         self.readout.set_slide(entry)
         if changed:
+            self.tissue.setChecked(entry is None or entry.prediction is None)
             self._follow_regions()
             self._reconsider()
 
@@ -215,8 +216,7 @@ class AttentionDock(Page):
         self.cost.setText(cost_sentence(found))
         self.device.setText(f"Device: {found.device} ({found.reason})")
         self.act.set_ready(True, "Run the model on this slide")
-        if entry.prediction is None:
-            self._show_tissue()
+        self._show_tissue()
         if self._run_at_once:
             self._run_at_once = False
             self._run()
@@ -233,12 +233,9 @@ class AttentionDock(Page):
         if self.tissue.isChecked():
             show_tissue(self._viewer, entry.slide, entry.tissue).visible = True
         else:
-            self._hide_tissue(entry)
-
-    def _hide_tissue(self, entry: OpenSlide) -> None:
-        layer = find_layer(self._viewer, entry.slide, TISSUE)
-        if layer is not None:
-            layer.visible = False
+            layer = find_layer(self._viewer, entry.slide, TISSUE)
+            if layer is not None:
+                layer.visible = False
 
     # Run
 
@@ -256,7 +253,7 @@ class AttentionDock(Page):
         entry.prediction = None
         self.maps.clear(entry)
         self._show(entry)
-        self._hide_tissue(entry)
+        self.tissue.setChecked(False)  # maps are coming in its place
         slide, model, tissue, chosen = entry.slide, self.model_name, found.tissue, compute_settings()
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(

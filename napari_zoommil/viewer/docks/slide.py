@@ -14,6 +14,7 @@ from napari_zoommil.viewer.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
 
+LEAST_HEIGHT = 310
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
 
@@ -79,6 +80,7 @@ class SlideDock(Page):
         for widget in widgets:
             self.column.addWidget(widget)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setMinimumHeight(LEAST_HEIGHT)  # or the dock below takes it all
 
     def _magnification_button(self, value: float) -> QToolButton:
         button = QToolButton()

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.docks import attention as module
-from napari_zoommil.viewer.overlays import MAP
+from napari_zoommil.viewer.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.slide_layer import TITLE, slide_of
 
 MINUTE = 60_000
@@ -151,6 +151,16 @@ def test_cancel_at_any_moment_leaves_nothing_half_done(ready, qtbot, moment: int
         assert dock.act.note.text() == "Cancelled"
     assert dock.act.button.text() == "Run" and dock.act.button.isEnabled()
     qtbot.waitUntil(lambda: not readers(), timeout=5_000)
+
+
+def test_tissue_is_shown_before_each_slides_first_run(ready, other_slide, add_slide, qtbot) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    assert not dock.tissue.isChecked()
+    assert not find_layer(viewer, slide_of(layer), TISSUE).visible
+    second = add_slide(viewer, other_slide)
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    assert find_layer(viewer, slide_of(second), TISSUE).visible
 
 
 def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_slide, qtbot) -> None:

@@ -149,7 +149,8 @@ tags: [whole-slide-image, multiple-instance-learning, zoommil, synthetic]
 # demo: ZoomMIL on synthetic slides
 
 Tells synthetic H&E-like slides with a planted tumour-like region from slides without one, and shows
-where it looked. **It knows nothing of real tissue and serves no diagnosis.**
+where it looked. **It knows nothing of real tissue and serves no diagnosis**: its probabilities are
+near 0 or 1 there too, and mean nothing.
 
 ZoomMIL (Thandiackal 2022) at 5x → 10x → 20x, patches of {recipe.patch_size} px at every magnification,
 K = {recipe.k}, encoder `nic`. Trained from slide labels alone on {recipe.train} slides of

@@ -7,6 +7,7 @@ running out of device memory *is* a RuntimeError.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, cast
@@ -19,6 +20,8 @@ from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.libraries import load_triton_apart
+
+JOIN_SECONDS = 1.0
 
 
 def spare_cores() -> int:
@@ -106,9 +109,19 @@ class JobRunner:
             self._worker.quit()
 
     def abandon(self) -> None:
-        """Cancel, and hear nothing more of it: for a dock that is going away."""
+        """Cancel, and hear nothing more of it: another job takes its place."""
         self.cancel()
         self._worker = None
+
+    def close(self) -> None:
+        """Abandon the job of a dock that goes, and give it a moment to let go of what it holds.
+
+        A worker that outlives the window has nothing left to tell its end to.
+        """
+        worker, end = self._worker, time.monotonic() + JOIN_SECONDS
+        self.abandon()
+        while worker is not None and worker.is_running and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 def sentence_of(error: Exception) -> str:

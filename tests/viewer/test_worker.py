@@ -97,6 +97,23 @@ def test_nothing_is_heard_of_an_abandoned_job(log, qtbot) -> None:
     assert len(log.progress) == heard and log.ends == 0
 
 
+def test_a_closed_runner_waits_for_its_job_to_let_go(log, qtbot) -> None:
+    closed = threading.Event()
+
+    def job() -> Generator[Progress, None, None]:
+        try:
+            while True:
+                time.sleep(0.05)
+                yield Progress(0, 1, "working")
+        finally:
+            closed.set()
+
+    log.runner.start(job, "testing")
+    qtbot.waitUntil(lambda: len(log.progress) > 0)
+    log.runner.close()
+    assert closed.is_set() and not log.runner.running
+
+
 def test_the_window_knows_of_a_running_job(log, qtbot) -> None:
     release = threading.Event()
 

@@ -301,8 +301,8 @@ class AttentionDock(Page):
 
     def _stop(self) -> None:
         """The dock is being taken apart: stop what runs, follow nothing more."""
-        self._predicting.abandon()
-        self._estimating.abandon()
+        self._predicting.close()
+        self._estimating.close()
         self._follower.stop()
         self._regions.stop()
         self.readout.stop()

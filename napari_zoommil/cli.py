@@ -9,8 +9,10 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from contextlib import closing
+from functools import partial, wraps
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, get_origin
 
 from cyclopts import App, Parameter
@@ -19,7 +21,9 @@ from cyclopts.validators import Number
 import napari_zoommil
 from napari_zoommil.errors import ZoomMILError, first_line
 from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.jobs.ahead import make_ready, with_next_ready
 from napari_zoommil.jobs.ranges import Field, fields
+from napari_zoommil.slides.tiles import damage_note
 
 app = App(
     name="napari-zoommil",
@@ -97,7 +101,7 @@ def demo(*, headless: Path | None = None) -> None:
 
 
 @app.command(name="open")
-def open_slide(slide: Path, *, mpp: Mpp = None) -> None:
+def open_slide(slide: Path, *, mpp: Mpp = None, icc: bool = False) -> None:
     """Open a slide in the viewer.
 
     Parameters
@@ -106,14 +110,16 @@ def open_slide(slide: Path, *, mpp: Mpp = None) -> None:
         Slide file, DICOM folder or OME-Zarr folder.
     mpp : float, optional
         Pixel size of level 0 in µm, where the slide does not state it.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
     """
     from napari_zoommil.commands.display import require_display
 
-    napari_zoommil.Slide.open(slide, mpp).close()  # a clear error before a window
+    napari_zoommil.Slide.open(slide, mpp, icc).close()  # a clear error before a window
     require_display()
     from napari_zoommil.viewer.launch import show_slide
 
-    show_slide(slide, mpp)
+    show_slide(slide, mpp, icc)
 
 
 @app.command
@@ -144,7 +150,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     paths = _paths(slides)
 
     def one(path: Path) -> dict[str, Any]:
-        with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
+        with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
             result = drive(predict(slide, **options), path.name, quiet=json)
             folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
@@ -156,9 +162,10 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
                 f"{path.name}: {shown} "
                 f"({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
             )
+        _warn_of_damage(path, result.damaged)
         return summary(result)
 
-    results, failures = _each(paths, one)
+    results, failures = _each(paths, one, _ready_for_model(options))
     if json:
         print_json(results, many=len(paths) > 1)
     return failures
@@ -173,13 +180,14 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     paths = _paths(slides)
 
     def one(path: Path) -> dict[str, Any]:
-        with napari_zoommil.Slide.open(path, options["mpp"]) as slide:
+        with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
             result = drive(explain(slide, **options), path.name, quiet=json)
             folder = folder_of(slide, paths, out)
             folder.mkdir(parents=True, exist_ok=True)
             written = write_maps(slide, result.maps, folder)
         if not json:
             print(f"{path.name}: {result.method} {result.target or ''} → {folder}")
+        _warn_of_damage(path, result.prediction.damaged)
         return {
             "slide": path.name,
             "method": result.method,
@@ -187,7 +195,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             "files": [file.name for file in written],
         }
 
-    results, failures = _each(paths, one)
+    results, failures = _each(paths, one, _ready_for_model(options))
     if json:
         print_json(results, many=len(paths) > 1)
     return failures
@@ -202,15 +210,18 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
         result = drive(embed(path, **options), path.name, quiet=json)
         if not json:
             print(f"{path.name}: {result.encoded:,} of {result.total:,} patches encoded now → {result.store}")
+        _warn_of_damage(path, result.damaged)
         return {
             "slide": path.name,
             "store": str(result.store),
             "encoded": result.encoded,
             "total": result.total,
+            "damaged_tiles": result.damaged,
         }
 
     paths = _paths(slides)
-    results, failures = _each(paths, one)
+    names = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
+    results, failures = _each(paths, one, partial(make_ready, **{name: options[name] for name in names}))
     if json:
         print_json(results, many=len(paths) > 1)
     return failures
@@ -254,16 +265,49 @@ def _paths(slides: list[Path]) -> list[Path]:
     ]
 
 
-def _each(paths: list[Path], one: Callable[[Path], Any]) -> tuple[list[Any], int]:
-    """Results of the slides that went well, and 1 if any did not: one bad slide stops no others."""
+def _ready_for_model(options: dict[str, Any]) -> Callable[[Path, Event], None]:
+    """What makes a slide ready for the model that the options of a command name."""
+
+    def prepare(path: Path, stop: Event) -> None:
+        from napari_zoommil.models.folder import read_spec
+
+        spec = read_spec(options["model"])
+        share = options.get("min_tissue")
+        make_ready(
+            path,
+            stop,
+            magnifications=spec.magnifications,
+            patch_size=spec.patch_size,
+            min_tissue=spec.min_tissue if share is None else share,
+            mpp=options["mpp"],
+            icc=options["icc"],
+        )
+
+    return prepare
+
+
+def _each(
+    paths: list[Path], one: Callable[[Path], Any], prepare: Callable[[Path, Event], None] | None = None
+) -> tuple[list[Any], int]:
+    """Results of the slides that went well, and 1 if any did not: one bad slide stops no others.
+
+    While one is worked on, ``prepare`` makes the next one ready.
+    """
     results, failed = [], 0
-    for path in paths:
-        try:
-            results.append(one(path))
-        except (ZoomMILError, OSError, RuntimeError) as error:
-            print(f"error: {_sentence(error)}", file=sys.stderr)
-            failed = 1
+    with closing(with_next_ready(paths, prepare or (lambda path, stop: None))) as slides:
+        for path in slides:
+            try:
+                results.append(one(path))
+            except (ZoomMILError, OSError, RuntimeError) as error:
+                print(f"error: {_sentence(error)}", file=sys.stderr)
+                failed = 1
     return results, failed
+
+
+def _warn_of_damage(path: Path, tiles: int) -> None:
+    """Say on standard error that a slide is not whole; its result stands."""
+    if tiles:
+        print(f"warning: {path.name}: {damage_note(tiles)}", file=sys.stderr)
 
 
 def _sentence(error: Exception) -> str:

@@ -29,6 +29,7 @@ def describe(slide: Slide) -> dict[str, Any]:
             for level in slide.levels
         ],
         "associated": list(slide.associated),
+        "icc": slide.icc is not None,
         "fingerprint": slide.fingerprint,
     }
 
@@ -38,9 +39,10 @@ def describe_text(found: dict[str, Any]) -> str:
     mpp = found["mpp"]
     scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
+    profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (
         f"{found['slide']}\n  {found['width']:,} × {found['height']:,} px, {scale}, {found['vendor']}\n"
-        f"  downsamples {levels}; associated images: {', '.join(found['associated']) or 'none'}"
+        f"  downsamples {levels}; associated images: {', '.join(found['associated']) or 'none'}{profile}"
     )
 
 

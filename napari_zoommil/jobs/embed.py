@@ -12,9 +12,9 @@ import numpy as np
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
 from napari_zoommil.jobs.loading import open_own
-from napari_zoommil.jobs.predict import find_tissue
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 
@@ -28,11 +28,13 @@ BATCH_ROWS = 64
 
 @dataclass(frozen=True)
 class Embedding:
-    """Where a slide's features lie and how many patches were encoded now and are there in all."""
+    """Where a slide's features lie, how many patches were encoded now and are there in all, and how many
+    tiles of the slide are damaged."""
 
     store: Path
     encoded: int
     total: int
+    damaged: int = 0
 
 
 def embed(
@@ -44,6 +46,7 @@ def embed(
     patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
     min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
     device: str = "auto",
     workers: Annotated[int | None, Range(1, 64)] = None,
 ) -> Job[Embedding]:
@@ -65,6 +68,8 @@ def embed(
         Least tissue share of a patch at the lowest magnification.
     mpp : float, optional
         Pixel size of level 0, where the slide does not state it or states it wrongly.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
     device : str
         auto, cpu, cuda, cuda:1, mps.
     workers : int, optional
@@ -84,7 +89,7 @@ def embed(
     from napari_zoommil.encoders.device import choose_device
 
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp))
+        own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the encoder")
         chosen = choose_device(device)
         network = load_encoder(encoder)
@@ -105,7 +110,7 @@ def embed(
                 for count in batches:
                     done += count
                     yield Progress(done, total, f"{own.name} {name}: {done:,} of {total:,} patches")
-        return Embedding(path, missing, total)
+        return Embedding(path, missing, total, own.damaged)
 
 
 def _fill(

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_zoommil.jobs.loading import loaded, open_own
-from napari_zoommil.jobs.predict import find_tissue
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 

@@ -34,6 +34,7 @@ def explain(
     method: Method = "grad-cam",
     target: str | None = None,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
     device: str = "auto",
     batch_size: Annotated[int, Range(1, 4096)] = 64,
 ) -> Job[Explanation]:
@@ -51,6 +52,8 @@ def explain(
         Class that Grad-CAM speaks for; the predicted one by default.
     mpp : float, optional
         Pixel size of level 0, where the slide does not state it or states it wrongly.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
     device : str
         auto, cpu, cuda, cuda:1, mps.
     batch_size : int
@@ -70,7 +73,7 @@ def explain(
     classes = read_spec(model).class_names
     if target and target not in classes:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
-    prediction = yield from predict(slide, model, mpp=mpp, device=device, batch_size=batch_size)
+    prediction = yield from predict(slide, model, mpp=mpp, icc=icc, device=device, batch_size=batch_size)
     if method == "attention":
         return Explanation(method, None, prediction.maps_of("attention"), prediction)
     wanted = target or prediction.predicted

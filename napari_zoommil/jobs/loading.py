@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
 
 
-def open_own(slide: Path | Slide, mpp: float | None) -> Slide:
-    """A handle of the job's own; ``mpp`` overrides what the file, or the open slide, states."""
+def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
+    """A handle of the job's own; ``mpp`` and ``icc`` overrule what the file, or the open slide, states."""
     if isinstance(slide, Slide):
-        return slide.reopen() if mpp is None else Slide.open(slide.path, mpp)
-    return Slide.open(slide, mpp)
+        return slide.reopen(mpp, icc)
+    return Slide.open(slide, mpp, icc)
 
 
 @dataclass(frozen=True, eq=False)

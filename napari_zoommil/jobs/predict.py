@@ -16,9 +16,9 @@ from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.prediction import Cost, PartialMap, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue, overview_strips, patch_grid, tissue_of
-from napari_zoommil.slides.tissue import DEFAULT_MPP
+from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ def predict(
     model: str = "demo",
     *,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
     tissue: Tissue | None = None,
     min_tissue: Annotated[float | None, Range(0, 1, 0.05)] = None,
     device: str = "auto",
@@ -54,6 +55,8 @@ def predict(
         Shipped model, folder or hub name.
     mpp : float, optional
         Pixel size of level 0, where the slide does not state it or states it wrongly.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
     tissue : Tissue, optional
         Where the tissue is; found by itself if not given.
     min_tissue : float, optional
@@ -80,7 +83,7 @@ def predict(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp))
+        own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         with_model = stack.enter_context(loaded(model, device, threads))
         spec = with_model.spec
@@ -94,15 +97,6 @@ def predict(
         yield Progress(sum(bag.encoded), sum(bag.encoded), "explaining")
         cost = Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch))
         return _result(own, model, spec, bag, output, cost)
-
-
-def find_tissue(slide: Slide) -> Job[Tissue]:
-    """Read the overview strip by strip and detect the tissue on it."""
-    strips = []
-    for done, total, pixels in overview_strips(slide, DEFAULT_MPP):
-        strips.append(pixels)
-        yield Progress(done, total, "looking for tissue")
-    return tissue_of(slide, np.concatenate(strips))
 
 
 def _zoom(mil: MILModel, bag: LazyBag, device: Device) -> Job[MILOutput]:
@@ -198,4 +192,5 @@ def _result(
         steps=steps,
         maps=tuple(maps),
         cost=cost,
+        damaged=slide.damaged,
     )

@@ -67,6 +67,8 @@ class Prediction:
     maps : tuple of HeatMap
         Attention of each magnification, then Grad-CAM of each class and magnification.
     cost : Cost
+    damaged : int
+        Tiles of the slide that cannot be decoded and were read as background.
     """
 
     slide: str
@@ -79,6 +81,7 @@ class Prediction:
     steps: tuple[StepResult, ...]
     maps: tuple[HeatMap, ...]
     cost: Cost
+    damaged: int = 0
 
     @property
     def predicted(self) -> str:

@@ -61,6 +61,7 @@ def summary(prediction: Prediction) -> dict[str, Any]:
                 prediction.grid.levels, prediction.steps, prediction.cost.encoded, strict=True
             )
         ],
+        "damaged_tiles": prediction.damaged,
         "seconds": round(prediction.cost.seconds, 3),
         "device": prediction.cost.device,
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs.ahead import make_ready, with_next_ready
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
@@ -54,6 +56,7 @@ def train(
     learning_rate: Annotated[float, Range(1e-6, 1e-1, log=True)] = 1e-4,
     seed: Annotated[int, Range(0, 2**31)] = 0,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
     device: str = "auto",
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
@@ -86,6 +89,8 @@ def train(
         Of weights, order and split.
     mpp : float, optional
         Pixel size of level 0 of all slides, where they do not state it.
+    icc : bool
+        Convert pixels to sRGB by the slides' colour profiles, where they have one.
     device : str
         auto, cpu, cuda, cuda:1, mps.
 
@@ -106,19 +111,18 @@ def train(
         if not any(entry.split == split for entry in entries):
             raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
     bags: dict[Path, StoredBag] = {}
-    for number, entry in enumerate(entries, 1):
-        job = embed(
-            entry.slide,
-            encoder,
-            magnifications=magnifications,
-            store=store,
-            patch_size=patch_size,
-            min_tissue=min_tissue,
-            mpp=mpp,
-            device=device,
-        )
-        result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
-        bags[entry.slide] = _bag(result.store)
+    reading: dict[str, Any] = {
+        "magnifications": magnifications,
+        "patch_size": patch_size,
+        "min_tissue": min_tissue,
+        "mpp": mpp,
+        "icc": icc,
+    }
+    with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
+        for number, slide in enumerate(slides, 1):
+            job = embed(slide, encoder, store=store, device=device, **reading)
+            result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
+            bags[slide] = _bag(result.store)
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
     recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
     description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": encoder}

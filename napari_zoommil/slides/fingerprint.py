@@ -13,9 +13,12 @@ CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """What file managers leave in a folder that was looked at."""
 
 
-def fingerprint(path: Path) -> str:
-    """32 hexadecimal digits; a folder is known by its files' names and sizes and the ends of some of them."""
-    digest = hashlib.sha256()
+def fingerprint(path: Path, variant: str = "") -> str:
+    """32 hexadecimal digits; a folder is known by its files' names and sizes and the ends of some of them.
+
+    ``variant`` tells apart ways of showing the same file.
+    """
+    digest = hashlib.sha256(variant.encode())
     if path.is_dir():
         found = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*") if entry.is_file()}
         files = [(name, found[name]) for name in sorted(found) if found[name].name not in CLUTTER]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import zarr
-from cachetools import LRUCache
 
-from napari_zoommil.errors import SlideError, UnsupportedSlideError
+from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.reader import RGB, Level, plausible
+from napari_zoommil.slides.tiles import TiledImage, TiledLevel, identity
 
-CACHE_BYTES = 128 << 20
 MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 
 
@@ -45,15 +43,20 @@ class OMEZarrReader:
     def accepts(path: Path) -> bool:
         return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
 
+    @classmethod
+    def open(cls, path: Path) -> OMEZarrReader:
+        return cls(path)
+
     def __init__(self, path: Path) -> None:
         self._name = path.name
         self._root, self._group = _image_group(path)
-        self._cache: LRUCache[tuple[int, int, int], RGB] = LRUCache(CACHE_BYTES, getsizeof=lambda a: a.nbytes)
-        self._lock = Lock()
         try:
             self._describe()
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise UnsupportedSlideError(f"{path.name} has unusable OME-Zarr metadata: {error}") from error
+        tiles = [TiledLevel(self._extent(array), self._extent(array, array.chunks)) for array in self._arrays]
+        self._image = TiledImage(identity(path), tiles, self._chunk, self.background)
+        self.read = self._image.read
 
     def _describe(self) -> None:
         scales = _ome(self._group.attrs)["multiscales"][0]
@@ -69,6 +72,8 @@ class OMEZarrReader:
         self.objective: float | None = None
         self.vendor = "ome-zarr"
         self.background = (255, 255, 255)
+        self.shrinks = (1,)
+        self.icc: bytes | None = None
         self.properties = {"version": str(scales.get("version", _ome(self._group.attrs).get("version", "")))}
         self.associated = tuple(sorted(self._others()))
 
@@ -87,8 +92,10 @@ class OMEZarrReader:
             )
         return array
 
-    def _extent(self, array: zarr.Array[Any]) -> tuple[int, int]:
-        return array.shape[self._axes.index("y")], array.shape[self._axes.index("x")]
+    def _extent(self, array: zarr.Array[Any], of: tuple[int, ...] | None = None) -> tuple[int, int]:
+        """Height and width of an array, or of its chunks."""
+        sizes = of or array.shape
+        return sizes[self._axes.index("y")], sizes[self._axes.index("x")]
 
     def _stated_mpp(self, axes: list[Any], scales: Mapping[str, Any]) -> Pair | None:
         units = [MICRONS.get(axis.get("unit", "")) if isinstance(axis, dict) else None for axis in axes]
@@ -121,40 +128,21 @@ class OMEZarrReader:
                 found[str(scales[0].get("name") or key).removesuffix(" image")] = group
         return found
 
-    def read(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
-        array = self._arrays[level]
-        rows, columns = (array.chunks[self._axes.index(name)] for name in "yx")
-        out = np.empty((height, width, 3), np.uint8)
-        for row in range(y // rows, -(-(y + height) // rows)):
-            for column in range(x // columns, -(-(x + width) // columns)):
-                tile = self._tile(level, row, column, (rows, columns))
-                top, left = row * rows, column * columns
-                y0, y1 = max(y, top), min(y + height, top + tile.shape[0])
-                x0, x1 = max(x, left), min(x + width, left + tile.shape[1])
-                out[y0 - y : y1 - y, x0 - x : x1 - x] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
-        return out
+    @property
+    def damaged(self) -> int:
+        return self._image.damaged
 
-    def _tile(self, level: int, row: int, column: int, chunk: tuple[int, int]) -> RGB:
-        key = (level, row, column)
-        with self._lock:
-            if key in self._cache:
-                return self._cache[key]
+    def _chunk(self, level: int, row: int, column: int, _shrink: int) -> RGB:
+        rows, columns = self._image.levels[level].tile
         window = {
-            "y": slice(row * chunk[0], (row + 1) * chunk[0]),
-            "x": slice(column * chunk[1], (column + 1) * chunk[1]),
+            "y": slice(row * rows, (row + 1) * rows),
+            "x": slice(column * columns, (column + 1) * columns),
         }
-        tile = self._rgb(self._arrays[level], window)
-        with self._lock:
-            if tile.nbytes <= CACHE_BYTES:
-                self._cache[key] = tile
-        return tile
+        return self._rgb(self._arrays[level], window)
 
     def _rgb(self, array: zarr.Array[Any], window: Mapping[str, slice]) -> RGB:
         index = tuple(window.get(name, slice(None) if name == "c" else 0) for name in self._axes)
-        try:
-            block = np.asarray(array[index])
-        except Exception as error:  # each codec raises errors of its own
-            raise SlideError(f"{self._name} has a chunk that cannot be decoded: {error}") from error
+        block = np.asarray(array[index])
         kept = [name for name in self._axes if name in "cyx"]
         if "c" not in kept:
             block, kept = block[None], ["c", *kept]
@@ -164,9 +152,10 @@ class OMEZarrReader:
     def associated_image(self, name: str) -> RGB:
         group = self._others()[name]
         first = self._array(group, _ome(group.attrs)["multiscales"][0]["datasets"][0]["path"])
-        return self._rgb(first, {"y": slice(None), "x": slice(None)})
+        try:
+            return self._rgb(first, {"y": slice(None), "x": slice(None)})
+        except Exception as error:  # each codec raises errors of its own
+            raise SlideError(f"{self._name} cannot be read in its {name}: {first_line(error)}") from error
 
     def close(self) -> None:
-        with self._lock:
-            self._cache.clear()
         self._root.store.close()

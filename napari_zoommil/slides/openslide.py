@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from PIL import Image
 from napari_zoommil.errors import SlideError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.reader import RGB, Level, plausible
+from napari_zoommil.slides.tiles import damage_of, identity
 
 CACHE_BYTES = 128 << 20
 """Decoded tiles kept per open slide; about two rows of a wide viewport."""
 
+CELL = 256
+"""Edge, px, of the cells by which damage is told where the file has no tiles of its own."""
 
 FILES_TRIED = 64
 """Files of a folder that are looked at for DICOM before it counts as none."""
@@ -31,6 +35,10 @@ def entry_file(path: Path) -> Path:
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     files = files[:FILES_TRIED]
     return next((file for file in files if openslide.OpenSlide.detect_format(file) == "dicom"), path)
+
+
+class DamagedWindow(SlideError):
+    """A window that holds a tile OpenSlide cannot decode."""
 
 
 class OpenSlideReader:
@@ -58,6 +66,14 @@ class OpenSlideReader:
         colour = self.properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR, "ffffff")
         self.background = (int(colour[:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
         self.associated = tuple(slide.associated_images)
+        self.shrinks = (1,)
+        profile = slide.color_profile if "openslide.icc-size" in self.properties else None
+        self.icc = profile.tobytes() if profile else None
+        self._damaged = damage_of(identity(path))
+
+    @property
+    def damaged(self) -> int:
+        return len(self._damaged)
 
     def _open(self) -> openslide.OpenSlide:
         try:
@@ -79,7 +95,15 @@ class OpenSlideReader:
         y, x = self._number(openslide.PROPERTY_NAME_MPP_Y), self._number(openslide.PROPERTY_NAME_MPP_X)
         return (y or x, x or y) if y or x else None  # type: ignore[return-value]
 
-    def read(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+    def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
+        assert shrink in self.shrinks
+        try:
+            return self.read_strictly(level, y, x, height, width)
+        except DamagedWindow:
+            return self._cell_by_cell(level, y, x, height, width)
+
+    def read_strictly(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+        """As :meth:`read`; :class:`DamagedWindow` where a tile of the window cannot be decoded."""
         downsample = self.levels[level].downsample[0]
         location = (round(x * downsample), round(y * downsample))
         return self._on_background(
@@ -88,6 +112,28 @@ class OpenSlideReader:
                 f"at y {y}, x {x} of level {level}",
             )
         )
+
+    def _cell_by_cell(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+        """A window whose cells are background where they cannot be decoded, and remembered as such."""
+        rows, columns = (self._cell(level, edge) for edge in ("height", "width"))
+        out = np.full((height, width, 3), self.background, np.uint8)
+        for row in range(y // rows, math.ceil((y + height) / rows)):
+            y0, y1 = max(row * rows, y), min((row + 1) * rows, y + height)
+            for column in range(x // columns, math.ceil((x + width) / columns)):
+                x0, x1 = max(column * columns, x), min((column + 1) * columns, x + width)
+                if (level, row, column) in self._damaged:
+                    continue
+                part = out[y0 - y : y1 - y, x0 - x : x1 - x]
+                try:
+                    part[:] = self.read_strictly(level, y0, x0, y1 - y0, x1 - x0)
+                except DamagedWindow:
+                    self._damaged.add((level, row, column))
+        return out
+
+    def _cell(self, level: int, edge: str) -> int:
+        """Extent of a stored tile, where the format states a sensible one."""
+        stated = self._number(f"openslide.level[{level}].tile-{edge}")
+        return int(stated) if stated and CELL / 4 <= stated <= CELL * 8 else CELL
 
     def _image(self, decode: Callable[[openslide.OpenSlide], Image.Image], where: str) -> Image.Image:
         """What ``decode`` makes of the slide.
@@ -106,7 +152,7 @@ class OpenSlideReader:
             return decode(fresh)
         except openslide.OpenSlideError as error:
             fresh = self._open()
-            raise SlideError(f"{self._name} cannot be read {where}: {error}") from error
+            raise DamagedWindow(f"{self._name} cannot be read {where}: {error}") from error
         finally:
             if self._slide is slide:
                 self._slide = fresh

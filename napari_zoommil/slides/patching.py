@@ -21,6 +21,7 @@ from napari_zoommil.geometry import (
 from napari_zoommil.slides.reader import RGB
 from napari_zoommil.slides.resample import choose_level
 from napari_zoommil.slides.slide import Slide
+from napari_zoommil.slides.tiles import damage_note
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 
 STRIP_BYTES = 64 << 20
@@ -132,8 +133,10 @@ def patch_grid(
     keep = (share > 0) & (share >= min_tissue)
     keep = keep if keep.any() else share > 0
     if not keep.any():
+        hurt = f" ({damage_note(slide.damaged)})" if slide.damaged else ""
         raise NoTissueError(
-            f"no tissue was found on {slide.name}; draw a region to add, or check that it is a stained slide"
+            f"no tissue was found on {slide.name}{hurt}; "
+            "draw a region to add, or check that it is a stained slide"
         )
     parent = np.full(int(keep.sum()), -1, np.int64)
     levels = [PatchLevel(magnifications[0], mpps[0], strides[0], cells[keep], parent, share[keep])]

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import dask.array as da
 import numpy as np
-from PIL import Image
 
+from napari_zoommil.geometry import Pair
+from napari_zoommil.slides.prefetch import Prefetcher
 from napari_zoommil.slides.reader import RGB, Level
+from napari_zoommil.slides.resample import ReadWindow
 
 if TYPE_CHECKING:
     from napari_zoommil.slides.slide import Slide
@@ -26,7 +28,8 @@ COARSEST_PX = 2_000
 """Largest edge the coarsest level may have."""
 
 AVERAGED_PX = 1 << 27
-"""Pixels of a stored level that virtual levels may average over; beyond, they sample it."""
+"""Pixels of a stored level that virtual levels may average over where each must be decoded in full;
+beyond, they sample it."""
 
 SAMPLE_EDGE = 64
 
@@ -59,17 +62,18 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def build_pyramid(slide: Slide) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
-    base = len(slide.levels) - 1
-    arrays = [
-        LevelArray((*level.shape, 3), partial(slide.read_level, index))
+    ahead = Prefetcher(slide.read_level, tuple(level.shape for level in slide.levels))
+    levels: list[tuple[tuple[int, int], ReadWindow]] = [
+        (level.shape, partial(_read_and_look_ahead, slide, ahead, index))
         for index, level in enumerate(slide.levels)
     ]
-    for step, level in enumerate(virtual_levels(slide.levels), 1):
-        factor = 2**step
-        arrays.append(LevelArray((*level.shape, 3), _virtual_reader(slide, base, factor)))
+    levels += [
+        (level.shape, _virtual_reader(slide, level, 2**step))
+        for step, level in enumerate(virtual_levels(slide.levels), 1)
+    ]
     return [
         da.from_array(
-            array,
+            LevelArray((*shape, 3), read),
             chunks=(CHUNK, CHUNK, 3),
             name=f"slide-{slide.fingerprint}-{index}",
             asarray=False,
@@ -77,20 +81,28 @@ def build_pyramid(slide: Slide) -> list[da.Array]:
             lock=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
-        for index, array in enumerate(arrays)
+        for index, (shape, read) in enumerate(levels)
     ]
 
 
-def _virtual_reader(slide: Slide, base: int, factor: int) -> Callable[[int, int, int, int], RGB]:
+def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: int) -> RGB:
+    with ahead:
+        pixels = slide.read_level(level, *window)
+    ahead.viewed(level, *window)
+    return pixels
+
+
+def _virtual_reader(slide: Slide, level: Level, factor: int) -> ReadWindow:
+    """The mean of the pixels of the coarsest stored level, or samples of them where that takes long."""
+    base = len(slide.levels) - 1
     height, width = slide.levels[base].shape
-    if height * width <= AVERAGED_PX or factor <= 4:
-        return partial(_averaged, slide, base, factor)
+    if height * width <= AVERAGED_PX * slide.shrinks[-1] or factor <= 4:
+        return partial(_averaged, slide, level.downsample)
     return partial(_sampled, slide, base, factor)
 
 
-def _averaged(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
-    region = slide.read_level(base, y * factor, x * factor, height * factor, width * factor)
-    return np.asarray(Image.fromarray(region).reduce(factor))
+def _averaged(slide: Slide, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
+    return slide.read_downsampled(y * downsample[0], x * downsample[1], height, width, downsample)
 
 
 def _sampled(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:

@@ -16,18 +16,38 @@ ReadWindow = Callable[[int, int, int, int], RGB]
 SCALE_TOLERANCE = 0.002
 """Relative difference of scale below which pixels are taken as they are: half a pixel in 256."""
 
+ALIGNED = 1e-3
+"""Pixels by which a place may miss a whole one and be taken for it: what float rounding leaves."""
+
 DRIFT_PX = 0.5
 """Pixels by which the far end of a window may be off where its scale is taken for a whole one."""
 
 
 def choose_level(levels: tuple[Level, ...], downsample: Pair) -> int:
     """The coarsest level that is at least as fine as ``downsample``; level 0 where none is."""
-    fine = [
-        index
-        for index, level in enumerate(levels)
-        if all(np.asarray(level.downsample) <= np.asarray(downsample) * (1 + SCALE_TOLERANCE))
-    ]
+    y, x = (factor * (1 + SCALE_TOLERANCE) for factor in downsample)
+    fine = [i for i, level in enumerate(levels) if level.downsample[0] <= y and level.downsample[1] <= x]
     return fine[-1] if fine else 0
+
+
+def choose_shrink(shrinks: tuple[int, ...], origin: Pair, scale: Pair, shape: tuple[int, int]) -> int:
+    """The factor at which a decoder is best asked for pixels that cover ``scale`` source pixels.
+
+    Whole scales keep to factors that divide both them and the origin, in source px: what comes out
+    is then the mean of the same blocks.
+    """
+    whole = _whole_factors(scale, shape)
+    if whole is None:
+        return max(shrink for shrink in shrinks if shrink == 1 or shrink <= min(scale))
+    return max(
+        shrink
+        for shrink in shrinks
+        if shrink == 1
+        or all(
+            factor % shrink == 0 and abs(start / shrink - round(start / shrink)) < ALIGNED
+            for factor, start in zip(whole, origin, strict=True)
+        )
+    )
 
 
 def read_padded(
@@ -40,10 +60,10 @@ def read_padded(
     background: tuple[int, ...],
 ) -> RGB:
     """A window that may overhang a level: what lies outside is background."""
-    y0, y1 = np.clip((y, y + height), 0, extent[0]).tolist()
-    x0, x1 = np.clip((x, x + width), 0, extent[1]).tolist()
-    if (y0, x0, y1, x1) == (y, x, y + height, x + width):
+    if y >= 0 and x >= 0 and y + height <= extent[0] and x + width <= extent[1]:
         return read(y, x, height, width)
+    y0, y1 = (min(max(edge, 0), extent[0]) for edge in (y, y + height))
+    x0, x1 = (min(max(edge, 0), extent[1]) for edge in (x, x + width))
     out = np.empty((height, width, 3), np.uint8)
     out[:] = background
     if y1 > y0 and x1 > x0:
@@ -58,11 +78,11 @@ def read_scaled(read: ReadWindow, origin: Pair, scale: Pair, shape: tuple[int, i
     block exactly; other factors use an antialiased linear filter on the exact float window, with a
     margin as wide as the filter so that a window shows the same pixels as a larger one around it.
     """
-    whole = [max(round(factor), 1) for factor in scale]
-    if all(_is_whole(f, w, n) for f, w, n in zip(scale, whole, shape, strict=True)):
+    whole = _whole_factors(scale, shape)
+    if whole:
         y, x = (math.floor(start + 0.5) for start in origin)
         region = read(y, x, shape[0] * whole[0], shape[1] * whole[1])
-        return region if whole == [1, 1] else np.asarray(Image.fromarray(region).reduce((whole[1], whole[0])))
+        return region if whole == (1, 1) else np.asarray(Image.fromarray(region).reduce(whole[::-1]))
     margin = [math.ceil(max(1, factor / 2)) for factor in scale]
     top, left = (math.floor(o) - m for o, m in zip(origin, margin, strict=True))
     bottom, right = (
@@ -75,7 +95,11 @@ def read_scaled(read: ReadWindow, origin: Pair, scale: Pair, shape: tuple[int, i
     return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR, box, reducing_gap=3.0))
 
 
-def _is_whole(factor: float, whole: int, count: int) -> bool:
-    """Whether ``count`` px at a scale may be read as if it were whole."""
-    error = abs(factor / whole - 1)
-    return error <= SCALE_TOLERANCE and error * count <= DRIFT_PX
+def _whole_factors(scale: Pair, shape: tuple[int, int]) -> tuple[int, int] | None:
+    """The scale in whole source px, if a result of ``shape`` px may be read as if it were that."""
+    y, x = (max(round(factor), 1) for factor in scale)
+    for factor, whole, count in ((scale[0], y, shape[0]), (scale[1], x, shape[1])):
+        error = abs(factor / whole - 1)
+        if error > SCALE_TOLERANCE or error * count > DRIFT_PX:
+            return None
+    return y, x

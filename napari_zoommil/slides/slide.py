@@ -14,8 +14,9 @@ import numpy as np
 from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
 from napari_zoommil.geometry import Pair, magnification_of, mpp_of
 from napari_zoommil.slides.fingerprint import fingerprint
-from napari_zoommil.slides.reader import RGB, Level, Reader, open_reader
-from napari_zoommil.slides.resample import choose_level, read_padded, read_scaled
+from napari_zoommil.slides.icc import ColourManagedReader, colour_managed
+from napari_zoommil.slides.reader import RGB, Level, Reader, open_reader, shrunken
+from napari_zoommil.slides.resample import choose_level, choose_shrink, read_padded, read_scaled
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -66,20 +67,22 @@ class Slide:
 
     def __init__(self, path: Path, reader: Reader, mpp: Pair | None) -> None:
         self.path = path
-        self._reader = reader
+        self._reader = self._shown = reader
         self.levels: tuple[Level, ...] = reader.levels
         self.shape = reader.levels[0].shape
         self.mpp = mpp or reader.mpp
 
     @classmethod
-    def open(cls, path: str | Path, mpp: float | Pair | None = None) -> Slide:
-        """Open a slide file, a DICOM folder or an OME-Zarr folder.
+    def open(cls, path: str | Path, mpp: float | Pair | None = None, icc: bool = False) -> Slide:
+        """Open a slide file, a DICOM folder, an OME-Zarr folder or an image.
 
         Parameters
         ----------
         path : str or Path
         mpp : float or (float, float), optional
             Pixel size in µm; overrides what the file states.
+        icc : bool
+            Convert pixels to sRGB by the file's colour profile, if it has one.
 
         Raises
         ------
@@ -89,11 +92,18 @@ class Slide:
         path = Path(path)
         with suppress(RuntimeError):  # "~x.svs" is a file's name where no user is called that
             path = path.expanduser()
-        return cls(path, open_reader(path), as_pair(mpp))
+        slide = cls(path, open_reader(path), as_pair(mpp))
+        slide.manage_colours(icc)
+        return slide
 
-    def reopen(self) -> Slide:
+    def manage_colours(self, on: bool) -> None:
+        """Convert pixels to sRGB by the file's colour profile, if it has one, or no longer."""
+        self._shown = colour_managed(self._reader) if on else self._reader
+        self.__dict__.pop("fingerprint", None)
+
+    def reopen(self, mpp: float | Pair | None = None, icc: bool = False) -> Slide:
         """A second, independent handle on the same slide, for a job beside a window."""
-        return Slide(self.path, open_reader(self.path), self.mpp)
+        return Slide.open(self.path, mpp or self.mpp, icc or self.colour_managed)
 
     def close(self) -> None:
         self._reader.close()
@@ -134,7 +144,7 @@ class Slide:
     @property
     def background(self) -> tuple[int, int, int]:
         """Colour of what was not scanned."""
-        return self._reader.background
+        return self._shown.background
 
     @property
     def associated(self) -> tuple[str, ...]:
@@ -151,9 +161,29 @@ class Slide:
     def fingerprint(self) -> str:
         """Identity of the pixels, independent of the file's name and place."""
         try:
-            return fingerprint(self.path)
+            return fingerprint(self.path, "icc" if self.colour_managed else "")
         except OSError as error:
             raise SlideError(f"{self.name} cannot be read any more: {error}") from error
+
+    @property
+    def icc(self) -> bytes | None:
+        """The file's colour profile."""
+        return self._reader.icc
+
+    @property
+    def colour_managed(self) -> bool:
+        """Whether pixels are converted to sRGB by the file's colour profile."""
+        return isinstance(self._shown, ColourManagedReader)
+
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """Factors by which its pixels can be decoded smaller at less cost."""
+        return self._reader.shrinks
+
+    @property
+    def damaged(self) -> int:
+        """Tiles that could not be decoded so far, and were read as background."""
+        return self._reader.damaged
 
     @property
     def magnification(self) -> float | None:
@@ -197,9 +227,13 @@ class Slide:
 
     def read_level(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
         """Pixels of a stored level, in that level's px; background outside the slide."""
+        return self._window(level, 1, y, x, height, width)
+
+    def _window(self, level: int, shrink: int, y: int, x: int, height: int, width: int) -> RGB:
+        """As :meth:`read_level`, all in px ``shrink`` times as large as those of ``level``."""
         return read_padded(
-            lambda *window: self._reader.read(level, *window),
-            self.levels[level].shape,
+            lambda y, x, height, width: self._shown.read(level, y, x, height, width, shrink),
+            shrunken(self.levels[level].shape, shrink),
             y,
             x,
             height,
@@ -235,10 +269,13 @@ class Slide:
     def read_downsampled(self, y: float, x: float, height: int, width: int, downsample: Pair) -> RGB:
         """As :meth:`read`, with the resolution given as level-0 px per result px (y, x)."""
         index = choose_level(self.levels, downsample)
-        factor = self.levels[index].downsample
+        factor, shape = self.levels[index].downsample, (height, width)
+        origin = y / factor[0], x / factor[1]
+        scale = downsample[0] / factor[0], downsample[1] / factor[1]
+        shrink = choose_shrink(self._reader.shrinks, origin, scale, shape)
         return read_scaled(
-            lambda *window: self.read_level(index, *window),
-            (y / factor[0], x / factor[1]),
-            (downsample[0] / factor[0], downsample[1] / factor[1]),
-            (height, width),
+            lambda *window: self._window(index, shrink, *window),
+            (origin[0] / shrink, origin[1] / shrink),
+            (scale[0] / shrink, scale[1] / shrink),
+            shape,
         )

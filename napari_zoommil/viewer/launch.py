@@ -16,13 +16,15 @@ from napari_zoommil.viewer.slide_layer import open_slide_layer
 SCREEN_SHARE = 0.9
 
 
-def open_viewer(path: Path, mpp: float | None = None) -> tuple[napari.Viewer, AttentionDock]:
+def open_viewer(
+    path: Path, mpp: float | None = None, icc: bool = False
+) -> tuple[napari.Viewer, AttentionDock]:
     """A viewer with a slide and both docks, the slide whole in view."""
     viewer = napari.Viewer(title="ZoomMIL")
     _fill_screen(viewer)
     show_dock(viewer, "Slide")
     dock = cast(AttentionDock, show_dock(viewer, "Attention"))
-    data, arguments, _ = open_slide_layer(path, mpp)
+    data, arguments, _ = open_slide_layer(path, mpp, icc)
     viewer.add_image(data, **arguments)
     QTimer.singleShot(0, viewer.reset_view)  # once the docks have taken their room
     return viewer, dock
@@ -36,9 +38,9 @@ def _fill_screen(viewer: napari.Viewer) -> None:
         viewer.window.resize(size.width(), size.height())
 
 
-def show_slide(path: Path, mpp: float | None = None) -> None:
+def show_slide(path: Path, mpp: float | None = None, icc: bool = False) -> None:
     """Show a slide until the window is closed."""
-    open_viewer(path, mpp)
+    open_viewer(path, mpp, icc)
     napari.run()
 
 

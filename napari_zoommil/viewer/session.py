@@ -137,14 +137,27 @@ class Session:
         """Give a slide the resolution it does not state, µm/px."""
         entry.slide.mpp = as_pair(mpp)
         placed = world_scale(entry.slide)
+        for layer in self._forget_results(entry):
+            layer.units, layer.scale = placed["units"], placed["scale"]
+        self.changed.emit(entry)
+
+    def manage_colours(self, entry: OpenSlide, on: bool) -> None:
+        """Show a slide's colours as its profile means them, or as they are stored."""
+        entry.slide.manage_colours(on)
+        entry.layer.data = entry.slide.pyramid()
+        entry.__dict__.pop("overview", None)
+        self._forget_results(entry)
+        self.changed.emit(entry)
+
+    def _forget_results(self, entry: OpenSlide) -> list[Layer]:
+        """Drop what was computed from a slide's old pixels; the slide and the user's regions stay."""
         own = [layer for layer in self._layers if slide_of(layer) is entry.slide]
+        kept = [layer for layer in own if is_slide(layer) or isinstance(layer, Shapes)]
         for layer in own:
-            if is_slide(layer) or isinstance(layer, Shapes):
-                layer.units, layer.scale = placed["units"], placed["scale"]
-            else:  # maps and tissue of another scale
+            if layer not in kept:
                 self._layers.remove(layer)
         entry.detected = entry.tissue = entry.prediction = None
-        self.changed.emit(entry)
+        return kept
 
 
 _SESSIONS: WeakKeyDictionary[napari.Viewer, Session] = WeakKeyDictionary()

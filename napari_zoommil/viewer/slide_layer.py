@@ -48,12 +48,15 @@ def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
         "rgb": True,
         "multiscale": True,
         "contrast_limits": (0, 255),
+        "cache": False,  # decoded tiles are kept below dask already, within bounds
         "metadata": {SLIDE: slide},
         **world_scale(slide),
     }
     return slide.pyramid(), arguments, "image"
 
 
-def open_slide_layer(path: str | Path, mpp: float | None = None) -> tuple[list[Any], dict[str, Any], str]:
+def open_slide_layer(
+    path: str | Path, mpp: float | None = None, icc: bool = False
+) -> tuple[list[Any], dict[str, Any], str]:
     """Open a slide and describe its layer."""
-    return slide_layer(Slide.open(path, mpp))
+    return slide_layer(Slide.open(path, mpp, icc))

@@ -26,6 +26,9 @@ class ArrayReader:
     properties: Mapping[str, str] = MappingProxyType({})
     background = (240, 241, 242)
     associated = ()
+    shrinks = (1,)
+    icc = None
+    damaged = 0
 
     def __init__(self, images: Sequence[NDArray[np.uint8]], mpp: Pair | None) -> None:
         self.images = images
@@ -36,7 +39,8 @@ class ArrayReader:
         )
         self.reads: list[tuple[int, int, int, int, int]] = []
 
-    def read(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+    def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
+        assert shrink == 1
         self.reads.append((level, y, x, height, width))
         extent = self.levels[level].shape
         assert y >= 0 and x >= 0 and y + height <= extent[0] and x + width <= extent[1], "outside the level"

@@ -90,6 +90,9 @@ class Giant:
     properties: dict[str, str] = {}  # noqa: RUF012
     background = (0, 0, 255)
     associated = ()
+    shrinks = (1,)
+    icc = None
+    damaged = 0
     mpp = (0.25, 0.25)
     edge = 59_300  # so that the middle of the last sampled cell lies beyond it
 
@@ -97,7 +100,7 @@ class Giant:
         self.levels = (Level((self.edge, self.edge), (1.0, 1.0)),)
         self.reads: list[int] = []
 
-    def read(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+    def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
         self.reads.append(height * width)
         window = np.zeros((height, width, 3), np.uint8)
         window[..., 0] = (np.arange(y, y + height)[:, None] / self.edge * 256).astype(np.uint8)

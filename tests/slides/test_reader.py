@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from napari_zoommil.errors import SlideError, UnsupportedSlideError, ZoomMILError
+from napari_zoommil.errors import SlideError, UnsupportedSlideError
+from napari_zoommil.slides.fast import FastReader
+from napari_zoommil.slides.image import ImageReader
 from napari_zoommil.slides.ome_zarr import OMEZarrReader
 from napari_zoommil.slides.openslide import OpenSlideReader
+from napari_zoommil.slides.orientation import OrientedReader
 from napari_zoommil.slides.reader import open_reader, plausible
 from napari_zoommil.slides.slide import Slide
+from napari_zoommil.slides.tiff import TiffReader
 
 
-def test_each_format_goes_to_its_reader(data: Path, cmu: Path) -> None:
-    assert isinstance(open_reader(cmu), OpenSlideReader)
-    assert isinstance(open_reader(data / "slides" / "CMU-1-Small-Region_dicom"), OpenSlideReader)
-    assert isinstance(open_reader(data / "slides" / "CMU-1-Small-Region.ome.zarr"), OMEZarrReader)
+def test_each_format_goes_to_its_reader(data: Path) -> None:
+    slides = data / "slides"
+    expected = {
+        "CMU-1-Small-Region.svs": FastReader,
+        "yb10kx5k.zstd.tiff": FastReader,
+        "CMU-1-Small-Region_dicom": OpenSlideReader,
+        "CMU-1-Small-Region.ome.zarr": OMEZarrReader,
+        "cells.ome.tif": TiffReader,
+        "kidney-48-5_ihc_flat.tif": TiffReader,
+        "../odd/truncated.jpg": ImageReader,
+        "../odd/test_orient2.tif": OrientedReader,
+    }
+    for name, kind in expected.items():
+        assert isinstance(open_reader(slides / name), kind), name
 
 
 @pytest.mark.parametrize(
@@ -55,26 +70,18 @@ def test_a_folder_is_no_slide_even_if_slides_lie_in_it(tmp_path: Path, data: Pat
             Slide.open(folder)
 
 
-def test_odd_files_open_or_are_refused_in_one_clear_sentence(data: Path) -> None:
-    outcomes = {}
-    for path in sorted((data / "odd").iterdir()):
-        try:
-            with Slide.open(path) as slide:
-                pixels = slide.read_level(len(slide.levels) - 1, 0, 0, 16, 16)
-            assert pixels.shape == (16, 16, 3)
-            outcomes[path.name] = "opens"
-        except ZoomMILError as error:
-            assert path.name in str(error) and "\n" not in str(error)
-            outcomes[path.name] = "refused"
-    assert outcomes["😐.svs"] == "opens"
-    assert outcomes["test_orient0.tif"] == "opens"
-    assert outcomes["unreadable.svs"] == outcomes["broken.svs"] == outcomes["unopenable.tiff"] == "refused"
-
-
-def test_a_truncated_slide_is_refused_or_says_where_it_breaks(tmp_path: Path, cmu: Path) -> None:
+def test_a_truncated_slide_is_refused_or_its_damage_counted(tmp_path: Path, cmu: Path) -> None:
     whole = cmu.read_bytes()
+    outcomes = []
+    with Slide.open(cmu) as slide:
+        sound = slide.read_level(0, 0, 0, *slide.shape)
     for share in (0.001, 0.1, 0.5, 0.9):
         path = tmp_path / "truncated.svs"
         path.write_bytes(whole[: int(len(whole) * share)])
-        with pytest.raises(SlideError, match=r"truncated\.svs"), Slide.open(path) as slide:
-            slide.read_level(0, 0, 0, *slide.shape)
+        try:
+            with Slide.open(path) as slide:
+                pixels = slide.read_level(0, 0, 0, *slide.shape)
+                outcomes.append(slide.damaged > 0 or np.array_equal(pixels, sound))
+        except SlideError as error:
+            outcomes.append("truncated.svs" in str(error))
+    assert all(outcomes)

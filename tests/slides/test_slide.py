@@ -132,7 +132,16 @@ def test_a_magnification_the_slide_does_not_have_is_refused(cmu_slide: Slide) ->
 def test_whole_factors_are_block_means_of_the_real_slide(cmu_slide: Slide, factor: int) -> None:
     source = cmu_slide.read_level(0, 700, 900, 960, 960)
     pixels = cmu_slide.read(700, 900, 960 // factor, 960 // factor, 0.499 * factor)
-    assert np.abs(pixels - block_means(source, factor)).max() < 0.6
+    error = np.abs(pixels - block_means(source, factor))
+    if factor in (1, 3):
+        assert error.max() < 0.6
+    else:  # decoded smaller: a transform of fewer coefficients, not quite the mean of the block
+        assert error.mean() < 0.6 and error.max() < 20
+
+
+def test_a_place_that_no_smaller_decoding_meets_is_the_exact_mean(cmu_slide: Slide) -> None:
+    source = cmu_slide.read_level(0, 701, 903, 400, 400)
+    assert np.abs(cmu_slide.read(701, 903, 100, 100, 0.499 * 4) - block_means(source, 4)).max() < 0.6
 
 
 @pytest.mark.parametrize("mpp", [0.4, 0.73, 1.3, 2.9])
@@ -205,8 +214,10 @@ def test_threads_read_what_one_thread_reads(cmu: Path, data: Path) -> None:
 
 def test_the_zarr_and_the_svs_agree_at_any_resolution(cmu: Path, data: Path) -> None:
     with Slide.open(cmu) as svs, Slide.open(data / "slides" / "CMU-1-Small-Region.ome.zarr") as twin:
-        for mpp in (0.499, 0.7, 1.5):
+        for mpp in (0.499, 0.7):
             assert np.array_equal(svs.read(900, 800, 90, 80, mpp), twin.read(900, 800, 90, 80, mpp))
+        small = [slide.read(900, 800, 90, 80, 1.5).astype(int) for slide in (svs, twin)]
+        assert np.abs(small[0] - small[1]).mean() < 1.5  # the SVS is decoded smaller
         coarse = [slide.read(0, 0, 180, 130, 8.0).astype(int) for slide in (svs, twin)]
     # Level 1 of the twin is sharper than block means, but shows the same places.
     shifted = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import napari
 from napari.settings import get_settings
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
 
+from napari_zoommil.slides.tiles import damage_note
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.overview import OverviewMap
@@ -66,6 +68,12 @@ class SlideDock(Page):
         )
         self.smooth.setChecked(get_settings().experimental.async_)
         self.smooth.toggled.connect(lambda on: setattr(get_settings().experimental, "async_", on))
+        self.colours = QCheckBox("Colours by profile")
+        self.colours.setToolTip(
+            "Convert pixels to sRGB by the slide's ICC profile; models see the converted pixels too, "
+            "and the slide's maps are made anew"
+        )
+        self.colours.toggled.connect(self._manage_colours)
         widgets = (
             self.map,
             row(self.magnification, 1, *self.buttons.values()),
@@ -75,6 +83,7 @@ class SlideDock(Page):
             self.mpp_why,
             self.mpp_row,
             self.associated,
+            self.colours,
             self.smooth,
         )
         for widget in widgets:
@@ -99,6 +108,9 @@ class SlideDock(Page):
         self.mpp_why.setVisible(asked)
         self.mpp_row.setVisible(asked)
         self.mpp.setValue(entry.slide.mpp[1] if entry is not None and entry.slide.mpp else 0.0)
+        with QSignalBlocker(self.colours):
+            self.colours.setChecked(entry is not None and entry.slide.colour_managed)
+        self.colours.setVisible(entry is not None and entry.slide.icc is not None)
         self.associated.setVisible(entry is not None and bool(entry.slide.associated))
         if entry is None:
             self.name.setText("Open a slide: drag it here, or File › Open Sample › ZoomMIL")
@@ -129,6 +141,10 @@ class SlideDock(Page):
             self._session.set_mpp(entry, self.mpp.value())
             self._viewer.reset_view()
 
+    def _manage_colours(self, on: bool) -> None:
+        if self._session.active is not None:
+            self._session.manage_colours(self._session.active, on)
+
     def _show_associated(self) -> None:
         entry = self._session.active
         if entry is None:
@@ -157,7 +173,7 @@ class SlideDock(Page):
 
 
 def facts(entry: OpenSlide) -> str:
-    """Size, resolution and origin of a slide in three lines."""
+    """Size, resolution and origin of a slide in three lines; one more where it is damaged."""
     slide = entry.slide
     height, width = slide.shape
     levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
@@ -168,4 +184,5 @@ def facts(entry: OpenSlide) -> str:
         scale = "resolution unknown" + (
             f" · objective {slide.magnification:g}x" if slide.magnification else ""
         )
-    return f"{width:,} × {height:,} px · {levels}\n{scale}\n{slide.vendor}"
+    hurt = f"\n{damage_note(slide.damaged)}" if slide.damaged else ""
+    return f"{width:,} × {height:,} px · {levels}\n{scale}\n{slide.vendor}{hurt}"

@@ -1,0 +1,55 @@
+"""Bytes of a file from any thread, without a position that threads would have to share."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from pathlib import Path
+from threading import Lock
+
+from napari_zoommil.errors import SlideError
+
+
+class SharedFile:
+    """A file that many threads read at once.
+
+    Raises
+    ------
+    SlideError
+        If it cannot be opened, or was closed, or the system no longer gives its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise SlideError(f"{path.name} cannot be opened: {error.strerror or error}") from error
+        self._file: FileIO | None = file
+        self.size = os.fstat(file.fileno()).st_size
+        self._lock = Lock()
+
+    def fetch(self, offset: int, size: int) -> bytes:
+        """``size`` bytes from ``offset``; EOFError where the file has fewer."""
+        file = self._file
+        if file is None:
+            raise SlideError(f"{self._name} was closed")
+        if not 0 <= offset <= offset + size <= self.size:  # a damaged index must not ask for gigabytes
+            raise EOFError("the file ends too early")
+        try:
+            data = self._read(file, offset, size)
+        except OSError as error:
+            raise SlideError(f"{self._name} cannot be read any more: {error.strerror or error}") from error
+        if len(data) != size:
+            raise EOFError("the file became shorter")
+        return data
+
+    def _read(self, file: FileIO, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(file.fileno(), size, offset)
+        with self._lock:  # Windows has no positioned read
+            file.seek(offset)
+            return file.read(size) or b""
+
+    def close(self) -> None:
+        self._file = None  # closed by the last thread that still reads from it

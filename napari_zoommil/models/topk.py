@@ -62,33 +62,32 @@ class _PerturbedTopK(torch.autograd.Function):
     def forward(
         ctx: Any, scores: Tensor, k: int, noise: _Noise, sigma: float, mode: Mode
     ) -> tuple[Tensor, Tensor]:
-        chosen = torch.empty(noise.samples, k, dtype=torch.int32, device=scores.device)
+        chosen = torch.empty(noise.samples, k, dtype=torch.long, device=scores.device)
         for part, values in noise.chunks():
             top = torch.topk(values.mul_(sigma).add_(scores), k, dim=1, sorted=False).indices
-            chosen[part] = top.sort(1).values.int()
-        union, place = torch.unique(chosen, return_inverse=True)
-        indicator = scores.new_zeros(k, len(union))
-        slot = torch.arange(k, device=scores.device).expand_as(place)
-        weight = scores.new_full((), 1 / noise.samples).expand(place.numel())
-        indicator.index_put_((slot.reshape(-1), place.reshape(-1)), weight, accumulate=True)
+            chosen[part] = top.sort(1).values
+        seen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+        seen[chosen.view(-1)] = True
+        union = seen.nonzero()[:, 0]
+        # Where in T each selection counts, row after row.
+        place = (seen.cumsum(0) - 1)[chosen] + len(union) * torch.arange(k, device=scores.device)
+        weight = scores.new_full((place.numel(),), 1 / noise.samples)
+        indicator = scores.new_zeros(k * len(union)).index_add_(0, place.view(-1), weight).view(k, -1)
         ctx.noise, ctx.sigma, ctx.mode = noise, sigma, mode
         ctx.save_for_backward(chosen, place)
-        union = union.long()
         ctx.mark_non_differentiable(union)
         return indicator, union
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _union: Tensor | None = None) -> tuple[Tensor | None, ...]:
         chosen, place = ctx.saved_tensors
-        samples, k = chosen.shape
-        slot = torch.arange(k, device=gradient.device).expand_as(place)
-        reward = gradient[slot, place]
+        reward = gradient.take(place)
         out = torch.zeros_like(ctx.noise.like)
         if ctx.mode == "exact":
             _score_function(out, reward.sum(1), ctx.noise)
         else:
             _diagonal(out, reward, chosen, ctx.noise)
-        return out / (samples * ctx.sigma), None, None, None, None
+        return out / (len(reward) * ctx.sigma), None, None, None, None
 
 
 def _score_function(out: Tensor, reward: Tensor, noise: _Noise) -> None:
@@ -103,7 +102,7 @@ def _score_function(out: Tensor, reward: Tensor, noise: _Noise) -> None:
 def _diagonal(out: Tensor, reward: Tensor, chosen: Tensor, noise: _Noise) -> None:
     """Only the diagonal of the Jacobian, as the authors' code has it: Σ_s Σ_k G[k, i] Z_s[i]."""
     for part, values in noise.chunks():
-        positions = chosen[part].long()
+        positions = chosen[part]
         out.index_add_(0, positions.reshape(-1), (reward[part] * values.gather(1, positions)).reshape(-1))
 
 

@@ -62,10 +62,12 @@ class _View:
         if self.weights is None or self.place is None:
             return features
         candidates = self.weights.shape[1]
-        padded = features.new_zeros(candidates * self.slots, features.shape[1])
-        padded = padded.index_copy(0, self.place, features)
-        mixtures = (self.weights @ padded.view(candidates, -1)).view(-1, features.shape[1])
-        return mixtures[self.existing]
+        if not torch.equal(self.place, torch.arange(candidates * self.slots, device=self.place.device)):
+            padded = features.new_zeros(candidates * self.slots, features.shape[1])
+            features = padded.index_copy_(0, self.place, features)
+        mixtures = banded_product(self.weights, features.view(candidates, -1))
+        mixtures = mixtures.view(-1, features.shape[1])
+        return mixtures if len(self.existing) == len(mixtures) else mixtures[self.existing]
 
     @cached_property
     def existing(self) -> Tensor:
@@ -87,6 +89,28 @@ class _View:
         weights = weights.reshape(-1, candidates * self.slots)[:, self.place]
         used = (weights.detach() > 0).any(0)
         return weights[:, used], self.rows[used.cpu().numpy()]
+
+
+def banded_product(weights: Tensor, values: Tensor, block: int = 32) -> Tensor:
+    """``weights @ values`` where what is not zero in neighbouring rows lies close together.
+
+    So it is with selections sorted by position. A weight of zero outside its block's band gets no
+    gradient, and needs none: no sample selected there.
+
+    Parameters
+    ----------
+    weights : (k, c)
+    values : (c, D)
+    block : int
+        Rows multiplied at once.
+    """
+    used = weights.detach() != 0
+    products = []
+    for rows, mask in zip(weights.split(block), used.split(block), strict=True):
+        columns = mask.any(0).nonzero()[:, 0]
+        band = slice(int(columns[0]), int(columns[-1]) + 1)
+        products.append(rows[:, band] @ values[band])
+    return torch.cat(products)
 
 
 class ZoomMIL(MILModel):

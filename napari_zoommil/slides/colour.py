@@ -45,6 +45,15 @@ class Colour:
     palette: RGB | None = None
 
 
+CHROMA = np.arange(-128, 128, dtype=np.int32)
+HALF = 1 << 15
+RED_TO_RED = (round(1.402 * (1 << 16)) * CHROMA + HALF) >> 16
+BLUE_TO_BLUE = (round(1.772 * (1 << 16)) * CHROMA + HALF) >> 16
+BLUE_TO_GREEN = -round(0.34414 * (1 << 16)) * CHROMA + HALF
+RED_TO_GREEN = -round(0.71414 * (1 << 16)) * CHROMA
+"""What chroma adds to a channel (JFIF 1.02, p. 3); for green, 2^16 times as much."""
+
+
 def white_of(blocks: Iterable[NDArray[Any]]) -> int:
     """White of deep samples, from some of them."""
     brightest = max((int(block.max()) for block in blocks if block.size), default=0)
@@ -77,10 +86,19 @@ def _to_three(block: NDArray[np.uint8], colour: Colour) -> RGB:
     if colour.model == "grey":
         grey = 255 - block if colour.inverted else block
         return np.repeat(grey, 3, axis=2)
-    mode = {"cmyk": "CMYK", "ycbcr": "YCbCr"}[colour.model]
+    if colour.model == "ycbcr":
+        return _from_ycbcr(block)
     height, width = block.shape[:2]
-    image = Image.frombytes(mode, (width, height), np.ascontiguousarray(block).tobytes())
+    image = Image.frombytes("CMYK", (width, height), np.ascontiguousarray(block).tobytes())
     return np.asarray(image.convert("RGB"))
+
+
+def _from_ycbcr(block: NDArray[np.uint8]) -> RGB:
+    """By the fixed-point arithmetic of libjpeg and of OpenSlide, to the same bit."""
+    luma, blue, red = block[..., 0], block[..., 1], block[..., 2]
+    green = (BLUE_TO_GREEN[blue] + RED_TO_GREEN[red]) >> 16
+    rgb = np.stack([luma + RED_TO_RED[red], luma + green, luma + BLUE_TO_BLUE[blue]], axis=2)
+    return rgb.clip(0, 255).astype(np.uint8)
 
 
 def _on_white(rgb: RGB, alpha: NDArray[np.uint8], premultiplied: bool) -> RGB:

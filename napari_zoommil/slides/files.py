@@ -10,6 +10,13 @@ from threading import Lock
 from napari_zoommil.errors import SlideError
 
 
+class _Handle(FileIO):
+    """A file that is closed with its last reference, without a warning that nobody closed it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class SharedFile:
     """A file that many threads read at once.
 
@@ -22,7 +29,7 @@ class SharedFile:
     def __init__(self, path: Path) -> None:
         self._name = path.name
         try:
-            file = path.open("rb", buffering=0)
+            file = _Handle(path)
         except OSError as error:
             raise SlideError(f"{path.name} cannot be opened: {error.strerror or error}") from error
         self._file: FileIO | None = file

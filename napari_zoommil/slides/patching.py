@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,8 +27,10 @@ from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tiles import damage_note
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 
-STRIP_BYTES = 64 << 20
-"""Source pixels held at once while an overview is read, so that giants without a pyramid fit."""
+STRIP_BYTES = 32 << 20
+"""Source pixels of a strip of an overview, so that giants without a pyramid fit into memory."""
+
+STRIPS_AT_ONCE = 4
 
 TRACE = 1e-6
 """Tissue share below which a patch holds none: what float rounding leaves of an empty one."""
@@ -61,16 +66,33 @@ class Tissue:
 
 
 def overview_strips(slide: Slide, mpp: float) -> Iterator[tuple[int, int, RGB]]:
-    """The whole slide at a low resolution, strip by strip: (rows so far, rows in all, pixels)."""
+    """The whole slide at a low resolution, strip by strip: (rows so far, rows in all, pixels).
+
+    Strips are read ahead on threads; reading stops within one strip of closing the iterator.
+    """
     own = slide.resolution()
     downsample = (mpp / own[0], mpp / own[1])
     height, width = (max(1, int(np.ceil(n / d))) for n, d in zip(slide.shape, downsample, strict=True))
     level = slide.levels[choose_level(slide.levels, downsample)]
     row_bytes = 3 * level.shape[1] * downsample[0] / level.downsample[0]
     rows = max(1, int(STRIP_BYTES / row_bytes))
-    for top in range(0, height, rows):
+
+    def read(top: int) -> tuple[int, int, RGB]:
         count = min(rows, height - top)
-        yield top + count, height, slide.read(top * downsample[0], 0, count, width, mpp)
+        return top + count, height, slide.read(top * downsample[0], 0, count, width, mpp)
+
+    workers = min(STRIPS_AT_ONCE, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="overview-reader")
+    try:
+        coming: deque[Future[tuple[int, int, RGB]]] = deque()
+        for top in range(0, height, rows):
+            coming.append(pool.submit(read, top))
+            if len(coming) > workers:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def read_overview(slide: Slide, mpp: float = DEFAULT_MPP) -> RGB:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.prefetch import Prefetcher
@@ -32,6 +33,10 @@ AVERAGED_PX = 1 << 27
 beyond, they sample it."""
 
 SAMPLE_EDGE = 64
+"""Edge of a sample, px of the stored level."""
+
+SAMPLED_CELL = 42
+"""Edge of the cell that one sample stands for, px of the virtual level; less where decoding is cheap."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def build_pyramid(slide: Slide) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
-    ahead = Prefetcher(slide.read_level, tuple(level.shape for level in slide.levels))
+    ahead = Prefetcher(slide.read_level, [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
         (level.shape, partial(_read_and_look_ahead, slide, ahead, index))
         for index, level in enumerate(slide.levels)
@@ -107,19 +112,25 @@ def _averaged(slide: Slide, downsample: Pair, y: int, x: int, height: int, width
 
 def _sampled(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
     """One small window per cell of a lattice stands for the cell: a giant without a pyramid must
-    show an overview in seconds, and decoding all of it takes minutes."""
-    cell = max(1, CHUNK // 12, 256 // factor)
+    show an overview in seconds, and decoding all of it takes longer."""
+    shrink = slide.shrinks[-1]
+    cell = max(1, int(SAMPLED_CELL / shrink**0.5), 256 // factor)
     rows = range(y // cell, -(-(y + height) // cell))
     columns = range(x // cell, -(-(x + width) // cell))
-    edge = min(SAMPLE_EDGE, cell * factor)
+    edge = min(SAMPLE_EDGE, cell * factor) // shrink * shrink
     offset = (cell * factor - edge) // 2
-    far_y, far_x = (max(extent - edge, 0) for extent in slide.levels[base].shape)  # the last cells overhang
-    coarse = np.empty((len(rows), len(columns), 3), np.uint8)
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            top = min(row * cell * factor + offset, far_y)
-            left = min(column * cell * factor + offset, far_x)
-            coarse[i, j] = slide.read_level(base, top, left, edge, edge).reshape(-1, 3).mean(0)
-    spread = coarse.repeat(cell, 0).repeat(cell, 1)
+    # The last cells overhang; places are multiples of the shrink, which is decoded at no loss.
+    far_y, far_x = (max(extent - edge, 0) for extent in slide.levels[base].shape)
+    tops = [min(row * cell * factor + offset, far_y) // shrink * shrink for row in rows]
+    lefts = [min(column * cell * factor + offset, far_x) // shrink * shrink for column in columns]
+    coarse = np.array([[_mean_colour(slide, base, top, left, edge) for left in lefts] for top in tops])
+    spread = coarse.astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
     y, x = y - rows[0] * cell, x - columns[0] * cell
     return np.ascontiguousarray(spread[y : y + height, x : x + width])
+
+
+def _mean_colour(slide: Slide, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
+    factor, shrink = slide.levels[level].downsample, slide.shrinks[-1]
+    size = edge // shrink
+    scaled = factor[0] * shrink, factor[1] * shrink
+    return slide.read_downsampled(y * factor[0], x * factor[1], size, size, scaled).reshape(-1, 3).mean(0)

@@ -28,6 +28,9 @@ BAND_BYTES = 4 << 20
 SEGMENT_PIXELS = 400_000_000
 """Pixels beyond which a tile or strip is no longer decoded: it would fill the memory."""
 
+PROBE_BYTES = 1 << 16
+"""The same, of a band that is looked at for the white of deep pixels."""
+
 PROBES = 64
 """Segments that are looked at for the white of deep pixels."""
 
@@ -39,6 +42,12 @@ MODELS: dict[int, Model] = {
     PHOTOMETRIC.SEPARATED: "cmyk",
     PHOTOMETRIC.YCBCR: "ycbcr",
 }
+
+APERIO_MODELS: dict[int, Model] = {
+    COMPRESSION.APERIO_JP2000_YCBC: "ycbcr",
+    COMPRESSION.APERIO_JP2000_RGB: "rgb",
+}
+"""Colours of JPEG 2000 where the compression names them, whatever the page states besides."""
 
 
 class UnreadablePage(Exception):
@@ -91,12 +100,15 @@ def segments_of(pages: Sequence[TiffPage], fetch: Fetch, white: int | None = Non
     page = pages[0]
     if len(pages) == 1 and _plain_jpeg(page):
         return _jpeg_segments(page)
-    blocks = _raw_blocks(page) if len(pages) == 1 and _raw(page) else _decoded_blocks(pages)
+    raw = _raw(pages)
+    blocks = _raw_blocks(page, BAND_BYTES) if raw else _decoded_blocks(pages)
     if page.dtype == np.uint8:
         white = 255
     elif page.dtype == bool:
         white = 1
-    colour = colour_of(pages, white or white_of(_probe(blocks, fetch)))
+    colour = colour_of(
+        pages, white or white_of(_probe(_raw_blocks(page, PROBE_BYTES) if raw else blocks, fetch))
+    )
 
     def decode(fetch: Fetch, row: int, column: int, _shrink: int) -> RGB:
         return to_rgb(blocks.read(fetch, row, column), colour)
@@ -134,7 +146,7 @@ def _check(pages: Sequence[TiffPage]) -> None:
         if min(len(one.dataoffsets), len(one.databytecounts)) < rows * columns * planes:
             raise UnreadablePage("lacks a part of its index")
     height, width = edge_of(page)
-    if height * width > SEGMENT_PIXELS:
+    if height * width > SEGMENT_PIXELS and not _raw(pages):
         raise UnreadablePage(
             f"is stored in pieces of {height * width / 1e6:,.0f} million pixels, too large to decode; "
             "convert it to a tiled pyramid, as with: vips tiffsave IN OUT --tile --pyramid --compression jpeg"
@@ -149,7 +161,7 @@ def _model(pages: Sequence[TiffPage]) -> Model:
     page = pages[0]
     if len(pages) > 1 and len(pages) in (3, 4):
         return "rgb"
-    model = MODELS[page.photometric]
+    model = APERIO_MODELS.get(page.compression, MODELS[page.photometric])
     if model == "grey" and page.samplesperpixel in (3, 4):
         return "rgb"
     jpeg = page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG)  # decoding has converted it
@@ -222,18 +234,21 @@ def _jpeg_segments(page: TiffPage) -> Segments:
     return Segments(geometry, shrinks or (1,), decode)
 
 
-def _raw(page: TiffPage) -> bool:
+def _raw(pages: Sequence[TiffPage]) -> bool:
     """Whether whole rows lie in the file one after the other."""
+    if len(pages) > 1:
+        return False
+    page = pages[0]
     whole = page.planarconfig == PLANARCONFIG.CONTIG or page.samplesperpixel == 1
     return bool(page.is_contiguous) and whole and not page.is_tiled and page.dtype != bool
 
 
-def _raw_blocks(page: TiffPage) -> _Blocks:
+def _raw_blocks(page: TiffPage, band_bytes: int) -> _Blocks:
     """Pixels that lie uncompressed and in order: bands of rows, however the writer called them."""
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     samples, width = page.samplesperpixel, page.imagewidth
     row_bytes = width * samples * dtype.itemsize
-    rows = max(1, min(BAND_BYTES // row_bytes, page.imagelength))
+    rows = max(1, min(band_bytes // row_bytes, page.imagelength))
     start = page.dataoffsets[0]
 
     def read(fetch: Fetch, row: int, _column: int) -> NDArray[Any]:

@@ -74,7 +74,9 @@ class TiffReader:
         except SlideError:
             raise
         except Exception as error:  # a damaged index fails anywhere inside tifffile
-            raise SlideError(f"{path.name} is a damaged TIFF: {first_line(error)}") from error
+            raise SlideError(
+                f"{path.name} is a damaged TIFF ({first_line(error)}); try another copy of it"
+            ) from error
         geometries = [level.geometry for level in self._levels]
         self._image = TiledImage(identity(path), geometries, self._decode, self.background)
         self._image.probe(path.name)

@@ -109,8 +109,7 @@ def damage_of(identity: Hashable) -> set[tuple[int, int, int]]:
 
 def damage_note(count: int) -> str:
     """What is said of a slide with damaged tiles; nothing of a sound one."""
-    tiles = "1 tile is" if count == 1 else f"{count:,} tiles are"
-    return f"{tiles} damaged and read as background" if count else ""
+    return f"{count:,} damaged tile{'s' if count > 1 else ''}, read as background" if count else ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,9 @@ class TiledImage:
                 raise
             except Exception as error:  # each codec raises errors of its own
                 reasons.append(first_line(error))
-        raise UnsupportedSlideError(f"{name} cannot be decoded: {reasons[0]}")
+        raise UnsupportedSlideError(
+            f"{name} cannot be decoded ({reasons[0]}); try another copy of it, or convert it to a tiled TIFF"
+        )
 
     def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
         """As :meth:`Reader.read`; read-only where the window lies inside one tile."""
@@ -210,4 +211,4 @@ class TiledImage:
             self._damaged.add((level, row, column))
             return np.full((height, width, 3), self.background, np.uint8)
         whole = tile.shape[:2] == (height, width)
-        return tile if whole else np.ascontiguousarray(tile[:height, :width])
+        return tile if whole else tile[:height, :width].copy()  # a view would hold the whole tile

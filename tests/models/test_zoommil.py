@@ -13,8 +13,8 @@ from torch import Tensor
 
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models import create, zoommil
-from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, perturbed_topk
-from napari_zoommil.models.zoommil import PRESETS, ZoomMIL
+from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, perturbed_topk, select
+from napari_zoommil.models.zoommil import PRESETS, ZoomMIL, banded_product
 
 LADDERS = [(5.0, 10.0), (5.0, 20.0), (5.0, 15.0), (5.0, 10.0, 20.0), (2.5, 5.0, 20.0), (1.25, 2.5, 5.0, 20.0)]
 
@@ -252,3 +252,18 @@ def test_a_ranking_by_raster_position_is_kept(make_grid: Callable, make_bag: Cal
     step = small((5.0, 10.0), 4).eval()(make_bag(make_grid(5, 5, (5.0, 10.0)), 6)).steps[0]
     assert (np.diff(step.zoomed) > 0).all()
     assert len(step.zoomed) == len(hard_topk(step.attention, 4))
+
+
+def test_a_banded_product_is_the_whole_one_where_anything_was_sampled() -> None:
+    torch.manual_seed(0)
+    indicator, union = select(torch.rand(300), 70, samples=50)
+    weights = torch.zeros(70, 300).index_copy(1, union, indicator).requires_grad_()
+    values = torch.randn(300, 8, requires_grad=True)
+    probe = torch.randn(70, 8)
+    banded, whole = banded_product(weights, values, block=16), weights @ values
+    assert torch.allclose(banded, whole, atol=1e-6)
+    found, expected = (torch.autograd.grad((p * probe).sum(), (weights, values)) for p in (banded, whole))
+    sampled = weights.detach() > 0
+    assert torch.allclose(found[0][sampled], expected[0][sampled], atol=1e-6)
+    assert torch.allclose(found[1], expected[1], atol=1e-6)
+    assert (found[0] == 0).float().mean() > 0.5  # most of the product was never built

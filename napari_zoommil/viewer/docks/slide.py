@@ -16,7 +16,7 @@ from napari_zoommil.viewer.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
 
-LEAST_HEIGHT = 310
+LEAST_HEIGHT = 345
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
 
@@ -83,8 +83,7 @@ class SlideDock(Page):
             self.mpp_why,
             self.mpp_row,
             self.associated,
-            self.colours,
-            self.smooth,
+            row(self.colours, self.smooth, 1),
         )
         for widget in widgets:
             self.column.addWidget(widget)
@@ -173,7 +172,7 @@ class SlideDock(Page):
 
 
 def facts(entry: OpenSlide) -> str:
-    """Size, resolution and origin of a slide in three lines; one more where it is damaged."""
+    """Size, origin and resolution of a slide in two lines; one more where it is damaged."""
     slide = entry.slide
     height, width = slide.shape
     levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
@@ -184,5 +183,5 @@ def facts(entry: OpenSlide) -> str:
         scale = "resolution unknown" + (
             f" · objective {slide.magnification:g}x" if slide.magnification else ""
         )
-    hurt = f"\n{damage_note(slide.damaged)}" if slide.damaged else ""
-    return f"{width:,} × {height:,} px · {levels}\n{scale}\n{slide.vendor}{hurt}"
+    hurt = f"\n⚠ {damage_note(slide.damaged)}" if slide.damaged else ""
+    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{hurt}"

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import napari_zoommil
 from napari_zoommil.cli import main
 
 
@@ -163,3 +164,49 @@ def test_without_a_display_open_says_what_to_do(cmu: Path) -> None:
 def test_doctor_finds_nothing_wrong_here(capsys) -> None:
     assert call("doctor") == 0
     assert "FAIL" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, cmu: Path) -> Path:
+    """The real slide with two tiles zeroed."""
+    path = tmp_path / "damaged.svs"
+    path.write_bytes(cmu.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        places = [(page.dataoffsets[index], page.databytecounts[index]) for index in (34, 51)]
+    with path.open("r+b") as file:
+        for offset, count in places:
+            file.seek(offset)
+            file.write(bytes(count))
+    return path
+
+
+def test_damaged_tiles_are_counted_and_the_run_goes_on(
+    damaged: Path, cmu: Path, tmp_path: Path, capsys
+) -> None:
+    assert call("predict", damaged, cmu, "--out", tmp_path / "out", "--json") == 0
+    printed = capsys.readouterr()
+    assert [each["damaged_tiles"] for each in json.loads(printed.out)] == [2, 0]
+    assert printed.err == "warning: damaged.svs: 2 damaged tiles, read as background\n"
+    assert call("embed", damaged, "--store", tmp_path / "store", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["damaged_tiles"] == 2
+
+
+def test_a_colour_profile_is_applied_on_request(data: Path, tmp_path: Path, capsys) -> None:
+    slide = data / "slides" / "CMU-1-Small-Region_dicom"
+    assert call("info", slide, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["icc"]
+    prints = []
+    for option in ("--icc", "--no-icc"):
+        assert call("predict", slide, "--out", tmp_path, "--json", option) == 0
+        prints.append(json.loads(capsys.readouterr().out)["fingerprint"])
+    assert prints[0] != prints[1]  # results of other pixels are told apart
+
+
+def test_pictures_are_slides_of_one_level(tmp_path: Path, cmu: Path, capsys) -> None:
+    with napari_zoommil.Slide.open(cmu) as slide:
+        Image.fromarray(slide.read_level(0, 0, 0, 1500, 1500)).save(tmp_path / "field.png")
+    assert call("predict", tmp_path / "field.png", "--out", tmp_path / "out") == 1
+    assert "--mpp" in capsys.readouterr().err
+    assert call("predict", tmp_path / "field.png", "--mpp", 0.5, "--out", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["magnifications"][0]["patches"] > 0

@@ -61,7 +61,9 @@ def white_of(blocks: Iterable[NDArray[Any]]) -> int:
 
 
 def to_rgb(block: NDArray[Any], colour: Colour) -> RGB:
-    """Samples (h, w, s) → (h, w, 3) uint8."""
+    """Samples (h, w, s) → (h, w, 3) uint8; ValueError where there are too few or too many."""
+    if block.shape[2] - SAMPLES[colour.model] not in (0, 1):
+        raise ValueError(f"{block.shape[2]} samples per pixel are not {colour.model}")
     if colour.model == "palette":
         assert colour.palette is not None
         return colour.palette[np.minimum(block[..., 0], len(colour.palette) - 1)]

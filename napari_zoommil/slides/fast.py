@@ -15,6 +15,7 @@ from napari_zoommil.slides.openslide import OpenSlideReader
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Reader
 from napari_zoommil.slides.segments import MissingSegment, Segments, segments_of
+from napari_zoommil.slides.tiff import TiffReader
 from napari_zoommil.slides.tiles import TiledImage, identity
 
 VENDORS = ("aperio", "generic-tiff")
@@ -30,7 +31,8 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
         with TiffFile(path) as tiff:
             pages = [_page_of(level.shape, tiff) for level in slow.levels]
             file = SharedFile(path)
-            levels = [segments_of([page], file.fetch) for page in pages]
+            levels = [segments_of(pages[:1], file.fetch)]
+            levels += [segments_of([page], file.fetch, levels[0].white) for page in pages[1:]]
             orientation = pages[0].tags.valueof("Orientation", 1)
         reader = FastReader(slow, path, file, levels)
     except Exception:  # whatever tifffile makes of the file, OpenSlide can read it
@@ -43,6 +45,14 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
         reader.close()
         raise
     return oriented(reader, orientation)
+
+
+def _is_ome(path: Path) -> bool:
+    try:
+        with TiffFile(path) as tiff:
+            return tiff.is_ome
+    except Exception:  # OpenSlide may still read it
+        return False
 
 
 def _page_of(shape: tuple[int, int], tiff: TiffFile) -> TiffPage:
@@ -63,6 +73,8 @@ class FastReader:
     @staticmethod
     def open(path: Path) -> Reader:
         """A slide by the fastest way there is."""
+        if TiffReader.accepts(path) and _is_ome(path):  # a plain TIFF to OpenSlide
+            return TiffReader.open(path)
         slow = OpenSlideReader(path)
         return _accelerated(slow, path) or cast(Reader, slow)
 

@@ -29,7 +29,7 @@ SEGMENT_PIXELS = 400_000_000
 """Pixels beyond which a tile or strip is no longer decoded: it would fill the memory."""
 
 PROBE_BYTES = 1 << 16
-"""The same, of a band that is looked at for the white of deep pixels."""
+"""Rows of such pixels that are read at once where only their white is looked for."""
 
 PROBES = 64
 """Segments that are looked at for the white of deep pixels."""
@@ -262,6 +262,9 @@ def _raw_blocks(page: TiffPage, band_bytes: int) -> _Blocks:
 def _decoded_blocks(pages: Sequence[TiffPage]) -> _Blocks:
     """Any compression tifffile knows; channels in planes or pages of their own are put together."""
     rows, columns = _counts(pages[0])
+    for page in pages:
+        if page.compression in APERIO_MODELS:
+            page.subsampling = 1, 1  # the stream knows its own; for the tag's sake nothing would be decoded
     planes = [
         (page, plane * rows * columns, page.decode, page.jpegtables, page.jpegheader)
         for page in pages

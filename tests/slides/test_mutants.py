@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-COPIES = 15
+MADE, REAL = 20, 10
+"""Copies of a made and of a real slide."""
 SECONDS = 10.0
 
 ANSWERS = """
@@ -62,8 +63,8 @@ def pyramid(tiff: Callable[..., Path]) -> Path:
     return tiff("made.tif", fine, fine[::2, ::2], mpp=(0.5, 0.5))
 
 
-def try_all(mutants: ModuleType, reader: Any, slide: Path, folder: Path) -> list[dict[str, Any]]:
-    copies = [mutants.Copy(slide, 1, number) for number in range(COPIES)]
+def try_all(mutants: ModuleType, reader: Any, slide: Path, count: int, folder: Path) -> list[dict[str, Any]]:
+    copies = [mutants.Copy(slide, 1, number) for number in range(count)]
     return mutants.try_copies(copies, reader, folder, None)
 
 
@@ -76,14 +77,16 @@ def test_a_sound_slide_is_opened(reader: Any, pyramid: Path) -> None:
 def test_no_copy_of_a_made_slide_hurts(
     mutants: ModuleType, reader: Any, pyramid: Path, tmp_path: Path
 ) -> None:
-    reports = try_all(mutants, reader, pyramid, tmp_path)
-    assert [report for report in reports if report["outcome"] == "failed"] == []
+    reports = try_all(mutants, reader, pyramid, MADE, tmp_path)
+    failed = [report for report in reports if report["outcome"] == "failed"]
+    assert failed == [], failed
     assert len({report["outcome"] for report in reports}) > 1, "the damage was never or always too much"
 
 
 def test_no_copy_of_a_real_slide_hurts(mutants: ModuleType, reader: Any, cmu: Path, tmp_path: Path) -> None:
-    reports = try_all(mutants, reader, cmu, tmp_path)
-    assert [report for report in reports if report["outcome"] == "failed"] == []
+    reports = try_all(mutants, reader, cmu, REAL, tmp_path)
+    failed = [report for report in reports if report["outcome"] == "failed"]
+    assert failed == [], failed
     assert len({report["outcome"] for report in reports}) > 1, "the damage was never or always too much"
 
 

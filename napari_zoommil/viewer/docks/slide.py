@@ -126,6 +126,9 @@ class SlideDock(Page):
         if entry is None:
             self.magnification.setText("–")
             return
+        told = facts(entry)
+        if told != self.facts.text():  # damage is found where one looks
+            self.facts.setText(told)
         value = camera.magnification(self._viewer, entry.slide)
         self.magnification.setText("? x" if value is None else f"{value:.3g}x")
         self.map.set_field(camera.field_of_view(self._viewer, entry.slide))

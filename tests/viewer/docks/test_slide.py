@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from qtpy.QtCore import QPoint, Qt
 
+from napari_zoommil.slides.tiles import TILES
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 
@@ -92,3 +94,40 @@ def test_reopening_the_dock_does_not_pile_up_listeners(dock) -> None:
     before = len(session.activated)
     viewer.window.remove_dock_widget(widget)
     assert len(session.activated) == before - 1
+
+
+def test_colours_follow_the_profile_on_request(make_napari_viewer, data, add_slide) -> None:
+    viewer = make_napari_viewer()
+    layer = add_slide(viewer, data / "slides" / "CMU-1-Small-Region_dicom")
+    widget, entry = show_dock(viewer, "Slide"), session_of(viewer).active
+    assert not widget.colours.isHidden() and not widget.colours.isChecked()
+    stored, overview = np.asarray(layer.data[0]), entry.overview
+    entry.detected = object()
+    widget.colours.setChecked(True)
+    assert entry.slide.colour_managed and entry.detected is None
+    entry.slide._shown._converted = lambda pixels: 255 - pixels  # its own profile is sRGB already
+    assert np.array_equal(np.asarray(layer.data[0]), 255 - stored)
+    widget.colours.setChecked(False)
+    assert np.array_equal(np.asarray(layer.data[0]), stored) and entry.overview is not overview
+
+
+def test_a_slide_without_a_profile_offers_none(dock) -> None:
+    assert dock[1].colours.isHidden()
+
+
+def test_damage_is_told_once_it_was_seen(make_napari_viewer, cmu, add_slide, tmp_path) -> None:
+    path = tmp_path / "damaged.svs"
+    path.write_bytes(cmu.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        offset, count = tiff.pages[0].dataoffsets[34], tiff.pages[0].databytecounts[34]
+    viewer = make_napari_viewer()
+    layer = add_slide(viewer, path)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(count))
+    widget = show_dock(viewer, "Slide")
+    assert "damaged" not in widget.facts.text()
+    TILES.clear()
+    np.asarray(layer.data[0])
+    viewer.scene.camera.zoom = 3
+    assert "1 damaged tile, read as background" in widget.facts.text()

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from tifffile import TiffFile, TiffPage
 
-from napari_zoommil.errors import SlideError
+from napari_zoommil.errors import SlideError, UnsupportedSlideError
 from napari_zoommil.slides.files import SharedFile
 from napari_zoommil.slides.openslide import OpenSlideReader
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Reader
-from napari_zoommil.slides.segments import MissingSegment, Segments, segments_of
+from napari_zoommil.slides.segments import DamagedPage, MissingSegment, Segments, segments_of
 from napari_zoommil.slides.tiff import TiffReader
 from napari_zoommil.slides.tiles import TiledImage, identity
 
@@ -35,6 +35,11 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
             levels += [segments_of([page], file.fetch, levels[0].white) for page in pages[1:]]
             orientation = pages[0].tags.valueof("Orientation", 1)
         reader = FastReader(slow, path, file, levels)
+    except DamagedPage as error:
+        if file is not None:
+            file.close()
+        slow.close()
+        raise UnsupportedSlideError(f"{path.name} {error}") from error
     except Exception:  # whatever tifffile makes of the file, OpenSlide can read it
         if file is not None:
             file.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def entry_file(path: Path) -> Path:
     return next((file for file in files if openslide.OpenSlide.detect_format(file) == "dicom"), path)
 
 
+def _readable(slide: openslide.OpenSlide) -> dict[str, str]:
+    """The properties of a slide but those whose damaged names cannot be looked up."""
+    found = {}
+    for name in slide.properties:
+        with suppress(KeyError, UnicodeDecodeError):
+            found[name] = slide.properties[name]
+    return found
+
+
 class DamagedWindow(SlideError):
     """A window that holds a tile OpenSlide cannot decode."""
 
@@ -53,7 +63,7 @@ class OpenSlideReader:
         self._file = entry_file(path)
         self._slide: openslide.OpenSlide | None = self._open()
         slide = self._slide
-        self.properties: Mapping[str, str] = dict(slide.properties)
+        self.properties: Mapping[str, str] = _readable(slide)
         self.vendor = self.properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
         self.levels = tuple(
             Level((height, width), (downsample, downsample))
@@ -146,11 +156,11 @@ class OpenSlideReader:
             raise SlideError(f"{self._name} was closed")
         try:
             return decode(slide)
-        except openslide.OpenSlideError:
+        except (openslide.OpenSlideError, MemoryError):
             fresh = self._open()
         try:
             return decode(fresh)
-        except openslide.OpenSlideError as error:
+        except (openslide.OpenSlideError, MemoryError) as error:
             fresh = self._open()
             raise DamagedWindow(f"{self._name} cannot be read {where}: {error}") from error
         finally:

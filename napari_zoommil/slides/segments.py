@@ -54,6 +54,10 @@ class UnreadablePage(Exception):
     """Why the pixels of a page cannot be read, in half a sentence."""
 
 
+class DamagedPage(UnreadablePage):
+    """A page whose own statements do not fit together: nobody else should be asked to read it."""
+
+
 class MissingSegment(Exception):
     """A tile that the file does not hold: it was not scanned."""
 
@@ -144,10 +148,10 @@ def _check(pages: Sequence[TiffPage]) -> None:
         rows, columns = _counts(one)
         planes = one.samplesperpixel if one.planarconfig == PLANARCONFIG.SEPARATE else 1
         if min(len(one.dataoffsets), len(one.databytecounts)) < rows * columns * planes:
-            raise UnreadablePage("lacks a part of its index")
+            raise DamagedPage("lacks a part of its index")
     height, width = edge_of(page)
     if height * width > SEGMENT_PIXELS and not _raw(pages):
-        raise UnreadablePage(
+        raise DamagedPage(
             f"is stored in pieces of {height * width / 1e6:,.0f} million pixels, too large to decode; "
             "convert it to a tiled pyramid, as with: vips tiffsave IN OUT --tile --pyramid --compression jpeg"
         )
@@ -193,7 +197,7 @@ def edge_of(page: TiffPage) -> tuple[int, int]:
     else:
         edge = min(page.rowsperstrip, page.imagelength), page.imagewidth
     if min(edge) < 1:
-        raise UnreadablePage("states tiles without extent")
+        raise DamagedPage("states tiles without extent")
     return edge
 
 

@@ -209,6 +209,6 @@ class TiledImage:
             raise
         except Exception:  # each codec raises errors of its own
             self._damaged.add((level, row, column))
-            return np.full((height, width, 3), self.background, np.uint8)
+            return np.broadcast_to(np.array(self.background, np.uint8), (height, width, 3))  # of no size
         whole = tile.shape[:2] == (height, width)
         return tile if whole else tile[:height, :width].copy()  # a view would hold the whole tile

@@ -113,7 +113,7 @@ def test_jpeg_in_ycbcr(write: Callable[..., Path], subsampling: tuple[int, int],
 
 def jpegs(image: RGB, edge: int, quality: int, subsampling: tuple[int, int], **options: Any) -> list[bytes]:
     return [
-        imagecodecs.jpeg8_encode(tile, level=quality, subsampling=subsampling, **options)
+        bytes(imagecodecs.jpeg8_encode(tile, level=quality, subsampling=subsampling, **options))
         for tile in tiles_of(image, edge)
     ]
 
@@ -165,7 +165,7 @@ def test_the_colour_space_is_the_tiffs_whatever_the_streams_say(
     form = {"subsampling": (1, 1)} if photometric == "ycbcr" else in_rgb
     path = write_streams(write, streams, photometric=photometric, extratags=tags, **form)
     with tifffile.TiffFile(path) as file:
-        assert file.pages[0].photometric.name.lower() == photometric
+        assert tifffile.PHOTOMETRIC(file.pages.first.photometric).name.lower() == photometric
     assert largest_difference(path) == 0
     assert np.abs(whole(FastReader.open(path)).astype(int) - tissue()).mean() < 5
 
@@ -229,13 +229,13 @@ def test_the_compression_names_the_colours_of_jpeg_2000(
     monkeypatch.setattr(FastReader, "_rescued", lambda *_: pytest.fail("asked OpenSlide"))
     stored = np.asarray(Image.fromarray(tissue()).convert(mode))
     streams = [
-        imagecodecs.jpeg2k_encode(tile, codecformat="j2k", level=0, mct=False)
+        bytes(imagecodecs.jpeg2k_encode(tile, codecformat="j2k", level=0, mct=False))
         for tile in tiles_of(stored, 128)
     ]
     options = {"photometric": photometric, "description": APERIO, "subsampling": (subsampling,) * 2}
     path = write_streams(write, streams, name="a.svs", compression="jpeg2000", **options)
     with tifffile.TiffFile(path, mode="r+") as file:
-        file.pages[0].tags["Compression"].overwrite(compression)
+        file.pages.first.tags["Compression"].overwrite(compression)
     assert largest_difference(path) == 0
     reader = FastReader.open(path)
     assert reader.vendor == "aperio" and reader.mpp == (0.499, 0.499)
@@ -249,7 +249,7 @@ def test_tiles_whose_edge_is_no_multiple_of_8(write: Callable[..., Path]) -> Non
     stated = {"TileWidth": 100, "TileLength": 100, "ImageWidth": 400, "ImageLength": 333}
     with tifffile.TiffFile(path, mode="r+") as file:
         for name, value in stated.items():
-            file.pages[0].tags[name].overwrite(value)
+            file.pages.first.tags[name].overwrite(value)
     assert largest_difference(path) == 0
     assert FastReader.open(path).shrinks == (1, 2, 4)
 
@@ -257,7 +257,9 @@ def test_tiles_whose_edge_is_no_multiple_of_8(write: Callable[..., Path]) -> Non
 def forget_tiles(path: Path, page: int, *indices: int) -> None:
     """Sets byte counts to 0: these tiles were not scanned."""
     with tifffile.TiffFile(path) as file:
-        tag = file.pages[page].tags["TileByteCounts"]
+        described = file.pages[page]
+        assert isinstance(described, tifffile.TiffPage)
+        tag = described.tags["TileByteCounts"]
         size, start = {3: 2, 4: 4}[int(tag.dtype)], tag.valueoffset
     with path.open("r+b") as handle:
         for index in indices:
@@ -271,12 +273,12 @@ def pyramid(tmp_path: Path) -> Callable[..., Path]:
 
     def make(name: str, *factors: int, **options: Any) -> Path:
         image = np.tile(immunohistochemistry(), (2, 2, 1))[:1024, :768]
-        aperio = {"description": APERIO} if name.endswith("svs") else {}
+        aperio: dict[str, Any] = {"description": APERIO} if name.endswith("svs") else {}
         with tifffile.TiffWriter(tmp_path / name) as file:
             for factor in factors:
                 pixels = np.asarray(Image.fromarray(image).reduce(factor))
                 options = {"photometric": "rgb", "compression": "jpeg", **options}
-                reduced = {"subfiletype": int(factor > 1), "metadata": None}
+                reduced: dict[str, Any] = {"subfiletype": int(factor > 1), "metadata": None}
                 file.write(pixels, tile=(128, 128), **reduced, **options, **aperio)
         return tmp_path / name
 
@@ -329,7 +331,9 @@ def damaged(tmp_path: Path, cmu: Path) -> Path:
 def overwrite(path: Path, index: int, change: Callable[[Any], bytes]) -> None:
     """Replaces ``n`` bytes of a tile by ``change(n)``."""
     with tifffile.TiffFile(path) as file:
-        offset, size = (places[index] for places in (file.pages[0].dataoffsets, file.pages[0].databytecounts))
+        offset, size = (
+            places[index] for places in (file.pages.first.dataoffsets, file.pages.first.databytecounts)
+        )
     with path.open("r+b") as handle:
         handle.seek(offset)
         handle.write(change(size))
@@ -422,7 +426,7 @@ def assembled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, dict[tu
     with tifffile.TiffWriter(path) as file:
         for factor in (1, 3):
             pixels = np.asarray(Image.fromarray(image).resize((703 // factor, 521 // factor)))
-            reduced = {"subfiletype": int(factor > 1), "metadata": None}
+            reduced: dict[str, Any] = {"subfiletype": int(factor > 1), "metadata": None}
             file.write(pixels, tile=(64, 128), photometric="rgb", compression="jpeg", **reduced)
     reader = FastReader.open(path)
     wholes = {}
@@ -527,8 +531,8 @@ def test_deep_pixels_are_equally_bright_on_all_levels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("planar", [False, True])
 def test_a_tiled_ome_tiff_keeps_its_pyramid_scale_and_colours(tmp_path: Path, planar: bool) -> None:
     image = tissue(320, 384).transpose(2, 0, 1).copy() if planar else tissue(320, 384)
-    scale = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "axes": "CYX" if planar else "YXS"}
-    stored = {"tile": (128, 128), "photometric": "minisblack" if planar else "rgb"}
+    scale: dict[str, Any] = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "axes": "CYX" if planar else "YXS"}
+    stored: dict[str, Any] = {"tile": (128, 128), "photometric": "minisblack" if planar else "rgb"}
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
         file.write(image, subifds=1, metadata=scale, **stored)
         file.write(image[:, ::2, ::2] if planar else image[::2, ::2], subfiletype=1, **stored)

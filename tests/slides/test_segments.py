@@ -27,7 +27,7 @@ class Opened:
         self.content = path.read_bytes() if path.stat().st_size < 1 << 27 else None
         self.path, self.asked = path, list[int]()
         with TiffFile(path) as file:
-            page = file.pages[0]
+            page = file.pages.first
             assert isinstance(page, TiffPage)
             if change:
                 change(page)
@@ -92,7 +92,7 @@ def test_a_tile_is_asked_for_alone(write: Callable[..., Path]) -> None:
     assert opened.asked == [], "nothing is read to learn where it lies"
     opened.block(1, 2)
     with TiffFile(path) as file:
-        assert opened.asked == [file.pages[0].databytecounts[1 * 4 + 2]]
+        assert opened.asked == [file.pages.first.databytecounts[1 * 4 + 2]]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_deep_pixels_are_judged_by_samples_of_all_of_the_page(write: Callable[..
 def test_the_compression_of_aperio_names_the_colours(write: Callable[..., Path]) -> None:
     def like(compression: int, photometric: int) -> Callable[[TiffPage], None]:
         def change(page: TiffPage) -> None:
-            page.compression, page.photometric = compression, photometric  # type: ignore[assignment]
+            page.compression, page.photometric = compression, photometric
 
         return change
 

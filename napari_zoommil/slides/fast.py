@@ -11,7 +11,7 @@ from tifffile import TiffFile, TiffPage
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
 from napari_zoommil.slides.files import SharedFile
-from napari_zoommil.slides.openslide import OpenSlideReader
+from napari_zoommil.slides.openslide import DamagedWindow, OpenSlideReader
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Reader
 from napari_zoommil.slides.segments import DamagedPage, MissingSegment, Segments, segments_of
@@ -112,7 +112,7 @@ class FastReader:
         height, width = min(rows, extent[0] - y), min(columns, extent[1] - x)
         try:
             tile = self._slow.read_strictly(level, y, x, height, width)
-        except SlideError as error:
+        except DamagedWindow as error:  # anything else says that the slide is closed or gone
             if not isinstance(failure, MissingSegment):
                 raise ValueError(str(error)) from failure
             tile = np.full((height, width, 3), self.background, np.uint8)

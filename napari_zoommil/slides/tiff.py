@@ -142,8 +142,8 @@ def _channels(level: TiffPageSeries) -> list[TiffPage]:
     if order.size not in (1, 3, 4):
         raise UnreadablePage(f"holds {order.size} channels; grey and RGB images can be shown")
     pages = [level.pages[int(index)] for index in order.reshape(-1)]
-    if any(page is None for page in pages):
-        raise UnreadablePage("lacks some of its pages")
+    if any(page is None or page.parent is not level.keyframe.parent for page in pages):
+        raise UnreadablePage("lacks some of its pages, or has them in other files")
     return [page if isinstance(page, TiffPage) else page.aspage() for page in pages]  # type: ignore[union-attr]
 
 

@@ -428,7 +428,6 @@ def test_a_codec_that_is_unknown_is_refused(write: Callable[..., Path]) -> None:
         open_reader(path)
 
 
-@pytest.mark.xfail(strict=True, reason="pages of other files are looked for in this one")
 def test_ome_tiff_whose_channels_lie_in_files_of_their_own(tmp_path: Path) -> None:
     names = [f"urn:uuid:00000000-0000-0000-0000-00000000000{index}" for index in range(3)]
     planes = "".join(

@@ -14,7 +14,7 @@ from napari_zoommil.slides.files import SharedFile
 from napari_zoommil.slides.openslide import DamagedWindow, OpenSlideReader
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Reader
-from napari_zoommil.slides.segments import DamagedPage, MissingSegment, Segments, segments_of
+from napari_zoommil.slides.segments import MissingSegment, RefusedPage, Segments, segments_of
 from napari_zoommil.slides.tiff import TiffReader
 from napari_zoommil.slides.tiles import TiledImage, identity
 
@@ -30,12 +30,14 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
     try:
         with TiffFile(path) as tiff:
             pages = [_page_of(level.shape, tiff) for level in slow.levels]
+            if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):
+                return None  # OpenSlide makes up for missing tiles in a way of its own
             file = SharedFile(path)
             levels = [segments_of(pages[:1], file.fetch)]
             levels += [segments_of([page], file.fetch, levels[0].white) for page in pages[1:]]
             orientation = pages[0].tags.valueof("Orientation", 1)
         reader = FastReader(slow, path, file, levels)
-    except DamagedPage as error:
+    except RefusedPage as error:
         if file is not None:
             file.close()
         slow.close()

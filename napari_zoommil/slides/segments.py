@@ -54,8 +54,8 @@ class UnreadablePage(Exception):
     """Why the pixels of a page cannot be read, in half a sentence."""
 
 
-class DamagedPage(UnreadablePage):
-    """A page whose own statements do not fit together: nobody else should be asked to read it."""
+class RefusedPage(UnreadablePage):
+    """A page that nobody else should be asked to read: what came out would be wrong, or endless."""
 
 
 class MissingSegment(Exception):
@@ -132,26 +132,26 @@ def _check(pages: Sequence[TiffPage]) -> None:
     page = pages[0]
     if page.dtype not in (np.uint8, np.uint16, bool):
         kind = page.dtype or f"{page.bitspersample}-bit"
-        raise UnreadablePage(f"holds {kind} samples; unsigned integers of 1, 8 or 16 bits can be shown")
+        raise RefusedPage(f"holds {kind} samples; unsigned integers of 1, 8 or 16 bits can be shown")
     if page.photometric not in MODELS:
         name = _name(PHOTOMETRIC, page.photometric)
         raise UnreadablePage(f"stores colours as {name}; grey, RGB, YCbCr, CMYK and palettes can be shown")
     if page.imagedepth != 1:
-        raise UnreadablePage("holds a volume, not an image")
+        raise RefusedPage("holds a volume, not an image")
     if min(page.imagelength, page.imagewidth) < 1:
         raise UnreadablePage("has no pixels")
     channels = len(pages) if len(pages) > 1 else page.samplesperpixel
     needed = SAMPLES[_model(pages)]
     if channels not in (needed, needed + 1):
-        raise UnreadablePage(f"holds {channels} channels; grey, RGB, CMYK and palette images can be shown")
+        raise RefusedPage(f"holds {channels} channels; grey, RGB, CMYK and palette images can be shown")
     for one in pages:
         rows, columns = _counts(one)
         planes = one.samplesperpixel if one.planarconfig == PLANARCONFIG.SEPARATE else 1
         if min(len(one.dataoffsets), len(one.databytecounts)) < rows * columns * planes:
-            raise DamagedPage("lacks a part of its index")
+            raise RefusedPage("lacks a part of its index")
     height, width = edge_of(page)
     if height * width > SEGMENT_PIXELS and not _raw(pages):
-        raise DamagedPage(
+        raise RefusedPage(
             f"is stored in pieces of {height * width / 1e6:,.0f} million pixels, too large to decode; "
             "convert it to a tiled pyramid, as with: vips tiffsave IN OUT --tile --pyramid --compression jpeg"
         )
@@ -197,7 +197,7 @@ def edge_of(page: TiffPage) -> tuple[int, int]:
     else:
         edge = min(page.rowsperstrip, page.imagelength), page.imagewidth
     if min(edge) < 1:
-        raise DamagedPage("states tiles without extent")
+        raise RefusedPage("states tiles without extent")
     return edge
 
 

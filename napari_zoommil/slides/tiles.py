@@ -14,8 +14,8 @@ from cachetools import LRUCache
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
 from napari_zoommil.slides.reader import RGB, shrunken
 
-CACHE_BYTES = 128 << 20
-"""Decoded pixels kept for all open slides together: four 4K screens, or one row of tiles of a wide slide."""
+CACHE_BYTES = 64 << 20
+"""Decoded pixels kept for all open slides together: two 4K screens, or a row of tiles of a wide slide."""
 
 
 class TileCache:

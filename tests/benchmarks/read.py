@@ -1,6 +1,6 @@
 """Patches per second on one thread, ours against the usual readers, in turns on the same slide.
 
-    python tests/benchmarks/read.py --json --slide SLIDE [SLIDE ...] [--patches 600] [--repeats 3]
+    python tests/benchmarks/read.py --json --slide SLIDE [SLIDE ...] [--patches 2000] [--repeats 3]
 
 The process is held on one core, so that no reader gains by threads of its own. Every pass has a
 freshly opened handle and an empty cache; OpenSlide and FastSlide get as large a tile cache as ours.
@@ -237,7 +237,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--slide", type=Path, nargs="+", required=True)
-    parser.add_argument("--patches", type=int, default=600, help="at most, in each case")
+    parser.add_argument("--patches", type=int, default=2000, help="at most, in each case")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):

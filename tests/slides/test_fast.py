@@ -308,7 +308,6 @@ def test_what_a_coarse_level_of_aperio_lacks_is_made_of_a_finer_one(pyramid: Cal
     assert np.abs(shown.astype(int) - sound).mean() < 5 and reader.damaged == 0
 
 
-@pytest.mark.xfail(strict=True, reason="OpenSlide distrusts coarse tiles of Aperio above missing fine ones")
 def test_coarse_tiles_of_aperio_over_missing_ones_are_as_openslide_has_them(
     pyramid: Callable[..., Path],
 ) -> None:
@@ -542,7 +541,6 @@ def test_a_tiled_ome_tiff_keeps_its_pyramid_scale_and_colours(tmp_path: Path, pl
     assert reader.levels == (Level((320, 384), (1, 1)), Level((160, 192), (2, 2)))
 
 
-@pytest.mark.xfail(strict=True, reason="what the tiles' decoders refuse is opened by OpenSlide")
 @pytest.mark.parametrize("dtype", ["float32", "int16", "uint32"])
 def test_tiled_pixels_that_cannot_be_shown_are_refused(tmp_path: Path, dtype: str) -> None:
     pixels = np.arange(200 * 300).reshape(200, 300).astype(dtype)

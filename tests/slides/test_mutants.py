@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +24,10 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def mutants() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "mutants.py"
-    spec = importlib.util.spec_from_file_location("mutants", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["mutants"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def mutants() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        yield importlib.import_module("mutants")
 
 
 @pytest.fixture(scope="module")

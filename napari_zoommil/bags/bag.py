@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_zoommil.bags.encoding import encode_batches
 from napari_zoommil.bags.reading import read_batches
 from napari_zoommil.encoders import Encoder
 from napari_zoommil.geometry import PatchGrid
@@ -69,9 +70,9 @@ class LazyBag:
         """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
         missing = rows[~self._known[level][rows]]
         batches = read_batches(self.slide, self.grid, level, missing, self.batch_size, self.workers)
-        with closing(batches):
-            for chunk, patches in batches:
-                self._features[level][chunk] = self.encoder(patches).cpu().numpy()
+        with closing(batches), closing(encode_batches(batches, self.encoder)) as encoded:
+            for chunk, features in encoded:
+                self._features[level][chunk] = features
                 self._known[level][chunk] = True
                 yield chunk
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -59,6 +60,17 @@ def choose_device(name: str = "auto") -> Device:
             f"the device {name!r} cannot be used ({first_line(error)}); choose 'auto' or 'cpu'"
         ) from error
     return Device(device, "chosen")
+
+
+@cache
+def _usual_threads() -> int:
+    return torch.get_num_threads()
+
+
+def use_threads(count: int | None = None) -> None:
+    """Compute with so many CPU threads from now on; with as many as torch began with, unless told."""
+    usual = _usual_threads()  # asked first: jobs may overlap
+    torch.set_num_threads(count or usual)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
 from napari_zoommil.jobs.loading import open_own
@@ -86,11 +87,12 @@ def embed(
     """
     from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
     from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.encoders.device import choose_device, use_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the encoder")
+        use_threads()
         chosen = choose_device(device)
         network = load_encoder(encoder)
         stack.callback(chosen.release)
@@ -104,29 +106,37 @@ def embed(
         total = sum(len(level) for level in grid.levels)
         missing = sum(len(chunk) for level in range(len(grid.levels)) for chunk in features.missing(level))
         done = total - missing
-        for level, patches in enumerate(grid.levels):
-            name = magnification_name(patches.magnification)
-            with closing(_fill(features, own, grid, level, network, workers)) as batches:
-                for count in batches:
-                    done += count
-                    yield Progress(done, total, f"{own.name} {name}: {done:,} of {total:,} patches")
+        with closing(_fill(features, own, grid, network, workers)) as batches:
+            for level, count in batches:
+                done += count
+                name = magnification_name(magnifications[level])
+                yield Progress(done, total, f"{own.name} {name}: {done:,} of {total:,} patches")
         return Embedding(path, missing, total, own.damaged)
 
 
 def _fill(
-    store: FeatureStore, slide: Slide, grid: PatchGrid, level: int, network: Encoder, workers: int | None
-) -> Generator[int, None, None]:
-    """Encode what a magnification lacks, chunk by chunk of the store; yields the patches of each batch."""
+    store: FeatureStore, slide: Slide, grid: PatchGrid, network: Encoder, workers: int | None
+) -> Generator[tuple[int, int], None, None]:
+    """Encode what a store lacks, chunk by chunk of it; yields the level and the patches of each batch."""
+    from napari_zoommil.bags.encoding import encode_batches
     from napari_zoommil.bags.reading import read_batches
 
-    chunks = store.missing(level)
-    rows = np.concatenate(chunks) if chunks else np.empty(0, np.int64)
-    with closing(read_batches(slide, grid, level, rows, BATCH_ROWS, workers)) as batches:
-        for chunk in chunks:
-            encoded = np.empty((len(chunk), network.dim), np.float32)
-            for start in range(0, len(chunk), BATCH_ROWS):
-                part, patches = next(batches)
-                encoded[start : start + len(part)] = network(patches).cpu().numpy()
-                if start + len(part) == len(chunk):
-                    store.write(level, chunk, encoded)
-                yield len(part)
+    missing = [store.missing(level) for level in range(len(grid.levels))]
+
+    def read() -> Generator[tuple[NDArray[np.int64], NDArray[np.uint8]], None, None]:
+        for level, chunks in enumerate(missing):
+            if chunks:
+                rows = np.concatenate(chunks)
+                with closing(read_batches(slide, grid, level, rows, BATCH_ROWS, workers)) as batches:
+                    yield from batches
+
+    # One stream for all magnifications: no thread is idle where one ends and the next begins.
+    with closing(read()) as patches, closing(encode_batches(patches, network)) as encoded:
+        for level, chunks in enumerate(missing):
+            for chunk in chunks:
+                features = np.empty((len(chunk), network.dim), np.float32)
+                for start in range(0, len(chunk), BATCH_ROWS):
+                    rows, features[start : start + BATCH_ROWS] = next(encoded)
+                    if start + len(rows) == len(chunk):
+                        store.write(level, chunk, features)
+                    yield level, len(rows)

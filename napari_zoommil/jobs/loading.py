@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +35,6 @@ class Loaded:
     device: Device
 
 
-@cache
-def _usual_threads() -> int:
-    """Compute threads before any job asked for other ones; jobs may overlap."""
-    import torch
-
-    return torch.get_num_threads()
-
-
 @contextmanager
 def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iterator[Loaded]:
     """Load a model and its encoder; leaving the context frees the device's memory.
@@ -65,7 +56,7 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
     import torch
 
     from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.encoders.device import choose_device, use_threads
     from napari_zoommil.models.folder import load_model
 
     chosen = choose_device(device)
@@ -77,10 +68,10 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
             "train it again, or install the encoder it was trained with"
         )
     try:
-        torch.set_num_threads(threads or _usual_threads())
+        use_threads(threads)
         yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
     finally:
-        torch.set_num_threads(_usual_threads())
+        use_threads()
         mil.to("cpu")
         encoder.to(torch.device("cpu"))
         chosen.release()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_zoommil.encoders import Encoder, Preprocessing
-from napari_zoommil.encoders.encoder import LARGEST_BATCH, weights_hash
+from napari_zoommil.encoders.encoder import LARGEST_BATCH_CPU, weights_hash
 from napari_zoommil.encoders.networks import MeanColour, NICEncoder
 
 PLAIN = Preprocessing(None, (0, 0, 0), (1, 1, 1))
@@ -62,9 +62,9 @@ def test_large_batches_are_cut() -> None:
             sizes.append(len(images))
             return super().forward(images)
 
-    given = patches(LARGEST_BATCH + 3, 2)
+    given = patches(LARGEST_BATCH_CPU + 3, 2)
     embeddings = Encoder("spy", Spy(), PLAIN, 3, half=False)(given)
-    assert sizes == [LARGEST_BATCH, 3]
+    assert sizes == [LARGEST_BATCH_CPU, 3]
     np.testing.assert_allclose(embeddings, given.mean((1, 2)) / 255, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tifffile import TiffFile, TiffPage
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
-from napari_zoommil.slides.files import SharedFile
+from napari_zoommil.slides.files import SharedFile, open_tiff
 from napari_zoommil.slides.openslide import DamagedWindow, OpenSlideReader
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Reader
@@ -28,7 +28,7 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
         return None
     file = None
     try:
-        with TiffFile(path) as tiff:
+        with open_tiff(path) as tiff:
             pages = [_page_of(level.shape, tiff) for level in slow.levels]
             if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):
                 return None  # OpenSlide makes up for missing tiles in a way of its own
@@ -56,7 +56,7 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
 
 def _is_ome(path: Path) -> bool:
     try:
-        with TiffFile(path) as tiff:
+        with open_tiff(path) as tiff:
             return tiff.is_ome
     except Exception:  # OpenSlide may still read it
         return False

@@ -1,13 +1,21 @@
-"""Bytes of a file from any thread, without a position that threads would have to share."""
+"""How files are opened: bytes for any thread without a position to share, and the index of a TIFF."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
+from tifffile import TiffFile
+
 from napari_zoommil.errors import SlideError
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # odd tags are no news to a user
 
 
 class _Handle(FileIO):
@@ -60,3 +68,10 @@ class SharedFile:
 
     def close(self) -> None:
         self._file = None  # closed by the last thread that still reads from it
+
+
+@contextmanager
+def open_tiff(path: Path) -> Iterator[TiffFile]:
+    """The index of a TIFF; odd numbers in it are no news to a user either."""
+    with np.errstate(all="ignore"), TiffFile(path) as tiff:
+        yield tiff

@@ -11,7 +11,7 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from napari_zoommil.errors import SlideError
+from napari_zoommil.errors import SlideError, first_line
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.reader import RGB, Level, plausible
 from napari_zoommil.slides.tiles import damage_of, identity
@@ -162,7 +162,7 @@ class OpenSlideReader:
             return decode(fresh)
         except (openslide.OpenSlideError, MemoryError) as error:
             fresh = self._open()
-            raise DamagedWindow(f"{self._name} cannot be read {where}: {error}") from error
+            raise DamagedWindow(f"{self._name} cannot be read {where}: {first_line(error)}") from error
         finally:
             if self._slide is slide:
                 self._slide = fresh

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from napari_zoommil.slides.colour import SAMPLES, Colour, Model, to_rgb, white_o
 from napari_zoommil.slides.jpeg import SHRINKS, decode_jpeg, stream_head
 from napari_zoommil.slides.reader import RGB
 from napari_zoommil.slides.tiles import TiledLevel
-
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # odd tags are no news to a user
 
 Fetch = Callable[[int, int], bytes]
 """``fetch(offset, size)`` → bytes of the file."""

@@ -13,11 +13,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from tifffile import RESUNIT, TiffFile, TiffPage, TiffPageSeries
+from tifffile import RESUNIT, TiffFile, TiffFileError, TiffPage, TiffPageSeries
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
 from napari_zoommil.geometry import Pair
-from napari_zoommil.slides.files import SharedFile
+from napari_zoommil.slides.files import SharedFile, open_tiff
 from napari_zoommil.slides.orientation import oriented
 from napari_zoommil.slides.reader import RGB, Level, Reader, plausible
 from napari_zoommil.slides.segments import MissingSegment, Segments, UnreadablePage, segments_of
@@ -67,16 +67,15 @@ class TiffReader:
 
     def _describe(self, path: Path) -> None:
         try:
-            with TiffFile(path) as tiff:
+            with open_tiff(path) as tiff:
                 self._read_index(tiff)
         except UnreadablePage as error:
             raise UnsupportedSlideError(f"{path.name} {error}") from error
         except SlideError:
             raise
         except Exception as error:  # a damaged index fails anywhere inside tifffile
-            raise SlideError(
-                f"{path.name} is a damaged TIFF ({first_line(error)}); try another copy of it"
-            ) from error
+            why = f" ({first_line(error)})" if isinstance(error, TiffFileError) else ""
+            raise SlideError(f"{path.name} is a damaged TIFF{why}; try another copy of it") from error
         geometries = [level.geometry for level in self._levels]
         self._image = TiledImage(identity(path), geometries, self._decode, self.background)
         self._image.probe(path.name)

@@ -10,8 +10,9 @@ places of its own, the same for both. Slicing is synchronous. Without napari-wsi
 
 A pan goes along the middle of the slide at the same zoom. The stall of a step is the longest time for
 which the event loop is held until the next one; beside it stands the same pan over 4000 × 4000 px in
-memory, to and fro. ``ratio`` is that of the 95th percentiles. What is newly decoded is counted in
-256-px blocks of the loaded box.
+memory, to and fro: as a plain image, which napari uploads once, and as a pyramid in the slide's blocks,
+which it cuts and uploads anew like the slide. ``ratio`` is that of the 95th percentiles. What is newly
+decoded is counted in 256-px blocks of the loaded box.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import dask.array as da
 import napari
 import numpy as np
 import psutil
@@ -77,6 +79,20 @@ def add_napari_wsi(viewer: napari.Viewer, path: Path) -> Image:
 def add_plain(viewer: napari.Viewer, path: Path) -> Image:
     pixels = np.random.default_rng(0).integers(0, 255, (4000, 4000, 3), np.uint8)
     return viewer.add_image(pixels, rgb=True)
+
+
+def add_pyramid(viewer: napari.Viewer, path: Path) -> Image:
+    """In memory too, but cut and uploaded by napari in the blocks in which the slide is."""
+    chunks = (*block_of(path), 3)
+    pixels = np.random.default_rng(0).integers(0, 255, (4096, 4096, 3), np.uint8)
+    levels = [da.from_array(np.ascontiguousarray(pixels[::step, ::step]), chunks) for step in (1, 4, 16)]
+    return viewer.add_image(levels, rgb=True, multiscale=True, contrast_limits=(0, 255))
+
+
+def block_of(path: Path) -> tuple[int, int]:
+    """Edge of the blocks in which a slide's finest level comes to the viewer, px."""
+    with Slide.open(path) as slide:
+        return slide.pyramid()[0].chunksize[:2]
 
 
 class Window:
@@ -248,6 +264,7 @@ def measure_pan(path: Path, steps: int) -> dict[str, object]:
         shape = slide.shape
     pace = (shape[1] - 2000) / steps
     beside = pan(add_plain, path, partial(along, (4000, 4000), pace), steps)
+    pyramid = pan(add_pyramid, path, partial(along, (4096, 4096), pace), steps)
     found = pan(add_ours, path, partial(along, shape, pace), steps)
     decoded = float(found.megapixels.sum())
     excess = found.stalls - np.median(beside.stalls)
@@ -259,13 +276,22 @@ def measure_pan(path: Path, steps: int) -> dict[str, object]:
         "rss_mib": {name: round(float(value)) for name, value in memory.items()},
         "decoded_megapixels": round(decoded, 1),
         "steps_that_decode": int(loading.sum()),
-        "stall_ms": {"slide": stall_summary(found.stalls), "in_memory": stall_summary(beside.stalls)},
+        "stall_ms": {
+            "slide": stall_summary(found.stalls),
+            "in_memory": stall_summary(beside.stalls),
+            "in_memory_pyramid": stall_summary(pyramid.stalls),
+        },
         "stall_difference_ms": {
             "max": round(1000 * float(found.stalls.max() - beside.stalls.max()), 1),
             "per_decoded_megapixel": round(1000 * float(excess[loading].sum()) / max(decoded, 1e-9), 2),
         },
-        "ratio": round(float(np.percentile(found.stalls, 95) / np.percentile(beside.stalls, 95)), 2),
+        "ratio": ratio_95(found, beside),
+        "ratio_to_pyramid": ratio_95(found, pyramid),
     }
+
+
+def ratio_95(one: Pan, other: Pan) -> float:
+    return round(float(np.percentile(one.stalls, 95) / np.percentile(other.stalls, 95)), 2)
 
 
 def stall_summary(stalls: Floats) -> dict[str, float]:

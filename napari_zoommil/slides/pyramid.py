@@ -20,6 +20,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.prefetch import Prefetcher
 from napari_zoommil.slides.reader import RGB, Level
 from napari_zoommil.slides.resample import ReadWindow
+from napari_zoommil.slides.tiles import TILES
 
 if TYPE_CHECKING:
     from napari_zoommil.slides.slide import Slide
@@ -91,8 +92,10 @@ def build_pyramid(slide: Slide) -> list[da.Array]:
 
 
 def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: int) -> RGB:
+    """Chunks are kept as they are put together: a moving view asks for most of its own again."""
     with ahead:
-        pixels = slide.read_level(level, *window)
+        key = slide.fingerprint, level, window
+        pixels = TILES.get(key, lambda: slide.read_level(level, *window))
     ahead.viewed(level, *window)
     return pixels
 

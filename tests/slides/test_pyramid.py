@@ -10,6 +10,7 @@ import pytest
 from napari_zoommil.slides.pyramid import CHUNK, COARSEST_PX, build_pyramid, virtual_levels
 from napari_zoommil.slides.reader import RGB, Level
 from napari_zoommil.slides.slide import Slide
+from napari_zoommil.slides.tiles import TILES
 
 MEGABYTE = 1 << 20
 
@@ -23,6 +24,21 @@ def test_the_levels_of_a_real_slide(cmu: Path) -> None:
         assert np.array_equal(
             levels[0][500:1100, 400:1300].compute(), slide.read_level(0, 500, 400, 600, 900)
         )
+
+
+def test_a_chunk_in_view_is_put_together_once(cmu: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, windows = Slide.read_level, []
+
+    def noted(slide: Slide, *window: int) -> RGB:
+        windows.append(window)
+        return read(slide, *window)
+
+    TILES.clear()
+    with Slide.open(cmu) as slide:
+        finest = slide.pyramid()[0]
+        monkeypatch.setattr(Slide, "read_level", noted)
+        first, again = (finest[512:1024, :512].compute() for _ in range(2))
+    assert np.array_equal(first, again) and windows.count((0, 512, 0, 512, 512)) == 1
 
 
 def test_names_tell_slides_apart_and_are_the_same_after_reopening(tiff) -> None:

@@ -53,6 +53,10 @@ class CohortError(ZoomMILError):
     """A cohort table is malformed or names slides that are not there."""
 
 
+class AnnotationError(ZoomMILError):
+    """Annotations cannot be read or written, or an edit makes no sense."""
+
+
 class JobError(ZoomMILError):
     """A job failed for a reason outside the package, such as device memory."""
 

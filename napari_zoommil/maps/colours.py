@@ -8,6 +8,8 @@ import cmap
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.annotations.classes import CLASS_CYCLE
+
 ATTENTION_RAMP = "viridis"
 SIGNED_RAMP = "vik"
 """Crameri's diverging blue–red, even to the eye and safe for the colour-blind."""
@@ -15,12 +17,10 @@ SIGNED_RAMP = "vik"
 LARGEST_OPACITY = 0.75
 STEPS = 256
 
-CLASS_CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
-"""Okabe and Ito's colours, safe for the colour-blind; class i has colour i everywhere."""
-
 
 def class_colour(index: int) -> str:
-    return CLASS_CYCLE[index % len(CLASS_CYCLE)]
+    """Of class ``index``, counted from 0; the same everywhere."""
+    return "#{:02x}{:02x}{:02x}".format(*CLASS_CYCLE[index % len(CLASS_CYCLE)])
 
 
 @cache

@@ -13,6 +13,8 @@ from napari_zoommil.models import MODELS, create
 from napari_zoommil.resources import resource
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from napari_zoommil.models.mil import MILModel
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -57,12 +59,17 @@ class ModelSpec:
 
 def save_model(folder: Path, model: MILModel, spec: ModelSpec, card: str) -> None:
     """Write a model folder; each file is replaced as a whole."""
+    write_folder(folder, model, asdict(spec), card)
+
+
+def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card: str) -> None:
+    """Weights, configuration and card; each file is replaced as a whole."""
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()})
-    config = json.dumps(asdict(spec), indent=2, ensure_ascii=False) + "\n"
-    for name, content in ((WEIGHTS, weights), (CONFIG, config.encode()), (CARD, card.encode())):
+    weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()})
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    for name, content in ((WEIGHTS, weights), (CONFIG, text.encode()), (CARD, card.encode())):
         part = folder / f".{name}.part"
         part.write_bytes(content)
         os.replace(part, folder / name)
@@ -139,17 +146,28 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     ModelError
         If there is none, or weights and configuration do not match.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder, spec = find_model(name), read_spec(name)
     model = create(spec.architecture, **spec.config)
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error
+    read_weights(folder, model)
     if model.classes != len(spec.class_names):
         raise ModelError(
             f"{folder} names {len(spec.class_names)} classes, but its model tells {model.classes} apart"
         )
     return model.eval().requires_grad_(False), spec
+
+
+def read_weights(folder: Path, network: nn.Module) -> None:
+    """Fill a network from a model folder.
+
+    Raises
+    ------
+    ModelError
+        If the weights are not its.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error

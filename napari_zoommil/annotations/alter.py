@@ -1,0 +1,109 @@
+"""Features after an edit: each function gives a new one and leaves the old as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.annotations.classes import CellClass
+from napari_zoommil.annotations.feature import (
+    ANNOTATOR,
+    COMPLETE,
+    COMPLETE_NAME,
+    DIAMETER,
+    LEGACY_TYPES,
+    MARKER,
+    Feature,
+    Json,
+    Kind,
+    Mark,
+    as_dict,
+    object_type,
+)
+
+
+def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, annotator: str) -> Feature:
+    """A cell at (y, x) level-0 px, as QuPath writes a point annotation."""
+    geometry = {"type": "Point", "coordinates": [place[1], place[0]]}
+    properties = {"objectType": "annotation", "metadata": _signed(annotator)}
+    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
+    bare = Feature(id, serial, raw, Kind.CELLS, of.name, (Mark(id, *place),))
+    return classed(bare, of)
+
+
+def new_region(id: str, serial: int, outline: NDArray[np.float64], annotator: str) -> Feature:
+    """A region declared complete; ``outline`` is (n, 2) level-0 y and x."""
+    ring = outline[:, ::-1].tolist()
+    properties = {
+        "objectType": "annotation",
+        "name": COMPLETE_NAME,
+        "metadata": {MARKER: COMPLETE, **_signed(annotator)},
+    }
+    geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
+    return Feature(id, serial, raw, Kind.REGION)
+
+
+def _signed(annotator: str) -> Json:
+    return {ANNOTATOR: annotator} if annotator else {}
+
+
+def classed(feature: Feature, of: CellClass) -> Feature:
+    """The same cells in a class, or in a class that looks otherwise now."""
+    old = as_dict(feature.properties.get("classification"))
+    kept = {key: value for key, value in old.items() if key not in ("names", "colorRGB")}
+    classification = {**kept, "name": of.name, "color": list(of.colour)}
+    metadata = {**feature.metadata, DIAMETER: repr(float(of.diameter_um))}
+    properties = {**feature.properties, "classification": classification, "metadata": metadata}
+    return replace(feature, raw=_edited(feature, properties=properties), class_name=of.name)
+
+
+def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
+    """Cells at new places (y, x), by the id of their mark; an outline moves along with its centroid."""
+    marks = tuple(Mark(mark.id, *places.get(mark.id, (mark.y, mark.x))) for mark in feature.marks)
+    geometry = feature.raw["geometry"]
+    if geometry["type"] in ("Point", "MultiPoint"):
+        several = geometry["type"] == "MultiPoint"
+        old = geometry["coordinates"] if several else [geometry["coordinates"]]
+        new = [[mark.x, mark.y, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
+        geometry = {**geometry, "coordinates": new if several else new[0]}
+        return replace(feature, raw=_edited(feature, geometry=geometry), marks=marks)
+    dy, dx = marks[0].y - feature.marks[0].y, marks[0].x - feature.marks[0].x
+    outlines = {
+        name: _mapped(feature.raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        for name in ("geometry", "nucleusGeometry")
+        if isinstance(feature.raw.get(name), dict)
+    }
+    return replace(feature, raw=_edited(feature, **outlines), marks=marks)
+
+
+def without(feature: Feature, ids: set[str]) -> Feature | None:
+    """The cells but those; None where none is left."""
+    kept = [index for index, mark in enumerate(feature.marks) if mark.id not in ids]
+    if not kept:
+        return None
+    geometry = feature.raw["geometry"]
+    coordinates = [geometry["coordinates"][index] for index in kept]
+    raw = _edited(feature, geometry={**geometry, "coordinates": coordinates})
+    return replace(feature, raw=raw, marks=tuple(feature.marks[index] for index in kept))
+
+
+def _edited(feature: Feature, **members: Any) -> Json:
+    """Its JSON with other members, and with an id by which it is known from now on."""
+    raw = {**feature.raw, **members}
+    if isinstance(raw.get("id"), str) and raw["id"] in LEGACY_TYPES:
+        raw["properties"] = {**as_dict(raw.get("properties")), "objectType": object_type(feature.raw)}
+    return {**raw, "id": feature.id}
+
+
+def _mapped(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
+    def walk(part: Any) -> Any:
+        if isinstance(part, list) and part and not isinstance(part[0], list):
+            return change(part)
+        return [walk(one) for one in part]
+
+    return {**geometry, "coordinates": walk(geometry["coordinates"])}

@@ -1,0 +1,204 @@
+"""Annotations that are on disk at every moment, and that several readers may share.
+
+Each edit writes the whole file anew, so that the file alone tells everything and any program can open it
+at any time. Text is made once and kept, so that an edit costs the writing and not the formatting. A file
+that another program has changed is merged, not overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from platformdirs import user_data_path
+from psygnal import Signal
+
+from napari_zoommil.annotations.files import Stamp, locked, read_file, stamp_of, sweep, write_file
+from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
+from napari_zoommil.annotations.merge import Conflict, merge
+from napari_zoommil.annotations.points import Points
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.fingerprint import fingerprint
+
+SUFFIX = ".points.geojson"
+
+NOTHING = Content((), (), Envelope())
+
+
+def beside(slide: Slide) -> Path:
+    """Where annotations lie when the slide's folder can be written to."""
+    return slide.path.absolute().parent / f"{slide.stem}{SUFFIX}"
+
+
+def annotations_path(slide: Slide) -> Path:
+    """Where the annotations of a slide are kept.
+
+    Beside the slide where one may write; else in the user's data folder under the slide's fingerprint,
+    without its name, which can identify a patient.
+
+    Raises
+    ------
+    AnnotationError
+        If the slide can no longer be read.
+    """
+    path = beside(slide)
+    if _writable(path.parent):
+        return path
+    try:
+        who = fingerprint(slide.path)  # that of the slide object changes with colour management
+    except OSError as error:
+        raise AnnotationError(f"{slide.name} cannot be read any more: {error}") from error
+    return user_data_path("napari-zoommil") / "annotations" / f"{who}{SUFFIX}"
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made there, which permissions alone do not tell on a network share."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+class Autosave:
+    """Keeps a document on disk: after each edit, the file holds it.
+
+    An edit never fails because of the disk. What went wrong stands in ``problem``, is emitted by
+    ``failed``, and the next edit tries again.
+
+    Attributes
+    ----------
+    points : Points
+    path : Path
+    problem : AnnotationError or None
+    """
+
+    failed = Signal(AnnotationError)
+    merged = Signal(tuple)
+    """The conflicts, after a file that others had changed was merged."""
+
+    def __init__(
+        self, points: Points, path: Path, base: Content = NOTHING, stamp: Stamp | None = None
+    ) -> None:
+        self.points, self.path = points, Path(os.path.realpath(path))
+        self.problem: AnnotationError | None = None
+        self._base, self._stamp = base, stamp
+        self._blocks: Blocks = {}
+        self._busy = False
+        # A method would be held weakly, and a document is to be saved as long as it lives.
+        self._follow = lambda: self._changed()
+        points.changed.connect(self._follow)
+
+    @classmethod
+    def open(cls, path: Path, annotator: str = "", start: Path | None = None) -> Autosave:
+        """The annotations in a file, or none if there is no such file yet.
+
+        Parameters
+        ----------
+        path : Path
+            Where they are kept from now on.
+        annotator : str
+        start : Path, optional
+            What to begin with if ``path`` is not there, such as a file that can only be read.
+
+        Raises
+        ------
+        AnnotationError
+            If the file cannot be read, or is malformed.
+        """
+        path, points = Path(os.path.realpath(path)), Points(annotator)
+        stamp = stamp_of(path)
+        if stamp:
+            points.adopt(loads(read_file(path), path.name))
+        elif start and start.exists():
+            points.adopt(loads(read_file(start), start.name))
+        return cls(points, path, points.content if stamp else NOTHING, stamp)
+
+    @classmethod
+    def of(cls, slide: Slide, annotator: str = "") -> Autosave:
+        """The annotations of a slide, see :func:`annotations_path`."""
+        return cls.open(annotations_path(slide), annotator, beside(slide))
+
+    def close(self) -> None:
+        """Stop following the document."""
+        self.points.changed.disconnect(self._follow)
+
+    def save(self) -> None:
+        """Write the document, merged with what others have made of the file.
+
+        Raises
+        ------
+        AnnotationError
+            If it cannot be written.
+        """
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            self._make_folder()
+            with locked(self.path):
+                conflicts = self._catch_up()
+                content = self.points.content
+                self._stamp = write_file(self.path, dumps(content, self._blocks))
+                self._base = content
+            self.problem = None
+        finally:
+            self._busy = False
+        if conflicts is not None:
+            self.merged.emit(conflicts)
+
+    def refresh(self) -> bool:
+        """Take over what others have made of the file; whether there was anything.
+
+        Raises
+        ------
+        AnnotationError
+        """
+        if stamp_of(self.path) in (self._stamp, None):
+            return False
+        self.save()
+        return True
+
+    def _changed(self) -> None:
+        try:
+            self.save()
+        except AnnotationError as error:
+            self.problem = error
+            self.failed.emit(error)
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AnnotationError(
+                f"{self.path.parent} cannot be made ({error.strerror}); save to another folder"
+            ) from error
+
+    def _catch_up(self) -> tuple[Conflict, ...] | None:
+        """Merge the file if others have changed it; None if they have not."""
+        sweep(self.path)
+        stamp = stamp_of(self.path)
+        if stamp in (self._stamp, None):
+            return None
+        try:
+            theirs = loads(read_file(self.path), self.path.name)
+        except AnnotationError:
+            return (self._put_aside(),)
+        content, conflicts = merge(self._base, self.points.content, theirs)
+        self.points.adopt(content)
+        return conflicts
+
+    def _put_aside(self) -> Conflict:
+        """Keep a file that cannot be read under another name: it may be half of somebody's work."""
+        stem, number = self.path.name.removesuffix(".geojson"), 1
+        while (aside := self.path.with_name(f"{stem}.damaged-{number}.geojson")).exists():
+            number += 1
+        try:
+            os.replace(self.path, aside)
+        except OSError as error:
+            raise AnnotationError(f"{self.path.name} is damaged and cannot be replaced; rename it") from error
+        return Conflict(
+            "", f"{self.path.name} was damaged on disk: it was kept as {aside.name} and written anew"
+        )

@@ -1,0 +1,105 @@
+"""What an edit changes, and the history of edits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from napari_zoommil.annotations.classes import CellClass
+from napari_zoommil.annotations.feature import Feature, Kind
+
+Classes = tuple[CellClass, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One feature before and after; None where it is not there."""
+
+    before: Feature | None
+    after: Feature | None
+
+    @property
+    def id(self) -> str:
+        feature = self.after or self.before
+        assert feature is not None
+        return feature.id
+
+    @property
+    def reverse(self) -> Change:
+        return Change(self.after, self.before)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One action of the user: any number of features, and perhaps the list of classes.
+
+    It holds what changed and nothing else, so its cost does not grow with the document.
+    """
+
+    changes: tuple[Change, ...] = ()
+    classes: tuple[Classes, Classes] | None = None
+    """Before and after."""
+
+    @property
+    def reverse(self) -> Edit:
+        classes = self.classes and (self.classes[1], self.classes[0])
+        return Edit(tuple(change.reverse for change in reversed(self.changes)), classes)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What became of the points, by id, and whether classes or complete regions are other ones now."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+    classes: bool = False
+    regions: bool = False
+
+
+def summary(changes: Sequence[Change], classes: bool) -> Changed:
+    """What changes mean for the points."""
+    before = {mark.id: mark for one in changes if one.before for mark in one.before.marks}
+    after = {mark.id: one.after for one in changes if one.after for mark in one.after.marks}
+    regions = any(
+        feature and feature.kind is Kind.REGION for one in changes for feature in (one.before, one.after)
+    )
+    return Changed(
+        tuple(id for id in after if id not in before),
+        tuple(id for id in before if id not in after),
+        tuple(id for id in after if id in before),
+        classes,
+        regions,
+    )
+
+
+class History:
+    """Edits done and undone, without a limit."""
+
+    def __init__(self) -> None:
+        self._done: list[Edit] = []
+        self._undone: list[Edit] = []
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._undone)
+
+    def record(self, edit: Edit) -> None:
+        self._done.append(edit)
+        self._undone.clear()
+
+    def undo(self) -> Edit:
+        """The edit that takes back the last one."""
+        edit = self._done.pop()
+        self._undone.append(edit)
+        return edit.reverse
+
+    def redo(self) -> Edit:
+        """The edit that was undone last."""
+        edit = self._undone.pop()
+        self._done.append(edit)
+        return edit

@@ -1,0 +1,143 @@
+"""Three-way merge of annotations: what we changed and what others changed since we last agreed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.annotations.classes import CellClass
+from napari_zoommil.annotations.edits import Classes
+from napari_zoommil.annotations.feature import Feature, Kind, parse
+from napari_zoommil.annotations.geojson import OWN_MEMBER, Content, Envelope, with_classes
+
+ROUNDING_PX = 0.01
+"""QuPath writes two decimals, so a place that differs by less was not moved."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A feature that was changed here and by others; what was kept is in the note."""
+
+    id: str
+    note: str
+
+
+def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple[Conflict, ...]]:
+    """Bring two versions together.
+
+    Additions of both are kept. A feature that one side deleted is gone unless the other changed it.
+    Where both changed one, ours is kept; points put into and taken out of one ``MultiPoint`` add up.
+
+    Parameters
+    ----------
+    base, ours, theirs : Content
+        What both started from, and the two versions of it.
+
+    Returns
+    -------
+    Content, tuple of Conflict
+    """
+    was, mine, other = ({one.id: one for one in content.features} for content in (base, ours, theirs))
+    kept, conflicts = [], []
+    for id in {**mine, **other}:
+        feature, note = _merged(was.get(id), mine.get(id), other.get(id))
+        if feature:
+            kept.append(feature)
+        if note:
+            conflicts.append(Conflict(id, note))
+    classes = _classes(base, ours, theirs, {one.class_name for one in kept})
+    members = {**ours.envelope.members, **theirs.envelope.members}
+    envelope = Envelope(theirs.envelope.form, members)
+    if OWN_MEMBER in members or classes != theirs.classes:
+        envelope = with_classes(envelope, classes)
+    return Content(tuple(kept), classes, envelope), tuple(conflicts)
+
+
+def _merged(was: Feature | None, mine: Feature | None, other: Feature | None) -> tuple[Feature | None, str]:
+    if mine and other and mine.text == other.text:
+        return mine, ""
+    if _same(was, mine):
+        return other, ""
+    if _same(was, other) or (was and mine and other and _alike(was, other)):
+        return mine, ""
+    if mine is None:
+        if was and other and _alike(was, other):
+            return None, ""
+        return other, "you deleted it and somebody else changed it: it was kept"
+    if other is None:
+        return mine, "somebody else deleted it and you changed it: it was kept"
+    if was and (united := _united(was, mine, other)):
+        return united, ""
+    return mine, "you and somebody else changed it: yours was kept"
+
+
+def _same(one: Feature | None, two: Feature | None) -> bool:
+    return one is two or (one is not None and two is not None and one.text == two.text)
+
+
+def _alike(one: Feature, two: Feature) -> bool:
+    """Whether they differ in nothing but the decimals of their places."""
+    if (one.kind, one.class_name) != (two.kind, two.class_name) or one.kind is Kind.OTHER:
+        return False
+    places = _places(one), _places(two)
+    if places[0].shape != places[1].shape or not np.allclose(*places, rtol=0, atol=ROUNDING_PX):
+        return False
+    with suppress(RecursionError):
+        return one.properties == two.properties
+    return False
+
+
+def _places(feature: Feature) -> NDArray[np.float64]:
+    if feature.kind is Kind.REGION:
+        return feature.polygon
+    return np.array([mark[1:] for mark in feature.marks])
+
+
+def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
+    """Their ``MultiPoint`` with what we put into it and without what we took out of it."""
+    three = (was, mine, other)
+    if any(one.raw["geometry"]["type"] != "MultiPoint" for one in three if one.kind is Kind.CELLS):
+        return None
+    if {one.kind for one in three} != {Kind.CELLS} or mine.class_name != other.class_name:
+        return None
+    before, now = (Counter(_key(mark[1:]) for mark in one.marks) for one in (was, mine))
+    gone, new = before - now, now - before
+    members = []
+    for member in other.raw["geometry"]["coordinates"]:
+        key = _key(member[1::-1])
+        if gone[key]:
+            gone[key] -= 1
+        else:
+            members.append(member)
+    for member in mine.raw["geometry"]["coordinates"]:
+        key = _key(member[1::-1])
+        if new[key]:
+            new[key] -= 1
+            members.append(member)
+    geometry = {**other.raw["geometry"], "coordinates": members}
+    return parse({**other.raw, "geometry": geometry}, mine.id, mine.serial) if members else None
+
+
+def _key(place: tuple[float, float]) -> tuple[float, float]:
+    return round(place[0], 2), round(place[1], 2)
+
+
+def _classes(base: Content, ours: Content, theirs: Content, used: set[str]) -> Classes:
+    was, mine, other = ({one.name: one for one in content.classes} for content in (base, ours, theirs))
+    # A program that does not know our member of the collection drops classes without meaning to.
+    stated = OWN_MEMBER in theirs.envelope.members
+    kept: list[CellClass] = []
+    for name in {**mine, **other}:
+        if name not in mine and name in was and name not in used:
+            continue
+        if name not in other and name in was and name not in used and stated:
+            continue
+        yours = mine.get(name)
+        kept.append(
+            other[name] if name in other and (yours is None or yours == was.get(name)) else mine[name]
+        )
+    return tuple(kept)

@@ -1,0 +1,299 @@
+"""The annotation document of one slide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from psygnal import Signal
+
+from napari_zoommil.annotations.alter import classed, moved, new_point, new_region, without
+from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
+from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
+from napari_zoommil.annotations.feature import LARGEST_PX, Feature
+from napari_zoommil.annotations.files import read_file, write_file
+from napari_zoommil.annotations.geojson import (
+    OWN_MEMBER,
+    Content,
+    Envelope,
+    classes_of,
+    dumps,
+    loads,
+    with_classes,
+)
+from napari_zoommil.annotations.store import Store
+from napari_zoommil.errors import AnnotationError
+
+
+class Points:
+    """Cells of a slide with their classes, and regions in which every cell is annotated.
+
+    All coordinates are level-0 px, (y, x). Classes are known by their label: 1, 2, … in the order of
+    ``classes``. Each method that edits is one step of the undo history, however many points it touches,
+    and raises :class:`AnnotationError` and changes nothing where the edit makes no sense.
+
+    Parameters
+    ----------
+    annotator : str
+        Who makes the points that are added here.
+    classes : iterable of CellClass
+    """
+
+    changed = Signal(Changed)
+
+    def __init__(self, annotator: str = "", classes: Iterable[CellClass] = ()) -> None:
+        self.annotator = annotator
+        self._store = Store(tuple(classes))
+        self._classes_read: Classes = ()
+        self._envelope = Envelope()
+        self._history = History()
+
+    @classmethod
+    def read(cls, path: str | Path, annotator: str = "") -> Points:
+        """The annotations in a GeoJSON file.
+
+        Raises
+        ------
+        AnnotationError
+            If it cannot be read, or is malformed.
+        """
+        path = Path(path)
+        points = cls(annotator)
+        points.adopt(loads(read_file(path), path.name))
+        return points
+
+    def write(self, path: str | Path) -> None:
+        """Write a GeoJSON file, as a whole or not at all.
+
+        Raises
+        ------
+        AnnotationError
+            If it cannot be written.
+        """
+        write_file(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The document as GeoJSON text."""
+        return dumps(self.content)
+
+    @property
+    def content(self) -> Content:
+        """What a file of this document holds."""
+        features, envelope = tuple(self.features.values()), self._envelope
+        if self.classes != self._classes_read or (self.can_undo and not self._told_by(features)):
+            envelope = with_classes(envelope, self.classes)
+        return Content(features, self.classes, envelope)
+
+    def _told_by(self, features: tuple[Feature, ...]) -> bool:
+        """Whether the features alone tell the classes and their order."""
+        stated = OWN_MEMBER in self._envelope.members
+        return not stated and classes_of(features, self._envelope) == self.classes
+
+    def __len__(self) -> int:
+        return len(self._store.rows)
+
+    def __repr__(self) -> str:
+        regions = len(self._store.regions)
+        return f"Points({len(self)} in {len(self.classes)} classes, {regions} complete regions)"
+
+    @property
+    def classes(self) -> Classes:
+        return self._store.classes
+
+    @property
+    def coordinates(self) -> NDArray[np.float64]:
+        """(n, 2) level-0 px, y and x; a copy."""
+        return self._store.rows.coordinates
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) 1, 2, … = index into ``classes`` + 1; a copy."""
+        return self._store.rows.labels
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the points, in the order of ``coordinates``; they hold as long as the document is open."""
+        return self._store.rows.ids.copy()
+
+    @property
+    def annotators(self) -> list[str]:
+        """Who made each point, in the order of ``coordinates``; empty where the file does not say."""
+        return [feature.annotator for feature in self.features.values() for _ in feature.marks]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Points per class, by name."""
+        counts = np.bincount(self._store.rows.labels, minlength=len(self._store.classes) + 1)[1:]
+        return {one.name: int(count) for one, count in zip(self._store.classes, counts, strict=True)}
+
+    @property
+    def complete(self) -> dict[str, NDArray[np.float64]]:
+        """Regions in which every cell is annotated: (n, 2) level-0 y and x, by id."""
+        regions = sorted(self._store.regions.values(), key=lambda feature: feature.serial)
+        return {feature.id: feature.polygon for feature in regions}
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """Everything in the document, by the id of the feature, in the order of the file."""
+        return self._store.features
+
+    def outside(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """(n,) whether each point lies outside a slide of (height, width) level-0 px."""
+        places = self._store.rows.coordinates
+        out: NDArray[np.bool_] = (places < 0) | (places >= np.asarray(shape))
+        return np.logical_or(out[:, 0], out[:, 1])
+
+    def add(self, coordinates: ArrayLike, label: int) -> list[str]:
+        """Add points of a class at (n, 2) level-0 y and x, or at one (2,); returns their ids."""
+        of, new = self._class(label), []
+        for place in _places(coordinates):
+            new.append(new_point(str(uuid4()), self._store.new_serial(), place, of, self.annotator))
+        self._do(Edit(tuple(Change(None, feature) for feature in new)))
+        return [feature.id for feature in new]
+
+    def move(self, ids: Sequence[str], coordinates: ArrayLike) -> None:
+        """Move points to (n, 2) level-0 y and x, or one to (2,)."""
+        places = _places(coordinates)
+        if len(places) != len(ids):
+            raise AnnotationError(f"{len(ids)} points cannot move to {len(places)} places")
+        target = dict(zip(ids, places, strict=True))
+        self._do(Edit(tuple(Change(one, moved(one, target)) for one, _ in self._store.owners(ids))))
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove points."""
+        self._do(Edit(tuple(Change(one, without(one, chosen)) for one, chosen in self._store.owners(ids))))
+
+    def set_class(self, ids: Iterable[str], label: int) -> None:
+        """Give points another class; some of a ``MultiPoint`` become features of their own."""
+        of, changes = self._class(label), []
+        for feature, chosen in self._store.owners(ids):
+            if len(chosen) == len(feature.marks):
+                changes.append(Change(feature, classed(feature, of)))
+                continue
+            changes.append(Change(feature, without(feature, chosen)))
+            for id, y, x in (mark for mark in feature.marks if mark.id in chosen):
+                changes.append(
+                    Change(None, new_point(id, self._store.new_serial(), (y, x), of, feature.annotator))
+                )
+        self._do(Edit(tuple(changes)))
+
+    def add_class(
+        self, name: str, colour: Colour | None = None, diameter_um: float = DEFAULT_DIAMETER_UM
+    ) -> int:
+        """Add a class and return its label; the next colour of a colour-blind-safe cycle by default."""
+        new = CellClass(name, colour or next_colour(self._store.classes), diameter_um)
+        self._check_name(name)
+        self._do(Edit(classes=(self._store.classes, (*self._store.classes, new))))
+        return len(self._store.classes)
+
+    def rename_class(self, label: int, name: str) -> None:
+        self._check_name(name, label)
+        self._restyle(label, replace(self._class(label), name=name))
+
+    def recolour_class(self, label: int, colour: Colour) -> None:
+        self._restyle(label, replace(self._class(label), colour=colour))
+
+    def resize_class(self, label: int, diameter_um: float) -> None:
+        """Set the diameter of its cells, µm."""
+        self._restyle(label, replace(self._class(label), diameter_um=diameter_um))
+
+    def remove_class(self, label: int) -> None:
+        """Remove a class with its points; the labels above it move down by one."""
+        name = self._class(label).name
+        kept = tuple(one for one in self._store.classes if one.name != name)
+        self._do(
+            Edit(tuple(Change(one, None) for one in self._store.of_class(name)), (self._store.classes, kept))
+        )
+
+    def add_complete(self, outline: ArrayLike) -> str:
+        """Declare that every cell in a polygon, (n, 2) level-0 y and x, is annotated; returns its id."""
+        corners = _places(outline)
+        if len(set(corners)) < 3:
+            raise AnnotationError("a complete region needs at least three corners")
+        new = new_region(str(uuid4()), self._store.new_serial(), np.array(corners), self.annotator)
+        self._do(Edit((Change(None, new),)))
+        return new.id
+
+    def remove_complete(self, id: str) -> None:
+        """Take back that a region is complete."""
+        if id not in self._store.regions:
+            raise AnnotationError("that complete region is no longer there")
+        self._do(Edit((Change(self._store.regions[id], None),)))
+
+    @property
+    def can_undo(self) -> bool:
+        return self._history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        return self._history.can_redo
+
+    def undo(self) -> None:
+        """Take back the last edit; what somebody else has changed since stays as it is."""
+        if self.can_undo:
+            self._apply(self._history.undo())
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        if self.can_redo:
+            self._apply(self._history.redo())
+
+    def adopt(self, content: Content) -> None:
+        """Become what a file holds, outside of the undo history.
+
+        Features that are this document's own objects stay; the others replace those of the same id.
+        """
+        new = {feature.id: feature for feature in content.features}
+        changes = [Change(old, None) for id, old in self.features.items() if id not in new]
+        for id, feature in new.items():
+            old = self.features.get(id)
+            if feature is not old:
+                serial = old.serial if old else self._store.new_serial()
+                same = feature.serial == serial
+                changes.append(Change(old, feature if same else replace(feature, serial=serial)))
+        classes = None if content.classes == self._store.classes else (self._store.classes, content.classes)
+        self._envelope = content.envelope
+        self._classes_read = content.classes
+        self._apply(Edit(tuple(changes), classes))
+
+    def _do(self, edit: Edit) -> None:
+        if edit.changes or edit.classes:
+            self._history.record(edit)
+            self._apply(edit)
+
+    def _apply(self, edit: Edit) -> None:
+        if changed := self._store.apply(edit):
+            self.changed.emit(changed)
+
+    def _restyle(self, label: int, new: CellClass) -> None:
+        old = self._class(label)
+        if new != old:
+            classes = tuple(new if one is old else one for one in self._store.classes)
+            changes = tuple(Change(one, classed(one, new)) for one in self._store.of_class(old.name))
+            self._do(Edit(changes, (self._store.classes, classes)))
+
+    def _class(self, label: int) -> CellClass:
+        if not 1 <= label <= len(self._store.classes):
+            raise AnnotationError(f"there is no class {label}; add a class first")
+        return self._store.classes[label - 1]
+
+    def _check_name(self, name: str, label: int = 0) -> None:
+        if self._store.labels.get(name, label) != label:
+            raise AnnotationError(f"there is a class {name} already; choose another name")
+
+
+def _places(coordinates: ArrayLike) -> list[tuple[float, float]]:
+    try:
+        places = np.asarray(coordinates, np.float64)
+        places = places[None] if places.shape == (2,) else places
+        if not places.size:
+            return []
+        if places.ndim == 2 and places.shape[1] == 2 and (np.abs(places) <= LARGEST_PX).all():
+            return [(y, x) for y, x in places.tolist()]
+    except (TypeError, ValueError):
+        pass
+    raise AnnotationError("points need finite coordinates, y and x in level-0 px")

@@ -1,0 +1,122 @@
+"""The state of a document: its features, its classes, and the arrays that show them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, summary
+from napari_zoommil.annotations.feature import Feature, Kind
+from napari_zoommil.annotations.geojson import Envelope, classes_of
+from napari_zoommil.annotations.rows import Rows
+from napari_zoommil.errors import AnnotationError
+
+MANY = 100
+"""Changed features from which on the arrays are made anew rather than mended one by one."""
+
+
+class Store:
+    """Everything in a document; it changes by :meth:`apply` alone.
+
+    Attributes
+    ----------
+    classes : tuple of CellClass
+    labels : dict
+        The label of a class, 1, 2, …, by its name.
+    rows : Rows
+    regions : dict
+        Features that are complete regions, by id.
+    """
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self.labels = {one.name: label for label, one in enumerate(classes, 1)}
+        if len(self.labels) < len(classes):
+            raise AnnotationError("two classes have one name; give each its own")
+        self.rows = Rows()
+        self.regions: dict[str, Feature] = {}
+        self._features: dict[str, Feature] = {}
+        self._in_order = True
+        self._owner: dict[str, str] = {}
+        self._last_serial = 0
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """By id, in the order of the file."""
+        if not self._in_order:
+            self._features = dict(sorted(self._features.items(), key=lambda item: item[1].serial))
+            self._in_order = True
+        return self._features
+
+    def new_serial(self) -> int:
+        """The serial number of a new feature, which puts it last."""
+        self._last_serial += 1
+        return self._last_serial
+
+    def of_class(self, name: str) -> list[Feature]:
+        """Features whose cells are of a class."""
+        found = self.features.values()
+        return [one for one in found if one.kind is Kind.CELLS and one.class_name == name]
+
+    def owners(self, ids: Iterable[str]) -> list[tuple[Feature, set[str]]]:
+        """The features that points belong to, each with those of its points.
+
+        Raises
+        ------
+        AnnotationError
+            If there is no such point.
+        """
+        chosen: dict[str, set[str]] = defaultdict(set)
+        for id in ids:
+            if id not in self._owner:
+                raise AnnotationError("a point is no longer there")
+            chosen[self._owner[id]].add(id)
+        return [(self._features[owner], points) for owner, points in chosen.items()]
+
+    def apply(self, edit: Edit) -> Changed | None:
+        """Carry out an edit; None where it changes nothing.
+
+        A feature that is not what the edit found is left alone: somebody else has changed it since.
+        """
+        changes = [change for change in edit.changes if self._features.get(change.id) is change.before]
+        for change in changes:
+            self._keep(change)
+        classes = edit.classes[1] if edit.classes and self.classes == edit.classes[0] else self.classes
+        renewed = self._set_classes(classes, changes)
+        if renewed or len(changes) > MANY:
+            self.rows.fill((one, self._label(one)) for one in self.features.values())
+        else:
+            for one in changes:
+                self.rows.set(one.before, one.after, self._label(one.after))
+        return summary(changes, renewed) if changes or renewed else None
+
+    def _label(self, feature: Feature | None) -> int:
+        return self.labels.get(feature.class_name, 0) if feature else 0
+
+    def _keep(self, change: Change) -> None:
+        before, after = change.before, change.after
+        for mark in before.marks if before else ():
+            self._owner.pop(mark.id, None)
+        self.regions.pop(change.id, None)
+        if after is None:
+            del self._features[change.id]
+            return
+        if before is None and self._features:
+            self._in_order &= next(reversed(self._features.values())).serial < after.serial
+        self._features[change.id] = after
+        self._owner.update((mark.id, after.id) for mark in after.marks)
+        if after.kind is Kind.REGION:
+            self.regions[change.id] = after
+
+    def _set_classes(self, classes: Classes, changes: list[Change]) -> bool:
+        """Whether the classes are other ones now; a class that a feature brings along is added."""
+        names = {one.name for one in classes}
+        orphans = [one.after for one in changes if one.after and one.after.class_name not in {"", *names}]
+        if orphans:
+            found = classes_of(orphans, Envelope())
+            classes = (*classes, *(one for one in found if one.name not in names))
+        if classes == self.classes:
+            return False
+        self.classes = classes
+        self.labels = {one.name: label for label, one in enumerate(classes, 1)}
+        return True

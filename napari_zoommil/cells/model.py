@@ -1,0 +1,188 @@
+"""A cell model as a folder, and its use: windows of a slide in, cells out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_zoommil.annotations import CellClass
+from napari_zoommil.cells.boxes import nms
+from napari_zoommil.cells.instances import find_cells
+from napari_zoommil.cells.targets import class_probabilities
+from napari_zoommil.cells.unet import UNet
+from napari_zoommil.cells.yollo import YOLLO, BoxOutput
+from napari_zoommil.errors import ModelError
+from napari_zoommil.models.folder import CONFIG, find_model, read_weights, write_folder
+
+ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
+
+LEAST_SCORE = 0.1
+"""Boxes below are not kept: there is one for every few pixels."""
+
+NMS_IOU = 0.2
+"""Supplement of ECE, Table 2."""
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """What a cell model was made of and for.
+
+    Attributes
+    ----------
+    architecture : str
+        unet or yollo.
+    config : dict
+        Its arguments.
+    mpp : float
+        µm/px that it sees.
+    classes : tuple of CellClass
+    threshold : float
+        Score from which a find counts: for a U-Net also the probability at which its map is cut.
+    training : dict
+        Data, seeds and figures, as the card states them.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    mpp: float
+    classes: tuple[CellClass, ...]
+    threshold: float = 0.5
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def diameters_px(self) -> NDArray[np.float64]:
+        """Of a cell of each class, at the resolution of the model."""
+        return np.array([one.diameter_um for one in self.classes]) / self.mpp
+
+
+def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
+    """An untrained network.
+
+    Raises
+    ------
+    ModelError
+        If there is no such architecture, or it does not take the configuration.
+    """
+    if spec.architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"there is no cell model {spec.architecture!r}; choose one of {', '.join(ARCHITECTURES)}"
+        )
+    try:
+        return ARCHITECTURES[spec.architecture](**spec.config)
+    except TypeError as error:
+        raise ModelError(f"the configuration of a {spec.architecture} is malformed: {error}") from error
+
+
+def save_cell_model(folder: Path, network: nn.Module, spec: CellSpec, card: str) -> None:
+    """Write a model folder; each file is replaced as a whole."""
+    write_folder(folder, network, asdict(spec), card)
+
+
+def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
+    """A cell model on the CPU, ready to predict.
+
+    Parameters
+    ----------
+    name : str or Path
+        Shipped model, folder, or hub name.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is not a cell model, or weights and configuration do not match.
+    """
+    folder = find_model(name)
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        classes = tuple(
+            CellClass(one["name"], tuple(one["colour"]), one["diameter_um"]) for one in content["classes"]
+        )
+        spec = CellSpec(**content | {"classes": classes})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} is not a cell model: its {CONFIG} is missing or malformed") from error
+    network = create_cell_model(spec)
+    read_weights(folder, network)
+    return network.eval().requires_grad_(False), spec
+
+
+@dataclass(frozen=True, eq=False)
+class Finds:
+    """Cells found in an image or on a slide.
+
+    Attributes
+    ----------
+    boxes : (M, 4)
+        y0, x0, y1, x1, px of the image or level-0 px of the slide.
+    scores : (M,)
+    labels : (M,) int64
+        From 1.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """(M, 2) y and x."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    def chosen(self, rows: NDArray) -> Finds:
+        """Some of them, by a mask or by rows."""
+        return Finds(self.boxes[rows], self.scores[rows], self.labels[rows])
+
+    @classmethod
+    def together(cls, parts: Sequence[Finds]) -> Finds:
+        empty = cls(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
+        columns = zip(*((part.boxes, part.scores, part.labels) for part in (empty, *parts)), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def suppressed(self) -> Finds:
+        """Without those that overlap a better one."""
+        return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
+
+
+@torch.inference_mode()
+def find(network: nn.Module, spec: CellSpec, images: Tensor) -> list[Finds]:
+    """Cells of each image of a batch, (B, 3, H, W) in [0, 1] on the network's device.
+
+    Positions are px of the image. An unpadded U-Net says nothing about the margin of its input.
+    """
+    output = network(images)
+    if isinstance(output, BoxOutput):
+        return [
+            _boxes(scores, boxes)
+            for scores, boxes in zip(
+                class_probabilities(output.scores).float().cpu().numpy(),
+                output.boxes.cpu().numpy(),
+                strict=True,
+            )
+        ]
+    margin = (images.shape[-1] - output.shape[-1]) // 2
+    maps = class_probabilities(output).float().cpu().numpy()
+    return [_pieces(one, spec, margin) for one in maps]
+
+
+def _boxes(probabilities: NDArray[np.float32], boxes: NDArray[np.float32]) -> Finds:
+    scores = probabilities.sum(0)
+    likely = scores >= LEAST_SCORE
+    labels = probabilities[:, likely].argmax(0).astype(np.int64) + 1
+    return Finds(boxes[likely].astype(float), scores[likely].astype(float), labels).suppressed()
+
+
+def _pieces(maps: NDArray[np.float32], spec: CellSpec, margin: int) -> Finds:
+    cells = find_cells(maps, float(spec.diameters_px.mean()), spec.threshold)
+    half = np.sqrt(cells.areas / np.pi)[:, None]  # of a disc of the same area
+    centres = cells.centres + margin
+    return Finds(np.concatenate([centres - half, centres + half], 1), cells.scores, cells.classes)

@@ -1,0 +1,151 @@
+"""U-Net (Ronneberger, Fischer, Brox, MICCAI 2015), as published."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_zoommil.cells.targets import output_channels
+from napari_zoommil.errors import ModelError
+
+DEPTH = 4
+STEP = 2**DEPTH
+"""Tiles that begin a multiple of this apart, px, are pooled alike: only then do their predictions agree."""
+
+VALID_MARGIN = 92
+"""What the unpadded network takes off each side, px: 572 → 388 (fig. 1)."""
+
+SAME_MARGIN = 7 * STEP
+"""Pixels this far inside a tile do not feel its edge; a multiple of the step."""
+
+
+class UNet(nn.Module):
+    """Four levels down, four up, 23 convolutions; logits per pixel.
+
+    Two 3×3 convolutions with ReLU per level, 2×2 max pooling, 2×2 up-convolutions that halve the channels,
+    cropped maps of the way down concatenated on the way up, a 1×1 convolution at the end. The paper says
+    "drop-out at the end of the contracting path"; as in the network that its authors released, that is after
+    the last two levels down, with a probability of one half.
+
+    Parameters
+    ----------
+    classes : int
+        1 gives one output channel, K > 1 give K + 1, the first for background.
+    width : int
+        Channels of the first level; they double at each level down. 64 is the published net: 31,031,745
+        parameters for RGB and one output (31,030,593 for grey images).
+    padding : {"valid", "same"}
+        ``valid`` is the published net: only some sizes fit (see :meth:`input_size`) and the output is
+        smaller by 92 px on each side. ``same`` pads the convolutions with zeros and takes any size: the image
+        is continued to a multiple of 16 px by its last row and column, and the output cut back.
+    in_channels : int
+    dropout : float
+    """
+
+    def __init__(
+        self,
+        classes: int = 1,
+        width: int = 64,
+        padding: Literal["valid", "same"] = "valid",
+        in_channels: int = 3,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            "classes": classes,
+            "width": width,
+            "padding": padding,
+            "in_channels": in_channels,
+            "dropout": dropout,
+        }
+        self.padding = padding
+        widths = [width * 2**level for level in range(DEPTH + 1)]
+        self.down = nn.ModuleList(_block(a, b, padding) for a, b in pairwise((in_channels, *widths)))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * a, a, 2, stride=2) for a in reversed(widths[:-1]))
+        self.merge = nn.ModuleList(_block(2 * a, a, padding) for a in reversed(widths[:-1]))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Conv2d(width, output_channels(classes), 1)
+        self.apply(_initialise)
+
+    @property
+    def margin(self) -> int:
+        """Pixels at each edge of a tile that are lost (valid) or feel the edge (same).
+
+        Predictions of tiles whose origins lie multiples of 16 px apart equal, without this margin, those of
+        the whole image.
+        """
+        return VALID_MARGIN if self.padding == "valid" else SAME_MARGIN
+
+    def output_size(self, size: int) -> int:
+        """Edge of the output, px, for an edge of the input.
+
+        Raises
+        ------
+        ModelError
+            If the unpadded network does not take this size; names those that it takes.
+        """
+        if self.padding == "same":
+            return size
+        if (below := self.input_size(size - 2 * VALID_MARGIN)) != size:
+            raise ModelError(
+                f"this U-Net has no padding and takes edges of 188, 204, 220 … px (multiples of 16 plus 12), "
+                f"not {size}; the next that fits is {below}"
+            )
+        return size - 2 * VALID_MARGIN
+
+    def input_size(self, size: int) -> int:
+        """Least edge of an input, px, whose output covers ``size`` px: n = 16 b + 124, 4 ≤ b, when unpadded.
+
+        Every pooling then meets an even size, as the paper asks; the output is 16 b − 60.
+        """
+        if self.padding == "same":
+            return size
+        return STEP * max(4, -(-(size + 60) // STEP)) + 124
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, in_channels, H, W) in [0, 1] → logits (B, C, H', W'), with H' = ``output_size(H)``."""
+        height, width = (self.output_size(size) for size in images.shape[-2:])
+        # Around 0, as in the authors' example of ECE: bright slides in [0, 1] leave it on a plateau for long.
+        x = 2 * (images if self.padding == "valid" else pad_to_multiple(images, STEP)) - 1
+        skipped = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            x = self.dropout(x) if level >= DEPTH - 1 else x
+            skipped.append(x)
+        for up, block, skip in zip(self.up, self.merge, reversed(skipped[:-1]), strict=True):
+            x = up(x)
+            x = block(torch.cat([_centre(skip, x.shape[-2:]), x], 1))
+        return self.head(x)[..., :height, :width]
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """(B, C, H, W) continued by its last row and column to edges that are multiples of ``multiple``."""
+    bottom, right = (-size % multiple for size in images.shape[-2:])
+    return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
+def _block(before: int, after: int, padding: str) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=padding),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(after, after, 3, padding=padding),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _centre(maps: Tensor, shape: torch.Size) -> Tensor:
+    top, left = ((have - want) // 2 for have, want in zip(maps.shape[-2:], shape, strict=True))
+    return maps[..., top : top + shape[0], left : left + shape[1]]
+
+
+def _initialise(module: nn.Module) -> None:
+    """Normal weights of variance 2 / N, N the values that one output value sums (sec. 3; He 2015)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        # The 2×2 windows of an up-convolution do not overlap: each output sums one value per channel.
+        reads = 1 if isinstance(module, nn.ConvTranspose2d) else module.kernel_size[0] * module.kernel_size[1]
+        nn.init.normal_(module.weight, std=(2 / (module.in_channels * reads)) ** 0.5)
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Training windows: pixels with what is annotated in them, around the points of a slide or of a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.cells.augmentation import Placement
+from napari_zoommil.cells.boxes import as_points, instance_boxes, point_boxes
+from napari_zoommil.cells.targets import disc_targets, instance_targets, region_mask
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.geometry import Pair
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.reader import RGB
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+CORE = 0.75
+"""Share of a window's edge within which a point counts as covered: at the rim it lacks surroundings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Pixels and targets; cells in px of the window.
+
+    Attributes
+    ----------
+    image : (h, w, 3) uint8
+    dense : (h, w) int64
+        Target per pixel: 0, 1, 2, … or −1.
+    boxes : (M, 4)
+        Of annotated cells; some may overhang.
+    labels : (M,) int64
+        Their classes, from 1.
+    complete : (h, w) bool
+        Where every cell is annotated.
+    """
+
+    image: RGB
+    dense: Labels
+    boxes: Floats
+    labels: Labels
+    complete: NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.dense.shape[0], self.dense.shape[1]
+
+    def cropped(self, y: int, x: int, size: int) -> Window:
+        """A square of it; boxes whose centres lie outside are left out."""
+        part = np.s_[y : y + size, x : x + size]
+        boxes = self.boxes - (y, x, y, x)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((centres >= 0) & (centres < size)).all(1)
+        return Window(
+            self.image[part], self.dense[part], boxes[inside], self.labels[inside], self.complete[part]
+        )
+
+    def placed(self, placement: Placement) -> Window:
+        """Turned and flipped."""
+        corners = placement.points(self.boxes.reshape(-1, 2), self.shape).reshape(-1, 2, 2)
+        boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
+        apply = placement.apply
+        return Window(apply(self.image), apply(self.dense), boxes, self.labels, apply(self.complete))
+
+
+def window_of_instances(
+    image: RGB, instances: NDArray[np.integer], keep: Collection[int] | None = None, complete: bool = False
+) -> Window:
+    """A tile with an instance map (h, w), of which only some instances are annotated."""
+    boxes, numbers = instance_boxes(instances)
+    kept = np.ones(len(numbers), bool) if keep is None else np.isin(numbers, list(keep))
+    known = np.full(instances.shape, complete)
+    dense = instance_targets(instances, keep, complete=complete)
+    return Window(image, dense, boxes[kept], np.ones(int(kept.sum()), np.int64), known)
+
+
+def windows_of_points(
+    slide: Slide, points: Points, classes: Sequence[CellClass], mpp: float, size: int
+) -> list[Window]:
+    """Windows of ``size`` px at ``mpp`` µm/px that together show all points and complete regions.
+
+    Parameters
+    ----------
+    slide : Slide
+    points : Points
+        Points of other classes than ``classes`` are not looked at.
+    classes : sequence of CellClass
+        Labels 1, 2, … of the windows.
+    mpp : float
+    size : int
+
+    Raises
+    ------
+    AnnotationError
+        If there is no point on the slide to train on.
+    """
+    own = slide.resolution()
+    scale = np.array([own[0] / mpp, own[1] / mpp])
+    label_of = {one.name: number for number, one in enumerate(classes, 1)}
+    labels = np.array([label_of.get(points.classes[label - 1].name, 0) for label in points.labels], np.int64)
+    used = (labels > 0) & ~points.outside(slide.shape)
+    if not used.any():
+        raise AnnotationError(f"there are no points on {slide.name} to train on; mark a few cells first")
+    places, labels = points.coordinates[used] * scale, labels[used]
+    regions = [polygon * scale for polygon in points.complete.values()]
+    diameters = np.array([one.diameter_um for one in classes])[labels - 1] / mpp
+    return [
+        _window(slide, origin, size, mpp, places, labels, diameters, regions)
+        for origin in window_origins(places, regions, size)
+    ]
+
+
+def window_origins(places: ArrayLike, regions: Sequence[Floats], size: int) -> list[tuple[int, int]]:
+    """Corners, px, of few windows that cover all points and regions: around the first point that none
+    covers, again and again; regions are tiled."""
+    origins: list[tuple[int, int]] = []
+    for region in regions:
+        low, high = region.min(0), region.max(0)
+        counts = np.maximum(np.ceil((high - low) / size).astype(int), 1)
+        start = (low + high - counts * size) / 2
+        for row, column in np.ndindex(*counts):
+            y, x = np.rint(start + np.array([row, column]) * size).astype(int).tolist()
+            if region_mask([region - (y, x)], (size, size)).any():
+                origins.append((y, x))
+    missing = as_points(places)
+    for y, x in origins:
+        missing = missing[~_covered(missing, (y, x), size, 1)]
+    while len(missing):
+        y, x = np.rint(missing[0] - size / 2).astype(int).tolist()
+        origins.append((y, x))
+        missing = missing[~_covered(missing, (y, x), size, CORE)]
+    return origins
+
+
+def _covered(places: Floats, origin: tuple[int, int], size: int, core: float) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = np.abs(places - origin - size / 2) <= core * size / 2
+    return np.logical_and(inside[:, 0], inside[:, 1])
+
+
+def _window(
+    slide: Slide,
+    origin: tuple[int, int],
+    size: int,
+    mpp: float,
+    places: Floats,
+    labels: Labels,
+    diameters: Floats,
+    regions: Sequence[Floats],
+) -> Window:
+    own: Pair = slide.resolution()
+    image = slide.read(origin[0] * mpp / own[0], origin[1] * mpp / own[1], size, size, mpp)
+    inside = _covered(places, origin, size, 1 + 2 * float(diameters.max()) / size)
+    centres = places[inside] - origin
+    complete = region_mask([region - origin for region in regions], (size, size))
+    dense = disc_targets(centres, labels[inside], diameters[inside], (size, size), complete)
+    boxes = point_boxes(centres, diameters[inside])
+    return Window(image, dense, boxes, labels[inside], complete)

@@ -1,0 +1,152 @@
+"""YOLLO, You Only Look on Lymphocytes Once (van Rijthoven 2018): a small one-look cell detector.
+
+Only "seven convolutions with batch norm and max pooling" is published (supplement of ECE). Widths, stride and
+anchors are a reconstruction in the manner of YOLOv2 (Redmon 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from napari_zoommil.cells.boxes import anchor_boxes, size_iou
+from napari_zoommil.cells.targets import output_channels
+from napari_zoommil.cells.unet import pad_to_multiple
+from napari_zoommil.errors import ModelError
+
+STRIDE = 8
+"""Edge of a grid cell, px: three poolings."""
+
+WIDTHS = (1, 2, 4, 8, 8, 4)
+"""Channels of the 3×3 convolutions, in widths; max pooling follows each of the first three."""
+
+DEFAULT_ANCHORS = ((24.0, 24.0),)
+"""Height and width, px: a cell of 12 µm at 20x (0.5 µm/px)."""
+
+LARGEST = 4.0
+"""Boxes stay below exp(4) ≈ 55 times their anchor and above its inverse: no overflow before training."""
+
+
+class BoxOutput(NamedTuple):
+    """What a detector finds in a batch: N boxes per image, in the order of :func:`.boxes.anchor_boxes`.
+
+    Attributes
+    ----------
+    scores : (B, C, N)
+        Logits. One channel: a cell or none. K + 1 channels: background and K classes.
+    boxes : (B, N, 4)
+        y0, x0, y1, x1, px.
+    offsets : (B, N, 4)
+        What is regressed: y and x of the centre within its grid cell, 0 to 1, and the logarithms of
+        height and width over the anchor's.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    offsets: Tensor
+
+
+class YOLLO(nn.Module):
+    """Seven convolutions: 3×3 with batch norm and leaky ReLU, 32-M-64-M-128-M-256-256-128, and 1×1.
+
+    Parameters
+    ----------
+    classes : int
+        1 gives one score per box, K > 1 give K + 1, the first for background: the targets and losses of
+        dense outputs serve as they are.
+    width : int
+        Channels of the first convolution; all others follow it.
+    anchors : sequence of (height, width)
+        px; see :func:`kmeans_anchors`.
+    """
+
+    def __init__(
+        self,
+        classes: int = 1,
+        width: int = 32,
+        anchors: Sequence[tuple[float, float]] = DEFAULT_ANCHORS,
+    ) -> None:
+        super().__init__()
+        self.anchors = tuple((float(height), float(width)) for height, width in anchors)
+        if not self.anchors or min(map(min, self.anchors)) <= 0:
+            raise ModelError(f"a detector needs one anchor or more, with sizes above 0 px, not {anchors}")
+        self.config: dict[str, Any] = {"classes": classes, "width": width, "anchors": self.anchors}
+        self.channels = output_channels(classes)
+        layers: list[nn.Module] = []
+        for index, (before, after) in enumerate(pairwise((3, *(width * factor for factor in WIDTHS)))):
+            layers += [_block(before, after), nn.MaxPool2d(2)] if index < 3 else [_block(before, after)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Conv2d(width * WIDTHS[-1], len(self.anchors) * (4 + self.channels), 1)
+
+    def forward(self, images: Tensor) -> BoxOutput:
+        """(B, 3, H, W) in [0, 1], of any size, → N = ⌈H/8⌉ · ⌈W/8⌉ · anchors boxes per image.
+
+        What lies beyond the last whole grid cell continues the last row and column of the image.
+        """
+        maps = self.head(self.features(pad_to_multiple(images, STRIDE)))
+        # (B, A · P, rows, columns) → (B, rows · columns · A, P)
+        values = maps.permute(0, 2, 3, 1).reshape(len(images), -1, 4 + self.channels)
+        offsets = torch.cat([values[..., :2].sigmoid(), values[..., 2:4]], -1)
+        shape = (images.shape[-2], images.shape[-1])
+        priors = torch.as_tensor(anchor_boxes(shape, self.anchors, STRIDE), dtype=torch.float32)
+        return BoxOutput(values[..., 4:].transpose(1, 2), decode(offsets, priors.to(images.device)), offsets)
+
+
+def decode(offsets: Tensor, priors: Tensor) -> Tensor:
+    """(…, N, 4) offsets as in :class:`BoxOutput` and (N, 4) anchor boxes → (…, N, 4) boxes, px."""
+    offsets = offsets.float()  # half precision holds whole pixels only up to 2,048
+    centres = (priors[:, :2] + priors[:, 2:]) / 2 + (offsets[..., :2] - 0.5) * STRIDE
+    half = offsets[..., 2:].clamp(-LARGEST, LARGEST).exp() * (priors[:, 2:] - priors[:, :2]) / 2
+    return torch.cat([centres - half, centres + half], -1)
+
+
+def kmeans_anchors(sizes: ArrayLike, count: int = 1, rounds: int = 100) -> tuple[tuple[float, float], ...]:
+    """Anchors that fit boxes: k-means with 1 − IoU as the distance (YOLOv2, sec. 2).
+
+    Parameters
+    ----------
+    sizes : (M, 2)
+        Heights and widths, px.
+    count : int
+        Anchors; no more than there are different sizes.
+    rounds : int
+        At most.
+
+    Returns
+    -------
+    tuple of (height, width), the smallest first. Starts at quantiles of the area, so it draws no lots.
+
+    Raises
+    ------
+    ModelError
+        If there is no box.
+    """
+    boxes = np.reshape(np.asarray(sizes, np.float64), (-1, 2))
+    if not len(boxes):
+        raise ModelError("there are no boxes to take anchor sizes from; annotate a few cells first")
+    different = np.unique(boxes, axis=0)
+    different = different[np.argsort(different.prod(1), kind="stable")]
+    count = min(count, len(different))
+    anchors = different[((np.arange(count) + 0.5) / count * len(different)).astype(int)]
+    nearest = np.full(len(boxes), -1)
+    for _ in range(rounds):
+        before, nearest = nearest, size_iou(boxes, anchors).argmax(1)
+        if (before == nearest).all():
+            break
+        for index in np.unique(nearest):
+            anchors[index] = boxes[nearest == index].mean(0)
+    return tuple((float(h), float(w)) for h, w in anchors[np.argsort(anchors.prod(1))])
+
+
+def _block(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1, bias=False),  # batch norm brings its own
+        nn.BatchNorm2d(after),
+        nn.LeakyReLU(0.1, inplace=True),
+    )

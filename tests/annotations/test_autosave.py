@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_zoommil.annotations import (
+    Autosave,
+    CellClass,
+    Conflict,
+    Points,
+    annotations_path,
+    autosave,
+    files,
+)
+from napari_zoommil.annotations.files import write_file
+from napari_zoommil.annotations.geojson import loads
+from napari_zoommil.annotations.merge import merge
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.slides import Slide
+
+CLASSES = CellClass("tumour", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
+
+CHILD = """
+import sys
+from pathlib import Path
+from napari_zoommil.annotations import Autosave
+kept = Autosave.open(Path(sys.argv[1]))
+if not kept.points.classes:
+    kept.points.add_class("tumour")
+for number in range(int(sys.argv[2])):
+    kept.points.add((number, float(sys.argv[3])), 1)
+    assert kept.problem is None, kept.problem
+    print(number + 1, flush=True)
+"""
+
+
+def child(path: Path, count: int, x: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD, str(path), str(count), str(x)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def opened(path: Path) -> Autosave:
+    kept = Autosave.open(path, "me")
+    for one in CLASSES:
+        if one not in kept.points.classes:
+            kept.points.add_class(one.name, one.colour)
+    return kept
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "slide [1].points.geojson"
+
+
+def test_every_edit_is_on_disk_at_once(path: Path) -> None:
+    kept = opened(path)
+    for count in range(1, 4):
+        kept.points.add((count, 0), 1)
+        assert len(Points.read(path)) == count
+    kept.points.undo()
+    assert len(Points.read(path)) == 2
+    assert [one.name for one in path.parent.iterdir() if one.suffix == ".part"] == []
+
+
+def test_a_killed_process_loses_at_most_the_edit_in_flight(path: Path) -> None:
+    rng, held = random.Random(0), 0
+    for _ in range(4):
+        process = child(path, 100_000)
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        done = [1, *(int(line) for line in process.stdout.read().splitlines())]
+        process.wait()
+        process.stdout.close()
+        found = len(json.loads(path.read_bytes())["features"])
+        assert held + done[-1] <= found <= held + done[-1] + 1
+        assert len(Points.read(path)) == found
+        held = found
+    opened(path).points.add((0, 0), 1)
+    assert not list(path.parent.glob(".*.part"))
+
+
+def test_two_processes_on_one_file_lose_nothing(path: Path) -> None:
+    opened(path).points.add((5, 5), 1)
+    processes = [child(path, 40, x) for x in (1, 2)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    xs = Points.read(path).coordinates[:, 1].tolist()
+    assert sorted(xs) == [1] * 40 + [2] * 40 + [5]
+
+
+def test_what_others_did_meanwhile_is_merged(path: Path) -> None:
+    mine, yours = opened(path), None
+    a, b, c = mine.points.add([[1, 1], [2, 2], [3, 3]], 1)
+    yours = opened(path)
+    yours.points.move([a], (10, 10))
+    yours.points.remove([b])
+    (d,) = yours.points.add((4, 4), 2)
+    mine.points.set_class([c], 2)
+    assert set(mine.points.ids) == {a, c, d}
+    assert yours.refresh() and not yours.refresh()
+    for kept in (mine.points, yours.points, Points.read(path)):
+        assert dict(zip(kept.ids, kept.labels.tolist(), strict=True)) == {a: 1, c: 2, d: 2}
+        assert [10, 10] in kept.coordinates.tolist()
+
+
+def test_where_both_changed_one_ours_is_kept_and_told(path: Path) -> None:
+    mine = opened(path)
+    a, b, c = mine.points.add([[1, 1], [2, 2], [3, 3]], 1)
+    yours = opened(path)
+    told: list[tuple[Conflict, ...]] = []
+    mine.merged.connect(told.append)
+    # Two edits that reach the disk as one, because the disk is full for a moment.
+    mine.points.changed.block()
+    mine.points.move([a, b], [[7, 7], [8, 8]])
+    mine.points.remove([c])
+    mine.points.changed.unblock()
+    yours.points.move([a, c], [[9, 9], [6, 6]])
+    yours.points.remove([b])
+    mine.save()
+    assert [{one.id for one in conflicts} for conflicts in told] == [{a, b, c}]
+    assert sorted(mine.points.coordinates.tolist()) == [[6, 6], [7, 7], [8, 8]]
+
+
+def test_undo_leaves_alone_what_somebody_else_has_changed_since(path: Path) -> None:
+    mine = opened(path)
+    (a,) = mine.points.add((1, 1), 1)
+    mine.points.move([a], (2, 2))
+    yours = opened(path)
+    yours.points.move([a], (3, 3))
+    mine.refresh()
+    mine.points.undo()
+    assert mine.points.coordinates.tolist() == [[3, 3]]
+
+
+def test_rounding_by_another_program_is_no_change(path: Path) -> None:
+    mine = opened(path)
+    a, b = mine.points.add([[1.2345, 1], [2.3456, 2]], 1)
+    document = json.loads(path.read_bytes())
+    for one in document["features"]:
+        one["geometry"]["coordinates"] = [round(v, 2) for v in one["geometry"]["coordinates"]]
+    del document["napari_zoommil"]
+    path.write_text(json.dumps(document))
+    told: list[tuple[Conflict, ...]] = []
+    mine.merged.connect(told.append)
+    mine.points.remove([b])
+    assert mine.points.ids == [a] and told == [()]
+    assert [one.name for one in Points.read(path).classes] == ["tumour", "stroma"]
+
+
+def test_members_of_a_multipoint_that_both_edit_add_up(path: Path) -> None:
+    def document(*places: list[float]) -> dict[str, Any]:
+        geometry = {"type": "MultiPoint", "coordinates": list(places)}
+        return {"type": "Feature", "id": "m", "geometry": geometry, "properties": {}}
+
+    path.write_text(json.dumps([document([0, 0], [1, 1], [2, 2])]))
+    mine = Autosave.open(path)
+    path.write_text(json.dumps([document([0, 0], [1, 1], [2, 2], [3, 3])]))
+    mine.points.remove(mine.points.ids[:1])
+    assert json.loads(path.read_bytes()) == [document([1, 1], [2, 2], [3, 3])]
+    assert mine.points.coordinates.tolist() == [[1, 1], [2, 2], [3, 3]]
+
+
+PLACES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLACES, PLACES, PLACES)
+def test_merging_keeps_every_addition_and_every_lone_change(
+    base: dict[str, int], ours: dict[str, int], theirs: dict[str, int]
+) -> None:
+    def content(places: dict[str, int]) -> Any:
+        points = [
+            {
+                "type": "Feature",
+                "id": id,
+                "geometry": {"type": "Point", "coordinates": [x, 0]},
+                "properties": {},
+            }
+            for id, x in places.items()
+        ]
+        return loads(json.dumps(points).encode(), "a")
+
+    merged, conflicts = merge(content(base), content(ours), content(theirs))
+    found = {one.id: int(one.marks[0].x) for one in merged.features}
+    for id in "abcdef":
+        was, mine, other = base.get(id), ours.get(id), theirs.get(id)
+        if mine == other or other == was:
+            assert found.get(id) == mine
+        elif mine == was:
+            assert found.get(id) == other
+        else:
+            assert found[id] == (other if mine is None else mine)
+            assert id in {one.id for one in conflicts}
+
+
+def test_a_damaged_file_is_put_aside_and_not_overwritten(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add((1, 1), 1)
+    path.write_bytes(b'{"type": "FeatureColl')
+    told: list[tuple[Conflict, ...]] = []
+    mine.merged.connect(told.append)
+    mine.points.add((2, 2), 1)
+    assert len(Points.read(path)) == 2 and "damaged" in told[0][0].note
+    (aside,) = path.parent.glob("*damaged-1.geojson")
+    assert aside.read_bytes() == b'{"type": "FeatureColl'
+
+
+def test_a_file_that_vanished_is_written_anew(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add((1, 1), 1)
+    path.unlink()
+    mine.points.add((2, 2), 1)
+    assert len(Points.read(path)) == 2
+
+
+def test_a_full_disk_harms_neither_the_file_nor_the_edit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = opened(path)
+    mine.points.add((1, 1), 1)
+    before = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    heard: list[AnnotationError] = []
+    mine.failed.connect(heard.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        mine.points.add((2, 2), 1)
+    assert path.read_bytes() == before and len(mine.points) == 2
+    assert heard == [mine.problem] and "No space left on device" in str(mine.problem)
+    assert not list(path.parent.glob(".*.part"))
+    mine.points.add((3, 3), 1)
+    assert mine.problem is None and len(Points.read(path)) == 3
+
+
+def test_a_malformed_file_is_not_opened_and_stays(path: Path) -> None:
+    path.write_bytes(b"[1]")
+    with pytest.raises(AnnotationError, match="cannot be read as annotations"):
+        Autosave.open(path)
+    assert path.read_bytes() == b"[1]"
+
+
+def test_a_closed_autosave_writes_no_more(path: Path) -> None:
+    mine = opened(path)
+    mine.close()
+    mine.points.add((1, 1), 1)
+    assert len(Points.read(path)) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need rights on Windows")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.geojson").symlink_to(tmp_path / "there.geojson")
+    write_file(tmp_path / "link.geojson", b"[]")
+    assert (tmp_path / "link.geojson").is_symlink() and (tmp_path / "there.geojson").read_bytes() == b"[]"
+
+
+def test_a_slide_keeps_its_annotations_beside_it(tmp_path: Path, make_slide: Callable[..., Path]) -> None:
+    with Slide.open(make_slide(tmp_path / "a.b.tif", None)) as slide:
+        assert annotations_path(slide) == tmp_path / "a.b.points.geojson"
+
+
+def test_on_a_share_that_cannot_be_written_they_lie_in_the_users_folder(
+    tmp_path: Path, make_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autosave, "user_data_path", lambda name: tmp_path / name)
+    with Slide.open(make_slide(tmp_path / "patient.tif", None)) as slide:
+        start = opened(annotations_path(slide))
+        start.points.add((1, 2), 1)
+        monkeypatch.setattr(autosave, "_writable", lambda folder: False)
+        path = annotations_path(slide)
+        assert path.parent == tmp_path / "napari-zoommil" / "annotations" and "patient" not in str(path.name)
+        kept = Autosave.of(slide)
+        assert len(kept.points) == 1
+        kept.points.add((3, 4), 1)
+        assert len(Points.read(path)) == 2 and len(Points.read(start.path)) == 1
+        np.testing.assert_array_equal(Autosave.of(slide).points.coordinates, [[1, 2], [3, 4]])
+
+
+def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
+    assert autosave._writable(tmp_path) and not autosave._writable(tmp_path / "gone")
+
+
+def test_a_document_is_saved_as_long_as_it_lives(path: Path) -> None:
+    points = opened(path).points
+    points.add((1, 1), 1)
+    assert len(Points.read(path)) == 1
+
+
+def test_a_file_that_another_program_keeps_locked_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = opened(path)
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    with files.locked(mine.path):
+        mine.points.add((1, 1), 1)
+    assert "being written by another program" in str(mine.problem)
+    mine.save()
+    assert mine.problem is None and len(Points.read(path)) == 1

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.annotations.geojson import loads
+from napari_zoommil.errors import AnnotationError
+
+UUID = "6423a977-ffff-48db-affc-cd1163201{:03d}"
+
+
+def feature(geometry: Any, number: int = 0, /, **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "Feature",
+        "id": UUID.format(number),
+        "geometry": geometry,
+        "properties": {"objectType": "annotation", **properties},
+    }
+
+
+def shape(kind: str, coordinates: Any, **members: Any) -> dict[str, Any]:
+    return {"type": kind, "coordinates": coordinates, **members}
+
+
+def collection(*features: Any, **members: Any) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(features), **members}
+
+
+def encoded(document: Any) -> bytes:
+    return json.dumps(document).encode()
+
+
+def square(y: float, x: float, edge: float = 10) -> list[list[list[float]]]:
+    corners = [[x, y], [x + edge, y], [x + edge, y + edge], [x, y + edge], [x, y]]
+    return [corners]
+
+
+TUMOUR = {"name": "Tumour", "color": [200, 0, 0]}
+IMMUNE = {"name": "Immune cells", "colorRGB": -6895466}
+
+MIXED = collection(
+    feature(
+        shape("Point", [10.5, 20.25]), 1, classification=TUMOUR, isLocked=True, unknown={"deep": [1, None]}
+    ),
+    feature(
+        shape("MultiPoint", [[1, 2], [3, 4], [5, 6, 7]], plane={"c": -1, "z": 2}), 2, classification=IMMUNE
+    ),
+    {
+        **feature(shape("Polygon", square(100, 200)), 3, objectType="cell", classification=TUMOUR),
+        "nucleusGeometry": shape("Polygon", square(104, 202, 4)),
+    },
+    feature(shape("MultiPolygon", [square(0, 0), square(0, 20)]), 4, objectType="detection"),
+    feature(shape("Polygon", square(0, 0, 500)), 5, name="complete region"),
+    feature(shape("Polygon", square(0, 0, 900)), 6, name="lesion", measurements={"Area µm²": 1.5}),
+    feature(None, 7),
+    feature(shape("LineString", [[0, 0], [1, 1]]), 8),
+    bbox=[0, 0, 1, 1],
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> Any:
+    """A valid document in which one value, anywhere, is another one or missing."""
+    document = json.loads(json.dumps(MIXED))
+    at: Any = document
+    while True:
+        keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+        key = draw(st.sampled_from(keys))
+        inner = at[key]
+        if not isinstance(inner, (dict, list)) or not inner or draw(st.integers(0, 5)) == 0:
+            break
+        at = inner
+    if draw(st.booleans()):
+        at[key] = draw(JSON)
+    else:
+        del at[key]
+    return document
+
+
+def opened(document: Any) -> Points:
+    points = Points("me")
+    points.adopt(loads(encoded(document), "a.geojson"))
+    return points
+
+
+def written(points: Points) -> Any:
+    return json.loads(points.to_bytes())
+
+
+def test_qupaths_file_goes_in_and_out_unchanged(data: Path, tmp_path: Path) -> None:
+    source = data / "interop" / "qupath05.geojson"
+    points = Points.read(source)
+    assert len(points) == 0 and not points.complete and len(points.features) == 3
+    points.write(tmp_path / "out.geojson")
+    assert json.loads((tmp_path / "out.geojson").read_bytes()) == json.loads(source.read_bytes())
+
+
+def test_a_point_added_to_qupaths_file_leaves_the_rest_as_it_was(data: Path) -> None:
+    source = data / "interop" / "qupath05.geojson"
+    points = Points.read(source)
+    points.add((1, 2), points.add_class("tumour"))
+    assert written(points)["features"][:3] == json.loads(source.read_bytes())["features"]
+
+
+def test_what_counts_as_a_cell_a_region_and_neither() -> None:
+    points = opened(MIXED)
+    expected = [(20.25, 10.5), (2, 1), (4, 3), (6, 5), (106, 204), (5, 15)]
+    np.testing.assert_allclose(points.coordinates, expected)
+    assert [one.name for one in points.classes] == ["Tumour", "Immune cells", "unclassified"]
+    assert [one.colour for one in points.classes][:2] == [(200, 0, 0), (150, 200, 150)]
+    np.testing.assert_array_equal(points.labels, [1, 2, 2, 2, 1, 3])
+    (outline,) = points.complete.values()
+    np.testing.assert_array_equal(outline, [[0, 0], [0, 500], [500, 500], [500, 0]])
+
+
+@pytest.mark.parametrize("document", [MIXED, MIXED["features"], MIXED["features"][0], collection(), []])
+def test_every_form_of_document_is_written_as_it_was_read(document: Any) -> None:
+    assert written(opened(document)) == document
+
+
+def test_a_region_with_a_hole_or_of_another_type_is_not_complete_but_kept() -> None:
+    hole = feature(shape("Polygon", [*square(0, 0, 50), *square(9, 9)]), 1, name="complete region")
+    detection = feature(shape("Polygon", square(0, 0)), 2, objectType="tile", name="complete region")
+    points = opened(collection(hole, detection))
+    assert not points.complete and written(points) == collection(hole, detection)
+
+
+def test_objects_of_qupath_02_are_known_by_the_type_in_their_id() -> None:
+    old = {**feature(shape("Polygon", square(0, 0))), "id": "PathDetectionObject", "properties": {}}
+    points = opened([old, old])
+    assert len(points) == 2 and len(set(points.ids)) == 2
+    assert written(points) == [old, old]
+    points.move(points.ids[:1], (50, 60))
+    moved = opened(written(points))
+    np.testing.assert_allclose(moved.coordinates, [[50, 60], [5, 5]])
+
+
+def test_features_without_ids_get_the_same_ids_in_every_reader() -> None:
+    bare = {key: value for key, value in feature(shape("Point", [1, 2])).items() if key != "id"}
+    one, two = opened([bare, bare]), opened([bare, bare])
+    assert one.ids == two.ids and len(set(one.ids)) == 2
+
+
+def test_a_member_of_a_multipoint_leaves_the_others_where_they_are() -> None:
+    points = opened(MIXED)
+    points.remove([points.ids[2]])
+    geometry = written(points)["features"][1]["geometry"]
+    assert geometry == {"type": "MultiPoint", "coordinates": [[1, 2], [5, 6, 7]], "plane": {"c": -1, "z": 2}}
+    points.remove(points.ids[1:3])
+    assert [one["id"] for one in written(points)["features"]] == [
+        one["id"] for index, one in enumerate(MIXED["features"]) if index != 1
+    ]
+
+
+def test_a_member_of_another_class_becomes_a_point_of_its_own() -> None:
+    points = opened(MIXED)
+    chosen = points.ids[2]
+    points.set_class([chosen], 1)
+    assert points.labels[points.ids.index(chosen)] == 1 and len(points) == 6
+    again = opened(written(points))
+    np.testing.assert_allclose(np.sort(again.coordinates, axis=0), np.sort(points.coordinates, axis=0))
+    assert again.counts == points.counts == {"Tumour": 3, "Immune cells": 2, "unclassified": 1}
+
+
+def test_a_cells_outline_moves_with_it_and_the_rest_of_the_feature_stays() -> None:
+    points = opened(MIXED)
+    points.move([points.ids[4]], (116, 224))
+    cell = written(points)["features"][2]
+    assert cell["geometry"]["coordinates"] == square(110, 220)
+    assert cell["nucleusGeometry"]["coordinates"] == square(114, 222, 4)
+    assert cell["properties"] == MIXED["features"][2]["properties"]
+
+
+def through_qupath(document: Any) -> Any:
+    """What QuPath 0.5 keeps of a document: the members it knows, and two decimals."""
+
+    def rounded(part: Any) -> Any:
+        return [rounded(one) for one in part] if isinstance(part, list) else round(part, 2)
+
+    known = ("objectType", "name", "color", "classification", "isLocked", "measurements", "metadata")
+    return collection(
+        *(
+            {
+                "type": "Feature",
+                "id": one["id"],
+                "geometry": {**one["geometry"], "coordinates": rounded(one["geometry"]["coordinates"])},
+                "properties": {key: one["properties"][key] for key in known if key in one["properties"]},
+            }
+            for one in document["features"]
+        )
+    )
+
+
+def test_classes_annotator_and_complete_regions_survive_a_trip_through_qupath() -> None:
+    points = Points("Dr A", [CellClass("lymphocyte", (1, 2, 3), 8.5), CellClass("tumour", (4, 5, 6), 15)])
+    points.add([[1.236, 2], [3, 4]], 1)
+    points.add([5, 6], 2)
+    points.add_complete([[0, 0], [0, 9], [9, 9]])
+    again = opened(through_qupath(written(points)))
+    assert again.classes == points.classes and again.annotators == ["Dr A"] * 3
+    np.testing.assert_allclose(again.coordinates, points.coordinates, atol=0.01)
+    np.testing.assert_array_equal(*again.complete.values(), *points.complete.values())
+
+
+def test_classes_without_cells_are_kept_with_their_order() -> None:
+    points = Points(classes=[CellClass("b", (1, 2, 3)), CellClass("a", (4, 5, 6), 9.0)])
+    points.add((0, 0), 2)
+    assert opened(written(points)).classes == points.classes
+
+
+def test_recolouring_replaces_older_spellings_of_a_colour() -> None:
+    points = opened([feature(shape("Point", [1, 2]), classification={**IMMUNE, "extra": 1})])
+    points.recolour_class(1, (9, 8, 7))
+    (one,) = written(points)["features"]
+    assert one["properties"]["classification"] == {"name": "Immune cells", "extra": 1, "color": [9, 8, 7]}
+
+
+def test_numbers_that_are_none_are_kept_in_measurements_as_qupath_writes_them() -> None:
+    text = b'[{"type":"Feature","geometry":null,"properties":{"measurements":{"a":NaN,"b":-Infinity}}}]'
+    points = Points()
+    points.adopt(loads(text, "a.geojson"))
+    assert b'{"a":NaN,"b":-Infinity}' in points.to_bytes()
+
+
+POINT = feature(shape("Point", [1, 2]))
+MALFORMED = {
+    "empty": b"",
+    "not UTF-8": b'{"type": "\xff"}',
+    "not JSON": b"<xml/>",
+    "a number": b"3",
+    "a geometry": encoded(shape("Point", [1, 2])),
+    "no list": encoded({"type": "FeatureCollection", "features": {}}),
+    "a feature that is none": encoded([1]),
+    "nesting": b"[" * 200_000,
+    "nesting in a feature": encoded([{**POINT, "x": 1}]).replace(
+        b'"x": 1', b'"x": ' + b"[" * 9000 + b"]" * 9000
+    ),
+    "NaN": encoded([feature(shape("Point", [1, float("nan")]))]),
+    "infinity": b'[{"type":"Feature","geometry":{"type":"Point","coordinates":[1e999,1]}}]',
+    "a huge number": b'[{"type":"Feature","geometry":{"type":"Point","coordinates":[1'
+    + b"0" * 400
+    + b",1]}}]",
+    "a string": encoded([feature(shape("Point", ["1", 2]))]),
+    "true": encoded([feature(shape("Point", [True, 2]))]),
+    "one number": encoded([feature(shape("Point", [1]))]),
+    "no coordinates": encoded([feature({"type": "MultiPoint"})]),
+    "a point too deep": encoded([feature(shape("MultiPoint", [[[1, 2]]]))]),
+    "a cell without outline": encoded([feature(shape("Polygon", []), objectType="cell")]),
+    "a cell of two corners": encoded([feature(shape("Polygon", [[[0, 0], [1, 1]]]), objectType="cell")]),
+    "a region of two corners": encoded(
+        [feature(shape("Polygon", [[[0, 0], [1, 1]]]), name="complete region")]
+    ),
+    "properties": encoded([{**POINT, "properties": []}]),
+    "classification": encoded([feature(POINT["geometry"], classification=7)]),
+    "geometry": encoded([feature("Point")]),
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_malformed_is_refused_in_one_sentence_that_names_the_file(
+    content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.geojson"
+    path.write_bytes(content)
+    with pytest.raises(
+        AnnotationError, match=r"^broken\.geojson cannot be read as annotations: .*; export"
+    ) as raised:
+        Points.read(path)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"gone\.geojson cannot be read"):
+        Points.read(tmp_path / "gone.geojson")
+
+
+def check(content: bytes) -> None:
+    """Whatever is in a file: a typed error, or a document that is written as it was read."""
+    points = opened(MIXED)
+    before = points.to_bytes()
+    try:
+        found = loads(content, "a.geojson")
+    except AnnotationError:
+        assert points.to_bytes() == before
+        return
+    points.adopt(found)
+    again = Points()
+    again.adopt(loads(points.to_bytes(), "a.geojson"))
+    assert again.to_bytes() == points.to_bytes()
+    np.testing.assert_array_equal(again.coordinates, points.coordinates)
+    assert np.isfinite(points.coordinates).all() and (points.labels >= 1).all()
+    for one in (points, again):
+        one.undo()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(broken())
+@example(collection({**POINT, "id": []}))
+@example(collection({**POINT, "id": True}, {**POINT, "id": ""}, {**POINT, "id": 7}, {**POINT, "id": "7"}))
+def test_a_document_with_one_wrong_value(document: Any) -> None:
+    check(encoded(document))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(JSON.map(encoded), st.binary(max_size=60)))
+def test_arbitrary_json_and_arbitrary_bytes(content: bytes) -> None:
+    check(content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, len(encoded(MIXED)) - 1), st.binary(max_size=3))
+def test_a_document_cut_short_or_overwritten(at: int, junk: bytes) -> None:
+    content = encoded(MIXED)
+    check(content[:at])
+    check(content[:at] + junk + content[at + len(junk) :])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.floats(-1e6, 1e6)] * 2, st.sampled_from([TUMOUR, IMMUNE, None])), max_size=20),
+    st.text(max_size=5),
+)
+def test_points_of_any_kind_go_in_and_out_unchanged(
+    places: list[tuple[float, float, Any]], name: str
+) -> None:
+    features = [
+        feature(shape("Point", [x, y]), number, name=name, **({"classification": of} if of else {}))
+        for number, (y, x, of) in enumerate(places)
+    ]
+    points = opened(collection(*features))
+    np.testing.assert_array_equal(
+        points.coordinates, np.array([place[:2] for place in places]).reshape(-1, 2)
+    )
+    assert written(points) == collection(*features)

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_zoommil.annotations import CLASS_CYCLE, CellClass, Changed, Points
+from napari_zoommil.annotations.geojson import loads
+from napari_zoommil.errors import AnnotationError
+
+MIXED = [
+    {
+        "type": "Feature",
+        "id": str(number),
+        "geometry": {"type": kind, "coordinates": coordinates},
+        "properties": {"objectType": of, "classification": {"name": name}, "kept": number},
+    }
+    for number, (kind, of, name, coordinates) in enumerate(
+        [
+            ("Point", "annotation", "tumour", [1, 2]),
+            ("MultiPoint", "annotation", "stroma", [[3, 4], [5, 6], [7, 8], [9, 10]]),
+            ("Polygon", "cell", "tumour", [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]),
+            ("Polygon", "annotation", "lesion", [[[0, 0], [90, 0], [90, 90], [0, 0]]]),
+        ]
+    )
+]
+
+
+@pytest.fixture
+def points() -> Points:
+    return Points("me", [CellClass("tumour", (0, 114, 178)), CellClass("lymphocyte", (213, 94, 0), 8)])
+
+
+def mixed() -> Points:
+    points = Points("me")
+    points.adopt(loads(json.dumps(MIXED).encode(), "a.geojson"))
+    return points
+
+
+def state(points: Points) -> tuple[Any, ...]:
+    arrays = points.coordinates.tolist(), points.labels.tolist(), points.ids, points.annotators
+    return points.to_bytes(), points.classes, points.counts, *arrays, str(points.complete)
+
+
+def test_points_are_added_in_order_and_signed(points: Points) -> None:
+    ids = points.add([[1, 2], [3, 4]], 2) + points.add((5, 6), 1)
+    assert points.ids == ids and len(points) == 3
+    np.testing.assert_array_equal(points.coordinates, [[1, 2], [3, 4], [5, 6]])
+    np.testing.assert_array_equal(points.labels, [2, 2, 1])
+    assert points.annotators == ["me"] * 3 and points.counts == {"tumour": 1, "lymphocyte": 2}
+
+
+def test_arrays_handed_out_are_copies(points: Points) -> None:
+    points.add((1, 2), 1)
+    points.coordinates[:] = 9
+    points.labels[:] = 9
+    np.testing.assert_array_equal(points.coordinates, [[1, 2]])
+    np.testing.assert_array_equal(points.labels, [1])
+
+
+def test_moving_and_changing_class_of_many_is_one_step(points: Points) -> None:
+    ids = points.add(np.arange(400).reshape(200, 2), 1)
+    before = state(points)
+    points.move(ids[:150], np.zeros((150, 2)))
+    points.set_class(ids, 2)
+    assert points.counts == {"tumour": 0, "lymphocyte": 200}
+    points.undo()
+    points.undo()
+    assert state(points) == before
+    points.undo()
+    assert len(points) == 0 and not points.can_undo
+
+
+def test_removed_points_return_to_their_places(points: Points) -> None:
+    ids = points.add(np.arange(20).reshape(10, 2), 1)
+    before = state(points)
+    points.remove([ids[2], ids[7]])
+    assert points.ids == [id for id in ids if id not in (ids[2], ids[7])]
+    points.undo()
+    assert state(points) == before
+
+
+def test_an_edit_after_undo_ends_the_redo(points: Points) -> None:
+    points.add((1, 1), 1)
+    points.undo()
+    assert points.can_redo
+    points.add((2, 2), 1)
+    assert not points.can_redo
+    points.redo()
+    np.testing.assert_array_equal(points.coordinates, [[2, 2]])
+
+
+def test_classes_are_edited(points: Points) -> None:
+    points.add([[0, 0], [1, 1]], 1)
+    points.add((2, 2), 2)
+    assert points.add_class("mitosis") == 3
+    assert points.classes[2].colour == CLASS_CYCLE[2]
+    points.rename_class(1, "cancer")
+    points.recolour_class(1, (1, 2, 3))
+    points.resize_class(1, 20)
+    assert points.classes[0] == CellClass("cancer", (1, 2, 3), 20)
+    before = state(points)
+    points.remove_class(1)
+    assert points.counts == {"lymphocyte": 1, "mitosis": 0} and points.labels.tolist() == [1]
+    points.undo()
+    assert state(points) == before
+
+
+def test_complete_regions_come_and_go(points: Points) -> None:
+    id = points.add_complete([[0, 0], [0, 9.5], [9, 9]])
+    np.testing.assert_array_equal(points.complete[id], [[0, 0], [0, 9.5], [9, 9]])
+    points.remove_complete(id)
+    assert not points.complete
+    points.undo()
+    assert list(points.complete) == [id]
+
+
+def test_listeners_are_told_what_changed(points: Points) -> None:
+    heard: list[Changed] = []
+    points.changed.connect(heard.append)
+    (one,) = points.add((1, 2), 1)
+    points.move([one], (3, 4))
+    points.undo()
+    points.remove([one])
+    region = points.add_complete([[0, 0], [0, 9], [9, 9]])
+    points.add_class("x")
+    points.move([], np.empty((0, 2)))
+    assert region and heard == [
+        Changed(added=(one,)),
+        Changed(altered=(one,)),
+        Changed(altered=(one,)),
+        Changed(removed=(one,)),
+        Changed(regions=True),
+        Changed(classes=True),
+    ]
+
+
+def test_points_outside_the_slide_are_told(points: Points) -> None:
+    points.add([[0, 0], [-1, 5], [5, 100], [99, 99]], 1)
+    assert points.outside((100, 100)).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda p: p.add((1, 2), 0),
+        lambda p: p.add((1, 2), 3),
+        lambda p: p.add((1, np.nan), 1),
+        lambda p: p.add((np.inf, 1), 1),
+        lambda p: p.add([[1, 2, 3]], 1),
+        lambda p: p.add([1, 2, 3, 4], 1),
+        lambda p: p.add("xy", 1),
+        lambda p: p.move(["nobody"], (1, 2)),
+        lambda p: p.move(p.ids, [[1, 2], [3, 4]]),
+        lambda p: p.remove(["nobody"]),
+        lambda p: p.set_class(p.ids, 7),
+        lambda p: p.add_class("tumour"),
+        lambda p: p.add_class(" "),
+        lambda p: p.add_class("x", (0, 0, 256)),
+        lambda p: p.add_class("x", diameter_um=0),
+        lambda p: p.rename_class(1, "lymphocyte"),
+        lambda p: p.resize_class(1, float("nan")),
+        lambda p: p.add_complete([[0, 0], [1, 1], [0, 0]]),
+        lambda p: p.remove_complete("nobody"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_changes_nothing(points: Points, edit: Any) -> None:
+    points.add((1, 2), 1)
+    before = state(points)
+    with pytest.raises(AnnotationError):
+        edit(points)
+    assert state(points) == before
+    points.undo()
+    assert len(points) == 0
+
+
+KINDS = ("add", "move", "remove", "class", "new", "rename", "colour", "size", "drop", "region", "forget")
+ACTIONS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 99)), max_size=25)
+
+
+def act(points: Points, action: str, n: int) -> None:
+    """One edit that makes sense in the state the document is in."""
+    ids, label = points.ids, n % len(points.classes) + 1 if points.classes else 0
+    chosen = [id for index, id in enumerate(ids) if (index * 7 + n) % 3 == 0]
+    regions = list(points.complete)
+    if action == "add" and label:
+        points.add(np.full((n % 3 + 1, 2), n), label)
+    elif action == "move":
+        points.move(chosen, np.random.default_rng(n).random((len(chosen), 2)))
+    elif action == "remove":
+        points.remove(chosen)
+    elif action == "class" and label:
+        points.set_class(chosen, label)
+    elif action == "new":
+        points.add_class(f"new {n} {len(points.classes)}")
+    elif action == "rename" and label:
+        points.rename_class(label, f"name {n} {label}")
+    elif action == "colour" and label:
+        points.recolour_class(label, (n, n, n))
+    elif action == "size" and label:
+        points.resize_class(label, n + 1)
+    elif action == "drop" and label and n % 4 == 0:
+        points.remove_class(label)
+    elif action == "region":
+        points.add_complete([[0, 0], [n + 1, 0], [0, n + 1]])
+    elif action == "forget" and regions:
+        points.remove_complete(regions[n % len(regions)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(ACTIONS)
+def test_undoing_everything_gives_the_beginning_and_redoing_the_end(actions: list[tuple[str, int]]) -> None:
+    points = mixed()
+    states = [state(points)]
+    steps: list[Changed] = []
+    points.changed.connect(steps.append)
+    for action, n in actions:
+        try:
+            act(points, action, n)
+        except AnnotationError:
+            continue
+        if len(steps) == len(states):
+            states.append(state(points))
+    assert len(steps) == len(states) - 1
+    for expected in states[-2::-1]:
+        points.undo()
+        assert state(points) == expected
+    assert not points.can_undo
+    for expected in states[1:]:
+        points.redo()
+        assert state(points) == expected
+    assert not points.can_redo
+
+
+@settings(max_examples=40, deadline=None)
+@given(ACTIONS)
+def test_whatever_was_edited_is_read_back(actions: list[tuple[str, int]]) -> None:
+    points = mixed()
+    for action, n in actions:
+        act(points, action, n)
+    again = Points("me")
+    again.adopt(loads(points.to_bytes(), "a.geojson"))
+    np.testing.assert_allclose(again.coordinates, points.coordinates, atol=1e-9)
+    np.testing.assert_array_equal(again.labels, points.labels)
+    assert again.classes == points.classes and again.annotators == points.annotators
+    assert str(again.complete) == str(points.complete) and again.to_bytes() == points.to_bytes()
+
+
+def test_a_written_file_is_read_back(points: Points, tmp_path: Path) -> None:
+    points.add([[1.25, 2], [3, 1e-7]], 2)
+    points.write(tmp_path / "a.geojson")
+    again = Points.read(tmp_path / "a.geojson")
+    np.testing.assert_array_equal(again.coordinates, points.coordinates)
+    assert again.classes == points.classes and again.ids == points.ids
+
+
+def seconds_to_add(count: int) -> float:
+    """The quickest of a few runs of 30 edits, in a document of so many points."""
+    points = Points(classes=[CellClass("tumour", (0, 0, 0))])
+    points.add(np.random.default_rng(0).random((count, 2)), 1)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        for place in range(30):
+            points.add((place, place), 1)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_adding_a_point_costs_no_more_in_a_large_document() -> None:
+    assert seconds_to_add(20_000) < 4 * seconds_to_add(1_000)

@@ -1,0 +1,60 @@
+"""A trained cell model with other classes: what it knows of cells becomes what it begins with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from napari_zoommil.annotations import CellClass
+from napari_zoommil.cells.model import CellSpec, create_cell_model
+from napari_zoommil.cells.targets import output_channels
+from napari_zoommil.cells.unet import UNet
+from napari_zoommil.cells.yollo import YOLLO
+
+OFFSETS = 4
+"""Outputs of a detector's anchor before its scores."""
+
+
+def with_classes(
+    network: UNet | YOLLO, spec: CellSpec, classes: Sequence[CellClass]
+) -> tuple[UNet | YOLLO, CellSpec]:
+    """A copy of a model for other classes, all of which it takes at first for what it knew as a cell.
+
+    As many classes as before keep their outputs in their order. Otherwise the probability of being a cell
+    at all stays what it was, and is shared among the new classes alike.
+    """
+    new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
+    made = create_cell_model(new)
+    state = network.state_dict()
+    if len(classes) != len(spec.classes):
+        anchors = len(network.anchors) if isinstance(network, YOLLO) else 1
+        kept = OFFSETS if isinstance(network, YOLLO) else 0
+        for name in ("head.weight", "head.bias"):
+            values = state[name].unflatten(0, (anchors, -1))
+            scores = _shared(values[:, kept:], len(classes), name.endswith("bias"))
+            state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
+    made.load_state_dict(state)
+    return made, new
+
+
+def _shared(scores: Tensor, classes: int, bias: bool) -> Tensor:
+    """(A, C, …) weights or biases of the old scores → (A, C', …) of the new ones.
+
+    One output z is a sigmoid; several are a softmax of which the first is background. With z the logit of
+    being a cell, background 0 and z − log K for each of K classes leave its probability as it is. Of several
+    old classes the mean logit over the background's stands for z, which is exact where they agree.
+    """
+    if scores.shape[1] == 1:
+        logit, was = scores[:, 0], 1
+    else:
+        logit, was = scores[:, 1:].mean(1) - scores[:, 0], scores.shape[1] - 1
+    shift = math.log(was) - math.log(classes) if bias else 0.0
+    one = logit + shift
+    new = one[:, None].expand(-1, classes, *one.shape[1:])
+    if output_channels(classes) == 1:
+        return new
+    return torch.cat([torch.zeros_like(new[:, :1]), new], 1)

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial, wraps
 from pathlib import Path
 from threading import Event
@@ -20,7 +21,8 @@ from cyclopts.validators import Number
 
 import napari_zoommil
 from napari_zoommil.errors import ZoomMILError, first_line
-from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.experiments.reproduce import reproduce
+from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
 from napari_zoommil.jobs.ahead import make_ready, with_next_ready
 from napari_zoommil.jobs.ranges import Field, fields
 from napari_zoommil.slides.tiles import damage_note
@@ -34,6 +36,8 @@ app = App(
 
 Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
 Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
+Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where there are several slides.")]
+Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
 Mpp = Annotated[
     float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
@@ -239,6 +243,63 @@ def _train(cohort: Path, /, *, json: Json = False, **options: Any) -> None:
     else:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
         print(f"{result.model}: {figures}")
+
+
+@_command(finetune, hidden=("slide", "annotations"))
+def _finetune(slide: Path, /, *, annotations: Points, json: Json = False, **options: Any) -> None:
+    """Teach a cell model with a few points on a slide."""
+    from napari_zoommil.commands.report import describe_training, drive, print_json
+
+    result = drive(finetune(slide, annotations, **options), slide.name, quiet=json)
+    if json:
+        print_json([asdict(result) | {"model": str(result.model)}])
+    else:
+        print(describe_training(result))
+
+
+@_command(detect, hidden=("slide", "regions", "tissue"))
+def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any) -> int:
+    """Find the cells on slides."""
+    from napari_zoommil.cells.export import write_detections
+    from napari_zoommil.commands.report import describe_cells, drive, file_of, print_json
+
+    paths = _paths(slides)
+
+    def one(path: Path) -> dict[str, Any]:
+        with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
+            result = drive(detect(slide, **options), path.name, quiet=json)
+            file = file_of(slide, paths, out)
+        counted = result.finds.chosen(result.finds.scores >= result.threshold)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_detections(file, counted, result.classes)
+        if not json:
+            print(f"{describe_cells(result)} → {file}")
+        _warn_of_damage(path, result.damaged)
+        return {
+            "slide": path.name,
+            "file": str(file),
+            "cells": result.counts(),
+            "per_mm2": result.per_mm2(),
+            "area_mm2": result.area_mm2,
+            "damaged_tiles": result.damaged,
+        }
+
+    results, failures = _each(paths, one)
+    if json:
+        print_json(results, many=len(paths) > 1)
+    return failures
+
+
+@_command(reproduce, hidden=("experiment",))
+def _reproduce(experiment: str, /, *, json: Json = False, **options: Any) -> None:
+    """Run an experiment of the papers, such as sparse-labels; a run that was cut off goes on."""
+    from napari_zoommil.commands.report import drive, print_json
+
+    result = drive(reproduce(experiment, **options), experiment, quiet=json)
+    if json:
+        print_json([result.results])
+    else:
+        print("\n".join(map(str, result.files)))
 
 
 @app.command

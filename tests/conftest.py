@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid, PatchLevel, child_cells, lattice_cells, zoom_ratios
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+
+DISC_MPP, DISC_PX = 0.5, 20
+"""Resolution and diameter of the discs of the fixture `discs`."""
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +115,40 @@ def make_slide() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def make_cell_model(tmp_path: Path) -> Callable[..., str]:
+    """Writes an untrained cell model and returns its folder."""
+
+    def make(architecture: str = "yollo", classes: int = 1, mpp: float = DISC_MPP, **config: Any) -> str:
+        import torch
+
+        from napari_zoommil.annotations import CLASS_CYCLE, CellClass
+        from napari_zoommil.cells.model import CellSpec, create_cell_model, save_cell_model
+
+        torch.manual_seed(0)
+        named = tuple(CellClass(f"class {n}", CLASS_CYCLE[n], DISC_PX * DISC_MPP) for n in range(classes))
+        spec = CellSpec(architecture, {"classes": classes, "width": 4} | config, mpp, named)
+        folder = tmp_path / f"{architecture}-{classes}"
+        save_cell_model(folder, create_cell_model(spec), spec, "# Test\n")
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """A slide of 640 × 800 px at 0.5 µm/px with 48 dark discs, and their centres (48, 2), px."""
+    rng = np.random.default_rng(0)
+    image = np.full((640, 800, 3), 225, np.uint8)
+    centres = (np.indices((6, 8)).reshape(2, -1).T + 0.5) * 100 + rng.uniform(-25, 25, (48, 2)) + (20, 0)
+    y, x = np.mgrid[:640, :800] + 0.5
+    for centre in centres:
+        image[np.hypot(y - centre[0], x - centre[1]) <= DISC_PX / 2] = (110, 60, 150)
+    image = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    per_cm = (1e4 / DISC_MPP, 1e4 / DISC_MPP)
+    tifffile.imwrite(
+        tmp_path / "discs.tif", image, tile=(128, 128), resolution=per_cm, resolutionunit="CENTIMETER"
+    )
+    return tmp_path / "discs.tif", centres

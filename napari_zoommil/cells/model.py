@@ -153,6 +153,19 @@ class Finds:
         return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
 
 
+def fitting(network: UNet | YOLLO, size: int) -> int:
+    """The least edge of an input, px, from ``size`` on that a network takes: an unpadded U-Net is choosy."""
+    if isinstance(network, YOLLO) or network.padding == "same":
+        return size
+    return network.input_size(size - 2 * network.margin)
+
+
+def as_images(pixels: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in [0, 1]."""
+    own = np.require(pixels, requirements=["C", "W"])  # tiles of the cache may not be written to
+    return torch.from_numpy(own).permute(0, 3, 1, 2).float() / 255
+
+
 @torch.inference_mode()
 def find(network: nn.Module, spec: CellSpec, images: Tensor) -> list[Finds]:
     """Cells of each image of a batch, (B, 3, H, W) in [0, 1] on the network's device.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cells.augmentation import Placement
 from napari_zoommil.cells.boxes import as_points, instance_boxes, point_boxes
-from napari_zoommil.cells.targets import disc_targets, instance_targets, region_mask
+from napari_zoommil.cells.targets import NOT_ANNOTATED, disc_targets, instance_targets, region_mask
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
@@ -34,11 +34,13 @@ class Window:
     dense : (h, w) int64
         Target per pixel: 0, 1, 2, … or −1.
     boxes : (M, 4)
-        Of annotated cells; some may overhang.
+        Of annotated cells that are centred in it.
     labels : (M,) int64
         Their classes, from 1.
     complete : (h, w) bool
         Where every cell is annotated.
+    origin : (int, int)
+        Its corner among the windows of a slide, px.
     """
 
     image: RGB
@@ -46,6 +48,7 @@ class Window:
     boxes: Floats
     labels: Labels
     complete: NDArray[np.bool_]
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,6 +63,18 @@ class Window:
         return Window(
             self.image[part], self.dense[part], boxes[inside], self.labels[inside], self.complete[part]
         )
+
+    def without(self, others: Sequence[Window]) -> Window:
+        """As if nothing were known of what other windows of the slide show."""
+        dense, complete, kept = self.dense.copy(), self.complete.copy(), np.ones(len(self.boxes), bool)
+        centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        for other in others:
+            low = np.subtract(other.origin, self.origin)
+            high = low + other.shape
+            top, left, bottom, right = np.clip([*low, *high], 0, [*self.shape, *self.shape]).tolist()
+            dense[top:bottom, left:right], complete[top:bottom, left:right] = NOT_ANNOTATED, False
+            kept &= ((centres < low) | (centres >= high)).any(1)
+        return Window(self.image, dense, self.boxes[kept], self.labels[kept], complete, self.origin)
 
     def placed(self, placement: Placement) -> Window:
         """Turned and flipped."""
@@ -116,6 +131,16 @@ def windows_of_points(
     ]
 
 
+def hold_out(windows: Sequence[Window], share: float, seed: int) -> tuple[list[Window], list[Window]]:
+    """Windows to train on, and a share of them that watches the training: what these show is not known to
+    the others, and a window of which nothing is left goes."""
+    order = np.random.default_rng(seed).permutation(len(windows))
+    count = round(share * len(windows))
+    watching = [windows[i] for i in order[:count]]
+    training = [windows[i].without(watching) for i in order[count:]]
+    return [one for one in training if (one.dense != NOT_ANNOTATED).any()], watching
+
+
 def window_origins(places: ArrayLike, regions: Sequence[Floats], size: int) -> list[tuple[int, int]]:
     """Corners, px, of few windows that cover all points and regions: around the first point that none
     covers, again and again; regions are tiled."""
@@ -155,9 +180,10 @@ def _window(
 ) -> Window:
     own: Pair = slide.resolution()
     image = slide.read(origin[0] * mpp / own[0], origin[1] * mpp / own[1], size, size, mpp)
-    inside = _covered(places, origin, size, 1 + 2 * float(diameters.max()) / size)
-    centres = places[inside] - origin
     complete = region_mask([region - origin for region in regions], (size, size))
-    dense = disc_targets(centres, labels[inside], diameters[inside], (size, size), complete)
-    boxes = point_boxes(centres, diameters[inside])
-    return Window(image, dense, boxes, labels[inside], complete)
+    # Discs reach into the window from outside, boxes answer for what is centred in it.
+    near = _covered(places, origin, size, 1 + 2 * float(diameters.max()) / size)
+    dense = disc_targets(places[near] - origin, labels[near], diameters[near], (size, size), complete)
+    inside = _covered(places, origin, size, 1)
+    boxes = point_boxes(places[inside] - origin, diameters[inside])
+    return Window(image, dense, boxes, labels[inside], complete, origin)

@@ -20,6 +20,9 @@ from napari_zoommil.cells.targets import output_channels
 from napari_zoommil.cells.unet import pad_to_multiple
 from napari_zoommil.errors import ModelError
 
+MARGIN = 40
+"""Pixels this far inside a tile do not feel its edge: they see 35 px around them. In whole strides."""
+
 STRIDE = 8
 """Edge of a grid cell, px: three poolings."""
 
@@ -82,6 +85,7 @@ class YOLLO(nn.Module):
         for index, (before, after) in enumerate(pairwise((3, *(width * factor for factor in WIDTHS)))):
             layers += [_block(before, after), nn.MaxPool2d(2)] if index < 3 else [_block(before, after)]
         self.features = nn.Sequential(*layers)
+        self.margin = MARGIN
         self.head = nn.Conv2d(width * WIDTHS[-1], len(self.anchors) * (4 + self.channels), 1)
 
     def forward(self, images: Tensor) -> BoxOutput:

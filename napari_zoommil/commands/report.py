@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Job, Progress, run
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.finetune import FineTuning
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import stem_of
 
@@ -76,6 +78,31 @@ def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
     stems = [stem_of(path) for path in paths]
     unique = stems.count(slide.stem) == 1
     return out / (slide.stem if unique else f"{slide.stem}-{slide.fingerprint[:8]}")
+
+
+def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
+    """Where the cells of one of several slides go: into the file that was named, or a folder of that name."""
+    return out if len(paths) == 1 else out / f"{folder_of(slide, paths, out).name}.geojson"
+
+
+def describe_cells(found: Detection) -> str:
+    """How many cells of which class, for people."""
+    density = found.per_mm2()
+    counts = ", ".join(
+        f"{count:,} {name} ({density[name]:,.0f}/mm²)" for name, count in found.counts().items()
+    )
+    return f"{found.slide}: {counts} in {found.area_mm2:.3g} mm²"
+
+
+def describe_training(found: FineTuning) -> str:
+    """What a fine-tuning began with and came to, for people."""
+    points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
+    lines = [f"{found.model}: {points} in {found.windows} windows, {found.seconds:.0f} s"]
+    for name, value in found.metrics.items():
+        if f"before_{name}" in found.metrics:
+            before = found.metrics[f"before_{name}"]
+            lines.append(f"  {name.replace('_', ' ')} on held-out windows {before:.3g} → {value:.3g}")
+    return "\n".join(lines)
 
 
 def drive(job: Job[T], title: str, quiet: bool = False) -> T:

@@ -1,10 +1,24 @@
 """The verbs: each a generator of :class:`Progress` that returns a frozen result. No torch at import."""
 
+from napari_zoommil.jobs.detect import detect
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.estimate import Estimate, estimate
 from napari_zoommil.jobs.explain import explain
+from napari_zoommil.jobs.finetune import finetune
 from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.progress import Job, Progress, run
 from napari_zoommil.jobs.train import train
 
-__all__ = ["Estimate", "Job", "Progress", "embed", "estimate", "explain", "predict", "run", "train"]
+__all__ = [
+    "Estimate",
+    "Job",
+    "Progress",
+    "detect",
+    "embed",
+    "estimate",
+    "explain",
+    "finetune",
+    "predict",
+    "run",
+    "train",
+]

@@ -165,7 +165,7 @@ def _fit(
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
     from napari_zoommil.models.folder import ModelSpec, save_model
-    from napari_zoommil.training.fit import fit_steps
+    from napari_zoommil.training.fit import accelerator, fit_steps
     from napari_zoommil.training.mil import MILModule, MILRecipe, loader
 
     recipe = MILRecipe(**recipe_args)
@@ -186,8 +186,7 @@ def _fit(
             loader(examples["val"]),
             callbacks=[best],
             max_epochs=recipe.epochs,
-            accelerator={"cuda": "gpu", "mps": "mps"}.get(chosen.torch.type, "cpu"),
-            devices=[chosen.torch.index or 0] if chosen.is_gpu else 1,
+            **accelerator(chosen),
             logger=False,
             num_sanity_val_steps=0,
         )

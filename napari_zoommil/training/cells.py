@@ -14,12 +14,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from napari_zoommil.cells.augmentation import Placement, distorted
 from napari_zoommil.cells.base import Loss
+from napari_zoommil.cells.elr import EarlyLearning
 from napari_zoommil.cells.losses import create_loss
+from napari_zoommil.cells.model import as_images
 from napari_zoommil.cells.targets import BoxTargets, assign_boxes, detection_loss
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO, BoxOutput
 from napari_zoommil.errors import ModelError
+from napari_zoommil.training.elr_memory import NOWHERE, RunningTargets, place_of
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,11 @@ def seed_of(*numbers: int) -> int:
 
 
 class Sample(NamedTuple):
-    """A window as the network takes it: (3, h, w) float32 in [0, 1], and its targets."""
+    """A window as the network takes it: (3, h, w) float32 in [0, 1], its targets, and where it was cut."""
 
     image: Tensor
     targets: Any
+    place: Tensor = NOWHERE
 
 
 class WindowData(Dataset[Sample]):
@@ -91,16 +95,13 @@ class WindowData(Dataset[Sample]):
         spare = [edge - size for edge in window.shape]
         if not self.augment:
             window = window.cropped(max(0, spare[0] // 2), max(0, spare[1] // 2), size)
-            return Sample(as_input(window.image), self.targets(window))
+            return Sample(as_images(window.image[None])[0], self.targets(window))
         y, x = (int(rng.integers(max(0, free) + 1)) for free in spare)
-        window = window.cropped(y, x, size).placed(Placement.drawn(rng))
+        placement = Placement.drawn(rng)
+        place = place_of(index, (y, x), window.shape, placement)
+        window = window.cropped(y, x, size).placed(placement)
         image = distorted(np.ascontiguousarray(window.image), rng, self.recipe.stained)
-        return Sample(as_input(image), self.targets(window))
-
-
-def as_input(image: np.ndarray) -> Tensor:
-    """(h, w, 3) uint8 → (3, h, w) float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+        return Sample(as_images(image[None])[0], self.targets(window), place)
 
 
 class Draws(Sampler[tuple[int, int, int]]):
@@ -156,37 +157,58 @@ class CellModule(L.LightningModule):
 
     def __init__(self, network: nn.Module, recipe: CellRecipe) -> None:
         super().__init__()
-        self.network, self.recipe = network, recipe
+        # Up to twice as fast on a CPU; kept by all that follows.
+        self.network = network.to(memory_format=torch.channels_last)
+        self.recipe = recipe
         boxes = isinstance(network, YOLLO)
         loss = create_loss(recipe.loss, reduction="none" if boxes else "mean", **(recipe.options or {}))
-        if not isinstance(loss, Loss):
-            raise ModelError(f"the loss {recipe.loss} needs a memory of each window, which no fit keeps yet")
-        self.loss = loss
+        if boxes and not isinstance(loss, Loss):
+            raise ModelError(f"the loss {recipe.loss} remembers pixels; train a U-Net or take another loss")
+        self.loss, self.running = loss, RunningTargets()
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(seed_of(self.recipe.seed, self.current_epoch))  # of dropout
+        self.network.train()  # Lightning leaves a network that was just used as it finds it
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
-        images, targets = batch
+        images, targets, places = batch
         total = max(1, self.trainer.max_epochs or 1) * max(1, int(self.trainer.num_training_batches))
         done = self.current_epoch * int(self.trainer.num_training_batches) + index
-        generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, done))
-        loss = self.loss_of(images, targets, done / total, generator)
+        seed = seed_of(self.recipe.seed, done)
+        torch.manual_seed(seed)  # of dropout
+        generator = torch.Generator().manual_seed(seed)
+        loss = self.loss_of(images, targets, done / total, generator, places)
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(images))
         return loss
 
-    def loss_of(self, images: Tensor, targets: Any, progress: float, generator: torch.Generator) -> Tensor:
+    def loss_of(
+        self,
+        images: Tensor,
+        targets: Any,
+        progress: float,
+        generator: torch.Generator,
+        places: Tensor = NOWHERE[None],
+    ) -> Tensor:
         """The loss of a batch at a progress of the training, 0 to 1."""
-        output = self.network(images)
+        output, loss = self.network(images), self.loss
+        if isinstance(loss, EarlyLearning):
+            margin = (images.shape[-1] - output.shape[-1]) // 2
+            ensemble = self.running.refreshed(loss, output, places, margin)
+            return loss(output, targets, progress, ensemble=ensemble)
         if not isinstance(output, BoxOutput):
-            return self.loss(output, targets, progress, generator=generator)
+            return loss(output, targets, progress, generator=generator)
 
         def unreduced(scores: Tensor, labels: Tensor, progress: float) -> Tensor:
-            return self.loss(scores, labels, progress, generator=generator)
+            return loss(scores, labels, progress, generator=generator)
 
         return detection_loss(
             output, BoxTargets(*targets), unreduced, progress, lambda_background=self.recipe.background
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["running_targets"] = self.running.windows
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.running.windows = checkpoint["running_targets"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.network.parameters(), lr=self.recipe.learning_rate)

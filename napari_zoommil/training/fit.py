@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from napari_zoommil.encoders.device import Device
+
 POLL_SECONDS = 0.05
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greetings are no user's concern
+warnings.filterwarnings("ignore", module=r"lightning\.")  # nor are its remarks on how it is used
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,19 @@ class _Reporter(L.Callback):
             self._report(trainer)
 
 
+def accelerator(device: Device) -> dict[str, Any]:
+    """A device in Lightning's words."""
+    kind = {"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu")
+    return {"accelerator": kind, "devices": [device.torch.index or 0] if device.is_gpu else 1}
+
+
 def fit_steps(
     module: L.LightningModule,
     train: Any,
     val: Any = None,
     *,
     callbacks: list[L.Callback] | None = None,
+    ckpt_path: Path | None = None,
     **trainer: Any,
 ) -> Generator[FitStep, None, L.Trainer]:
     """Fit a module step by step.
@@ -86,6 +98,8 @@ def fit_steps(
     module : LightningModule
     train, val : data loaders
     callbacks : list of Callback, optional
+    ckpt_path : Path, optional
+        Checkpoint to go on from.
     **trainer
         Arguments of :class:`lightning.Trainer`.
 
@@ -106,7 +120,7 @@ def fit_steps(
 
     def work() -> None:
         try:
-            engine.fit(module, train, val)
+            engine.fit(module, train, val, ckpt_path=ckpt_path, weights_only=True)
         except BaseException as error:
             failure.append(error)
 

@@ -1,0 +1,152 @@
+"""Cells of whole slides and regions: overlapping tiles, each cell counted where its centre lies."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.geometry import Pair
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.reader import RGB
+
+Floats = NDArray[np.float64]
+
+CORE_PX = 384
+"""Edge of the part of a tile whose cells count; a multiple of what networks pool."""
+
+TILES_AHEAD = 8
+
+
+class Area(Protocol):
+    """Where cells are looked for; level-0 px."""
+
+    def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
+        """(N,) whether boxes at (N, 2) origins show any of it."""
+        ...
+
+    def contains(self, points: Floats) -> NDArray[np.bool_]:
+        """(M,) whether (M, 2) y and x lie in it."""
+        ...
+
+    @property
+    def px(self) -> float:
+        """Its extent, level-0 px squared."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Polygons, (n, 2) level-0 y and x each; where they overlap, an area counts once."""
+
+    polygons: Sequence[Floats]
+
+    @property
+    def shape(self) -> shapely.Geometry:
+        return shapely.union_all([shapely.make_valid(shapely.Polygon(one)) for one in self.polygons])
+
+    def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
+        y, x = origins.T
+        return np.asarray(shapely.intersects(self.shape, shapely.box(y, x, y + size[0], x + size[1])))
+
+    def contains(self, points: Floats) -> NDArray[np.bool_]:
+        return np.asarray(shapely.contains_xy(self.shape, points[:, 0], points[:, 1]), bool)
+
+    @property
+    def px(self) -> float:
+        return float(self.shape.area)
+
+
+@dataclass(frozen=True, eq=False)
+class OnTissue:
+    """The tissue of a slide of a shape, level-0 px."""
+
+    tissue: Tissue
+    shape: tuple[int, int]
+
+    def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
+        return self.tissue.share(origins, size) > 0
+
+    def contains(self, points: Floats) -> NDArray[np.bool_]:
+        mask = self.tissue.mask
+        cells = (points / self.tissue.downsample).astype(np.int64)
+        inside = ((points >= 0) & (points < self.shape)).all(1) & (cells < mask.shape).all(1)
+        cells = np.clip(cells, 0, np.array(mask.shape) - 1)
+        return np.logical_and(inside, mask[cells[:, 0], cells[:, 1]])
+
+    @property
+    def px(self) -> float:
+        return float(self.tissue.mask.sum() * math.prod(self.tissue.downsample))
+
+
+def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArray[np.int64]:
+    """(N, 2) corners of the cores that show any of an area; px at the model's resolution."""
+    extent = [math.ceil(edge / factor) for edge, factor in zip(shape, downsample, strict=True)]
+    counts = [math.ceil(edge / CORE_PX) for edge in extent]
+    corners = np.indices(counts).reshape(2, -1).T * CORE_PX
+    size = CORE_PX * downsample[0], CORE_PX * downsample[1]
+    return corners[area.touches(corners * np.asarray(downsample), size)]
+
+
+def read_tiles(
+    slide: Slide, corners: NDArray[np.int64], margin: int, mpp: float, batch: int, workers: int | None = None
+) -> Generator[tuple[NDArray[np.int64], NDArray[np.uint8]], None, None]:
+    """(corners, pixels) of batches of tiles: cores with a margin all around, read ahead on threads.
+
+    Reading stops within a tile of closing the iterator.
+    """
+    own, size = slide.resolution(), CORE_PX + 2 * margin
+    scale = mpp / own[0], mpp / own[1]
+
+    def read(corner: NDArray[np.int64]) -> RGB:
+        y, x = (corner - margin).tolist()
+        return slide.read(y * scale[0], x * scale[1], size, size, mpp)
+
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="tile-reader")
+    coming: deque[Future[RGB]] = deque()
+    try:
+        start = 0
+        for stop in range(batch, len(corners) + batch, batch):
+            while start + len(coming) < len(corners) and len(coming) < batch + TILES_AHEAD:
+                coming.append(pool.submit(read, corners[start + len(coming)]))
+            count = min(stop, len(corners)) - start
+            yield corners[start : start + count], np.stack([coming.popleft().result() for _ in range(count)])
+            start += count
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_core(finds: Finds, margin: int) -> Finds:
+    """Those of a tile whose centres lie in its core; places in px of the core."""
+    centres = finds.centres - margin
+    moved = finds.chosen(np.flatnonzero(((centres >= 0) & (centres < CORE_PX)).all(1)))
+    return Finds(moved.boxes - margin, moved.scores, moved.labels)
+
+
+def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
+    """All finds of tiles, px at the model's resolution; of two across a seam that overlap the better stays.
+
+    Places near a seam follow from the same pixels on both sides, but rounding can put a centre on
+    either, so that a cell would count twice.
+    """
+    placed = [
+        Finds(part.boxes + np.tile(corner, 2), part.scores, part.labels)
+        for part, corner in zip(parts, corners, strict=True)
+    ]
+    every = Finds.together(placed)
+    if not len(every):
+        return every
+    reach = (every.boxes[:, 2:] - every.boxes[:, :2]).max()
+    to_seam = np.abs(every.centres - np.rint(every.centres / CORE_PX) * CORE_PX).min(1)
+    near = to_seam <= reach
+    return Finds.together([every.chosen(~near), every.chosen(near).suppressed()])

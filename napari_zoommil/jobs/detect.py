@@ -1,0 +1,170 @@
+"""``detect``: the cells of a slide, of its tissue or of regions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+
+if TYPE_CHECKING:
+    from napari_zoommil.annotations import CellClass
+    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.tiling import Area
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """Cells found on a slide.
+
+    Attributes
+    ----------
+    slide, fingerprint, model : str
+    classes : tuple of CellClass
+    finds : Finds
+        Level-0 px; also those below ``threshold``, so that a lower one needs no second run.
+    threshold : float
+        Score from which the model's finds are meant to count.
+    area_mm2 : float
+        Extent of what was looked at.
+    damaged : int
+        Tiles of the slide that could not be decoded.
+    """
+
+    slide: str
+    fingerprint: str
+    model: str
+    classes: tuple[CellClass, ...]
+    finds: Finds
+    threshold: float
+    area_mm2: float
+    damaged: int = 0
+
+    def counts(self, threshold: float | None = None) -> dict[str, int]:
+        """Cells of each class from a score on."""
+        counted = self.finds.scores >= (self.threshold if threshold is None else threshold)
+        numbers = np.bincount(self.finds.labels[counted], minlength=len(self.classes) + 1)[1:]
+        return {one.name: int(number) for one, number in zip(self.classes, numbers, strict=True)}
+
+    def per_mm2(self, threshold: float | None = None) -> dict[str, float]:
+        """The same by area."""
+        area = self.area_mm2 or float("nan")
+        return {name: count / area for name, count in self.counts(threshold).items()}
+
+
+def detect(
+    slide: Path | Slide,
+    model: str = "yollo",
+    *,
+    regions: Sequence[NDArray[np.float64]] = (),
+    tissue: Tissue | None = None,
+    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
+    device: str = "auto",
+    batch_size: Annotated[int, Range(1, 256, unit="tiles")] = 4,
+    workers: Annotated[int | None, Range(1, 64)] = None,
+    threads: Annotated[int | None, Range(1, 256)] = None,
+) -> Job[Detection]:
+    """Find the cells on a slide.
+
+    Parameters
+    ----------
+    slide : Path or Slide
+        The slide.
+    model : str
+        Shipped model, folder or hub name of a cell model.
+    regions : sequence of (n, 2) array
+        Polygons, level-0 y and x, that are searched; all tissue by default.
+    tissue : Tissue, optional
+        What is searched without regions; found by itself by default.
+    mpp : float, optional
+        Pixel size of level 0, where the slide does not state it or states it wrongly.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
+    device : str
+        auto, cpu, cuda, cuda:1, mps.
+    batch_size : int
+        Tiles searched at once, and so between two chances to cancel.
+    workers : int, optional
+        Threads that read tiles; one per core, at most 8, by default.
+    threads : int, optional
+        CPU threads that compute; all cores by default.
+
+    Returns
+    -------
+    Detection
+
+    Raises
+    ------
+    ModelError
+        If there is no such cell model.
+    MissingResolutionError
+        If the slide's resolution is not known.
+    """
+    from napari_zoommil.cells.model import as_images, find, fitting, load_cell_model
+    from napari_zoommil.cells.tiling import (
+        CORE_PX,
+        OnTissue,
+        Regions,
+        in_core,
+        merge_seams,
+        read_tiles,
+        tile_corners,
+    )
+    from napari_zoommil.encoders.device import autocast, choose_device, use_threads
+
+    with ExitStack() as stack:
+        own = stack.enter_context(open_own(slide, mpp, icc))
+        yield Progress(0, 1, "loading the model")
+        chosen = choose_device(device)
+        network, spec = load_cell_model(model)
+        stack.callback(chosen.release)
+        stack.callback(network.to, "cpu")
+        stack.callback(use_threads)
+        use_threads(threads)
+        network.to(chosen.torch)
+        area: Area
+        if regions:
+            area = Regions(regions)
+        else:
+            area = OnTissue(tissue if tissue is not None else (yield from find_tissue(own)), own.shape)
+        resolution = own.resolution()
+        downsample = spec.mpp / resolution[0], spec.mpp / resolution[1]
+        corners = tile_corners(own.shape, downsample, area)
+        margin = (fitting(network, CORE_PX + 2 * network.margin) - CORE_PX) // 2
+        tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
+        parts: list[Finds] = []
+        yield Progress(0, len(corners), f"{own.name}: 0 of {len(corners):,} tiles")
+        for some, pixels in tiles:
+            with autocast(chosen.torch):
+                found = find(network, spec, as_images(pixels).to(chosen.torch))
+            new = [in_core(one, margin) for one in found]
+            parts += new
+            note = f"{own.name}: {len(parts):,} of {len(corners):,} tiles, {sum(map(len, parts)):,} finds"
+            yield Progress(
+                len(parts), len(corners), note, _on_slide(merge_seams(new, some), downsample, area)
+            )
+        finds = _on_slide(merge_seams(parts, corners), downsample, area)
+        mm2 = area.px * resolution[0] * resolution[1] / 1e6
+        return Detection(
+            own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2, own.damaged
+        )
+
+
+def _on_slide(finds: Finds, downsample: tuple[float, float], area: Area) -> Finds:
+    """From px of the model's resolution to level-0 px, within the area."""
+    from napari_zoommil.cells.model import Finds
+
+    moved = Finds(finds.boxes * np.tile(downsample, 2), finds.scores, finds.labels)
+    return moved.chosen(area.contains(moved.centres))

@@ -1,0 +1,187 @@
+"""``finetune``: a cell model and a few points on a slide to a model that finds such cells."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.slides import Slide
+
+if TYPE_CHECKING:
+    from napari_zoommil.training.cells import CellRecipe
+
+Loss = Literal["ece", "ece-margin", "ce", "weighted-ce", "focal"]
+Preset = Literal["interactive", "paper"]
+
+HELD_OUT = 0.2
+"""Share of the windows that watch a training."""
+
+LEAST_WINDOWS = 5
+"""Windows below which none is held out: each is dearer to the training."""
+
+WINDOW = 1.5
+"""Edge of a window in edges of what is cut out of it at random."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuned model and how it did.
+
+    Attributes
+    ----------
+    model : Path
+        Its folder, with ``run.json`` (settings and provenance) and ``curves.csv`` beside the weights.
+    classes : tuple of CellClass
+    points : dict of str to int
+        Trained on, by class; the held-out ones are among them.
+    windows, held_out : int
+    metrics : dict of str to float
+        On the held-out windows, where there are any, before (``before_*``) and after.
+    seconds : float
+    """
+
+    model: Path
+    classes: tuple[CellClass, ...]
+    points: dict[str, int]
+    windows: int
+    held_out: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+def finetune(
+    slide: Path | Slide,
+    annotations: Path | Points,
+    model: str = "yollo",
+    *,
+    out: Path,
+    loss: Loss = "ece",
+    preset: Preset = "interactive",
+    epochs: Annotated[int | None, Range(1, 10_000)] = None,
+    learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
+    seed: Annotated[int, Range(0, 2**31)] = 0,
+    resume: bool = False,
+    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
+    icc: bool = False,
+    device: str = "auto",
+    threads: Annotated[int | None, Range(1, 256)] = None,
+) -> Job[FineTuning]:
+    """Teach a cell model with a few points; what is not marked does not count as background.
+
+    Parameters
+    ----------
+    slide : Path or Slide
+        The slide.
+    annotations : Path or Points
+        Points, and regions declared complete, as GeoJSON.
+    model : str
+        Shipped model, folder or hub name of the cell model to begin with.
+    out : Path
+        Model folder to write.
+    loss : str
+        ece and ece-margin = exclusive cross-entropy; ce = cross-entropy; weighted-ce = unmarked places
+        count a tenth; focal.
+    preset : {"interactive", "paper"}
+        interactive = from a trained model, in about a minute; paper = as published, 300 epochs.
+    epochs : int, optional
+        Instead of the preset's.
+    learning_rate : float, optional
+        Of Adam, instead of the preset's.
+    seed : int
+        Of order, augmentation and held-out windows.
+    resume : bool
+        Go on with a training of this folder that was cut off.
+    mpp : float, optional
+        Pixel size of level 0, where the slide does not state it or states it wrongly.
+    icc : bool
+        Convert pixels to sRGB by the slide's colour profile, if it has one.
+    device : str
+        auto, cpu, cuda, cuda:1, mps.
+    threads : int, optional
+        CPU threads that compute; all cores by default.
+
+    Returns
+    -------
+    FineTuning
+
+    Raises
+    ------
+    AnnotationError
+        If there is no point to train on.
+    ModelError
+        If there is no such cell model.
+    """
+    import lightning as L
+
+    from napari_zoommil.cells.model import fitting, load_cell_model
+    from napari_zoommil.cells.transfer import with_classes
+    from napari_zoommil.cells.windows import hold_out, windows_of_points
+    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.training.cell_presets import recipe
+    from napari_zoommil.training.cell_run import Run
+    from napari_zoommil.training.cell_scores import measured
+    from napari_zoommil.training.fit import accelerator
+
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        own = stack.enter_context(open_own(slide, mpp, icc))
+        yield Progress(0, 1, "loading the model")
+        chosen = choose_device(device)
+        stack.callback(chosen.release)
+        stack.callback(use_threads)
+        use_threads(threads)
+        points = annotations if isinstance(annotations, Points) else Points.read(annotations)
+        classes = tuple(one for one in points.classes if points.counts[one.name])
+        L.seed_everything(seed, verbose=False)
+        network, spec = with_classes(*load_cell_model(model), classes) if classes else load_cell_model(model)
+        settings = recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
+        settings = replace(settings, crop=fitting(network, settings.crop))
+        yield Progress(0, 1, "reading the windows")
+        size = fitting(network, math.ceil(settings.crop * WINDOW))
+        windows = windows_of_points(own, points, classes, spec.mpp, size)
+        train, held_out = hold_out(windows, HELD_OUT if len(windows) >= LEAST_WINDOWS else 0, seed)
+        before = measured(network, spec, held_out)
+        run = Run(out, provenance(own, points, model, settings, len(train), len(held_out)))
+        steps = run.fit(network, spec, settings, train, held_out, resume, **accelerator(chosen))
+        with closing(steps):
+            for step in steps:
+                note = f"epoch {step.epoch + 1} of {settings.epochs}"
+                if "train_loss" in step.metrics:
+                    note += f", loss {step.metrics['train_loss']:.3f}"
+                yield Progress(step.step, step.total, note, step)
+        network.cpu().eval()
+        after = measured(network, spec, held_out)
+        metrics = {f"before_{name}": value for name, value in before.items()} | after
+        run.keep(network, spec, metrics)
+        seconds = round(time.perf_counter() - started, 1)
+        return FineTuning(out, classes, points.counts, len(windows), len(held_out), metrics, seconds)
+
+
+def provenance(
+    slide: Slide, points: Points, model: str, settings: CellRecipe, windows: int, held_out: int
+) -> dict[str, Any]:
+    """What a training was made of; names no slide, for its name can tell who the patient is."""
+    import torch
+
+    from napari_zoommil import __version__
+
+    return {
+        "model": model,
+        "slide": slide.fingerprint,
+        "annotations": hashlib.sha256(points.to_bytes()).hexdigest()[:16],
+        "points": points.counts,
+        "complete_regions": len(points.complete),
+        "windows": windows,
+        "held_out": held_out,
+        "settings": asdict(settings) | {"options": repr(settings.options)},
+        "versions": {"napari_zoommil": __version__, "torch": torch.__version__},
+    }

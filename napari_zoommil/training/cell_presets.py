@@ -1,0 +1,37 @@
+"""Settings of cell trainings that are known to serve a purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from napari_zoommil.cells.schedules import constant
+from napari_zoommil.training.cells import CellRecipe
+
+PAPER = CellRecipe()
+"""Supplement of ECE, Table 2: Adam, 1e-4, batches of 16 accumulated four times, 300 epochs."""
+
+INTERACTIVE = replace(
+    PAPER,
+    epochs=12,
+    draws=64,
+    batch_size=8,
+    accumulate=1,
+    learning_rate=5e-4,
+    crop=192,
+    background=1.0,
+)
+"""From a trained model, in about a minute on two cores."""
+
+PRESETS = {"interactive": INTERACTIVE, "paper": PAPER}
+
+CONSTANT = {"threshold": constant(0.5), "sampling": constant(0.5)}
+"""Options of exclusive cross-entropy without annealing: a model that knows cells needs no foreground-only
+beginning, and a short training would never see background."""
+
+
+def recipe(preset: str, loss: str = "ece", **changes: Any) -> CellRecipe:
+    """Settings by name, with some of them changed; what is None stays."""
+    changed = {name: value for name, value in changes.items() if value is not None}
+    exclusive = loss.startswith("ece") and preset != "paper"
+    return replace(PRESETS[preset], loss=loss, options=CONSTANT if exclusive else None, **changed)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.cells.tiling import (
+    CORE_PX,
+    OnTissue,
+    Regions,
+    in_core,
+    merge_seams,
+    read_tiles,
+    tile_corners,
+)
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+
+SQUARE = np.array([[0.0, 0.0], [0.0, 10.0], [10.0, 10.0], [10.0, 0.0]])
+
+
+def finds_at(centres: np.ndarray, size: float = 10.0) -> Finds:
+    half = size / 2
+    boxes = np.concatenate([centres - half, centres + half], 1)
+    return Finds(boxes, np.linspace(0.9, 0.5, len(centres)), np.ones(len(centres), np.int64))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 1100)), max_size=40, unique=True))
+def test_each_cell_counts_once(places: list[tuple[int, int]]) -> None:
+    centres = np.array(places, float).reshape(-1, 2) + 0.25
+    corners = np.indices((3, 3)).reshape(2, -1).T * CORE_PX
+    margin = 40
+    parts = []
+    for corner in corners:
+        near = ((centres >= corner - margin) & (centres < corner + CORE_PX + margin)).all(1)
+        parts.append(in_core(finds_at(centres[near] - corner + margin, 0.5), margin))
+    found = merge_seams(parts, corners)
+    assert sorted(map(tuple, found.centres.tolist())) == sorted(map(tuple, centres.tolist()))
+
+
+def test_of_two_halves_of_a_rounding_one_stays() -> None:
+    left = finds_at(np.array([[100.0, CORE_PX - 0.1]]))
+    right = finds_at(np.array([[100.0, 0.1]]))
+    found = merge_seams([left, right], np.array([[0, 0], [0, CORE_PX]]))
+    assert len(found) == 1 and found.scores[0] == 0.9
+
+
+def test_regions_are_touched_contained_and_measured_once() -> None:
+    area = Regions([SQUARE, SQUARE + np.array([0, 5])])
+    assert area.px == pytest.approx(150)
+    np.testing.assert_array_equal(area.contains(np.array([[5.0, 12.0], [5.0, 16.0]])), [True, False])
+    np.testing.assert_array_equal(area.touches(np.array([[8.0, 8.0], [20.0, 20.0]]), (4, 4)), [True, False])
+
+
+def test_a_region_that_crosses_itself_is_taken_for_what_it_covers() -> None:
+    bow = Regions([np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])])
+    assert bow.px == pytest.approx(50)
+    assert bow.contains(np.array([[1.0, 5.0], [5.0, 1.0]])).tolist() == [True, False]
+
+
+def test_tissue_is_an_area_too() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[:5] = True
+    area = OnTissue(Tissue(mask, (16.0, 16.0)), (160, 150))
+    assert area.px == 50 * 256
+    points = np.array([[10.0, 10.0], [100.0, 10.0], [10.0, 155.0], [-1.0, 5.0]])
+    assert area.contains(points).tolist() == [True, False, False, False]
+    assert area.touches(np.array([[0.0, 0.0], [100.0, 0.0]]), (20, 20)).tolist() == [True, False]
+
+
+def test_only_tiles_that_show_the_area_are_read() -> None:
+    region = np.array([[0.0, 0.0], [0.0, 100.0], [2000.0, 100.0], [2000.0, 0.0]])
+    corners = tile_corners((3000, 3000), (2.0, 2.0), Regions([region]))
+    assert corners.tolist() == [[0, 0], [CORE_PX, 0], [2 * CORE_PX, 0]]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_tiles_come_in_order_with_their_margin(discs: tuple[Path, np.ndarray], batch: int) -> None:
+    corners = np.array([[0, 0], [0, 384], [384, 0]])
+    with Slide.open(discs[0]) as slide:
+        read = list(read_tiles(slide, corners, 40, 0.5, batch, workers=2))
+        np.testing.assert_array_equal(np.concatenate([some for some, _ in read]), corners)
+        tiles = np.concatenate([pixels for _, pixels in read])
+        for (y, x), tile in zip(corners, tiles, strict=True):
+            np.testing.assert_array_equal(tile, slide.read(y - 40, x - 40, 464, 464, 0.5))
+
+
+def test_closing_ends_the_readers(make_slide: Callable[..., Path], tmp_path: Path) -> None:
+    with Slide.open(make_slide(tmp_path / "slide.tif", (200, 90, 150))) as slide:
+        tiles = read_tiles(slide, np.zeros((30, 2), np.int64), 8, 1.0, 2, workers=2)
+        next(tiles)
+        tiles.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]

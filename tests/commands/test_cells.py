@@ -1,0 +1,84 @@
+"""``finetune`` and ``detect`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.cli import main
+
+
+def call(*arguments: object) -> int:
+    """Run a command in this process; returns its exit code."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def points(discs: tuple[Path, np.ndarray], tmp_path: Path) -> Path:
+    found = Points(classes=[CellClass("disc", (0, 114, 178), 10.0)])
+    found.add(discs[1][::4], 1)
+    found.write(tmp_path / "points.geojson")
+    return tmp_path / "points.geojson"
+
+
+def test_a_model_is_taught_and_used(
+    discs: tuple[Path, np.ndarray], points: Path, make_cell_model: Callable[..., str], tmp_path: Path, capsys
+) -> None:
+    common = ("--annotations", points, "--model", make_cell_model(), "--epochs", 1, "--device", "cpu")
+    assert call("finetune", discs[0], *common, "--out", tmp_path / "new") == 0
+    said = capsys.readouterr()
+    assert "12 disc in" in said.out and "held-out windows" in said.out and "Warning" not in said.err
+    assert call("finetune", discs[0], *common, "--out", tmp_path / "new", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["points"] == {"disc": 12} and found["model"] == str(tmp_path / "new")
+
+    out = tmp_path / "cells.geojson"
+    assert call("detect", discs[0], "--model", tmp_path / "new", "--out", out, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    features = json.loads(out.read_text())["features"]
+    assert found["cells"]["disc"] == len(features) and found["area_mm2"] > 0
+    scores = [one["properties"]["measurements"]["score"] for one in features]
+    assert all(score >= 0.5 for score in scores), "what is below the threshold does not count"
+
+
+def test_several_slides_get_a_file_each(
+    discs: tuple[Path, np.ndarray], make_cell_model: Callable[..., str], tmp_path: Path, capsys
+) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(discs[0].read_bytes())
+    assert call("detect", discs[0], other, "--model", make_cell_model(), "--out", tmp_path / "out") == 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["discs.geojson", "other.geojson"]
+    assert capsys.readouterr().out.count("/mm²") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--annotations", "nowhere.geojson"), "nowhere.geojson cannot be read"),
+        (("--annotations", "slide"), "is not"),
+        (("--model", "demo"), "is not a cell model"),
+        (("--model", "nothing"), "there is no model 'nothing'"),
+    ],
+)
+def test_failures_are_one_clear_line(
+    discs: tuple[Path, np.ndarray],
+    points: Path,
+    make_cell_model: Callable[..., str],
+    tmp_path: Path,
+    capsys,
+    arguments: tuple[str, str],
+    said: str,
+) -> None:
+    options = {"--annotations": str(points), "--model": make_cell_model()} | dict([arguments])
+    options = {name: str(discs[0]) if value == "slide" else value for name, value in options.items()}
+    flat = [part for pair in options.items() for part in pair]
+    assert call("finetune", discs[0], *flat, "--out", tmp_path / "new") == 1
+    error = capsys.readouterr().err.strip()
+    assert said in error and "Traceback" not in error and len(error.splitlines()) == 1

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_zoommil.annotations import Points
+from napari_zoommil.cells.export import write_detections
+from napari_zoommil.cells.model import as_images, find, load_cell_model, save_cell_model
+from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs import detect, run
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.slides import Slide
+
+WHOLE = np.array([[0.0, 0.0], [0.0, 800.0], [640.0, 800.0], [640.0, 0.0]])
+
+
+@pytest.fixture
+def model(make_cell_model: Callable[..., str]) -> str:
+    """Untrained, and so generous that it finds something everywhere."""
+    name = make_cell_model()
+    network, spec = load_cell_model(name)
+    with torch.no_grad():
+        network.head.weight[4] *= 40
+    save_cell_model(Path(name), network, spec, "# Test\n")
+    return name
+
+
+@pytest.fixture
+def detection(discs: tuple[Path, np.ndarray], model: str) -> Detection:
+    return run(detect(discs[0], model, regions=[WHOLE], device="cpu", batch_size=2))
+
+
+def test_tiles_find_what_the_whole_image_shows(
+    discs: tuple[Path, np.ndarray], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_zoommil.cells.model.NMS_IOU", 0.99)  # greedy suppression runs along chains
+    detection = run(detect(discs[0], model, regions=[WHOLE], device="cpu", batch_size=2))
+    network, spec = load_cell_model(model)
+    with Slide.open(discs[0]) as slide:
+        pixels = slide.read(-40, -40, 720, 880, spec.mpp)
+    (whole,) = find(network, spec, as_images(pixels[None]))
+    centres = whole.centres - 40
+    inside = ((centres >= 0) & (centres < (640, 800))).all(1)
+    assert inside.sum() > 50
+    expected = {tuple(place) for place in np.rint(centres[inside] * 4).tolist()}
+    found = {tuple(place) for place in np.rint(detection.finds.centres * 4).tolist()}
+    assert len(expected ^ found) <= 0.005 * len(expected), "but for rounding"
+
+
+def test_counts_follow_the_threshold(detection: Detection) -> None:
+    few, many = detection.counts(0.9), detection.counts(0.1)
+    assert few["class 0"] < many["class 0"] == len(detection.finds)
+    assert detection.area_mm2 == pytest.approx(640 * 800 * 0.25e-6)
+    assert detection.per_mm2(0.1)["class 0"] == pytest.approx(many["class 0"] / 0.128)
+
+
+def test_only_the_region_is_searched(discs: tuple[Path, np.ndarray], model: str) -> None:
+    region = WHOLE / 2 + (100, 100)
+    found = run(detect(discs[0], model, regions=[region], device="cpu")).finds.centres
+    assert len(found) and (found >= 100).all() and (found < (420, 500)).all()
+
+
+def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:
+    seen = []
+    found = run(detect(cmu, model, device="cpu"), seen.append)
+    assert 0.5 < found.area_mm2 < 1.65 and found.classes[0].name == "class 0"
+    assert any("looking for tissue" in one.note for one in seen) or seen[1].total > 10
+    partial = [one.partial for one in seen if one.partial is not None]
+    assert seen[-1].done == seen[-1].total and abs(sum(map(len, partial)) - len(found.finds)) < 20
+
+
+def test_cancelling_ends_within_a_batch(discs: tuple[Path, np.ndarray], model: str) -> None:
+    job = detect(discs[0], model, regions=[WHOLE], device="cpu", batch_size=1)
+    for _ in range(3):
+        next(job)
+    job.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]
+
+
+def test_qupath_and_our_own_reader_understand_the_export(detection: Detection, tmp_path: Path) -> None:
+    write_detections(tmp_path / "cells.geojson", detection.finds, detection.classes)
+    features = json.loads((tmp_path / "cells.geojson").read_text())["features"]
+    assert len({one["id"] for one in features}) == len(features) == len(detection.finds)
+    assert features[0]["properties"]["classification"] == {"name": "class 0", "color": [0, 114, 178]}
+    ring = features[0]["geometry"]["coordinates"][0]
+    assert ring[0] == ring[-1] and len(ring) == 17
+    points = Points.read(tmp_path / "cells.geojson")
+    np.testing.assert_allclose(points.coordinates, detection.finds.centres, atol=0.02)
+
+
+def test_a_mil_model_is_refused(discs: tuple[Path, np.ndarray]) -> None:
+    with pytest.raises(ModelError, match="not a cell model"):
+        run(detect(discs[0], "demo"))

@@ -141,13 +141,19 @@ class Autosave:
             with locked(self.path):
                 conflicts = self._catch_up()
                 content = self.points.content
-                self._stamp = write_file(self.path, dumps(content, self._blocks))
+                self._stamp = self._written(dumps(content, self._blocks), merged=conflicts is not None)
                 self._base = content
             self.problem = None
         finally:
             self._busy = False
         if conflicts is not None:
             self.merged.emit(conflicts)
+
+    def _written(self, text: bytes, merged: bool) -> Stamp | None:
+        """Write the file, unless a merge took it over as it was: readers would answer each other for ever."""
+        if merged and self.path.exists() and read_file(self.path) == text:
+            return stamp_of(self.path)
+        return write_file(self.path, text)
 
     def refresh(self) -> bool:
         """Take over what others have made of the file; whether there was anything.

@@ -96,6 +96,10 @@ class Points:
     def __len__(self) -> int:
         return len(self._store.rows)
 
+    def __bool__(self) -> bool:
+        """A document is one also while it is empty."""
+        return True
+
     def __repr__(self) -> str:
         regions = len(self._store.regions)
         return f"Points({len(self)} in {len(self.classes)} classes, {regions} complete regions)"

@@ -21,3 +21,7 @@ def show_slide_dock(viewer: napari.Viewer) -> None:
 
 def show_attention_dock(viewer: napari.Viewer) -> None:
     show_dock(viewer, "Attention")
+
+
+def show_annotate_dock(viewer: napari.Viewer) -> None:
+    show_dock(viewer, "Annotate")

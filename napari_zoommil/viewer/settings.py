@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 
 PLUGIN = "napari-zoommil"
@@ -24,3 +25,28 @@ def compute_settings() -> ComputeSettings:
         return ComputeSettings(str(getattr(chosen.device, "value", chosen.device)), int(chosen.batch_size))
     except (ImportError, AttributeError, KeyError):
         return ComputeSettings()
+
+
+def annotator() -> str:
+    """Who annotates: the name given in Preferences or in the dock, else that of the login."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        if name := str(get_plugin_settings(PLUGIN).annotation.annotator).strip():
+            return name
+    except (ImportError, AttributeError, KeyError):
+        pass
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+def set_annotator(name: str) -> None:
+    """Remember who annotates; forgotten with the window where napari has no such page."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        get_plugin_settings(PLUGIN).annotation.annotator = name.strip()
+    except (ImportError, AttributeError, KeyError):
+        pass

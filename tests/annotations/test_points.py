@@ -275,3 +275,7 @@ def seconds_to_add(count: int) -> float:
 
 def test_adding_a_point_costs_no_more_in_a_large_document() -> None:
     assert seconds_to_add(20_000) < 4 * seconds_to_add(1_000)
+
+
+def test_an_empty_document_is_a_document() -> None:
+    assert Points() and len(Points()) == 0

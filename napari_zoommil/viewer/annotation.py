@@ -1,0 +1,106 @@
+"""What is annotated on one open slide: the document on disk, its two layers, and what to look at next."""
+
+from __future__ import annotations
+
+import napari
+import numpy as np
+from napari.layers import Layer
+
+from napari_zoommil.annotations import CLASS_CYCLE, Autosave, CellClass, Points
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.complete_layer import CompleteView
+from napari_zoommil.viewer.points_layer import FIRST_CLASS, PointsView
+from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.viewer.slide_layer import is_slide, per_pixel, slide_of
+from napari_zoommil.viewer.uncertain import Walk
+
+
+def open_document(slide: Slide, annotator: str) -> Autosave:
+    """The annotations of a slide; where there are none, a document with one class and no file as yet.
+
+    Raises
+    ------
+    AnnotationError
+        If the file is there and cannot be read.
+    """
+    saved = Autosave.of(slide, annotator)
+    if saved.points.classes or saved.points.features or saved.path.exists():
+        return saved
+    saved.close()
+    return Autosave(Points(annotator, (CellClass(FIRST_CLASS, CLASS_CYCLE[0]),)), saved.path)
+
+
+class SlideAnnotations:
+    """Annotations of one slide in a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    entry : OpenSlide
+    annotator : str
+
+    Raises
+    ------
+    AnnotationError
+        If the file is there and cannot be read.
+
+    Attributes
+    ----------
+    saved : Autosave
+    points : Points
+    view : PointsView
+    regions : CompleteView
+    walk : Walk
+        Detections, the least certain first.
+    """
+
+    def __init__(self, viewer: napari.Viewer, entry: OpenSlide, annotator: str) -> None:
+        self._viewer, self.entry = viewer, entry
+        self.saved = open_document(entry.slide, annotator)
+        self.points = self.saved.points
+        self.walk = Walk()
+        self._hidden: list[Layer] = []
+        self._show()
+
+    def _show(self) -> None:
+        self.regions = CompleteView(self._viewer, self.entry.slide, self.points)
+        self.view = PointsView(self._viewer, self.entry.slide, self.points)
+
+    @property
+    def layers(self) -> tuple[Layer, Layer]:
+        return self.view.layer, self.regions.layer
+
+    @property
+    def in_place(self) -> bool:
+        """Whether both layers are there, and on the slide: it may have got another pixel size."""
+        scale = per_pixel(self.entry.slide)
+        return all(layer in self._viewer.layers and np.allclose(layer.scale, scale) for layer in self.layers)
+
+    def renew(self) -> None:
+        """Make both layers anew; the document and its history stay."""
+        label = self.view.label
+        self._close_views()
+        self._show()
+        self.view.label = label
+
+    def toggle_overlays(self) -> bool:
+        """Put what lies over the slide out of sight, or back; whether it is in sight now."""
+        hidden = [layer for layer in self._hidden if layer in self._viewer.layers and not layer.visible]
+        self._hidden = [] if hidden else [layer for layer in self._overlays() if layer.visible]
+        for layer in hidden or self._hidden:
+            layer.visible = bool(hidden)
+        return bool(hidden) or not self._hidden
+
+    def _overlays(self) -> list[Layer]:
+        own = [layer for layer in self._viewer.layers if slide_of(layer) is self.entry.slide]
+        return [layer for layer in own if not is_slide(layer) and layer not in self.layers]
+
+    def close(self) -> None:
+        """Take the layers away and follow the document no more; it stays on disk."""
+        self._close_views()
+        self.saved.close()
+        self._hidden.clear()
+
+    def _close_views(self) -> None:
+        self.view.close()
+        self.regions.close()

@@ -1,0 +1,123 @@
+"""Keys of annotation: one table, from which come the bindings and the help sheet.
+
+They are bound on our own layers, so they count while one of these is the active layer, and napari's keys
+and those of other layers stay what they are. What the left hand does while the right one holds the
+mouse has a key on the left half of the keyboard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+
+from napari.layers import Layer
+
+HELP_SIGN = "?"
+"""Where this sign lies differs from keyboard to keyboard, and napari does not know it: Qt finds it."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One action and the keys that do it, the first one being its name.
+
+    ``drawing`` says that they do it on the layer of complete regions too, where the others are napari's.
+    """
+
+    action: str
+    keys: tuple[str, ...]
+    help: str
+    drawing: bool = True
+
+    @property
+    def title(self) -> str:
+        """As the help sheet and tooltips show it: ``Ctrl+Z``."""
+        if self.action == "choose":
+            return f"{self.keys[0]} – {self.keys[-1]}"
+        signs = (HELP_SIGN,) if self.action == "help" else ()
+        return ", ".join((*signs, *(name.replace("-", "+") for name in self.keys)))
+
+
+TABLE = (
+    Key("choose", tuple("123456789"), "choose a class: clicks place its cells"),
+    Key("remove", ("X", "Delete", "Backspace"), "remove the point at the cursor, else the selected", False),
+    Key("relabel", ("R",), "give the chosen class to the point at the cursor, else the selected", False),
+    Key("next", ("N", "E"), "fly to the next most uncertain detection"),
+    Key("previous", ("Shift-N", "W"), "fly to the one before"),
+    Key("hide", ("H", "Q"), "hide overlays, and bring them back"),
+    Key("complete", ("C",), "draw a region in which every cell is marked; again: stop"),
+    Key("undo", ("Ctrl-Z",), "undo"),
+    Key("redo", ("Ctrl-Shift-Z",), "redo"),
+    Key("rename", ("F2",), "rename the chosen class"),
+    Key("help", ("F1",), "show or hide this sheet"),
+)
+
+MOUSE = (
+    ("Click", "place a cell of the chosen class"),
+    ("Click a point", "select it"),
+    ("Drag a point", "move it"),
+    ("Drag, wheel", "move the view, zoom"),
+)
+
+NAPARI = (
+    ("Space", "hold to move the view, whatever the tool"),
+    ("P", "back to placing points"),
+    ("S", "select several points with a box"),
+    ("Enter", "end the region that is being drawn"),
+)
+
+
+def title_of(action: str) -> str:
+    """The keys of an action, in words."""
+    return next(key.title for key in TABLE if key.action == action)
+
+
+def with_keys(text: str, action: str) -> str:
+    """A tooltip that ends with the keys."""
+    return f"{text} ({title_of(action)})"
+
+
+def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bool = False) -> None:
+    """Bind the table on a layer.
+
+    Parameters
+    ----------
+    layer : Layer
+    actions : mapping
+        What to call by the name of each action, with the number of the key in its row from 1.
+    drawing : bool
+        Bind only what is meant on the layer of complete regions.
+    """
+    for key in TABLE:
+        if drawing and not key.drawing:
+            continue
+        for number, name in enumerate(key.keys, 1):
+            layer.bind_key(name, _caller(actions[key.action], number), overwrite=True)
+
+
+def unbind(layer: Layer) -> None:
+    """Take all bindings of a layer away, and with them what they hold."""
+    layer.keymap = {}
+
+
+def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], None]:
+    def call(_layer: Layer) -> None:
+        action(number)
+
+    return call
+
+
+def help_sheet() -> str:
+    """The table as rich text."""
+    ours = [(key.title, key.help) for key in TABLE]
+    parts = (("Mouse", MOUSE), ("Keys", ours), ("napari's own", NAPARI))
+    rows = "".join(_section(title, lines) for title, lines in parts)
+    return f"<table cellspacing='0' cellpadding='2'>{rows}</table>"
+
+
+def _section(title: str, lines: object) -> str:
+    head = f"<tr><td colspan='2'><b>{escape(title)}</b></td></tr>"
+    return head + "".join(
+        f"<tr><td><b>{escape(keys)}</b>&nbsp;&nbsp;</td><td>{escape(text)}</td></tr>"
+        for keys, text in lines  # type: ignore[attr-defined]
+    )

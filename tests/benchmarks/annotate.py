@@ -1,0 +1,136 @@
+"""One point more, with 1,000, 5,000 and 20,000 points there already, in a real window.
+
+    xvfb-run -a python tests/benchmarks/annotate.py --json [--counts 1000 5000 20000] [--slide SLIDE]
+
+Each point goes the whole way: document, undo history, the file written anew beside (a copy of) the slide,
+napari's layer, the dock, and the window drawn. ``edit_ms`` is from the click to when the program is ready
+for the next; ``drawn_ms`` goes on until the window shows it. Views: ``close`` is 20x, where one annotates,
+``whole`` the whole slide with all points in it. ``napari_ms`` is a bare Points layer of as many points in
+the same window, without document, file and dock: what napari itself takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_zoommil.slides.samples import synthetic_slide
+from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.docks.annotate import AnnotateDock
+from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.points_layer import looks
+from napari_zoommil.viewer.slide_layer import open_slide_layer
+
+COUNTS = (1_000, 5_000, 20_000)
+REPEATS = 15
+WARM_UP = 3
+SIZE = (1400, 1000)
+VIEWS = ("close", "whole")
+
+
+def settle(seconds: float) -> None:
+    """Let the window finish what it is at."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+
+
+def timed(add: Callable[[np.ndarray], object], places: np.ndarray) -> dict[str, float]:
+    """Median milliseconds of adding one point at each of (n, 2) places, the first few not counted."""
+    edits, drawn = [], []
+    for place in places:
+        started = time.perf_counter()
+        add(place)
+        edits.append(time.perf_counter() - started)
+        QApplication.processEvents()
+        drawn.append(time.perf_counter() - started)
+        settle(0.02)
+    return {
+        "edit_ms": round(1000 * float(np.median(edits[WARM_UP:])), 1),
+        "drawn_ms": round(1000 * float(np.median(drawn[WARM_UP:])), 1),
+    }
+
+
+def look(viewer: napari.Viewer, dock: AnnotateDock, view: str) -> None:
+    """Go where one annotates, or far enough away to see everything."""
+    viewer.reset_view()
+    if view == "close":
+        assert dock.current is not None
+        camera.set_magnification(viewer, 20)
+        camera.go_to(viewer, dock.current.entry.slide, 0.5, 0.5)
+    settle(0.5)
+
+
+def measure(slide: Path, count: int) -> dict[str, object]:
+    """Both views of one slide with ``count`` points, ours and napari's bare layer."""
+    viewer = napari.Viewer()
+    viewer.window.resize(*SIZE)
+    data, arguments, _ = open_slide_layer(slide)
+    viewer.add_image(data, **arguments)
+    dock = show_dock(viewer, "Annotate")
+    assert isinstance(dock, AnnotateDock) and dock.current is not None
+    of, rng = dock.current, np.random.default_rng(0)
+    extent = np.array(of.entry.slide.shape) - 1
+    of.points.add(rng.uniform(0, extent, (count, 2)), 1)
+    found: dict[str, object] = {"points": count}
+    faces, _, sizes = looks(of.points.classes, of.entry.slide.mpp)
+    for view in VIEWS:
+        look(viewer, dock, view)
+        middle = extent / 2 + rng.uniform(-200, 200, (REPEATS + WARM_UP, 2))
+        found[view] = timed(of.view.place, middle)
+        of.view.layer.visible = False
+        bare = viewer.add_points(
+            of.points.coordinates,
+            size=sizes[1],
+            face_color=faces[1],
+            scale=of.view.layer.scale,
+            units=of.view.layer.units,
+        )
+        settle(0.3)
+        found[f"{view}_napari"] = timed(bare.add, middle)
+        viewer.layers.remove(bare)
+        of.view.layer.visible = True
+    viewer.close()
+    settle(0.2)
+    return found
+
+
+def ratios(results: list[dict], view: str, what: str) -> dict[str, float]:
+    """Each cost over that of the first count."""
+    return {str(one["points"]): round(one[view][what] / results[0][view][what], 2) for one in results}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--slide", type=Path, default=None)
+    args = parser.parse_args()
+    source, results = args.slide or synthetic_slide(), []
+    for count in args.counts:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(Path(shutil.copy(source, folder)), count))
+    found = {
+        "slide": source.name,
+        "results": results,
+        "ratio_to_fewest": {
+            view: {what: ratios(results, view, what) for what in ("edit_ms", "drawn_ms")}
+            for view in (*VIEWS, *(f"{view}_napari" for view in VIEWS))
+        },
+    }
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -258,23 +257,6 @@ def test_a_written_file_is_read_back(points: Points, tmp_path: Path) -> None:
     again = Points.read(tmp_path / "a.geojson")
     np.testing.assert_array_equal(again.coordinates, points.coordinates)
     assert again.classes == points.classes and again.ids == points.ids
-
-
-def seconds_to_add(count: int) -> float:
-    """The quickest of a few runs of 30 edits, in a document of so many points."""
-    points = Points(classes=[CellClass("tumour", (0, 0, 0))])
-    points.add(np.random.default_rng(0).random((count, 2)), 1)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        for place in range(30):
-            points.add((place, place), 1)
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def test_adding_a_point_costs_no_more_in_a_large_document() -> None:
-    assert seconds_to_add(20_000) < 4 * seconds_to_add(1_000)
 
 
 def test_an_empty_document_is_a_document() -> None:

@@ -129,7 +129,7 @@ def open_slide(slide: Path, *, mpp: Mpp = None, icc: bool = False) -> None:
 @app.command
 def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
     """Tell what a slide is: size, resolution, levels, vendor."""
-    from napari_zoommil.commands.report import describe, describe_text, print_json
+    from napari_zoommil.commands.report import describe, describe_text
 
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, mpp) as slide:
@@ -139,16 +139,13 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
         return found
 
     paths = _paths(slides)
-    results, failures = _each(paths, one)
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failures
+    return _each(paths, one, json)
 
 
 @_command(predict, hidden=("slide", "tissue"))
 def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Predict the class of slides and say where the model looked."""
-    from napari_zoommil.commands.report import drive, folder_of, print_json
+    from napari_zoommil.commands.report import drive, folder_of
     from napari_zoommil.jobs.results import summary, write_prediction
 
     paths = _paths(slides)
@@ -169,16 +166,13 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
         _warn_of_damage(path, result.damaged)
         return summary(result)
 
-    results, failures = _each(paths, one, _ready_for_model(options))
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failures
+    return _each(paths, one, json, _ready_for_model(options))
 
 
 @_command(explain, hidden=("slide",))
 def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Say why a model decided as it did: attention or Grad-CAM per magnification."""
-    from napari_zoommil.commands.report import drive, folder_of, print_json
+    from napari_zoommil.commands.report import drive, folder_of
     from napari_zoommil.jobs.results import write_maps
 
     paths = _paths(slides)
@@ -199,16 +193,13 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             "files": [file.name for file in written],
         }
 
-    results, failures = _each(paths, one, _ready_for_model(options))
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failures
+    return _each(paths, one, json, _ready_for_model(options))
 
 
 @_command(embed, hidden=("slide",))
 def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
     """Encode all tissue patches of slides into a feature store; a run that was cut off goes on."""
-    from napari_zoommil.commands.report import drive, print_json
+    from napari_zoommil.commands.report import drive
 
     def one(path: Path) -> dict[str, Any]:
         result = drive(embed(path, **options), path.name, quiet=json)
@@ -225,10 +216,7 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
 
     paths = _paths(slides)
     names = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
-    results, failures = _each(paths, one, partial(make_ready, **{name: options[name] for name in names}))
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failures
+    return _each(paths, one, json, partial(make_ready, **{name: options[name] for name in names}))
 
 
 @_command(train, hidden=("cohort",))
@@ -261,7 +249,7 @@ def _finetune(slide: Path, /, *, annotations: Points, json: Json = False, **opti
 def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any) -> int:
     """Find the cells on slides."""
     from napari_zoommil.cells.export import write_detections
-    from napari_zoommil.commands.report import describe_cells, drive, file_of, print_json
+    from napari_zoommil.commands.report import describe_cells, drive, file_of
 
     paths = _paths(slides)
 
@@ -284,10 +272,7 @@ def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any
             "damaged_tiles": result.damaged,
         }
 
-    results, failures = _each(paths, one)
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failures
+    return _each(paths, one, json)
 
 
 @_command(reproduce, hidden=("experiment",))
@@ -348,12 +333,18 @@ def _ready_for_model(options: dict[str, Any]) -> Callable[[Path, Event], None]:
 
 
 def _each(
-    paths: list[Path], one: Callable[[Path], Any], prepare: Callable[[Path, Event], None] | None = None
-) -> tuple[list[Any], int]:
-    """Results of the slides that went well, and 1 if any did not: one bad slide stops no others.
+    paths: list[Path],
+    one: Callable[[Path], Any],
+    json: bool,
+    prepare: Callable[[Path, Event], None] | None = None,
+) -> int:
+    """Work on each slide and return 1 if any failed: one bad slide stops no others.
 
-    While one is worked on, ``prepare`` makes the next one ready.
+    While one is worked on, ``prepare`` makes the next one ready. Results of those that went well are
+    printed as ``json`` at the end.
     """
+    from napari_zoommil.commands.report import print_json
+
     results, failed = [], 0
     with closing(with_next_ready(paths, prepare or (lambda path, stop: None))) as slides:
         for path in slides:
@@ -362,7 +353,9 @@ def _each(
             except (ZoomMILError, OSError, RuntimeError) as error:
                 print(f"error: {_sentence(error)}", file=sys.stderr)
                 failed = 1
-    return results, failed
+    if json:
+        print_json(results, many=len(paths) > 1)
+    return failed
 
 
 def _warn_of_damage(path: Path, tiles: int) -> None:

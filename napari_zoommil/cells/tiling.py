@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -51,7 +52,7 @@ class Regions:
 
     polygons: Sequence[Floats]
 
-    @property
+    @cached_property
     def shape(self) -> shapely.Geometry:
         return shapely.union_all([shapely.make_valid(shapely.Polygon(one)) for one in self.polygons])
 

@@ -61,7 +61,7 @@ class Run:
         checkpoint = self._begin(resume)
         module = CellModule(network, recipe)
         callbacks = [
-            Curves(self.folder / CURVES, spec, held_out, bool(checkpoint)),
+            Curves(self.folder / CURVES, spec, held_out),
             ModelCheckpoint(self.folder, filename="last", save_last=False, enable_version_counter=False),
         ]
         steps = fit_steps(
@@ -114,8 +114,14 @@ class Run:
 class Curves(L.Callback):
     """A line of ``curves.csv`` for each epoch, and the same in the metrics of the fit."""
 
-    def __init__(self, path: Path, spec: CellSpec, held_out: Sequence[Window], goes_on: bool) -> None:
-        self.path, self.spec, self.held_out, self.goes_on = path, spec, held_out, goes_on
+    def __init__(self, path: Path, spec: CellSpec, held_out: Sequence[Window]) -> None:
+        self.path, self.spec, self.held_out = path, spec, held_out
+
+    def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        """A run that was killed may have written of an epoch that its checkpoint does not know."""
+        if self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.path.write_text("".join(lines[: trainer.current_epoch + 1]), encoding="utf-8")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, CellModule)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import napari
@@ -18,6 +17,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import overlay_name, placement
 from napari_zoommil.viewer.points_layer import EDGE, insert_on_top
 from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, per_pixel
+from napari_zoommil.viewer.writing import Writing
 
 COMPLETE = "complete regions"
 COLOUR = "#202020"
@@ -40,7 +40,7 @@ class CompleteView:
     def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
         self._viewer, self._points = viewer, points
         self._ids: list[str] = []
-        self._writing = self._closed = False
+        self._writing, self._closed = Writing(), False
         self.layer = Shapes(
             ndim=2,
             name=overlay_name(slide, COMPLETE),
@@ -82,7 +82,7 @@ class CompleteView:
         """Show the document's regions."""
         complete, layer, mode = self._points.complete, self.layer, self.layer.mode
         self._ids = list(complete)
-        with self._write():
+        with self._writing():
             layer.mode = "pan_zoom"  # ends a shape that is being drawn
             layer.selected_data = set(range(len(layer.data)))
             layer.remove_selected()
@@ -94,14 +94,6 @@ class CompleteView:
     def _follow(self, changed: Changed) -> None:
         if changed.regions:
             self.fill()
-
-    @contextmanager
-    def _write(self) -> Iterator[None]:
-        before, self._writing = self._writing, True
-        try:
-            yield
-        finally:
-            self._writing = before
 
     def _edited(self, event: Any) -> None:
         if self._writing or event.action not in ("added", "removed", "changed"):

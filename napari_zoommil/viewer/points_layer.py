@@ -8,7 +8,6 @@ one row and not the layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import napari
@@ -25,6 +24,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import overlay_name, placement
 from napari_zoommil.viewer.session import session_of
 from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
+from napari_zoommil.viewer.writing import Writing
 
 POINTS = "points"
 FIRST_CLASS = "cell"
@@ -77,7 +77,7 @@ class PointsView:
         self._ids: list[str] = []
         self._known: set[str] = set()
         self._labels = np.empty(0, np.int64)
-        self._writing = False
+        self._writing = Writing()
         self.layer = PointsLayer(
             ndim=2,
             name=overlay_name(slide, POINTS),
@@ -155,7 +155,7 @@ class PointsView:
         self._ids, self._labels = points.ids, points.labels
         self._known = set(self._ids)
         faces, borders, sizes = looks(points.classes, self._slide.mpp)
-        with self._write():
+        with self._writing():
             layer.selected_data = set()
             layer.data = points.coordinates
             if self._ids:
@@ -191,7 +191,7 @@ class PointsView:
 
     def _remove_rows(self, rows: Collection[int]) -> None:
         if rows:
-            with self._write():
+            with self._writing():
                 self.layer.remove(list(rows))
             self._forget(rows)
 
@@ -204,7 +204,7 @@ class PointsView:
     def _add_rows(self, ids: Sequence[str], places: NDArray[np.float64], label: int) -> None:
         faces, borders, sizes = looks(self._points.classes, self._slide.mpp)
         layer = self.layer
-        with self._write(), layer.block_update_properties():
+        with self._writing(), layer.block_update_properties():
             layer.current_face_color = faces[label]
             layer.current_border_color = borders[label]
             layer.current_size = float(sizes[label])
@@ -212,15 +212,6 @@ class PointsView:
         self._ids.extend(ids)
         self._known.update(ids)
         self._labels = np.append(self._labels, np.full(len(ids), label))
-
-    @contextmanager
-    def _write(self) -> Iterator[None]:
-        """What happens to the layer inside comes from the document, and does not go back to it."""
-        before, self._writing = self._writing, True
-        try:
-            yield
-        finally:
-            self._writing = before
 
     # From napari's tools to the document
 
@@ -231,7 +222,7 @@ class PointsView:
         rows = [int(row) % max(count, 1) for row in event.data_indices]
         if event.action == "added" and count == len(self._ids) + len(rows):
             places = layer.data[rows].copy()
-            with self._write():
+            with self._writing():
                 layer.remove(rows)  # they come back by way of the document
             self.edit(lambda: self._add(places))
         elif event.action == "removed" and count == len(self._ids) - len(event.data_indices):

@@ -167,14 +167,23 @@ def test_an_image_is_predicted_alike_alone_and_in_a_batch(small: UNet) -> None:
         torch.testing.assert_close(together[1:2], small(images[1:2]))
 
 
-@pytest.mark.parametrize("options", [{}, {"classes": 3, "padding": "same", "dropout": 0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"norm": "batch"}, {"classes": 3, "padding": "same", "dropout": 0.1}],
+)
 def test_its_configuration_makes_it_again(options: dict) -> None:
     model = UNet(width=2, **options).eval()
     again = UNet(**model.config).eval()
     again.load_state_dict(model.state_dict())
     images = torch.rand(1, 3, 188, 188)
     torch.testing.assert_close(again(images), model(images))
-    assert model(images).shape[1] == (4 if options else 1)
+    assert model(images).shape[1] == (4 if "classes" in options else 1)
+
+
+def test_batches_are_normalised_after_each_convolution() -> None:
+    plain, normalised = UNet(width=2), UNet(width=2, norm="batch")
+    sizes = [one.num_features for one in normalised.modules() if isinstance(one, nn.BatchNorm2d)]
+    assert len(sizes) == 18 and parameters(normalised) == parameters(plain) + 2 * sum(sizes)
 
 
 def test_it_learns_to_tell_bright_discs() -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,17 @@ from napari_zoommil.training.cells import CellRecipe
 QUICK = CellRecipe(
     epochs=3, draws=16, batch_size=8, accumulate=1, learning_rate=1e-2, crop=96, background=1.0, stained=False
 )
+CHILD = """
+import sys
+from pathlib import Path
+from napari_zoommil.jobs import finetune
+from napari_zoommil.training import cell_presets
+from napari_zoommil.training.cells import CellRecipe
+slide, points, model, out = sys.argv[1:]
+cell_presets.PRESETS["interactive"] = eval(sys.stdin.readline())
+for progress in finetune(Path(slide), Path(points), model, out=Path(out), device="cpu"):
+    print(progress.note, flush=True)
+"""
 WHOLE = np.array([[0.0, 0.0], [0.0, 800.0], [640.0, 800.0], [640.0, 0.0]])
 
 
@@ -105,6 +119,25 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
     assert result.metrics == whole.metrics
     texts = [(tmp_path / name / CURVES).read_text() for name in ("broken", "whole")]
     assert texts[0] == texts[1]
+
+
+def test_a_training_that_was_killed_ends_as_an_unbroken_one(
+    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
+) -> None:
+    marked, model = tmp_path / "points.geojson", make_cell_model()
+    points.write(marked)
+    whole = run(finetune(discs[0], marked, model, out=tmp_path / "whole", device="cpu"))
+    arguments = [sys.executable, "-c", CHILD, *map(str, (discs[0], marked, model, tmp_path / "broken"))]
+    child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None and child.stdout is not None
+    print(QUICK, file=child.stdin, flush=True)
+    assert any(line.startswith("epoch 3") for line in child.stdout)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    result = run(finetune(discs[0], marked, model, out=tmp_path / "broken", resume=True, device="cpu"))
+    assert result.metrics == whole.metrics
+    after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
+    assert all(np.array_equal(after[name], expected[name]) for name in expected)
 
 
 def test_another_run_is_not_gone_on_with(

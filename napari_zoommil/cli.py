@@ -6,26 +6,22 @@ Every command ends in 0, or in one clear line on standard error and another code
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 import napari_zoommil
-from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.commands.many import each_slide, ready_for_model, sentence, slide_paths, warn_of_damage
+from napari_zoommil.commands.options import job_command
+from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
-from napari_zoommil.jobs.ahead import make_ready, with_next_ready
-from napari_zoommil.jobs.ranges import Field, fields
-from napari_zoommil.slides.tiles import damage_note
+from napari_zoommil.jobs.ahead import make_ready
 
 app = App(
     name="napari-zoommil",
@@ -43,51 +39,7 @@ Mpp = Annotated[
     float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
 ]
 
-
-def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
-    """``5,10,20`` → (5.0, 10.0, 20.0)."""
-    return tuple(float(part) for token in tokens for part in token.value.split(",") if part)
-
-
-def _option(field: Field) -> inspect.Parameter:
-    """A job's parameter as an option."""
-    unit = f" ({field.range.unit})" if field.range and field.range.unit else ""
-    extras: dict[str, Any] = {"help": field.help + unit}
-    if field.range:
-        extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
-    if get_origin(field.type) is tuple:
-        extras |= {"converter": _numbers, "n_tokens": 1}
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=field.default,
-        annotation=Annotated[field.type, Parameter(**extras)],
-    )
-
-
-def _command(
-    job: Callable[..., Any], hidden: tuple[str, ...]
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a command that takes its own parameters and those of ``job`` but the hidden ones."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = [
-            p
-            for p in inspect.signature(function, eval_str=True).parameters.values()
-            if p.kind is not p.VAR_KEYWORD
-        ]
-        added = [_option(field) for field in fields(job).values() if field.name not in hidden]
-        defaults = {p.name: p.default for p in added if p.default is not p.empty}
-
-        @wraps(function)
-        def with_defaults(*arguments: Any, **options: Any) -> Any:
-            return function(*arguments, **(defaults | options))
-
-        with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
-        app.command(with_defaults, name=job.__name__)
-        return function
-
-    return register
+_command = partial(job_command, app)
 
 
 @app.command
@@ -138,8 +90,8 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
             print(describe_text(found))
         return found
 
-    paths = _paths(slides)
-    return _each(paths, one, json)
+    paths = slide_paths(slides)
+    return each_slide(paths, one, json)
 
 
 @_command(predict, hidden=("slide", "tissue"))
@@ -148,7 +100,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     from napari_zoommil.commands.report import drive, folder_of
     from napari_zoommil.jobs.results import summary, write_prediction
 
-    paths = _paths(slides)
+    paths = slide_paths(slides)
 
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
@@ -163,10 +115,10 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
                 f"{path.name}: {shown} "
                 f"({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
             )
-        _warn_of_damage(path, result.damaged)
+        warn_of_damage(path, result.damaged)
         return summary(result)
 
-    return _each(paths, one, json, _ready_for_model(options))
+    return each_slide(paths, one, json, ready_for_model(options))
 
 
 @_command(explain, hidden=("slide",))
@@ -175,7 +127,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
     from napari_zoommil.commands.report import drive, folder_of
     from napari_zoommil.jobs.results import write_maps
 
-    paths = _paths(slides)
+    paths = slide_paths(slides)
 
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
@@ -185,7 +137,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             written = write_maps(slide, result.maps, folder)
         if not json:
             print(f"{path.name}: {result.method} {result.target or ''} → {folder}")
-        _warn_of_damage(path, result.prediction.damaged)
+        warn_of_damage(path, result.prediction.damaged)
         return {
             "slide": path.name,
             "method": result.method,
@@ -193,7 +145,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             "files": [file.name for file in written],
         }
 
-    return _each(paths, one, json, _ready_for_model(options))
+    return each_slide(paths, one, json, ready_for_model(options))
 
 
 @_command(embed, hidden=("slide",))
@@ -205,7 +157,7 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
         result = drive(embed(path, **options), path.name, quiet=json)
         if not json:
             print(f"{path.name}: {result.encoded:,} of {result.total:,} patches encoded now → {result.store}")
-        _warn_of_damage(path, result.damaged)
+        warn_of_damage(path, result.damaged)
         return {
             "slide": path.name,
             "store": str(result.store),
@@ -214,9 +166,9 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
             "damaged_tiles": result.damaged,
         }
 
-    paths = _paths(slides)
+    paths = slide_paths(slides)
     names = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
-    return _each(paths, one, json, partial(make_ready, **{name: options[name] for name in names}))
+    return each_slide(paths, one, json, partial(make_ready, **{name: options[name] for name in names}))
 
 
 @_command(train, hidden=("cohort",))
@@ -251,7 +203,7 @@ def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any
     from napari_zoommil.cells.export import write_detections
     from napari_zoommil.commands.report import describe_cells, drive, file_of
 
-    paths = _paths(slides)
+    paths = slide_paths(slides)
 
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
@@ -262,7 +214,7 @@ def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any
         write_detections(file, counted, result.classes)
         if not json:
             print(f"{describe_cells(result)} → {file}")
-        _warn_of_damage(path, result.damaged)
+        warn_of_damage(path, result.damaged)
         return {
             "slide": path.name,
             "file": str(file),
@@ -272,7 +224,7 @@ def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any
             "damaged_tiles": result.damaged,
         }
 
-    return _each(paths, one, json)
+    return each_slide(paths, one, json)
 
 
 @_command(reproduce, hidden=("experiment",))
@@ -302,77 +254,6 @@ def doctor(*, json: Json = False) -> int:
     return int(not all(finding.ok for finding in findings))
 
 
-def _paths(slides: list[Path]) -> list[Path]:
-    """Slides named on the command line, those of a CSV in its place."""
-    from napari_zoommil.commands.report import slides_of_table
-
-    return [
-        found for path in slides for found in (slides_of_table(path) if path.suffix == ".csv" else [path])
-    ]
-
-
-def _ready_for_model(options: dict[str, Any]) -> Callable[[Path, Event], None]:
-    """What makes a slide ready for the model that the options of a command name."""
-
-    def prepare(path: Path, stop: Event) -> None:
-        from napari_zoommil.models.folder import read_spec
-
-        spec = read_spec(options["model"])
-        share = options.get("min_tissue")
-        make_ready(
-            path,
-            stop,
-            magnifications=spec.magnifications,
-            patch_size=spec.patch_size,
-            min_tissue=spec.min_tissue if share is None else share,
-            mpp=options["mpp"],
-            icc=options["icc"],
-        )
-
-    return prepare
-
-
-def _each(
-    paths: list[Path],
-    one: Callable[[Path], Any],
-    json: bool,
-    prepare: Callable[[Path, Event], None] | None = None,
-) -> int:
-    """Work on each slide and return 1 if any failed: one bad slide stops no others.
-
-    While one is worked on, ``prepare`` makes the next one ready. Results of those that went well are
-    printed as ``json`` at the end.
-    """
-    from napari_zoommil.commands.report import print_json
-
-    results, failed = [], 0
-    with closing(with_next_ready(paths, prepare or (lambda path, stop: None))) as slides:
-        for path in slides:
-            try:
-                results.append(one(path))
-            except (ZoomMILError, OSError, RuntimeError) as error:
-                print(f"error: {_sentence(error)}", file=sys.stderr)
-                failed = 1
-    if json:
-        print_json(results, many=len(paths) > 1)
-    return failed
-
-
-def _warn_of_damage(path: Path, tiles: int) -> None:
-    """Say on standard error that a slide is not whole; its result stands."""
-    if tiles:
-        print(f"warning: {path.name}: {damage_note(tiles)}", file=sys.stderr)
-
-
-def _sentence(error: Exception) -> str:
-    """One line, which names the type of what is no error of our own."""
-    if isinstance(error, ZoomMILError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}"
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``napari-zoommil`` command."""
     for stream in (sys.stdout, sys.stderr):
@@ -384,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("cancelled", file=sys.stderr)
         code = 130
     except (ZoomMILError, OSError, RuntimeError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)
 

@@ -187,7 +187,7 @@ def _train(cohort: Path, /, *, json: Json = False, **options: Any) -> None:
 
 @_command(finetune, hidden=("slide", "annotations"))
 def _finetune(slide: Path, /, *, annotations: Points, json: Json = False, **options: Any) -> None:
-    """Teach a cell model with a few points on a slide."""
+    """Teach a cell model, or the attention of a MIL model, with a few points on a slide."""
     from napari_zoommil.commands.report import describe_training, drive, print_json
 
     result = drive(finetune(slide, annotations, **options), slide.name, quiet=json)

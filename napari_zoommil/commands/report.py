@@ -97,11 +97,13 @@ def describe_cells(found: Detection) -> str:
 def describe_training(found: FineTuning) -> str:
     """What a fine-tuning began with and came to, for people."""
     points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
-    lines = [f"{found.model}: {points} in {found.windows} windows, {found.seconds:.0f} s"]
+    cells = found.kind == "cells"
+    seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
+    lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
     for name, value in found.metrics.items():
         if f"before_{name}" in found.metrics:
-            before = found.metrics[f"before_{name}"]
-            lines.append(f"  {name.replace('_', ' ')} on held-out windows {before:.3g} → {value:.3g}")
+            before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
+            lines.append(f"  {what}{' on held-out windows' if cells else ''} {before:.3g} → {value:.3g}")
     return "\n".join(lines)
 
 

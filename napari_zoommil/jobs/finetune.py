@@ -1,4 +1,4 @@
-"""``finetune``: a cell model and a few points on a slide to a model that finds such cells."""
+"""``finetune``: a model and a few points on a slide to a model that finds such cells, or looks there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
+from napari_zoommil.models.folder import Kind
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
     from napari_zoommil.training.cells import CellRecipe
+    from napari_zoommil.training.mil_points import PointRecipe
 
 Loss = Literal["ece", "ece-margin", "ce", "weighted-ce", "focal"]
 Preset = Literal["interactive", "paper"]
@@ -44,9 +46,15 @@ class FineTuning:
     points : dict of str to int
         Trained on, by class; the held-out ones are among them.
     windows, held_out : int
+        Of a cell model.
     metrics : dict of str to float
-        On the held-out windows, where there are any, before (``before_*``) and after.
+        Before (``before_*``) and after. Of a cell model: on the held-out windows, where there are any. Of a
+        MIL model: the attention's share on the patches that hold points, by magnification, and the slide's
+        probabilities.
     seconds : float
+    kind : {"cells", "mil"}
+    patches : int
+        That a MIL model learnt from, in all magnifications.
     """
 
     model: Path
@@ -56,6 +64,8 @@ class FineTuning:
     held_out: int
     metrics: dict[str, float]
     seconds: float
+    kind: Kind = "cells"
+    patches: int = 0
 
 
 def finetune(
@@ -70,12 +80,19 @@ def finetune(
     learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
     seed: Annotated[int, Range(0, 2**31)] = 0,
     resume: bool = False,
+    label: str | None = None,
+    patches: Annotated[int, Range(64, 1_000_000, unit="patches")] = 2048,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
     icc: bool = False,
     device: str = "auto",
     threads: Annotated[int | None, Range(1, 256)] = None,
 ) -> Job[FineTuning]:
-    """Teach a cell model with a few points; what is not marked does not count as background.
+    """Teach a model with a few points; what is not marked does not count as background.
+
+    A cell model learns to find such cells. A MIL model learns to look there: points that are named like a
+    class of the model tell what the slide is, which its prediction then keeps to; where they are not, the
+    slide's probabilities are held where they were. Points of that class are learnt from, or all of them
+    where none is.
 
     Parameters
     ----------
@@ -84,7 +101,7 @@ def finetune(
     annotations : Path or Points
         Points, and regions declared complete, as GeoJSON.
     model : str
-        Shipped model, folder or hub name of the cell model to begin with.
+        Shipped model, folder or hub name of the cell model or MIL model to begin with.
     out : Path
         Model folder to write.
     loss : str
@@ -99,7 +116,12 @@ def finetune(
     seed : int
         Of order, augmentation and held-out windows.
     resume : bool
-        Go on with a training of this folder that was cut off.
+        Go on with a training of this folder that was cut off; a MIL model, trained in seconds, begins anew.
+    label : str, optional
+        Class of the slide among those of a MIL model; that of the points by default.
+    patches : int
+        A MIL model learns from so many patches in all magnifications: all that hold points and a sample
+        of the others.
     mpp : float, optional
         Pixel size of level 0, where the slide does not state it or states it wrongly.
     icc : bool
@@ -118,8 +140,14 @@ def finetune(
     AnnotationError
         If there is no point to train on.
     ModelError
-        If there is no such cell model.
+        If there is no such model.
     """
+    from napari_zoommil.jobs.finetune_mil import finetune_mil, is_mil_model
+
+    if is_mil_model(model):
+        how: dict[str, Any] = {"loss": loss, "preset": preset, "epochs": epochs, "seed": seed, "label": label}
+        how |= {"learning_rate": learning_rate, "patches": patches, "device": device, "threads": threads}
+        return (yield from finetune_mil(slide, annotations, model, out=out, mpp=mpp, icc=icc, **how))
     import lightning as L
 
     from napari_zoommil.cells.model import fitting, load_cell_model
@@ -150,7 +178,8 @@ def finetune(
         windows = windows_of_points(own, points, classes, spec.mpp, size)
         train, held_out = hold_out(windows, HELD_OUT if len(windows) >= LEAST_WINDOWS else 0, seed)
         before = measured(network, spec, held_out)
-        run = Run(out, provenance(own, points, model, settings, len(train), len(held_out)))
+        counts = {"windows": len(train), "held_out": len(held_out)}
+        run = Run(out, provenance(own, points, model, settings, **counts))
         steps = run.fit(network, spec, settings, train, held_out, resume, **accelerator(chosen))
         with closing(steps):
             for step in steps:
@@ -167,21 +196,21 @@ def finetune(
 
 
 def provenance(
-    slide: Slide, points: Points, model: str, settings: CellRecipe, windows: int, held_out: int
+    slide: Slide, points: Points, model: str, settings: CellRecipe | PointRecipe, **seen: Any
 ) -> dict[str, Any]:
-    """What a training was made of; names no slide, for its name can tell who the patient is."""
+    """What a training was made of, and what it has ``seen``; names no slide, for its name can tell who the
+    patient is."""
     import torch
 
     from napari_zoommil import __version__
 
     return {
-        "model": model,
+        "model": Path(model).name if Path(model).is_dir() else model,
         "slide": slide.fingerprint,
         "annotations": hashlib.sha256(points.to_bytes()).hexdigest()[:16],
         "points": points.counts,
         "complete_regions": len(points.complete),
-        "windows": windows,
-        "held_out": held_out,
+        **seen,
         "settings": asdict(settings) | {"options": repr(settings.options)},
         "versions": {"napari_zoommil": __version__, "torch": torch.__version__},
     }

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.models import MODELS, create
@@ -19,7 +19,25 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
-SHIPPED = {"demo": ("models", "demo")}
+Kind = Literal["mil", "cells"]
+"""What a model does: tells slides apart by multiple-instance learning, or finds cells."""
+
+SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells"}
+"""Models that come with the package, in ``resources/models``."""
+
+MARKS: dict[Kind, str] = {"mil": "class_names", "cells": "classes"}
+"""Entry of its configuration by which a model's kind is known."""
+
+USES: dict[Kind, str] = {
+    "mil": "a MIL model; use it with predict/explain/finetune",
+    "cells": "a cell model; use it with detect/finetune",
+}
+"""What is said of a model where another kind is needed."""
+
+
+def shipped(kind: Kind) -> tuple[str, ...]:
+    """Names of the models of a kind that come with the package."""
+    return tuple(name for name, own in SHIPPED.items() if own == kind)
 
 
 @dataclass(frozen=True)
@@ -75,8 +93,14 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
         os.replace(part, folder / name)
 
 
-def find_model(name: str | Path) -> Path:
+def find_model(name: str | Path, kind: Kind = "mil") -> Path:
     """Folder of a shipped model, a local folder, or a model on the hub (``owner/name``).
+
+    Parameters
+    ----------
+    name : str or Path
+    kind : {"mil", "cells"}
+        What is looked for; :func:`read_config` tells whether the folder holds it.
 
     Raises
     ------
@@ -85,7 +109,7 @@ def find_model(name: str | Path) -> Path:
     """
     if str(name) in SHIPPED:
         try:
-            return resource(*SHIPPED[str(name)])
+            return resource("models", str(name))
         except FileNotFoundError as error:
             raise ModelError(str(error)) from error
     path = Path(name).expanduser()
@@ -98,9 +122,8 @@ def find_model(name: str | Path) -> Path:
         )
     if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         return _download(str(name))
-    raise ModelError(
-        f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {', '.join(SHIPPED)}"
-    )
+    known = ", ".join(shipped(kind))
+    raise ModelError(f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {known}")
 
 
 def _download(name: str) -> Path:
@@ -116,6 +139,31 @@ def _download(name: str) -> Path:
         ) from error
 
 
+def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
+    """Folder and configuration of a model of a kind.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is of another kind.
+    """
+    folder = find_model(name, kind)
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _malformed(folder, error) from error
+    if not isinstance(content, dict):
+        raise _malformed(folder, "it is no table")
+    own = next((one for one in get_args(Kind) if MARKS[one] in content), kind)
+    if own != kind:
+        raise ModelError(f"{name} is {USES[own]}, or choose {' or '.join(shipped(kind))} here")
+    return folder, content
+
+
+def _malformed(folder: Path, error: Exception | str) -> ModelError:
+    return ModelError(f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error})")
+
+
 def read_spec(name: str | Path) -> ModelSpec:
     """What a model is, without loading its weights (torch is not needed).
 
@@ -123,16 +171,13 @@ def read_spec(name: str | Path) -> ModelSpec:
     ------
     ModelError
     """
-    folder = find_model(name)
+    folder, content = read_config(name, "mil")
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         content["class_names"] = tuple(content["class_names"])
         spec = ModelSpec(**content)
         assert spec.magnifications
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ModelError(
-            f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error})"
-        ) from error
+    except (KeyError, TypeError, AssertionError) as error:
+        raise _malformed(folder, error) from error
     if spec.architecture not in MODELS:
         raise ModelError(f"{folder} holds a {spec.architecture!r}, which this version does not know")
     return spec

@@ -127,6 +127,30 @@ class MILModel(nn.Module):
     def patches_needed(self, counts: tuple[int, ...], ratios: tuple[int, ...]) -> tuple[int, ...]:
         """Patches a pass encodes at each magnification, given how many the slide holds there."""
 
+    def attention_logits(self, level: int, features: Tensor) -> Tensor:
+        """What the attention makes of single patches, whether or not a pass would look at them.
+
+        Parameters
+        ----------
+        level : int
+            Index into the magnifications.
+        features : (n, D)
+
+        Returns
+        -------
+        (n, H)
+            Raw logits, a column for each attention at this magnification. The first is the one that pools.
+
+        Raises
+        ------
+        ModelError
+            If the model has no attention over patches.
+        """
+        raise ModelError(
+            f"{self.name} has no attention over patches that points could teach; choose a model that has, "
+            "such as zoommil"
+        )
+
     def forward(self, bag: Bag) -> MILOutput:
         """Predict from a bag whose features can be had at once."""
         self.check(bag.grid)

@@ -230,6 +230,11 @@ class ZoomMIL(MILModel):
             steps.append(Step(level, rows, logits, embeddings, zoomed))
         return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
 
+    def attention_logits(self, level: int, features: Tensor) -> Tensor:
+        """(n, D) → (n, 2), the attention that pools and the one that zooms; (n, 1) at the last level."""
+        embeddings = self.embed[level](features)
+        return torch.cat([head(embeddings) for head in (self.pool[level], *self.zoom[level : level + 1])], 1)
+
     def _preview(self, level: int) -> Any:
         return lambda features: self.pool[level](self.embed[level](features))[:, 0]
 

@@ -9,7 +9,7 @@ import torch
 
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.models import create, names
-from napari_zoommil.models.mil import MILOutput, Need, Pass, drain
+from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, drain
 
 
 def test_drain_answers_each_need_in_turn() -> None:
@@ -57,3 +57,11 @@ def test_a_grid_of_other_magnifications_is_refused(make_grid: Callable, make_bag
     model = create("zoommil", in_features=4, magnifications=(5, 10), k=2)
     with pytest.raises(ModelError, match="looks at 5x, 10x, but the patches are at 5x, 20x"):
         model(make_bag(make_grid(2, 2, (5.0, 20.0)), 4))
+
+
+def test_a_model_without_attention_says_so() -> None:
+    class Blind(MILModel):
+        name = "blind"
+
+    with pytest.raises(ModelError, match="blind has no attention over patches"):
+        Blind.attention_logits(Blind.__new__(Blind), 0, torch.zeros(1, 4))

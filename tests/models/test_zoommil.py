@@ -267,3 +267,14 @@ def test_a_banded_product_is_the_whole_one_where_anything_was_sampled() -> None:
     assert torch.allclose(found[0][sampled], expected[0][sampled], atol=1e-6)
     assert torch.allclose(found[1], expected[1], atol=1e-6)
     assert (found[0] == 0).float().mean() > 0.5  # most of the product was never built
+
+
+def test_single_patches_get_the_logits_that_a_pass_gives_them(
+    make_grid: Callable, make_bag: Callable
+) -> None:
+    model, bag = small((5.0, 10.0)).eval(), make_bag(make_grid(3, 4, (5.0, 10.0)), 6)
+    coarse, fine = model(bag).steps
+    logits = model.attention_logits(0, bag.features(0, coarse.rows))
+    torch.testing.assert_close(logits[:, 0], coarse.attention)
+    np.testing.assert_array_equal(hard_topk(logits[:, 1], 3), coarse.zoomed)
+    torch.testing.assert_close(model.attention_logits(1, bag.features(1, fine.rows)), fine.attention[:, None])

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.bags import LazyBag
+from napari_zoommil.encoders import Encoder
+from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.jobs import finetune, predict, run
+from napari_zoommil.jobs.finetune import FineTuning
+from napari_zoommil.jobs.finetune_mil import CURVES, RUN, is_mil_model
+from napari_zoommil.jobs.sight import AttentionMaps
+from napari_zoommil.maps.agreement import attention_agreement
+from napari_zoommil.models.zoommil import ZoomMIL
+
+REGION = (256, 512, 256, 512)
+"""Rows and columns of what is taught, px: 4 × 4 patches of the lower magnification."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Path:
+    """1,024 × 1,024 px at 1 µm/px: pink tissue with a purple square, on glass."""
+    rng = np.random.default_rng(0)
+    image = np.full((1024, 1024, 3), 245, np.int16)
+    image[64:-64, 64:-64] = (220, 130, 170)
+    image[REGION[0] : REGION[1], REGION[2] : REGION[3]] = (120, 60, 160)
+    image += rng.integers(-9, 10, image.shape, np.int16)
+    path = tmp_path / "slide.tif"
+    pixels = image.clip(0, 255).astype(np.uint8)
+    tifffile.imwrite(path, pixels, tile=(128, 128), resolution=(1e4, 1e4), resolutionunit="CENTIMETER")
+    return path
+
+
+@pytest.fixture
+def points() -> Points:
+    """Points on a part of the square."""
+    found = Points(classes=[CellClass("Tumour", (213, 94, 0)), CellClass("unused", (1, 2, 3))])
+    rng = np.random.default_rng(0)
+    found.add(rng.uniform((260, 260), (508, 508), (9, 2)), 1)
+    return found
+
+
+@pytest.fixture
+def model(make_model: Callable[..., str]) -> str:
+    torch.manual_seed(1)
+    network = ZoomMIL(3, 2, (5, 10), 4, hidden=32, attention=16)
+    name = make_model((5.0, 10.0), patch_size=32, config=network.config())
+    save_file(network.state_dict(), Path(name) / "model.safetensors")
+    return name
+
+
+def teach(
+    slide: Path, points: Points | Path, model: str, out: Path, seen: Any = None, **how: Any
+) -> FineTuning:
+    settings = {"epochs": 100, "learning_rate": 3e-2, "device": "cpu", "threads": 1} | how
+    return run(finetune(slide, points, model, out=out, **settings), seen)
+
+
+def inside(slide: Path, model: Path | str) -> list[float]:
+    """Share of the attention in the square, by magnification."""
+    found = run(predict(slide, str(model), device="cpu"))
+    y0, y1, x0, x1 = REGION
+    square = [np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)], float)]
+    return [attention_agreement(found.grid, s.level, s.rows, s.attention, square).inside for s in found.steps]
+
+
+def test_attention_moves_to_what_is_marked(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    result = teach(slide, points, model, tmp_path / "new", seen.append)
+    assert (result.kind, result.points, result.windows) == ("mil", {"Tumour": 9}, 0)
+    assert [one.name for one in result.classes] == ["Tumour"] and result.patches > 500
+    before, after = inside(slide, model), inside(slide, result.model)
+    assert before[0] < 0.3 and all(share > 0.8 for share in after)
+    metrics = result.metrics
+    assert metrics["attention_on_points_5x"] > metrics["before_attention_on_points_5x"]
+    assert metrics["probability_tumour"] + metrics["probability_benign"] == pytest.approx(1, abs=1e-3)
+    maps = [one.partial for one in seen if isinstance(one.partial, AttentionMaps)]
+    assert [one.when for one in maps] == ["before", "after"]
+    found = run(predict(slide, str(result.model), device="cpu"))
+    for own, other in zip(maps[1].maps, found.maps_of("attention"), strict=True):
+        np.testing.assert_allclose(own.values, other.values, atol=1e-5)
+    assert "epoch 100 of 100" in [one for one in seen if "epoch" in one.note][-1].note
+
+
+def test_a_run_is_a_folder(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
+    points.write(tmp_path / "points.geojson")
+    result = teach(slide, tmp_path / "points.geojson", model, tmp_path / "new", epochs=3)
+    about = json.loads((result.model / RUN).read_text())
+    assert about["label"] == "tumour" and about["points"]["Tumour"] == 9
+    assert about["settings"]["loss"] == "ece" and about["metrics"] == result.metrics
+    assert about["patches"] == result.patches
+    assert "slide.tif" not in (result.model / RUN).read_text(), "a slide's name can tell who the patient is"
+    lines = list(csv.DictReader((result.model / CURVES).open()))
+    assert [line["epoch"] for line in lines] == ["0", "1", "2"]
+    assert all(float(line[name]) > 0 for line in lines for name in ("train_loss", "bag_loss", "point_loss"))
+    assert "Tumour" in (result.model / "README.md").read_text()
+    again = teach(slide, points, model, tmp_path / "again", epochs=3)
+    one, other = (load_file(folder / "model.safetensors") for folder in (result.model, again.model))
+    assert all(np.array_equal(one[name], other[name]) for name in one), "the same seed, the same model"
+
+
+def test_nothing_is_encoded_twice(
+    slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    encoded, real = [], Encoder.__call__
+
+    def counted(encoder: Encoder, patches: np.ndarray) -> Any:
+        encoded.append(len(patches))
+        return real(encoder, patches)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    teach(slide, points, model, tmp_path / "one", epochs=1)
+    assert sum(encoded) > 500 and len(list(cache.iterdir())) == 1
+    encoded.clear()
+    teach(slide, points, model, tmp_path / "two", epochs=1)
+    assert not encoded
+
+
+def test_few_patches_are_read_where_few_are_allowed(
+    slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, real = [], LazyBag.encode
+
+    def counted(bag: LazyBag, level: int, rows: np.ndarray) -> Any:
+        for chunk in real(bag, level, rows):
+            read.extend((level, row) for row in chunk)
+            yield chunk
+
+    monkeypatch.setattr(LazyBag, "encode", counted)
+    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.WHOLE", 1)
+    result = teach(slide, points, model, tmp_path / "new", epochs=1, patches=150)
+    assert result.patches <= 150 and len(set(read)) <= 2 * 150
+
+
+def test_points_of_no_class_of_the_model_leave_its_prediction(
+    slide: Path, points: Points, model: str, tmp_path: Path
+) -> None:
+    points.rename_class(1, "follicle")
+    result = teach(slide, points, model, tmp_path / "new")
+    assert json.loads((result.model / RUN).read_text())["label"] is None
+    was, now = (result.metrics[f"{when}probability_tumour"] for when in ("before_", ""))
+    assert abs(now - was) < 0.1
+    assert inside(slide, result.model)[0] > 0.8
+    told = teach(slide, points, model, tmp_path / "told", label="Benign", epochs=1)
+    assert json.loads((told.model / RUN).read_text())["label"] == "benign"
+
+
+@pytest.mark.parametrize("loss", ["ce", "ece-margin", "weighted-ce", "focal"])
+def test_every_loss_serves(slide: Path, points: Points, model: str, tmp_path: Path, loss: Any) -> None:
+    assert teach(slide, points, model, tmp_path / "new", loss=loss, epochs=2).metrics
+
+
+def test_what_cannot_teach_is_refused_before_anything_is_written(
+    slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new"
+    with pytest.raises(AnnotationError, match="mark a few places first"):
+        teach(slide, Points(), model, out)
+    with pytest.raises(ModelError, match="tells benign, tumour apart, not stroma"):
+        teach(slide, points, model, out, label="stroma")
+    aside = Points(classes=[CellClass("tumour", (1, 2, 3))])
+    aside.add([[5.0, 5.0]], 1)
+    with pytest.raises(AnnotationError, match=r"no point lies on the tissue of slide\.tif"):
+        teach(slide, aside, model, out)
+    monkeypatch.delattr(ZoomMIL, "attention_logits")
+    with pytest.raises(ModelError, match="no attention over patches"):
+        teach(slide, points, model, out)
+    assert not out.exists()
+
+
+def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
+    job = finetune(slide, points, model, out=tmp_path / "new", epochs=50, device="cpu")
+    for progress in job:
+        if progress.note.startswith("epoch 3"):
+            break
+    job.close()
+    assert not (tmp_path / "new" / "config.json").exists()
+
+
+def test_what_kind_of_model_a_folder_holds(
+    model: str, make_cell_model: Callable[..., str], tmp_path: Path
+) -> None:
+    assert is_mil_model(model) and is_mil_model("demo")
+    assert not is_mil_model(make_cell_model()) and not is_mil_model(tmp_path)
+    (tmp_path / "config.json").write_text("[not json")
+    assert not is_mil_model(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from napari_zoommil.cells.targets import class_probabilities
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO, BoxOutput
 from napari_zoommil.errors import ModelError
-from napari_zoommil.models.folder import CONFIG, find_model, read_weights, write_folder
+from napari_zoommil.models.folder import CONFIG, read_config, read_weights, write_folder
 
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
 
@@ -99,15 +98,14 @@ def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
     ModelError
         If there is none, or it is not a cell model, or weights and configuration do not match.
     """
-    folder = find_model(name)
+    folder, content = read_config(name, "cells")
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         classes = tuple(
             CellClass(one["name"], tuple(one["colour"]), one["diameter_um"]) for one in content["classes"]
         )
         spec = CellSpec(**content | {"classes": classes})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} is not a cell model: its {CONFIG} is missing or malformed") from error
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder} is not a cell model: its {CONFIG} is malformed") from error
     network = create_cell_model(spec)
     read_weights(folder, network)
     return network.eval().requires_grad_(False), spec

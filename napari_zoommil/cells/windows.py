@@ -115,20 +115,52 @@ def windows_of_points(
     AnnotationError
         If there is no point on the slide to train on.
     """
-    own = slide.resolution()
-    scale = np.array([own[0] / mpp, own[1] / mpp])
+    origins, places, labels, regions = _planned(points, classes, slide.shape, slide.resolution(), mpp, size)
+    if not len(places):
+        raise AnnotationError(f"there are no points on {slide.name} to train on; mark a few cells first")
+    diameters = np.array([one.diameter_um for one in classes])[labels - 1] / mpp
+    return [_window(slide, origin, size, mpp, places, labels, diameters, regions) for origin in origins]
+
+
+def count_windows(
+    points: Points,
+    classes: Sequence[CellClass],
+    shape: tuple[int, int],
+    resolution: Pair,
+    mpp: float,
+    size: int,
+) -> int:
+    """How many windows :func:`windows_of_points` would read of a slide, without reading it.
+
+    Parameters
+    ----------
+    points, classes, mpp, size
+        As there.
+    shape : (int, int)
+        Of the slide, level-0 px.
+    resolution : (float, float)
+        Of the slide, µm/px.
+    """
+    origins, places, _, _ = _planned(points, classes, shape, resolution, mpp, size)
+    return len(origins) if len(places) else 0
+
+
+def _planned(
+    points: Points,
+    classes: Sequence[CellClass],
+    shape: tuple[int, int],
+    resolution: Pair,
+    mpp: float,
+    size: int,
+) -> tuple[list[tuple[int, int]], Floats, Labels, list[Floats]]:
+    """Corners of the windows, then points with their labels, and regions: px at ``mpp``."""
+    scale = np.array([resolution[0] / mpp, resolution[1] / mpp])
     label_of = {one.name: number for number, one in enumerate(classes, 1)}
     labels = np.array([label_of.get(points.classes[label - 1].name, 0) for label in points.labels], np.int64)
-    used = (labels > 0) & ~points.outside(slide.shape)
-    if not used.any():
-        raise AnnotationError(f"there are no points on {slide.name} to train on; mark a few cells first")
-    places, labels = points.coordinates[used] * scale, labels[used]
+    used = (labels > 0) & ~points.outside(shape)
+    places = points.coordinates[used] * scale
     regions = [polygon * scale for polygon in points.complete.values()]
-    diameters = np.array([one.diameter_um for one in classes])[labels - 1] / mpp
-    return [
-        _window(slide, origin, size, mpp, places, labels, diameters, regions)
-        for origin in window_origins(places, regions, size)
-    ]
+    return window_origins(places, regions, size), places, labels[used], regions
 
 
 def hold_out(windows: Sequence[Window], share: float, seed: int) -> tuple[list[Window], list[Window]]:

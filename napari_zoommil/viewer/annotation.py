@@ -7,6 +7,7 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_zoommil.annotations import CLASS_CYCLE, Autosave, CellClass, Points
+from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.complete_layer import CompleteView
 from napari_zoommil.viewer.points_layer import FIRST_CLASS, PointsView
@@ -50,15 +51,14 @@ class SlideAnnotations:
     points : Points
     view : PointsView
     regions : CompleteView
-    walk : Walk
-        Detections, the least certain first.
     """
 
     def __init__(self, viewer: napari.Viewer, entry: OpenSlide, annotator: str) -> None:
         self._viewer, self.entry = viewer, entry
         self.saved = open_document(entry.slide, annotator)
         self.points = self.saved.points
-        self.walk = Walk()
+        self._walk = Walk()
+        self._walked: tuple[Detection | None, float] = (None, self._walk.threshold)
         self._hidden: list[Layer] = []
         self._show()
 
@@ -69,6 +69,15 @@ class SlideAnnotations:
     @property
     def layers(self) -> tuple[Layer, Layer]:
         return self.view.layer, self.regions.layer
+
+    @property
+    def walk(self) -> Walk:
+        """Through the slide's detections, the least certain first; anew where others have been found."""
+        found, threshold = self.entry.detection, self.entry.threshold
+        if self._walked != (found, threshold):
+            self._walked = (found, threshold)
+            self._walk = Walk(found.finds.centres, found.finds.scores, threshold) if found else Walk()
+        return self._walk
 
     @property
     def in_place(self) -> bool:

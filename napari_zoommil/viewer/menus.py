@@ -25,3 +25,11 @@ def show_attention_dock(viewer: napari.Viewer) -> None:
 
 def show_annotate_dock(viewer: napari.Viewer) -> None:
     show_dock(viewer, "Annotate")
+
+
+def show_detect_dock(viewer: napari.Viewer) -> None:
+    show_dock(viewer, "Detect cells")
+
+
+def show_finetune_dock(viewer: napari.Viewer) -> None:
+    show_dock(viewer, "Fine-tune")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
@@ -27,7 +28,8 @@ class OpenSlide:
     """A slide in the viewer with what was found out about it.
 
     ``detected`` is the tissue found by itself, ``tissue`` the one with the user's regions applied;
-    ``hidden`` are its layers that were put out of sight while another slide is active.
+    ``detection`` are the cells found last, which count from the score ``threshold`` on; ``hidden`` are
+    its layers that were put out of sight while another slide is active.
     """
 
     slide: Slide
@@ -35,6 +37,8 @@ class OpenSlide:
     detected: Tissue | None = None
     tissue: Tissue | None = None
     prediction: Prediction | None = None
+    detection: Detection | None = None
+    threshold: float = 0.5
     alive: bool = True
     hidden: list[Layer] = field(default_factory=list)
 
@@ -56,7 +60,7 @@ class Session:
     """(OpenSlide or None) another slide is active."""
 
     changed = Signal(object)
-    """(OpenSlide) its resolution, tissue or prediction changed."""
+    """(OpenSlide) its resolution, tissue, prediction or detection changed."""
 
     removed = Signal(object)
     """(OpenSlide) its layer was removed; what still runs for it must stop."""
@@ -156,7 +160,7 @@ class Session:
         for layer in own:
             if layer not in kept:
                 self._layers.remove(layer)
-        entry.detected = entry.tissue = entry.prediction = None
+        entry.detected = entry.tissue = entry.prediction = entry.detection = None
         return kept
 
 

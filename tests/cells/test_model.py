@@ -68,7 +68,7 @@ def test_a_folder_that_is_none_is_refused(
 
 
 def test_a_mil_model_is_no_cell_model() -> None:
-    with pytest.raises(ModelError, match="not a cell model"):
+    with pytest.raises(ModelError, match=r"^demo is a MIL model; .* or choose yollo"):
         load_cell_model("demo")
 
 

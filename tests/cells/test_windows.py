@@ -12,6 +12,7 @@ from napari_zoommil.cells.augmentation import Placement
 from napari_zoommil.cells.windows import (
     CORE,
     Window,
+    count_windows,
     hold_out,
     window_of_instances,
     window_origins,
@@ -33,6 +34,16 @@ def marked(discs: tuple[Path, np.ndarray]) -> tuple[Path, Points]:
     y, x = centres[0]
     points.add_complete([(y - 40, x - 40), (y - 40, x + 40), (y + 40, x + 40), (y + 40, x - 40)])
     return path, points
+
+
+def test_windows_are_counted_without_reading(marked: tuple[Path, Points]) -> None:
+    path, points = marked
+    points.add((-5.0, 10.0), 2)  # not on the slide
+    with Slide.open(path) as slide:
+        read = windows_of_points(slide, points, [DISC], 1.0, 64)
+        shape, resolution = slide.shape, slide.resolution()
+    assert count_windows(points, [DISC], shape, resolution, 1.0, 64) == len(read) > 1
+    assert count_windows(points, [], shape, resolution, 1.0, 64) == 0
 
 
 def test_windows_show_every_point_and_region(marked: tuple[Path, Points]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,20 @@ import torch
 from napari_zoommil.errors import ModelError
 from napari_zoommil.models import create
 from napari_zoommil.models import folder as module
-from napari_zoommil.models.folder import CARD, CONFIG, WEIGHTS, ModelSpec, load_model, read_spec, save_model
+from napari_zoommil.models.folder import (
+    CARD,
+    CONFIG,
+    MARKS,
+    SHIPPED,
+    WEIGHTS,
+    ModelSpec,
+    find_model,
+    load_model,
+    read_config,
+    read_spec,
+    save_model,
+    shipped,
+)
 
 
 @pytest.fixture
@@ -51,8 +66,40 @@ def test_a_single_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_absent_model_says_what_would_do() -> None:
-    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*demo"):
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or demo$"):
         load_model("nothing")
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or yollo, unet$"):
+        find_model("nothing", "cells")
+
+
+@pytest.mark.parametrize("name", shipped("cells"))
+def test_a_shipped_cell_model_is_no_mil_model(name: str) -> None:
+    said = f"^{name} is a cell model; use it with detect/finetune, or choose demo here$"
+    for refused in (read_spec, load_model):
+        with pytest.raises(ModelError, match=said):
+            refused(name)
+
+
+def test_a_folder_of_another_kind_is_refused(saved) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ModelError, match=r"is a MIL model; .* or choose yollo or unet"):
+        read_config(saved[0], "cells")
+    assert read_config(saved[0], "mil")[1]["encoder"] == "mean-rgb"
+
+
+def test_every_shipped_model_is_of_its_kind() -> None:
+    assert shipped("mil") + shipped("cells") == tuple(SHIPPED)
+    for name, kind in SHIPPED.items():
+        folder, content = read_config(name, kind)
+        assert folder == find_model(name) and MARKS[kind] in content
+
+
+def test_what_is_shipped_is_known_without_torch() -> None:
+    code = (
+        "import sys; from napari_zoommil.models.folder import read_config, shipped; "
+        "read_config(shipped('cells')[0], 'cells'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_shipped_model_missing_from_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:

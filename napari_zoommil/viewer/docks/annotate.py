@@ -6,7 +6,6 @@ from typing import Any
 
 import napari
 from napari.utils.notifications import show_warning
-from numpy.typing import ArrayLike
 from qtpy.QtCore import QEvent, QSignalBlocker
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QLineEdit, QShortcut
@@ -22,7 +21,6 @@ from napari_zoommil.viewer.docks.classes import ClassList
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import annotator, set_annotator
-from napari_zoommil.viewer.uncertain import THRESHOLD, Walk
 
 LOOK_AT = 20.0
 """Magnification at which a cell can be judged."""
@@ -403,27 +401,14 @@ class AnnotateDock(Page):
             shown = self.current.toggle_overlays()
             self._say("" if shown else "Overlays are hidden; H brings them back")
 
-    def set_detections(self, centres: ArrayLike, scores: ArrayLike, threshold: float = THRESHOLD) -> None:
-        """What the keys for uncertain detections walk through on the active slide.
-
-        Parameters
-        ----------
-        centres : (n, 2)
-            Level-0 px, y and x.
-        scores : (n,)
-            Between 0 and 1; from ``threshold`` on a detection counts.
-        """
-        if self.current is not None:
-            self.current.walk = Walk(centres, scores, threshold)  # type: ignore[arg-type]
-            self._say(f"{several(len(self.current.walk), 'detection')} to look through")
-
     def _fly(self, by: int) -> None:
         of = self.current
         if of is None:
             return
-        stop = of.walk.step(by)
+        walk = of.walk
+        stop = walk.step(by)
         if stop is None:
-            self._say("No detections on this slide yet: they come with a detection model")
+            self._say("No detections on this slide yet: the Detect cells dock finds them")
             return
         (y, x), score = stop
         slide = of.entry.slide
@@ -431,7 +416,7 @@ class AnnotateDock(Page):
         if now is not None and now < LOOK_AT:
             camera.set_magnification(self._viewer, LOOK_AT)
         camera.go_to(self._viewer, slide, y / slide.shape[0], x / slide.shape[1])
-        self._say(f"Detection {of.walk.at + 1:,} of {len(of.walk):,}, score {score:.2f}")  # type: ignore[operator]
+        self._say(f"Detection {walk.at + 1:,} of {len(walk):,}, score {score:.2f}")  # type: ignore[operator]
 
     def _toggle_help(self) -> None:
         self.help.toggle()

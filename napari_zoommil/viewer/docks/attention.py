@@ -14,7 +14,7 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
-from napari_zoommil.models.folder import SHIPPED, read_spec
+from napari_zoommil.models.folder import read_spec, shipped
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.bars import ProbabilityBars
@@ -56,7 +56,7 @@ class AttentionDock(Page):
     def _build(self) -> None:
         self.model = QComboBox()
         self.model.setToolTip("A shipped model, a model folder, or a model on the hub")
-        for name in SHIPPED:
+        for name in shipped("mil"):
             self.model.addItem(model_title(name), name)
         self.model.addItems([FOLDER, HUB])
         self.model.activated.connect(self._model_chosen)

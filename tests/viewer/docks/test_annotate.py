@@ -18,7 +18,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.annotations import Points as Document
 from napari_zoommil.annotations import autosave
+from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.patching import detect_tissue
 from napari_zoommil.viewer.annotation import SlideAnnotations
 from napari_zoommil.viewer.docks import annotate as module
@@ -336,7 +338,10 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     viewer, dock = opened
     key(qtbot, viewer, "n")
     assert "No detections" in dock.note.text()
-    dock.set_detections([(400, 800), (1000, 2000), (3000, 1000)], [0.99, 0.52, 0.3])
+    centres = np.array([(400, 800), (1000, 2000), (3000, 1000)], float)
+    finds = Finds(np.hstack([centres - 9, centres + 9]), np.array([0.99, 0.52, 0.3]), np.ones(3, np.int64))
+    classes = dock.current.points.classes
+    dock.current.entry.detection = Detection("small.tif", "", "test", classes, finds, 0.5, 1.0)
     viewer.scene.camera.zoom = 0.5
     places = []
     for name, modifier in (("n", None), ("n", None), ("n", SHIFT)):
@@ -345,6 +350,12 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     np.testing.assert_allclose(places, [(1000, 2000), (3000, 1000), (1000, 2000)])
     assert viewer.scene.camera.zoom == 2  # 20x
     assert dock.note.text() == "Detection 1 of 3, score 0.52"
+    dock.current.entry.threshold = 0.95
+    key(qtbot, viewer, "n")
+    assert dock.note.text() == "Detection 1 of 3, score 0.99"
+    dock.current.entry.detection = None
+    key(qtbot, viewer, "n")
+    assert "No detections" in dock.note.text()
 
 
 def test_c_draws_a_complete_region(opened, qtbot) -> None:

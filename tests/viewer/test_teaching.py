@@ -1,0 +1,104 @@
+"""A training in its folder, and two models on one region: without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_zoommil.annotations import CellClass, Points, annotations_path
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.jobs import run
+from napari_zoommil.slides import Slide
+from napari_zoommil.training import cell_presets
+from napari_zoommil.training.cells import CellRecipe
+from napari_zoommil.viewer import training_runs
+from napari_zoommil.viewer.teaching import Finding, Trace, compare, teach
+from napari_zoommil.viewer.training_runs import Request
+from napari_zoommil.viewer.training_set import look
+
+QUICK = CellRecipe(
+    epochs=3, draws=8, batch_size=4, accumulate=1, learning_rate=1e-2, crop=64, background=1.0, stained=False
+)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cell_presets.PRESETS, "interactive", QUICK)
+
+
+@pytest.fixture
+def slide(discs: tuple[Path, np.ndarray]):
+    """A slide of 48 discs, half of them marked."""
+    with Slide.open(discs[0]) as opened:
+        points = Points(classes=[CellClass("unused", (1, 2, 3)), CellClass("disc", (0, 114, 178), 10.0)])
+        points.add(discs[1][::2], 2)
+        points.write(annotations_path(opened))
+        yield opened
+
+
+def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[..., str]) -> None:
+    told: list[Trace] = []
+    result = run(
+        teach(slide, Request(make_cell_model()), device="cpu", threads=1),
+        lambda progress: told.append(progress.partial),
+    )
+    last = told[-1]
+    assert last.epochs == 3 and last.places[-1] == 3 and len(last.losses) == 6
+    assert list(last.places) == sorted(last.places)
+    made = training_runs.read_run(result.model)
+    assert made is not None and made.trained and len(made.history) == 3 and made.metrics == result.metrics
+
+
+def test_what_is_left_to_do_is_told_in_time(slide: Slide, make_cell_model: Callable[..., str]) -> None:
+    notes: list[str] = []
+    request = Request(make_cell_model(), epochs=20)
+    run(teach(slide, request, device="cpu", threads=1), lambda progress: notes.append(progress.note))
+    assert any(note.endswith(" left") for note in notes) and "left" not in notes[-1]
+
+
+def test_a_failure_leaves_no_folder(slide: Slide, make_cell_model: Callable[..., str]) -> None:
+    Points().write(annotations_path(slide))
+    with pytest.raises(AnnotationError, match="mark a few cells first"):
+        run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    assert not training_runs.models_folder(slide).exists()
+
+
+def test_both_models_look_at_the_same_place(slide: Slide, make_cell_model: Callable[..., str]) -> None:
+    model = make_cell_model()
+    region = np.array([[0.0, 0.0], [0.0, 300.0], [200.0, 300.0], [200.0, 0.0]])
+    told = []
+    run(compare(slide, region, (("one", model), ("two", model)), "cpu", 1), told.append)
+    one, two = (each.partial for each in told if isinstance(each.partial, Finding))
+    assert (one.title, two.title) == ("one", "two") and told[-1].done == told[-1].total == 200
+    np.testing.assert_array_equal(one.detection.finds.boxes, two.detection.finds.boxes)
+    assert (one.detection.finds.scores >= one.detection.threshold).all()
+    assert one.detection.area_mm2 == pytest.approx(300 * 200 * 0.25 / 1e6)
+
+
+def test_the_training_set_is_told_at_once_and_then_in_full(
+    slide: Slide, make_cell_model: Callable[..., str]
+) -> None:
+    first, full = look(slide, make_cell_model(), "interactive", "cpu")
+    assert [(one.name, count) for one, count in first.counts] == [("disc", 24)]
+    assert first.windows is None and first.complete == 0
+    assert full.windows and full.held_out == round(0.2 * full.windows)
+    assert (full.epochs, full.learning_rate) == (3, 1e-2) and full.device.startswith("cpu")
+    result = run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    assert (result.windows, result.held_out) == (full.windows, full.held_out)
+
+
+def test_without_a_file_there_is_nothing_to_train_on(slide: Slide) -> None:
+    annotations_path(slide).unlink()
+    (found,) = look(slide, "", "interactive", "cpu")
+    assert found.counts == () and found.stamp is None and not found.problem
+
+
+@pytest.mark.parametrize(("content", "model"), [("no json", ""), (None, "no/such/model")])
+def test_what_is_wrong_is_told(slide: Slide, content: str | None, model: str) -> None:
+    if content is not None:
+        annotations_path(slide).write_text(content)
+    found = list(look(slide, model, "interactive", "cpu"))[-1]
+    assert found.problem and ("discs.points.geojson" in found.problem or model in found.problem)

@@ -37,15 +37,23 @@ def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, a
 
 def new_region(id: str, serial: int, outline: NDArray[np.float64], annotator: str) -> Feature:
     """A region declared complete; ``outline`` is (n, 2) level-0 y and x."""
-    ring = outline[:, ::-1].tolist()
     properties = {
         "objectType": "annotation",
         "name": COMPLETE_NAME,
         "metadata": {MARKER: COMPLETE, **_signed(annotator)},
     }
-    geometry = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
+    raw = {"type": "Feature", "id": id, "geometry": _polygon(outline), "properties": properties}
     return Feature(id, serial, raw, Kind.REGION)
+
+
+def redrawn(feature: Feature, outline: NDArray[np.float64]) -> Feature:
+    """A region with another outline, (n, 2) level-0 y and x."""
+    return replace(feature, raw=_edited(feature, geometry=_polygon(outline)))
+
+
+def _polygon(outline: NDArray[np.float64]) -> Json:
+    ring = outline[:, ::-1].tolist()
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
 
 
 def _signed(annotator: str) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -48,8 +48,10 @@ def read_file(path: Path) -> bytes:
         ) from error
 
 
-def write_file(path: Path, content: bytes) -> Stamp | None:
+def write_file(path: Path, content: bytes | Iterable[bytes]) -> Stamp | None:
     """Replace a file as a whole: it holds the old content or the new one, even after a power cut.
+
+    ``content`` may come in pieces, made while they are written.
 
     Raises
     ------
@@ -60,14 +62,16 @@ def write_file(path: Path, content: bytes) -> Stamp | None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         stamp = stamp_of(part)
         os.replace(part, path)
-    except OSError as error:
+    except BaseException as error:  # pieces may fail in any way, and leave nothing behind either
         with suppress(OSError):
             part.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise AnnotationError(
             f"{path.name} cannot be written ({error.strerror or error}); free some space on the disk, "
             "or save to another folder"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
-from napari_zoommil.annotations.alter import classed, moved, new_point, new_region, without
+from napari_zoommil.annotations.alter import classed, moved, new_point, new_region, redrawn, without
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
-from napari_zoommil.annotations.feature import LARGEST_PX, Feature
+from napari_zoommil.annotations.feature import Feature
 from napari_zoommil.annotations.files import read_file, write_file
 from napari_zoommil.annotations.geojson import (
     OWN_MEMBER,
@@ -25,6 +25,7 @@ from napari_zoommil.annotations.geojson import (
     loads,
     with_classes,
 )
+from napari_zoommil.annotations.places import as_outline, as_places
 from napari_zoommil.annotations.store import Store
 from napari_zoommil.errors import AnnotationError
 
@@ -154,14 +155,14 @@ class Points:
     def add(self, coordinates: ArrayLike, label: int) -> list[str]:
         """Add points of a class at (n, 2) level-0 y and x, or at one (2,); returns their ids."""
         of, new = self._class(label), []
-        for place in _places(coordinates):
+        for place in as_places(coordinates):
             new.append(new_point(str(uuid4()), self._store.new_serial(), place, of, self.annotator))
         self._do(Edit(tuple(Change(None, feature) for feature in new)))
         return [feature.id for feature in new]
 
     def move(self, ids: Sequence[str], coordinates: ArrayLike) -> None:
         """Move points to (n, 2) level-0 y and x, or one to (2,)."""
-        places = _places(coordinates)
+        places = as_places(coordinates)
         if len(places) != len(ids):
             raise AnnotationError(f"{len(ids)} points cannot move to {len(places)} places")
         target = dict(zip(ids, places, strict=True))
@@ -215,18 +216,18 @@ class Points:
 
     def add_complete(self, outline: ArrayLike) -> str:
         """Declare that every cell in a polygon, (n, 2) level-0 y and x, is annotated; returns its id."""
-        corners = _places(outline)
-        if len(set(corners)) < 3:
-            raise AnnotationError("a complete region needs at least three corners")
-        new = new_region(str(uuid4()), self._store.new_serial(), np.array(corners), self.annotator)
+        new = new_region(str(uuid4()), self._store.new_serial(), as_outline(outline), self.annotator)
         self._do(Edit((Change(None, new),)))
         return new.id
 
-    def remove_complete(self, id: str) -> None:
-        """Take back that a region is complete."""
-        if id not in self._store.regions:
-            raise AnnotationError("that complete region is no longer there")
-        self._do(Edit((Change(self._store.regions[id], None),)))
+    def redraw_complete(self, outlines: Mapping[str, ArrayLike]) -> None:
+        """Give complete regions other outlines, by id."""
+        drawn = [(self._region(id), as_outline(outline)) for id, outline in outlines.items()]
+        self._do(Edit(tuple(Change(one, redrawn(one, corners)) for one, corners in drawn)))
+
+    def remove_complete(self, *ids: str) -> None:
+        """Take back that regions are complete."""
+        self._do(Edit(tuple(Change(self._region(id), None) for id in dict.fromkeys(ids))))
 
     @property
     def can_undo(self) -> bool:
@@ -280,6 +281,11 @@ class Points:
             changes = tuple(Change(one, classed(one, new)) for one in self._store.of_class(old.name))
             self._do(Edit(changes, (self._store.classes, classes)))
 
+    def _region(self, id: str) -> Feature:
+        if id not in self._store.regions:
+            raise AnnotationError("that complete region is no longer there")
+        return self._store.regions[id]
+
     def _class(self, label: int) -> CellClass:
         if not 1 <= label <= len(self._store.classes):
             raise AnnotationError(f"there is no class {label}; add a class first")
@@ -288,16 +294,3 @@ class Points:
     def _check_name(self, name: str, label: int = 0) -> None:
         if self._store.labels.get(name, label) != label:
             raise AnnotationError(f"there is a class {name} already; choose another name")
-
-
-def _places(coordinates: ArrayLike) -> list[tuple[float, float]]:
-    try:
-        places = np.asarray(coordinates, np.float64)
-        places = places[None] if places.shape == (2,) else places
-        if not places.size:
-            return []
-        if places.ndim == 2 and places.shape[1] == 2 and (np.abs(places) <= LARGEST_PX).all():
-            return [(y, x) for y, x in places.tolist()]
-    except (TypeError, ValueError):
-        pass
-    raise AnnotationError("points need finite coordinates, y and x in level-0 px")

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
+import shapely
 
 from napari_zoommil.annotations import CellClass
+from napari_zoommil.annotations.feature import ENCODER
+from napari_zoommil.annotations.files import write_file
 from napari_zoommil.cells.model import Finds
 
 CORNERS = 16
 """Of the ellipse that stands for a cell."""
 
+BLOCK = 1024
+"""Cells that become text at once: a slide may have millions."""
+
 _ANGLES = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-_CIRCLE = np.stack([np.sin(_ANGLES), np.cos(_ANGLES)], -1)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)[[*range(CORNERS), 0]]  # x before y, closed
 
 
 def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> None:
-    """A FeatureCollection of detections with class, colour and score; the file is replaced as a whole."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
-        for number, feature in enumerate(features_of(finds, classes)):
-            file.write(("," if number else "") + "\n" + json.dumps(feature, ensure_ascii=False))
-        file.write("\n]}\n")
-    os.replace(part, path)
+    """A FeatureCollection of detections with class, colour and score.
+
+    Raises
+    ------
+    AnnotationError
+        If it cannot be written; a file that was there before is then untouched.
+    """
+    write_file(path, _document(finds, classes))
 
 
-def features_of(finds: Finds, classes: Sequence[CellClass]) -> Iterator[dict[str, Any]]:
-    """A GeoJSON feature for each find: the ellipse that fills its box, x before y."""
-    half = (finds.boxes[:, 2:] - finds.boxes[:, :2]) / 2
-    for centre, radii, label, score in zip(finds.centres, half, finds.labels, finds.scores, strict=True):
-        of = classes[int(label) - 1]
-        ring = np.round(centre + radii * _CIRCLE, 2)[:, ::-1].tolist()
-        yield {
-            "type": "Feature",
-            "id": str(uuid5(NAMESPACE_OID, f"{centre.tolist()} {label}")),
-            "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
-            "properties": {
-                "objectType": "detection",
-                "classification": {"name": of.name, "color": list(of.colour)},
-                "measurements": {"score": round(float(score), 4)},
-            },
-        }
+def _document(finds: Finds, classes: Sequence[CellClass]) -> Iterator[bytes]:
+    yield b'{"type":"FeatureCollection","features":['
+    for start in range(0, len(finds), BLOCK):
+        block = finds.chosen(np.arange(start, min(start + BLOCK, len(finds))))
+        yield ((",\n" if start else "\n") + ",\n".join(_features(block, classes))).encode()
+    yield b"\n]}\n"
+
+
+def _features(finds: Finds, classes: Sequence[CellClass]) -> Iterator[str]:
+    """The text of a feature for each find: the ellipse that fills its box."""
+    looks = [ENCODER.encode({"name": one.name, "color": one.colour}) for one in classes]
+    half, centres = (finds.boxes[:, 2:] - finds.boxes[:, :2]) / 2, finds.centres
+    rings = np.round(centres[:, None, ::-1] + half[:, None, ::-1] * _CIRCLE, 2)
+    columns = (
+        centres.tolist(),
+        shapely.to_geojson(shapely.polygons(rings)),
+        finds.labels.tolist(),
+        finds.scores.tolist(),
+    )
+    for centre, outline, label, score in zip(*columns, strict=True):
+        yield (
+            f'{{"type":"Feature","id":"{uuid5(NAMESPACE_OID, f"{centre} {label}")}","geometry":{outline},'
+            f'"properties":{{"objectType":"detection","classification":{looks[label - 1]},'
+            f'"measurements":{{"score":{round(score, 4)}}}}}}}'
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import napari
 import numpy as np
 from napari.layers import Layer
@@ -9,11 +11,18 @@ from napari.layers import Layer
 from napari_zoommil.annotations import CLASS_CYCLE, Autosave, CellClass, Points
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer import camera, keys
 from napari_zoommil.viewer.complete_layer import CompleteView
 from napari_zoommil.viewer.points_layer import FIRST_CLASS, PointsView
 from napari_zoommil.viewer.session import OpenSlide
 from napari_zoommil.viewer.slide_layer import is_slide, per_pixel, slide_of
 from napari_zoommil.viewer.uncertain import Walk
+
+LOOK_AT = 20.0
+"""Magnification at which a cell can be judged."""
+
+Actions = Mapping[str, Callable[[int], None]]
+"""What keys do, see :func:`napari_zoommil.viewer.keys.bind`."""
 
 
 def open_document(slide: Slide, annotator: str) -> Autosave:
@@ -39,6 +48,8 @@ class SlideAnnotations:
     viewer : napari.Viewer
     entry : OpenSlide
     annotator : str
+    actions : mapping
+        What keys do on its layers.
 
     Raises
     ------
@@ -53,8 +64,8 @@ class SlideAnnotations:
     regions : CompleteView
     """
 
-    def __init__(self, viewer: napari.Viewer, entry: OpenSlide, annotator: str) -> None:
-        self._viewer, self.entry = viewer, entry
+    def __init__(self, viewer: napari.Viewer, entry: OpenSlide, annotator: str, actions: Actions) -> None:
+        self._viewer, self.entry, self._actions = viewer, entry, actions
         self.saved = open_document(entry.slide, annotator)
         self.points = self.saved.points
         self._walk = Walk()
@@ -65,6 +76,9 @@ class SlideAnnotations:
     def _show(self) -> None:
         self.regions = CompleteView(self._viewer, self.entry.slide, self.points)
         self.view = PointsView(self._viewer, self.entry.slide, self.points)
+        keys.bind(self.view.layer, self._actions)
+        keys.bind(self.regions.layer, self._actions, drawing=True)
+        self.view.layer.bind_key("Ctrl-V", lambda _: None, overwrite=True)  # napari pastes behind our back
 
     @property
     def layers(self) -> tuple[Layer, Layer]:
@@ -78,6 +92,19 @@ class SlideAnnotations:
             self._walked = (found, threshold)
             self._walk = Walk(found.finds.centres, found.finds.scores, threshold) if found else Walk()
         return self._walk
+
+    def fly(self, by: int) -> str:
+        """Go to the next detection to look at, or the one before; what there is to say of it."""
+        walk, slide = self.walk, self.entry.slide
+        stop = walk.step(by)
+        if stop is None:
+            return "No detections on this slide yet: the Detect cells dock finds them"
+        (y, x), score = stop
+        now = camera.magnification(self._viewer, slide)
+        if now is not None and now < LOOK_AT:
+            camera.set_magnification(self._viewer, LOOK_AT)
+        camera.go_to(self._viewer, slide, y / slide.shape[0], x / slide.shape[1])
+        return f"Detection {walk.at + 1:,} of {len(walk):,}, score {score:.2f}"  # type: ignore[operator]
 
     @property
     def in_place(self) -> bool:
@@ -111,5 +138,7 @@ class SlideAnnotations:
         self._hidden.clear()
 
     def _close_views(self) -> None:
+        for layer in self.layers:
+            keys.unbind(layer)
         self.view.close()
         self.regions.close()

@@ -111,23 +111,14 @@ class CompleteView:
         if action == "added" and len(outlines) > count:
             if self._edit(lambda: self._add(outlines[count:])):
                 self.drawn.emit()
-        elif action == "removed" and len(outlines) == count - len(rows):
-            self._edit(lambda: self._remove([self._ids[row] for row in rows]))
+        elif action != "added" and len(outlines) == count - len(rows):  # a triangle less one corner goes
+            self._edit(lambda: self._points.remove_complete(*(self._ids[row] for row in rows)))
         elif action == "changed" and len(outlines) == count:
-            self._edit(lambda: self._redraw(rows, outlines))
+            self._edit(lambda: self._points.redraw_complete({self._ids[row]: outlines[row] for row in rows}))
 
     def _add(self, outlines: list[np.ndarray]) -> None:
         for outline in outlines:
             self._points.add_complete(outline)
-
-    def _remove(self, ids: list[str]) -> None:
-        for id in ids:
-            self._points.remove_complete(id)
-
-    def _redraw(self, rows: list[int], outlines: list[np.ndarray]) -> None:
-        for id, outline in [(self._ids[row], outlines[row]) for row in rows]:
-            self._points.add_complete(outline)
-            self._points.remove_complete(id)
 
     def _edit(self, action: Callable[[], object]) -> bool:
         try:

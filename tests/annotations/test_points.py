@@ -120,6 +120,37 @@ def test_complete_regions_come_and_go(points: Points) -> None:
     assert list(points.complete) == [id]
 
 
+def test_regions_are_redrawn_and_removed_in_one_step(points: Points) -> None:
+    first, second = [[0, 0], [0, 9], [9, 9]], [[20, 20], [20, 29], [29, 29]]
+    a, b = points.add_complete(first), points.add_complete(second)
+    before = state(points)
+    points.redraw_complete({a: [[1, 1], [0, 9], [9, 9]], b: [*second, [29, 20]]})
+    assert [outline.tolist() for outline in points.complete.values()] == [
+        [[1, 1], [0, 9], [9, 9]],
+        [*second, [29, 20]],
+    ]
+    assert list(points.complete) == [a, b]
+    points.undo()
+    assert state(points) == before
+    points.remove_complete(a, b, a)
+    assert not points.complete
+    points.undo()
+    assert state(points) == before
+
+
+def test_a_redrawn_region_keeps_what_else_its_file_says(tmp_path: Path) -> None:
+    theirs = Points("other")
+    id = theirs.add_complete([[0, 0], [0, 9], [9, 9]])
+    document = json.loads(theirs.to_bytes())
+    document["features"][0]["properties"]["isLocked"] = True
+    (tmp_path / "a.geojson").write_text(json.dumps(document))
+    points = Points.read(tmp_path / "a.geojson", "me")
+    points.redraw_complete({id: [[5, 5], [0, 9], [9, 9]]})
+    (found,) = json.loads(points.to_bytes())["features"]
+    assert found["properties"] == document["features"][0]["properties"]
+    assert found["geometry"]["coordinates"] == [[[5, 5], [9, 0], [9, 9], [5, 5]]]
+
+
 def test_listeners_are_told_what_changed(points: Points) -> None:
     heard: list[Changed] = []
     points.changed.connect(heard.append)
@@ -167,6 +198,7 @@ def test_points_outside_the_slide_are_told(points: Points) -> None:
         lambda p: p.resize_class(1, float("nan")),
         lambda p: p.add_complete([[0, 0], [1, 1], [0, 0]]),
         lambda p: p.remove_complete("nobody"),
+        lambda p: p.redraw_complete({"nobody": [[0, 0], [0, 9], [9, 9]]}),
     ],
 )
 def test_an_edit_that_makes_no_sense_changes_nothing(points: Points, edit: Any) -> None:
@@ -179,7 +211,20 @@ def test_an_edit_that_makes_no_sense_changes_nothing(points: Points, edit: Any) 
     assert len(points) == 0
 
 
-KINDS = ("add", "move", "remove", "class", "new", "rename", "colour", "size", "drop", "region", "forget")
+KINDS = (
+    "add",
+    "move",
+    "remove",
+    "class",
+    "new",
+    "rename",
+    "colour",
+    "size",
+    "drop",
+    "region",
+    "redraw",
+    "forget",
+)
 ACTIONS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 99)), max_size=25)
 
 
@@ -208,6 +253,8 @@ def act(points: Points, action: str, n: int) -> None:
         points.remove_class(label)
     elif action == "region":
         points.add_complete([[0, 0], [n + 1, 0], [0, n + 1]])
+    elif action == "redraw" and regions:
+        points.redraw_complete({regions[n % len(regions)]: [[0, 0], [0, n + 2], [n + 2, 0]]})
     elif action == "forget" and regions:
         points.remove_complete(regions[n % len(regions)])
 

@@ -6,24 +6,20 @@ from typing import Any
 
 import napari
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QSignalBlocker
+from qtpy.QtCore import QEvent
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QLineEdit, QShortcut
+from qtpy.QtWidgets import QShortcut
 
-from napari_zoommil.annotations import Changed, Conflict, Points
-from napari_zoommil.annotations.classes import Colour
+from napari_zoommil.annotations import Changed, Conflict
 from napari_zoommil.errors import ZoomMILError
-from napari_zoommil.viewer import camera, keys
-from napari_zoommil.viewer.annotation import SlideAnnotations
+from napari_zoommil.viewer import keys
+from napari_zoommil.viewer.annotation import Actions, SlideAnnotations
 from napari_zoommil.viewer.compat import real_viewer
-from napari_zoommil.viewer.docks.annotate_parts import HelpSheet, button, headline, several, whereabouts
-from napari_zoommil.viewer.docks.classes import ClassList
+from napari_zoommil.viewer.docks.annotate_parts import FileBox, HelpSheet, MarkBox, acting, headline
+from napari_zoommil.viewer.docks.classes import ClassBox
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import annotator, set_annotator
-
-LOOK_AT = 20.0
-"""Magnification at which a cell can be judged."""
 
 
 class AnnotateDock(Page):
@@ -37,8 +33,7 @@ class AnnotateDock(Page):
         self._open: dict[OpenSlide, SlideAnnotations] = {}
         self.current: SlideAnnotations | None = None
         self._unsaved = ""
-        self._build()
-        self._actions = {
+        self._actions: Actions = {
             "choose": self._choose,
             "remove": lambda _: self._remove(),
             "relabel": lambda _: self._relabel(),
@@ -46,11 +41,12 @@ class AnnotateDock(Page):
             "previous": lambda _: self._fly(-1),
             "hide": lambda _: self._hide(),
             "complete": lambda _: self._toggle_complete(),
-            "undo": lambda _: self._undo(),
-            "redo": lambda _: self._redo(),
-            "rename": lambda _: self._rename(),
-            "help": lambda _: self._toggle_help(),
+            "undo": lambda _: self._edit("undo"),
+            "redo": lambda _: self._edit("redo"),
+            "rename": lambda _: self.classes.rename(),
+            "help": lambda _: self.help.toggle(),
         }
+        self._build()
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._slide_changed)
         self._follower.follow(self._session.removed, self._slide_removed)
@@ -61,73 +57,34 @@ class AnnotateDock(Page):
 
     def _build(self) -> None:
         self.slide = Sentence(name="annotate-slide")
-        self.classes = ClassList()
-        self.classes.chosen.connect(self._choose)
-        self.classes.renamed.connect(lambda label, name: self._edit("rename_class", label, name))
-        self.classes.recoloured.connect(self._recolour)
-        self.add = button("+ Class", "Add a class and name it")
-        self.add.clicked.connect(self._add_class)
-        self.drop = button("Remove", "Remove the chosen class with its points (undo brings them back)")
-        self.drop.clicked.connect(self._remove_class)
-        self.diameter = QDoubleSpinBox()
-        self.diameter.setRange(1.0, 200.0)
-        self.diameter.setDecimals(1)
-        self.diameter.setSuffix(" µm")
-        self.diameter.setKeyboardTracking(False)
-        self.diameter.setToolTip(
-            "Diameter of a cell of the chosen class, µm: how large its points are drawn, "
-            "and how large a disc a model learns from each"
-        )
-        self.diameter.valueChanged.connect(self._resize)
-        if (typed := self.diameter.lineEdit()) is not None:
-            typed.returnPressed.connect(self.diameter.clearFocus)  # keys belong to the canvas again
-        self.placing = button("Place points", "", checkable=True)
-        self.placing.setMinimumHeight(30)
-        self.placing.clicked.connect(self._place)
-        self.undo = button("Undo", "")
-        self.undo.clicked.connect(self._undo)
-        self.redo = button("Redo", "")
-        self.redo.clicked.connect(self._redo)
-        self.complete = button("Complete region", "", checkable=True)
-        self.complete.clicked.connect(self._toggle_complete)
-        self.hide_overlays = button(
-            "Overlays", keys.with_keys("Hide what lies over the slide, and bring it back", "hide")
-        )
-        self.hide_overlays.clicked.connect(self._hide)
-        self.previous = button("◂", keys.with_keys("The detection before", "previous"))
-        self.previous.clicked.connect(lambda: self._fly(-1))
-        self.next = button("Next uncertain ▸", keys.with_keys("The next most uncertain detection", "next"))
-        self.next.clicked.connect(lambda: self._fly(1))
+        self.classes = ClassBox()
+        self.classes.list.chosen.connect(self._choose)
+        self.classes.edited.connect(lambda method, arguments: self._edit(method, *arguments))
+        self.classes.said.connect(self._say)
+        self.mark = MarkBox(self._actions)
+        self.mark.placed.connect(self._place)
+        hide = acting("Overlays", "Hide what lies over the slide, and bring it back", "hide", self._actions)
+        previous = acting("◂", "The detection before", "previous", self._actions)
+        following = acting("Next uncertain ▸", "The next most uncertain detection", "next", self._actions)
+        self._looking = (previous, following, hide)
         self.note = Sentence(name="annotate-note")
-        self._build_rest()
-
-    def _build_rest(self) -> None:
-        self.name = QLineEdit(annotator())
-        self.name.setToolTip("Who annotates: written with each point, so that readers can share a slide")
-        self.name.editingFinished.connect(self._set_annotator)
-        self.name.returnPressed.connect(self.name.clearFocus)
-        self.file = Sentence(name="annotate-file")
-        self.help_button = button("? Keys", keys.with_keys("All keys", "help"))
-        self.help_button.clicked.connect(self._toggle_help)
+        self.file = FileBox(annotator(), self._actions)
+        self.file.signed.connect(self._set_annotator)
         self.help = HelpSheet(self)
         self._sign = QShortcut(QKeySequence(keys.HELP_SIGN), self)
-        self._sign.activated.connect(self._toggle_help)
-        widgets = (
+        self._sign.activated.connect(self.help.toggle)
+        for widget in (
             self.slide,
             heading("Classes"),
             self.classes,
-            row(self.add, self.drop, 1, QLabel("Cell Ø"), self.diameter),
             heading("Mark"),
-            self.placing,
-            row(self.complete, self.undo, self.redo, stretch=0),
+            self.mark,
             heading("Look"),
-            row(self.previous, self.next, self.hide_overlays, stretch=1),
+            row(*self._looking, stretch=1),
             self.note,
             heading("File"),
             self.file,
-            row(QLabel("Annotator"), self.name, self.help_button, stretch=1),
-        )
-        for widget in widgets:
+        ):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
@@ -151,15 +108,9 @@ class AnnotateDock(Page):
 
     def _opened(self, entry: OpenSlide) -> SlideAnnotations:
         if entry not in self._open:
-            self.note.setText("")
-            self._open[entry] = SlideAnnotations(self._viewer, entry, self.name.text())
-            self._bind(self._open[entry])
+            self._say()
+            self._open[entry] = SlideAnnotations(self._viewer, entry, self.file.annotator, self._actions)
         return self._open[entry]
-
-    def _bind(self, of: SlideAnnotations) -> None:
-        keys.bind(of.view.layer, self._actions)
-        keys.bind(of.regions.layer, self._actions, drawing=True)
-        of.view.layer.bind_key("Ctrl-V", lambda _: None, overwrite=True)  # napari pastes behind our back
 
     def _hear(self, of: SlideAnnotations) -> None:
         for signal, callback in (
@@ -177,17 +128,15 @@ class AnnotateDock(Page):
 
     def _slide_changed(self, entry: OpenSlide) -> None:
         """Its layers may be gone, or its pixels of another size."""
-        of = self._open.get(entry)
-        if of is not None and not of.in_place:
-            self._renew(of)
+        if of := self._open.get(entry):
+            self._mend(of)
 
-    def _renew(self, of: SlideAnnotations) -> None:
-        self._heard.stop()
-        for layer in of.layers:
-            keys.unbind(layer)
-        of.renew()
-        self._bind(of)
-        self._show(self._session.active)
+    def _mend(self, of: SlideAnnotations) -> None:
+        """Make layers anew that are not what they should be."""
+        if not of.in_place:
+            self._heard.stop()
+            of.renew()
+            self._show(self._session.active)
 
     def _slide_removed(self, entry: OpenSlide) -> None:
         of = self._open.pop(entry, None)
@@ -196,11 +145,6 @@ class AnnotateDock(Page):
         if of is self.current:
             self._heard.stop()
             self.current = None
-        self._let_go(of)
-
-    def _let_go(self, of: SlideAnnotations) -> None:
-        for layer in of.layers:
-            keys.unbind(layer)
         of.close()
 
     def event(self, event: QEvent | None) -> bool:
@@ -220,54 +164,20 @@ class AnnotateDock(Page):
 
     def _refresh(self) -> None:
         of = self.current
-        points = of.points if of else None
-        classes = points.classes if points is not None else ()
+        classes = of.points.classes if of else ()
         if of is not None:
             of.view.label = max(1, min(of.view.label, len(classes)))
-        label = of.view.label if of else 0
         self.slide.setText(headline(of) if of else "Open a slide first")
-        self.classes.show_classes(classes, points.counts if points is not None else {}, label)
-        for widget in (self.add, self.placing, self.complete, self.hide_overlays, self.previous, self.next):
+        self.classes.show_classes(classes, of.points.counts if of else {}, of.view.label if of else 0)
+        for widget in (self.classes.add, *self._looking):
             widget.setEnabled(of is not None)
-        self.drop.setEnabled(bool(classes))
-        self.diameter.setEnabled(bool(classes))
-        self._show_undo(points)
-        with QSignalBlocker(self.diameter):
-            if classes:
-                self.diameter.setValue(classes[label - 1].diameter_um)
-        self.file.setText(whereabouts(of) if of else "")
-        self.file.setToolTip(str(of.saved.path) if of else "")
+        self.mark.show_undo(of)
+        self.file.show_place(of)
         self._show_mode()
 
-    def _show_undo(self, points: Points | None) -> None:
-        for widget, able, what, action in (
-            (self.undo, points is not None and points.can_undo, "Take back the last edit", "undo"),
-            (self.redo, points is not None and points.can_redo, "Do again what was undone", "redo"),
-        ):
-            widget.setEnabled(able)
-            widget.setToolTip(keys.with_keys(what if able else f"Nothing to {action}", action))
-
     def _show_mode(self, _event: object = None) -> None:
-        """Buttons show what a click in the canvas does."""
         of, active = self.current, self._viewer.layers.selection.active
-        placing = of is not None and active is of.view.layer and of.view.layer.mode == "add"
-        drawing = of is not None and of.regions.drawing
-        name = of.points.classes[of.view.label - 1].name if of and of.points.classes else "cells"
-        self.placing.setChecked(placing)
-        self.placing.setText(f"Placing: {name}" if placing else "Place points")
-        self.placing.setToolTip(
-            "A click in the canvas places a point; click here to stop"
-            if placing
-            else "Place points of the chosen class by clicks in the canvas (P on the points layer)"
-        )
-        self.complete.setChecked(drawing)
-        self.complete.setToolTip(
-            keys.with_keys(
-                "Draw a region in which every cell is marked, so that a model may take the rest of it for "
-                "background: hold the button and go round",
-                "complete",
-            )
-        )
+        self.mark.show_mode(of, active)
         self._sign.setEnabled(of is not None and active in of.layers)
 
     def _changed(self, _changed: Changed) -> None:
@@ -313,8 +223,7 @@ class AnnotateDock(Page):
         of = self.current
         if of is None:
             return
-        if not of.in_place:
-            self._renew(of)
+        self._mend(of)
         if of.regions.drawing:
             of.regions.stop()
         if on:
@@ -331,53 +240,18 @@ class AnnotateDock(Page):
             self._refresh()
 
     def _remove(self) -> None:
-        if self.current is not None:
-            if ids := self.current.view.at_cursor:
-                self._edit("remove", ids)
-            else:
-                self._say("No point at the cursor, and none selected")
+        if ids := self._at_cursor():
+            self._edit("remove", ids)
 
     def _relabel(self) -> None:
-        if self.current is not None:
-            if ids := self.current.view.at_cursor:
-                self._edit("set_class", ids, self.current.view.label)
-            else:
-                self._say("No point at the cursor, and none selected")
+        if self.current is not None and (ids := self._at_cursor()):
+            self._edit("set_class", ids, self.current.view.label)
 
-    def _undo(self) -> None:
-        self._edit("undo")
-
-    def _redo(self) -> None:
-        self._edit("redo")
-
-    def _add_class(self) -> None:
-        if self.current is not None:
-            taken = {one.name for one in self.current.points.classes}
-            number = len(taken) + 1
-            while f"class {number}" in taken:
-                number += 1
-            self._edit("add_class", f"class {number}")
-            self._choose(len(self.current.points.classes))
-            self._rename()
-
-    def _rename(self) -> None:
-        if self.current is not None:
-            self.classes.rename(self.current.view.label)
-
-    def _recolour(self, label: int, colour: Colour) -> None:
-        self._edit("recolour_class", label, colour)
-
-    def _resize(self, diameter: float) -> None:
-        if self.current is not None:
-            self._edit("resize_class", self.current.view.label, diameter)
-
-    def _remove_class(self) -> None:
-        of = self.current
-        if of is not None and of.points.classes:
-            gone = of.points.classes[of.view.label - 1].name
-            count = of.points.counts[gone]
-            self._edit("remove_class", of.view.label)
-            self._say(f"{gone} is gone with {several(count, 'point')}; Undo brings it back")
+    def _at_cursor(self) -> list[str]:
+        ids = self.current.view.at_cursor if self.current else []
+        if not ids:
+            self._say("No point at the cursor, and none selected")
+        return ids
 
     def _toggle_complete(self) -> None:
         of = self.current
@@ -386,8 +260,7 @@ class AnnotateDock(Page):
         if of.regions.drawing:
             self._place(True)
         else:
-            if not of.in_place:
-                self._renew(of)
+            self._mend(of)
             of.regions.start()
             self._say("Hold the button and go round a region in which every cell is marked")
         self._show_mode()
@@ -402,27 +275,10 @@ class AnnotateDock(Page):
             self._say("" if shown else "Overlays are hidden; H brings them back")
 
     def _fly(self, by: int) -> None:
-        of = self.current
-        if of is None:
-            return
-        walk = of.walk
-        stop = walk.step(by)
-        if stop is None:
-            self._say("No detections on this slide yet: the Detect cells dock finds them")
-            return
-        (y, x), score = stop
-        slide = of.entry.slide
-        now = camera.magnification(self._viewer, slide)
-        if now is not None and now < LOOK_AT:
-            camera.set_magnification(self._viewer, LOOK_AT)
-        camera.go_to(self._viewer, slide, y / slide.shape[0], x / slide.shape[1])
-        self._say(f"Detection {walk.at + 1:,} of {len(walk):,}, score {score:.2f}")  # type: ignore[operator]
+        if self.current is not None:
+            self._say(self.current.fly(by))
 
-    def _toggle_help(self) -> None:
-        self.help.toggle()
-
-    def _set_annotator(self) -> None:
-        name = self.name.text().strip()
+    def _set_annotator(self, name: str) -> None:
         if name != annotator():
             set_annotator(name)
         for of in self._open.values():
@@ -434,5 +290,5 @@ class AnnotateDock(Page):
         self._heard.stop()
         self.current = None
         for of in self._open.values():
-            self._let_go(of)
+            of.close()
         self._open.clear()

@@ -1,4 +1,4 @@
-"""The list of classes: number key, colour, name and count."""
+"""The classes of an annotation document: the list of them, and what can be done to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ from collections.abc import Mapping
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QColorDialog, QHeaderView, QTreeWidget, QTreeWidgetItem
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QDoubleSpinBox,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
 
 from napari_zoommil.annotations.classes import Colour
 from napari_zoommil.annotations.edits import Classes
+from napari_zoommil.viewer.docks.annotate_parts import button, several, stack
+from napari_zoommil.viewer.docks.parts import row
 
 KEY, SWATCH, NAME, COUNT = range(4)
 KEYS = 9
@@ -19,7 +30,7 @@ SWATCH_PX = 16
 
 
 class ClassList(QTreeWidget):
-    """Classes of cells; one is chosen.
+    """Classes of cells, each with its number key, colour, name and count; one is chosen.
 
     It never takes the keyboard but to rename: keys belong to the canvas.
     """
@@ -107,6 +118,75 @@ class ClassList(QTreeWidget):
     def _changed(self, item: QTreeWidgetItem, column: int) -> None:
         if column == NAME:
             self.renamed.emit(self._label(item), item.text(NAME).strip())
+
+
+class ClassBox(QWidget):
+    """The list of classes, with what can be done to them."""
+
+    edited = Signal(str, tuple)
+    """An edit of the document, by the name of its method, and the arguments."""
+
+    said = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._classes: Classes = ()
+        self._counts: Mapping[str, int] = {}
+        self._label = 0
+        self.list = ClassList()
+        self.list.renamed.connect(lambda label, name: self.edited.emit("rename_class", (label, name)))
+        self.list.recoloured.connect(lambda label, to: self.edited.emit("recolour_class", (label, to)))
+        self.add = button("+ Class", "Add a class and name it")
+        self.add.clicked.connect(self._add)
+        self.drop = button("Remove", "Remove the chosen class with its points (undo brings them back)")
+        self.drop.clicked.connect(self._remove)
+        self.diameter = _diameter()
+        self.diameter.valueChanged.connect(lambda um: self.edited.emit("resize_class", (self._label, um)))
+        stack(self, self.list, row(self.add, self.drop, 1, QLabel("Cell Ø"), self.diameter))
+
+    def show_classes(self, classes: Classes, counts: Mapping[str, int], label: int) -> None:
+        """Show classes with how many points each has; ``label`` is the chosen one."""
+        self._classes, self._counts, self._label = classes, counts, label
+        self.list.show_classes(classes, counts, label)
+        self.drop.setEnabled(bool(classes))
+        self.diameter.setEnabled(bool(classes))
+        with QSignalBlocker(self.diameter):
+            if classes:
+                self.diameter.setValue(classes[label - 1].diameter_um)
+
+    def rename(self) -> None:
+        """Let the user type another name for the chosen class."""
+        self.list.rename(self._label)
+
+    def _add(self) -> None:
+        taken = {one.name for one in self._classes}
+        number = len(taken) + 1
+        while f"class {number}" in taken:
+            number += 1
+        self.edited.emit("add_class", (f"class {number}",))
+        self.list.chosen.emit(len(self._classes))
+        self.rename()
+
+    def _remove(self) -> None:
+        gone = self._classes[self._label - 1].name
+        count = self._counts[gone]
+        self.edited.emit("remove_class", (self._label,))
+        self.said.emit(f"{gone} is gone with {several(count, 'point')}; Undo brings it back")
+
+
+def _diameter() -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(1.0, 200.0)
+    box.setDecimals(1)
+    box.setSuffix(" µm")
+    box.setKeyboardTracking(False)
+    box.setToolTip(
+        "Diameter of a cell of the chosen class, µm: how large its points are drawn, "
+        "and how large a disc a model learns from each"
+    )
+    if (typed := box.lineEdit()) is not None:
+        typed.returnPressed.connect(box.clearFocus)  # keys belong to the canvas again
+    return box
 
 
 def _set_text(item: QTreeWidgetItem, column: int, text: str) -> None:

@@ -128,9 +128,9 @@ def same(dock) -> None:
 def test_opening_writes_nothing_and_offers_one_class(opened) -> None:
     viewer, dock = opened
     assert [one.name for one in dock.current.points.classes] == ["cell"]
-    assert dock.classes.topLevelItem(0).text(2) == "cell" and dock.diameter.isEnabled()
+    assert dock.classes.list.topLevelItem(0).text(2) == "cell" and dock.classes.diameter.isEnabled()
     assert not dock.current.saved.path.exists()
-    assert "The first edit makes small.points.geojson, beside the slide" in dock.file.text()
+    assert "The first edit makes small.points.geojson, beside the slide" in dock.file.place.text()
     names = [layer.name for layer in viewer.layers]
     assert names == ["small", "small · complete regions", "small · points"]
     assert viewer.layers.selection.active is dock.current.view.layer
@@ -146,9 +146,9 @@ def test_points_by_key_and_click(opened, qtbot) -> None:
     np.testing.assert_allclose(points.coordinates, [CENTRE, (2148, 2148)], atol=1)
     assert points.labels.tolist() == [1, 2] and points.annotators == ["reader", "reader"]
     same(dock)
-    assert dock.classes.topLevelItem(1).text(3) == "1"
+    assert dock.classes.list.topLevelItem(1).text(3) == "1"
     assert dock.slide.text() == "2 points on small.tif"
-    assert "saved at each edit" in dock.file.text()
+    assert "saved at each edit" in dock.file.place.text()
 
 
 def test_points_lie_where_the_pixels_are(opened, qtbot) -> None:
@@ -212,7 +212,7 @@ def test_a_drag_elsewhere_moves_the_view(opened, qtbot) -> None:
 
 def test_undo_and_redo_go_through_the_document(opened, qtbot) -> None:
     viewer, dock = opened
-    assert not dock.undo.isEnabled() and "Nothing to undo" in dock.undo.toolTip()
+    assert not dock.mark.undo.isEnabled() and "Nothing to undo" in dock.mark.undo.toolTip()
     for offset in (0, 100, 200):
         click(qtbot, viewer, 2048, 2048 + offset)
     key(qtbot, viewer, "z", CTRL)
@@ -221,9 +221,9 @@ def test_undo_and_redo_go_through_the_document(opened, qtbot) -> None:
     same(dock)
     key(qtbot, viewer, "z", CTRL | SHIFT)
     assert len(dock.current.points) == 2
-    qtbot.mouseClick(dock.redo, Qt.MouseButton.LeftButton)
-    assert len(dock.current.points) == 3 and not dock.redo.isEnabled()
-    assert "Ctrl+Z" in dock.undo.toolTip()
+    qtbot.mouseClick(dock.mark.redo, Qt.MouseButton.LeftButton)
+    assert len(dock.current.points) == 3 and not dock.mark.redo.isEnabled()
+    assert "Ctrl+Z" in dock.mark.undo.toolTip()
     same(dock)
 
 
@@ -248,11 +248,11 @@ def test_napari_tools_go_through_the_document(opened) -> None:
     layer._move([1], (350, 340))
     layer._drag_start = None
     same(dock)
-    dock._undo()
+    dock._edit("undo")
     assert dock.current.points.coordinates.tolist() == [[100, 100], [300, 300]]
     same(dock)
     for _ in range(2):
-        dock._undo()
+        dock._edit("undo")
     assert len(dock.current.points) == 0 and len(layer.data) == 0
 
 
@@ -270,20 +270,20 @@ def test_data_set_as_a_whole_are_taken_back(opened) -> None:
 def test_classes_by_hand(opened, qtbot, monkeypatch) -> None:
     viewer, dock = opened
     click(qtbot, viewer, *CENTRE)
-    dock.classes.renamed.emit(1, "tumour")
-    dock.classes.recoloured.emit(1, (1, 2, 3))
-    dock.diameter.setValue(20)
-    qtbot.mouseClick(dock.add, Qt.MouseButton.LeftButton)
+    dock.classes.list.renamed.emit(1, "tumour")
+    dock.classes.list.recoloured.emit(1, (1, 2, 3))
+    dock.classes.diameter.setValue(20)
+    qtbot.mouseClick(dock.classes.add, Qt.MouseButton.LeftButton)
     points = dock.current.points
     assert [one.name for one in points.classes] == ["tumour", "class 2"]
     assert points.classes[0].colour == (1, 2, 3) and points.classes[0].diameter_um == 20
-    assert dock.current.view.label == 2 and dock.placing.text() == "Placing: class 2"
+    assert dock.current.view.label == 2 and dock.mark.placing.text() == "Placing: class 2"
     same(dock)
     dock._choose(1)
-    qtbot.mouseClick(dock.drop, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.classes.drop, Qt.MouseButton.LeftButton)
     assert [one.name for one in points.classes] == ["class 2"] and len(points) == 0
     assert "tumour is gone with 1 point" in dock.note.text()
-    qtbot.mouseClick(dock.undo, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(dock.mark.undo, Qt.MouseButton.LeftButton)
     assert len(points) == 1
     same(dock)
 
@@ -291,9 +291,9 @@ def test_classes_by_hand(opened, qtbot, monkeypatch) -> None:
 def test_a_name_that_is_taken_is_refused(opened) -> None:
     _, dock = opened
     dock._edit("add_class", "tumour")
-    dock.classes.topLevelItem(1).setText(2, "cell")
+    dock.classes.list.topLevelItem(1).setText(2, "cell")
     assert "there is a class cell already" in dock.note.text()
-    assert dock.classes.topLevelItem(1).text(2) == "tumour"
+    assert dock.classes.list.topLevelItem(1).text(2) == "tumour"
 
 
 def test_a_class_that_is_not_there_is_said(opened, qtbot) -> None:
@@ -304,8 +304,8 @@ def test_a_class_that_is_not_there_is_said(opened, qtbot) -> None:
 
 def test_without_classes_a_click_makes_one(opened, qtbot) -> None:
     viewer, dock = opened
-    dock._remove_class()
-    assert dock.classes.topLevelItemCount() == 0 and not dock.drop.isEnabled()
+    dock.classes.drop.click()
+    assert dock.classes.list.topLevelItemCount() == 0 and not dock.classes.drop.isEnabled()
     click(qtbot, viewer, *CENTRE)
     assert [one.name for one in dock.current.points.classes] == ["cell"] and len(dock.current.points) == 1
     same(dock)
@@ -362,7 +362,7 @@ def test_c_draws_a_complete_region(opened, qtbot) -> None:
     viewer, dock = opened
     key(qtbot, viewer, "c")
     regions = dock.current.regions
-    assert regions.drawing and dock.complete.isChecked() and not dock.placing.isChecked()
+    assert regions.drawing and dock.mark.complete.isChecked() and not dock.mark.placing.isChecked()
     qtbot.mousePress(canvas(viewer), Qt.MouseButton.LeftButton, pos=on_screen(viewer, 1900, 1900))
     qtbot.mouseRelease(canvas(viewer), Qt.MouseButton.LeftButton, pos=on_screen(viewer, 1900, 1900))
     for y, x in ((1900, 2200), (2200, 2200), (2200, 1900)):
@@ -373,7 +373,7 @@ def test_c_draws_a_complete_region(opened, qtbot) -> None:
     (outline,) = dock.current.points.complete.values()
     assert len(outline) >= 3 and len(regions.layer.data) == 1
     np.testing.assert_allclose(outline.max(axis=0), (2200, 2200), atol=8)
-    assert not regions.drawing and dock.placing.isChecked()
+    assert not regions.drawing and dock.mark.placing.isChecked()
     assert "1 complete region" in dock.slide.text()
     same(dock)
     key(qtbot, viewer, "z", CTRL)
@@ -397,6 +397,67 @@ def test_regions_changed_with_naparis_tools(opened, qtbot) -> None:
     layer.add_lines(np.array([(0, 0), (10, 10)]))
     qtbot.waitUntil(lambda: "three corners" in dock.note.text())
     assert len(layer.data) == 2
+
+
+SQUARE = np.array([(1900.0, 1900), (1900, 2200), (2200, 2200), (2200, 1900)])
+BESIDE = np.add(SQUARE, (0, 400))
+
+
+@pytest.fixture
+def regions(opened):
+    """A complete region in sight, and a second one; the layer is the active one."""
+    viewer, dock = opened
+    ids = [dock.current.points.add_complete(square) for square in (SQUARE, BESIDE)]
+    viewer.layers.selection.active = dock.current.regions.layer
+    return viewer, dock, ids
+
+
+def test_dragging_a_vertex_is_one_step(regions, qtbot) -> None:
+    viewer, dock, (id, other) = regions
+    points, layer = dock.current.points, dock.current.regions.layer
+    layer.mode = "direct"
+    layer.selected_data = {0}
+    drag(qtbot, viewer, (2200, 2200), (2100, 2300))
+    moved = [*SQUARE[:2], (2100, 2300), SQUARE[3]]
+    qtbot.waitUntil(lambda: np.allclose(points.complete[id], moved, atol=1.5))
+    assert list(points.complete) == [id, other] and layer.mode == "direct"
+    same(dock)
+    key(qtbot, viewer, "z", CTRL)
+    for shown in (points.complete[id], layer.data[0], on_disk(dock).complete[id]):
+        np.testing.assert_array_equal(shown, SQUARE)
+    key(qtbot, viewer, "z", CTRL | SHIFT)
+    np.testing.assert_allclose(layer.data[0], moved, atol=1.5)
+
+
+def test_dragging_and_deleting_several_regions_are_one_step_each(regions, qtbot) -> None:
+    viewer, dock, ids = regions
+    points, layer = dock.current.points, dock.current.regions.layer
+    layer.mode = "select"
+    layer.selected_data = {0, 1}
+    drag(qtbot, viewer, (2050, 2050), (2100, 2050))
+    qtbot.waitUntil(lambda: not np.array_equal(points.complete[ids[0]], SQUARE))
+    for id, square in zip(ids, (SQUARE, BESIDE), strict=True):
+        np.testing.assert_allclose(points.complete[id], np.add(square, (50, 0)), atol=1.5)
+    dock._edit("undo")
+    np.testing.assert_array_equal(list(points.complete.values()), [SQUARE, BESIDE])
+    layer.selected_data = {0, 1}
+    layer.remove_selected()
+    qtbot.waitUntil(lambda: not points.complete)
+    dock._edit("undo")
+    assert list(points.complete) == ids and len(layer.data) == 2
+
+
+def test_a_triangle_that_loses_a_vertex_is_gone(opened, qtbot) -> None:
+    viewer, dock = opened
+    points, layer = dock.current.points, dock.current.regions.layer
+    points.add_complete(SQUARE[:3])
+    viewer.layers.selection.active = layer
+    layer.mode = "vertex_remove"
+    layer.selected_data = {0}
+    click(qtbot, viewer, 2200, 2200)
+    qtbot.waitUntil(lambda: not points.complete)
+    dock._edit("undo")
+    assert len(points.complete) == len(layer.data) == 1
 
 
 def test_c_again_stops_drawing(opened, qtbot) -> None:
@@ -431,12 +492,12 @@ def test_other_layers_keep_their_keys(opened, qtbot) -> None:
 
 def test_p_brings_placing_back_and_placing_stops(opened, qtbot) -> None:
     viewer, dock = opened
-    qtbot.mouseClick(dock.placing, Qt.MouseButton.LeftButton)
-    assert dock.placing.text() == "Place points"
+    qtbot.mouseClick(dock.mark.placing, Qt.MouseButton.LeftButton)
+    assert dock.mark.placing.text() == "Place points"
     click(qtbot, viewer, *CENTRE)
     assert len(dock.current.points) == 0
     key(qtbot, viewer, "p")
-    assert dock.placing.isChecked()
+    assert dock.mark.placing.isChecked()
     click(qtbot, viewer, *CENTRE)
     assert len(dock.current.points) == 1
     same(dock)
@@ -490,7 +551,7 @@ def test_a_malformed_file_is_told_and_left_alone(make_napari_viewer, path, add_s
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     assert "small.points.geojson" in dock.note.text()
-    assert dock.current is None and not dock.placing.isEnabled()
+    assert dock.current is None and not dock.mark.placing.isEnabled()
     assert file.read_text() == "{ not json" and len(viewer.layers) == 1
 
 
@@ -507,7 +568,7 @@ def test_only_the_active_slides_points_are_in_sight(opened, other_slide, add_sli
     assert dock.slide.text() == "1 point on small.tif"
     key(qtbot, viewer, "z", CTRL)
     assert len(first.points) == 1  # the slide's layer is the active one: its keys are napari's
-    dock._undo()
+    dock._edit("undo")
     assert len(first.points) == 0
 
 
@@ -534,7 +595,7 @@ def test_a_resolution_that_is_given_later(make_napari_viewer, data, add_slide, t
     assert layer in viewer.layers and dock.current.regions.layer in viewer.layers
     np.testing.assert_allclose(layer.scale, (0.5, 0.5))
     assert len(layer.data) == 1 and layer.size[0] == pytest.approx(24)
-    dock._undo()
+    dock._edit("undo")
     assert len(layer.data) == 0
     assert len([one for one in viewer.layers if isinstance(one, (Points, Shapes))]) == 2
 
@@ -575,8 +636,8 @@ def test_a_closed_dock_is_forgotten(opened, qtbot) -> None:
 
 def test_the_annotator_is_written(opened, qtbot) -> None:
     viewer, dock = opened
-    dock.name.setText("Dr Who")
-    dock.name.editingFinished.emit()
+    dock.file.name.setText("Dr Who")
+    dock.file.name.editingFinished.emit()
     click(qtbot, viewer, *CENTRE)
     assert dock.current.points.annotators == ["Dr Who"]
     text = json.loads(dock.current.saved.path.read_text())

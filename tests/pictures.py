@@ -1,25 +1,35 @@
-"""Takes the README's pictures: the demo at three moments of its run, in a real window.
+"""Takes the pictures of the README and the documentation, in a real window.
 
-xvfb-run -a -s "-screen 0 1600x1200x24" python tests/pictures.py resources/pictures
+xvfb-run -a -s "-screen 0 1700x1250x24" python tests/pictures.py resources/pictures [demo] [cells]
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
 
+from napari_zoommil.jobs import detect, run
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides.samples import synthetic_slide
+from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.launch import open_viewer
+from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.viewer.slide_layer import open_slide_layer
+from napari_zoommil.viewer.view_region import view_region
 
 SIZE = (1500, 950)
 SECONDS = 180
+PLACE = (0.45, 0.5)
+"""Share of the sample slide's height and width where cells are marked."""
 
 
 def wait(until: Callable[[], bool], seconds: float = SECONDS) -> None:
@@ -29,16 +39,13 @@ def wait(until: Callable[[], bool], seconds: float = SECONDS) -> None:
         QApplication.processEvents()
 
 
-def main(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def demo(folder: Path) -> None:
+    """The demo at three moments of its run."""
     viewer, dock = open_viewer(synthetic_slide())
     viewer.window.resize(*SIZE)
     wait(lambda: dock._estimate is not None)
     wait(lambda: False, 0.5)
     viewer.reset_view()
-
-    def take(number: int) -> None:
-        viewer.screenshot(folder / f"demo-{number}.png", canvas_only=False, flash=False)
 
     usual = dock.maps.show_partial
 
@@ -46,15 +53,60 @@ def main(folder: Path) -> None:
         usual(entry, partial)
         complete = np.isfinite(partial.map.values).sum() == dock._estimate.patches[partial.level]
         if complete and partial.level < 2:
-            take(partial.level + 1)
+            take(viewer, folder / f"demo-{partial.level + 1}.png")
 
     dock.maps.show_partial = show_and_take
     dock.run_when_ready()
     wait(lambda: dock._entry is not None and dock._entry.prediction is not None)
     wait(lambda: False, 0.3)
-    take(3)
+    take(viewer, folder / "demo-3.png")
     viewer.close()
 
 
+def cells(folder: Path) -> None:
+    """Marking cells, and a fine-tuning: under way, and its before and after."""
+    with TemporaryDirectory() as copy:  # points and models are written beside the slide
+        slide = Path(shutil.copy(synthetic_slide(), copy))
+        _cells(slide, folder)
+
+
+def _cells(slide: Path, folder: Path) -> None:
+    viewer = napari.Viewer(title="ZoomMIL")
+    viewer.window.resize(*SIZE)
+    data, arguments, _ = open_slide_layer(slide)
+    viewer.add_image(data, **arguments)
+    tune, notes = show_dock(viewer, "Fine-tune"), show_dock(viewer, "Annotate")
+    wait(lambda: False, 1)
+    own = notes.current.entry.slide
+    camera.set_magnification(viewer, 20)
+    camera.go_to(viewer, own, *PLACE)
+    wait(lambda: False, 2)
+    found = run(detect(own, "yollo", regions=[view_region(viewer, own)])).finds
+    sure = found.centres[np.argsort(-found.scores)]
+    for label, name in enumerate(("tumour", "lymphocyte"), 1):
+        notes.current.points.add_class(name)
+        notes._choose(label)
+        for place in sure[label :: len(sure) // 30][:30]:
+            notes.current.view.place(place)
+    wait(lambda: False, 2)
+    take(viewer, folder / "annotate.png")
+    show_dock(viewer, "Fine-tune")
+    wait(tune.act.button.isEnabled)
+    tune.act.button.click()
+    wait(lambda: tune.act.bar.maximum() > 0 and tune.act.bar.value() > 0.6 * tune.act.bar.maximum())
+    take(viewer, folder / "finetune-1.png")
+    wait(lambda: len(tune.lesson.views(viewer)) == 2)
+    wait(lambda: False, 2)
+    take(viewer, folder / "finetune-2.png")
+    viewer.close()
+
+
+def take(viewer: napari.Viewer, path: Path) -> None:
+    viewer.screenshot(path, canvas_only=False, flash=False)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    target, *names = sys.argv[1:]
+    Path(target).mkdir(parents=True, exist_ok=True)
+    for name in names or ("demo", "cells"):
+        {"demo": demo, "cells": cells}[name](Path(target))

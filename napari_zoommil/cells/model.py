@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.boxes import nms
+from napari_zoommil.cells.boxes import instance_boxes, nms
 from napari_zoommil.cells.instances import find_cells
 from napari_zoommil.cells.targets import class_probabilities
 from napari_zoommil.cells.unet import UNet
@@ -194,6 +194,5 @@ def _boxes(probabilities: NDArray[np.float32], boxes: NDArray[np.float32]) -> Fi
 
 def _pieces(maps: NDArray[np.float32], spec: CellSpec, margin: int) -> Finds:
     cells = find_cells(maps, float(spec.diameters_px.mean()), spec.threshold)
-    half = np.sqrt(cells.areas / np.pi)[:, None]  # of a disc of the same area
-    centres = cells.centres + margin
-    return Finds(np.concatenate([centres - half, centres + half], 1), cells.scores, cells.classes)
+    boxes, _ = instance_boxes(cells.labels)
+    return Finds(boxes + margin, cells.scores, cells.classes)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_zoommil.commands.display import BINDINGS, has_display, missing_packages
+from napari_zoommil.models.folder import shipped
 
 PACKAGES = (
     "napari-zoommil",
@@ -39,6 +41,7 @@ def examine() -> list[Finding]:
         ("OpenSlide", _openslide),
         ("device", _device),
         ("model demo", _model),
+        *((f"model {name}", partial(_cell_model, name)) for name in shipped("cells")),
     )
     for name, check in checks:
         try:
@@ -77,6 +80,13 @@ def _model() -> str:
     if load_encoder(spec.encoder).hash != spec.encoder_hash:
         raise ModelError("the shipped model and encoder do not belong together; reinstall napari-zoommil")
     return f"{spec.architecture} on {spec.encoder} ({spec.encoder_hash})"
+
+
+def _cell_model(name: str) -> str:
+    from napari_zoommil.cells.model import load_cell_model
+
+    _, spec = load_cell_model(name)
+    return f"{', '.join(one.name for one in spec.classes)} at {spec.mpp:g} µm/px"
 
 
 def _window() -> list[Finding]:

@@ -165,8 +165,7 @@ ABOUT = {
 COLUMNS = ("F1", "best F1", "its threshold", "Dice", "AJI", "precision", "recall")
 
 MASKS = {
-    "unet": "Nuclei are the pieces of its map, cut at the threshold and split by a watershed; boxes are\n"
-    "squares of their area.",
+    "unet": "Nuclei are the pieces of its map, cut at the threshold and split by a watershed.",
     "yollo": "Its masks are ellipses within its boxes.",
 }
 

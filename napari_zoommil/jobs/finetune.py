@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
@@ -74,7 +75,7 @@ def finetune(
     model: str = "yollo",
     *,
     out: Path,
-    loss: Loss = "ece",
+    loss: Loss | None = None,
     preset: Preset = "interactive",
     epochs: Annotated[int | None, Range(1, 10_000)] = None,
     learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
@@ -104,9 +105,10 @@ def finetune(
         Shipped model, folder or hub name of the cell model or MIL model to begin with.
     out : Path
         Model folder to write.
-    loss : str
-        ece and ece-margin = exclusive cross-entropy; ce = cross-entropy; weighted-ce = unmarked places
-        count a tenth; focal.
+    loss : str, optional
+        ece and ece-margin = exclusive cross-entropy, gated by the foreground or by doubt; ce =
+        cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
+        ece-margin in interactive, ece in paper and for a MIL model.
     preset : {"interactive", "paper"}
         interactive = from a trained model, in about a minute; paper = as published, 300 epochs.
     epochs : int, optional
@@ -148,6 +150,8 @@ def finetune(
         how: dict[str, Any] = {"loss": loss, "preset": preset, "epochs": epochs, "seed": seed, "label": label}
         how |= {"learning_rate": learning_rate, "patches": patches, "device": device, "threads": threads}
         return (yield from finetune_mil(slide, annotations, model, out=out, mpp=mpp, icc=icc, **how))
+    if label is not None:
+        raise ModelError(f"{model} is a cell model: a label of the slide is for MIL models, leave it out")
     import lightning as L
 
     from napari_zoommil.cells.model import fitting, load_cell_model

@@ -58,7 +58,7 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
-    loss: Loss = "ece",
+    loss: Loss | None = None,
     preset: Preset = "interactive",
     epochs: int | None = None,
     learning_rate: float | None = None,

@@ -13,6 +13,7 @@ PAPER = CellRecipe()
 
 INTERACTIVE = replace(
     PAPER,
+    loss="ece-margin",
     epochs=12,
     draws=64,
     batch_size=8,
@@ -27,11 +28,14 @@ PRESETS = {"interactive": INTERACTIVE, "paper": PAPER}
 
 CONSTANT = {"threshold": constant(0.5), "sampling": constant(0.5)}
 """Options of exclusive cross-entropy without annealing: a model that knows cells needs no foreground-only
-beginning, and a short training would never see background."""
+beginning, and a short training would never see background. On 30 % of the labels of ``sparse-labels`` the
+margin gate with these is at least as good as the annealed one and better calibrated than ``foreground``."""
 
 
-def recipe(preset: str, loss: str = "ece", **changes: Any) -> CellRecipe:
+def recipe(preset: str, loss: str | None = None, **changes: Any) -> CellRecipe:
     """Settings by name, with some of them changed; what is None stays."""
     changed = {name: value for name, value in changes.items() if value is not None}
+    settings = replace(PRESETS[preset], **changed)
+    loss = loss or settings.loss
     exclusive = loss.startswith("ece") and preset != "paper"
-    return replace(PRESETS[preset], loss=loss, options=CONSTANT if exclusive else None, **changed)
+    return replace(settings, loss=loss, options=CONSTANT if exclusive else None)

@@ -72,11 +72,13 @@ the authors' expected weight of 0.1 little holds back the scores of patches that
 ``tests/benchmarks/mil_points.py`` compares both, with plain cross-entropy beside them."""
 
 
-def point_recipe(preset: str, loss: str = "ece", **changes: Any) -> PointRecipe:
+def point_recipe(preset: str, loss: str | None = None, **changes: Any) -> PointRecipe:
     """Settings by name, with some of them changed; what is None stays."""
     changed = {name: value for name, value in changes.items() if value is not None}
+    settings = replace(PRESETS[preset], **changed)
+    loss = loss or settings.loss
     exclusive = loss.startswith("ece") and preset != "paper"
-    return replace(PRESETS[preset], loss=loss, options=INTERACTIVE if exclusive else None, **changed)
+    return replace(settings, loss=loss, options=INTERACTIVE if exclusive else None)
 
 
 SHARES = (0.01, 0.5)

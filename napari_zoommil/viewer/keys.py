@@ -52,12 +52,17 @@ TABLE = (
     Key("help", ("F1",), "show or hide this sheet"),
 )
 
+BEFORE_AFTER = "B"
+"""Bound on the viewer by the Fine-tune dock, so it counts whatever layer is active."""
+
 MOUSE = (
     ("Click", "place a cell of the chosen class"),
     ("Click a point", "select it"),
     ("Drag a point", "move it"),
     ("Drag, wheel", "move the view, zoom"),
 )
+
+FINE_TUNED = ((BEFORE_AFTER, "change over between before and after"),)
 
 NAPARI = (
     ("Space", "hold to move the view, whatever the tool"),
@@ -110,7 +115,7 @@ def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], Non
 def help_sheet() -> str:
     """The table as rich text."""
     ours = [(key.title, key.help) for key in TABLE]
-    parts = (("Mouse", MOUSE), ("Keys", ours), ("napari's own", NAPARI))
+    parts = (("Mouse", MOUSE), ("Keys", ours), ("Once fine-tuned", FINE_TUNED), ("napari's own", NAPARI))
     rows = "".join(_section(title, lines) for title, lines in parts)
     return f"<table cellspacing='0' cellpadding='2'>{rows}</table>"
 

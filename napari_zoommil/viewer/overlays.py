@@ -25,6 +25,9 @@ from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, is_slide, per_
 MAP = "napari_zoommil.map"
 """Key of the heat map in its layer's metadata."""
 
+WHEN = "napari_zoommil.when"
+"""Key of what its layer's map is compared as, ``before`` or ``after``; such do not go with a prediction."""
+
 TISSUE = "tissue"
 ZOOMED = "zoomed into"
 ZOOM_EDGE = 0.04  # of a patch
@@ -54,35 +57,44 @@ def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
     return None
 
 
-def show_map(viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.ndarray) -> Image:
-    """Paint a map, into its layer if there is one.
+def show_map(
+    viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.ndarray, when: str = ""
+) -> Image:
+    """Paint a map, into its layer if there is one; on a slide that is out of sight it is so too.
 
     Parameters
     ----------
     values : (h, w) float32
         What to show, as :func:`~napari_zoommil.maps.display_values` gives it.
+    when : str
+        Such as ``before``: what a map is compared as, which then has a layer of its own.
     """
-    layer = find_layer(viewer, slide, shown.title)
-    if isinstance(layer, Image) and layer.data.shape == values.shape:
-        layer.data = values
-        layer.metadata[MAP] = shown
-        return layer
-    if layer is not None:
-        viewer.layers.remove(layer)
+    title = map_title(shown, when)
+    old = find_layer(viewer, slide, title)
+    if isinstance(old, Image) and old.data.shape == values.shape:
+        old.data = values
+        old.metadata[MAP] = shown
+        return old
     limits = (-1.0, 1.0) if shown.signed else (0.0, 1.0)
     name = "Grad-CAM" if shown.signed else "attention"
     layer = Image(
         values,
-        name=overlay_name(slide, shown.title),
+        name=overlay_name(slide, title),
         colormap=Colormap(ramp(shown.signed), name=f"ZoomMIL {name}"),
         contrast_limits=limits,
         blending="translucent",
         interpolation2d="nearest",
-        metadata={SLIDE: slide, MAP: shown, TITLE: shown.title},
+        metadata={SLIDE: slide, MAP: shown, TITLE: title, WHEN: when},
         **placement(slide, shown.origin, shown.downsample),
     )
-    _insert(viewer, slide, layer)
+    _insert(viewer, slide, layer, old)
     return layer
+
+
+def map_title(shown: HeatMap, when: str) -> str:
+    """``attention before 10x``."""
+    what, _, magnification = shown.title.rpartition(" ")
+    return " ".join(word for word in (what, when, magnification) if word)
 
 
 def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
@@ -117,9 +129,9 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
             colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
             widths.append(ZOOM_EDGE * h)
     old = find_layer(viewer, slide, ZOOMED)
-    if old is not None:
-        viewer.layers.remove(old)
     if not boxes:
+        if old is not None:
+            viewer.layers.remove(old)
         return
     layer = Shapes(
         boxes,
@@ -132,23 +144,41 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
         units=(UNIT if slide.mpp else "pixel",) * 2,
         metadata={SLIDE: slide, MAP: None, TITLE: ZOOMED},
     )
-    _insert(viewer, slide, layer)
+    _insert(viewer, slide, layer, old)
 
 
-def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
-    """Above the slide and its other images, below what a user draws; the selection stays."""
-    selected = set(viewer.layers.selection)
-    own = [
-        index
-        for index, other in enumerate(viewer.layers)
-        if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
-    ]
-    with session_of(viewer).keeping_active():  # napari selects what is inserted
-        viewer.layers.insert(own[-1] + 1 if own else len(viewer.layers), layer)
-        viewer.layers.selection = selected
+def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None = None) -> None:
+    """Above the slide and its other images, below what a user draws, in place of ``old``.
+
+    The selection stays, and what was out of sight does, be it with its slide.
+    """
+    session, layers = session_of(viewer), viewer.layers
+    selected = {layer if one is old else one for one in layers.selection}
+    entry = next((one for one in session.slides if one.slide is slide), None)
+    if entry is not None and entry is not session.active:
+        layer.visible = False
+        if old is None or old in entry.hidden:
+            entry.hidden.append(layer)
+    elif old is not None:
+        layer.visible = old.visible
+    with session.keeping_active():  # napari selects what is inserted
+        if old is not None:
+            layers.remove(old)
+        own = [
+            index
+            for index, other in enumerate(layers)
+            if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
+        ]
+        layers.insert(own[-1] + 1 if own else len(layers), layer)
+        layers.selection = selected
 
 
 def remove_maps(viewer: napari.Viewer, slide: Slide) -> None:
-    """Take all heat maps of a slide away."""
-    for layer in [each for each in viewer.layers if slide_of(each) is slide and MAP in each.metadata]:
+    """Take the heat maps of a slide's prediction away."""
+    for layer in [each for each in viewer.layers if is_map_of(each, slide) and not each.metadata.get(WHEN)]:
         viewer.layers.remove(layer)
+
+
+def is_map_of(layer: Layer, slide: Slide) -> bool:
+    """Whether a layer shows where a model looked on a slide."""
+    return slide_of(layer) is slide and MAP in layer.metadata

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.jobs import Job, Progress, detect, finetune
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.sight import AttentionMaps
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.training_runs import (
     POINTS,
@@ -64,7 +65,8 @@ def teach(
 ) -> Job[Any]:
     """Train in a folder of the slide's runs; one without a finished epoch does not outlive this.
 
-    Yields the job's progress with the time left, each with a :class:`Trace`; returns what
+    Yields the job's progress with the time left, each with a :class:`Trace`, or with the
+    :class:`~napari_zoommil.jobs.sight.AttentionMaps` of a MIL model; returns what
     :func:`~napari_zoommil.jobs.finetune` does.
 
     Parameters
@@ -83,6 +85,7 @@ def teach(
         epochs=request.epochs,
         learning_rate=request.learning_rate,
         seed=request.seed,
+        label=request.label,
         resume=resume is not None,
         device=device,
         threads=threads,
@@ -106,6 +109,7 @@ class _Follow:
         self._trace = Trace(history=read_history(folder))
         self._places: list[float] = []
         self._losses: list[float] = []
+        self._parts: list[dict[str, float]] = []
         self._times: list[float] = []
         self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
 
@@ -114,6 +118,9 @@ class _Follow:
         from napari_zoommil.training.fit import FitStep
 
         step, now = progress.partial, time.monotonic()
+        if isinstance(step, AttentionMaps):
+            yield progress
+            return
         if not isinstance(step, FitStep):
             yield Progress(progress.done, progress.total, progress.note, self._trace)
             return
@@ -124,12 +131,14 @@ class _Follow:
         if (loss := step.metrics.get("train_loss")) is not None:
             self._places.append(progress.done / max(1, progress.total) * self._epochs)
             self._losses.append(loss)
+        if "bag_loss" in step.metrics:  # each step of a MIL model is an epoch, written down at the end only
+            self._parts.append({"epoch": float(step.epoch)} | step.metrics)
         if now - self._last < SECONDS_BETWEEN and progress.done < progress.total:
             return
         self._last = now
         history = self._trace.history
         if step.epoch != self._epoch:
-            self._epoch, history = step.epoch, read_history(self._folder)
+            self._epoch, history = step.epoch, tuple(self._parts) or read_history(self._folder)
         self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
         yield Progress(progress.done, progress.total, progress.note + self._left(progress), self._trace)
 
@@ -163,17 +172,22 @@ def compare(
                 while True:
                     tiles = next(job)
                     share = tiles.done / max(1, tiles.total)
-                    yield Progress(round(100 * (number + share)), 100 * len(models), f"{title}: looking")
+                    yield Progress(
+                        round(100 * (number + share)), 100 * len(models), f"cells {title}: looking"
+                    )
             except StopIteration as end:
                 found: Detection = end.value
         counting = found.finds.chosen(found.finds.scores >= found.threshold)
         told = Finding(title, replace(found, finds=counting))
-        yield Progress(100 * (number + 1), 100 * len(models), f"{title}: {len(counting):,} found", told)
+        yield Progress(100 * (number + 1), 100 * len(models), f"cells {title}: {len(counting):,} found", told)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one of the models found, as far as it counts: there is no slider to bring in the rest."""
+    """What one of the models found, as far as it counts: there is no slider to bring in the rest.
+
+    ``title`` tells the models apart, such as ``before`` and ``after``.
+    """
 
     title: str
     detection: Detection

@@ -23,8 +23,9 @@ from filelock import FileLock, Timeout
 from napari_zoommil.annotations import annotations_path
 from napari_zoommil.annotations.autosave import SUFFIX
 from napari_zoommil.annotations.files import read_file, write_file
-from napari_zoommil.errors import ModelError
-from napari_zoommil.models.folder import CONFIG, WEIGHTS
+from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.jobs.finetune_mil import is_mil_model
+from napari_zoommil.models.folder import CONFIG, WEIGHTS, Kind
 from napari_zoommil.slides import Slide
 
 RUNS = "runs"
@@ -44,18 +45,26 @@ class Request:
     ----------
     model : str
         What it begins with; in use until the new one is kept.
-    loss, preset : str
+    loss : str, optional
+        The preset's by default.
+    preset : str
     epochs : int, optional
     learning_rate : float, optional
     seed : int
+    label : str, optional
+        What the slide is, of the classes of a MIL model, where its points do not tell.
+    kind : {"cells", "mil"}
+        Of the model; a MIL model is not gone on with, for it is trained in seconds.
     """
 
     model: str
-    loss: str = "ece"
+    loss: str | None = None
     preset: str = "interactive"
     epochs: int | None = None
     learning_rate: float | None = None
     seed: int = 0
+    label: str | None = None
+    kind: Kind = "cells"
 
 
 @dataclass(frozen=True)
@@ -165,9 +174,17 @@ def read_history(folder: Path) -> History:
         return ()
 
 
+def kind_of(model: str | Path) -> Kind:
+    """Of which kind a shipped model, or one in a folder, is; told by its configuration."""
+    return "mil" if is_mil_model(model) else "cells"
+
+
 def kept(slide: Slide) -> tuple[Path, ...]:
-    """Models of a slide that were kept, the latest first."""
-    found = [one.parent for one in models_folder(slide).glob(f"*/{CONFIG}")]
+    """Models of a slide that were kept, the latest first; none where the slide can no longer be read."""
+    try:
+        found = [one.parent for one in models_folder(slide).glob(f"*/{CONFIG}")]
+    except AnnotationError:
+        return ()
     return tuple(sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True))
 
 

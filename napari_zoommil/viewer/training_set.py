@@ -11,9 +11,48 @@ from pathlib import Path
 from napari_zoommil.annotations import CellClass, Points, annotations_path
 from napari_zoommil.annotations.files import Stamp, stamp_of
 from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.models.folder import read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.libraries import load_triton_apart
-from napari_zoommil.viewer.training_runs import TrainingRun, kept, undecided
+from napari_zoommil.viewer.training_runs import TrainingRun, kept, kind_of, undecided
+
+
+@dataclass(frozen=True)
+class Lookout:
+    """What points tell a MIL model.
+
+    Attributes
+    ----------
+    magnifications : tuple of float
+        In which patches that hold points are learnt from.
+    class_names : tuple of str
+        Of the model.
+    named : tuple of str
+        Those of them that points are named like.
+    classes : tuple of str
+        Whose points are learnt from; none as long as it must be said what the slide is.
+    points : int
+        Of these classes.
+    label : str or None
+        What the slide is taken to be; None where its prediction is held, and as long as it must be said.
+    """
+
+    magnifications: tuple[float, ...]
+    class_names: tuple[str, ...]
+    named: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    points: int = 0
+    label: str | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What the slide may be said to be; nothing where its points tell."""
+        return () if len(self.named) == 1 else self.named or self.class_names
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether it must be said what the slide is."""
+        return len(self.named) > 1 and self.label is None
 
 
 @dataclass(frozen=True)
@@ -32,8 +71,12 @@ class TrainingSet:
     runs : tuple of TrainingRun
         Of the slide, that are cut off or not decided on.
     kept : tuple of Path
+    model : str
+        What would be taught.
     windows, held_out : int or None
-        None as long as it is not known.
+        Of a cell model; None as long as it is not known.
+    lookout : Lookout or None
+        Of a MIL model; None as long as it is not known.
     epochs, learning_rate
         Of the preset.
     device : str
@@ -48,8 +91,10 @@ class TrainingSet:
     complete: int = 0
     runs: tuple[TrainingRun, ...] = ()
     kept: tuple[Path, ...] = ()
+    model: str = ""
     windows: int | None = None
     held_out: int | None = None
+    lookout: Lookout | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     device: str = ""
@@ -66,14 +111,17 @@ class _Needs:
     learning_rate: float
 
 
-def look(slide: Slide, model: str, preset: str, device: str) -> Iterator[TrainingSet]:
+def look(
+    slide: Slide, model: str, preset: str, device: str, label: str | None = None
+) -> Iterator[TrainingSet]:
     """First what the annotations tell at once, then what is known with the model at hand.
 
-    The second may take seconds, for it loads what a training needs; the press is the quicker for it.
+    The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
+    MIL model, ``label`` says what the slide is, where its points leave that open.
     """
     path = annotations_path(slide)
     stamp = stamp_of(path)
-    found = TrainingSet(path, stamp, runs=undecided(slide), kept=kept(slide))
+    found = TrainingSet(path, stamp, runs=undecided(slide), kept=kept(slide), model=model)
     points = Points()
     try:
         if stamp is not None:
@@ -87,7 +135,10 @@ def look(slide: Slide, model: str, preset: str, device: str) -> Iterator[Trainin
     if not model:
         return
     try:
-        yield _with_model(found, points, slide, model, preset, device)
+        if kind_of(model) == "mil":
+            yield _with_mil_model(found, points, model, preset, device, label)
+        else:
+            yield _with_model(found, points, slide, model, preset, device)
     except ZoomMILError as error:
         yield replace(found, problem=str(error))
 
@@ -112,6 +163,41 @@ def _with_model(
         learning_rate=needs.learning_rate,
         device=f"{chosen.torch} ({chosen.reason})",
     )
+
+
+def _with_mil_model(
+    found: TrainingSet, points: Points, model: str, preset: str, device: str, label: str | None
+) -> TrainingSet:
+    load_triton_apart()
+    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.training.mil_points import point_recipe
+
+    chosen, settings = choose_device(device), point_recipe(preset)
+    spec = read_spec(model)
+    return replace(
+        found,
+        lookout=look_out(points, spec.magnifications, spec.class_names, label) if len(points) else None,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        device=f"{chosen.torch} ({chosen.reason})",
+    )
+
+
+def look_out(
+    points: Points, magnifications: tuple[float, ...], class_names: tuple[str, ...], label: str | None
+) -> Lookout:
+    """What points tell a MIL model; a ``label`` counts only where they leave it open."""
+    from napari_zoommil.training.mil_targets import marks_of
+
+    used = {name.casefold() for name, count in points.counts.items() if count}
+    told = Lookout(
+        magnifications, class_names, tuple(name for name in class_names if name.casefold() in used)
+    )
+    label = label if label in told.choices else None
+    if len(told.named) > 1 and label is None:
+        return told
+    marks = marks_of(points, class_names, label)
+    return replace(told, classes=marks.classes, points=len(marks.coordinates), label=marks.label)
 
 
 @lru_cache(maxsize=8)

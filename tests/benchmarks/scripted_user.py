@@ -1,14 +1,14 @@
 """A user who marks sixty cells by key and click and presses Fine-tune, in a real window.
 
     xvfb-run -a -s "-screen 0 1700x1250x24" python tests/benchmarks/scripted_user.py --json \\
-        --slide SLIDE --cells SLIDE.cells.csv [--losses ece ce] [--points 60] [--model yollo] [--seeds 0]
+        --slide SLIDE --cells SLIDE.cells.csv [--losses preset ce] [--points 60] [--model yollo] [--seeds 0]
 
 The nuclei of the slide are known: ``--cells`` is a table with the columns y, x (centre), height, width in
 level-0 px. The window goes to its middle at 20x; nuclei drawn at random from those in sight are marked, ``1``
 and a click each. Then the Fine-tune dock trains and shows what the old and the new model find in the window.
 ``seconds`` is from the press to the first changed overlay. F1 is over all known nuclei in sight: ``f1`` pairs
-boxes at an IoU above 0.5, ``f1_centres`` centres within half a cell diameter; ``best`` is at the threshold that
-is best for the known nuclei, which a user does not know.
+boxes at an IoU above 0.5, ``f1_centres`` centres within half a cell diameter; ``best`` is at the threshold
+that is best for the known nuclei, which a user does not know.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def session(slide: Path, cells: NDArray[np.float64], model: str, loss: str, poin
     )
     if model != tune.model.chosen:
         tune.model.choose(Path(model))
-    tune.settings.loss.setCurrentIndex(tune.settings.loss.findData(loss))
+    tune.settings.loss.setCurrentIndex(max(0, tune.settings.loss.findData(loss)))  # the first: the preset's
     assert user.wait(lambda: tune.act.button.isEnabled(), 60), tune.act.button.toolTip()
     user.wait(lambda: False, 3)
     started = time.perf_counter()
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, required=True)
     parser.add_argument("--cells", type=Path, required=True)
     parser.add_argument("--model", default="yollo")
-    parser.add_argument("--losses", nargs="+", default=["ece", "ce"])
+    parser.add_argument("--losses", nargs="+", default=["preset", "ce"])
     parser.add_argument("--points", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()

@@ -63,7 +63,7 @@ def test_several_slides_get_a_file_each(
     [
         (("--annotations", "nowhere.geojson"), "nowhere.geojson cannot be read"),
         (("--annotations", "slide"), "is not"),
-        (("--model", "demo"), "is not a cell model"),
+        (("--label", "tumour"), "a label of the slide is for MIL models"),
         (("--model", "nothing"), "there is no model 'nothing'"),
     ],
 )

@@ -36,7 +36,7 @@ def test_every_key_of_the_table_does_its_action(heard) -> None:
 
 def test_no_key_does_two_things() -> None:
     names = [name for key in keys.TABLE for name in key.keys]
-    assert len(names) == len(set(names))
+    assert len(names) == len(set(names)) and keys.BEFORE_AFTER not in names
 
 
 def test_napari_keeps_space_and_p(heard) -> None:
@@ -72,6 +72,7 @@ def test_the_help_sheet_tells_every_key() -> None:
     for key in keys.TABLE:
         assert key.help in sheet and key.title in sheet
     assert "Ctrl+Shift+Z" in sheet and "1 – 9" in sheet and "Space" in sheet
+    assert f"<b>{keys.BEFORE_AFTER}</b>" in sheet
 
 
 def test_tooltips_name_the_keys() -> None:

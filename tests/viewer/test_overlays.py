@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,38 @@ def test_painting_again_keeps_the_layer(make_napari_viewer, small_slide, add_sli
     second = show_map(viewer, slide, shown, shown.values * 2)
     assert first is second
     assert np.nanmax(second.data) == pytest.approx(0.5)
+
+
+def test_on_a_slide_out_of_sight_maps_are_so_too(make_napari_viewer, small_slide, add_slide, shown) -> None:
+    viewer = make_napari_viewer()
+    first = add_slide(viewer, small_slide)
+    slide = slide_of(first)
+    second = add_slide(viewer, small_slide)
+    layer = show_map(viewer, slide, shown, shown.values)
+    assert not layer.visible and viewer.layers.selection.active is second
+    larger = replace(shown, values=np.zeros((8, 10), np.float32))
+    layer = show_map(viewer, slide, larger, larger.values)
+    assert not layer.visible and layer in viewer.layers
+    viewer.layers.selection.active = first
+    assert layer.visible
+    layer.visible = False
+    viewer.layers.selection.active = second
+    layer = show_map(viewer, slide, shown, shown.values)
+    viewer.layers.selection.active = first
+    assert not layer.visible, "what was hidden by hand stays so"
+
+
+def test_maps_to_compare_have_layers_of_their_own(make_napari_viewer, small_slide, add_slide, shown) -> None:
+    viewer = make_napari_viewer()
+    slide = slide_of(add_slide(viewer, small_slide))
+    found = [show_map(viewer, slide, shown, shown.values, when) for when in ("", "before", "after")]
+    assert len({id(layer) for layer in found}) == 3
+    assert [layer.name for layer in found[1:]] == [
+        "small · attention before 5x",
+        "small · attention after 5x",
+    ]
+    remove_maps(viewer, slide)
+    assert [layer in viewer.layers for layer in found] == [False, True, True]
 
 
 def test_layers_stand_in_order_and_go_together(make_napari_viewer, small_slide, add_slide, shown) -> None:

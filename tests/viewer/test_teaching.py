@@ -17,7 +17,7 @@ from napari_zoommil.training.cells import CellRecipe
 from napari_zoommil.viewer import training_runs
 from napari_zoommil.viewer.teaching import Finding, Trace, compare, teach
 from napari_zoommil.viewer.training_runs import Request
-from napari_zoommil.viewer.training_set import look
+from napari_zoommil.viewer.training_set import Lookout, look, look_out
 
 QUICK = CellRecipe(
     epochs=3, draws=8, batch_size=4, accumulate=1, learning_rate=1e-2, crop=64, background=1.0, stained=False
@@ -88,6 +88,32 @@ def test_the_training_set_is_told_at_once_and_then_in_full(
     assert (full.epochs, full.learning_rate) == (3, 1e-2) and full.device.startswith("cpu")
     result = run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
+
+
+def test_what_points_tell_a_mil_model(slide: Slide) -> None:
+    def told(label: str | None, *names: str) -> Lookout:
+        points = Points(classes=[CellClass(name, (1, 2, 3)) for name in (*names, "unused", "benign")])
+        for number in range(1, len(names) + 1):
+            points.add(np.full((number, 2), 9.0), number)
+        return look_out(points, (5.0, 10.0), ("benign", "tumour"), label)
+
+    one = told("benign", "Tumour", "stroma")
+    assert (one.classes, one.points, one.label, one.choices) == (("Tumour",), 1, "tumour", ())
+    none = told(None, "stroma", "fat")
+    assert (none.named, none.label, none.points) == ((), None, 3) and not none.unsaid
+    assert none.choices == ("benign", "tumour") and told("tumour", "stroma").label == "tumour"
+    both = told(None, "tumour", "Benign")
+    assert both.unsaid and both.choices == ("benign", "tumour") and both.classes == ()
+    said = told("benign", "tumour", "Benign")
+    assert (said.classes, said.points, said.label) == (("Benign",), 2, "benign") and not said.unsaid
+
+
+def test_a_mil_model_is_told_of_in_full(slide: Slide) -> None:
+    first, full = look(slide, "demo", "interactive", "cpu")
+    assert first.lookout is None and first.model == full.model == "demo"
+    assert full.lookout is not None and full.lookout.magnifications == (5, 10, 20)
+    assert full.lookout.named == () and full.lookout.points == 24
+    assert full.windows is None and full.epochs and full.learning_rate and full.device.startswith("cpu")
 
 
 def test_without_a_file_there_is_nothing_to_train_on(slide: Slide) -> None:

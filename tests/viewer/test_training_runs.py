@@ -19,7 +19,7 @@ from napari_zoommil.viewer import training_runs
 from napari_zoommil.viewer.training_runs import Request, TrainingRun
 
 NOW = datetime(2026, 3, 4, 5, 6, 7)
-ASKED = Request("yollo", "ece-margin", epochs=7, learning_rate=2e-4, seed=3)
+ASKED = Request("yollo", "ece-margin", epochs=7, learning_rate=2e-4, seed=3, label="tumour", kind="mil")
 
 
 @pytest.fixture
@@ -145,6 +145,16 @@ def test_a_folder_that_tells_nothing_is_no_run(tmp_path: Path, content: str | No
     if content is not None:
         (tmp_path / training_runs.REQUEST).write_text(content)
     assert training_runs.read_run(tmp_path) is None
+
+
+def test_a_request_of_an_earlier_version_is_of_a_cell_model(tmp_path: Path) -> None:
+    (tmp_path / training_runs.REQUEST).write_text('{"model": "yollo", "seed": 3}')
+    run = training_runs.read_run(tmp_path)
+    assert run is not None and run.request == Request("yollo", seed=3) and run.request.kind == "cells"
+
+
+def test_a_model_tells_its_kind(tmp_path: Path) -> None:
+    assert [training_runs.kind_of(name) for name in ("demo", "yollo", tmp_path)] == ["mil", "cells", "cells"]
 
 
 def test_damaged_curves_cost_the_curves_only(slide: Slide) -> None:

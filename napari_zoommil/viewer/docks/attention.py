@@ -7,31 +7,30 @@ from typing import Any
 
 import napari
 from napari.layers import Shapes
-from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QInputDialog, QPushButton
+from qtpy.QtWidgets import QCheckBox, QPushButton
 
-from napari_zoommil.errors import ZoomMILError
-from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
-from napari_zoommil.models.folder import read_spec, shipped
+from napari_zoommil.models.folder import Kind
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.maps import MapsPanel
+from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.docks.readout import Readout
 from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
+from napari_zoommil.viewer.training_runs import kept
 from napari_zoommil.viewer.words import cost_sentence, duration
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
-
-FOLDER, HUB = "Folder…", "Hub name…"
 
 
 class AttentionDock(Page):
     """Model, tissue, cost; Run and Cancel; probabilities, maps and scores."""
+
+    takes: Kind = "mil"
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(closed=self._stop)
@@ -54,13 +53,10 @@ class AttentionDock(Page):
         self._show(self._session.active)
 
     def _build(self) -> None:
-        self.model = QComboBox()
-        self.model.setToolTip("A shipped model, a model folder, or a model on the hub")
-        for name in shipped("mil"):
-            self.model.addItem(model_title(name), name)
-        self.model.addItems([FOLDER, HUB])
-        self.model.activated.connect(self._model_chosen)
-        self._chosen = 0
+        self.model = ModelChoice(self, self._reconsider, ("mil",), hub=True)
+        self.model.setToolTip(
+            "A shipped model, one that was fine-tuned on this slide, a model folder, or a model on the hub"
+        )
         self.slide = Sentence(name="attention-slide")
         self.tissue = QCheckBox("Show tissue")
         self.tissue.setToolTip("What the model will read: tissue found by itself, with your regions applied")
@@ -96,28 +92,9 @@ class AttentionDock(Page):
 
     # What: model and slide
 
-    @property
-    def model_name(self) -> str:
-        """What :func:`~napari_zoommil.models.folder.find_model` takes."""
-        return str(self.model.itemData(self._chosen))
-
-    def _model_chosen(self, index: int) -> None:
-        text, name, title = self.model.itemText(index), "", ""
-        if text == FOLDER:
-            name = QFileDialog.getExistingDirectory(self, "Model folder")
-            title = _title_or_error(name)
-        elif text == HUB:
-            name, _ = QInputDialog.getText(self, "Model on the hub", "owner/name")
-            title = name.strip()  # its kind is known once the estimate has fetched it
-        else:
-            self._chosen = index
-            return self._reconsider()
-        if title:
-            self._chosen = self.model.count() - 2
-            self.model.insertItem(self._chosen, title, name.strip())
-        self.model.setCurrentIndex(self._chosen)
-        if title:
-            self._reconsider()
+    def add_model(self, folder: Path) -> None:
+        """Offer a model in a folder, and choose it."""
+        self.model.choose(Path(folder))
 
     def _show(self, entry: OpenSlide | None) -> None:
         if entry is not self._session.active:
@@ -129,6 +106,7 @@ class AttentionDock(Page):
         self.maps.set_slide(entry)
         self.readout.set_slide(entry)
         if changed:
+            self.model.offer(kept(entry.slide) if entry else ())
             self.tissue.setChecked(entry is None or entry.prediction is None)
             self._follow_regions()
             self._reconsider()
@@ -187,7 +165,7 @@ class AttentionDock(Page):
         self.act.set_ready(False, why or "The tissue is being looked for")
         if entry is None or why:
             return
-        slide, model, detected = entry.slide, self.model_name, entry.detected
+        slide, model, detected = entry.slide, self.model.chosen, entry.detected
         device = compute_settings().device
         added, left_out = regions.polygons(self._viewer, slide)
         self._estimating.start(
@@ -254,7 +232,7 @@ class AttentionDock(Page):
         self.maps.clear(entry)
         self._show(entry)
         self.tissue.setChecked(False)  # maps are coming in its place
-        slide, model, tissue, chosen = entry.slide, self.model_name, found.tissue, compute_settings()
+        slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(
@@ -306,18 +284,3 @@ class AttentionDock(Page):
         self._follower.stop()
         self._regions.stop()
         self.readout.stop()
-
-
-def model_title(name: str) -> str:
-    """A model as the list shows it: ``demo · 5x → 10x → 20x``."""
-    steps = " → ".join(map(magnification_name, read_spec(name).magnifications))
-    return f"{Path(name).name} · {steps}"
-
-
-def _title_or_error(name: str) -> str:
-    """Title of a model folder; empty, and the reason shown, if it is none."""
-    try:
-        return model_title(name) if name else ""
-    except ZoomMILError as error:
-        show_error(str(error))
-        return ""

@@ -16,7 +16,7 @@ from napari_zoommil.viewer.teaching import Trace
 SMOOTHING = 0.85
 """Share of the old value in the running mean of the loss."""
 
-LOSS_HEIGHT, MEASURED_HEIGHT, NAMED = 92, 80, 40
+LOSS_HEIGHT, MEASURED_HEIGHT, NAMED = 92, 80, 36
 AXIS_WIDTH = 58
 ROOM = 0.12
 """Beyond the range of an axis, as a share of it: letters at its ends need it."""
@@ -27,19 +27,33 @@ FAINT = 110
 FEW = 60
 """Epochs up to which each has a dot."""
 
+HANGING = 6
+"""px below the name of an axis, which pyqtgraph hangs over its edge."""
+
 LOSS, RECALL, F1, DENSITY = (class_colour(index) for index in (5, 4, 2, 3))
 """Light enough for a dark theme, dark enough for a light one."""
 
+LOSSES, SHARES, DENSITIES = range(3)
+"""Panels, from the uppermost."""
+
 MEASURED = (
-    ("exclusive_recall", "exclusive recall", "exclusive recall", RECALL, 0),
-    ("f1_complete", "F1 in complete regions", "F1", F1, 0),
-    ("predictions_per_mm2", "detections per mm²", "per mm²", DENSITY, 1),
+    ("bag_loss", "loss of the slide", "loss of the slide", F1, LOSSES),
+    ("point_loss", "loss of the points", "loss of the points", RECALL, LOSSES),
+    ("exclusive_recall", "exclusive recall", "exclusive recall", RECALL, SHARES),
+    ("f1_complete", "F1 in complete regions", "F1", F1, SHARES),
+    ("predictions_per_mm2", "detections per mm²", "per mm²", DENSITY, DENSITIES),
 )
-"""Column of the curves, its name, the same in short, its colour, and in which lower panel it is drawn."""
+"""Column of the curves, its name, the same in short, its colour, and in which panel it is drawn."""
+
+ATTENTION, PROBABILITY = "attention_on_points_", "probability_"
+"""What figures of a MIL model begin with; a magnification, or a class, follows."""
 
 
 class Curves(QWidget):
-    """Three panels over the same epochs: loss, recall and F1, detections per mm²."""
+    """Up to three panels over the same epochs: loss, recall and F1, detections per mm².
+
+    Of a MIL model there are the two parts of its loss alone, that of the slide and that of the points.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,11 +67,8 @@ class Curves(QWidget):
         self.shares.plot.getAxis("left").setTicks([[(share, f"{share:g}") for share in (0, 0.5, 1)]])
         self.raw = self.loss.curve(LOSS, FAINT)
         self.smooth = self.loss.curve(LOSS)
-        self.measured = {
-            column: (self.shares, self.density)[panel].curve(colour)
-            for column, _, _, colour, panel in MEASURED
-        }
         self.panels = (self.loss, self.shares, self.density)
+        self.measured = {column: self.panels[at].curve(colour) for column, _, _, colour, at in MEASURED}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -73,20 +84,24 @@ class Curves(QWidget):
     def show_trace(self, trace: Trace) -> None:
         """Draw a training; panels of which nothing is known stay away."""
         places, losses = with_past(trace)
+        known_columns = {name for line in trace.history for name in line}
+        if "point_loss" in known_columns:  # the parts are drawn and their sum is not: it hides one of them
+            places = losses = np.empty(0)
         self.raw.setData(places, losses)
         self.smooth.setData(places, smoothed(losses))
-        shown = [("loss", LOSS)]
-        for name, _, title, colour, _ in MEASURED:
+        shown = [("loss", LOSS)] if len(losses) else []
+        for name, _, title, colour, panel in MEASURED:
             known = [(line["epoch"] + 1, line[name]) for line in trace.history if name in line]
             x, y = np.array(known).reshape(-1, 2).T
             dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
-            self.measured[name].setData(x, y, **(dots if len(x) <= FEW else {"symbol": None}))
+            self.measured[name].setData(
+                x, y, **(dots if panel != LOSSES and len(x) <= FEW else {"symbol": None})
+            )
             if known:
                 shown.append((title, colour))
         self.legend.setText("&nbsp;&nbsp; ".join(_key(title, colour) for title, colour in shown))
         highest = max((line.get(MEASURED[-1][0], 0) for line in trace.history), default=0)
         self.density.plot.setYRange(0, max(highest, 1), padding=ROOM)
-        known_columns = {name for line in trace.history for name in line}
         self.shares.setVisible(bool(known_columns & {"exclusive_recall", "f1_complete"}))
         self.density.setVisible("predictions_per_mm2" in known_columns)
         last = max((panel for panel in self.panels if not panel.isHidden()), key=self.panels.index)
@@ -133,7 +148,8 @@ class _Panel(pg.PlotWidget):
         self.plot.setLabel("bottom", "epoch" if named else "", color=self._text)
         axis.showLabel(named)
         axis.setHeight(NAMED if named else None)
-        self.setFixedHeight(self._height + (NAMED if named else 0))
+        self.plot.layout.setContentsMargins(1, 1, 1, HANGING if named else 1)
+        self.setFixedHeight(self._height + (NAMED + HANGING if named else 0))
 
     def _label(self) -> None:
         self.plot.setLabel("left", self._name, color=self._text)
@@ -167,4 +183,12 @@ def _key(title: str, colour: str) -> str:
 def titles(columns: Sequence[str]) -> dict[str, str]:
     """What measured columns are called."""
     named = {name: title for name, title, *_ in MEASURED}
-    return {column: named.get(column, column.replace("_", " ")) for column in columns}
+    return {column: named.get(column) or _title(column) for column in columns}
+
+
+def _title(column: str) -> str:
+    if column.startswith(ATTENTION):
+        return f"attention at {column.removeprefix(ATTENTION)}"
+    if column.startswith(PROBABILITY):
+        return f"probability of {column.removeprefix(PROBABILITY)}"
+    return column.replace("_", " ")

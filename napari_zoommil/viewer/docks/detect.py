@@ -11,6 +11,7 @@ from napari.utils.notifications import show_error
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.models.folder import Kind
 from napari_zoommil.slides.tiles import damage_note
 from napari_zoommil.viewer import search, training_runs
 from napari_zoommil.viewer.cell_models import read_cell_model, title_of
@@ -18,7 +19,7 @@ from napari_zoommil.viewer.cells_layer import cells_layer, set_threshold, show_c
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.detect_parts import How, Place, Run, Where, area_sentence
 from napari_zoommil.viewer.docks.detect_result import DetectionPanel, export_job, exported
-from napari_zoommil.viewer.docks.finetune_models import CellModelChoice
+from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.words import duration
@@ -27,6 +28,8 @@ from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 class DetectDock(Page):
     """Model and place; Detect and Cancel; score, counts and export."""
+
+    takes: Kind = "cells"
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(closed=self._stop)
@@ -53,7 +56,7 @@ class DetectDock(Page):
         self._show(self._session.active)
 
     def _build(self) -> None:
-        self.model = CellModelChoice(self, self._reconsider)
+        self.model = ModelChoice(self, self._reconsider, ("cells",))
         self.model.setToolTip(
             "A shipped cell model, one that was fine-tuned on this slide, or a model folder"
         )

@@ -18,10 +18,8 @@ from napari_zoommil.viewer import search
 from napari_zoommil.viewer.cell_models import CellModel
 from napari_zoommil.viewer.cells_layer import cells_layer, show_cells
 from napari_zoommil.viewer.docks.detect_result import area_text
-from napari_zoommil.viewer.docks.finetune_parts import DEVICES, Fold
-from napari_zoommil.viewer.docks.parts import Sentence, row
+from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
 from napari_zoommil.viewer.session import OpenSlide
-from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.words import duration
 
 WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
@@ -118,9 +116,7 @@ class How(QWidget):
         super().__init__()
         asked = fields(detect)["batch_size"]
         assert asked.range is not None
-        self.device = QComboBox()
-        self.device.addItems(list(dict.fromkeys((compute_settings().device, *DEVICES))))
-        self.device.setToolTip("Where it computes; first what Preferences say")
+        self.device = DeviceChoice("computes")
         self.tiles = QSpinBox()
         self.tiles.setRange(int(asked.range.low), int(asked.range.high))
         self.tiles.setValue(asked.default)

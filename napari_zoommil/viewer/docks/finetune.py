@@ -1,4 +1,4 @@
-"""The Fine-tune dock: teach a cell model with a few points, and look at before and after."""
+"""The Fine-tune dock: teach a model with a few points, and look at before and after."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from qtpy.QtCore import QTimer
 from napari_zoommil.annotations.files import stamp_of
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Progress
+from napari_zoommil.jobs.sight import AttentionMaps
+from napari_zoommil.models.folder import Kind
 from napari_zoommil.viewer import training_runs
 from napari_zoommil.viewer.compat import real_viewer
+from napari_zoommil.viewer.docks.before_after import BeforeAfter
 from napari_zoommil.viewer.docks.curves import Curves
-from napari_zoommil.viewer.docks.finetune_models import CellModelChoice, tell_detect_dock
 from napari_zoommil.viewer.docks.finetune_parts import (
-    BEFORE_AFTER_KEY,
     Settings,
+    SlideIs,
     Unfinished,
-    Verdict,
+    what_is_missing,
     what_it_trains_on,
 )
+from napari_zoommil.viewer.docks.model_choice import ModelChoice, tell_docks
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
-from napari_zoommil.viewer.lesson import AFTER, BEFORE, Lesson
+from napari_zoommil.viewer.docks.verdict import Verdict
+from napari_zoommil.viewer.lesson import Lesson
 from napari_zoommil.viewer.looking import Looking
 from napari_zoommil.viewer.session import OpenSlide, session_of
-from napari_zoommil.viewer.teaching import Finding, Trace, compare, teach
+from napari_zoommil.viewer.teaching import Trace, teach
 from napari_zoommil.viewer.training_set import TrainingSet, look
-from napari_zoommil.viewer.view_region import view_region
 from napari_zoommil.viewer.words import duration
 from napari_zoommil.viewer.worker import JobRunner, sentence_of, spare_cores
 
@@ -49,16 +52,15 @@ class FinetuneDock(Page):
         self._follower = Follower()
         self._lessons: dict[OpenSlide, Lesson] = {}
         self._entry: OpenSlide | None = None
-        self._busy: OpenSlide | None = None
+        self._taught: OpenSlide | None = None
         self._looking: Looking[OpenSlide, TrainingSet] = Looking(self._looked, self._not_looked)
         self._training = JobRunner(viewer, self._progress, self._trained, self._training_ended)
-        self._comparing = JobRunner(viewer, self._compared, lambda _: None, self._comparing_ended)
         self._build()
+        self.views = BeforeAfter(viewer, self.verdict, self.act, self._refresh)
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._show)
         self._follower.follow(self._session.removed, self._removed)
         self._follower.follow(viewer.events.theme, self._set_theme)
-        viewer.bind_key(BEFORE_AFTER_KEY, self._change_over, overwrite=True)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
         self._timer.start(LOOK_MS)
@@ -66,21 +68,24 @@ class FinetuneDock(Page):
         self._show(self._session.active)
 
     def _build(self) -> None:
-        self.model = CellModelChoice(self, self._look)
+        self.model = ModelChoice(self, self._reconsider, ("cells", "mil"))
+        self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
         self.slide = Sentence(name="finetune-slide")
         self.what = Sentence(name="finetune-what")
-        self.settings = Settings(self._look)
+        self.slide_is = SlideIs(self._reconsider)
+        self.settings = Settings(self._reconsider)
         self.device = Sentence(name="device")
         self.act = Act("Fine-tune", self._teach, self._cancel)
         self.unfinished = Unfinished(self._resume, self._delete_unfinished)
         self.curves = Curves()
         self.result = heading("Before and after")
-        self.verdict = Verdict(lambda _: self._show_views(), self._compare, self._keep, self._discard)
+        self.verdict = Verdict(self._compare, self._keep, self._discard)
         widgets = (
             heading("Teach"),
             self.model,
             self.slide,
             self.what,
+            self.slide_is,
             heading("How"),
             self.settings,
             self.device,
@@ -105,12 +110,16 @@ class FinetuneDock(Page):
         """That of the active slide."""
         return self._lessons.setdefault(self._entry, Lesson()) if self._entry else None
 
+    @property
+    def _busy(self) -> OpenSlide | None:
+        """The slide on which a model is taught, or two are compared."""
+        return self._taught or self.views.entry
+
     def _show(self, entry: OpenSlide | None) -> None:
         if entry is not self._session.active:
             return
         self._entry = entry
-        self._look()
-        self._refresh()
+        self._reconsider()
 
     def _removed(self, entry: OpenSlide) -> None:
         """The slide is gone: so is what runs for it."""
@@ -118,12 +127,18 @@ class FinetuneDock(Page):
             self._cancel()
         self._lessons.pop(entry, None)
 
+    def _reconsider(self) -> None:
+        """Another slide, another model, or other settings."""
+        self._refresh()
+        self._look()
+
     def _look(self) -> None:
         """Find out anew what there is to train on."""
         self._looking.stop()
         entry = self._entry
         if entry is not None and entry.slide.mpp is not None:
-            arguments = (self.model.chosen, self.settings.preset.currentData(), self._device)
+            preset, label = self.settings.preset.currentData(), self.slide_is.label
+            arguments = (self.model.chosen, preset, self._device, label)
             self._looking.start(entry, lambda: look(entry.slide, *arguments))
 
     @property
@@ -160,6 +175,8 @@ class FinetuneDock(Page):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.what.setText(what_it_trains_on(found))
         self.model.offer(found.kept if found else ())
+        lookout = found.lookout if found else None
+        self.slide_is.offer(entry, lookout, self._waiting(found))
         if found is not None:
             self.settings.tell_preset(found)
         self.device.setText(f"Device: {found.device}" if found and found.device else "")
@@ -171,18 +188,20 @@ class FinetuneDock(Page):
         self.unfinished.show_run(free, self._why_busy())
         self._refresh_result(lesson)
 
+    def _waiting(self, found: TrainingSet | None) -> bool:
+        """Whether it is not known yet what the points are to the model that is chosen."""
+        if found is None or found.model != self.model.chosen:
+            return True
+        return self.model.kind == "mil" and bool(found.counts) and not (found.lookout or found.problem)
+
     def _refresh_result(self, lesson: Lesson | None) -> None:
-        trace = lesson.trace if lesson else Trace()
-        self.curves.setVisible(bool(trace.losses or trace.history))
-        self.curves.show_trace(trace)
+        self._refresh_curves(lesson)
         run = lesson.run if lesson else None
         for widget in (self.result, self.verdict):
             widget.setVisible(run is not None)
-        if lesson is not None and run is not None:
-            self.verdict.show_metrics(run.metrics)
-            if self.verdict.named_for != run.folder:
-                self.verdict.offer_name(run.folder, f"{Path(run.request.model).name[:20]} {run.began}")
-            self._show_views()
+        if run is not None:
+            self.verdict.show_run(run)
+        self.views.show(lesson, self._why_busy())
 
     def _why_busy(self) -> str:
         if self._busy is None:
@@ -191,26 +210,16 @@ class FinetuneDock(Page):
 
     def _why_not(self) -> str:
         """What must be done before it can be trained; empty if nothing."""
-        lesson = self.lesson
-        if self._entry is None or lesson is None:
+        if self._entry is None or self.lesson is None:
             return "Open a slide first"
-        if self._entry.slide.mpp is None:
-            return "Set the pixel size in the Slide dock first: this slide does not state it"
-        if lesson.run is not None:
-            return "Keep or discard the new model first"
-        if not self.model.chosen:
-            return "Choose a cell model first"
-        if lesson.found is None:
-            return "The points are being counted"
-        if lesson.found.problem:
-            return lesson.found.problem
-        return "" if lesson.found.counts else "Mark a few cells in the Annotate dock first"
+        waiting = self._waiting(self.lesson.found)
+        return what_is_missing(self._entry.slide, self.lesson, self.model.chosen, waiting)
 
     # Act
 
     def _teach(self) -> None:
         if not self._why_not() and self._busy is None:
-            self._start(self.settings.request(self.model.chosen))
+            self._start(self.settings.request(self.model.chosen, self.model.kind, self.slide_is.label))
 
     def _resume(self) -> None:
         run = self.lesson.unfinished if self.lesson else None
@@ -221,35 +230,45 @@ class FinetuneDock(Page):
         entry, lesson, device = self._entry, self.lesson, self._device
         if entry is None or lesson is None:
             return
-        self._busy, slide = entry, entry.slide
+        self._taught, slide = entry, entry.slide
         self._looking.stop()  # it would compute beside the training
         lesson.trace, lesson.note = Trace(), ""
-        self.act.show_running(True, "Stop; what was learned until the last epoch can be gone on with")
+        resumes = request.kind == "cells"
+        stop = "Stop; what was learned until the last epoch can be gone on with" if resumes else "Stop"
+        self.act.show_running(True, stop)
         self._training.start(
             lambda: teach(slide, request, resume, device=device, threads=spare_cores()),
-            f"ZoomMIL is teaching a model on {slide.name}; it can be gone on with later",
+            f"ZoomMIL is teaching a model on {slide.name}" + "; it can be gone on with later" * resumes,
         )
         self._refresh()
 
     def _cancel(self) -> None:
         self._training.cancel()
-        self._comparing.cancel()
+        self.views.cancel()
 
     def _progress(self, progress: Progress) -> None:
-        entry = self._busy
+        entry = self._taught
         if entry is None:
             return
         owner = "" if entry is self._entry else f"{entry.slide.name}, "
         self.act.show_progress(progress.done, progress.total, owner + progress.note)
-        lesson = self._lessons.get(entry)
-        if lesson is not None and isinstance(progress.partial, Trace):
-            lesson.trace = progress.partial
+        lesson, told = self._lessons.get(entry), progress.partial
+        if lesson is None or not entry.alive:
+            return
+        if isinstance(told, AttentionMaps):
+            self.views.add_maps(entry, lesson, told)
+        elif isinstance(told, Trace):
+            lesson.trace = told
             if entry is self._entry:
-                self.curves.setVisible(bool(lesson.trace.losses or lesson.trace.history))
-                self.curves.show_trace(lesson.trace)
+                self._refresh_curves(lesson)
+
+    def _refresh_curves(self, lesson: Lesson | None) -> None:
+        trace = lesson.trace if lesson else Trace()
+        self.curves.setVisible(bool(trace.losses or trace.history))
+        self.curves.show_trace(trace)
 
     def _trained(self, result: Any) -> None:
-        lesson = self._lessons.get(self._busy) if self._busy else None
+        lesson = self._lessons.get(self._taught) if self._taught else None
         if lesson is not None:
             run = training_runs.read_run(Path(result.model))
             assert run is not None, "a training leaves its request in its folder"
@@ -259,7 +278,7 @@ class FinetuneDock(Page):
             )
 
     def _training_ended(self, failure: str | None) -> None:
-        entry, self._busy = self._busy, None
+        entry, self._taught = self._taught, None
         self.act.show_running(False)
         lesson = self._lessons.get(entry) if entry else None
         if lesson is None or entry is None:
@@ -267,88 +286,39 @@ class FinetuneDock(Page):
         if lesson.run is None:
             lesson.note = failure or "Cancelled"
             lesson.trace = Trace()
+            lesson.remove_views(self._viewer, entry)
         self._refresh()
-        if lesson.run is not None and entry.alive:
+        if lesson.run is not None and lesson.run.request.kind == "cells" and entry.alive:
             self._compare_on(entry, lesson)
         else:
             self._look()
-
-    # Before and after
 
     def _compare(self) -> None:
         if self._entry is not None and self.lesson is not None and self._busy is None:
             self._compare_on(self._entry, self.lesson)
 
     def _compare_on(self, entry: OpenSlide, lesson: Lesson) -> None:
-        """The new model looks first: what has changed is to be seen as soon as may be."""
-        run, slide, device = lesson.run, entry.slide, self._device
-        region = view_region(self._viewer, slide)
-        if run is None or region is None:
+        if not self.views.compare(entry, lesson, self._device):
             lesson.note += " The window shows nothing of the slide: go there and compare."
-            return self._refresh()
-        self._busy = entry
-        self.verdict.after.setChecked(True)
-        self.act.show_running(True, "Stop looking; the new model stays for you to decide")
-        models = ((AFTER, str(run.folder)), (BEFORE, run.request.model))
-        self._comparing.start(
-            lambda: compare(slide, region, models, device=device, threads=spare_cores()),
-            f"ZoomMIL is comparing two models on {slide.name}",
-        )
         self._refresh()
-
-    def _compared(self, progress: Progress) -> None:
-        entry, lesson = self._busy, self._lessons.get(self._busy) if self._busy else None
-        self.act.show_progress(progress.done, progress.total, progress.note)
-        found = progress.partial
-        if entry is None or lesson is None or not entry.alive or not isinstance(found, Finding):
-            return
-        lesson.add_view(self._viewer, entry, found)
-        if entry is self._entry:
-            self._show_views()
-
-    def _comparing_ended(self, failure: str | None) -> None:
-        entry, self._busy = self._busy, None
-        self.act.show_running(False)
-        lesson = self._lessons.get(entry) if entry else None
-        if lesson is not None and failure is not None:
-            lesson.note = failure
-        self._refresh()
-
-    def _show_views(self) -> None:
-        """One of the two is in sight."""
-        if self.lesson is None:
-            return
-        views = self.lesson.views(self._viewer)
-        self.verdict.show_views(BEFORE in views, AFTER in views, self._why_busy())
-        self.lesson.show_view(self._viewer, AFTER if self.verdict.after.isChecked() else BEFORE)
-
-    def _change_over(self, _viewer: object = None) -> None:
-        """By key, as fast as the eye wants it."""
-        if self.lesson is not None and len(self.lesson.views(self._viewer)) == 2:
-            other = self.verdict.before if self.verdict.after.isChecked() else self.verdict.after
-            other.setChecked(True)
 
     # The decision
 
     def _keep(self) -> None:
-        lesson = self.lesson
-        if lesson is None or lesson.run is None:
-            return
-        run = lesson.run
-        if self._decide(lambda: self._kept(training_runs.keep(run.folder, self.verdict.name.text()))):
-            self._done(lesson, f"Kept as {Path(self.model.chosen).name}, and chosen for what comes next")
+        run = self.lesson.run if self.lesson else None
+        if run is not None and self._decide(
+            lambda: self._kept(training_runs.keep(run.folder, self.verdict.name.text()), run.request.kind)
+        ):
+            self._done(f"Kept as {Path(self.model.chosen).name}, and chosen for what comes next")
 
-    def _kept(self, folder: Path) -> None:
+    def _kept(self, folder: Path, kind: Kind) -> None:
         self.model.choose(folder)
-        tell_detect_dock(self._viewer, folder)
+        tell_docks(self._viewer, folder, kind)
 
     def _discard(self) -> None:
-        lesson = self.lesson
-        if lesson is None or lesson.run is None:
-            return
-        run = lesson.run
-        if self._decide(lambda: training_runs.discard(run.folder)):
-            self._done(lesson, f"Discarded; {Path(run.request.model).name} stays in use")
+        run = self.lesson.run if self.lesson else None
+        if run is not None and self._decide(lambda: training_runs.discard(run.folder)):
+            self._done(f"Discarded; {Path(run.request.model).name} stays in use")
 
     def _delete_unfinished(self) -> None:
         run = self.lesson.unfinished if self.lesson else None
@@ -356,8 +326,8 @@ class FinetuneDock(Page):
             self._look()
 
     def _decide(self, action: Callable[[], None]) -> bool:
-        if self._busy is self._entry:
-            self._comparing.cancel()
+        if self.views.entry is not None and self.views.entry is self._entry:
+            self.views.cancel()
         try:
             action()
         except ZoomMILError as error:
@@ -366,20 +336,20 @@ class FinetuneDock(Page):
             return False
         return True
 
-    def _done(self, lesson: Lesson, note: str) -> None:
-        lesson.remove_views(self._viewer)
-        lesson.decided(note)
+    def _done(self, note: str) -> None:
+        if self._entry is not None and self.lesson is not None:
+            self.lesson.remove_views(self._viewer, self._entry)
+            self.lesson.decided(note)
         self._look()
         self._refresh()
 
     def _stop(self) -> None:
-        """The dock is being taken apart; a training is cut off and can be gone on with."""
+        """The dock is being taken apart; the training of a cell model can be gone on with."""
         self._timer.stop()
         self._looking.stop()
         self._follower.stop()
         self._training.close()
-        self._comparing.close()
-        self._viewer.bind_key(BEFORE_AFTER_KEY, None)
-        for lesson in self._lessons.values():
-            lesson.remove_views(self._viewer)
+        self.views.stop()
+        for entry, lesson in self._lessons.items():
+            lesson.remove_views(self._viewer, entry)
         self._lessons.clear()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
+    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -13,12 +14,16 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_zoommil.viewer.settings import compute_settings
+
 WIDTH = 320
 SPACING = 6
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 class Page(QScrollArea):
@@ -93,6 +98,39 @@ class Sentence(QLabel):
         self.setObjectName(name)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
+
+
+class DeviceChoice(QComboBox):
+    """Where a job computes; first what Preferences say."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__()
+        self.addItems(list(dict.fromkeys((compute_settings().device, *DEVICES))))
+        self.setToolTip(f"Where it {verb}; first what Preferences say")
+
+
+class Fold(QWidget):
+    """A heading that opens and closes what is below it."""
+
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__()
+        self.button = QToolButton()
+        self.button.setText(title)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.toggled.connect(self._open)
+        self._content = content
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.button)
+        column.addWidget(content)
+        self._open(False)
+
+    def _open(self, is_open: bool) -> None:
+        self.button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        self._content.setVisible(is_open)
 
 
 class Act(QWidget):

@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.docks import attention as module
+from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.slide_layer import TITLE, slide_of
 
@@ -172,7 +173,10 @@ def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_sli
     entries = {entry.slide: entry for entry in dock._session.slides}
     assert entries[first_slide].prediction is not None
     assert entries[second_slide].prediction is None
-    assert all(slide_of(each) is first_slide for each in viewer.layers if MAP in each.metadata)
+    maps = [each for each in viewer.layers if MAP in each.metadata]
+    assert maps and all(slide_of(each) is first_slide and not each.visible for each in maps)
+    viewer.layers.selection.active = layer
+    assert maps_in(viewer) and all(each.visible for each in viewer.layers if MAP in each.metadata)
 
 
 def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
@@ -268,11 +272,11 @@ def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
 
 def test_a_cancelled_dialog_keeps_the_model(ready, monkeypatch) -> None:
     _, dock, _ = ready
-    monkeypatch.setattr(module.QFileDialog, "getExistingDirectory", lambda *_: "")
-    index = dock.model.findText(module.FOLDER)
+    monkeypatch.setattr(model_choice.QFileDialog, "getExistingDirectory", lambda *_: "")
+    index = dock.model.findText(model_choice.FOLDER)
     dock.model.setCurrentIndex(index)
-    dock._model_chosen(index)
-    assert dock.model_name == "demo" and dock.model.currentIndex() == 0
+    dock.model.activated.emit(index)
+    assert dock.model.chosen == "demo" and dock.model.currentIndex() == 0
     assert dock.act.button.isEnabled()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.viewer.docks.curves import Curves, smoothed, titles, with_past
 from napari_zoommil.viewer.teaching import Trace
@@ -59,6 +60,30 @@ def test_without_held_out_windows_there_is_the_loss_alone(curves: Curves) -> Non
     assert curves.loss.plot.getAxis("bottom").label.isVisible()
 
 
+def test_of_a_mil_model_the_parts_of_its_loss_are_drawn(curves: Curves) -> None:
+    history = tuple(
+        {"epoch": float(n), "train_loss": 1.5 - n / 10, "bag_loss": 0.5, "point_loss": 1.0 - n / 10}
+        for n in range(3)
+    )
+    curves.show_trace(Trace(3, (1.0, 2.0, 3.0), (1.5, 1.4, 1.3), history))
+    assert [panel.isHidden() for panel in curves.panels] == [False, True, True]
+    x, y = curves.measured["point_loss"].getData()
+    np.testing.assert_allclose(x, [1, 2, 3])
+    np.testing.assert_allclose(y, [1.0, 0.9, 0.8])
+    np.testing.assert_allclose(curves.measured["bag_loss"].getData()[1], 0.5)
+    assert curves.smooth.getData()[0] is None and "of&nbsp;the&nbsp;points" in curves.legend.text()
+    curves.show_trace(Trace(4, (0.5, 1.0), (1.0, 0.8), MEASURED))
+    assert len(curves.smooth.getData()[0]) == 2 and curves.measured["point_loss"].getData()[0] is None
+
+
+def test_the_name_of_the_epochs_is_drawn_whole(curves: Curves) -> None:
+    curves.show()
+    curves.show_trace(Trace(4, (0.5, 1.0), (1.0, 0.8)))
+    QApplication.processEvents()
+    label = curves.loss.plot.getAxis("bottom").label
+    assert label.mapRectToScene(label.boundingRect()).bottom() <= curves.loss.viewport().height()
+
+
 def test_axes_are_in_the_colours_of_the_theme(curves: Curves) -> None:
     curves.set_colours("#112233", "#ddeeff")
     for panel in curves.panels:
@@ -67,7 +92,9 @@ def test_axes_are_in_the_colours_of_the_theme(curves: Curves) -> None:
 
 
 def test_columns_have_names_for_users() -> None:
-    assert titles(["f1_complete", "bag_loss"]) == {
+    assert titles(["f1_complete", "attention_on_points_5x", "probability_lobular_x", "other_figure"]) == {
         "f1_complete": "F1 in complete regions",
-        "bag_loss": "bag loss",
+        "attention_on_points_5x": "attention at 5x",
+        "probability_lobular_x": "probability of lobular_x",
+        "other_figure": "other figure",
     }

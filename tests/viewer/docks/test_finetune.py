@@ -20,12 +20,11 @@ from napari_zoommil.training import cell_presets
 from napari_zoommil.training.cells import CellRecipe
 from napari_zoommil.viewer import training_runs
 from napari_zoommil.viewer.docks import finetune as module
-from napari_zoommil.viewer.docks.finetune_models import FOLDER
-from napari_zoommil.viewer.lesson import AFTER, BEFORE
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.slide_layer import TITLE, slide_of
 
 MINUTE = 60_000
+BEFORE, AFTER = "cells before", "cells after"
 QUICK = CellRecipe(
     epochs=2, draws=8, batch_size=4, accumulate=1, learning_rate=1e-3, crop=64, background=1.0, stained=False
 )
@@ -44,6 +43,13 @@ def path(cmu: Path, tmp_path: Path) -> Path:
     points.add(np.indices((3, 4)).reshape(2, -1).T * 300.0 + 400, 1)
     points.write(path.with_name("slide.points.geojson"))
     return path
+
+
+@pytest.fixture
+def bare(cmu: Path, tmp_path: Path) -> Path:
+    """Another slide, which nobody has annotated."""
+    (tmp_path / "bare").mkdir()
+    return Path(shutil.copy(cmu, tmp_path / "bare" / "other.svs"))
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def click(qtbot, button) -> None:
 
 
 def free(dock) -> bool:
-    return not (dock._training.running or dock._comparing.running or dock._looking.running)
+    return not (dock._training.running or dock.views.running or dock._looking.running)
 
 
 def teach(qtbot, dock) -> None:
@@ -126,7 +132,7 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
     assert viewer.layers.selection.active is layer
     click(qtbot, dock.verdict.before)
     assert views(viewer) == {BEFORE: True, AFTER: False}
-    dock._change_over()
+    dock.views.change_over()
     assert views(viewer) == {BEFORE: False, AFTER: True}
     assert dock.model.chosen == model, "the old model stays in use"
     assert not dock.act.button.isEnabled() and "Keep or discard" in dock.act.button.toolTip()
@@ -137,14 +143,14 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
     assert not dock.curves.isHidden() and "Trained in" in dock.act.note.text()
     (folder,) = (path.parent / "slide.models" / "runs").iterdir()
     about = json.loads((folder / training_runs.RUN).read_text())
-    assert about["model"] == model and about["points"]["tumour"] == 12
+    assert about["model"] == Path(model).name and about["points"]["tumour"] == 12
     assert {"curves.csv", "config.json", "model.safetensors"} < {one.name for one in folder.iterdir()}
 
 
 def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
     other = QWidget()
-    other.add_model = (told := []).append
+    other.takes, other.add_model = "cells", (told := []).append
     viewer.window.add_dock_widget(other, name="Another")
     teach(qtbot, dock)
     assert dock.verdict.name.text().startswith("yollo-1 20")
@@ -258,15 +264,15 @@ def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
     assert dock.slide.text() == "Open a slide first" and not dock.act.button.isEnabled()
 
 
-def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_slide, qtbot) -> None:
+def test_another_slide_in_mid_run_gets_nothing_of_it(ready, bare, add_slide, qtbot) -> None:
     viewer, dock, layer = ready
     first = dock.lesson
     click(qtbot, dock.act.button)
-    second = add_slide(viewer, other_slide)
-    assert dock.lesson is not first and "other.tif" in dock.slide.text()
+    second = add_slide(viewer, bare)
+    assert dock.lesson is not first and "other.svs" in dock.slide.text()
     qtbot.waitUntil(lambda: first.run is not None and free(dock), timeout=MINUTE)
     assert dock.verdict.isHidden() and set(views(viewer).values()) <= {False}
-    assert "Mark a few cells" in dock.act.button.toolTip()
+    assert "Mark a few places" in dock.act.button.toolTip()
     viewer.layers.selection.active = layer
     assert dock.lesson is first and not dock.verdict.isHidden()
     assert slide_of(second) is not slide_of(layer)
@@ -297,33 +303,16 @@ def test_a_damaged_model_is_named(ready, tmp_path, qtbot) -> None:
     assert not dock.act.button.isEnabled() and "broken" in dock.act.button.toolTip()
 
 
-def test_a_folder_without_a_cell_model_is_refused(ready, tmp_path, monkeypatch) -> None:
-    _, dock, _ = ready
-    chosen = dock.model.chosen
-    for name in ("", str(tmp_path)):
-        monkeypatch.setattr(
-            "napari_zoommil.viewer.docks.finetune_models.QFileDialog.getExistingDirectory",
-            lambda *_, name=name: name,
-        )
-        index = dock.model.findText(FOLDER)
-        dock.model.setCurrentIndex(index)
-        dock.model.activated.emit(index)
-        assert dock.model.chosen == chosen and dock.model.currentData() == chosen
-    assert "is not a model folder" in notification_manager.records[-1].message
-
-
-def test_the_button_says_what_it_lacks(
-    make_napari_viewer, make_cell_model, data, small_slide, add_slide, qtbot
-):
+def test_the_button_says_what_it_lacks(make_napari_viewer, make_cell_model, data, bare, add_slide, qtbot):
     viewer = make_napari_viewer()
     dock = show_dock(viewer, "Fine-tune")
     dock.model.choose(Path(make_cell_model()))
     assert "Open a slide" in dock.act.button.toolTip() and not dock.act.button.isEnabled()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     assert "pixel size" in dock.act.button.toolTip() and not dock.act.button.isEnabled()
-    add_slide(viewer, small_slide)
+    add_slide(viewer, bare)
     qtbot.waitUntil(lambda: dock.lesson.found is not None, timeout=MINUTE)
-    assert "Mark a few cells" in dock.act.button.toolTip() and not dock.act.button.isEnabled()
+    assert "Mark a few places" in dock.act.button.toolTip() and not dock.act.button.isEnabled()
     assert dock.unfinished.isHidden() and dock.verdict.isHidden() and dock.curves.isHidden()
 
 

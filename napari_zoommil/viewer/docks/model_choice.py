@@ -1,0 +1,148 @@
+"""Which model a dock uses: a shipped one, one kept on this slide, a folder, or one on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import napari
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
+
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import magnification_name
+from napari_zoommil.models.folder import Kind, read_config, read_spec, shipped
+from napari_zoommil.viewer.training_runs import kind_of
+
+FOLDER, HUB = "Choose a folder…", "Hub name…"
+
+KINDS: dict[Kind, str] = {"cells": "cell model", "mil": "MIL model"}
+
+
+class ModelChoice(QComboBox):
+    """The shipped models of some kinds, those kept on the active slide, chosen folders.
+
+    Parameters
+    ----------
+    parent : QWidget
+    changed : callable
+        Called when another model is chosen.
+    kinds : tuple of Kind
+        What is offered, the first kind first.
+    hub : bool
+        Whether a name on the hub may be given; of which kind it is shows when it is fetched.
+    """
+
+    def __init__(
+        self, parent: QWidget, changed: Callable[[], None], kinds: tuple[Kind, ...], hub: bool = False
+    ) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        self._parent, self._changed, self._kinds, self._has_hub = parent, changed, kinds, hub
+        self._shipped = tuple(name for kind in kinds for name in shipped(kind))
+        self._offered: tuple[Path, ...] = ()
+        self._kept: tuple[Path, ...] = ()
+        self._folders: list[Path] = []
+        self._hub: list[str] = []
+        self._chosen = self._shipped[0] if self._shipped else ""
+        self._fill()
+        self.activated.connect(self._picked)
+
+    @property
+    def chosen(self) -> str:
+        """What a job takes for its model; empty if there is none yet."""
+        return self._chosen
+
+    @property
+    def kind(self) -> Kind:
+        """Of what is chosen."""
+        return kind_of(self._chosen)
+
+    def offer(self, kept: Iterable[Path]) -> None:
+        """The kept models of the active slide; what is chosen stays so."""
+        if self._offered != (offered := tuple(kept)):
+            self._offered = offered
+            self._kept = tuple(one for one in offered if kind_of(one) in self._kinds)
+            self._fill()
+
+    def choose(self, folder: Path) -> None:
+        """Use the model in a folder from now on."""
+        if folder not in (*self._kept, *self._folders):
+            self._folders.append(folder)
+        self._choose(str(folder))
+
+    def _choose(self, name: str) -> None:
+        self._chosen = name
+        self._fill()
+        self._changed()
+
+    def _fill(self) -> None:
+        folders = dict.fromkeys((*self._kept, *(one for one in self._folders if one.exists())))
+        with QSignalBlocker(self):
+            self.clear()
+            for name in (*self._shipped, *map(str, folders), *self._hub):
+                self._add(name)
+            if self._chosen and self.findData(self._chosen) < 0:  # kept on another slide
+                self._add(self._chosen)
+            self.addItem(FOLDER)
+            if self._has_hub:
+                self.addItem(HUB)
+            folder = self.findText(FOLDER)
+            self.setCurrentIndex(max(0, self.findData(self._chosen)) if self._chosen else folder)
+
+    def _add(self, name: str) -> None:
+        if name in self._hub:
+            return self.addItem(name, name)
+        title, is_shipped = title_of(name), name in self._shipped
+        self.addItem(title if is_shipped else Path(name).name, name)  # a folder's name may fill the line
+        told = title if is_shipped else f"{title}\n{name}"
+        self.setItemData(self.count() - 1, told, Qt.ItemDataRole.ToolTipRole)
+
+    def _picked(self, index: int) -> None:
+        data, text = self.itemData(index), self.itemText(index)
+        if data is not None:
+            self._chosen = str(data)
+            return self._changed()
+        try:
+            if self._pick_name() if text == HUB else self._pick_folder():
+                return
+        except ModelError as error:
+            show_error(str(error))
+        self._fill()
+
+    def _pick_folder(self) -> bool:
+        """Ask for a folder; whether one was given."""
+        what = " or ".join(KINDS[kind] for kind in self._kinds)
+        name = QFileDialog.getExistingDirectory(self._parent, f"Folder of a {what}")
+        if name:
+            kind = kind_of(name)
+            read_config(name, kind if kind in self._kinds else self._kinds[0])
+            self.choose(Path(name))
+        return bool(name)
+
+    def _pick_name(self) -> bool:
+        name = QInputDialog.getText(self._parent, "Model on the hub", "owner/name")[0].strip()
+        if name:
+            self._hub = list(dict.fromkeys((*self._hub, name)))
+            self._choose(name)
+        return bool(name)
+
+
+def title_of(name: str) -> str:
+    """A model with what it is asked for: ``yollo``, ``demo · 5x → 10x → 20x``."""
+    if kind_of(name) == "mil":
+        try:
+            steps = " → ".join(map(magnification_name, read_spec(name).magnifications))
+            return f"{Path(name).name} · {steps}"
+        except ModelError:
+            pass  # whoever uses it says what is wrong
+    return Path(name).name
+
+
+def tell_docks(viewer: napari.Viewer, folder: Path, kind: Kind) -> None:
+    """Offer a kept model in the other docks that take such, if they are open."""
+    for widget in viewer.window.dock_widgets.values():
+        if getattr(widget, "takes", None) == kind:
+            widget.add_model(folder)

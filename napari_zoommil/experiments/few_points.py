@@ -62,7 +62,7 @@ WAYS = (
     Way("ce"),
     Way("weighted-ce"),
     Way("focal"),
-    *(Way(gate, threshold, 0.5) for gate, threshold in product(("ece", "ece-margin"), (0.3, 0.5, 0.7))),
+    *(Way(gate, threshold, 0.5) for threshold, gate in product((0.5, 0.3, 0.7), ("ece", "ece-margin"))),
 )
 
 
@@ -126,7 +126,7 @@ def compare(
             slide,
             points,
             model,
-            out=work / "model",
+            out=work / f"model {slide.stem}",
             loss=way.loss,  # type: ignore[arg-type]
             learning_rate=way.learning_rate,
             epochs=way.epochs,
@@ -150,12 +150,13 @@ def main() -> None:
     parser.add_argument("--model", default="yollo")
     parser.add_argument("--points", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--slides", type=int, nargs="+", help="numbers of those to do; all by default")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     tiles = split_tiles(read_tiles(nuclei_folder(args.data)))["train"]
     writer = csv.writer(sys.stdout)
     writer.writerow(Result.__annotations__)
-    for number, seed in product(range(len(tiles) // TILES), args.seeds):
+    for number, seed in product(args.slides or range(len(tiles) // TILES), args.seeds):
         path = args.work / f"slide{number}.tif"
         known = write_slide(tiles[TILES * number : TILES * (number + 1)], path)
         for way, values in compare(path, known, args.model, WAYS, args.points, seed, args.work):

@@ -161,6 +161,7 @@ def finetune(
     from napari_zoommil.training.cell_presets import recipe
     from napari_zoommil.training.cell_run import Run
     from napari_zoommil.training.cell_scores import measured
+    from napari_zoommil.training.cell_sizes import with_known_sizes
     from napari_zoommil.training.fit import accelerator
 
     started = time.perf_counter()
@@ -182,6 +183,7 @@ def finetune(
         windows = windows_of_points(own, points, classes, spec.mpp, size)
         train, held_out = hold_out(windows, HELD_OUT if len(windows) >= LEAST_WINDOWS else 0, seed)
         before = measured(network, spec, held_out)
+        train = with_known_sizes(network, spec, train)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = Run(out, provenance(own, points, model, settings, **counts))
         steps = run.fit(network, spec, settings, train, held_out, resume, **accelerator(chosen))

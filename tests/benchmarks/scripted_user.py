@@ -39,7 +39,7 @@ from napari_zoommil.viewer.slide_layer import open_slide_layer
 from napari_zoommil.viewer.view_region import view_region
 
 SIZE = (1600, 1150)
-PATIENCE = 600
+PATIENCE = 200
 NUCLEUS = CellClass("nucleus", (0, 114, 178), 8.0)
 
 
@@ -106,9 +106,9 @@ def session(slide: Path, cells: NDArray[np.float64], model: str, loss: str, poin
     user.wait(lambda: False, 3)
     started = time.perf_counter()
     tune.act.button.click()
-    assert user.wait(lambda: AFTER in tune.lesson.views(viewer), PATIENCE), tune.act.note.text()
+    assert user.wait(lambda: AFTER in tune.lesson.sides(viewer), PATIENCE), tune.act.note.text()
     seconds = time.perf_counter() - started
-    assert user.wait(lambda: BEFORE in tune.lesson.views(viewer), PATIENCE)
+    assert user.wait(lambda: BEFORE in tune.lesson.sides(viewer), PATIENCE)
     trained = tune.lesson.run
     assert trained is not None
     radius = NUCLEUS.diameter_um / 2 / own.resolution()[0]

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.jobs import detect, run
@@ -27,8 +28,9 @@ from napari_zoommil.viewer.slide_layer import open_slide_layer
 from napari_zoommil.viewer.view_region import view_region
 
 SIZE = (1500, 950)
+CELLS_SIZE = (1500, 1080)
 SECONDS = 180
-PLACE = (0.45, 0.5)
+PLACE = (0.27, 0.48)
 """Share of the sample slide's height and width where cells are marked."""
 
 
@@ -72,7 +74,7 @@ def cells(folder: Path) -> None:
 
 def _cells(slide: Path, folder: Path) -> None:
     viewer = napari.Viewer(title="ZoomMIL")
-    viewer.window.resize(*SIZE)
+    viewer.window.resize(*CELLS_SIZE)
     data, arguments, _ = open_slide_layer(slide)
     viewer.add_image(data, **arguments)
     tune, notes = show_dock(viewer, "Fine-tune"), show_dock(viewer, "Annotate")
@@ -83,11 +85,16 @@ def _cells(slide: Path, folder: Path) -> None:
     wait(lambda: False, 2)
     found = run(detect(own, "yollo", regions=[view_region(viewer, own)])).finds
     sure = found.centres[np.argsort(-found.scores)]
-    for label, name in enumerate(("tumour", "lymphocyte"), 1):
-        notes.current.points.add_class(name)
+    middle = np.median(sure, 0)
+    notes.current.points.rename_class(1, "lymphocyte")
+    notes.current.points.resize_class(1, 7.0)
+    notes.current.points.add_class("fibroblast", diameter_um=8.0)
+    upper, left = (sure < middle).T
+    for label, cells in ((1, sure[upper & left]), (2, sure[sure[:, 0] > np.quantile(sure[:, 0], 0.85)])):
         notes._choose(label)
-        for place in sure[label :: len(sure) // 30][:30]:
+        for place in cells[:: max(1, len(cells) // 30)][:30]:
             notes.current.view.place(place)
+    notes.file.name.setText("first reader")
     wait(lambda: False, 2)
     take(viewer, folder / "annotate.png")
     show_dock(viewer, "Fine-tune")
@@ -102,7 +109,9 @@ def _cells(slide: Path, folder: Path) -> None:
 
 
 def take(viewer: napari.Viewer, path: Path) -> None:
-    viewer.screenshot(path, canvas_only=False, flash=False)
+    """The whole window, in as many colours as it needs."""
+    seen = viewer.screenshot(canvas_only=False, flash=False)
+    Image.fromarray(seen[..., :3]).quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,13 @@ import napari
 PLUGIN = "napari-zoommil"
 
 
+BESIDE = ("Slide", "Attention")
+"""Docks that are looked at together; others share a place with what is there, as tabs."""
+
+
 def show_dock(viewer: napari.Viewer, name: str) -> object:
     """Bring a dock of this plugin to the front, made if need be; returns its widget."""
-    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=name not in BESIDE)
     dock.show()
     dock.raise_()
     return widget

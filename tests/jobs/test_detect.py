@@ -95,5 +95,5 @@ def test_qupath_and_our_own_reader_understand_the_export(detection: Detection, t
 
 
 def test_a_mil_model_is_refused(discs: tuple[Path, np.ndarray]) -> None:
-    with pytest.raises(ModelError, match="not a cell model"):
+    with pytest.raises(ModelError, match="is a MIL model"):
         run(detect(discs[0], "demo"))

@@ -37,7 +37,7 @@ def test_it_finds_nuclei_where_haematoxylin_is(data: Path, name: str) -> None:
         found = run(detect(slide, name, regions=[square], threads=2))
         pixels = slide.read(0, 0, CROP_PX, CROP_PX, slide.resolution()[0])
     (density,) = found.per_mm2().values()
-    assert 500 < density < 10_000  # from loose to packed tissue
+    assert 200 < density < 10_000  # from loose tissue with much glass to packed tissue
     counted = found.finds.chosen(found.finds.scores >= found.threshold)
     rows, columns = np.clip(counted.centres.astype(int), 0, CROP_PX - 1).T
     red = pixels[..., 0].astype(float)  # haematoxylin takes red, eosin does not

@@ -12,16 +12,15 @@ from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Layer, Points
+from napari.layers import Points
 
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.complete_layer import COMPLETE
-from napari_zoommil.viewer.overlays import find_layer, overlay_name, placement
+from napari_zoommil.viewer.overlays import find_layer, overlay_name, placement, put_in
 from napari_zoommil.viewer.points_layer import EDGE, POINTS
 from napari_zoommil.viewer.regions import REGIONS
 from napari_zoommil.viewer.search import SEARCHED
-from napari_zoommil.viewer.session import session_of
 from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, slide_of
 
 CELLS = "napari_zoommil.cells"
@@ -135,23 +134,12 @@ def _keep_from_editing(event: Any) -> None:
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Points, old: Points | None) -> None:
     """In the place of ``old``, else above the slide and its maps and below what a user draws."""
-    session, layers = session_of(viewer), viewer.layers
-    selected: set[Layer] = {layer if one is old else one for one in layers.selection}
+    layers = viewer.layers
     drawn = [
         index
         for index, other in enumerate(layers)
         if slide_of(other) is slide and other.metadata.get(TITLE) in DRAWN
     ]
-    place = layers.index(old) if old is not None else min(drawn, default=len(layers))
-    entry = next((one for one in session.slides if one.slide is slide), None)
-    if entry is not None and entry is not session.active:
-        layer.visible = False
-        if old is None or old in entry.hidden:
-            entry.hidden.append(layer)
-    elif old is not None:
-        layer.visible = old.visible
-    with session.keeping_active():  # napari selects what is inserted
-        if old is not None:
-            layers.remove(old)
-        layers.insert(place, layer)
-        layers.selection = selected
+    put_in(
+        viewer, slide, layer, old, layers.index(old) if old is not None else min(drawn, default=len(layers))
+    )

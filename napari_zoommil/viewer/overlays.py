@@ -148,7 +148,17 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
 
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None = None) -> None:
-    """Above the slide and its other images, below what a user draws, in place of ``old``.
+    """Above the slide and its other images, below what a user draws, in place of ``old``."""
+    own = [
+        index
+        for index, other in enumerate(viewer.layers)
+        if other is not old and slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
+    ]
+    put_in(viewer, slide, layer, old, own[-1] + 1 if own else len(viewer.layers))
+
+
+def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None, place: int) -> None:
+    """Insert a layer of a slide at a place among the layers as they are, and take ``old`` away for it.
 
     The selection stays, and what was out of sight does, be it with its slide.
     """
@@ -163,13 +173,9 @@ def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None
         layer.visible = old.visible
     with session.keeping_active():  # napari selects what is inserted
         if old is not None:
+            place -= layers.index(old) < place
             layers.remove(old)
-        own = [
-            index
-            for index, other in enumerate(layers)
-            if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
-        ]
-        layers.insert(own[-1] + 1 if own else len(layers), layer)
+        layers.insert(place, layer)
         layers.selection = selected
 
 

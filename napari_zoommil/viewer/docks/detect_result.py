@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_zoommil.errors import AnnotationError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.classes import swatch
@@ -180,12 +179,7 @@ def export_job(detection: Detection, threshold: float, path: Path) -> Job[Path]:
 
     finds = detection.finds.chosen(detection.finds.scores >= threshold)
     yield Progress(0, 1, f"writing {len(finds):,} cells to {path.name}")
-    try:
-        write_detections(path, finds, detection.classes)
-    except OSError as error:
-        raise AnnotationError(
-            f"{path.name} cannot be written ({error.strerror or error}); save to another folder"
-        ) from error
+    write_detections(path, finds, detection.classes)
     return path
 
 

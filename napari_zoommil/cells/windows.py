@@ -54,12 +54,16 @@ class Window:
     def shape(self) -> tuple[int, int]:
         return self.dense.shape[0], self.dense.shape[1]
 
+    @property
+    def centres(self) -> Floats:
+        """(M, 2) of its cells."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
     def cropped(self, y: int, x: int, size: int) -> Window:
         """A square of it; boxes whose centres lie outside are left out."""
         part = np.s_[y : y + size, x : x + size]
-        boxes = self.boxes - (y, x, y, x)
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside = ((centres >= 0) & (centres < size)).all(1)
+        boxes, places = self.boxes - (y, x, y, x), self.centres - (y, x)
+        inside = ((places >= 0) & (places < size)).all(1)
         return Window(
             self.image[part], self.dense[part], boxes[inside], self.labels[inside], self.complete[part]
         )
@@ -67,13 +71,12 @@ class Window:
     def without(self, others: Sequence[Window]) -> Window:
         """As if nothing were known of what other windows of the slide show."""
         dense, complete, kept = self.dense.copy(), self.complete.copy(), np.ones(len(self.boxes), bool)
-        centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
         for other in others:
             low = np.subtract(other.origin, self.origin)
             high = low + other.shape
             top, left, bottom, right = np.clip([*low, *high], 0, [*self.shape, *self.shape]).tolist()
             dense[top:bottom, left:right], complete[top:bottom, left:right] = NOT_ANNOTATED, False
-            kept &= ((centres < low) | (centres >= high)).any(1)
+            kept &= ((self.centres < low) | (self.centres >= high)).any(1)
         return Window(self.image, dense, self.boxes[kept], self.labels[kept], complete, self.origin)
 
     def placed(self, placement: Placement) -> Window:

@@ -103,7 +103,8 @@ def describe_training(found: FineTuning) -> str:
     for name, value in found.metrics.items():
         if f"before_{name}" in found.metrics:
             before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
-            lines.append(f"  {what}{' on held-out windows' if cells else ''} {before:.3g} → {value:.3g}")
+            where = " on held-out windows" if cells and name != "score_threshold" else ""
+            lines.append(f"  {what}{where} {before:.3g} → {value:.3g}")
     return "\n".join(lines)
 
 

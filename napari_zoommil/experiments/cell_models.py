@@ -97,10 +97,10 @@ RECIPES = {
         0.8,
     ),
     "unet": Recipe(
-        {"width": 16, "padding": "same", "dropout": 0.1},
+        {"width": 16, "padding": "same", "norm": "batch", "dropout": 0.1},
         0,
-        replace(FIT, learning_rate=1e-3),
-        replace(FIT, learning_rate=5e-4, epochs=8, seed=1),
+        replace(FIT, learning_rate=2e-3, epochs=24),
+        replace(FIT, learning_rate=1e-3, epochs=16, seed=1),
         0.8,
     ),
 }

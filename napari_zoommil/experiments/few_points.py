@@ -4,7 +4,8 @@
 
 Four tiles with all nuclei known are laid together as a slide, some nuclei are marked at random, the model is
 fine-tuned as ``finetune`` does, and its finds are judged on the whole slide: F1 of centres within half a cell
-diameter, at the model's threshold and at the best one, which nobody knows who has not marked everything.
+diameter and of boxes at an IoU above 0.5, at the threshold the model began with, at its own, and at the best
+one, which nobody knows who has not marked everything.
 Tiles to train on are those of ``sparse-labels``; its test tiles are not looked at.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from tifffile import imwrite
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.annotations.classes import CLASS_CYCLE
 from napari_zoommil.cells.boxes import instance_boxes
-from napari_zoommil.cells.metrics import THRESHOLDS, centre_score
+from napari_zoommil.cells.metrics import THRESHOLDS, box_score, centre_score
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.cells.schedules import constant
 from napari_zoommil.experiments.nuclei_data import Tile, nuclei_folder, read_tiles, split_tiles
@@ -59,30 +60,38 @@ class Way:
 
 
 WAYS = (
-    Way("ce"),
-    Way("weighted-ce"),
-    Way("focal"),
-    *(Way(gate, threshold, 0.5) for threshold, gate in product((0.5, 0.3, 0.7), ("ece", "ece-margin"))),
+    *map(Way, ("ce", "weighted-ce", "focal", "ece", "ece-margin")),
+    Way("ece-margin", threshold=0.9, sampling=0.5),
+    Way("ece-margin", learning_rate=5e-4),
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """F1 before and after, at the model's threshold and at the best."""
+class F1(NamedTuple):
+    """Of centres and of boxes."""
+
+    centres: float
+    boxes: float
+
+
+class Result(NamedTuple):
+    """A way to fine-tune and how it did: at the threshold of the model it began with (``begun``), at the new
+    model's own, and at the best for each F1."""
 
     slide: int
     seed: int
     way: str
-    before: float
-    before_best: float
-    after: float
-    after_best: float
-    best_threshold: float
-    seconds: float
+    threshold: float
+    begun_centres: float
+    begun_boxes: float
+    centres: float
+    boxes: float
+    best_centres: float
+    best_boxes: float
+    seconds: float = 0.0
 
 
 def write_slide(tiles: list[Tile], path: Path) -> NDArray[np.float64]:
-    """Lay four tiles together, as a slide; centres of all nuclei, (n, 2) level-0 px."""
+    """Lay four tiles together, as a slide; (n, 4) boxes of all nuclei, level-0 px."""
     images = [tile.image for tile in tiles]
     height, width = images[0].shape[:2]
     image = np.concatenate([np.concatenate(images[:2], 1), np.concatenate(images[2:], 1)])
@@ -92,33 +101,32 @@ def write_slide(tiles: list[Tile], path: Path) -> NDArray[np.float64]:
         instance_boxes(tile.instances)[0] + np.tile([height * row, width * column], 2)
         for tile, (row, column) in zip(tiles, np.ndindex(2, 2), strict=True)
     ]
-    together = np.concatenate(boxes)
-    return (together[:, :2] + together[:, 2:]) / 2
+    return np.concatenate(boxes)
 
 
-def f1(known: NDArray[np.float64], finds: Finds, threshold: float) -> float:
-    return centre_score(known, finds.centres[finds.scores >= threshold], REACH_PX).f1
+def f1(known: Finds, finds: Finds, threshold: float) -> F1:
+    counted = finds.chosen(finds.scores >= threshold)
+    return F1(
+        centre_score(known.centres, counted.centres, REACH_PX).f1,
+        box_score(known.boxes, counted.boxes, counted.scores).f1,
+    )
 
 
-def best(known: NDArray[np.float64], finds: Finds) -> tuple[float, float]:
-    """The best F1 and its threshold."""
-    return max((f1(known, finds, threshold), threshold) for threshold in THRESHOLDS)
+def judged(known: Finds, finds: Finds, begun: float, own: float) -> tuple[float, ...]:
+    """The figures of :class:`Result` from ``threshold`` on."""
+    best = map(max, zip(*(f1(known, finds, threshold) for threshold in THRESHOLDS), strict=True))
+    return (own, *f1(known, finds, begun), *f1(known, finds, own), *best)
 
 
 def compare(
-    slide: Path,
-    known: NDArray[np.float64],
-    model: str,
-    ways: tuple[Way, ...],
-    count: int,
-    seed: int,
-    work: Path,
+    slide: Path, known: Finds, model: str, ways: tuple[Way, ...], count: int, seed: int, work: Path
 ) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Way → F1 before, its best, F1 after, its best and where, seconds."""
+    """Way → figures; the first is the model as it is."""
     found = run(detect(slide, model))
-    before = f1(known, found.finds, found.threshold), best(known, found.finds)[0]
+    begun = found.threshold
+    yield "as it is", judged(known, found.finds, begun, begun)
     points = Points(classes=[NUCLEUS])
-    points.add(known[np.random.default_rng(seed).choice(len(known), count, replace=False)], 1)
+    points.add(known.centres[np.random.default_rng(seed).choice(len(known), count, replace=False)], 1)
     usual = cell_presets.CONSTANT
     for way in ways:
         cell_presets.CONSTANT = way.options or usual
@@ -135,10 +143,7 @@ def compare(
         result = run(job)
         cell_presets.CONSTANT = usual
         found = run(detect(slide, str(result.model)))
-        yield (
-            str(way),
-            (*before, f1(known, found.finds, found.threshold), *best(known, found.finds), result.seconds),
-        )
+        yield str(way), (*judged(known, found.finds, begun, found.threshold), result.seconds)
 
 
 def main() -> None:
@@ -155,12 +160,13 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     tiles = split_tiles(read_tiles(nuclei_folder(args.data)))["train"]
     writer = csv.writer(sys.stdout)
-    writer.writerow(Result.__annotations__)
+    writer.writerow(Result._fields)
     for number, seed in product(args.slides or range(len(tiles) // TILES), args.seeds):
         path = args.work / f"slide{number}.tif"
-        known = write_slide(tiles[TILES * number : TILES * (number + 1)], path)
+        boxes = write_slide(tiles[TILES * number : TILES * (number + 1)], path)
+        known = Finds(boxes, np.ones(len(boxes)), np.ones(len(boxes), np.int64))
         for way, values in compare(path, known, args.model, WAYS, args.points, seed, args.work):
-            writer.writerow((number, seed, way, *(round(value, 3) for value in values)))
+            writer.writerow(Result(number, seed, way, *(round(value, 3) for value in values)))
             sys.stdout.flush()
 
 

@@ -49,9 +49,9 @@ class FineTuning:
     windows, held_out : int
         Of a cell model.
     metrics : dict of str to float
-        Before (``before_*``) and after. Of a cell model: on the held-out windows, where there are any. Of a
-        MIL model: the attention's share on the patches that hold points, by magnification, and the slide's
-        probabilities.
+        Before (``before_*``) and after. Of a cell model: the score from which a find counts, and figures of
+        the held-out windows, where there are any. Of a MIL model: the attention's share on the patches that
+        hold points, by magnification, and the slide's probabilities.
     seconds : float
     kind : {"cells", "mil"}
     patches : int
@@ -162,6 +162,7 @@ def finetune(
     from napari_zoommil.training.cell_run import Run
     from napari_zoommil.training.cell_scores import measured
     from napari_zoommil.training.cell_sizes import with_known_sizes
+    from napari_zoommil.training.cell_threshold import threshold_by_marks
     from napari_zoommil.training.fit import accelerator
 
     started = time.perf_counter()
@@ -183,10 +184,10 @@ def finetune(
         windows = windows_of_points(own, points, classes, spec.mpp, size)
         train, held_out = hold_out(windows, HELD_OUT if len(windows) >= LEAST_WINDOWS else 0, seed)
         before = measured(network, spec, held_out)
-        train = with_known_sizes(network, spec, train)
+        sized = with_known_sizes(network, spec, train)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = Run(out, provenance(own, points, model, settings, **counts))
-        steps = run.fit(network, spec, settings, train, held_out, resume, **accelerator(chosen))
+        steps = run.fit(network, spec, settings, sized, held_out, resume, **accelerator(chosen))
         with closing(steps):
             for step in steps:
                 note = f"epoch {step.epoch + 1} of {settings.epochs}"
@@ -194,7 +195,9 @@ def finetune(
                     note += f", loss {step.metrics['train_loss']:.3f}"
                 yield Progress(step.step, step.total, note, step)
         network.cpu().eval()
-        after = measured(network, spec, held_out)
+        begun, spec = spec.threshold, replace(spec, threshold=threshold_by_marks(network, spec, train))
+        before |= {"score_threshold": begun}
+        after = measured(network, spec, held_out) | {"score_threshold": spec.threshold}
         metrics = {f"before_{name}": value for name, value in before.items()} | after
         run.keep(network, spec, metrics)
         seconds = round(time.perf_counter() - started, 1)

@@ -18,7 +18,6 @@ INTERACTIVE = replace(
     draws=64,
     batch_size=8,
     accumulate=1,
-    learning_rate=5e-4,
     crop=160,
     background=1.0,
 )

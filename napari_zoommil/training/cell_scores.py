@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from napari_zoommil.cells.metrics import DetectionScore, centre_score, exclusive_recall
+from napari_zoommil.cells.metrics import DetectionScore, centre_score, exclusive_recall, match_centres
 from napari_zoommil.cells.model import CellSpec, Finds, as_images, find
 from napari_zoommil.cells.windows import Window
 
@@ -25,10 +27,9 @@ def measured(network: nn.Module, spec: CellSpec, windows: Sequence[Window]) -> d
     if not windows:
         return {}
     network.eval()
-    device = next(network.parameters()).device
     found, complete, area, any_complete = DetectionScore(0, 0, 0), DetectionScore(0, 0, 0), 0.0, False
     for window in windows:
-        finds = find(network, spec, as_images(window.image[None]).to(device))[0]
+        finds = finds_of(network, spec, window)
         finds = finds.chosen(finds.scores >= spec.threshold)
         found += _score(window, finds, spec)
         area += window.dense.size * (spec.mpp / 1000) ** 2
@@ -40,15 +41,24 @@ def measured(network: nn.Module, spec: CellSpec, windows: Sequence[Window]) -> d
     return values | ({"f1_complete": complete.f1} if any_complete else {})
 
 
+@torch.inference_mode()
+def finds_of(network: nn.Module, spec: CellSpec, window: Window) -> Finds:
+    """What a network finds in a window, px of it, on the device that it is on."""
+    return find(network, spec, as_images(window.image[None]).to(next(network.parameters()).device))[0]
+
+
+def pairs(window: Window, finds: Finds, spec: CellSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of annotated cells and of the finds that they belong to, one to one."""
+    return match_centres(window.centres, finds.centres, REACH * float(spec.diameters_px.max()))
+
+
 def _score(window: Window, finds: Finds, spec: CellSpec) -> DetectionScore:
-    centres = (window.boxes[:, :2] + window.boxes[:, 2:]) / 2
-    return centre_score(centres, finds.centres, REACH * float(spec.diameters_px.max()))
+    return centre_score(window.centres, finds.centres, REACH * float(spec.diameters_px.max()))
 
 
 def _inside(window: Window) -> Window:
     """Only its annotated cells in complete regions."""
-    centres = Finds(window.boxes, window.labels.astype(float), window.labels)
-    kept = _of(window, centres)
+    kept = _of(window, Finds(window.boxes, window.labels.astype(float), window.labels))
     return Window(window.image, window.dense, kept.boxes, kept.labels, window.complete)
 
 

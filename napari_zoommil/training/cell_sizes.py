@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from napari_zoommil.cells.metrics import match_centres
-from napari_zoommil.cells.model import CellSpec, Finds, as_images, find
+from napari_zoommil.cells.model import CellSpec, Finds
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
-from napari_zoommil.training.cell_scores import REACH
+from napari_zoommil.training.cell_scores import finds_of, pairs
 
 
-@torch.inference_mode()
 def with_known_sizes(network: torch.nn.Module, spec: CellSpec, windows: Sequence[Window]) -> list[Window]:
     """Windows in which a point has the box of the find that it lies in; without one, that of its class.
 
@@ -24,11 +22,10 @@ def with_known_sizes(network: torch.nn.Module, spec: CellSpec, windows: Sequence
     if not isinstance(network, YOLLO):
         return list(windows)
     network.eval()
-    return [_sized(window, find(network, spec, as_images(window.image[None]))[0], spec) for window in windows]
+    return [_sized(window, finds_of(network, spec, window), spec) for window in windows]
 
 
 def _sized(window: Window, finds: Finds, spec: CellSpec) -> Window:
-    centres, boxes = (window.boxes[:, :2] + window.boxes[:, 2:]) / 2, window.boxes.copy()
-    marked, found = match_centres(centres, finds.centres, REACH * float(spec.diameters_px.max()))
+    boxes, (marked, found) = window.boxes.copy(), pairs(window, finds, spec)
     boxes[marked] = finds.boxes[found]
     return replace(window, boxes=boxes)

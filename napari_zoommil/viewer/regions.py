@@ -6,29 +6,19 @@ from typing import Literal
 
 import napari
 import numpy as np
-from napari.layers import Layer, Shapes
+from napari.layers import Shapes
 from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, per_pixel, slide_of
+from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, per_pixel
 
 REGIONS = "tissue regions"
 Use = Literal["add", "leave out"]
 COLOURS: dict[Use, str] = {"add": "#009e73", "leave out": "#d55e00"}
 AREAS = ("polygon", "rectangle")
 EDGE_UM = 20.0
-
-
-def is_regions(layer: Layer, slide: Slide) -> bool:
-    """Whether a layer holds the regions of a slide."""
-    return slide_of(layer) is slide and layer.metadata.get(TITLE) == REGIONS
-
-
-def find(viewer: napari.Viewer, slide: Slide) -> Layer | None:
-    """The slide's regions layer, if there is one."""
-    return find_layer(viewer, slide, REGIONS)
 
 
 def regions_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:

@@ -17,7 +17,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.regions import AREAS
-from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, per_pixel, slide_of
+from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, UNIT, per_pixel
 
 SEARCHED = "search regions"
 COLOUR = "#e69f00"
@@ -26,11 +26,6 @@ DRAW = "add_polygon_lasso"
 
 Polygons = tuple[NDArray[np.float64], ...]
 """(n, 2) level-0 y and x each."""
-
-
-def is_search(layer: Layer, slide: Slide) -> bool:
-    """Whether a layer holds the regions of a slide in which cells are looked for."""
-    return slide_of(layer) is slide and layer.metadata.get(TITLE) == SEARCHED
 
 
 def find(viewer: napari.Viewer, slide: Slide) -> Shapes | None:

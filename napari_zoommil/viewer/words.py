@@ -7,6 +7,14 @@ import numpy as np
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.prediction import Prediction, StepResult
+from napari_zoommil.slides import Slide
+
+
+def lack_of(slide: Slide | None) -> str:
+    """What must be done before anything can run on a slide; empty if nothing."""
+    if slide is None:
+        return "Open a slide first"
+    return "" if slide.mpp else "Set the pixel size in the Slide dock first: this slide does not state it"
 
 
 def cost_sentence(found: Estimate) -> str:

@@ -31,7 +31,7 @@ def test_a_point_takes_the_box_of_the_find_it_lies_in(
     near, far = (20.0, 20.0, 30.0, 30.0), (60.0, 60.0, 70.0, 70.0)
     known = np.array([(22, 21, 29, 30), (65 + radius, 65 + radius, 70 + radius, 70 + radius)], float)
     finds = Finds(known, np.array([0.9, 0.8]), np.ones(2, np.int64))
-    monkeypatch.setattr(cell_sizes, "find", lambda *_: [finds])
+    monkeypatch.setattr(cell_sizes, "finds_of", lambda *_: finds)
     (sized,) = with_known_sizes(network, spec, [window(near, far)])
     np.testing.assert_array_equal(sized.boxes, [known[0], far])
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import napari
-from napari.layers import Shapes
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
@@ -15,6 +13,7 @@ from napari_zoommil.models.folder import Kind
 from napari_zoommil.viewer import regions
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.bars import ProbabilityBars
+from napari_zoommil.viewer.docks.drawn import DrawnRegions
 from napari_zoommil.viewer.docks.maps import MapsPanel
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
@@ -23,7 +22,7 @@ from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.training_runs import kept
-from napari_zoommil.viewer.words import cost_sentence, duration
+from napari_zoommil.viewer.words import cost_sentence, duration, lack_of
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 
@@ -47,9 +46,7 @@ class AttentionDock(Page):
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._show)
         self._follower.follow(self._session.removed, self._removed)
-        self._follower.follow(viewer.layers.events.inserted, self._layers_changed)
-        self._follower.follow(viewer.layers.events.removed, self._layers_changed)
-        self._regions = Follower()
+        self._regions = DrawnRegions(viewer, regions.REGIONS, self._reconsider)
         self._show(self._session.active)
 
     def _build(self) -> None:
@@ -108,7 +105,7 @@ class AttentionDock(Page):
         if changed:
             self.model.offer(kept(entry.slide) if entry else ())
             self.tissue.setChecked(entry is None or entry.prediction is None)
-            self._follow_regions()
+            self._regions.set_slide(entry.slide if entry else None)
             self._reconsider()
 
     def _removed(self, entry: OpenSlide) -> None:
@@ -120,40 +117,15 @@ class AttentionDock(Page):
 
     # Tissue and cost
 
-    def _layers_changed(self, event: Any) -> None:
-        """The regions layer came or went."""
-        if self._entry is not None and regions.is_regions(event.value, self._entry.slide):
-            self._follow_regions()
-            if event.type == "removed":
-                self._reconsider()
-
-    def _follow_regions(self) -> None:
-        self._regions.stop()
-        layer = regions.find(self._viewer, self._entry.slide) if self._entry else None
-        if isinstance(layer, Shapes):
-            self._regions.follow(layer.events.data, self._regions_changed)
-
-    def _regions_changed(self, event: Any) -> None:
-        if event.action in ("added", "removed", "changed"):
-            self._reconsider()
-
     def _draw(self, use: regions.Use) -> None:
         if self._entry is not None:
             regions.start_drawing(self._viewer, self._entry.slide, use)
-
-    def _why_not(self) -> str:
-        """What must be done before anything can run; empty if nothing."""
-        if self._entry is None:
-            return "Open a slide first"
-        if self._entry.slide.mpp is None:
-            return "Set the pixel size in the Slide dock first: this slide does not state it"
-        return ""
 
     def _reconsider(self) -> None:
         """Find out anew what a run would cost: another slide, model or region."""
         self._estimating.abandon()
         self._estimate = None
-        why, entry = self._why_not(), self._entry
+        why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
         self.cost.setText(why)
         self.device.setText("")
         for button, help_text in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import napari
 from napari.utils.notifications import show_error
@@ -19,10 +18,11 @@ from napari_zoommil.viewer.cells_layer import cells_layer, set_threshold, show_c
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.detect_parts import How, Place, Run, Where, area_sentence
 from napari_zoommil.viewer.docks.detect_result import DetectionPanel, export_job, exported
+from napari_zoommil.viewer.docks.drawn import DrawnRegions
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
 from napari_zoommil.viewer.session import OpenSlide, session_of
-from napari_zoommil.viewer.words import duration
+from napari_zoommil.viewer.words import duration, lack_of
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 
@@ -35,7 +35,7 @@ class DetectDock(Page):
         super().__init__(closed=self._stop)
         self._viewer = viewer = real_viewer(napari_viewer)
         self._session = session_of(viewer)
-        self._follower, self._regions = Follower(), Follower()
+        self._follower = Follower()
         self._entry: OpenSlide | None = None
         self._place: Place | None = None
         self._running: Run | None = None
@@ -47,12 +47,11 @@ class DetectDock(Page):
             (self._session.activated, self._show),
             (self._session.changed, self._changed),
             (self._session.removed, self._removed),
-            (viewer.layers.events.inserted, self._layers_changed),
-            (viewer.layers.events.removed, self._layers_changed),
             (viewer.scene.camera.events.zoom, self._moved),
             (viewer.scene.camera.events.center, self._moved),
         ):
             self._follower.follow(signal, callback)
+        self._regions = DrawnRegions(viewer, search.SEARCHED, self._reconsider)
         self._show(self._session.active)
 
     def _build(self) -> None:
@@ -94,7 +93,7 @@ class DetectDock(Page):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(training_runs.kept(entry.slide) if entry else ())
         self.panel.show_slide(entry)
-        self._follow_regions()
+        self._regions.set_slide(entry.slide if entry else None)
         self._reconsider()
 
     def _changed(self, entry: OpenSlide) -> None:
@@ -107,21 +106,6 @@ class DetectDock(Page):
         if self._running is not None and self._running.entry is entry:
             self._detecting.cancel()
 
-    def _layers_changed(self, event: Any) -> None:
-        if self._entry is not None and search.is_search(event.value, self._entry.slide):
-            self._follow_regions()
-            self._reconsider()
-
-    def _follow_regions(self) -> None:
-        self._regions.stop()
-        layer = search.find(self._viewer, self._entry.slide) if self._entry else None
-        if layer is not None:
-            self._regions.follow(layer.events.data, self._regions_changed)
-
-    def _regions_changed(self, event: Any) -> None:
-        if event.action in ("added", "removed", "changed"):
-            self._reconsider()
-
     def _moved(self, _event: object) -> None:
         self._reconsider()
 
@@ -131,7 +115,7 @@ class DetectDock(Page):
 
     def _reconsider(self) -> None:
         """Find out anew where a search would look: another slide, model, region or view."""
-        self._place, why = None, self._why_not()
+        self._place, why = None, lack_of(self._entry.slide if self._entry else None)
         self.where.draw.setEnabled(not why)
         self.where.draw.setToolTip(
             why or "Draw a region to search: hold the button and go round; each press adds one"
@@ -143,14 +127,6 @@ class DetectDock(Page):
         pace = self._pace.get(self.model.chosen)
         self.where.area.setText(area_sentence(self._place, pace) if self._place else why)
         self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
-
-    def _why_not(self) -> str:
-        """What must be done before anything can run; empty if nothing."""
-        if self._entry is None:
-            return "Open a slide first"
-        if self._entry.slide.mpp is None:
-            return "Set the pixel size in the Slide dock first: this slide does not state it"
-        return ""
 
     # Run
 

@@ -35,7 +35,7 @@ from napari_zoommil.viewer.looking import Looking
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.teaching import Trace, teach
 from napari_zoommil.viewer.training_set import TrainingSet, look
-from napari_zoommil.viewer.words import duration
+from napari_zoommil.viewer.words import duration, lack_of
 from napari_zoommil.viewer.worker import JobRunner, sentence_of, spare_cores
 
 LOOK_MS = 400
@@ -210,10 +210,10 @@ class FinetuneDock(Page):
 
     def _why_not(self) -> str:
         """What must be done before it can be trained; empty if nothing."""
-        if self._entry is None or self.lesson is None:
-            return "Open a slide first"
-        waiting = self._waiting(self.lesson.found)
-        return what_is_missing(self._entry.slide, self.lesson, self.model.chosen, waiting)
+        lesson = self.lesson
+        return lack_of(self._entry.slide if self._entry else None) or (
+            what_is_missing(lesson, self.model.chosen, self._waiting(lesson.found)) if lesson else ""
+        )
 
     # Act
 

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy, QSp
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.models.folder import Kind
-from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.annotate_parts import several
 from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
 from napari_zoommil.viewer.lesson import Lesson
@@ -232,14 +231,12 @@ def what_points_tell(told: Lookout) -> str:
     return learnt + f"The slide is taken to be {label}, as you say."
 
 
-def what_is_missing(slide: Slide, lesson: Lesson, model: str, waiting: bool) -> str:
+def what_is_missing(lesson: Lesson, model: str, waiting: bool) -> str:
     """What must be done before a model can be taught on a slide; empty if nothing.
 
     ``waiting`` says that it is not known yet what the points are to the model.
     """
     found = lesson.found
-    if slide.mpp is None:
-        return "Set the pixel size in the Slide dock first: this slide does not state it"
     if lesson.run is not None:
         return "Keep or discard the new model first"
     if not model:

@@ -25,14 +25,14 @@ from napari_zoommil.viewer.keys import BEFORE_AFTER
 from napari_zoommil.viewer.training_runs import TrainingRun
 
 HELD_OUT = (
-    "On windows it has not seen, but for the score from which a find counts: nine in ten of the marked cells "
-    "it was taught with are found from there on. Of what is marked there, recall is the share that is found; "
+    "On windows it has not seen: recall is the share of what is marked there that is found; "
     "detections per mm² tell what that cost."
 )
 NOT_MEASURED = (
     "Too few windows to hold any out: how it does on cells it has not seen was not measured. "
     "Look at before and after."
 )
+CALIBRATED = "It counts from the score at which it finds nine in ten of the cells it was taught with."
 ONE_SLIDE = (
     "Attention on patches that hold points, and probabilities, on the slide it was trained on: nothing was "
     "held out. One slide bends a model, so check it on others."
@@ -92,8 +92,7 @@ class Verdict(QWidget):
         self.run = run
         self.table.setText(metrics_table(run.metrics))
         self.table.setVisible(bool(self.table.text()))
-        cells = HELD_OUT if "exclusive_recall" in run.metrics else NOT_MEASURED
-        self.told.setText(ONE_SLIDE if run.request.kind == "mil" else cells)
+        self.told.setText(what_figures_are_of(run))
         self.again.setVisible(run.request.kind == "cells")
 
     def show_views(self, before: bool, after: bool, why_not: str) -> None:
@@ -105,6 +104,15 @@ class Verdict(QWidget):
             widget.setToolTip(told if there else NOT_SEEN[kind])
         self.again.setEnabled(not why_not)
         self.again.setToolTip(why_not or "Let both models look at what the window shows now")
+
+
+def what_figures_are_of(run: TrainingRun) -> str:
+    """Which windows, and what a find of the new model counts from."""
+    if run.request.kind == "mil":
+        return ONE_SLIDE
+    told = HELD_OUT if "exclusive_recall" in run.metrics else NOT_MEASURED
+    kept = run.metrics.get("score_threshold") == run.metrics.get("before_score_threshold")
+    return told if kept else f"{told} {CALIBRATED}"
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:

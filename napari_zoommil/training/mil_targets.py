@@ -40,6 +40,13 @@ class Marks:
     label: str | None
 
 
+def classes_named(points: Points, class_names: Sequence[str]) -> dict[str, str]:
+    """Classes that have points → the model's class of that name, whatever their case."""
+    known = {name.casefold(): name for name in class_names}
+    used = (name for name, count in points.counts.items() if count)
+    return {name: known[name.casefold()] for name in used if name.casefold() in known}
+
+
 def marks_of(points: Points, class_names: Sequence[str], label: str | None) -> Marks:
     """Which points count, and which class the slide has.
 
@@ -52,7 +59,7 @@ def marks_of(points: Points, class_names: Sequence[str], label: str | None) -> M
     """
     known = {name.casefold(): name for name in class_names}
     names = np.array([points.classes[label - 1].name for label in points.labels], object)
-    used = {name: known[name.casefold()] for name in names if name.casefold() in known}
+    used = classes_named(points, class_names)
     if label is not None and label.casefold() not in known:
         raise ModelError(f"the model tells {', '.join(class_names)} apart, not {label}; choose one of these")
     if not len(names):

@@ -187,12 +187,10 @@ def look_out(
     points: Points, magnifications: tuple[float, ...], class_names: tuple[str, ...], label: str | None
 ) -> Lookout:
     """What points tell a MIL model; a ``label`` counts only where they leave it open."""
-    from napari_zoommil.training.mil_targets import marks_of
+    from napari_zoommil.training.mil_targets import classes_named, marks_of
 
-    used = {name.casefold() for name, count in points.counts.items() if count}
-    told = Lookout(
-        magnifications, class_names, tuple(name for name in class_names if name.casefold() in used)
-    )
+    used = set(classes_named(points, class_names).values())
+    told = Lookout(magnifications, class_names, tuple(name for name in class_names if name in used))
     label = label if label in told.choices else None
     if len(told.named) > 1 and label is None:
         return told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.nuclei_data import SUFFIX, Tile, nuclei_folder, read_tiles, split_tiles
 from napari_zoommil.experiments.nuclei_layouts import read_split
 from napari_zoommil.experiments.reproduce import Reproduction
+from napari_zoommil.experiments.side_by_side import Tell, processes, side_by_side
 from napari_zoommil.experiments.sparse_cell import compute
 from napari_zoommil.experiments.sparse_report import markdown, summarise, write_figure, write_speeds
 from napari_zoommil.experiments.sparse_settings import PRESETS, Cell, Preset, select
 from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.training.fit import FitStep
 
 RESULTS, TABLE, FIGURE, SPEEDS = "results.json", "table.md", "figure.svg", "learning-speed.svg"
 
@@ -62,17 +64,36 @@ def _missing(
     cells: list[Cell], store: Store, split: dict[str, list[Tile]], mpp: float, device: str
 ) -> Job[None]:
     chosen, total = choose_device(device), len(cells)
+    count = min(processes(chosen.torch), total)
+    if count > 1:
+        tasks = {str(cell): (cell, store, split, mpp, device) for cell in cells}
+        with closing(side_by_side(_keep_one, tasks, count)) as standings:
+            for now in standings:
+                note = f"{now.share:.1%} of {total} trainings: {', '.join(now.running)}"
+                yield Progress(round(1000 * now.share), 1000, note)
+        return
     for done, cell in enumerate(cells):
-        job = compute(cell, store.preset, split, mpp, chosen)
-        with closing(job):
-            try:
-                while True:
-                    step = next(job)
-                    share = (done + step.step / step.total) / total
-                    note = f"{cell}, {done + 1} of {total}: step {step.step:,} of {step.total:,}"
-                    yield Progress(round(1000 * share), 1000, note)
-            except StopIteration as stop:
-                store.keep(cell, stop.value)
+        with closing(_one(cell, store, split, mpp, device)) as steps:
+            for step in steps:
+                share = (done + step.step / step.total) / total
+                note = f"{cell}, {done + 1} of {total}: step {step.step:,} of {step.total:,}"
+                yield Progress(round(1000 * share), 1000, note)
+
+
+def _one(
+    cell: Cell, store: Store, split: dict[str, list[Tile]], mpp: float, device: str
+) -> Generator[FitStep, None, None]:
+    """Train and judge a cell, and keep its result."""
+    result = yield from compute(cell, store.preset, split, mpp, choose_device(device))
+    store.keep(cell, result)
+
+
+def _keep_one(
+    cell: Cell, store: Store, split: dict[str, list[Tile]], mpp: float, device: str, tell: Tell
+) -> None:
+    """The same in a process of its own."""
+    for step in _one(cell, store, split, mpp, device):
+        tell(step.step / step.total)
 
 
 class Store:

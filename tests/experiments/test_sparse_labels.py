@@ -34,6 +34,7 @@ TINY = Preset(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "cpu", TINY)
+    monkeypatch.setattr(sparse_labels, "processes", lambda _: 1)
 
 
 @pytest.fixture
@@ -146,6 +147,23 @@ def test_a_run_that_is_cut_off_goes_on_with_the_cell_that_it_was_in(
     computed.clear()
     assert len(run(start()).results["cells"]) == 2
     assert computed == ["unet/ce/30/1"]
+
+
+def test_cells_side_by_side_say_what_they_say_one_by_one(
+    nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go(name: str) -> list[dict[str, Any]]:
+        job = reproduce(
+            "sparse-labels", out=tmp_path / name, data=nuclei, only=["unet,yollo/ece/30/0"], device="cpu"
+        )
+        return [{k: v for k, v in cell.items() if k != "seconds"} for cell in run(job).results["cells"]]
+
+    one_by_one = go("one by one")
+    monkeypatch.setattr(sparse_labels, "processes", lambda _: 2)
+    side_by_side = go("side by side")
+    assert [cell["model"] for cell in side_by_side] == ["unet", "yollo"]
+    for own, other in zip(side_by_side, one_by_one, strict=True):
+        assert own["losses"] == pytest.approx(other["losses"], rel=1e-3), "but for the order of sums"
 
 
 def test_results_of_other_settings_are_not_mixed_in(

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 import napari_zoommil
 from napari_zoommil.commands.many import each_slide, ready_for_model, sentence, slide_paths, warn_of_damage
 from napari_zoommil.commands.options import job_command
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
 from napari_zoommil.jobs.ahead import make_ready
@@ -34,6 +35,16 @@ Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column 
 Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
 Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where there are several slides.")]
 Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
+Regions = Annotated[
+    Path | None, Parameter(help="GeoJSON with polygons that are searched; all tissue by default.")
+]
+Score = Annotated[
+    float | None,
+    Parameter(
+        help="Score from which a find is written and counted; the model's by default.",
+        validator=Number(gte=0, lte=1),
+    ),
+]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
 Mpp = Annotated[
     float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
@@ -198,17 +209,33 @@ def _finetune(slide: Path, /, *, annotations: Points, json: Json = False, **opti
 
 
 @_command(detect, hidden=("slide", "regions", "tissue"))
-def _detect(slides: Slides, /, *, out: Cells, json: Json = False, **options: Any) -> int:
+def _detect(
+    slides: Slides,
+    /,
+    *,
+    out: Cells,
+    regions: Regions = None,
+    threshold: Score = None,
+    json: Json = False,
+    **options: Any,
+) -> int:
     """Find the cells on slides."""
     from napari_zoommil.cells.export import write_detections
+    from napari_zoommil.commands.regions import read_regions
     from napari_zoommil.commands.report import describe_cells, drive, file_of
 
     paths = slide_paths(slides)
+    if regions is not None:
+        if len(paths) > 1:
+            raise JobError("regions are those of one slide; name one slide, or leave them out")
+        options["regions"] = read_regions(regions)
 
     def one(path: Path) -> dict[str, Any]:
         with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
             result = drive(detect(slide, **options), path.name, quiet=json)
             file = file_of(slide, paths, out)
+        if threshold is not None:
+            result = replace(result, threshold=threshold)
         counted = result.finds.chosen(result.finds.scores >= result.threshold)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_detections(file, counted, result.classes)

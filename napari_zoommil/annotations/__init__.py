@@ -1,9 +1,18 @@
 """Points and complete regions on a slide: the document, its undo history, GeoJSON and autosave."""
 
-from napari_zoommil.annotations.autosave import Autosave, annotations_path
+from napari_zoommil.annotations.autosave import Autosave, annotations_path, current_path
 from napari_zoommil.annotations.classes import CLASS_CYCLE, CellClass
 from napari_zoommil.annotations.edits import Changed
 from napari_zoommil.annotations.merge import Conflict
 from napari_zoommil.annotations.points import Points
 
-__all__ = ["CLASS_CYCLE", "Autosave", "CellClass", "Changed", "Conflict", "Points", "annotations_path"]
+__all__ = [
+    "CLASS_CYCLE",
+    "Autosave",
+    "CellClass",
+    "Changed",
+    "Conflict",
+    "Points",
+    "annotations_path",
+    "current_path",
+]

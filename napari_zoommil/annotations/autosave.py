@@ -53,6 +53,19 @@ def annotations_path(slide: Slide) -> Path:
     return user_data_path("napari-zoommil") / "annotations" / f"{who}{SUFFIX}"
 
 
+def current_path(slide: Slide) -> Path:
+    """The file that holds the annotations of a slide now, if any does: the one beside the slide as long as
+    nothing is in :func:`annotations_path`.
+
+    Raises
+    ------
+    AnnotationError
+        If the slide can no longer be read.
+    """
+    kept = annotations_path(slide)
+    return kept if kept.exists() else beside(slide)
+
+
 def _writable(folder: Path) -> bool:
     """Whether files can be made there, which permissions alone do not tell on a network share."""
     try:

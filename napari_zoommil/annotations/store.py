@@ -81,7 +81,7 @@ class Store:
         changes = [change for change in edit.changes if self._features.get(change.id) is change.before]
         for change in changes:
             self._keep(change)
-        classes = edit.classes[1] if edit.classes and self.classes == edit.classes[0] else self.classes
+        classes = self._reclassed(*edit.classes) if edit.classes else self.classes
         renewed = self._set_classes(classes, changes)
         if renewed or len(changes) > MANY:
             self.rows.fill((one, self._label(one)) for one in self.features.values())
@@ -89,6 +89,25 @@ class Store:
             for one in changes:
                 self.rows.set(one.before, one.after, self._label(one.after))
         return summary(changes, renewed) if changes or renewed else None
+
+    def _reclassed(self, before: Classes, after: Classes) -> Classes:
+        """What an edit of the classes makes of them, somebody else's classes included.
+
+        One that somebody else has given to cells meanwhile stays.
+        """
+        if self.classes == before:
+            return after
+        if len(before) == len(after):  # another name, colour or size
+            other = dict(zip(before, after, strict=True))
+            taken = {one.name for one in self.classes if other.get(one, one) == one}
+            changed = (other.get(one, one) for one in self.classes)
+            return tuple(
+                old if new.name in taken else new for old, new in zip(self.classes, changed, strict=True)
+            )
+        used = {one.class_name for one in self._features.values()}
+        kept = [one for one in self.classes if one in after or one not in before or one.name in used]
+        names = {one.name for one in kept}
+        return (*kept, *(one for one in after if one not in before and one.name not in names))
 
     def _label(self, feature: Feature | None) -> int:
         return self.labels.get(feature.class_name, 0) if feature else 0

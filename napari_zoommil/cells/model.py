@@ -151,6 +151,11 @@ class Finds:
         return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
 
 
+def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
+    """The score that every find has at least: a map is cut at the threshold of its model."""
+    return LEAST_SCORE if isinstance(network, YOLLO) else spec.threshold
+
+
 def fitting(network: UNet | YOLLO, size: int) -> int:
     """The least edge of an input, px, from ``size`` on that a network takes: an unpadded U-Net is choosy."""
     if isinstance(network, YOLLO) or network.padding == "same":
@@ -168,6 +173,7 @@ def as_images(pixels: NDArray[np.uint8]) -> Tensor:
 def find(network: nn.Module, spec: CellSpec, images: Tensor) -> list[Finds]:
     """Cells of each image of a batch, (B, 3, H, W) in [0, 1] on the network's device.
 
+    Scores are single precision whatever the network computes in: half knows few numbers just below 1.
     Positions are px of the image. An unpadded U-Net says nothing about the margin of its input.
     """
     output = network(images)
@@ -175,13 +181,13 @@ def find(network: nn.Module, spec: CellSpec, images: Tensor) -> list[Finds]:
         return [
             _boxes(scores, boxes)
             for scores, boxes in zip(
-                class_probabilities(output.scores).float().cpu().numpy(),
+                class_probabilities(output.scores.float()).cpu().numpy(),
                 output.boxes.cpu().numpy(),
                 strict=True,
             )
         ]
     margin = (images.shape[-1] - output.shape[-1]) // 2
-    maps = class_probabilities(output).float().cpu().numpy()
+    maps = class_probabilities(output.float()).cpu().numpy()
     return [_pieces(one, spec, margin) for one in maps]
 
 

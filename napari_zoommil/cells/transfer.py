@@ -24,19 +24,23 @@ def with_classes(
 ) -> tuple[UNet | YOLLO, CellSpec]:
     """A copy of a model for other classes, all of which it takes at first for what it knew as a cell.
 
-    As many classes as before keep their outputs in their order. Otherwise the probability of being a cell
-    at all stays what it was, and is shared among the new classes alike.
+    The classes that it knew keep their outputs, in whatever order they come; as many others take them over
+    in their order. Otherwise the probability of being a cell at all stays what it was, and is shared among
+    the new classes alike.
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
     made = create_cell_model(new)
     state = network.state_dict()
-    if len(classes) != len(spec.classes):
-        anchors = len(network.anchors) if isinstance(network, YOLLO) else 1
-        kept = OFFSETS if isinstance(network, YOLLO) else 0
-        for name in ("head.weight", "head.bias"):
-            values = state[name].unflatten(0, (anchors, -1))
-            scores = _shared(values[:, kept:], len(classes), name.endswith("bias"))
-            state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
+    anchors, kept = (len(network.anchors), OFFSETS) if isinstance(network, YOLLO) else (1, 0)
+    old, names = ([one.name for one in several] for several in (spec.classes, classes))
+    for name in ("head.weight", "head.bias"):
+        values = state[name].unflatten(0, (anchors, -1))
+        scores = values[:, kept:]
+        if len(names) != len(old):
+            scores = _shared(scores, len(names), name.endswith("bias"))
+        elif sorted(names) == sorted(old) and len(names) > 1:
+            scores = scores[:, [0, *(1 + old.index(one) for one in names)]]
+        state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
     made.load_state_dict(state)
     return made, new
 

@@ -192,9 +192,11 @@ class Entry:
         return str(self.picture.parent if self.layout.grouped else self.picture)
 
     def part(self, root: Path) -> str:
-        """``test`` or ``train`` as the names of the folders below the root say, else nothing."""
+        """``test``, ``val`` or ``train`` as the names of the folders below the root say, else nothing."""
         names = [name.lower() for name in self.picture.relative_to(root).parts[:-1]]
-        return next((part for part in ("test", "train") if any(part in name for name in names)), "")
+        told = {"val": "valid"}
+        parts = ("test", "val", "train")
+        return next((p for p in parts if any(told.get(p, p) in name or name == p for name in names)), "")
 
 
 def entries(root: Path) -> Iterator[Entry]:
@@ -209,8 +211,9 @@ def entries(root: Path) -> Iterator[Entry]:
 def read_split(root: Path, seed: int = SPLIT_SEED) -> dict[str, list[Tile]]:
     """A data set, divided as the paper divides it.
 
-    Where test images are given, 30 % of the others validate; elsewhere 60, 20 and 20 % are drawn. Images of
-    one slide (TNBC) or patient (TIL) stay together.
+    Test and validation images are those that are given. Where only test images are, 30 % of the others
+    validate; where none are, 60, 20 and 20 % are drawn. Images of one slide (TNBC) or patient (TIL) stay
+    together.
 
     Raises
     ------
@@ -218,19 +221,19 @@ def read_split(root: Path, seed: int = SPLIT_SEED) -> dict[str, list[Tile]]:
         If there are no images of a known layout, or too few to divide.
     """
     found = list(entries(root))
-    rest = [entry for entry in found if entry.part(root) != "test"]
-    given = len(rest) < len(found)
-    groups = list(dict.fromkeys(entry.group for entry in rest))
-    if len(groups) < (2 if given else 3):
+    given = {part for entry in found if (part := entry.part(root)) in ("val", "test")}
+    shares = {"val": VALIDATION if given else SHARES[1], "test": SHARES[2]}
+    drawn = {name: share for name, share in shares.items() if name not in given}
+    groups = list(dict.fromkeys(entry.group for entry in found if entry.part(root) not in given))
+    if len(groups) <= len(drawn):
         raise CohortError(f"{root} holds too few annotated images of a known layout; give another --data")
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    shares = (VALIDATION,) if given else SHARES[1:]
     split_of = dict.fromkeys(order, "train")
-    for name, share in zip(("val", "test"), shares, strict=False):
+    for name, share in drawn.items():
         for _ in range(max(1, round(share * len(groups)))):
             split_of[order.pop()] = name
     split: dict[str, list[Tile]] = {"train": [], "val": [], "test": []}
     for entry in found:
-        part = "test" if given and entry.part(root) == "test" else split_of[entry.group]
-        split[part].append(entry.read(root))
+        part = entry.part(root)
+        split[part if part in given else split_of[entry.group]].append(entry.read(root))
     return split

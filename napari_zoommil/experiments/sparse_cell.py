@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning as L
@@ -90,7 +91,7 @@ def compute(
     train, validation = (
         [thinned(tile, cell.percent, cell.seed) for tile in split[name]] for name in ("train", "val")
     )
-    diameter, recipe = typical_diameter(train), preset.recipe(cell)
+    diameter, recipe = typical_diameter(train), fitted(preset.recipe(cell), train)
     torch.manual_seed(cell.seed)
     network = _network(cell.model, preset.networks[cell.model], train)
     module, windows = CellModule(network, recipe), [window_of(tile) for tile in train]
@@ -110,6 +111,12 @@ def compute(
         "seconds": time.perf_counter() - started,
         "device": str(device.torch),
     }
+
+
+def fitted(recipe: CellRecipe, tiles: Sequence[Tile]) -> CellRecipe:
+    """Crops are powers of two (supplement, sec. 2), and no larger than the smallest tile."""
+    least = min(min(tile.image.shape[:2]) for tile in tiles)
+    return replace(recipe, crop=min(recipe.crop, 2 ** int(math.log2(least))))
 
 
 def _fit(

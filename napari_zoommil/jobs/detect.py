@@ -33,11 +33,13 @@ class Detection:
     slide, fingerprint, model : str
     classes : tuple of CellClass
     finds : Finds
-        Level-0 px; also those below ``threshold``, so that a lower one needs no second run.
+        Level-0 px; also those below ``threshold`` down to ``least``, so that a lower one needs no second run.
     threshold : float
         Score from which the model's finds are meant to count.
     area_mm2 : float
         Extent of what was looked at.
+    least : float
+        Score that every find has at least.
     damaged : int
         Tiles of the slide that could not be decoded.
     """
@@ -49,6 +51,7 @@ class Detection:
     finds: Finds
     threshold: float
     area_mm2: float
+    least: float = 0.0
     damaged: int = 0
 
     def counts(self, threshold: float | None = None) -> dict[str, int]:
@@ -112,7 +115,7 @@ def detect(
     MissingResolutionError
         If the slide's resolution is not known.
     """
-    from napari_zoommil.cells.model import as_images, find, fitting, load_cell_model
+    from napari_zoommil.cells.model import as_images, find, fitting, least_score, load_cell_model
     from napari_zoommil.cells.tiling import (
         CORE_PX,
         OnTissue,
@@ -157,9 +160,8 @@ def detect(
             )
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
-        return Detection(
-            own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2, own.damaged
-        )
+        told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
+        return Detection(*told, least_score(network, spec), own.damaged)
 
 
 def _on_slide(finds: Finds, downsample: tuple[float, float], area: Area) -> Finds:

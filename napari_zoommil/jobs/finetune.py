@@ -110,7 +110,8 @@ def finetune(
         cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
         ece-margin in interactive, ece in paper and for a MIL model.
     preset : {"interactive", "paper"}
-        interactive = from a trained model, in about a minute; paper = as published, 300 epochs.
+        interactive = from a trained model, in about a minute; paper = loss, schedule and 300
+        epochs as published, from the given model on.
     epochs : int, optional
         Instead of the preset's.
     learning_rate : float, optional
@@ -118,7 +119,8 @@ def finetune(
     seed : int
         Of order, augmentation and held-out windows.
     resume : bool
-        Go on with a training of this folder that was cut off; a MIL model, trained in seconds, begins anew.
+        Go on with a training of this folder that was cut off, if there is one; a MIL model, trained in
+        seconds, begins anew.
     label : str, optional
         Class of the slide among those of a MIL model; that of the points by default.
     patches : int

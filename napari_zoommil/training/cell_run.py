@@ -19,6 +19,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
+from napari_zoommil.models.folder import WEIGHTS
 from napari_zoommil.training.cell_scores import measured
 from napari_zoommil.training.cells import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.fit import FitStep, fit_steps
@@ -56,7 +57,7 @@ class Run:
         Raises
         ------
         ModelError
-            If it is to go on from a folder that holds no such run.
+            If it is to go on in a folder that holds another run, or a finished one.
         """
         checkpoint = self._begin(resume)
         module = CellModule(network, recipe)
@@ -87,12 +88,14 @@ class Run:
                 known = json.loads(about.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 known = None
-            if known != json.loads(json.dumps(self.provenance)):
+            if _lasting(known) != _lasting(json.loads(json.dumps(self.provenance))):
                 raise ModelError(
                     f"{self.folder} holds a training of other points, settings or model; "
                     "train without resuming, or into another folder"
                 )
             return checkpoint
+        if resume and (self.folder / WEIGHTS).exists():
+            raise ModelError(f"the training in {self.folder} is done; train into another folder")
         checkpoint.unlink(missing_ok=True)
         (self.folder / CURVES).unlink(missing_ok=True)
         self._write(self.provenance)
@@ -109,6 +112,13 @@ class Run:
         part = self.folder / f".{RUN}.part"
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(part, self.folder / RUN)
+
+
+def _lasting(provenance: Any) -> dict[str, Any]:
+    """What a run may not change: it goes on under other versions, and where its end was cut off."""
+    if not isinstance(provenance, dict):
+        return {}
+    return {name: value for name, value in provenance.items() if name not in ("versions", "metrics")}
 
 
 class Curves(L.Callback):

@@ -21,7 +21,7 @@ REACH = 0.5
 def measured(network: nn.Module, spec: CellSpec, windows: Sequence[Window]) -> dict[str, float]:
     """Exclusive recall with predictions per mm², and F1 where every cell is annotated.
 
-    Centres within half a cell diameter of each other are paired one to one; finds count from the
+    Centres of one class within half its diameter of each other are paired one to one; finds count from the
     model's threshold on. Without windows nothing is said, and without complete regions nothing of F1.
     """
     if not windows:
@@ -48,12 +48,16 @@ def finds_of(network: nn.Module, spec: CellSpec, window: Window) -> Finds:
 
 
 def pairs(window: Window, finds: Finds, spec: CellSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of annotated cells and of the finds that they belong to, one to one."""
+    """Rows of annotated cells and of the finds that they belong to, one to one, whatever their classes."""
     return match_centres(window.centres, finds.centres, REACH * float(spec.diameters_px.max()))
 
 
 def _score(window: Window, finds: Finds, spec: CellSpec) -> DetectionScore:
-    return centre_score(window.centres, finds.centres, REACH * float(spec.diameters_px.max()))
+    score = DetectionScore(0, 0, 0)
+    for label, diameter in enumerate(spec.diameters_px, 1):
+        known, found = window.centres[window.labels == label], finds.centres[finds.labels == label]
+        score += centre_score(known, found, REACH * float(diameter))
+    return score
 
 
 def _inside(window: Window) -> Window:

@@ -45,7 +45,8 @@ def threshold_by_marks(network: nn.Module, spec: CellSpec, windows: Sequence[Win
     if not len(scores):
         return spec.threshold
     missed = len(scores) - math.ceil(RECALL * len(scores))
-    return float(scores[missed]) or spec.threshold  # 0: it is not found
+    # In hundredths, as the slider has it; 0: it is not found.
+    return math.floor(100 * float(scores[missed])) / 100 or spec.threshold
 
 
 def _scores_of_marks(network: YOLLO, spec: CellSpec, windows: Sequence[Window]) -> NDArray[np.float64]:

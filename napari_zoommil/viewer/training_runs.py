@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from napari_zoommil.annotations import annotations_path
+from napari_zoommil.annotations import annotations_path, current_path
 from napari_zoommil.annotations.autosave import SUFFIX
 from napari_zoommil.annotations.files import read_file, write_file
 from napari_zoommil.errors import AnnotationError, ModelError
@@ -119,7 +119,7 @@ def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
     ModelError
         If the folder cannot be made.
     """
-    content = read_file(annotations_path(slide))
+    content = read_file(current_path(slide))
     runs = models_folder(slide) / RUNS
     folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_zoommil.annotations import CellClass, Points, annotations_path
+from napari_zoommil.annotations import CellClass, Points, current_path
 from napari_zoommil.annotations.files import Stamp, stamp_of
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.models.folder import read_spec
@@ -119,7 +119,7 @@ def look(
     The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
     MIL model, ``label`` says what the slide is, where its points leave that open.
     """
-    path = annotations_path(slide)
+    path = current_path(slide)
     stamp = stamp_of(path)
     found = TrainingSet(path, stamp, runs=undecided(slide), kept=kept(slide), model=model)
     points = Points()

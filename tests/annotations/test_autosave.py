@@ -23,6 +23,7 @@ from napari_zoommil.annotations import (
     Points,
     annotations_path,
     autosave,
+    current_path,
     files,
 )
 from napari_zoommil.annotations.files import write_file
@@ -147,6 +148,44 @@ def test_undo_leaves_alone_what_somebody_else_has_changed_since(path: Path) -> N
     mine.refresh()
     mine.points.undo()
     assert mine.points.coordinates.tolist() == [[3, 3]]
+
+
+def names(kept: Autosave) -> list[str]:
+    return [one.name for one in kept.points.classes]
+
+
+def test_undo_takes_back_ones_own_classes_alone(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add_class("mine")
+    yours = opened(path)
+    yours.points.add_class("yours")
+    mine.refresh()
+    mine.points.undo()
+    assert names(mine) == ["tumour", "stroma", "yours"]
+    mine.points.redo()
+    assert names(mine) == ["tumour", "stroma", "yours", "mine"]
+
+
+def test_undo_of_a_new_name_leaves_other_peoples_classes(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add((1, 1), 1)
+    mine.points.rename_class(1, "carcinoma")
+    yours = Autosave.open(path, "you")
+    yours.points.add_class("yours")
+    mine.refresh()
+    mine.points.undo()
+    assert names(mine) == ["tumour", "stroma", "yours"] and mine.points.labels.tolist() == [1]
+
+
+def test_a_class_that_somebody_has_used_is_not_undone(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add_class("mine")
+    yours = opened(path)
+    yours.points.add_class("yours")
+    yours.points.add((1, 1), names(yours).index("mine") + 1)
+    mine.refresh()
+    mine.points.undo()
+    assert names(mine) == ["tumour", "stroma", "mine", "yours"]
 
 
 def test_rounding_by_another_program_is_no_change(path: Path) -> None:
@@ -287,8 +326,10 @@ def test_on_a_share_that_cannot_be_written_they_lie_in_the_users_folder(
         path = annotations_path(slide)
         assert path.parent == tmp_path / "napari-zoommil" / "annotations" and "patient" not in str(path.name)
         kept = Autosave.of(slide)
+        assert current_path(slide).samefile(start.path), "as long as nothing was changed"
         assert len(kept.points) == 1
         kept.points.add((3, 4), 1)
+        assert current_path(slide) == path
         assert len(Points.read(path)) == 2 and len(Points.read(start.path)) == 1
         np.testing.assert_array_equal(Autosave.of(slide).points.coordinates, [[1, 2], [3, 4]])
 

@@ -58,3 +58,17 @@ def test_the_given_model_stays_as_it_is() -> None:
         for value in new.parameters():
             value.add_(1)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("architecture", CONFIG)
+def test_classes_keep_their_outputs_in_another_order(architecture: str) -> None:
+    spec = spec_of(architecture, 3)
+    network = create_cell_model(spec).eval()
+    turned = [spec.classes[i] for i in (2, 0, 1)]
+    new, _ = with_classes(network, spec, turned)
+    images = torch.rand(1, 3, 32, 40)
+    before, after = (
+        class_probabilities(out.scores if isinstance(out, BoxOutput) else out)
+        for out in (network(images), new.eval()(images))
+    )
+    torch.testing.assert_close(after, before[:, [2, 0, 1]])

@@ -48,6 +48,32 @@ def test_a_model_is_taught_and_used(
     assert all(score >= 0.5 for score in scores), "what is below the threshold does not count"
 
 
+def test_regions_are_searched_and_a_score_is_kept_to(
+    discs: tuple[Path, np.ndarray], make_cell_model: Callable[..., str], tmp_path: Path, capsys
+) -> None:
+    ring = [[0, 0], [300, 0], [300, 200], [0, 200], [0, 0]]
+    region = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {}}
+    (tmp_path / "regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [region]}))
+    out = tmp_path / "cells.geojson"
+    asked = ("--model", make_cell_model(), "--out", out, "--json")
+    within = ("--regions", tmp_path / "regions.geojson")
+
+    def scores(*more: object) -> list[float]:
+        assert call("detect", discs[0], *asked, *within, *more) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["area_mm2"] == pytest.approx(300 * 200 * 0.5**2 / 1e6)
+        features = json.loads(out.read_text())["features"]
+        assert sum(found["cells"].values()) == len(features)
+        return sorted(one["properties"]["measurements"]["score"] for one in features)
+
+    every = scores()
+    middle = every[len(every) // 2]
+    certain = scores("--threshold", middle)
+    assert 0 < len(certain) < len(every) and certain[0] >= middle
+    assert call("detect", discs[0], discs[0], *asked, *within) == 1
+    assert "regions are those of one slide" in capsys.readouterr().err
+
+
 def test_several_slides_get_a_file_each(
     discs: tuple[Path, np.ndarray], make_cell_model: Callable[..., str], tmp_path: Path, capsys
 ) -> None:

@@ -89,6 +89,17 @@ def test_maps_and_splits(make: Callable[[Path], None], sizes: tuple[int, ...], t
         assert make is cpm15 or "test" in tile.name.lower()
 
 
+def test_validation_images_that_are_given_validate(tmp_path: Path) -> None:
+    monuseg(tmp_path)
+    train = tmp_path / "MoNuSeg 2018 Training Data"
+    for kind, suffix in (("Tissue Images", "tif"), ("Annotations", "xml")):
+        source = train / kind / f"TCGA-3.{suffix}"
+        source.rename(written(tmp_path / "validation" / kind / source.name))
+    split = read_split(tmp_path)
+    assert [len(part) for part in split.values()] == [3, 1, 1]
+    assert [tile.name for tile in split["val"]] == ["validation/Tissue Images/TCGA-3"]
+
+
 def test_tnbc_is_split_by_slide_and_its_masks_into_cells(tmp_path: Path) -> None:
     y, x = np.indices((80, 80))
     mask = (np.hypot(y - 40, x - 27) < 13.5) | (np.hypot(y - 40, x - 53) < 13.5)  # touching

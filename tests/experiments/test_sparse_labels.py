@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ from napari_zoommil.errors import CohortError, JobError
 from napari_zoommil.experiments import sparse_labels
 from napari_zoommil.experiments.nuclei_data import read_tiles, split_tiles
 from napari_zoommil.experiments.reproduce import reproduce
-from napari_zoommil.experiments.sparse_cell import compute
+from napari_zoommil.experiments.sparse_cell import compute, fitted
 from napari_zoommil.experiments.sparse_settings import PRESETS, Cell, Preset
 from napari_zoommil.jobs import Progress, run
 from napari_zoommil.training.cells import CellRecipe
@@ -75,6 +76,16 @@ def test_exclusivity_keeps_background_from_driving_the_beginning(nuclei: Path) -
     plain, exclusive = (one(Cell("unet", name, 30, 0), nuclei)["speed"] for name in ("ce", "ece"))
     assert exclusive["background"][0] < plain["background"][0] / 100
     assert exclusive["objects"][0] == pytest.approx(plain["objects"][0])
+
+
+def test_crops_are_powers_of_two_that_the_smallest_tile_holds(nuclei: Path) -> None:
+    tiles = read_tiles(nuclei)
+    assert fitted(replace(RECIPE, crop=512), tiles).crop == 64
+    small = replace(tiles[0], image=tiles[0].image[:40], instances=tiles[0].instances[:40])
+    assert fitted(replace(RECIPE, crop=512), [*tiles, small]).crop == 32
+    assert fitted(RECIPE, tiles) == RECIPE
+    preset = replace(TINY, recipes=dict.fromkeys(TINY.recipes, replace(RECIPE, crop=512)))
+    assert one(Cell("unet", "ece", 100, 0), nuclei, preset)["losses"]
 
 
 def test_losses_with_a_memory_are_trained_too(nuclei: Path) -> None:

@@ -108,12 +108,16 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
             break
     broken.close()
     assert (tmp_path / "broken" / CHECKPOINT).exists()
+    about = json.loads((tmp_path / "broken" / RUN).read_text())
+    (tmp_path / "broken" / RUN).write_text(json.dumps(about | {"versions": {"torch": "older"}}))
     with (tmp_path / "broken" / CURVES).open("a") as curves:
         curves.write("2,9,9,9,\n")  # as after a kill between this line and the checkpoint
     seen = []
     resumed = finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu")
     result = run(resumed, seen.append)
     assert not any(one.note.startswith("epoch 1 ") for one in seen)
+    with pytest.raises(ModelError, match="is done"):
+        run(finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu"))
     after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
     assert all(np.array_equal(after[name], expected[name]) for name in expected)
     assert result.metrics == whole.metrics

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,22 @@ def test_scores_of_a_perfect_model() -> None:
     known = window_of_instances(image, instances, keep=[1], complete=True)
     assert measured(Perfect(), spec, [known])["f1_complete"] == pytest.approx(2 / 3)
     assert measured(Perfect(), spec, []) == {}
+
+
+def test_a_cell_of_another_class_is_not_found() -> None:
+    class TwoKinds(Perfect):
+        """Takes each cell for the second class."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            cell = super().forward(images)
+            return torch.cat([-cell, cell - 9, cell], 1)
+
+    instances = np.zeros((96, 96), np.uint16)
+    instances[10:18, 10:18], instances[40:48, 60:68] = 1, 2
+    image = np.where(instances[..., None] > 0, 80, 220).astype(np.uint8).repeat(3, 2)
+    kinds = tuple(CellClass(name, (0, 0, 0), 8.0) for name in ("first", "second"))
+    spec = CellSpec("unet", {}, 1.0, kinds)
+    window = window_of_instances(image, instances)
+    for labels, recall in (([2, 2], 1.0), ([1, 2], 0.5), ([1, 1], 0.0)):
+        marked = replace(window, labels=np.array(labels))
+        assert measured(TwoKinds(), spec, [marked])["exclusive_recall"] == recall

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_zoommil.annotations import CellClass, Points, annotations_path
+from napari_zoommil.annotations import CellClass, Points, annotations_path, autosave
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.jobs import run
 from napari_zoommil.slides import Slide
@@ -128,3 +128,13 @@ def test_what_is_wrong_is_told(slide: Slide, content: str | None, model: str) ->
         annotations_path(slide).write_text(content)
     found = list(look(slide, model, "interactive", "cpu"))[-1]
     assert found.problem and ("discs.points.geojson" in found.problem or model in found.problem)
+
+
+def test_points_of_a_slide_in_a_folder_one_may_not_write_to_are_trained_on(
+    slide: Slide, make_cell_model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autosave, "_writable", lambda _: False)
+    monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
+    *_, found = look(slide, make_cell_model(), "interactive", "cpu")
+    assert [count for _, count in found.counts] == [24] and not found.problem
+    assert len(Points.read(training_runs.begin(slide, Request("yollo")) / training_runs.POINTS)) == 24

@@ -182,7 +182,7 @@ def _diameter() -> QDoubleSpinBox:
     box.setKeyboardTracking(False)
     box.setToolTip(
         "Diameter of a cell of the chosen class, µm: how large its points are drawn, "
-        "and how large a disc a model learns from each"
+        "and how large a model takes a marked cell to be that it does not find itself"
     )
     if (typed := box.lineEdit()) is not None:
         typed.returnPressed.connect(box.clearFocus)  # keys belong to the canvas again

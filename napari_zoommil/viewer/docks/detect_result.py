@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,10 @@ MOST_ROWS = 9
 ROW_PX = 24
 SCORE_PX = 96
 STEPS = 100
+SCORE_HELP = (
+    "Score ({:g} to 1) from which a find counts; nothing is searched anew. "
+    "Lower shows more cells and more mistakes"
+)
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -99,20 +104,13 @@ class DetectionPanel(QWidget):
         self._entry: OpenSlide | None = None
         self.source = Sentence(name="detection-source")
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(0, STEPS)
         self.score = QDoubleSpinBox()
-        self.score.setRange(0.0, 1.0)
         self.score.setSingleStep(1 / STEPS)
         self.score.setDecimals(2)
         self.score.setFixedWidth(SCORE_PX)
         self.score.setKeyboardTracking(False)
         if (typed := self.score.lineEdit()) is not None:
             typed.returnPressed.connect(self.score.clearFocus)  # keys belong to the canvas again
-        for widget in (self.slider, self.score):
-            widget.setToolTip(
-                "Score (0 to 1) from which a find counts; nothing is searched anew. "
-                "Lower shows more cells and more mistakes"
-            )
         self.slider.valueChanged.connect(lambda value: self._set(value / STEPS))
         self.score.valueChanged.connect(self._set)
         self.table = CountTable()
@@ -143,7 +141,12 @@ class DetectionPanel(QWidget):
             self._show(found, entry.threshold)
 
     def _show(self, detection: Detection, threshold: float) -> None:
+        least = math.floor(detection.least * STEPS)
         with QSignalBlocker(self.slider), QSignalBlocker(self.score):
+            self.slider.setRange(least, STEPS)
+            self.score.setRange(least / STEPS, 1.0)
+            for widget in (self.slider, self.score):
+                widget.setToolTip(SCORE_HELP.format(least / STEPS))
             self.slider.setValue(round(threshold * STEPS))
             self.score.setValue(threshold)
         self.table.show_counts(detection, threshold)

@@ -40,7 +40,12 @@ LOSSES = (
 )
 PRESETS = (
     ("interactive", "quick", "From a trained model, in about a minute"),
-    ("paper", "paper", "As published: 300 epochs; of a cell model that takes hours without a GPU"),
+    (
+        "paper",
+        "paper",
+        "Loss, schedule and 300 epochs as published, from the chosen model on; a cell model takes hours "
+        "without a GPU",
+    ),
 )
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 MOST_EPOCHS = 10_000

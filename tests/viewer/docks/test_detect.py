@@ -122,6 +122,7 @@ def test_the_slider_filters_and_counts_without_another_run(ready, qtbot) -> None
         assert float(rows[0][2].replace(",", "")) == pytest.approx(densities["class 0"], rel=0.01, abs=0.5)
     assert entry.detection is found
     viewer.layers.remove(rings(viewer, dock, entry))
+    assert dock.panel.slider.minimum() == 10 and "0.1 to 1" in dock.panel.slider.toolTip()
     dock.panel.score.setValue(0.5)
     assert len(rings(viewer, dock, entry).data) == sum(found.counts(0.5).values())
 

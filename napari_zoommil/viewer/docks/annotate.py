@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import napari
@@ -10,12 +11,12 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut
 
-from napari_zoommil.annotations import Changed, Conflict
+from napari_zoommil.annotations import Changed, Conflict, Points
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.annotation import Actions, SlideAnnotations
 from napari_zoommil.viewer.compat import real_viewer
-from napari_zoommil.viewer.docks.annotate_parts import FileBox, HelpSheet, MarkBox, acting, headline
+from napari_zoommil.viewer.docks.annotate_parts import FileBox, HelpSheet, MarkBox, acting, headline, several
 from napari_zoommil.viewer.docks.classes import ClassBox
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.session import OpenSlide, session_of
@@ -70,6 +71,7 @@ class AnnotateDock(Page):
         self.note = Sentence(name="annotate-note")
         self.file = FileBox(annotator(), self._actions)
         self.file.signed.connect(self._set_annotator)
+        self.file.chosen.connect(self._take_in)
         self.help = HelpSheet(self)
         self._sign = QShortcut(QKeySequence(keys.HELP_SIGN), self)
         self._sign.activated.connect(self.help.toggle)
@@ -238,6 +240,19 @@ class AnnotateDock(Page):
             edit = getattr(self.current.points, method)
             self.current.view.edit(lambda: edit(*arguments))
             self._refresh()
+
+    def _take_in(self, path: Path) -> None:
+        """Add what another file holds; one step to undo."""
+        of = self.current
+        if of is None:
+            return
+        try:
+            other = Points.read(path)
+        except ZoomMILError as error:
+            return self._complain(error)
+        had = len(of.points)
+        self._edit("take_in", other)
+        self._say(f"{several(len(of.points) - had, 'point')} of {path.name} added")
 
     def _remove(self) -> None:
         if ids := self._at_cursor():

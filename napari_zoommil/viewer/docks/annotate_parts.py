@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.annotations.autosave import beside
 from napari_zoommil.viewer import keys
@@ -78,6 +80,9 @@ class FileBox(QWidget):
     signed = Signal(str)
     """The name of who annotates from now on."""
 
+    chosen = Signal(Path)
+    """A file whose annotations are to be taken in."""
+
     def __init__(self, annotator: str, actions: Actions) -> None:
         super().__init__()
         self.place = Sentence(name="annotate-file")
@@ -86,7 +91,23 @@ class FileBox(QWidget):
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
         self.name.returnPressed.connect(self.name.clearFocus)
         help_button = acting("? Keys", "All keys", "help", actions)
-        stack(self, self.place, row(QLabel("Annotator"), self.name, help_button, stretch=1))
+        self.take_in = button(
+            "Import…", "Add points and regions of a GeoJSON file, such as QuPath exports; nothing is replaced"
+        )
+        self.take_in.clicked.connect(self._choose)
+        stack(
+            self,
+            self.place,
+            row(QLabel("Annotator"), self.name, stretch=1),
+            row(self.take_in, help_button, stretch=0),
+        )
+
+    def _choose(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Import annotations", self._folder, "GeoJSON (*.geojson *.json)"
+        )
+        if name:
+            self.chosen.emit(Path(name))
 
     @property
     def annotator(self) -> str:
@@ -94,6 +115,8 @@ class FileBox(QWidget):
 
     def show_place(self, of: SlideAnnotations | None) -> None:
         """Show where the document is kept."""
+        self._folder = str(of.entry.slide.path.parent) if of else ""
+        self.take_in.setEnabled(of is not None)
         self.place.setText(whereabouts(of) if of else "")
         self.place.setToolTip(str(of.saved.path) if of else "")
 

@@ -14,7 +14,7 @@ from napari.layers import Image, Points, Shapes
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_zoommil.annotations import Points as Document
 from napari_zoommil.annotations import autosave
@@ -647,3 +647,29 @@ def test_the_annotator_is_written(opened, qtbot) -> None:
 def test_the_slide_is_that_of_the_layers(opened) -> None:
     viewer, _ = opened
     assert len({id(slide_of(layer)) for layer in viewer.layers}) == 1
+
+
+def test_points_of_another_file_are_taken_in_as_one_step(opened, qtbot, tmp_path, monkeypatch) -> None:
+    _, dock = opened
+    points = dock.current.points
+    had = points.counts
+    source, other = tmp_path / "theirs.geojson", Document("them")
+    other.add([(300, 300), (400, 500)], other.add_class("mitosis"))
+    other.add_complete([(200, 200), (200, 600), (600, 600)])
+    other.write(source)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(source), ""))
+    qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
+    assert points.counts == had | {"mitosis": 2} and len(points.complete) == 1
+    assert points.annotators == ["them", "them"] and dock.note.text() == "2 points of theirs.geojson added"
+    qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
+    assert dock.note.text() == "0 points of theirs.geojson added", "they are known by their ids"
+    points.undo()
+    assert points.counts == had
+
+
+def test_a_malformed_file_changes_nothing(opened, tmp_path) -> None:
+    _, dock = opened
+    before = dock.current.points.to_bytes()
+    (tmp_path / "a.geojson").write_text("{")
+    dock._take_in(tmp_path / "a.geojson")
+    assert "a.geojson" in dock.note.text() and dock.current.points.to_bytes() == before

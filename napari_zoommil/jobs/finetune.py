@@ -80,6 +80,7 @@ def finetune(
     epochs: Annotated[int | None, Range(1, 10_000)] = None,
     learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
     seed: Annotated[int, Range(0, 2**31)] = 0,
+    stain_augmentation: bool = True,
     resume: bool = False,
     label: str | None = None,
     patches: Annotated[int, Range(64, 1_000_000, unit="patches")] = 2048,
@@ -118,6 +119,8 @@ def finetune(
         Of Adam, instead of the preset's.
     seed : int
         Of order, augmentation and held-out windows.
+    stain_augmentation : bool
+        Vary haematoxylin and eosin while a cell model trains; leave it off for other stains.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one; a MIL model, trained in
         seconds, begins anew.
@@ -179,7 +182,8 @@ def finetune(
         classes = tuple(one for one in points.classes if points.counts[one.name])
         L.seed_everything(seed, verbose=False)
         network, spec = with_classes(*load_cell_model(model), classes) if classes else load_cell_model(model)
-        settings = recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
+        changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+        settings = recipe(preset, loss, stained=stain_augmentation, **changes)
         settings = replace(settings, crop=fitting(network, settings.crop))
         yield Progress(0, 1, "reading the windows")
         size = fitting(network, math.ceil(settings.crop * WINDOW))

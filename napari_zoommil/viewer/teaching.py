@@ -85,6 +85,7 @@ def teach(
         epochs=request.epochs,
         learning_rate=request.learning_rate,
         seed=request.seed,
+        stain_augmentation=request.stain_augmentation,
         label=request.label,
         resume=resume is not None,
         device=device,

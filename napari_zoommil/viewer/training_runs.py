@@ -53,6 +53,8 @@ class Request:
     seed : int
     label : str, optional
         What the slide is, of the classes of a MIL model, where its points do not tell.
+    stain_augmentation : bool
+        Of a cell model: the slide is stained with haematoxylin and eosin.
     kind : {"cells", "mil"}
         Of the model; a MIL model is not gone on with, for it is trained in seconds.
     """
@@ -65,6 +67,7 @@ class Request:
     seed: int = 0
     label: str | None = None
     kind: Kind = "cells"
+    stain_augmentation: bool = True
 
 
 @dataclass(frozen=True)

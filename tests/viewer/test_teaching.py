@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[...
     assert list(last.places) == sorted(last.places)
     made = training_runs.read_run(result.model)
     assert made is not None and made.trained and len(made.history) == 3 and made.metrics == result.metrics
+
+
+def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callable[..., str]) -> None:
+    for vary in (True, False):
+        request = Request(make_cell_model(), epochs=1, stain_augmentation=vary)
+        result = run(teach(slide, request, device="cpu", threads=1))
+        told = json.loads((result.model / training_runs.RUN).read_text())
+        assert told["settings"]["stained"] is vary
 
 
 def test_what_is_left_to_do_is_told_in_time(slide: Slide, make_cell_model: Callable[..., str]) -> None:

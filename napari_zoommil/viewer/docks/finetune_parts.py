@@ -6,7 +6,16 @@ from collections.abc import Callable
 from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSizePolicy, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.models.folder import Kind
@@ -85,12 +94,18 @@ class Settings(QWidget):
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("The same seed, points and settings make the same model")
+        self.stains = QCheckBox("vary H and E")
+        self.stains.setChecked(True)
+        self.stains.setToolTip(
+            "Vary the strength of haematoxylin and eosin while a cell model trains; untick for other stains"
+        )
         self.device = DeviceChoice("trains and looks")
         advanced = QWidget()
         advanced.setLayout(
             _form(
                 ("Epochs", self.epochs),
                 ("Learning rate", self.rate),
+                ("Stains", self.stains),
                 ("Device", self.device),
                 ("Seed", self.seed),
             )
@@ -114,6 +129,7 @@ class Settings(QWidget):
             self.seed.value(),
             label,
             kind,
+            self.stains.isChecked(),
         )
 
     def tell_preset(self, found: TrainingSet) -> None:

@@ -234,10 +234,11 @@ class FinetuneDock(Page):
         self._looking.stop()  # it would compute beside the training
         lesson.trace, lesson.note = Trace(), ""
         resumes = request.kind == "cells"
+        threads = max(2, spare_cores())  # somebody waits for it: the window shares a core if there are two
         stop = "Stop; what was learned until the last epoch can be gone on with" if resumes else "Stop"
         self.act.show_running(True, stop)
         self._training.start(
-            lambda: teach(slide, request, resume, device=device, threads=spare_cores()),
+            lambda: teach(slide, request, resume, device=device, threads=threads),
             f"ZoomMIL is teaching a model on {slide.name}" + "; it can be gone on with later" * resumes,
         )
         self._refresh()

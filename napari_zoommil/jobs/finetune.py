@@ -181,9 +181,13 @@ def finetune(
         points = annotations if isinstance(annotations, Points) else Points.read(annotations)
         classes = tuple(one for one in points.classes if points.counts[one.name])
         L.seed_everything(seed, verbose=False)
-        network, spec = with_classes(*load_cell_model(model), classes) if classes else load_cell_model(model)
+        network, spec = load_cell_model(model)
+        known = {one.name for one in spec.classes}
+        if classes:
+            network, spec = with_classes(network, spec, classes)
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-        settings = recipe(preset, loss, stained=stain_augmentation, **changes)
+        new = len(classes) > 1 and not known.issuperset(one.name for one in classes)
+        settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
         settings = replace(settings, crop=fitting(network, settings.crop))
         yield Progress(0, 1, "reading the windows")
         size = fitting(network, math.ceil(settings.crop * WINDOW))

@@ -26,6 +26,11 @@ spread more (:mod:`napari_zoommil.experiments.few_points`)."""
 
 PRESETS = {"interactive": INTERACTIVE, "paper": PAPER}
 
+NEW_CLASSES = 10.0
+"""Head rate of ``interactive`` where a model is to tell classes apart that it did not know: its last layer
+begins with the same output for all of them. On a made slide with thirty marks of each of two, 0.49 of the
+finds among fibroblasts were called so without and 0.86 with it; lymphocytes 0.93 and 0.92."""
+
 CONSTANT = {"threshold": constant(0.5), "sampling": constant(0.5)}
 """Options of exclusive cross-entropy without annealing: a model that knows cells needs no foreground-only
 beginning, and a short training would never see background. On 30 % of the labels of ``sparse-labels`` a
@@ -34,10 +39,15 @@ points (:mod:`napari_zoommil.experiments.few_points`, three draws) all losses ma
 detector."""
 
 
-def recipe(preset: str, loss: str | None = None, **changes: Any) -> CellRecipe:
-    """Settings by name, with some of them changed; what is None stays."""
+def recipe(preset: str, loss: str | None = None, new_classes: bool = False, **changes: Any) -> CellRecipe:
+    """Settings by name, with some of them changed; what is None stays.
+
+    ``new_classes`` says that the model is to tell classes apart that it does not know.
+    """
     changed = {name: value for name, value in changes.items() if value is not None}
     settings = replace(PRESETS[preset], **changed)
+    if new_classes and preset != "paper":
+        settings = replace(settings, head_rate=NEW_CLASSES)
     loss = loss or settings.loss
     if not loss.startswith("ece") or preset == "paper":
         return replace(settings, loss=loss)

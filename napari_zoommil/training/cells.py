@@ -42,6 +42,8 @@ class CellRecipe:
         Windows per step, and steps per update.
     learning_rate : float
         Of Adam.
+    head_rate : float
+        That of the last layer in multiples of it.
     crop : int
         Edge of what is cut out of a window at random, px.
     background : float
@@ -58,6 +60,7 @@ class CellRecipe:
     batch_size: int = 16
     accumulate: int = 4
     learning_rate: float = 1e-4
+    head_rate: float = 1.0
     crop: int = 256
     background: float = 10.0
     stained: bool = True
@@ -155,7 +158,7 @@ class CellModule(L.LightningModule):
     """A cell loss on windows; what it draws follows from the seed and the step, so that a resumed fit goes
     on as an unbroken one would have."""
 
-    def __init__(self, network: nn.Module, recipe: CellRecipe) -> None:
+    def __init__(self, network: UNet | YOLLO, recipe: CellRecipe) -> None:
         super().__init__()
         # Up to twice as fast on a CPU; kept by all that follows.
         self.network = network.to(memory_format=torch.channels_last)
@@ -211,4 +214,11 @@ class CellModule(L.LightningModule):
         self.running.windows = checkpoint["running_targets"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.recipe.learning_rate)
+        rate, head = self.recipe.learning_rate, list(self.network.head.parameters())
+        last = {id(one) for one in head}
+        body = [one for one in self.network.parameters() if id(one) not in last]
+        groups: list[dict[str, Any]] = [
+            {"params": body},
+            {"params": head, "lr": rate * self.recipe.head_rate},
+        ]
+        return torch.optim.Adam(groups, lr=rate)

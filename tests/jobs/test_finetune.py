@@ -166,6 +166,9 @@ def test_two_classes_make_two_outputs(
     result = run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", device="cpu"))
     network, _ = load_cell_model(result.model)
     assert [one.name for one in result.classes] == ["disc", "unused"] and network.channels == 3
+    again = run(finetune(discs[0], points, str(result.model), out=tmp_path / "again", device="cpu"))
+    rates = [json.loads((one.model / RUN).read_text())["settings"]["head_rate"] for one in (result, again)]
+    assert rates == [cell_presets.NEW_CLASSES, 1], "classes that are new are learnt faster than known ones"
 
 
 @pytest.mark.parametrize("loss", ["ce", "ece-margin", "weighted-ce", "focal"])

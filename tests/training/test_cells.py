@@ -132,3 +132,12 @@ def test_a_cell_of_another_class_is_not_found() -> None:
     for labels, recall in (([2, 2], 1.0), ([1, 2], 0.5), ([1, 1], 0.0)):
         marked = replace(window, labels=np.array(labels))
         assert measured(TwoKinds(), spec, [marked])["exclusive_recall"] == recall
+
+
+def test_the_last_layer_has_a_rate_of_its_own() -> None:
+    network = YOLLO(width=4)
+    optimizer = CellModule(network, CellRecipe(learning_rate=1e-3, head_rate=5.0)).configure_optimizers()
+    rates = {id(one): group["lr"] for group in optimizer.param_groups for one in group["params"]}
+    assert set(rates) == {id(one) for one in network.parameters()}
+    assert rates[id(network.head.bias)] == pytest.approx(5e-3)
+    assert rates[id(next(network.features.parameters()))] == 1e-3

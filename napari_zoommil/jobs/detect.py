@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.reader import RGB
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from napari_zoommil.annotations import CellClass
-    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.model import CellSpec, Finds
     from napari_zoommil.cells.tiling import Area
 
 
@@ -111,11 +116,11 @@ def detect(
     Raises
     ------
     ModelError
-        If there is no such cell model.
+        If there is no such cell model, or one tile is too much for the device.
     MissingResolutionError
         If the slide's resolution is not known.
     """
-    from napari_zoommil.cells.model import as_images, find, fitting, least_score, load_cell_model
+    from napari_zoommil.cells.model import fitting, least_score, load_cell_model
     from napari_zoommil.cells.tiling import (
         CORE_PX,
         OnTissue,
@@ -125,7 +130,7 @@ def detect(
         read_tiles,
         tile_corners,
     )
-    from napari_zoommil.encoders.device import autocast, choose_device, use_threads
+    from napari_zoommil.encoders.device import choose_device, use_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
@@ -150,9 +155,7 @@ def detect(
         parts: list[Finds] = []
         yield Progress(0, len(corners), f"{own.name}: 0 of {len(corners):,} tiles")
         for some, pixels in tiles:
-            with autocast(chosen.torch):
-                found = find(network, spec, as_images(pixels).to(chosen.torch))
-            new = [in_core(one, margin) for one in found]
+            new = [in_core(one, margin) for one in _found(network, spec, pixels, chosen.torch)]
             parts += new
             note = f"{own.name}: {len(parts):,} of {len(corners):,} tiles, {sum(map(len, parts)):,} finds"
             yield Progress(
@@ -162,6 +165,26 @@ def detect(
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
         return Detection(*told, least_score(network, spec), own.damaged)
+
+
+def _found(network: nn.Module, spec: CellSpec, pixels: RGB, device: torch.device) -> list[Finds]:
+    """Cells of each tile of a batch, which is halved until it fits on the device."""
+    import torch
+
+    from napari_zoommil.cells import model
+    from napari_zoommil.encoders.device import autocast
+
+    try:
+        with autocast(device):
+            return model.find(network, spec, model.as_images(pixels).to(device))
+    except torch.OutOfMemoryError:
+        if len(pixels) == 1:
+            raise ModelError(
+                f"{device} has too little memory for one tile; free it, or take another device"
+            ) from None
+    torch.cuda.empty_cache()
+    parts = np.array_split(pixels, 2)
+    return [one for part in parts for one in _found(network, spec, part, device)]
 
 
 def _on_slide(finds: Finds, downsample: tuple[float, float], area: Area) -> Finds:

@@ -147,7 +147,7 @@ def finetune(
     AnnotationError
         If there is no point to train on.
     ModelError
-        If there is no such model.
+        If there is no such model, or the device has too little memory.
     """
     from napari_zoommil.jobs.finetune_mil import finetune_mil, is_mil_model
 
@@ -158,6 +158,7 @@ def finetune(
     if label is not None:
         raise ModelError(f"{model} is a cell model: a label of the slide is for MIL models, leave it out")
     import lightning as L
+    import torch
 
     from napari_zoommil.cells.model import fitting, load_cell_model
     from napari_zoommil.cells.transfer import with_classes
@@ -198,12 +199,17 @@ def finetune(
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = Run(out, provenance(own, points, model, settings, **counts))
         steps = run.fit(network, spec, settings, sized, held_out, resume, **accelerator(chosen))
-        with closing(steps):
-            for step in steps:
-                note = f"epoch {step.epoch + 1} of {settings.epochs}"
-                if "train_loss" in step.metrics:
-                    note += f", loss {step.metrics['train_loss']:.3f}"
-                yield Progress(step.step, step.total, note, step)
+        try:
+            with closing(steps):
+                for step in steps:
+                    note = f"epoch {step.epoch + 1} of {settings.epochs}"
+                    if "train_loss" in step.metrics:
+                        note += f", loss {step.metrics['train_loss']:.3f}"
+                    yield Progress(step.step, step.total, note, step)
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"{chosen.torch} has too little memory to train on; free it, or take another device"
+            ) from None
         network.cpu().eval()
         begun, spec = spec.threshold, replace(spec, threshold=threshold_by_marks(network, spec, train))
         before |= {"score_threshold": begun}

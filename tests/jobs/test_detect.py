@@ -11,7 +11,14 @@ import torch
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.cells.export import write_detections
-from napari_zoommil.cells.model import as_images, find, load_cell_model, save_cell_model
+from napari_zoommil.cells.model import (
+    CellSpec,
+    Finds,
+    as_images,
+    find,
+    load_cell_model,
+    save_cell_model,
+)
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import detect, run
 from napari_zoommil.jobs.detect import Detection
@@ -97,3 +104,22 @@ def test_qupath_and_our_own_reader_understand_the_export(detection: Detection, t
 def test_a_mil_model_is_refused(discs: tuple[Path, np.ndarray]) -> None:
     with pytest.raises(ModelError, match="is a MIL model"):
         run(detect(discs[0], "demo"))
+
+
+def test_a_batch_that_is_too_much_for_the_device_is_halved(
+    discs: tuple[Path, np.ndarray], model: str, detection: Detection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def holds(most: int) -> None:
+        def within(network: torch.nn.Module, spec: CellSpec, images: torch.Tensor) -> list[Finds]:
+            if len(images) > most:
+                raise torch.OutOfMemoryError
+            return find(network, spec, images)
+
+        monkeypatch.setattr("napari_zoommil.cells.model.find", within)
+
+    holds(1)
+    found = run(detect(discs[0], model, regions=[WHOLE], device="cpu", batch_size=3))
+    np.testing.assert_allclose(found.finds.boxes, detection.finds.boxes, atol=1e-3)
+    holds(0)
+    with pytest.raises(ModelError, match="cpu has too little memory for one tile"):
+        run(detect(discs[0], model, regions=[WHOLE], device="cpu"))

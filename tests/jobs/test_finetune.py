@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from napari_zoommil.annotations import CellClass, Points
@@ -19,7 +20,7 @@ from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import detect, finetune, run
 from napari_zoommil.training import cell_presets
 from napari_zoommil.training.cell_run import CHECKPOINT, CURVES, RUN
-from napari_zoommil.training.cells import CellRecipe
+from napari_zoommil.training.cells import CellModule, CellRecipe
 
 QUICK = CellRecipe(
     epochs=3, draws=16, batch_size=8, accumulate=1, learning_rate=1e-2, crop=96, background=1.0, stained=False
@@ -191,3 +192,18 @@ def test_without_points_there_is_nothing_to_learn(
     with pytest.raises(AnnotationError, match="mark a few cells first"):
         run(finetune(discs[0], Points(), make_cell_model(), out=tmp_path / "new", device="cpu"))
     assert not (tmp_path / "new").exists()
+
+
+def test_a_device_without_memory_is_told(
+    discs: tuple[Path, np.ndarray],
+    points: Points,
+    make_cell_model: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_much(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(CellModule, "loss_of", too_much)
+    with pytest.raises(ModelError, match="cpu has too little memory to train on"):
+        run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", device="cpu"))

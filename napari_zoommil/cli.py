@@ -36,12 +36,13 @@ Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide w
 Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where there are several slides.")]
 Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
 Regions = Annotated[
-    Path | None, Parameter(help="GeoJSON with polygons that are searched; all tissue by default.")
+    Path | None,
+    Parameter(help="GeoJSON with polygons that are searched, holes and all; all tissue by default."),
 ]
 Score = Annotated[
     float | None,
     Parameter(
-        help="Score from which a find is written and counted; the model's by default.",
+        help="Score from which a find is written; the model's by default, which a U-Net has no finds below.",
         validator=Number(gte=0, lte=1),
     ),
 ]

@@ -95,17 +95,20 @@ class Store:
 
         One that somebody else has given to cells meanwhile stays.
         """
-        if self.classes == before:
-            return after
         if len(before) == len(after):  # another name, colour or size
+            if self.classes == before:
+                return after
             other = dict(zip(before, after, strict=True))
             taken = {one.name for one in self.classes if other.get(one, one) == one}
             changed = (other.get(one, one) for one in self.classes)
             return tuple(
                 old if new.name in taken else new for old, new in zip(self.classes, changed, strict=True)
             )
-        used = {one.class_name for one in self._features.values()}
-        kept = [one for one in self.classes if one in after or one not in before or one.name in used]
+        used = {one.class_name for one in self._features.values()} if len(after) < len(before) else set()
+        lost = [one for one in before if one not in after and one.name in used]
+        if self.classes == before and not lost:
+            return after
+        kept = [one for one in self.classes if one in after or one not in before or one in lost]
         names = {one.name for one in kept}
         return (*kept, *(one for one in after if one not in before and one.name not in names))
 

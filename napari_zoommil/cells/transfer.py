@@ -24,9 +24,9 @@ def with_classes(
 ) -> tuple[UNet | YOLLO, CellSpec]:
     """A copy of a model for other classes, all of which it takes at first for what it knew as a cell.
 
-    The classes that it knew keep their outputs, in whatever order they come; as many others take them over
-    in their order. Otherwise the probability of being a cell at all stays what it was, and is shared among
-    the new classes alike.
+    Of as many classes as before, those that it knew keep their outputs, in whatever order they come, and the
+    others take over those that are left. Otherwise the probability of being a cell at all stays what it was,
+    and is shared among all classes alike.
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
     made = create_cell_model(new)
@@ -38,11 +38,17 @@ def with_classes(
         scores = values[:, kept:]
         if len(names) != len(old):
             scores = _shared(scores, len(names), name.endswith("bias"))
-        elif sorted(names) == sorted(old) and len(names) > 1:
-            scores = scores[:, [0, *(1 + old.index(one) for one in names)]]
+        elif len(names) > 1:
+            scores = scores[:, [0, *(1 + row for row in _rows(old, names))]]
         state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
     made.load_state_dict(state)
     return made, new
+
+
+def _rows(old: list[str], names: list[str]) -> list[int]:
+    """Which old output each class begins with: its own, or the next that is nobody's."""
+    left = iter([row for row, name in enumerate(old) if name not in names])
+    return [old.index(name) if name in old else next(left) for name in names]
 
 
 def _shared(scores: Tensor, classes: int, bias: bool) -> Tensor:

@@ -17,7 +17,7 @@ AREAS = ("Polygon", "MultiPolygon")
 
 
 def read_regions(path: Path) -> tuple[NDArray[np.float64], ...]:
-    """Outlines of all polygons of a GeoJSON file, holes left out: (n, 2) level-0 y and x each.
+    """Outlines of all polygons of a GeoJSON file, (n, 2) level-0 y and x each; holes belong to them.
 
     Raises
     ------
@@ -27,10 +27,14 @@ def read_regions(path: Path) -> tuple[NDArray[np.float64], ...]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         areas = [shape(one) for one in map(_geometry, _features(document)) if one.get("type") in AREAS]
-        outlines = [part.exterior for area in areas for part in getattr(area, "geoms", [area])]
+        outlines = [
+            part.exterior for area in areas for part in getattr(area, "geoms", [area]) if not part.is_empty
+        ]
         found = tuple(shapely.get_coordinates(one)[:, ::-1].astype(np.float64) for one in outlines)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
         raise AnnotationError(f"{path} is not GeoJSON with regions: {error}") from error
+    if not all(np.isfinite(one).all() for one in found):
+        raise AnnotationError(f"{path} has a position that is no number")
     if not found:
         raise AnnotationError(f"{path} holds no polygon; draw a region and export it as GeoJSON")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def side_by_side(
     try:
         while left or running:
             while left and len(running) < count:
-                name, done = left.pop(0), spawning.Value("d", 0.0)
+                name, done = left.pop(0), spawning.Value("d", 0.0, lock=False)
                 process = spawning.Process(target=_do, args=(work, tasks[name], done, threads), daemon=True)
                 process.start()
                 running[name] = process, done
@@ -80,8 +81,17 @@ def side_by_side(
 
 def _do(work: Callable[..., None], arguments: tuple[Any, ...], done: Any, threads: int) -> None:
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(share: float) -> None:
         done.value = share
 
     work(*arguments, tell)
+
+
+def _end_with_parent() -> None:
+    """Whoever began the trainings was killed: nobody waits for this one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

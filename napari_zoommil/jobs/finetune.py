@@ -187,7 +187,7 @@ def finetune(
         if classes:
             network, spec = with_classes(network, spec, classes)
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-        new = len(classes) > 1 and not known.issuperset(one.name for one in classes)
+        new = len(classes) > 1 and known != {one.name for one in classes}
         settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
         settings = replace(settings, crop=fitting(network, settings.crop))
         yield Progress(0, 1, "reading the windows")

@@ -82,24 +82,28 @@ class Run:
     def _begin(self, resume: bool) -> Path | None:
         """Where to go on from, if there is such a place; else a folder without a run in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        about, checkpoint = self.folder / RUN, self.folder / CHECKPOINT
+        checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
-            try:
-                known = json.loads(about.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                known = None
-            if _lasting(known) != _lasting(json.loads(json.dumps(self.provenance))):
+            if _lasting(self._known()) != _lasting(json.loads(json.dumps(self.provenance))):
                 raise ModelError(
                     f"{self.folder} holds a training of other points, settings or model; "
                     "train without resuming, or into another folder"
                 )
             return checkpoint
-        if resume and (self.folder / WEIGHTS).exists():
+        if resume and (self.folder / WEIGHTS).exists() and "metrics" in (self._known() or {}):
             raise ModelError(f"the training in {self.folder} is done; train into another folder")
         checkpoint.unlink(missing_ok=True)
         (self.folder / CURVES).unlink(missing_ok=True)
         self._write(self.provenance)
         return None
+
+    def _known(self) -> dict[str, Any] | None:
+        """What the folder tells of its run."""
+        try:
+            known = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return known if isinstance(known, dict) else None
 
     def keep(self, network: UNet | YOLLO, spec: CellSpec, metrics: dict[str, float]) -> None:
         """The trained model, its figures beside the provenance; the checkpoint goes."""
@@ -114,11 +118,9 @@ class Run:
         os.replace(part, self.folder / RUN)
 
 
-def _lasting(provenance: Any) -> dict[str, Any]:
+def _lasting(provenance: dict[str, Any] | None) -> dict[str, Any]:
     """What a run may not change: it goes on under other versions, and where its end was cut off."""
-    if not isinstance(provenance, dict):
-        return {}
-    return {name: value for name, value in provenance.items() if name not in ("versions", "metrics")}
+    return {name: value for name, value in (provenance or {}).items() if name not in ("versions", "metrics")}
 
 
 class Curves(L.Callback):

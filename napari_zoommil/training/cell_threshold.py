@@ -45,8 +45,8 @@ def threshold_by_marks(network: nn.Module, spec: CellSpec, windows: Sequence[Win
     if not len(scores):
         return spec.threshold
     missed = len(scores) - math.ceil(RECALL * len(scores))
-    # In hundredths, as the slider has it; 0: it is not found.
-    return math.floor(100 * float(scores[missed])) / 100 or spec.threshold
+    # In hundredths, as the slider has it, and some score must lie above; 0: it is not found.
+    return min(math.floor(100 * float(scores[missed])) / 100, 0.99) or spec.threshold
 
 
 def _scores_of_marks(network: YOLLO, spec: CellSpec, windows: Sequence[Window]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_zoommil.annotations import CellClass, Points, current_path
+from napari_zoommil.annotations import CellClass, Points, annotations_path, current_path
 from napari_zoommil.annotations.files import Stamp, stamp_of
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.models.folder import read_spec
@@ -62,8 +62,9 @@ class TrainingSet:
     Attributes
     ----------
     path : Path
-        The annotations, as they were at ``stamp``.
+        Where annotations are written to.
     stamp : Stamp or None
+        Of that file when it was looked at; None where there is none yet.
     counts : tuple of (CellClass, int)
         Classes that have points, with how many.
     complete : int
@@ -119,13 +120,13 @@ def look(
     The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
     MIL model, ``label`` says what the slide is, where its points leave that open.
     """
-    path = current_path(slide)
+    path, current = annotations_path(slide), current_path(slide)
     stamp = stamp_of(path)
     found = TrainingSet(path, stamp, runs=undecided(slide), kept=kept(slide), model=model)
     points = Points()
     try:
-        if stamp is not None:
-            points = Points.read(path)
+        if current.exists():
+            points = Points.read(current)
     except ZoomMILError as error:
         yield replace(found, problem=str(error))
         return

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +42,16 @@ def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
     assert len(read_regions(tmp_path / "a.geojson")) == 2
 
 
+@pytest.mark.parametrize(
+    ("rings", "said"),
+    [([], "holds no polygon"), ([[[0, 0], [9, 0], [9, float("nan")], [0, 0]]], "no number")],
+)
+def test_polygons_without_a_shape_are_refused(rings: list, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.geojson").write_text(json.dumps(feature({"type": "Polygon", "coordinates": rings})))
+    with pytest.raises(AnnotationError, match=said):
+        read_regions(tmp_path / "a.geojson")
+
+
 def test_without_a_polygon_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps([feature(POINT)]))
     with pytest.raises(AnnotationError, match="holds no polygon; draw a region"):
@@ -50,7 +61,11 @@ def test_without_a_polygon_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 values = st.recursive(
-    st.none() | st.integers() | st.text(max_size=9) | st.sampled_from(["Polygon", "FeatureCollection"]),
+    st.none()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["Polygon", "FeatureCollection"]),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.sampled_from(["type", "features", "geometry", "coordinates"]), inner)
@@ -64,6 +79,7 @@ values = st.recursive(
 def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, document: object) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     try:
-        assert all(one.shape[1:] == (2,) for one in read_regions(tmp_path / "a.geojson"))
+        for one in read_regions(tmp_path / "a.geojson"):
+            assert len(one) > 2 and one.shape[1] == 2 and np.isfinite(one).all()
     except AnnotationError as error:
         assert "a.geojson" in str(error)

@@ -146,4 +146,5 @@ def test_points_of_a_slide_in_a_folder_one_may_not_write_to_are_trained_on(
     monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
     *_, found = look(slide, make_cell_model(), "interactive", "cpu")
     assert [count for _, count in found.counts] == [24] and not found.problem
+    assert found.stamp is None and found.path == annotations_path(slide), "the first edit is written there"
     assert len(Points.read(training_runs.begin(slide, Request("yollo")) / training_runs.POINTS)) == 24

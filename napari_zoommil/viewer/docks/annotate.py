@@ -250,9 +250,12 @@ class AnnotateDock(Page):
             other = Points.read(path)
         except ZoomMILError as error:
             return self._complain(error)
-        had = len(of.points)
+        regions, had = len(of.points.complete), set(of.points.ids)
         self._edit("take_in", other)
-        self._say(f"{several(len(of.points) - had, 'point')} of {path.name} added")
+        if of.saved.problem is None:
+            points = several(len(set(of.points.ids) - had), "point")
+            complete = several(len(of.points.complete) - regions, "complete region")
+            self._say(f"{points} and {complete} of {path.name} added")
 
     def _remove(self) -> None:
         if ids := self._at_cursor():

@@ -141,7 +141,7 @@ class DetectionPanel(QWidget):
             self._show(found, entry.threshold)
 
     def _show(self, detection: Detection, threshold: float) -> None:
-        least = math.floor(detection.least * STEPS)
+        least = math.floor(round(detection.least * STEPS, 6))
         with QSignalBlocker(self.slider), QSignalBlocker(self.score):
             self.slider.setRange(least, STEPS)
             self.score.setRange(least / STEPS, 1.0)

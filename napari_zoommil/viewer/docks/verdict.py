@@ -25,7 +25,7 @@ from napari_zoommil.viewer.keys import BEFORE_AFTER
 from napari_zoommil.viewer.training_runs import TrainingRun
 
 HELD_OUT = (
-    "On windows it has not seen: recall is the share of what is marked there that is found; "
+    "On windows it has not seen: recall is the share of what is marked there that is found as its class; "
     "detections per mm² tell what that cost."
 )
 NOT_MEASURED = (

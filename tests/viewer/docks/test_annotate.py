@@ -660,9 +660,13 @@ def test_points_of_another_file_are_taken_in_as_one_step(opened, qtbot, tmp_path
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(source), ""))
     qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
     assert points.counts == had | {"mitosis": 2} and len(points.complete) == 1
-    assert points.annotators == ["them", "them"] and dock.note.text() == "2 points of theirs.geojson added"
+    assert points.annotators == ["them", "them"] and dock.note.text() == (
+        "2 points and 1 complete region of theirs.geojson added"
+    )
     qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
-    assert dock.note.text() == "0 points of theirs.geojson added", "they are known by their ids"
+    assert dock.note.text() == ("0 points and 0 complete regions of theirs.geojson added"), (
+        "they are known by their ids"
+    )
     points.undo()
     assert points.counts == had
 

@@ -265,8 +265,8 @@ class Points:
         self._classes_read = content.classes
         self._apply(Edit(tuple(changes), classes))
 
-    def take_in(self, other: Points) -> int:
-        """Add what another document holds, in one step; returns how many points these are.
+    def take_in(self, other: Points) -> None:
+        """Add what another document holds, in one step.
 
         A feature whose id is known stays as it is here, and so does a class whose name is known.
         """
@@ -275,7 +275,6 @@ class Points:
         changes = tuple(Change(None, replace(one, serial=self._store.new_serial())) for one in new)
         classes = (*self._store.classes, *(one for one in other.classes if one.name not in known))
         self._do(Edit(changes, (self._store.classes, classes) if classes != self._store.classes else None))
-        return sum(len(one.marks) for one in new)
 
     def _do(self, edit: Edit) -> None:
         if edit.changes or edit.classes:

@@ -22,7 +22,7 @@ from napari_zoommil.commands.options import job_command
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
-from napari_zoommil.jobs.ahead import make_ready
+from napari_zoommil.jobs.many_slides import make_ready
 
 app = App(
     name="napari-zoommil",
@@ -110,7 +110,7 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
 def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Predict the class of slides and say where the model looked."""
     from napari_zoommil.commands.report import drive, folder_of
-    from napari_zoommil.jobs.results import summary, write_prediction
+    from napari_zoommil.jobs.prediction_files import summary, write_prediction
 
     paths = slide_paths(slides)
 
@@ -137,7 +137,7 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
 def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Say why a model decided as it did: attention or Grad-CAM per magnification."""
     from napari_zoommil.commands.report import drive, folder_of
-    from napari_zoommil.jobs.results import write_maps
+    from napari_zoommil.jobs.prediction_files import write_maps
 
     paths = slide_paths(slides)
 
@@ -221,8 +221,8 @@ def _detect(
     **options: Any,
 ) -> int:
     """Find the cells on slides."""
+    from napari_zoommil.annotations.regions import read_regions
     from napari_zoommil.cells.export import write_detections
-    from napari_zoommil.commands.regions import read_regions
     from napari_zoommil.commands.report import describe_cells, drive, file_of
 
     paths = slide_paths(slides)

@@ -16,6 +16,9 @@ from napari_zoommil.errors import MagnificationError
 
 Pair = tuple[float, float]
 
+Rows = NDArray[np.int64]
+"""Numbers of patches at one magnification, or of boxes: where they stand in an array."""
+
 MICRONS_AT_1X = 10.0
 """Pixel size at 1x, in µm: the field's convention is 10x = 1 µm/px, 20x = 0.5, 40x = 0.25."""
 
@@ -100,7 +103,7 @@ class PatchLevel:
         Resolution the patches are read at, µm/px.
     stride : (float, float)
         Edge of a patch in level-0 pixels, y and x; patches of a level tile the plane.
-    cells : (N, 2) int64
+    lattice : (N, 2) int64
         Row and column of each patch on this level's lattice.
     parent : (N,) int64
         Row of the patch one magnification lower that holds this one; −1 at the lowest. Ascending.
@@ -111,17 +114,17 @@ class PatchLevel:
     magnification: float
     mpp: float
     stride: Pair
-    cells: NDArray[np.int64]
+    lattice: NDArray[np.int64]
     parent: NDArray[np.int64]
     tissue: NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.lattice)
 
     @cached_property
     def origins(self) -> NDArray[np.float64]:
         """(N, 2) top-left corners, level-0 pixels."""
-        return self.cells * np.asarray(self.stride)
+        return self.lattice * np.asarray(self.stride)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,44 +165,44 @@ class PatchGrid:
     def slots(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Place of each patch inside its parent, raster order, 0 … ratio² − 1 (``level`` ≥ 1)."""
         ratio = self.ratios[level - 1]
-        inside = self.levels[level].cells[rows] % ratio
+        inside = self.levels[level].lattice[rows] % ratio
         return inside[:, 0] * ratio + inside[:, 1]
 
     def row_at(self, level: int, y: float, x: float) -> int | None:
         """Row of the patch at ``level`` that covers a level-0 point, or None."""
         patches = self.levels[level]
         cell = np.floor(np.array([y, x]) / np.asarray(patches.stride)).astype(np.int64)
-        hit = np.flatnonzero((patches.cells == cell).all(1))
+        hit = np.flatnonzero((patches.lattice == cell).all(1))
         return int(hit[0]) if len(hit) else None
 
 
-def lattice_cells(shape: tuple[int, int], stride: Pair) -> NDArray[np.int64]:
-    """(N, 2) row and column of every cell of a lattice that touches the slide, raster order."""
+def full_lattice(shape: tuple[int, int], stride: Pair) -> NDArray[np.int64]:
+    """(N, 2) row and column of every patch of a lattice that touches the slide, raster order."""
     rows, columns = (int(np.ceil(extent / step - 1e-9)) for extent, step in zip(shape, stride, strict=True))
     return np.indices((rows, columns)).reshape(2, -1).T.astype(np.int64, order="C")
 
 
-def child_cells(
-    cells: NDArray[np.int64], ratio: int, shape: tuple[int, int], stride: Pair
+def child_lattice(
+    lattice: NDArray[np.int64], ratio: int, shape: tuple[int, int], stride: Pair
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cells one magnification higher inside the given ones, and the row of each one's parent.
+    """Lattice places one magnification higher inside the given ones, and the row of each one's parent.
 
     Parameters
     ----------
-    cells : (N, 2) int64
+    lattice : (N, 2) int64
     ratio : int
         Lattice ratio between the magnifications.
     shape, stride
-        Level-0 extent of the slide and stride of the *higher* magnification; cells that lie
+        Level-0 extent of the slide and stride of the *higher* magnification; places that lie
         wholly outside the slide are left out.
 
     Returns
     -------
-    cells : (M, 2) int64
+    lattice : (M, 2) int64
     parent : (M,) int64, ascending
     """
     offsets = np.indices((ratio, ratio)).reshape(2, -1).T
-    fine = (cells[:, None] * ratio + offsets).reshape(-1, 2)
-    parent = np.repeat(np.arange(len(cells)), ratio * ratio)
+    fine = (lattice[:, None] * ratio + offsets).reshape(-1, 2)
+    parent = np.repeat(np.arange(len(lattice)), ratio * ratio)
     inside = (fine * np.asarray(stride) < np.asarray(shape) - 1e-6).all(1)
     return fine[inside], parent[inside]

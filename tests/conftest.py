@@ -13,7 +13,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from napari_zoommil.geometry import PatchGrid, PatchLevel, child_cells, lattice_cells, zoom_ratios
+from napari_zoommil.geometry import PatchGrid, PatchLevel, child_lattice, full_lattice, zoom_ratios
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
 
@@ -62,7 +62,7 @@ def make_grid() -> Callable[..., PatchGrid]:
         ratios = zoom_ratios(magnifications)
         stride = float(patch_size * np.prod(ratios))
         shape = (int(rows * stride), int(columns * stride))
-        cells = lattice_cells(shape, (stride, stride))
+        cells = full_lattice(shape, (stride, stride))
         parent = np.full(len(cells), -1, np.int64)
         levels = []
         for magnification, ratio in zip(magnifications, (*ratios, 1), strict=True):
@@ -71,7 +71,7 @@ def make_grid() -> Callable[..., PatchGrid]:
                 PatchLevel(magnification, 10 / magnification, (stride, stride), cells, parent, tissue)
             )
             stride /= ratio
-            cells, parent = child_cells(cells, ratio, shape, (stride, stride))
+            cells, parent = child_lattice(cells, ratio, shape, (stride, stride))
             kept = rng.random(len(cells)) < keep
             cells, parent = cells[kept], parent[kept]
         return PatchGrid(shape, patch_size, tuple(levels))

@@ -22,10 +22,10 @@ from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.launch import open_viewer
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.layers.view_region import view_region
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import OpenSlide
-from napari_zoommil.viewer.slide_layer import open_slide_layer
-from napari_zoommil.viewer.view_region import view_region
 
 SIZE = (1500, 950)
 CELLS_SIZE = (1500, 1080)

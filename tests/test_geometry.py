@@ -14,8 +14,8 @@ from napari_zoommil.geometry import (
     Box,
     PatchGrid,
     PatchLevel,
-    child_cells,
-    lattice_cells,
+    child_lattice,
+    full_lattice,
     magnification_name,
     magnification_of,
     mpp_of,
@@ -93,7 +93,7 @@ def test_a_box_owns_its_near_edges_only() -> None:
 def test_a_lattice_covers_the_slide_and_nothing_else(
     shape: tuple[int, int], height: float, width: float
 ) -> None:
-    cells = lattice_cells(shape, (height, width))
+    cells = full_lattice(shape, (height, width))
     origins = cells * np.array((height, width))
     assert len(np.unique(cells, axis=0)) == len(cells)
     assert (origins < shape).all()
@@ -103,13 +103,13 @@ def test_a_lattice_covers_the_slide_and_nothing_else(
 
 @given(extents, edges, edges, st.integers(2, 4), st.randoms(use_true_random=False))
 def test_children_tile_their_parents_within_the_slide(shape, height, width, ratio, random) -> None:
-    lattice = lattice_cells(shape, (height, width))
+    lattice = full_lattice(shape, (height, width))
     kept = lattice[sorted(random.sample(range(len(lattice)), random.randint(0, len(lattice))))]
     stride = (height / ratio, width / ratio)
-    cells, parent = child_cells(kept, ratio, shape, stride)
+    cells, parent = child_lattice(kept, ratio, shape, stride)
     assert (np.diff(parent) >= 0).all()
     assert (cells // ratio == kept[parent]).all()
-    everywhere = lattice_cells(shape, stride)
+    everywhere = full_lattice(shape, stride)
     under = {tuple(cell) for cell in kept}
     assert {tuple(cell) for cell in cells} == {
         tuple(cell) for cell in everywhere if tuple(cell // ratio) in under
@@ -120,7 +120,7 @@ def nested_grid(seed: int, ratios: tuple[int, ...] = (2, 4, 3)) -> PatchGrid:
     """A grid with random gaps, 24 px to a coarse patch."""
     rng = np.random.default_rng(seed)
     shape, stride, magnification = (100, 77), 24.0, 1.25
-    cells = lattice_cells(shape, (stride, stride))
+    cells = full_lattice(shape, (stride, stride))
     parent = np.full(len(cells), -1)
     levels = []
     for ratio in (*ratios, 1):
@@ -130,7 +130,7 @@ def nested_grid(seed: int, ratios: tuple[int, ...] = (2, 4, 3)) -> PatchGrid:
         mpp = mpp_of(magnification)
         levels.append(PatchLevel(magnification, mpp, (stride, stride), cells, parent, tissue))
         stride, magnification = stride / ratio, magnification * ratio
-        cells, parent = child_cells(cells, ratio, shape, (stride, stride))
+        cells, parent = child_lattice(cells, ratio, shape, (stride, stride))
     return PatchGrid(shape, 8, tuple(levels))
 
 
@@ -162,7 +162,7 @@ def test_slots_tell_where_a_patch_lies_in_its_parent(level: int) -> None:
     slots = grid.slots(level, rows)
     inside = np.stack([slots // ratio, slots % ratio], 1)
     assert slots.min() >= 0 and slots.max() < ratio**2
-    assert np.array_equal(coarse.cells[fine.parent] * ratio + inside, fine.cells)
+    assert np.array_equal(coarse.lattice[fine.parent] * ratio + inside, fine.lattice)
     assert np.allclose(fine.origins, coarse.origins[fine.parent] + inside * fine.stride)
 
 
@@ -171,7 +171,7 @@ def test_row_at_finds_the_patch_under_a_point() -> None:
     for level, patches in enumerate(grid.levels):
         for row, (y, x) in enumerate(patches.origins):
             assert grid.row_at(level, y + patches.stride[0] / 2, x + patches.stride[1] / 2) == row
-    there = {tuple(cell) for cell in grid.levels[0].cells}
-    gap = next(cell for cell in lattice_cells(grid.shape, (24, 24)) if tuple(cell) not in there)
+    there = {tuple(cell) for cell in grid.levels[0].lattice}
+    gap = next(cell for cell in full_lattice(grid.shape, (24, 24)) if tuple(cell) not in there)
     assert grid.row_at(0, *(gap * 24.0 + 1)) is None
     assert grid.row_at(0, -5, -5) is None

@@ -131,7 +131,7 @@ def test_top_level_manifest_is_the_packages() -> None:
 
 def test_every_shipped_name_has_its_files() -> None:
     from napari_zoommil.encoders.registry import REGISTRY
-    from napari_zoommil.models.folder import CARD, CONFIG, SHIPPED, WEIGHTS
+    from napari_zoommil.model_folder import CARD, CONFIG, SHIPPED, WEIGHTS
 
     assert "nic" in REGISTRY and {"demo", "yollo", "unet"} == set(SHIPPED)
     models = {f"models/{name}/{file}" for name in SHIPPED for file in (CONFIG, WEIGHTS, CARD)}

@@ -14,11 +14,11 @@ from pathlib import Path
 from platformdirs import user_data_path
 from psygnal import Signal
 
-from napari_zoommil.annotations.files import Stamp, locked, read_file, stamp_of, sweep, write_file
 from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
 from napari_zoommil.annotations.merge import Conflict, merge
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.files import Stamp, locked, read_file, stamp_of, sweep, write_file
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
-from napari_zoommil.annotations.alter import classed, moved, new_point, new_region, redrawn, without
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
+from napari_zoommil.annotations.coordinates import as_outline, as_places
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
 from napari_zoommil.annotations.feature import Feature
-from napari_zoommil.annotations.files import read_file, write_file
+from napari_zoommil.annotations.feature_edits import classed, moved, new_point, new_region, redrawn, without
 from napari_zoommil.annotations.geojson import (
     OWN_MEMBER,
     Content,
@@ -25,9 +25,9 @@ from napari_zoommil.annotations.geojson import (
     loads,
     with_classes,
 )
-from napari_zoommil.annotations.places import as_outline, as_places
 from napari_zoommil.annotations.store import Store
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.files import read_file, write_file
 
 
 class Points:

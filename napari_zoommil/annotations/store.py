@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from napari_zoommil.annotations.columns import Columns
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, summary
 from napari_zoommil.annotations.feature import Feature, Kind
 from napari_zoommil.annotations.geojson import Envelope, classes_of
-from napari_zoommil.annotations.rows import Rows
 from napari_zoommil.errors import AnnotationError
 
 MANY = 100
@@ -23,7 +23,7 @@ class Store:
     classes : tuple of CellClass
     labels : dict
         The label of a class, 1, 2, …, by its name.
-    rows : Rows
+    rows : Columns
     regions : dict
         Features that are complete regions, by id.
     """
@@ -33,7 +33,7 @@ class Store:
         self.labels = {one.name: label for label, one in enumerate(classes, 1)}
         if len(self.labels) < len(classes):
             raise AnnotationError("two classes have one name; give each its own")
-        self.rows = Rows()
+        self.rows = Columns()
         self.regions: dict[str, Feature] = {}
         self._features: dict[str, Feature] = {}
         self._in_order = True

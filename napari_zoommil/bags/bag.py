@@ -14,10 +14,8 @@ from torch import Tensor
 from napari_zoommil.bags.encoding import encode_batches
 from napari_zoommil.bags.reading import read_batches
 from napari_zoommil.encoders import Encoder
-from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
-
-Rows = NDArray[np.int64]
 
 
 class Bag(Protocol):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_zoommil.encoders import Encoder
+from napari_zoommil.geometry import Rows
 
-Rows = NDArray[np.int64]
 Patches = NDArray[np.uint8]
 Features = NDArray[np.float32]
 

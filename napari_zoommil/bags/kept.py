@@ -73,5 +73,5 @@ def _key(slide: Slide, grid: PatchGrid, encoder: Encoder) -> str:
     digest = hashlib.sha256(repr((slide.fingerprint, encoder.hash, grid.shape, grid.patch_size)).encode())
     for level in grid.levels:
         digest.update(repr((level.magnification, level.stride)).encode())
-        digest.update(np.ascontiguousarray(level.cells).tobytes())
+        digest.update(np.ascontiguousarray(level.lattice).tobytes())
     return digest.hexdigest()[:32]

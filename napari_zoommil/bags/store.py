@@ -1,7 +1,7 @@
 """Features on disk: one zarr group per slide and encoder, resumable in mid-slide.
 
 Layout: a group per magnification (``5x``, ``10x``, …) with ``features`` (N, D) float16 or float32,
-``coords`` (N, 2) level-0 y and x, ``cells``, ``parent``, ``tissue`` and ``done`` (one byte per chunk
+``coords`` (N, 2) level-0 y and x, ``lattice``, ``parent``, ``tissue`` and ``done`` (one byte per chunk
 of rows). A chunk of features is written before it is marked done, so a kill loses one chunk at most.
 """
 
@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_zoommil.errors import StoreError
-from napari_zoommil.geometry import PatchGrid, PatchLevel, magnification_name
-
-Rows = NDArray[np.int64]
+from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows, magnification_name
 
 CHUNK_ROWS = 256
 FORMAT = 1
@@ -78,7 +76,7 @@ class FeatureStore:
             part.attrs.update(
                 {"magnification": level.magnification, "mpp": level.mpp, "stride": list(level.stride)}
             )
-            for name in ("cells", "parent", "tissue"):
+            for name in ("lattice", "parent", "tissue"):
                 part.create_array(name, data=getattr(level, name))
             part.create_array("coords", data=level.origins)
             part.create_array(
@@ -173,13 +171,13 @@ def _read_grid(group: zarr.Group) -> PatchGrid:
 def _read_level(part: zarr.Group) -> PatchLevel:
     attributes: dict[str, Any] = dict(part.attrs)
     y, x = attributes["stride"]
-    arrays = {name: np.asarray(_array(part, name)[:]) for name in ("cells", "parent", "tissue")}
+    arrays = {name: np.asarray(_array(part, name)[:]) for name in ("lattice", "parent", "tissue")}
     return PatchLevel(float(attributes["magnification"]), float(attributes["mpp"]), (y, x), **arrays)
 
 
 def _same_patches(one: PatchGrid, other: PatchGrid) -> bool:
     return (one.patch_size, one.magnifications) == (other.patch_size, other.magnifications) and all(
-        np.array_equal(a.cells, b.cells) and np.allclose(a.stride, b.stride)
+        np.array_equal(a.lattice, b.lattice) and np.allclose(a.stride, b.stride)
         for a, b in zip(one.levels, other.levels, strict=True)
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.color import hed_from_rgb, rgb_from_hed
 
-from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.readers.base import RGB
 
 CHANCE = 0.5
 """Of each augmentation."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from napari_zoommil.geometry import Rows
+
 Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 
 def iou_matrix(first: ArrayLike, second: ArrayLike) -> Floats:

@@ -11,8 +11,8 @@ import shapely
 
 from napari_zoommil.annotations import CellClass
 from napari_zoommil.annotations.feature import ENCODER
-from napari_zoommil.annotations.files import write_file
 from napari_zoommil.cells.model import Finds
+from napari_zoommil.files import write_file
 
 CORNERS = 16
 """Of the ellipse that stands for a cell."""

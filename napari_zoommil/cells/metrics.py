@@ -13,8 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from napari_zoommil.cells.boxes import as_boxes, as_points, iou_matrix, nms
-
-Rows = NDArray[np.int64]
+from napari_zoommil.geometry import Rows
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """0.05, 0.10 … 0.95."""

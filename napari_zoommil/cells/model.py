@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.boxes import instance_boxes, nms
 from napari_zoommil.cells.instances import find_cells
-from napari_zoommil.cells.targets import class_probabilities
+from napari_zoommil.cells.outputs import BoxOutput, class_probabilities
 from napari_zoommil.cells.unet import UNet
-from napari_zoommil.cells.yollo import YOLLO, BoxOutput
+from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
-from napari_zoommil.models.folder import CONFIG, read_config, read_weights, write_folder
+from napari_zoommil.model_folder import CONFIG, read_config, read_weights, write_folder
 
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
 

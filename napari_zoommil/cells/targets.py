@@ -7,7 +7,7 @@ outside every cell. Points are (y, x) in pixels of the window, where pixel i spa
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,25 +16,13 @@ from skimage.draw import polygon2mask
 from torch import Tensor
 
 from napari_zoommil.cells.boxes import anchor_boxes, as_boxes, as_points, iou_matrix, size_iou
+from napari_zoommil.cells.outputs import BoxOutput
 from napari_zoommil.errors import ModelError
-
-if TYPE_CHECKING:
-    from napari_zoommil.cells.yollo import BoxOutput
 
 Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 NOT_ANNOTATED, BACKGROUND = 0, -1
-
-
-def output_channels(classes: int) -> int:
-    """Channels of a model's scores: one for one class, K + 1 for K, the first of them background."""
-    return 1 if classes == 1 else classes + 1
-
-
-def class_probabilities(logits: Tensor) -> Tensor:
-    """(B, C, …) logits → (B, K, …) probabilities of the classes, background left out."""
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
 
 
 def region_mask(polygons: Sequence[ArrayLike], shape: tuple[int, int]) -> Mask:

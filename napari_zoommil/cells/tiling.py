@@ -19,7 +19,7 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.readers.base import RGB
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_zoommil.cells.targets import output_channels
+from napari_zoommil.cells.outputs import output_channels, pad_to_multiple
 from napari_zoommil.errors import ModelError
 
 DEPTH = 4
@@ -126,12 +126,6 @@ class UNet(nn.Module):
             x = up(x)
             x = block(torch.cat([_centre(skip, x.shape[-2:]), x], 1))
         return self.head(x)[..., :height, :width]
-
-
-def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """(B, C, H, W) continued by its last row and column to edges that are multiples of ``multiple``."""
-    bottom, right = (-size % multiple for size in images.shape[-2:])
-    return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
 
 
 def _block(before: int, after: int, padding: str, norm: str) -> nn.Sequential:

@@ -15,7 +15,7 @@ from napari_zoommil.cells.targets import NOT_ANNOTATED, disc_targets, instance_t
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.readers.base import RGB
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

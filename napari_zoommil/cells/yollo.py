@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from napari_zoommil.cells.boxes import anchor_boxes, size_iou
-from napari_zoommil.cells.targets import output_channels
-from napari_zoommil.cells.unet import pad_to_multiple
+from napari_zoommil.cells.outputs import BoxOutput, output_channels, pad_to_multiple
 from napari_zoommil.errors import ModelError
 
 MARGIN = 40
@@ -34,25 +33,6 @@ DEFAULT_ANCHORS = ((24.0, 24.0),)
 
 LARGEST = 4.0
 """Boxes stay below exp(4) ≈ 55 times their anchor and above its inverse: no overflow before training."""
-
-
-class BoxOutput(NamedTuple):
-    """What a detector finds in a batch: N boxes per image, in the order of :func:`.boxes.anchor_boxes`.
-
-    Attributes
-    ----------
-    scores : (B, C, N)
-        Logits. One channel: a cell or none. K + 1 channels: background and K classes.
-    boxes : (B, N, 4)
-        y0, x0, y1, x1, px.
-    offsets : (B, N, 4)
-        What is regressed: y and x of the centre within its grid cell, 0 to 1, and the logarithms of
-        height and width over the anchor's.
-    """
-
-    scores: Tensor
-    boxes: Tensor
-    offsets: Tensor
 
 
 class YOLLO(nn.Module):

@@ -15,7 +15,7 @@ from napari_zoommil.errors import DisplayError
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs import Job, Progress, predict
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.results import overview_of, write_prediction
+from napari_zoommil.jobs.prediction_files import overview_of, write_prediction
 from napari_zoommil.maps import display_values
 from napari_zoommil.maps.agreement import Agreement, attention_agreement
 from napari_zoommil.maps.export import paint

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_zoommil.commands.display import BINDINGS, has_display, missing_packages
-from napari_zoommil.models.folder import shipped
+from napari_zoommil.model_folder import shipped
 
 PACKAGES = (
     "napari-zoommil",
@@ -74,7 +74,7 @@ def _device() -> str:
 def _model() -> str:
     from napari_zoommil.encoders import load_encoder
     from napari_zoommil.errors import ModelError
-    from napari_zoommil.models.folder import load_model
+    from napari_zoommil.models.spec import load_model
 
     _, spec = load_model("demo")
     if load_encoder(spec.encoder).hash != spec.encoder_hash:

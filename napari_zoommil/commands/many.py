@@ -11,8 +11,8 @@ from typing import Any
 
 from napari_zoommil.commands.report import print_json, slides_of_table
 from napari_zoommil.errors import ZoomMILError, first_line
-from napari_zoommil.jobs.ahead import make_ready, with_next_ready
-from napari_zoommil.slides.tiles import damage_note
+from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.slides.readers.tiles import damage_note
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
@@ -26,7 +26,7 @@ def ready_for_model(options: dict[str, Any]) -> Callable[[Path, Event], None]:
     """What makes a slide ready for the model that the options of a command name."""
 
     def prepare(path: Path, stop: Event) -> None:
-        from napari_zoommil.models.folder import read_spec
+        from napari_zoommil.models.spec import read_spec
 
         spec = read_spec(options["model"])
         share = options.get("min_tissue")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_origin
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from napari_zoommil.jobs.ranges import Field, fields
+from napari_zoommil.jobs.parameters import Field, fields
 
 
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from napari_zoommil.errors import JobError
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job
-from napari_zoommil.jobs.ranges import Range
 
-EXPERIMENTS = {"sparse-labels": "napari_zoommil.experiments.sparse_labels"}
+EXPERIMENTS = {"sparse-labels": "napari_zoommil.experiments.sparse_labels.experiment"}
 """Name → module with a job ``experiment``."""
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.readers.base import RGB
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
 from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.progress import Job
-from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
 
@@ -68,7 +68,7 @@ def explain(
     ModelError
         If the model has no such class.
     """
-    from napari_zoommil.models.folder import read_spec
+    from napari_zoommil.models.spec import read_spec
 
     classes = read_spec(model).class_names
     if target and target not in classes:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.ranges import Range
-from napari_zoommil.models.folder import Kind
+from napari_zoommil.model_folder import Kind, kind_of
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
-    from napari_zoommil.training.cells import CellRecipe
-    from napari_zoommil.training.mil_points import PointRecipe
+    from napari_zoommil.training.cells.module import CellRecipe
+    from napari_zoommil.training.mil.points import PointRecipe
 
 Loss = Literal["ece", "ece-margin", "ce", "weighted-ce", "focal"]
 Preset = Literal["interactive", "paper"]
@@ -149,9 +149,9 @@ def finetune(
     ModelError
         If there is no such model, or the device has too little memory.
     """
-    from napari_zoommil.jobs.finetune_mil import finetune_mil, is_mil_model
+    from napari_zoommil.jobs.finetune_mil import finetune_mil
 
-    if is_mil_model(model):
+    if kind_of(model) == "mil":
         how: dict[str, Any] = {"loss": loss, "preset": preset, "epochs": epochs, "seed": seed, "label": label}
         how |= {"learning_rate": learning_rate, "patches": patches, "device": device, "threads": threads}
         return (yield from finetune_mil(slide, annotations, model, out=out, mpp=mpp, icc=icc, **how))
@@ -160,15 +160,15 @@ def finetune(
     import lightning as L
     import torch
 
+    from napari_zoommil.cells.change_classes import with_classes
     from napari_zoommil.cells.model import fitting, load_cell_model
-    from napari_zoommil.cells.transfer import with_classes
     from napari_zoommil.cells.windows import hold_out, windows_of_points
     from napari_zoommil.encoders.device import choose_device, use_threads
-    from napari_zoommil.training.cell_presets import recipe
-    from napari_zoommil.training.cell_run import Run
-    from napari_zoommil.training.cell_scores import measured
-    from napari_zoommil.training.cell_sizes import with_known_sizes
-    from napari_zoommil.training.cell_threshold import threshold_by_marks
+    from napari_zoommil.training.cells.presets import recipe
+    from napari_zoommil.training.cells.run import Run
+    from napari_zoommil.training.cells.scores import measured
+    from napari_zoommil.training.cells.sizes import with_known_sizes
+    from napari_zoommil.training.cells.threshold import threshold_by_marks
     from napari_zoommil.training.fit import accelerator
 
     started = time.perf_counter()

@@ -14,27 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations import Points
-from napari_zoommil.annotations.files import write_file
-from napari_zoommil.errors import AnnotationError, ZoomMILError
-from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.files import write_file
+from napari_zoommil.geometry import PatchGrid, Rows
+from napari_zoommil.jobs.attention_change import Watch, encode
 from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.sight import Watch, encode
 from napari_zoommil.jobs.tissue import find_tissue
-from napari_zoommil.models.folder import CONFIG, MARKS, find_model
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.samples import cache_folder
 
 if TYPE_CHECKING:
     from napari_zoommil.bags.kept import KeptBag
-    from napari_zoommil.models.folder import ModelSpec
     from napari_zoommil.models.mil import MILOutput
-    from napari_zoommil.training.mil_points import Lesson, PointRecipe
-    from napari_zoommil.training.mil_targets import Marks, Targets
+    from napari_zoommil.models.spec import ModelSpec
+    from napari_zoommil.training.mil.points import Lesson, PointRecipe
+    from napari_zoommil.training.mil.targets import Marks, Targets
 
-Rows = NDArray[np.int64]
 
 RUN, CURVES = "run.json", "curves.csv"
 COLUMNS = ("epoch", "train_loss", "bag_loss", "point_loss")
@@ -42,14 +40,6 @@ COLUMNS = ("epoch", "train_loss", "bag_loss", "point_loss")
 WHOLE = 4
 """A pass over the whole slide may encode so many times the patches that a lesson has; where it would
 encode more, before and after are told of the lesson's part of the slide."""
-
-
-def is_mil_model(name: str | Path) -> bool:
-    """Whether a model is a MIL model; told by its configuration, without torch."""
-    try:
-        return MARKS["mil"] in json.loads((find_model(name) / CONFIG).read_text(encoding="utf-8"))
-    except (ZoomMILError, OSError, ValueError, TypeError):
-        return False  # whoever loads it says what is wrong
 
 
 def finetune_mil(
@@ -84,8 +74,8 @@ def finetune_mil(
         ``partial`` holds a :class:`FitStep` while it trains, and :class:`AttentionMaps` before and after.
     """
     from napari_zoommil.bags.kept import KeptBag
-    from napari_zoommil.training.mil_points import point_recipe
-    from napari_zoommil.training.mil_targets import choose_trees, marks_of, patch_targets
+    from napari_zoommil.training.mil.points import point_recipe
+    from napari_zoommil.training.mil.targets import choose_trees, marks_of, patch_targets
 
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -135,7 +125,7 @@ def _require_attention(taught: Loaded) -> None:
 
 def _seen(taught: Loaded, grid: PatchGrid, targets: Targets, patches: int, seed: int) -> Rows | None:
     """Patches of the lowest magnification that a pass is shown; None where it is shown the whole slide."""
-    from napari_zoommil.training.mil_targets import choose_trees
+    from napari_zoommil.training.mil.targets import choose_trees
 
     needed = taught.model.patches_needed(tuple(map(len, grid.levels)), grid.ratios)
     if sum(needed) <= WHOLE * patches:
@@ -154,8 +144,8 @@ def _lesson(bag: KeptBag, targets: Targets, trees: Rows, truth: NDArray[np.float
     """Encode what is to be learnt from."""
     import torch
 
-    from napari_zoommil.bags.part import TensorBag, subtrees
-    from napari_zoommil.training.mil_points import Lesson
+    from napari_zoommil.bags.subgrid import TensorBag, subtrees
+    from napari_zoommil.training.mil.points import Lesson
 
     grid, rows = subtrees(bag.grid, trees)
     for level, wanted in enumerate(rows):
@@ -170,7 +160,7 @@ def _fit(taught: Loaded, recipe: PointRecipe, lesson: Lesson) -> Job[list[dict[s
     import lightning as L
 
     from napari_zoommil.training.fit import accelerator, fit_steps
-    from napari_zoommil.training.mil_points import PointModule, one_step
+    from napari_zoommil.training.mil.points import PointModule, one_step
 
     L.seed_everything(recipe.seed, verbose=False)
     steps = fit_steps(
@@ -204,7 +194,7 @@ def _write_curves(path: Path, lines: list[dict[str, float]]) -> None:
 
 
 def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:
-    from napari_zoommil.models.folder import save_model
+    from napari_zoommil.models.spec import save_model
 
     about = spec.training["points"]
     figures = "\n".join(f"| {name.replace('_', ' ')} | {v:.3f} |" for name, v in about["metrics"].items())

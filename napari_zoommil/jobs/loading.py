@@ -14,8 +14,8 @@ from napari_zoommil.slides import Slide
 if TYPE_CHECKING:
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.models.folder import ModelSpec
     from napari_zoommil.models.mil import MILModel
+    from napari_zoommil.models.spec import ModelSpec
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
@@ -57,7 +57,7 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
 
     from napari_zoommil.encoders import load_encoder
     from napari_zoommil.encoders.device import choose_device, use_threads
-    from napari_zoommil.models.folder import load_model
+    from napari_zoommil.models.spec import load_model
 
     chosen = choose_device(device)
     mil, spec = load_model(model)

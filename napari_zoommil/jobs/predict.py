@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import loaded, open_own
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.prediction import Cost, PartialMap, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.ranges import Range
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from napari_zoommil.bags import LazyBag
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.models.folder import ModelSpec
     from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass
+    from napari_zoommil.models.spec import ModelSpec
 
 PAINT_SECONDS = 0.1
 """Least time between two partial maps: yields have no back-pressure in a window."""

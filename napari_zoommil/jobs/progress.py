@@ -24,12 +24,15 @@ class Progress:
         What is being done, as a user reads it.
     partial : object, optional
         A part of the result that can be shown already.
+    seconds_left : float, optional
+        Expected until the job ends, where it can be told.
     """
 
     done: int
     total: int
     note: str
     partial: Any = None
+    seconds_left: float | None = None
 
 
 Job = Generator[Progress, None, T]

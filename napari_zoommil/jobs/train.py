@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.jobs.ahead import make_ready, with_next_ready
 from napari_zoommil.jobs.embed import embed
+from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.ranges import Range
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import StoredBag
-    from napari_zoommil.training.cohort import Entry
+    from napari_zoommil.training.mil.cohort import Entry
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def train(
     CohortError
         If the table is malformed, or lacks training or validation slides.
     """
-    from napari_zoommil.training.cohort import class_names, read_cohort
+    from napari_zoommil.training.mil.cohort import class_names, read_cohort
 
     entries = read_cohort(cohort, seed)
     classes = class_names(entries)
@@ -164,9 +164,9 @@ def _fit(
 
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
-    from napari_zoommil.models.folder import ModelSpec, save_model
+    from napari_zoommil.models.spec import ModelSpec, save_model
     from napari_zoommil.training.fit import accelerator, fit_steps
-    from napari_zoommil.training.mil import MILModule, MILRecipe, loader
+    from napari_zoommil.training.mil.module import MILModule, MILRecipe, loader
 
     recipe = MILRecipe(**recipe_args)
     L.seed_everything(recipe.seed, verbose=False)

@@ -78,9 +78,9 @@ def rasterise(
     """A map of the scores of some patches; it covers all patches of the level, so that its extent
     does not change while it fills."""
     patches = grid.levels[level]
-    low, high = patches.cells.min(0), patches.cells.max(0)
+    low, high = patches.lattice.min(0), patches.lattice.max(0)
     values = np.full(high - low + 1, np.nan, np.float32)
-    row, column = (patches.cells[rows] - low).T
+    row, column = (patches.lattice[rows] - low).T
     values[row, column] = scores
     y, x = low * np.asarray(patches.stride)
     return HeatMap(values, (float(y), float(x)), patches.stride, mpp, patches.magnification, kind, target)

@@ -12,15 +12,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import PatchGrid, magnification_name
-
-Rows = NDArray[np.int64]
+from napari_zoommil.geometry import PatchGrid, Rows, magnification_name
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,14 +17,14 @@ from napari_zoommil.geometry import (
     Pair,
     PatchGrid,
     PatchLevel,
-    child_cells,
-    lattice_cells,
+    child_lattice,
+    full_lattice,
     zoom_ratios,
 )
-from napari_zoommil.slides.reader import RGB
+from napari_zoommil.slides.readers.base import RGB
+from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.resample import choose_level
 from napari_zoommil.slides.slide import Slide
-from napari_zoommil.slides.tiles import damage_note
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 
 STRIP_BYTES = 32 << 20
@@ -150,8 +150,8 @@ def patch_grid(
     mpps = _nested_mpps(slide.serving_mpp(magnifications[-1]), ratios)
     own = slide.resolution()
     strides = [(patch_size * mpp / own[0], patch_size * mpp / own[1]) for mpp in mpps]
-    cells = lattice_cells(slide.shape, strides[0])
-    share = tissue.share(cells * np.asarray(strides[0]), strides[0])
+    lattice = full_lattice(slide.shape, strides[0])
+    share = tissue.share(lattice * np.asarray(strides[0]), strides[0])
     keep = (share > 0) & (share >= min_tissue)
     keep = keep if keep.any() else share > 0
     if not keep.any():
@@ -161,13 +161,13 @@ def patch_grid(
             "draw a region to add, or check that it is a stained slide"
         )
     parent = np.full(int(keep.sum()), -1, np.int64)
-    levels = [PatchLevel(magnifications[0], mpps[0], strides[0], cells[keep], parent, share[keep])]
+    levels = [PatchLevel(magnifications[0], mpps[0], strides[0], lattice[keep], parent, share[keep])]
     for index, ratio in enumerate(ratios, 1):
-        cells, parent = child_cells(levels[-1].cells, ratio, slide.shape, strides[index])
-        share = tissue.share(cells * np.asarray(strides[index]), strides[index])
+        lattice, parent = child_lattice(levels[-1].lattice, ratio, slide.shape, strides[index])
+        share = tissue.share(lattice * np.asarray(strides[index]), strides[index])
         keep = share > 0
         scale = magnifications[index], mpps[index], strides[index]
-        levels.append(PatchLevel(*scale, cells[keep], parent[keep], share[keep]))
+        levels.append(PatchLevel(*scale, lattice[keep], parent[keep], share[keep]))
     return PatchGrid(slide.shape, patch_size, tuple(levels))
 
 
@@ -180,6 +180,6 @@ def _nested_mpps(finest: float, ratios: tuple[int, ...]) -> list[float]:
 def read_patch(slide: Slide, grid: PatchGrid, level: int, row: int) -> RGB:
     """Pixels of one patch, (patch_size, patch_size, 3)."""
     patches = grid.levels[level]
-    y, x = patches.cells[row] * np.asarray(patches.stride)
+    y, x = patches.lattice[row] * np.asarray(patches.stride)
     size = grid.patch_size
     return slide.read_downsampled(y, x, size, size, (patches.stride[0] / size, patches.stride[1] / size))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.prefetch import Prefetcher
-from napari_zoommil.slides.reader import RGB, Level
+from napari_zoommil.slides.readers.base import RGB, Level
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.resample import ReadWindow
-from napari_zoommil.slides.tiles import TILES
 
 if TYPE_CHECKING:
     from napari_zoommil.slides.slide import Slide

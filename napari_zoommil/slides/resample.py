@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from napari_zoommil.geometry import Pair
-from napari_zoommil.slides.reader import RGB, Level
+from napari_zoommil.slides.readers.base import RGB, Level
 
 ReadWindow = Callable[[int, int, int, int], RGB]
 

@@ -9,7 +9,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from napari_zoommil.errors import SlideError, ZoomMILError
-from napari_zoommil.slides.synthetic import SyntheticSlide
+from napari_zoommil.synthetic import SyntheticSlide
 
 SAMPLE_SEED = 5
 SAMPLE_SIZE = 20_480

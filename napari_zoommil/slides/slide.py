@@ -14,8 +14,8 @@ import numpy as np
 from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
 from napari_zoommil.geometry import Pair, magnification_of, mpp_of
 from napari_zoommil.slides.fingerprint import fingerprint
-from napari_zoommil.slides.icc import ColourManagedReader, colour_managed
-from napari_zoommil.slides.reader import RGB, Level, Reader, open_reader, shrunken
+from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
+from napari_zoommil.slides.readers.icc import ColourManagedReader, colour_managed
 from napari_zoommil.slides.resample import choose_level, choose_shrink, read_padded, read_scaled
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import napari
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_zoommil.viewer.docks.attention import AttentionDock
+from napari_zoommil.viewer.docks.attention.dock import AttentionDock
+from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.menus import show_dock
-from napari_zoommil.viewer.slide_layer import open_slide_layer
 
 SCREEN_SHARE = 0.9
 

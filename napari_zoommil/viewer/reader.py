@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from napari_zoommil.slides.reader import slide_format
+from napari_zoommil.slides.readers.base import slide_format
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -25,7 +25,7 @@ def read(path: str) -> list[LayerData]:
     """Layer of a slide; a slide without a scale bar would be half a slide."""
     import napari
 
-    from napari_zoommil.viewer.slide_layer import open_slide_layer
+    from napari_zoommil.viewer.layers.slide import open_slide_layer
 
     viewer = napari.current_viewer()
     if viewer is not None:

@@ -19,7 +19,7 @@ from superqt.utils import GeneratorWorker, create_worker
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
-from napari_zoommil.viewer.libraries import load_triton_apart
+from napari_zoommil.viewer.triton import load_triton_apart
 
 JOIN_SECONDS = 1.0
 

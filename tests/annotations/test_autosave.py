@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_zoommil import files
 from napari_zoommil.annotations import (
     Autosave,
     CellClass,
@@ -24,12 +25,11 @@ from napari_zoommil.annotations import (
     annotations_path,
     autosave,
     current_path,
-    files,
 )
-from napari_zoommil.annotations.files import write_file
 from napari_zoommil.annotations.geojson import loads
 from napari_zoommil.annotations.merge import merge
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.files import write_file
 from napari_zoommil.slides import Slide
 
 CLASSES = CellClass("tumour", (0, 114, 178)), CellClass("stroma", (213, 94, 0))

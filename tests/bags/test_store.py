@@ -113,7 +113,7 @@ def test_other_patches_are_refused(make_grid: Callable, grid: PatchGrid, path: P
         "patch size": replace(grid, patch_size=16),
         "magnifications": make_grid(10, 10, (5.0, 20.0)),
         "count": make_grid(10, 9, (5.0, 10.0)),
-        "cells": replace(grid, levels=(low, replace(high, cells=high.cells[::-1]))),
+        "cells": replace(grid, levels=(low, replace(high, lattice=high.lattice[::-1]))),
         "scale": replace(grid, levels=(replace(low, stride=(17.0, 17.0)), high)),
     }[change]
     FeatureStore.create(path, KEY, grid, 3)

@@ -25,10 +25,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.docks.annotate import AnnotateDock
+from napari_zoommil.viewer.docks.annotate.dock import AnnotateDock
+from napari_zoommil.viewer.layers.points import looks
+from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.menus import show_dock
-from napari_zoommil.viewer.points_layer import looks
-from napari_zoommil.viewer.slide_layer import open_slide_layer
 
 COUNTS = (1_000, 5_000, 20_000)
 REPEATS = 15

@@ -38,15 +38,15 @@ from skimage.measure import find_contours
 from napari_zoommil import Slide
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.bags.kept import KeptBag
-from napari_zoommil.cells.schedules import constant
+from napari_zoommil.cells.losses.schedules import constant
 from napari_zoommil.encoders import load_encoder
 from napari_zoommil.jobs import run, train
 from napari_zoommil.jobs.finetune_mil import finetune_mil
 from napari_zoommil.maps.agreement import attention_agreement
-from napari_zoommil.models.folder import load_model
+from napari_zoommil.models.spec import load_model
 from napari_zoommil.slides.patching import detect_tissue, patch_grid
-from napari_zoommil.slides.synthetic import SyntheticSlide
-from napari_zoommil.training import mil_points
+from napari_zoommil.synthetic import SyntheticSlide
+from napari_zoommil.training.mil import points as points_training
 
 POINTS = 30
 FIRST_SEED, TEXTURE, TRAIN_TEXTURES, COHORT_SEED = 91_001, 4, (1, 2, 3), 70_000
@@ -153,7 +153,7 @@ def runs(case: Case, work: Path, losses: list[str], seeds: int) -> Iterator[dict
     """Every loss and seed of a case."""
     path = slide_path(work, case.taught)
     for loss in losses:
-        cells = patch.dict(mil_points.INTERACTIVE, CELLS) if loss == "ece-cells" else nullcontext()
+        cells = patch.dict(points_training.INTERACTIVE, CELLS) if loss == "ece-cells" else nullcontext()
         for seed in range(seeds):
             points = points_in(SLIDES[case.taught], case.tissue, case.marked_as, seed)
             with TemporaryDirectory() as out, cells:

@@ -172,7 +172,7 @@ def try_copies(copies: Sequence[Copy], tried: Child, folder: Path, keep: Path | 
 
 def default_slides(folder: Path) -> list[Path]:
     """A real slide, where there are any, and one that is written now."""
-    from napari_zoommil.slides.synthetic import SyntheticSlide
+    from napari_zoommil.synthetic import SyntheticSlide
 
     made = folder / "made.tif"
     SyntheticSlide(1, 2048, texture_px=512).write(made, workers=1)

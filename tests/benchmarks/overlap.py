@@ -35,9 +35,9 @@ from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs import Progress, embed, run
 from napari_zoommil.jobs.embed import BATCH_ROWS
 from napari_zoommil.slides.patching import detect_tissue, patch_grid
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.samples import SAMPLE_SEED, synthetic_slide
-from napari_zoommil.slides.synthetic import SyntheticSlide
-from napari_zoommil.slides.tiles import TILES
+from napari_zoommil.synthetic import SyntheticSlide
 
 MAGNIFICATIONS = (5.0, 10.0, 20.0)
 SMALL_PX = 6144

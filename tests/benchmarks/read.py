@@ -27,7 +27,7 @@ from PIL import Image
 from napari_zoommil import Slide
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.slides.patching import detect_tissue, patch_grid, read_patch
-from napari_zoommil.slides.tiles import CACHE_BYTES, TILES
+from napari_zoommil.slides.readers.tiles import CACHE_BYTES, TILES
 
 SIZE = 256
 LEAST_PATCHES = 1000

@@ -31,12 +31,12 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.metrics import THRESHOLDS, box_score, centre_score
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.jobs import detect, run
-from napari_zoommil.viewer.docks.annotate import AnnotateDock
-from napari_zoommil.viewer.docks.finetune import FinetuneDock
-from napari_zoommil.viewer.lesson import AFTER, BEFORE
+from napari_zoommil.viewer.docks.annotate.dock import AnnotateDock
+from napari_zoommil.viewer.docks.finetune.dock import FinetuneDock
+from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.layers.view_region import view_region
 from napari_zoommil.viewer.menus import show_dock
-from napari_zoommil.viewer.slide_layer import open_slide_layer
-from napari_zoommil.viewer.view_region import view_region
 
 SIZE = (1600, 1150)
 PATIENCE = 200

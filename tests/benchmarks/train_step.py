@@ -21,8 +21,8 @@ import torch
 
 from napari_zoommil.cells.model import ARCHITECTURES
 from napari_zoommil.cells.windows import Window, window_of_instances
-from napari_zoommil.training.cell_presets import recipe
-from napari_zoommil.training.cells import CellModule, CellRecipe, seed_of, train_loader
+from napari_zoommil.training.cells.module import CellModule, CellRecipe, seed_of, train_loader
+from napari_zoommil.training.cells.presets import recipe
 from napari_zoommil.training.fit import fit_steps
 
 NETWORKS = {"yollo": {}, "unet": {"width": 16, "padding": "same"}}

@@ -38,8 +38,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zoommil import Slide
 from napari_zoommil.slides.patching import detect_tissue
-from napari_zoommil.slides.tiles import TILES
-from napari_zoommil.viewer.slide_layer import SLIDE, open_slide_layer
+from napari_zoommil.slides.readers.tiles import TILES
+from napari_zoommil.viewer.layers.slide import SLIDE, open_slide_layer
 
 PLACE_PX = 4096
 """Distance of places from one another: more than a window shows and a prefetch adds."""

@@ -21,8 +21,8 @@ from napari_zoommil.bags import LazyBag
 from napari_zoommil.encoders import load_encoder
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models import create
-from napari_zoommil.models.folder import load_model
 from napari_zoommil.models.mil import MILModel
+from napari_zoommil.models.spec import load_model
 from napari_zoommil.slides.patching import Tissue, detect_tissue, patch_grid
 from napari_zoommil.slides.samples import synthetic_slide
 

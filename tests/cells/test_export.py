@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_zoommil.annotations import CellClass, Points, files
+from napari_zoommil import files
+from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cells import export
 from napari_zoommil.cells.export import write_detections
 from napari_zoommil.cells.model import Finds

@@ -9,7 +9,7 @@ import pytest
 
 from napari_zoommil.cells.model import load_cell_model
 from napari_zoommil.jobs import detect, run
-from napari_zoommil.models.folder import CARD, WEIGHTS, find_model, shipped
+from napari_zoommil.model_folder import CARD, WEIGHTS, find_model, shipped
 from napari_zoommil.slides import Slide
 
 LARGEST_MB = 20

@@ -14,18 +14,17 @@ from torch.utils.data import default_collate
 
 from napari_zoommil.cells.boxes import anchor_boxes, instance_boxes, iou_matrix, point_boxes
 from napari_zoommil.cells.losses import CrossEntropy, ExclusiveCrossEntropy
+from napari_zoommil.cells.outputs import BoxOutput, class_probabilities, output_channels
 from napari_zoommil.cells.targets import (
     BoxTargets,
     assign_boxes,
-    class_probabilities,
     detection_loss,
     disc_targets,
     instance_targets,
     nested_subset,
-    output_channels,
     region_mask,
 )
-from napari_zoommil.cells.yollo import YOLLO, BoxOutput
+from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
 
 

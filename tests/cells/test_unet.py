@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from napari_zoommil.cells.metrics import dice
-from napari_zoommil.cells.unet import STEP, UNet, pad_to_multiple
+from napari_zoommil.cells.outputs import pad_to_multiple
+from napari_zoommil.cells.unet import STEP, UNet
 from napari_zoommil.errors import ModelError
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from napari_zoommil.commands import demo
-from napari_zoommil.slides.synthetic import SyntheticSlide
+from napari_zoommil.synthetic import SyntheticSlide
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def make_model(tmp_path: Path) -> Callable[..., str]:
 
         from napari_zoommil.encoders import load_encoder
         from napari_zoommil.models import create
-        from napari_zoommil.models.folder import ModelSpec, save_model
+        from napari_zoommil.models.spec import ModelSpec, save_model
 
         torch.manual_seed(0)
         model = create(

@@ -18,9 +18,9 @@ from napari_zoommil.cells.metrics import centre_score
 from napari_zoommil.cells.model import load_cell_model
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import detect, finetune, run
-from napari_zoommil.training import cell_presets
-from napari_zoommil.training.cell_run import CHECKPOINT, CURVES, RUN
-from napari_zoommil.training.cells import CellModule, CellRecipe
+from napari_zoommil.training.cells import presets
+from napari_zoommil.training.cells.module import CellModule, CellRecipe
+from napari_zoommil.training.cells.run import CHECKPOINT, CURVES, RUN
 
 QUICK = CellRecipe(
     epochs=3, draws=16, batch_size=8, accumulate=1, learning_rate=1e-2, crop=96, background=1.0, stained=False
@@ -29,10 +29,10 @@ CHILD = """
 import sys
 from pathlib import Path
 from napari_zoommil.jobs import finetune
-from napari_zoommil.training import cell_presets
-from napari_zoommil.training.cells import CellRecipe
+from napari_zoommil.training.cells import presets
+from napari_zoommil.training.cells.module import CellRecipe
 slide, points, model, out = sys.argv[1:]
-cell_presets.PRESETS["interactive"] = eval(sys.stdin.readline())
+presets.PRESETS["interactive"] = eval(sys.stdin.readline())
 for progress in finetune(Path(slide), Path(points), model, out=Path(out), device="cpu", threads=1):
     print(progress.note, flush=True)
 """
@@ -41,7 +41,7 @@ WHOLE = np.array([[0.0, 0.0], [0.0, 800.0], [640.0, 800.0], [640.0, 0.0]])
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cell_presets.PRESETS, "interactive", QUICK)
+    monkeypatch.setitem(presets.PRESETS, "interactive", QUICK)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_two_classes_make_two_outputs(
     assert [one.name for one in result.classes] == ["disc", "unused"] and network.channels == 3
     again = run(finetune(discs[0], points, str(result.model), out=tmp_path / "again", device="cpu"))
     rates = [json.loads((one.model / RUN).read_text())["settings"]["head_rate"] for one in (result, again)]
-    assert rates == [cell_presets.NEW_CLASSES, 1], "classes that are new are learnt faster than known ones"
+    assert rates == [presets.NEW_CLASSES, 1], "classes that are new are learnt faster than known ones"
 
 
 @pytest.mark.parametrize("loss", ["ce", "ece-margin", "weighted-ce", "focal"])

@@ -18,9 +18,9 @@ from napari_zoommil.bags import LazyBag
 from napari_zoommil.encoders import Encoder
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune, predict, run
+from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune import FineTuning
-from napari_zoommil.jobs.finetune_mil import CURVES, RUN, is_mil_model
-from napari_zoommil.jobs.sight import AttentionMaps
+from napari_zoommil.jobs.finetune_mil import CURVES, RUN
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.zoommil import ZoomMIL
 
@@ -192,12 +192,3 @@ def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str
             break
     job.close()
     assert not (tmp_path / "new" / "config.json").exists()
-
-
-def test_what_kind_of_model_a_folder_holds(
-    model: str, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    assert is_mil_model(model) and is_mil_model("demo")
-    assert not is_mil_model(make_cell_model()) and not is_mil_model(tmp_path)
-    (tmp_path / "config.json").write_text("[not json")
-    assert not is_mil_model(tmp_path)

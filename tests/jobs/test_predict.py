@@ -82,7 +82,7 @@ def test_maps_hold_the_scores_of_the_steps(cmu: Path, make_model: Callable) -> N
 def test_the_prediction_is_that_of_the_model_on_a_bag(cmu: Path, make_model: Callable) -> None:
     from napari_zoommil.bags import LazyBag
     from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.models.folder import load_model
+    from napari_zoommil.models.spec import load_model
 
     name = make_model()
     prediction = run(predict(cmu, name, batch_size=5))

@@ -8,7 +8,7 @@ import pytest
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Progress, predict, run, train
-from napari_zoommil.models.folder import load_model
+from napari_zoommil.models.spec import load_model
 
 COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
 SPLITS = ("train", "train", "train", "val", "test")

@@ -21,9 +21,11 @@ def heat_map(values: list[float], signed: bool = False) -> HeatMap:
 def grid(make_grid: Callable) -> PatchGrid:
     """Patches of a slide whose first row and column hold no tissue at all."""
     full = make_grid(4, 5, (5.0, 10.0), 0.7)
-    inside = (full.levels[1].cells >= 2).all(1)
+    inside = (full.levels[1].lattice >= 2).all(1)
     level = full.levels[1]
-    fine = replace(level, cells=level.cells[inside], parent=level.parent[inside], tissue=level.tissue[inside])
+    fine = replace(
+        level, lattice=level.lattice[inside], parent=level.parent[inside], tissue=level.tissue[inside]
+    )
     return replace(full, levels=(full.levels[0], fine))
 
 

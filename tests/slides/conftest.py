@@ -14,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair
-from napari_zoommil.slides.reader import RGB, Level
+from napari_zoommil.slides.readers.base import RGB, Level
 from napari_zoommil.slides.slide import Slide, as_pair
 
 

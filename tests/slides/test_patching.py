@@ -148,7 +148,7 @@ def test_patches_of_a_real_slide_hold_the_pixels_at_their_origins(cmu_grid) -> N
     children = grid.children(0, np.array([3]))
     assert np.array_equal(
         np.concatenate([grid.slots(1, children[[0, -1]])]),
-        grid.levels[1].cells[children[[0, -1]]] % 2 @ (2, 1),
+        grid.levels[1].lattice[children[[0, -1]]] % 2 @ (2, 1),
     )
 
 

@@ -12,8 +12,8 @@ import pytest
 from napari_zoommil.errors import SlideError
 from napari_zoommil.slides import prefetch as module
 from napari_zoommil.slides.prefetch import WANTED, Prefetcher
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.slide import Slide
-from napari_zoommil.slides.tiles import TILES
 
 SHAPES = ((1000, 800), (250, 170))
 EDGE = 100

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from napari_zoommil.slides.pyramid import CHUNK, COARSEST_PX, build_pyramid, virtual_levels
-from napari_zoommil.slides.reader import RGB, Level
+from napari_zoommil.slides.readers.base import RGB, Level
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.slide import Slide
-from napari_zoommil.slides.tiles import TILES
 
 MEGABYTE = 1 << 20
 

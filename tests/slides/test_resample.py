@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from skimage.transform import integral_image, resize
 
-from napari_zoommil.slides.reader import Level
+from napari_zoommil.slides.readers.base import Level
 from napari_zoommil.slides.resample import SCALE_TOLERANCE, choose_level, read_padded, read_scaled
 
 GREY = (240, 240, 240)

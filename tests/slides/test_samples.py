@@ -8,7 +8,7 @@ import pytest
 
 from napari_zoommil.errors import SlideError
 from napari_zoommil.slides import samples
-from napari_zoommil.slides.synthetic import SyntheticSlide
+from napari_zoommil.synthetic import SyntheticSlide
 
 
 def test_the_synthetic_sample_is_written_once(tmp_path: Path, monkeypatch) -> None:

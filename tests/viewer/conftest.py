@@ -9,9 +9,9 @@ import napari
 import pytest
 from napari.layers import Image
 
-from napari_zoommil.slides.synthetic import SyntheticSlide
-from napari_zoommil.viewer.libraries import load_triton_apart
-from napari_zoommil.viewer.slide_layer import open_slide_layer
+from napari_zoommil.synthetic import SyntheticSlide
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.triton import load_triton_apart
 
 load_triton_apart()  # tests that run later in this process may load timm
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.errors import SlideError
-from napari_zoommil.viewer import regions
+from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.session import session_of
 
 
@@ -47,7 +47,7 @@ def test_regions_follow_a_resolution_that_is_given_later(make_napari_viewer, dat
     viewer = make_napari_viewer()
     layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     session = session_of(viewer)
-    drawn = regions.regions_layer(viewer, session.active.slide)
+    drawn = tissue_regions.regions_layer(viewer, session.active.slide)
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(drawn.scale, layer.scale)
     assert drawn.units == layer.units

@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.models.folder import Kind, read_config, read_spec, shipped
-from napari_zoommil.viewer.training_runs import kind_of
+from napari_zoommil.model_folder import Kind, kind_of, read_config, shipped
+from napari_zoommil.models.spec import read_spec
 
 FOLDER, HUB = "Choose a folder…", "Hub name…"
 

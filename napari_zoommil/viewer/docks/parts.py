@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zoommil.jobs import Progress
+from napari_zoommil.viewer.sentences import duration
 from napari_zoommil.viewer.settings import compute_settings
 
 WIDTH = 320
@@ -178,10 +180,13 @@ class Act(QWidget):
         self.bar.setVisible(running)
         self.bar.setRange(0, 0)
 
-    def show_progress(self, done: int, total: int, note: str) -> None:
-        self.bar.setRange(0, total if done else 0)
-        self.bar.setValue(done)
-        self.note.setText(note)
+    def show_progress(self, progress: Progress, slide: str = "") -> None:
+        """How far the job is; ``slide`` is named where it is not the one in view."""
+        self.bar.setRange(0, progress.total if progress.done else 0)
+        self.bar.setValue(progress.done)
+        left = progress.seconds_left
+        parts = (slide, progress.note, "" if left is None else f"about {duration(left)} left")
+        self.note.setText(", ".join(part for part in parts if part))
 
 
 class Follower(QObject):

@@ -11,7 +11,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_zoommil.models.folder import find_model
+from napari_zoommil.model_folder import find_model
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.model_choice import FOLDER, HUB, ModelChoice, title_of
 

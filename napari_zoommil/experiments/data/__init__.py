@@ -1,0 +1,1 @@
+"""Published data sets of nuclei, read from their own layouts."""

@@ -1,0 +1,1 @@
+"""What a detector learns from sixty points on one slide."""

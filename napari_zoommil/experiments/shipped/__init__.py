@@ -1,0 +1,1 @@
+"""How the models and the encoder in resources/ were trained."""

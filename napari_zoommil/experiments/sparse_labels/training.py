@@ -1,0 +1,157 @@
+"""One cell of the experiment ``sparse-labels``: a model trained on sparse labels and judged."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_zoommil.cells.boxes import instance_boxes
+from napari_zoommil.cells.losses.base import Loss
+from napari_zoommil.cells.losses.learning_speed import second_derivative_curves
+from napari_zoommil.cells.model import ARCHITECTURES
+from napari_zoommil.cells.unet import UNet
+from napari_zoommil.cells.windows import Window
+from napari_zoommil.cells.yollo import YOLLO, kmeans_anchors
+from napari_zoommil.encoders.device import Device
+from napari_zoommil.experiments.data.nuclei import Tile, thinned, typical_diameter, window_of
+from napari_zoommil.experiments.sparse_labels.scores import scores_of
+from napari_zoommil.experiments.sparse_labels.settings import Cell, Preset
+from napari_zoommil.training.cells.module import (
+    CellModule,
+    CellRecipe,
+    WindowData,
+    target_maker,
+    train_loader,
+)
+from napari_zoommil.training.fit import FitStep, fit_steps
+
+ANCHORS = 2
+"""Box sizes that YOLLO starts from, taken from the annotated nuclei."""
+
+WATCHED = 4
+"""Windows whose learning speed is followed."""
+
+
+class SpeedRecorder(L.Callback):
+    """What a network says of fixed windows at the start of each epoch and at the end of the training."""
+
+    def __init__(self, windows: Sequence[Window], recipe: CellRecipe, network: UNet, loss: Loss) -> None:
+        data = WindowData(windows, recipe, target_maker(network, recipe.crop), augment=False)
+        self.loss = loss
+        samples = [data[0, 0, index] for index in range(min(WATCHED, len(windows)))]
+        self.images = torch.stack([sample.image for sample in samples])
+        self.targets = torch.stack([sample.targets for sample in samples])
+        self.said: list[tuple[float, Tensor, Tensor]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._look(module, trainer.current_epoch / (trainer.max_epochs or 1))
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._look(module, 1.0)
+
+    def _look(self, module: L.LightningModule, progress: float) -> None:
+        assert isinstance(module, CellModule)
+        module.network.eval()
+        with torch.no_grad():
+            logits = module.network(self.images.to(module.device)).float().cpu()
+        module.network.train()
+        self.said.append((progress, logits, self.targets))
+
+    def curves(self, seed: int) -> dict[str, list[float]]:
+        """The second derivatives of the supplement's Fig. 1."""
+        found = second_derivative_curves(self.loss, self.said, generator=torch.Generator().manual_seed(seed))
+        return {name: values.tolist() for name, values in asdict(found).items()}
+
+
+def compute(
+    cell: Cell, preset: Preset, split: dict[str, list[Tile]], mpp: float, device: Device
+) -> Generator[FitStep, None, dict[str, Any]]:
+    """Train and judge.
+
+    Parameters
+    ----------
+    cell : Cell
+    preset : Preset
+    split : dict of str to list of Tile
+        ``train`` and ``val`` are thinned to the cell's share; ``test`` is judged as it is.
+    mpp : float
+        µm/px of the tiles.
+    device : Device
+
+    Returns
+    -------
+    dict
+        ``scores``, ``losses`` per epoch, ``speed`` of learning (where the loss has no memory and the
+        output is dense), ``diameter_px``, ``seconds``, ``device``.
+    """
+    started = time.perf_counter()
+    train, validation = (
+        [thinned(tile, cell.percent, cell.seed) for tile in split[name]] for name in ("train", "val")
+    )
+    diameter, recipe = typical_diameter(train), fitted(preset.recipe(cell), train)
+    torch.manual_seed(cell.seed)
+    network = _network(cell.model, preset.networks[cell.model], train)
+    module, windows = CellModule(network, recipe), [window_of(tile) for tile in train]
+    recorder = None
+    if isinstance(network, UNet) and isinstance(module.loss, Loss):
+        recorder = SpeedRecorder(windows, recipe, network, module.loss)
+    loader = train_loader(windows, recipe, network)
+    losses = yield from _fit(module, loader, [recorder] if recorder else [], device)
+    scores = scores_of(network.to(device.torch), validation, split["test"], diameter, mpp)
+    device.release()
+    return {
+        "scores": scores,
+        "losses": losses,
+        "speed": recorder.curves(cell.seed) if recorder else None,
+        "diameter_px": diameter,
+        "annotated": sum(len(instance_boxes(tile.instances)[1]) for tile in train),
+        "seconds": time.perf_counter() - started,
+        "device": str(device.torch),
+    }
+
+
+def fitted(recipe: CellRecipe, tiles: Sequence[Tile]) -> CellRecipe:
+    """Crops are powers of two (supplement, sec. 2), and no larger than the smallest tile."""
+    least = min(min(tile.image.shape[:2]) for tile in tiles)
+    return replace(recipe, crop=min(recipe.crop, 2 ** int(math.log2(least))))
+
+
+def _fit(
+    module: CellModule, loader: Any, callbacks: list[L.Callback], device: Device
+) -> Generator[FitStep, None, list[float]]:
+    """Train to the end; returns the mean loss of each epoch."""
+    losses: dict[int, list[float]] = {}
+    steps = fit_steps(
+        module,
+        loader,
+        callbacks=callbacks,
+        max_epochs=module.recipe.epochs,
+        accumulate_grad_batches=module.recipe.accumulate,
+        accelerator={"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu"),
+        devices=[device.torch.index or 0] if device.is_gpu else 1,
+        logger=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+    )
+    with closing(steps):
+        for step in steps:
+            losses.setdefault(step.epoch, []).append(step.metrics["train_loss_step"])
+            yield step
+    return [float(np.mean(values)) for values in losses.values()]
+
+
+def _network(model: str, config: dict[str, Any], train: Sequence[Tile]) -> UNet | YOLLO:
+    """An untrained network; a detector's anchors come from the nuclei that are annotated."""
+    if model == "yollo":
+        boxes = np.concatenate([instance_boxes(tile.instances)[0] for tile in train])
+        config = {**config, "anchors": kmeans_anchors(boxes[:, 2:] - boxes[:, :2], ANCHORS)}
+    return ARCHITECTURES[model](**config)

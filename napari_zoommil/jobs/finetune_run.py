@@ -1,0 +1,145 @@
+"""A fine-tuning in a run folder of its slide, with its curves and the time that is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from napari_zoommil.jobs import Job, Progress, finetune
+from napari_zoommil.jobs.attention_change import AttentionMaps
+from napari_zoommil.jobs.finetune_runs import (
+    POINTS,
+    History,
+    Request,
+    begin,
+    discard_if_empty,
+    read_history,
+    read_run,
+    using,
+)
+from napari_zoommil.slides import Slide
+
+SECONDS_BETWEEN = 0.1
+"""Between two reports: a window that is told more often only has more to draw."""
+
+STEADY_STEPS = 3
+"""Steps after which the speed of a training is known."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The course of a training.
+
+    Attributes
+    ----------
+    epochs : int
+        Of the whole training; 0 if not known.
+    places, losses : tuple of float
+        Of each step: how many epochs were done after it, and its loss. Those before a training was gone
+        on with are not among them.
+    history : tuple of dict
+        What was measured at the end of each epoch.
+    """
+
+    epochs: int = 0
+    places: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
+    history: History = ()
+
+
+def teach(
+    slide: Slide,
+    request: Request,
+    resume: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Job[Any]:
+    """Train in a folder of the slide's runs; one without a finished epoch does not outlive this.
+
+    Yields the job's progress with the time left, each with a :class:`Trace`, or with the
+    :class:`~napari_zoommil.jobs.attention_change.AttentionMaps` of a MIL model; returns what
+    :func:`~napari_zoommil.jobs.finetune` does.
+
+    Parameters
+    ----------
+    resume : Path, optional
+        The run to go on with, by its own points and the ``request`` it began with.
+    """
+    folder = resume or begin(slide, request)
+    job = finetune(
+        slide,
+        folder / POINTS,
+        request.model,
+        out=folder,
+        loss=cast(Any, request.loss),
+        preset=cast(Any, request.preset),
+        epochs=request.epochs,
+        learning_rate=request.learning_rate,
+        seed=request.seed,
+        stain_augmentation=request.stain_augmentation,
+        label=request.label,
+        resume=resume is not None,
+        device=device,
+        threads=threads,
+    )
+    follow = _Follow(folder)
+    try:
+        with using(folder), closing(job):
+            while True:
+                yield from follow.told(next(job))
+    except StopIteration as end:
+        return end.value
+    finally:
+        discard_if_empty(folder)
+
+
+class _Follow:
+    """Collects the curves of a training and says how long it will take."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._trace = Trace(history=read_history(folder))
+        self._places: list[float] = []
+        self._losses: list[float] = []
+        self._parts: list[dict[str, float]] = []
+        self._times: list[float] = []
+        self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
+
+    def told(self, progress: Progress) -> Iterator[Progress]:
+        """What is worth passing on of it."""
+        from napari_zoommil.training.fit import FitStep
+
+        step, now = progress.partial, time.monotonic()
+        if isinstance(step, AttentionMaps):
+            yield progress
+            return
+        if not isinstance(step, FitStep):
+            yield Progress(progress.done, progress.total, progress.note, self._trace)
+            return
+        if not self._times:  # by now the settings are written
+            self._first, run = progress.done, read_run(self._folder)
+            self._epochs = max(1, run.epochs if run else 0)
+        self._times.append(now)
+        if (loss := step.metrics.get("train_loss")) is not None:
+            self._places.append(progress.done / max(1, progress.total) * self._epochs)
+            self._losses.append(loss)
+        if "bag_loss" in step.metrics:  # each step of a MIL model is an epoch, written down at the end only
+            self._parts.append({"epoch": float(step.epoch)} | step.metrics)
+        if now - self._last < SECONDS_BETWEEN and progress.done < progress.total:
+            return
+        self._last = now
+        history = self._trace.history
+        if step.epoch != self._epoch:
+            self._epoch, history = step.epoch, tuple(self._parts) or read_history(self._folder)
+        self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
+        yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
+
+    def _left(self, progress: Progress) -> float | None:
+        done = progress.done - self._first
+        if done < STEADY_STEPS or progress.done >= progress.total:
+            return None
+        return (self._times[-1] - self._times[0]) / done * (progress.total - progress.done)

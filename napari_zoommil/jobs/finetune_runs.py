@@ -1,0 +1,272 @@
+"""Where the trainings of a slide lie, and what becomes of them: files and nothing else.
+
+Beside the annotations of ``slide.svs`` lies ``slide.models``: in ``runs`` one folder for each training that
+is cut off or not decided on, named by when it began; everything else in it is a model that was kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from napari_zoommil.annotations import annotations_path, current_path
+from napari_zoommil.annotations.autosave import SUFFIX
+from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.files import read_file, write_file
+from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind
+from napari_zoommil.slides import Slide
+
+RUNS = "runs"
+REQUEST, POINTS, LOCK = "request.json", "points.geojson", ".lock"
+RUN, CURVES, CHECKPOINT = "run.json", "curves.csv", "last.ckpt"
+BEGAN = "%Y-%m-%d %H.%M.%S"
+NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+History = tuple[dict[str, float], ...]
+"""Lines of a training's ``curves.csv``; what was not measured is left out."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training was asked to do: with this and its points it can be gone on with.
+
+    Attributes
+    ----------
+    model : str
+        What it begins with; in use until the new one is kept.
+    loss : str, optional
+        The preset's by default.
+    preset : str
+    epochs : int, optional
+    learning_rate : float, optional
+    seed : int
+    label : str, optional
+        What the slide is, of the classes of a MIL model, where its points do not tell.
+    stain_augmentation : bool
+        Of a cell model: the slide is stained with haematoxylin and eosin.
+    kind : {"cells", "mil"}
+        Of the model; a MIL model is not gone on with, for it is trained in seconds.
+    """
+
+    model: str
+    loss: str | None = None
+    preset: str = "interactive"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+    label: str | None = None
+    kind: Kind = "cells"
+    stain_augmentation: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training that is not decided on.
+
+    Attributes
+    ----------
+    folder : Path
+    request : Request
+    history : tuple of dict
+    epochs : int
+        Of the whole training; 0 if it was cut off before that was known.
+    trained : bool
+        Whether it came to its end.
+    metrics : dict of str to float
+        Of the trained model, as :class:`~napari_zoommil.jobs.finetune.FineTuning` has them.
+    """
+
+    folder: Path
+    request: Request
+    history: History = ()
+    epochs: int = 0
+    trained: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def began(self) -> str:
+        """When, as its folder says: ``2026-11-21 14.05``."""
+        return self.folder.name[:16]
+
+
+def models_folder(slide: Slide) -> Path:
+    """Where trainings and kept models of a slide lie: beside its annotations.
+
+    Raises
+    ------
+    AnnotationError
+        If the slide can no longer be read.
+    """
+    path = annotations_path(slide)
+    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.models")
+
+
+def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
+    """A new folder with the request and the annotations as they are on disk.
+
+    Raises
+    ------
+    AnnotationError
+        If there are none.
+    ModelError
+        If the folder cannot be made.
+    """
+    content = read_file(current_path(slide))
+    runs = models_folder(slide) / RUNS
+    folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ModelError(
+            f"{runs} cannot be written to ({error.strerror}); a training is kept there"
+        ) from error
+    write_file(folder / POINTS, content)
+    write_file(folder / REQUEST, json.dumps(asdict(request), indent=2).encode())
+    return folder
+
+
+def _free(path: Path) -> Path:
+    number, tried = 2, path
+    while tried.exists():
+        tried, number = path.with_name(f"{path.name} {number}"), number + 1
+    return tried
+
+
+def undecided(slide: Slide) -> tuple[TrainingRun, ...]:
+    """Trainings of a slide that were cut off or not decided on, the latest first; not those under way."""
+    folders = sorted((models_folder(slide) / RUNS).glob("*/"), reverse=True)
+    found = (read_run(folder) for folder in folders if not in_use(folder))
+    return tuple(run for run in found if run is not None)
+
+
+def read_run(folder: Path) -> TrainingRun | None:
+    """What a folder tells of its training; None if it holds none."""
+    try:
+        request = Request(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    told: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        told = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    # The metrics are written after the weights, the checkpoint goes last.
+    trained = "metrics" in told and (folder / WEIGHTS).exists()
+    epochs = int(told.get("settings", {}).get("epochs", 0))
+    return TrainingRun(folder, request, read_history(folder), epochs, trained, told.get("metrics", {}))
+
+
+def read_history(folder: Path) -> History:
+    """The curves of a training so far, a line for each epoch."""
+    try:
+        with (folder / CURVES).open(newline="", encoding="utf-8") as file:
+            return tuple(
+                {name: float(value) for name, value in line.items() if name and value}
+                for line in csv.DictReader(file)
+            )
+    except (OSError, ValueError):
+        return ()
+
+
+def kept(slide: Slide) -> tuple[Path, ...]:
+    """Models of a slide that were kept, the latest first; none where the slide can no longer be read."""
+    try:
+        found = [one.parent for one in models_folder(slide).glob(f"*/{CONFIG}")]
+    except AnnotationError:
+        return ()
+    return tuple(sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True))
+
+
+def keep(folder: Path, name: str) -> Path:
+    """Make a trained run a kept model of this name; returns its folder.
+
+    Raises
+    ------
+    ModelError
+        If the name cannot be one, is taken, or the folder cannot be moved.
+    """
+    name = NOT_IN_NAMES.sub("-", name).strip(" .")
+    if not name or name == RUNS:
+        raise ModelError("a model needs a name; give it one and keep it then")
+    target = folder.parent.parent / name
+    if target.exists():
+        raise ModelError(f"there is a model {name} already; choose another name")
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be renamed to {name} ({error.strerror})") from error
+    (target / LOCK).unlink(missing_ok=True)
+    _tidy(folder.parent)
+    return target
+
+
+def discard(folder: Path) -> None:
+    """Delete a run, and the folders that held nothing else.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be deleted.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be deleted ({error.strerror}); delete it by hand") from error
+    _tidy(folder.parent)
+
+
+def _tidy(runs: Path) -> None:
+    for folder in (runs, runs.parent):
+        with suppress(OSError):  # something else is in it
+            folder.rmdir()
+
+
+def discard_if_empty(folder: Path) -> None:
+    """Delete a run that has nothing to go on from: it ended before its first epoch did."""
+    if folder.exists() and not (folder / CHECKPOINT).exists() and not (folder / WEIGHTS).exists():
+        discard(folder)
+
+
+@contextmanager
+def using(folder: Path, seconds: float = 1.0) -> Iterator[None]:
+    """Let other windows on the slide know that a training is under way; ends with the process.
+
+    Raises
+    ------
+    ModelError
+        If another one is at it, and does not end within some seconds.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise ModelError(
+            f"the training {folder.name} is under way in another window; wait until it ends"
+        ) from error
+    except (OSError, NotImplementedError):
+        pass  # some network shares cannot lock
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a training in it is under way, here or in another process."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with using(folder, 0):
+            return False
+    except ModelError:
+        return True

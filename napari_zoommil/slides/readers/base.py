@@ -1,0 +1,165 @@
+"""What a slide format has to offer, and which reader takes which file.
+
+A reader adapts one library to one hook, :meth:`Reader.read`: raw pixels of one stored level.
+Padding, choice of level, resampling and units live in :class:`~napari_zoommil.slides.Slide` alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.errors import SlideError, UnsupportedSlideError
+from napari_zoommil.geometry import Pair
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a pyramid: extent in px (y, x) and float downsample from level 0 (y, x)."""
+
+    shape: tuple[int, int]
+    downsample: Pair
+
+
+class Reader(Protocol):
+    """One open slide file; every method may be called from several threads at once.
+
+    Attributes
+    ----------
+    vendor : str
+        Scanner vendor or format, lower case.
+    levels : tuple of Level
+        From the finest to the coarsest.
+    shrinks : tuple of int
+        Factors by which windows may be had smaller at less cost than reading them whole: 1, and
+        powers of two where the file's codec can decode at them.
+    mpp : (float, float) or None
+        Level-0 pixel size in µm, y and x, as the file states it.
+    objective : float or None
+        Magnification of the objective as the file states it.
+    background : (int, int, int)
+        Colour of what was not scanned, and of what cannot be decoded.
+    associated : tuple of str
+        Names of label, macro and thumbnail images.
+    icc : bytes or None
+        The colour profile of the pixels.
+    damaged : int
+        Tiles that could not be decoded so far, and were read as background.
+    """
+
+    vendor: str
+    levels: tuple[Level, ...]
+    shrinks: tuple[int, ...]
+    mpp: Pair | None
+    objective: float | None
+    properties: Mapping[str, str]
+    background: tuple[int, int, int]
+    associated: tuple[str, ...]
+    icc: bytes | None
+
+    @property
+    def damaged(self) -> int: ...
+
+    def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
+        """Pixels (height, width, 3) of a window that lies inside ``level``.
+
+        All in px of that level, or in its px ``shrink`` times as large, of which there are
+        ``shrunken(extent, shrink)``.
+        """
+        ...
+
+    def associated_image(self, name: str) -> RGB:
+        """A label, macro or thumbnail image, (height, width, 3)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def shrunken(extent: tuple[int, int], shrink: int) -> tuple[int, int]:
+    """Extent in px ``shrink`` times as large; the last ones may overhang."""
+    return -(-extent[0] // shrink), -(-extent[1] // shrink)
+
+
+READERS = (
+    ("napari_zoommil.slides.readers.ome_zarr", "OMEZarrReader"),
+    ("napari_zoommil.slides.readers.accelerated", "FastReader"),
+    ("napari_zoommil.slides.readers.tiff", "TiffReader"),
+    ("napari_zoommil.slides.readers.image", "ImageReader"),
+)
+"""Readers in the order they are asked; each has ``accepts(path)`` and ``open(path)``."""
+
+PLAUSIBLE_MPP = (0.02, 50.0)
+"""µm/px outside which a stated resolution is a printing density (72 dpi is 353 µm/px), not a scale."""
+
+
+def plausible(mpp: Pair | None) -> Pair | None:
+    """The stated resolution, or None where no microscope could have it."""
+    low, high = PLAUSIBLE_MPP
+    return mpp if mpp and all(low <= value <= high for value in mpp) else None
+
+
+def _readers_for(path: Path) -> list[Any]:
+    readers = (getattr(import_module(module), name) for module, name in READERS)
+    return [reader for reader in readers if reader.accepts(path)]
+
+
+PICTURES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
+"""Suffixes of slides and of ordinary pictures alike."""
+
+LARGE_PX = 1 << 26
+"""Pixels above which an image without a pyramid is better viewed as a slide."""
+
+
+def slide_format(path: Path) -> bool:
+    """Whether a path is a slide that deserves lazy viewing: told without reading it whole.
+
+    What is no slide by its suffix counts only if it is a pyramid, or very large.
+    """
+    if not path.exists() or not _readers_for(path):
+        return False
+    if path.suffix.lower() not in PICTURES:
+        return True
+    try:
+        reader = open_reader(path)
+    except SlideError:
+        return False
+    try:
+        height, width = reader.levels[0].shape
+        return len(reader.levels) > 1 or height * width > LARGE_PX
+    finally:
+        reader.close()
+
+
+def open_reader(path: Path) -> Reader:
+    """Open a slide with the first reader that can.
+
+    Raises
+    ------
+    SlideError
+        If nothing is there, or it is damaged.
+    UnsupportedSlideError
+        If no reader understands it.
+    """
+    if not os.path.exists(path):  # unlike Path.exists, says no to names the system refuses
+        raise SlideError(f"there is no slide at {path}")
+    failures = []
+    for reader in _readers_for(path):
+        try:
+            return reader.open(path)
+        except SlideError as error:
+            failures.append(error)
+    if failures:
+        raise failures[-1]
+    raise UnsupportedSlideError(
+        f"{path.name} is not a slide this tool can read (SVS, NDPI, MRXS, SCN, BIF, VMS, TIFF, "
+        "DICOM folder, OME-Zarr, JPEG, PNG)"
+    )

@@ -1,0 +1,133 @@
+"""Writing of synthetic slides: a generic pyramidal TIFF and the outline as GeoJSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import numpy as np
+from tifffile import TiffWriter
+
+from napari_zoommil.synthetic.compose import Image
+from napari_zoommil.synthetic.nuclei import UM_PER_PX
+from napari_zoommil.synthetic.texture import DOWNSAMPLES
+
+if TYPE_CHECKING:
+    from napari_zoommil.synthetic import SyntheticSlide
+
+Progress = Callable[[int, int], None]
+
+TILE_PX = 512
+JPEG_QUALITY = 85
+_SMALLEST_LEVEL_PX = 512
+
+
+def write_slide(slide: SyntheticSlide, path: Path, workers: int, progress: Progress | None) -> None:
+    """Write `slide` to the TIFF `path` and its outline to `path` with the suffix .geojson.
+
+    Both are written under temporary names and moved into place when whole.
+    """
+    outline_path = path.with_suffix(".geojson")
+    parts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in (path, outline_path)]
+    try:
+        _write_tiff(slide, parts[0], workers, progress or (lambda done, total: None))
+        parts[1].write_text(json.dumps(outline_geojson(slide)), encoding="utf-8")
+        os.replace(parts[0], path)
+        os.replace(parts[1], outline_path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def outline_geojson(slide: SyntheticSlide) -> dict[str, Any]:
+    """The outline as the GeoJSON feature collection that QuPath reads: x, y in level-0 px."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [np.round(ring[:, ::-1], 1).tolist()]},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": "Tumour", "color": [200, 0, 0]},
+            },
+        }
+        for ring in slide.outline()
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _write_tiff(slide: SyntheticSlide, path: Path, workers: int, progress: Progress) -> None:
+    levels = [d for d in DOWNSAMPLES if d == 1 or slide.size // d >= _SMALLEST_LEVEL_PX]
+    per_level = [(-(-(slide.size // d) // TILE_PX)) ** 2 for d in levels]
+    done = 0
+    with ThreadPoolExecutor(workers) as pool, TiffWriter(path) as tiff:
+
+        def tiles(downsample: int) -> Iterator[bytes]:
+            nonlocal done
+            for tile in _encoded_tiles(slide, downsample, pool, 4 * workers):
+                yield tile
+                done += 1
+                progress(done, sum(per_level))
+
+        for downsample in levels:
+            edge = slide.size // downsample
+            per_cm = 1e4 / (UM_PER_PX * downsample)
+            tiff.write(
+                tiles(downsample),
+                shape=(edge, edge, 3),
+                dtype=np.uint8,
+                tile=(TILE_PX, TILE_PX),
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression="jpeg",
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                subfiletype=int(downsample > 1),
+                description=_description(slide) if downsample == 1 else None,
+                software="napari-zoommil",
+                metadata=None,
+            )
+
+
+def _description(slide: SyntheticSlide) -> str:
+    kind = "with a planted tumour" if slide.tumour else "without tumour"
+    return f"Synthetic H&E slide {kind}, seed {slide.seed}, 40x, {UM_PER_PX} um/px"
+
+
+def _encoded_tiles(
+    slide: SyntheticSlide, downsample: int, pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[bytes]:
+    """JPEG tiles of a level by rows, at most `ahead` of them in memory."""
+    starts = range(0, slide.size // downsample, TILE_PX)
+    blank = _encode(slide.read(-TILE_PX, -TILE_PX, TILE_PX, TILE_PX, downsample))
+
+    def tile(y: int, x: int) -> bytes:
+        if slide.is_background(y, x, TILE_PX, TILE_PX, downsample):
+            return blank
+        return _encode(slide.read(y, x, TILE_PX, TILE_PX, downsample))
+
+    waiting: deque[Future[bytes]] = deque()
+    try:
+        for y in starts:
+            for x in starts:
+                waiting.append(pool.submit(tile, y, x))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _encode(rgb: Image) -> bytes:
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            rgb, level=JPEG_QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling=(2, 2)
+        )
+    )

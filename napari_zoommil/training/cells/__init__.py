@@ -1,0 +1,1 @@
+"""Training of cell models on sparse annotations."""

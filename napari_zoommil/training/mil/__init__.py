@@ -1,0 +1,1 @@
+"""Training of MIL models: cohorts of labelled slides, or points on one slide."""

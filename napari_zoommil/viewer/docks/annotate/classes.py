@@ -1,0 +1,207 @@
+"""The classes of an annotation document: the list of them, and what can be done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QDoubleSpinBox,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
+
+from napari_zoommil.annotations.classes import Colour
+from napari_zoommil.annotations.edits import Classes
+from napari_zoommil.viewer.docks.annotate.parts import button, several, stack
+from napari_zoommil.viewer.docks.parts import row
+
+KEY, SWATCH, NAME, COUNT = range(4)
+KEYS = 9
+FEWEST_ROWS, MOST_ROWS = 3, 9
+ROW_PX = 26
+SWATCH_PX = 16
+
+
+class ClassList(QTreeWidget):
+    """Classes of cells, each with its number key, colour, name and count; one is chosen.
+
+    It never takes the keyboard but to rename: keys belong to the canvas.
+    """
+
+    chosen = Signal(int)
+    """Label of the class that was clicked."""
+
+    renamed = Signal(int, str)
+    recoloured = Signal(int, tuple)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setColumnCount(4)
+        self.setHeaderHidden(True)
+        self.setRootIsDecorated(False)
+        self.setUniformRowHeights(True)
+        self.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header = self.header()
+        assert header is not None
+        header.setStretchLastSection(False)
+        header.setMinimumSectionSize(24)
+        for column, width in ((KEY, 28), (SWATCH, 30), (COUNT, 60)):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(column, width)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        self.itemClicked.connect(self._clicked)
+        self.itemDoubleClicked.connect(self._double_clicked)
+        self.itemChanged.connect(self._changed)
+
+    def show_classes(self, classes: Classes, counts: Mapping[str, int], label: int) -> None:
+        """Show classes with how many points each has; ``label`` is the chosen one."""
+        with QSignalBlocker(self):
+            while self.topLevelItemCount() > len(classes):
+                self.takeTopLevelItem(len(classes))
+            while self.topLevelItemCount() < len(classes):
+                self.addTopLevelItem(self._row(self.topLevelItemCount() + 1))
+            for index, one in enumerate(classes):
+                item = self.topLevelItem(index)
+                assert item is not None
+                _set_text(item, NAME, one.name)
+                _set_text(item, COUNT, f"{counts[one.name]:,}")
+                if item.data(SWATCH, Qt.ItemDataRole.UserRole) != one.colour:
+                    item.setData(SWATCH, Qt.ItemDataRole.UserRole, one.colour)
+                    item.setIcon(SWATCH, swatch(one.colour))
+            self.setCurrentItem(self.topLevelItem(label - 1), NAME)
+        rows = min(max(len(classes), FEWEST_ROWS), MOST_ROWS)
+        self.setFixedHeight(rows * ROW_PX + 2 * self.frameWidth())
+
+    def _row(self, label: int) -> QTreeWidgetItem:
+        item = QTreeWidgetItem([str(label) if label <= KEYS else "", "", "", ""])
+        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
+        item.setTextAlignment(KEY, Qt.AlignmentFlag.AlignCenter)
+        item.setTextAlignment(COUNT, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        item.setToolTip(KEY, f"Key {label} chooses this class" if label <= KEYS else "Click to choose")
+        item.setToolTip(SWATCH, "Click for another colour")
+        item.setToolTip(NAME, "Click to choose; double click or F2 to rename")
+        item.setToolTip(COUNT, "Points of this class")
+        item.setSizeHint(KEY, QSize(0, ROW_PX))
+        return item
+
+    def rename(self, label: int) -> None:
+        """Let the user type another name."""
+        item = self.topLevelItem(label - 1)
+        if item is not None:
+            self.editItem(item, NAME)
+
+    def _label(self, item: QTreeWidgetItem) -> int:
+        return self.indexOfTopLevelItem(item) + 1
+
+    def _clicked(self, item: QTreeWidgetItem, column: int) -> None:
+        self.chosen.emit(self._label(item))
+        if column == SWATCH:
+            old = QColor(*item.data(SWATCH, Qt.ItemDataRole.UserRole))
+            new = QColorDialog.getColor(old, self, f"Colour of {item.text(NAME)}")
+            if new.isValid():
+                self.recoloured.emit(self._label(item), (new.red(), new.green(), new.blue()))
+
+    def _double_clicked(self, item: QTreeWidgetItem, column: int) -> None:
+        if column in (NAME, KEY):
+            self.rename(self._label(item))
+
+    def _changed(self, item: QTreeWidgetItem, column: int) -> None:
+        if column == NAME:
+            self.renamed.emit(self._label(item), item.text(NAME).strip())
+
+
+class ClassBox(QWidget):
+    """The list of classes, with what can be done to them."""
+
+    edited = Signal(str, tuple)
+    """An edit of the document, by the name of its method, and the arguments."""
+
+    said = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._classes: Classes = ()
+        self._counts: Mapping[str, int] = {}
+        self._label = 0
+        self.list = ClassList()
+        self.list.renamed.connect(lambda label, name: self.edited.emit("rename_class", (label, name)))
+        self.list.recoloured.connect(lambda label, to: self.edited.emit("recolour_class", (label, to)))
+        self.add = button("+ Class", "Add a class and name it")
+        self.add.clicked.connect(self._add)
+        self.drop = button("Remove", "Remove the chosen class with its points (undo brings them back)")
+        self.drop.clicked.connect(self._remove)
+        self.diameter = _diameter()
+        self.diameter.valueChanged.connect(lambda um: self.edited.emit("resize_class", (self._label, um)))
+        stack(self, self.list, row(self.add, self.drop, 1, QLabel("Cell Ø"), self.diameter))
+
+    def show_classes(self, classes: Classes, counts: Mapping[str, int], label: int) -> None:
+        """Show classes with how many points each has; ``label`` is the chosen one."""
+        self._classes, self._counts, self._label = classes, counts, label
+        self.list.show_classes(classes, counts, label)
+        self.drop.setEnabled(bool(classes))
+        self.diameter.setEnabled(bool(classes))
+        with QSignalBlocker(self.diameter):
+            if classes:
+                self.diameter.setValue(classes[label - 1].diameter_um)
+
+    def rename(self) -> None:
+        """Let the user type another name for the chosen class."""
+        self.list.rename(self._label)
+
+    def _add(self) -> None:
+        taken = {one.name for one in self._classes}
+        number = len(taken) + 1
+        while f"class {number}" in taken:
+            number += 1
+        self.edited.emit("add_class", (f"class {number}",))
+        self.list.chosen.emit(len(self._classes))
+        self.rename()
+
+    def _remove(self) -> None:
+        gone = self._classes[self._label - 1].name
+        count = self._counts[gone]
+        self.edited.emit("remove_class", (self._label,))
+        self.said.emit(f"{gone} is gone with {several(count, 'point')}; Undo brings it back")
+
+
+def _diameter() -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(1.0, 200.0)
+    box.setDecimals(1)
+    box.setSuffix(" µm")
+    box.setKeyboardTracking(False)
+    box.setToolTip(
+        "Diameter of a cell of the chosen class, µm: how large its points are drawn, "
+        "and how large a model takes a marked cell to be that it does not find itself"
+    )
+    if (typed := box.lineEdit()) is not None:
+        typed.returnPressed.connect(box.clearFocus)  # keys belong to the canvas again
+    return box
+
+
+def _set_text(item: QTreeWidgetItem, column: int, text: str) -> None:
+    if item.text(column) != text:
+        item.setText(column, text)
+
+
+def swatch(colour: Colour) -> QIcon:
+    """A filled disc, as the points are."""
+    pixmap = QPixmap(2 * SWATCH_PX, 2 * SWATCH_PX)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(QColor(*colour))
+    painter.setPen(QColor("#909090"))
+    painter.drawEllipse(3, 3, 2 * SWATCH_PX - 6, 2 * SWATCH_PX - 6)
+    painter.end()
+    return QIcon(pixmap)

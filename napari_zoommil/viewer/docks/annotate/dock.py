@@ -1,0 +1,312 @@
+"""The Annotate dock: mark cells by key and click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import napari
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut
+
+from napari_zoommil.annotations import Changed, Conflict, Points
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.viewer import keys
+from napari_zoommil.viewer.compat import real_viewer
+from napari_zoommil.viewer.docks.annotate.classes import ClassBox
+from napari_zoommil.viewer.docks.annotate.parts import FileBox, HelpSheet, MarkBox, acting, headline, several
+from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
+from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.session import OpenSlide, session_of
+from napari_zoommil.viewer.settings import annotator, set_annotator
+
+
+class AnnotateDock(Page):
+    """Classes, placing, complete regions, uncertain detections, undo, and where it all is kept."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(closed=self._stop)
+        self._viewer = viewer = real_viewer(napari_viewer)
+        self._session = session_of(viewer)
+        self._follower, self._heard = Follower(), Follower()
+        self._open: dict[OpenSlide, SlideAnnotations] = {}
+        self.current: SlideAnnotations | None = None
+        self._unsaved = ""
+        self._actions: Actions = {
+            "choose": self._choose,
+            "remove": lambda _: self._remove(),
+            "relabel": lambda _: self._relabel(),
+            "next": lambda _: self._fly(1),
+            "previous": lambda _: self._fly(-1),
+            "hide": lambda _: self._hide(),
+            "complete": lambda _: self._toggle_complete(),
+            "undo": lambda _: self._edit("undo"),
+            "redo": lambda _: self._edit("redo"),
+            "rename": lambda _: self.classes.rename(),
+            "help": lambda _: self.help.toggle(),
+        }
+        self._build()
+        self._follower.follow(self._session.activated, self._show)
+        self._follower.follow(self._session.changed, self._slide_changed)
+        self._follower.follow(self._session.removed, self._slide_removed)
+        self._follower.follow(viewer.layers.selection.events.active, self._show_mode)
+        self._show(self._session.active)
+        if self.current is not None:
+            self._place(True)
+
+    def _build(self) -> None:
+        self.slide = Sentence(name="annotate-slide")
+        self.classes = ClassBox()
+        self.classes.list.chosen.connect(self._choose)
+        self.classes.edited.connect(lambda method, arguments: self._edit(method, *arguments))
+        self.classes.said.connect(self._say)
+        self.mark = MarkBox(self._actions)
+        self.mark.placed.connect(self._place)
+        hide = acting("Overlays", "Hide what lies over the slide, and bring it back", "hide", self._actions)
+        previous = acting("◂", "The detection before", "previous", self._actions)
+        following = acting("Next uncertain ▸", "The next most uncertain detection", "next", self._actions)
+        self._looking = (previous, following, hide)
+        self.note = Sentence(name="annotate-note")
+        self.file = FileBox(annotator(), self._actions)
+        self.file.signed.connect(self._set_annotator)
+        self.file.chosen.connect(self._take_in)
+        self.help = HelpSheet(self)
+        self._sign = QShortcut(QKeySequence(keys.HELP_SIGN), self)
+        self._sign.activated.connect(self.help.toggle)
+        for widget in (
+            self.slide,
+            heading("Classes"),
+            self.classes,
+            heading("Mark"),
+            self.mark,
+            heading("Look"),
+            row(*self._looking, stretch=1),
+            self.note,
+            heading("File"),
+            self.file,
+        ):
+            self.column.addWidget(widget)
+        self.column.addStretch(1)
+
+    # Slides and their documents
+
+    def _show(self, entry: OpenSlide | None) -> None:
+        """Another slide is active."""
+        if entry is not self._session.active:
+            return
+        self._heard.stop()
+        self.current = None
+        if entry is not None:
+            try:
+                self.current = self._opened(entry)
+            except ZoomMILError as error:
+                self._complain(error)
+        if self.current is not None:
+            self._hear(self.current)
+            self._catch_up()
+        self._refresh()
+
+    def _opened(self, entry: OpenSlide) -> SlideAnnotations:
+        if entry not in self._open:
+            self._say()
+            self._open[entry] = SlideAnnotations(self._viewer, entry, self.file.annotator, self._actions)
+        return self._open[entry]
+
+    def _hear(self, of: SlideAnnotations) -> None:
+        for signal, callback in (
+            (of.points.changed, self._changed),
+            (of.saved.failed, self._not_saved),
+            (of.saved.merged, self._merged),
+            (of.view.editing, self._say),
+            (of.view.refused, self._complain),
+            (of.regions.refused, self._complain),
+            (of.regions.drawn, self._region_drawn),
+            (of.view.layer.events.mode, self._show_mode),
+            (of.regions.layer.events.mode, self._show_mode),
+        ):
+            self._heard.follow(signal, callback)
+
+    def _slide_changed(self, entry: OpenSlide) -> None:
+        """Its layers may be gone, or its pixels of another size."""
+        if of := self._open.get(entry):
+            self._mend(of)
+
+    def _mend(self, of: SlideAnnotations) -> None:
+        """Make layers anew that are not what they should be."""
+        if not of.in_place:
+            self._heard.stop()
+            of.renew()
+            self._show(self._session.active)
+
+    def _slide_removed(self, entry: OpenSlide) -> None:
+        of = self._open.pop(entry, None)
+        if of is None:
+            return
+        if of is self.current:
+            self._heard.stop()
+            self.current = None
+        of.close()
+
+    def event(self, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.WindowActivate:
+            self._catch_up()
+        return super().event(event)
+
+    def _catch_up(self) -> None:
+        """Take over what somebody else has written meanwhile."""
+        if self.current is not None:
+            try:
+                self.current.saved.refresh()
+            except ZoomMILError as error:
+                self._complain(error)
+
+    # What is shown
+
+    def _refresh(self) -> None:
+        of = self.current
+        classes = of.points.classes if of else ()
+        if of is not None:
+            of.view.label = max(1, min(of.view.label, len(classes)))
+        self.slide.setText(headline(of) if of else "Open a slide first")
+        self.classes.show_classes(classes, of.points.counts if of else {}, of.view.label if of else 0)
+        for widget in (self.classes.add, *self._looking):
+            widget.setEnabled(of is not None)
+        self.mark.show_undo(of)
+        self.file.show_place(of)
+        self._show_mode()
+
+    def _show_mode(self, _event: object = None) -> None:
+        of, active = self.current, self._viewer.layers.selection.active
+        self.mark.show_mode(of, active)
+        self._sign.setEnabled(of is not None and active in of.layers)
+
+    def _changed(self, _changed: Changed) -> None:
+        if self.current is not None and self.current.saved.problem is None:
+            self._unsaved = ""
+        self._refresh()
+
+    def _say(self, text: str = "") -> None:
+        self.note.setText(text)
+
+    def _complain(self, error: Exception) -> None:
+        self._say(str(error))
+        show_warning(str(error))
+
+    def _not_saved(self, error: ZoomMILError) -> None:
+        text = f"Not saved: {error}"
+        if self._unsaved != text:  # once, not at each edit until it is mended
+            show_warning(text)
+        self._unsaved = text
+        self._say(text)
+
+    def _merged(self, conflicts: tuple[Conflict, ...]) -> None:
+        self._refresh()
+        self._say("\n".join(["Merged with what somebody else wrote.", *{one.note for one in conflicts}]))
+        if conflicts:
+            show_warning(self.note.text())
+
+    # What is done
+
+    def _choose(self, label: int) -> None:
+        of = self.current
+        if of is None:
+            return
+        if label > len(of.points.classes):
+            self._say(f"There is no class {label} yet: + Class adds one")
+            return
+        of.view.label = label
+        self._place(True)
+        self._refresh()
+
+    def _place(self, on: bool) -> None:
+        """Let clicks place points, or let them be clicks again."""
+        of = self.current
+        if of is None:
+            return
+        self._mend(of)
+        if of.regions.drawing:
+            of.regions.stop()
+        if on:
+            of.view.layer.visible = True
+            self._viewer.layers.selection.active = of.view.layer
+        of.view.layer.mode = "add" if on else "pan_zoom"
+        self._show_mode()
+
+    def _edit(self, method: str, *arguments: Any) -> None:
+        """One edit of the document, by its name."""
+        if self.current is not None:
+            edit = getattr(self.current.points, method)
+            self.current.view.edit(lambda: edit(*arguments))
+            self._refresh()
+
+    def _take_in(self, path: Path) -> None:
+        """Add what another file holds; one step to undo."""
+        of = self.current
+        if of is None:
+            return
+        try:
+            other = Points.read(path)
+        except ZoomMILError as error:
+            return self._complain(error)
+        regions, had = len(of.points.complete), set(of.points.ids)
+        self._edit("take_in", other)
+        if of.saved.problem is None:
+            points = several(len(set(of.points.ids) - had), "point")
+            complete = several(len(of.points.complete) - regions, "complete region")
+            self._say(f"{points} and {complete} of {path.name} added")
+
+    def _remove(self) -> None:
+        if ids := self._at_cursor():
+            self._edit("remove", ids)
+
+    def _relabel(self) -> None:
+        if self.current is not None and (ids := self._at_cursor()):
+            self._edit("set_class", ids, self.current.view.label)
+
+    def _at_cursor(self) -> list[str]:
+        ids = self.current.view.at_cursor if self.current else []
+        if not ids:
+            self._say("No point at the cursor, and none selected")
+        return ids
+
+    def _toggle_complete(self) -> None:
+        of = self.current
+        if of is None:
+            return
+        if of.regions.drawing:
+            self._place(True)
+        else:
+            self._mend(of)
+            of.regions.start()
+            self._say("Hold the button and go round a region in which every cell is marked")
+        self._show_mode()
+
+    def _region_drawn(self) -> None:
+        self._say()
+        self._place(True)
+
+    def _hide(self) -> None:
+        if self.current is not None:
+            shown = self.current.toggle_overlays()
+            self._say("" if shown else "Overlays are hidden; H brings them back")
+
+    def _fly(self, by: int) -> None:
+        if self.current is not None:
+            self._say(self.current.fly(by))
+
+    def _set_annotator(self, name: str) -> None:
+        if name != annotator():
+            set_annotator(name)
+        for of in self._open.values():
+            of.points.annotator = name
+
+    def _stop(self) -> None:
+        """The dock is being taken apart: documents stay on disk, layers without one go."""
+        self._follower.stop()
+        self._heard.stop()
+        self.current = None
+        for of in self._open.values():
+            of.close()
+        self._open.clear()

@@ -1,0 +1,1 @@
+"""The Attention dock: run a MIL model and show where it looks."""

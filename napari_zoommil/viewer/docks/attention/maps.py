@@ -1,0 +1,146 @@
+"""Which maps are shown and how: attention or Grad-CAM, scaling, magnifications, opacity."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+
+from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs.prediction import PartialMap
+from napari_zoommil.maps import HeatMap, display_values
+from napari_zoommil.maps.heatmap import Kind, Scaling
+from napari_zoommil.viewer.docks.parts import row
+from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_zoomed
+from napari_zoommil.viewer.session import OpenSlide
+
+SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
+SCALING_HELP = (
+    "Percentile: rank among the patches of a magnification\n"
+    "Min–max: each magnification stretched by itself\n"
+    "Raw: one scale over all magnifications"
+)
+
+
+class MapsPanel(QWidget):
+    """Controls of the overlays of one slide, and the overlays themselves."""
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._entry: OpenSlide | None = None
+        self.what = QComboBox()
+        self.what.setToolTip("Attention: where the model looked. Grad-CAM: which patches speak for a class")
+        self.what.currentIndexChanged.connect(self.refresh)
+        self.scaling = QComboBox()
+        self.scaling.addItems(list(SCALINGS))
+        self.scaling.setToolTip(SCALING_HELP)
+        self.scaling.currentIndexChanged.connect(self.refresh)
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setValue(100)
+        self.opacity.setToolTip("Opacity of the maps, %")
+        self.opacity.valueChanged.connect(self._set_opacity)
+        self._toggles = QWidget()
+        QHBoxLayout(self._toggles).setContentsMargins(0, 0, 0, 0)
+        self.toggles: dict[str, QCheckBox] = {}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
+        column.addWidget(self._toggles)
+        column.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
+
+    def set_slide(self, entry: OpenSlide | None) -> None:
+        """Show the results of a slide, if it has any."""
+        self._entry = entry
+        prediction = entry.prediction if entry else None
+        self.setVisible(prediction is not None)
+        self.what.blockSignals(True)
+        self.what.clear()
+        if prediction is not None:
+            self.what.addItem("Attention", ("attention", None))
+            for name in prediction.class_names:
+                self.what.addItem(f"Grad-CAM {name}", ("grad-cam", name))
+            self._make_toggles([level.magnification for level in prediction.grid.levels])
+        self.what.blockSignals(False)
+        if prediction is not None:
+            self.refresh()
+
+    def _make_toggles(self, magnifications: list[float]) -> None:
+        names = [magnification_name(value) for value in magnifications]
+        if list(self.toggles) == names:
+            return
+        layout = self._toggles.layout()
+        assert layout is not None
+        for box in self.toggles.values():
+            box.deleteLater()
+        self.toggles = {name: QCheckBox(name) for name in names}
+        for name, box in self.toggles.items():
+            box.setChecked(True)
+            box.setToolTip(f"Show the map of {name}")
+            box.toggled.connect(self._set_visible)
+            layout.addWidget(box)
+
+    def show_partial(self, entry: OpenSlide, partial: PartialMap) -> None:
+        """Paint a map that is still filling."""
+        values = display_values([partial.map], "percentile")[0]
+        show_map(self._viewer, entry.slide, partial.map, values)
+
+    def clear(self, entry: OpenSlide) -> None:
+        """Take the maps of a slide away, before it is predicted again."""
+        remove_maps(self._viewer, entry.slide)
+
+    @property
+    def target(self) -> str | None:
+        """Class whose Grad-CAM is shown, or None."""
+        chosen = self.what.currentData()
+        return chosen[1] if chosen else None
+
+    def _shown(self) -> tuple[HeatMap, ...]:
+        prediction = self._entry.prediction if self._entry else None
+        chosen = self.what.currentData()
+        if prediction is None or chosen is None:
+            return ()
+        kind, target = cast("tuple[Kind, str | None]", chosen)
+        return prediction.maps_of(kind, target)
+
+    def refresh(self) -> None:
+        """Bring the layers to what the controls say."""
+        if self._entry is None or self._entry.prediction is None:
+            return
+        shown, slide = self._shown(), self._entry.slide
+        titles = {each.title for each in shown}
+        for other in self._entry.prediction.maps:
+            layer = find_layer(self._viewer, slide, other.title)
+            if layer is not None and other.title not in titles:
+                self._viewer.layers.remove(layer)
+        for each, values in zip(
+            shown, display_values(shown, SCALINGS[self.scaling.currentText()]), strict=True
+        ):
+            show_map(self._viewer, slide, each, values)
+        show_zoomed(self._viewer, slide, self._entry.prediction)
+        self._set_visible()
+        self._set_opacity()
+
+    def _set_visible(self) -> None:
+        for each in self._shown():
+            layer, wanted = (
+                self._layer(each),
+                self.toggles[magnification_name(each.magnification)].isChecked(),
+            )
+            if layer is None and wanted:
+                return self.refresh()  # it was removed by hand
+            if layer is not None:
+                layer.visible = wanted
+
+    def _set_opacity(self) -> None:
+        for each in self._shown():
+            layer = self._layer(each)
+            if layer is not None:
+                layer.opacity = self.opacity.value() / 100
+
+    def _layer(self, shown: HeatMap) -> napari.layers.Layer | None:
+        assert self._entry is not None
+        return find_layer(self._viewer, self._entry.slide, shown.title)

@@ -1,0 +1,64 @@
+"""Scores of the patches under the pointer; a click keeps them in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import napari
+import numpy as np
+
+from napari_zoommil.viewer.docks.attention.maps import MapsPanel
+from napari_zoommil.viewer.docks.parts import Sentence
+from napari_zoommil.viewer.layers.slide import per_pixel
+from napari_zoommil.viewer.sentences import patch_scores
+from napari_zoommil.viewer.session import OpenSlide
+
+KEPT = "\n(kept; click to release)"
+
+
+class Readout(Sentence):
+    """Follows the pointer over the active slide's prediction."""
+
+    def __init__(self, viewer: napari.Viewer, maps: MapsPanel) -> None:
+        super().__init__(name="readout")
+        self.setMinimumHeight(64)
+        self.setToolTip("Attention: the model's raw score. Class: Grad-CAM, for (+) or against (−) it")
+        self._viewer, self._maps = viewer, maps
+        self._entry: OpenSlide | None = None
+        self._kept = False
+        viewer.mouse_move_callbacks.append(self.pointed)
+        viewer.mouse_drag_callbacks.append(self.clicked)
+
+    def set_slide(self, entry: OpenSlide | None) -> None:
+        """Read from another slide, or from the same after a run."""
+        self._entry, self._kept = entry, False
+        has = entry is not None and entry.prediction is not None
+        self.setText("Point at a patch to read its scores; click to keep them" if has else "Nothing yet")
+
+    def pointed(self, _viewer: Any, _event: Any) -> None:
+        """The pointer moved."""
+        if not self._kept and self._entry is not None and self._entry.prediction is not None:
+            self.setText(self._scores() or "Off the tissue")
+
+    def clicked(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
+        """A press and release in one place; with a move between them it was a pan."""
+        yield
+        if event.type == "mouse_move" or self._entry is None or self._entry.prediction is None:
+            return
+        scores = self._scores()
+        self._kept = bool(scores) and not self._kept
+        self.setText((scores + KEPT if self._kept else scores) or "Off the tissue")
+
+    def _scores(self) -> str:
+        entry = self._entry
+        assert entry is not None and entry.prediction is not None
+        y, x = np.asarray(self._viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
+        return patch_scores(
+            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.predicted
+        )
+
+    def stop(self) -> None:
+        """Let go of the viewer."""
+        self._viewer.mouse_move_callbacks.remove(self.pointed)
+        self._viewer.mouse_drag_callbacks.remove(self.clicked)

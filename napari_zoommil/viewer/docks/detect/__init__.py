@@ -1,0 +1,1 @@
+"""The Detect cells dock: find cells and count them."""

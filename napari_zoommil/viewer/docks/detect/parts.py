@@ -1,0 +1,183 @@
+"""Parts of the Detect dock: where cells are looked for, how, and what of them is there already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import napari
+from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+
+from napari_zoommil.cells.model_summary import CellModel
+from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs import detect
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.viewer.docks.detect.result import area_text
+from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
+from napari_zoommil.viewer.layers import search_regions
+from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
+from napari_zoommil.viewer.sentences import duration
+from napari_zoommil.viewer.session import OpenSlide
+
+WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
+LARGE_MM2 = 5.0
+PAINT_SECONDS = 1.0
+PAINT_AT_ONCE = 10_000
+"""Cells whose painting is worth a second of waiting for more."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where cells are looked for.
+
+    Attributes
+    ----------
+    regions : tuple of (n, 2)
+        Level-0 y and x; the tissue where there are none.
+    mm2 : float or None
+        Their extent; None where the tissue is not known yet.
+    most : float
+        It is not more than this, mm².
+    """
+
+    regions: search_regions.Polygons
+    mm2: float | None
+    most: float
+
+
+class Where(QWidget):
+    """The choice between the window, drawn regions and the tissue, and how large that is."""
+
+    def __init__(self, viewer: napari.Viewer, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self._viewer, self._changed = viewer, changed
+        self.choice = QComboBox()
+        self.choice.addItems([WINDOW, DRAWN, TISSUE])
+        self.choice.setToolTip("Where cells are looked for; the smaller, the sooner they are there")
+        self.choice.currentIndexChanged.connect(lambda _: changed())
+        self.draw = QPushButton("Draw region")
+        self.area = Sentence(name="detect-area")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        column.addWidget(row(self.choice, self.draw, stretch=0))
+        column.addWidget(self.area)
+
+    def start_drawing(self, entry: OpenSlide) -> None:
+        """Let the user draw a region to search."""
+        self.choice.setCurrentText(DRAWN)
+        search_regions.start_drawing(self._viewer, entry.slide)
+        self._changed()
+
+    def place(self, entry: OpenSlide) -> tuple[Place | None, str]:
+        """Where to look on a slide whose resolution is known; why nowhere, if so."""
+        slide, mpp, choice = entry.slide, entry.slide.resolution(), self.choice.currentText()
+        if choice == TISSUE:
+            whole = slide.shape[0] * slide.shape[1] * mpp[0] * mpp[1] / 1e6
+            found = tissue_mm2(entry, mpp)
+            return Place((), found, whole if found is None else found), ""
+        regions = (search_regions.in_window if choice == WINDOW else search_regions.drawn)(
+            self._viewer, slide
+        )
+        if not regions:
+            nothing = "The window shows nothing of the slide" if choice == WINDOW else "Draw a region first"
+            return None, nothing
+        area = search_regions.area_mm2(regions, mpp)
+        return Place(regions, area, area), ""
+
+
+def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
+    """Extent of a slide's tissue, as far as somebody has looked for it."""
+    if entry.tissue is None:
+        return None
+    step = entry.tissue.downsample
+    return float(entry.tissue.mask.sum() * step[0] * step[1] * mpp[0] * mpp[1] / 1e6)
+
+
+def area_sentence(place: Place, seconds_per_mm2: float | None) -> str:
+    """``0.31 mm², about 12 s by the last run``: how large, and how long where that can be known."""
+    if place.mm2 is None:
+        told = f"The tissue, at most {area_text(place.most)}"
+    else:
+        told = area_text(place.mm2) + ("" if place.regions else " of tissue")
+    if seconds_per_mm2 is not None:
+        least = "at most" if place.mm2 is None else "about"
+        return f"{told}, {least} {duration(place.most * seconds_per_mm2)} by the last run"
+    if place.most > LARGE_MM2:
+        return f"{told}: this takes a while, and cells appear as they are found"
+    return told
+
+
+class How(QWidget):
+    """Folded: where it computes, and how much at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        asked = fields(detect)["batch_size"]
+        assert asked.range is not None
+        self.device = DeviceChoice("computes")
+        self.tiles = QSpinBox()
+        self.tiles.setRange(int(asked.range.low), int(asked.range.high))
+        self.tiles.setValue(asked.default)
+        self.tiles.setSuffix(f" {asked.range.unit}")
+        self.tiles.setToolTip(asked.help)
+        content = QWidget()
+        form = QFormLayout(content)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Device", self.device)
+        form.addRow("At once", self.tiles)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(Fold("Advanced", content))
+
+
+@dataclass(eq=False)
+class Run:
+    """A search that is under way."""
+
+    entry: OpenSlide
+    model: CellModel
+    device: str
+    parts: list[Any] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    result: Detection | None = None
+
+    def __post_init__(self) -> None:
+        self._painted = self.started
+        self.pixels = self._pixels()
+
+    def _pixels(self) -> tuple[Pair | None, bool]:
+        return self.entry.slide.mpp, self.entry.slide.colour_managed
+
+    @property
+    def stale(self) -> bool:
+        """Whether the slide has other pixels by now than those that are searched."""
+        return self._pixels() != self.pixels
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def paint(self, viewer: napari.Viewer, part: Any) -> None:
+        """Show what has been found so far, but not more often than the window can bear."""
+        self.parts.append(part)
+        wait = PAINT_SECONDS * (1 + sum(map(len, self.parts)) / PAINT_AT_ONCE)
+        if time.monotonic() - self._painted < wait or self.stale:
+            return
+        finds = type(part).together(self.parts)
+        self.parts = [finds]
+        slide, model = self.entry.slide, self.model
+        so_far = Detection(slide.name, "", model.name, model.classes, finds, model.threshold, 0.0)
+        show_cells(viewer, slide, so_far, model.title)
+        self._painted = time.monotonic()
+
+    def take_back(self, viewer: napari.Viewer) -> None:
+        """Show again what was there before."""
+        slide, before = self.entry.slide, self.entry.detection
+        if before is not None and before.model == self.model.name:
+            show_cells(viewer, slide, before, self.model.title, self.entry.threshold)
+        elif (layer := cells_layer(viewer, slide, self.model.title)) is not None:
+            viewer.layers.remove(layer)

@@ -1,0 +1,201 @@
+"""What was found: from which score on it counts, how much there is of each class, and the way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFileDialog,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.viewer.docks.annotate.classes import swatch
+from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.session import OpenSlide
+
+SWATCH, NAME, COUNT, DENSITY = range(4)
+MOST_ROWS = 9
+ROW_PX = 24
+SCORE_PX = 96
+STEPS = 100
+SCORE_HELP = (
+    "Score ({:g} to 1) from which a find counts; nothing is searched anew. "
+    "Lower shows more cells and more mistakes"
+)
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+class CountTable(QTreeWidget):
+    """Cells of each class, and by area."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setHeaderLabels(["", "Class", "Cells", "per mm²"])
+        self.setRootIsDecorated(False)
+        self.setUniformRowHeights(True)
+        self.setIconSize(QSize(16, 16))
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        header, head = self.header(), self.headerItem()
+        assert header is not None and head is not None
+        header.setStretchLastSection(False)
+        header.setMinimumSectionSize(24)
+        header.setSectionsMovable(False)
+        for column, width in ((SWATCH, 30), (COUNT, 72), (DENSITY, 72)):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(column, width)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        for column in (COUNT, DENSITY):
+            head.setTextAlignment(column, RIGHT)
+        self.setToolTip("Cells that count at this score, and how many per mm² of what was searched")
+
+    def show_counts(self, detection: Detection, threshold: float) -> None:
+        """Fill it; with several classes the last line is all of them."""
+        counts, densities = detection.counts(threshold), detection.per_mm2(threshold)
+        self.clear()
+        for one in detection.classes:
+            item = self._add(one.name, counts[one.name], densities[one.name])
+            item.setIcon(SWATCH, swatch(one.colour))
+        if len(counts) > 1:
+            self._add("all", sum(counts.values()), sum(densities.values()))
+        rows, header = min(self.topLevelItemCount(), MOST_ROWS), self.header()
+        assert header is not None
+        self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())
+
+    def _add(self, name: str, count: int, density: float) -> QTreeWidgetItem:
+        item = QTreeWidgetItem(["", name, f"{count:,}", density_text(density)])
+        item.setSizeHint(SWATCH, QSize(0, ROW_PX))
+        for column in (COUNT, DENSITY):
+            item.setTextAlignment(column, RIGHT)
+        item.setToolTip(NAME, name)
+        self.addTopLevelItem(item)
+        return item
+
+
+class DetectionPanel(QWidget):
+    """The detection of the active slide: score, counts, export.
+
+    Parameters
+    ----------
+    moved : callable
+        Called with the score from which cells count, whenever the user changes it.
+    export : callable
+        Called with the file to write to.
+    """
+
+    def __init__(self, moved: Callable[[float], None], export: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._moved, self._export_to = moved, export
+        self._entry: OpenSlide | None = None
+        self.source = Sentence(name="detection-source")
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.score = QDoubleSpinBox()
+        self.score.setSingleStep(1 / STEPS)
+        self.score.setDecimals(2)
+        self.score.setFixedWidth(SCORE_PX)
+        self.score.setKeyboardTracking(False)
+        if (typed := self.score.lineEdit()) is not None:
+            typed.returnPressed.connect(self.score.clearFocus)  # keys belong to the canvas again
+        self.slider.valueChanged.connect(lambda value: self._set(value / STEPS))
+        self.score.valueChanged.connect(self._set)
+        self.table = CountTable()
+        self.export = QPushButton("Export…")
+        self.export.setToolTip("Write the cells that count as GeoJSON, which QuPath opens as detections")
+        self.export.clicked.connect(self._ask_where)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(6)
+        for part in (
+            heading("Result"),
+            self.source,
+            row(QLabel("Score ≥"), self.slider, self.score, stretch=1),
+            self.table,
+            self.export,
+        ):
+            column.addWidget(part)
+
+    def show_slide(self, entry: OpenSlide | None) -> None:
+        """Show what was found on a slide, if anything was looked for."""
+        self._entry = entry
+        self.setVisible(entry is not None and entry.detection is not None)
+        if entry is not None and entry.detection is not None:
+            found = entry.detection
+            self.source.setText(
+                f"{Path(found.model).name} on {area_text(found.area_mm2)} of {entry.slide.name}"
+            )
+            self._show(found, entry.threshold)
+
+    def _show(self, detection: Detection, threshold: float) -> None:
+        least = math.floor(round(detection.least * STEPS, 6))
+        with QSignalBlocker(self.slider), QSignalBlocker(self.score):
+            self.slider.setRange(least, STEPS)
+            self.score.setRange(least / STEPS, 1.0)
+            for widget in (self.slider, self.score):
+                widget.setToolTip(SCORE_HELP.format(least / STEPS))
+            self.slider.setValue(round(threshold * STEPS))
+            self.score.setValue(threshold)
+        self.table.show_counts(detection, threshold)
+        self.export.setEnabled(sum(detection.counts(threshold).values()) > 0)
+
+    def _set(self, threshold: float) -> None:
+        if self._entry is None or self._entry.detection is None:
+            return
+        self._entry.threshold = threshold
+        self._show(self._entry.detection, threshold)
+        self._moved(threshold)
+
+    def _ask_where(self) -> None:
+        if self._entry is None:
+            return
+        slide = self._entry.slide
+        start = str(slide.path.with_name(f"{slide.stem}.cells.geojson"))
+        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, "GeoJSON (*.geojson *.json)")
+        if name:
+            path = Path(name)
+            self._export_to(path if path.suffix else path.with_suffix(".geojson"))
+
+
+def export_job(detection: Detection, threshold: float, path: Path) -> Job[Path]:
+    """Write the cells from a score on; many take a while.
+
+    Raises
+    ------
+    AnnotationError
+        If they cannot be written.
+    """
+    from napari_zoommil.cells.export import write_detections
+
+    finds = detection.finds.chosen(detection.finds.scores >= threshold)
+    yield Progress(0, 1, f"writing {len(finds):,} cells to {path.name}")
+    write_detections(path, finds, detection.classes)
+    return path
+
+
+def exported(path: Path) -> None:
+    """Tell that it is done."""
+    show_info(f"Cells are in {path}")
+
+
+def area_text(mm2: float) -> str:
+    """``0.31 mm²``, to three figures."""
+    return f"{mm2:,.0f} mm²" if mm2 >= 100 else f"{mm2:.3g} mm²"
+
+
+def density_text(value: float) -> str:
+    """Cells per mm², to three figures where there are few."""
+    return "–" if value != value else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,133 @@
+"""What is known of the teaching on one slide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import napari
+from napari.layers import Layer
+
+from napari_zoommil.jobs.attention_change import AttentionMaps
+from napari_zoommil.jobs.compare import Comparand
+from napari_zoommil.jobs.finetune_plan import TrainingSet
+from napari_zoommil.jobs.finetune_run import Trace
+from napari_zoommil.jobs.finetune_runs import TrainingRun
+from napari_zoommil.maps import display_values
+from napari_zoommil.viewer.layers.detections import show_cells
+from napari_zoommil.viewer.layers.overlays import is_map_of, show_map
+from napari_zoommil.viewer.session import OpenSlide, session_of
+
+BEFORE, AFTER = "before", "after"
+"""The two sides that are compared: what the old model finds or looks at, and what the new one does."""
+
+CELLS = "cells"
+
+Views = dict[tuple[str, str], Layer]
+"""Layers by their side and what they show: cells, or attention at a magnification."""
+
+
+@dataclass(eq=False)
+class Lesson:
+    """Teaching on one slide.
+
+    Attributes
+    ----------
+    found : TrainingSet or None
+        What there is to train on; None as long as nobody has looked.
+    run : TrainingRun or None
+        Trained, and waiting for a decision.
+    trace : Trace
+        Of the training under way, or of ``run``.
+    note : str
+        What happened last.
+    layers : dict
+        What the two models find or look at; see :data:`Views`.
+    covered : list of Layer
+        Maps that were put out of sight for these.
+    """
+
+    found: TrainingSet | None = None
+    run: TrainingRun | None = None
+    trace: Trace = field(default_factory=Trace)
+    note: str = ""
+    layers: Views = field(default_factory=dict)
+    covered: list[Layer] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> TrainingRun | None:
+        """The latest run that was cut off."""
+        runs = self.found.runs if self.found else ()
+        return next((run for run in runs if not run.trained), None)
+
+    def await_decision(self, run: TrainingRun) -> None:
+        """A run is trained."""
+        self.run = run
+        self.trace = replace(self.trace, epochs=run.epochs, history=run.history)
+
+    def decided(self, note: str) -> None:
+        """It was kept or discarded."""
+        self.run, self.trace, self.note = None, Trace(), note
+
+    def views(self, viewer: napari.Viewer) -> Views:
+        """The layers that nobody has removed."""
+        return {key: layer for key, layer in self.layers.items() if layer in viewer.layers}
+
+    def sides(self, viewer: napari.Viewer) -> set[str]:
+        """Which of before and after there is something of."""
+        return {side for side, _ in self.views(viewer)}
+
+    def add_cells(self, viewer: napari.Viewer, entry: OpenSlide, found: Comparand) -> None:
+        """Show what a model has found."""
+        title = f"{CELLS} {found.title}"
+        self.layers[found.title, CELLS] = show_cells(viewer, entry.slide, found.detection, title)
+
+    def add_maps(self, viewer: napari.Viewer, entry: OpenSlide, seen: AttentionMaps) -> None:
+        """Show where a MIL model looks; what an earlier run has painted would shine through.
+
+        Not by rank, as a prediction is at first: ranks are spread evenly however much the attention
+        gathers on the marked places.
+        """
+        self._cover(viewer, entry)
+        for one, values in zip(seen.maps, display_values(seen.maps, "min-max"), strict=True):
+            self.layers[seen.when, one.title] = show_map(viewer, entry.slide, one, values, seen.when)
+
+    def show_side(self, viewer: napari.Viewer, side: str, asked: bool = False) -> None:
+        """Bring before or after in sight and the other out of it.
+
+        What the user has hidden stays so, unless all of it is and it was ``asked`` for.
+        """
+        views = self.views(viewer)
+        asked = asked and not any(layer.visible for layer in views.values())
+        for what in {what for _, what in views}:
+            pair = {one: layer for (one, other), layer in views.items() if other == what}
+            seen = asked or any(layer.visible for layer in pair.values())
+            for one, layer in pair.items() if side in pair else ():
+                layer.visible = seen and one == side
+
+    def remove_views(self, viewer: napari.Viewer, entry: OpenSlide) -> None:
+        """Take both away; what they covered comes back."""
+        session = session_of(viewer)
+        with session.keeping_active():
+            for layer in self.views(viewer).values():
+                viewer.layers.remove(layer)
+        for layer in [one for one in self.covered if one in viewer.layers]:
+            if entry is session.active:
+                layer.visible = True
+            else:
+                entry.hidden.append(layer)
+        self.layers.clear()
+        self.covered.clear()
+
+    def _cover(self, viewer: napari.Viewer, entry: OpenSlide) -> None:
+        others = [
+            layer
+            for layer in viewer.layers
+            if is_map_of(layer, entry.slide) and layer not in self.layers.values()
+        ]
+        for layer in others:
+            if layer in entry.hidden:
+                entry.hidden.remove(layer)
+            elif not layer.visible:
+                continue
+            layer.visible = False
+            self.covered.append(layer)

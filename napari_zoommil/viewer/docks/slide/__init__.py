@@ -1,0 +1,1 @@
+"""The Slide dock: overview, magnification and facts of a slide."""

@@ -1,0 +1,190 @@
+"""The Slide dock: where one is on the slide, and what slide it is."""
+
+from __future__ import annotations
+
+import napari
+from napari.settings import get_settings
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
+
+from napari_zoommil.slides.readers.tiles import damage_note
+from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.compat import real_viewer
+from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.slide.overview import OverviewMap
+from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
+from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
+from napari_zoommil.viewer.session import OpenSlide, session_of
+
+LEAST_HEIGHT = 345
+MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
+
+
+class SlideDock(Page):
+    """Overview map, magnification and facts of the active slide."""
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__(closed=self._stop)
+        self._viewer = viewer = real_viewer(napari_viewer)
+        self._session = session_of(viewer)
+        self._follower = Follower()
+        self._build()
+        self._follower.follow(self._session.activated, self._show)
+        self._follower.follow(self._session.changed, self._show)
+        for event in (viewer.scene.camera.events.zoom, viewer.scene.camera.events.center):
+            self._follower.follow(event, self._moved)
+        viewer.canvas.overlays.scale_bar.visible = True
+        self._show(self._session.active)
+
+    def _build(self) -> None:
+        self.map = OverviewMap(self._go)
+        self.magnification = QLabel("–")
+        self.magnification.setStyleSheet("font-size: 15pt; font-weight: 600;")
+        self.magnification.setToolTip("Magnification on screen: 10x is 1 µm per screen pixel")
+        self.buttons = {value: self._magnification_button(value) for value in MAGNIFICATIONS}
+        self.name = Sentence(name="slide-name")
+        self.name.setStyleSheet("font-weight: 600;")
+        self.facts = Sentence(name="slide-facts")
+        self.mpp = QDoubleSpinBox()
+        self.mpp.setRange(0.0, 50.0)
+        self.mpp.setDecimals(4)
+        self.mpp.setSingleStep(0.05)
+        self.mpp.setSuffix(" µm/px")
+        self.mpp.setSpecialValueText("pixel size?")
+        self.mpp.setToolTip("Width of a level-0 pixel in µm: about 0.25 for a 40x scan, 0.5 for 20x")
+        self.apply = QPushButton("Set")
+        self.apply.setToolTip("Use this pixel size; the slide's maps are made anew")
+        self.apply.clicked.connect(self._set_mpp)
+        self.mpp_row = row(self.mpp, self.apply, stretch=0)
+        self.mpp_why = Sentence("This slide does not state its resolution. Models need it:")
+        self.associated = QPushButton("Show label and macro")
+        self.associated.setToolTip(
+            "They can show a patient's name, so they are never shown or stored unasked"
+        )
+        self.associated.clicked.connect(self._show_associated)
+        self.smooth = QCheckBox("Smooth panning")
+        self.smooth.setToolTip(
+            "Load pixels in the background (napari's asynchronous slicing, for all layers)"
+        )
+        self.smooth.setChecked(get_settings().experimental.async_)
+        self.smooth.toggled.connect(lambda on: setattr(get_settings().experimental, "async_", on))
+        self.colours = QCheckBox("Colours by profile")
+        self.colours.setToolTip(
+            "Convert pixels to sRGB by the slide's ICC profile; models see the converted pixels too, "
+            "and the slide's maps are made anew"
+        )
+        self.colours.toggled.connect(self._manage_colours)
+        widgets = (
+            self.map,
+            row(self.magnification, 1, *self.buttons.values()),
+            heading("Slide"),
+            self.name,
+            self.facts,
+            self.mpp_why,
+            self.mpp_row,
+            self.associated,
+            row(self.colours, self.smooth, 1),
+        )
+        for widget in widgets:
+            self.column.addWidget(widget)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setMinimumHeight(LEAST_HEIGHT)  # or the dock below takes it all
+
+    def _magnification_button(self, value: float) -> QToolButton:
+        button = QToolButton()
+        button.setText(f"{value:g}")
+        button.setToolTip(f"Zoom to {value:g}x ({10 / value:g} µm per screen pixel)")
+        button.clicked.connect(lambda: camera.set_magnification(self._viewer, value))
+        return button
+
+    def _show(self, entry: OpenSlide | None) -> None:
+        if entry is not self._session.active:
+            return
+        known = entry is not None and entry.slide.mpp is not None
+        for button in self.buttons.values():
+            button.setEnabled(known)
+        asked = entry is not None and entry.slide.stated_mpp is None
+        self.mpp_why.setVisible(asked)
+        self.mpp_row.setVisible(asked)
+        self.mpp.setValue(entry.slide.mpp[1] if entry is not None and entry.slide.mpp else 0.0)
+        with QSignalBlocker(self.colours):
+            self.colours.setChecked(entry is not None and entry.slide.colour_managed)
+        self.colours.setVisible(entry is not None and entry.slide.icc is not None)
+        self.associated.setVisible(entry is not None and bool(entry.slide.associated))
+        if entry is None:
+            self.name.setText("Open a slide: drag it here, or File › Open Sample › ZoomMIL")
+            self.facts.setText("")
+            self.map.set_image(None)
+        else:
+            self.name.setText(entry.slide.name)
+            self.facts.setText(facts(entry))
+            self.map.set_image(entry.overview)
+        self._moved()
+
+    def _moved(self, _event: object = None) -> None:
+        entry = self._session.active
+        if entry is None:
+            self.magnification.setText("–")
+            return
+        told = facts(entry)
+        if told != self.facts.text():  # damage is found where one looks
+            self.facts.setText(told)
+        value = camera.magnification(self._viewer, entry.slide)
+        self.magnification.setText("? x" if value is None else f"{value:.3g}x")
+        self.map.set_field(camera.field_of_view(self._viewer, entry.slide))
+
+    def _go(self, y: float, x: float) -> None:
+        if self._session.active is not None:
+            camera.go_to(self._viewer, self._session.active.slide, y, x)
+
+    def _set_mpp(self) -> None:
+        entry = self._session.active
+        if entry is not None and self.mpp.value() > 0:
+            self._session.set_mpp(entry, self.mpp.value())
+            self._viewer.reset_view()
+
+    def _manage_colours(self, on: bool) -> None:
+        if self._session.active is not None:
+            self._session.manage_colours(self._session.active, on)
+
+    def _show_associated(self) -> None:
+        entry = self._session.active
+        if entry is None:
+            return
+        offset = 0.0
+        for name in entry.slide.associated:
+            if find_layer(self._viewer, entry.slide, name) is not None:
+                continue
+            pixels = entry.slide.associated_image(name)
+            layer = self._viewer.add_image(
+                pixels,
+                name=overlay_name(entry.slide, name),
+                rgb=True,
+                units=entry.layer.units,
+                metadata={SLIDE: entry.slide, TITLE: name},
+            )
+            world = entry.layer.extent.world
+            size = (world[1] - world[0])[-2:]
+            scale = size[0] / 4 / pixels.shape[0]
+            layer.scale = (scale, scale)
+            offset -= pixels.shape[1] * scale * 1.1
+            layer.translate = (0.0, offset)
+
+    def _stop(self) -> None:
+        self._follower.stop()
+
+
+def facts(entry: OpenSlide) -> str:
+    """Size, origin and resolution of a slide in two lines; one more where it is damaged."""
+    slide = entry.slide
+    height, width = slide.shape
+    levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
+    if slide.mpp is not None:
+        extent = f"{width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
+        scale = f"{extent} · {slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x)"
+    else:
+        scale = "resolution unknown" + (
+            f" · objective {slide.magnification:g}x" if slide.magnification else ""
+        )
+    hurt = f"\n⚠ {damage_note(slide.damaged)}" if slide.damaged else ""
+    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{hurt}"

@@ -1,0 +1,130 @@
+"""Regions in which every cell is marked, as a napari Shapes layer: a view of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_zoommil.annotations import Changed, Points
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.layers.overlays import overlay_name, placement
+from napari_zoommil.viewer.layers.points import EDGE, insert_on_top
+from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, per_pixel
+from napari_zoommil.viewer.layers.writing import Writing
+
+COMPLETE = "complete regions"
+COLOUR = "#202020"
+WIDTH_UM = 3.0
+DRAW = "add_polygon_lasso"
+
+
+class CompleteView:
+    """The layer of complete regions of one slide; see :class:`PointsView`.
+
+    Attributes
+    ----------
+    layer : napari.layers.Shapes
+    """
+
+    refused = Signal(ZoomMILError)
+    drawn = Signal()
+    """A region was drawn and is in the document."""
+
+    def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
+        self._viewer, self._points = viewer, points
+        self._ids: list[str] = []
+        self._writing, self._closed = Writing(), False
+        self.layer = Shapes(
+            ndim=2,
+            name=overlay_name(slide, COMPLETE),
+            face_color="transparent",
+            edge_color=COLOUR,
+            edge_width=WIDTH_UM / per_pixel(slide)[1],
+            metadata={SLIDE: slide, TITLE: COMPLETE},
+            **placement(slide, EDGE, (1.0, 1.0)),
+        )
+        self.fill()
+        self.layer.events.data.connect(self._edited)
+        points.changed.connect(self._follow)
+        insert_on_top(viewer, self.layer)
+
+    def close(self) -> None:
+        """Follow nothing more, and take the layer away."""
+        self._closed = True
+        self._points.changed.disconnect(self._follow)
+        self.layer.events.data.disconnect(self._edited)
+        if self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+
+    @property
+    def drawing(self) -> bool:
+        return self.layer.mode == DRAW and self._viewer.layers.selection.active is self.layer
+
+    def start(self) -> None:
+        """Let the user draw regions."""
+        self.layer.visible = True
+        self.layer.selected_data = set()
+        self._viewer.layers.selection.active = self.layer
+        self.layer.mode = DRAW
+
+    def stop(self) -> None:
+        """End the region that is being drawn, and draw no more."""
+        self.layer.mode = "pan_zoom"
+
+    def fill(self) -> None:
+        """Show the document's regions."""
+        complete, layer, mode = self._points.complete, self.layer, self.layer.mode
+        self._ids = list(complete)
+        with self._writing():
+            layer.mode = "pan_zoom"  # ends a shape that is being drawn
+            layer.selected_data = set(range(len(layer.data)))
+            layer.remove_selected()
+            if complete:
+                layer.add_polygons(list(complete.values()))
+            layer.selected_data = set()
+            layer.mode = mode
+
+    def _follow(self, changed: Changed) -> None:
+        if changed.regions:
+            self.fill()
+
+    def _edited(self, event: Any) -> None:
+        if self._writing or event.action not in ("added", "removed", "changed"):
+            return
+        rows = list(event.data_indices)
+        # napari is still busy with the shape that it tells of.
+        QTimer.singleShot(0, lambda: self._take_over(str(event.action), rows))
+
+    def _take_over(self, action: str, rows: list[int]) -> None:
+        """Do to the document what was done to the layer."""
+        if self._closed:
+            return
+        outlines = [np.asarray(one)[:, -2:] for one in self.layer.data]
+        count = len(self._ids)
+        if action == "added" and len(outlines) > count:
+            if self._edit(lambda: self._add(outlines[count:])):
+                self.drawn.emit()
+        elif action != "added" and len(outlines) == count - len(rows):  # a triangle less one corner goes
+            self._edit(lambda: self._points.remove_complete(*(self._ids[row] for row in rows)))
+        elif action == "changed" and len(outlines) == count:
+            self._edit(lambda: self._points.redraw_complete({self._ids[row]: outlines[row] for row in rows}))
+
+    def _add(self, outlines: list[np.ndarray]) -> None:
+        for outline in outlines:
+            self._points.add_complete(outline)
+
+    def _edit(self, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except ZoomMILError as error:
+            self.fill()
+            self.refused.emit(error)
+            return False
+        return True

@@ -1,0 +1,145 @@
+"""Found cells as rings on the slide: a layer to look at, which nobody edits.
+
+A layer of two dimensions shows all its points whatever its ``shown`` says (napari 0.9.2), and drawing costs
+as much as there are points. So the layer holds those that count, the best first: a higher threshold cuts
+its end off, a lower one makes it longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Points
+
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.layers.complete_regions import COMPLETE
+from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, placement, put_in
+from napari_zoommil.viewer.layers.points import EDGE, POINTS
+from napari_zoommil.viewer.layers.search_regions import SEARCHED
+from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, slide_of
+from napari_zoommil.viewer.layers.tissue_regions import REGIONS
+
+CELLS = "napari_zoommil.cells"
+"""Key of the whole detection, the best finds first, in its layer's metadata."""
+
+DRAWN = (POINTS, COMPLETE, REGIONS, SEARCHED)
+"""Titles of the layers on which a user draws: found cells lie below."""
+
+RING = 0.12  # of the diameter
+SMALLEST_ON_SCREEN_PX = 4.0
+
+
+def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Points | None:
+    """The layer of a slide's found cells by its title; renaming the layer does not lose it."""
+    layer = find_layer(viewer, slide, title)
+    return layer if isinstance(layer, Points) else None
+
+
+def show_cells(
+    viewer: napari.Viewer, slide: Slide, detection: Detection, title: str, threshold: float | None = None
+) -> Points:
+    """Show found cells as rings of their size in the colours of their classes.
+
+    A layer of this title is filled anew, or another takes its place: what is selected, its visibility and
+    the order of layers stay. On a slide that is out of sight the cells are so too.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    slide : Slide
+    detection : Detection
+    title : str
+        Such as ``cells (yollo)``.
+    threshold : float, optional
+        Score from which cells are shown, that of the detection by default; see :func:`set_threshold`.
+
+    Returns
+    -------
+    napari.layers.Points
+        In µm as the slide; its data are centres in level-0 px, its features class and score.
+    """
+    best_first = np.argsort(-detection.finds.scores, kind="stable")
+    ranked = replace(detection, finds=detection.finds.chosen(best_first))
+    count = _count(ranked, detection.threshold if threshold is None else threshold)
+    old = cells_layer(viewer, slide, title)
+    # With fewer rows a slice that napari still makes in the background would miss those that went.
+    if old is not None and len(old.data) <= count:
+        old.metadata[CELLS] = ranked
+        _place(old, ranked, count)
+        _paint(old, ranked, count)
+        return old
+    layer = Points(
+        ranked.finds.centres[:count],
+        ndim=2,
+        name=old.name if old is not None else overlay_name(slide, title),
+        face_color="transparent",
+        border_width=RING,
+        canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
+        metadata={SLIDE: slide, TITLE: title, CELLS: ranked},
+        **_looks(ranked, count),
+        **placement(slide, EDGE, (1.0, 1.0)),
+    )
+    layer.events.editable.connect(_keep_from_editing)
+    layer.editable = False
+    _insert(viewer, slide, layer, old)
+    return layer
+
+
+def set_threshold(layer: Points, threshold: float) -> None:
+    """Show the cells of a layer from a score on, without another search."""
+    ranked: Detection = layer.metadata[CELLS]
+    before, count = len(layer.data), _count(ranked, threshold)
+    if count != before:
+        _place(layer, ranked, count)
+    if count > before:
+        _paint(layer, ranked, count)
+
+
+def _count(ranked: Detection, threshold: float) -> int:
+    return int((ranked.finds.scores >= threshold).sum())
+
+
+def _looks(ranked: Detection, count: int) -> dict[str, Any]:
+    """What napari's Points take for each of the best ``count`` cells."""
+    finds = ranked.finds.chosen(np.arange(count))
+    names = np.array([one.name for one in ranked.classes], object)
+    colours = np.array([(*one.colour, 255) for one in ranked.classes]) / 255
+    looks = {
+        "size": (finds.boxes[:, 2:] - finds.boxes[:, :2]).mean(1),
+        "features": {"class": names[finds.labels - 1], "score": finds.scores},
+    }
+    return looks | {"border_color": colours[finds.labels - 1]} if count else looks  # napari wants one or more
+
+
+def _place(layer: Points, ranked: Detection, count: int) -> None:
+    layer.selected_data = set()
+    layer.data = ranked.finds.centres[:count]
+    # Colours are painted by the rows of the last slice, and napari makes none of a layer that is hidden.
+    layer.set_view_slice()
+
+
+def _paint(layer: Points, ranked: Detection, count: int) -> None:
+    for name, values in _looks(ranked, count).items():
+        setattr(layer, name, values)
+
+
+def _keep_from_editing(event: Any) -> None:
+    """napari makes a layer editable with new data, and whenever it comes back from 3D."""
+    event.source.editable = False
+
+
+def _insert(viewer: napari.Viewer, slide: Slide, layer: Points, old: Points | None) -> None:
+    """In the place of ``old``, else above the slide and its maps and below what a user draws."""
+    layers = viewer.layers
+    drawn = [
+        index
+        for index, other in enumerate(layers)
+        if slide_of(other) is slide and other.metadata.get(TITLE) in DRAWN
+    ]
+    put_in(
+        viewer, slide, layer, old, layers.index(old) if old is not None else min(drawn, default=len(layers))
+    )

@@ -1,0 +1,322 @@
+"""The points of a document as a napari layer: a view of it, and a hand on it.
+
+The document is the truth. What napari's own tools do to the layer goes to the document; what becomes of
+the document, by undo or by another reader, comes to the layer row by row, so that one point more costs
+one row and not the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Points as PointsLayer
+from numpy.typing import ArrayLike, NDArray
+from psygnal import Signal
+
+from napari_zoommil.annotations import Changed, Points
+from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, Colour
+from napari_zoommil.annotations.edits import Classes
+from napari_zoommil.errors import AnnotationError, ZoomMILError
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.layers.overlays import overlay_name, placement
+from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
+from napari_zoommil.viewer.layers.writing import Writing
+from napari_zoommil.viewer.session import session_of
+
+POINTS = "points"
+FIRST_CLASS = "cell"
+
+EDGE = (-0.5, -0.5)
+"""Where level-0 px 0 begins for napari, which has its centre at 0."""
+
+MANY = 100
+"""Changed points from which on the layer is filled anew rather than row by row."""
+
+ASSUMED_MPP = 0.5
+"""For the size of cells on a slide whose resolution is not known, µm/px."""
+
+FACE_ALPHA = 0.4  # the nucleus is to be seen through it
+BORDER = 0.08  # of the diameter
+SMALLEST_ON_SCREEN_PX = 9.0
+REACH = 0.25  # of the diameter: a cell that touches a marked one can still be marked
+REACH_ON_SCREEN_PX = 6.0
+CLICK_PX = 5.0
+"""A mouse that moves further on screen drags."""
+
+
+class PointsView:
+    """The points layer of one slide.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    slide : Slide
+    points : Points
+        The document.
+
+    Attributes
+    ----------
+    layer : napari.layers.Points
+        In µm as the slide; its data are the document's coordinates, level-0 px.
+    label : int
+        The class of points to be placed.
+    """
+
+    editing = Signal()
+    """The user is about to change the document."""
+
+    refused = Signal(ZoomMILError)
+    """An edit made no sense; nothing was changed."""
+
+    def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
+        self._viewer, self._slide, self._points = viewer, slide, points
+        self.label = 1
+        self._ids: list[str] = []
+        self._known: set[str] = set()
+        self._labels = np.empty(0, np.int64)
+        self._writing = Writing()
+        self.layer = PointsLayer(
+            ndim=2,
+            name=overlay_name(slide, POINTS),
+            border_width=BORDER,
+            canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
+            metadata={SLIDE: slide, TITLE: POINTS},
+            **placement(slide, EDGE, (1.0, 1.0)),
+        )
+        self.fill()
+        self.layer.events.data.connect(self._edited)
+        self.layer.events.mode.connect(self._mode_changed)
+        points.changed.connect(self._follow)
+        insert_on_top(viewer, self.layer)
+
+    def close(self) -> None:
+        """Follow nothing more, and take the layer away."""
+        self._points.changed.disconnect(self._follow)
+        self.layer.events.data.disconnect(self._edited)
+        self.layer.events.mode.disconnect(self._mode_changed)
+        self.layer.mode = "pan_zoom"
+        self._take_over(False)
+        if self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+
+    @property
+    def selected(self) -> list[str]:
+        """Ids of the selected points."""
+        return [self._ids[row] for row in sorted(self.layer.selected_data)]
+
+    @property
+    def at_cursor(self) -> list[str]:
+        """Ids to act on: the point at the cursor; the selected ones if it is among them or there is none."""
+        row = self.near(self.layer.world_to_data(self._viewer.cursor.position))
+        if row is None or row in self.layer.selected_data:
+            return self.selected
+        return [self._ids[row]]
+
+    def near(self, place: ArrayLike) -> int | None:
+        """The row of the point that a click at (y, x) level-0 px means; None if it means a new one."""
+        if not self._ids:
+            return None
+        distances = np.linalg.norm(self.layer.data - np.asarray(place)[-2:], axis=1)
+        row = int(distances.argmin())
+        zoom = self._viewer.scene.camera.zoom * self.layer.scale[-1]
+        reach = max(REACH * self.layer.size[row], REACH_ON_SCREEN_PX / zoom)
+        return row if distances[row] <= reach else None
+
+    def place(self, place: ArrayLike) -> None:
+        """Put a point of the chosen class at (y, x) level-0 px."""
+        y, x = np.asarray(place, np.float64)[-2:]
+        if not (0 <= y < self._slide.shape[0] and 0 <= x < self._slide.shape[1]):
+            self.refused.emit(AnnotationError("That is outside of the slide; points lie on it"))
+            return
+        self.edit(lambda: self._add((y, x)))
+
+    def _add(self, places: ArrayLike) -> None:
+        if not self._points.classes:
+            self._points.add_class(FIRST_CLASS)
+        self._points.add(places, self.label)
+
+    def edit(self, action: Callable[[], object]) -> None:
+        """Do something to the document; where it refuses, the layer shows what it was."""
+        self.editing.emit()
+        try:
+            action()
+        except ZoomMILError as error:
+            self.fill()
+            self.refused.emit(error)
+
+    # From the document to the layer
+
+    def fill(self) -> None:
+        """Show the document, made anew."""
+        points, layer = self._points, self.layer
+        self._ids, self._labels = points.ids, points.labels
+        self._known = set(self._ids)
+        faces, borders, sizes = looks(points.classes, self._slide.mpp)
+        with self._writing():
+            layer.selected_data = set()
+            layer.data = points.coordinates
+            if self._ids:
+                layer.size = sizes[self._labels]
+                layer.face_color = faces[self._labels]
+                layer.border_color = borders[self._labels]
+
+    def _follow(self, changed: Changed) -> None:
+        """Bring what has changed to what the document says now."""
+        touched = {*changed.added, *changed.removed, *changed.altered}
+        if changed.classes or len(touched) > MANY:
+            self.fill()
+            return
+        mine = rows_of(self._ids, touched & self._known)
+        now = rows_of(self._points.ids, touched)
+        both = [id for id in mine if id in now]
+        labels = self._points.labels
+        if any(labels[now[id]] != self._labels[mine[id]] for id in both):
+            self.fill()
+            return
+        coordinates = self._points.coordinates
+        self._move_rows([mine[id] for id in both], coordinates[[now[id] for id in both]])
+        self._remove_rows([row for id, row in mine.items() if id not in now])
+        new = [(id, row) for id, row in now.items() if id not in mine]
+        for label in sorted({int(labels[row]) for _, row in new}):
+            group = [(id, row) for id, row in new if labels[row] == label]
+            self._add_rows([id for id, _ in group], coordinates[[row for _, row in group]], label)
+
+    def _move_rows(self, rows: Sequence[int], places: NDArray[np.float64]) -> None:
+        if len(rows) and not np.array_equal(self.layer.data[rows], places):
+            self.layer.data[rows] = places
+            self.layer.refresh()
+
+    def _remove_rows(self, rows: Collection[int]) -> None:
+        if rows:
+            with self._writing():
+                self.layer.remove(list(rows))
+            self._forget(rows)
+
+    def _forget(self, rows: Collection[int]) -> None:
+        gone = set(rows)
+        self._known -= {self._ids[row] for row in gone}
+        self._ids = [id for row, id in enumerate(self._ids) if row not in gone]
+        self._labels = np.delete(self._labels, sorted(gone))
+
+    def _add_rows(self, ids: Sequence[str], places: NDArray[np.float64], label: int) -> None:
+        faces, borders, sizes = looks(self._points.classes, self._slide.mpp)
+        layer = self.layer
+        with self._writing(), layer.block_update_properties():
+            layer.current_face_color = faces[label]
+            layer.current_border_color = borders[label]
+            layer.current_size = float(sizes[label])
+            layer.add(places)
+        self._ids.extend(ids)
+        self._known.update(ids)
+        self._labels = np.append(self._labels, np.full(len(ids), label))
+
+    # From napari's tools to the document
+
+    def _edited(self, event: Any) -> None:
+        if self._writing or event.action not in ("added", "removed", "changed"):
+            return
+        layer, count = self.layer, len(self.layer.data)
+        rows = [int(row) % max(count, 1) for row in event.data_indices]
+        if event.action == "added" and count == len(self._ids) + len(rows):
+            places = layer.data[rows].copy()
+            with self._writing():
+                layer.remove(rows)  # they come back by way of the document
+            self.edit(lambda: self._add(places))
+        elif event.action == "removed" and count == len(self._ids) - len(event.data_indices):
+            ids = [self._ids[row] for row in event.data_indices]
+            self._forget(event.data_indices)
+            self.edit(lambda: self._points.remove(ids))
+        elif event.action == "changed" and count == len(self._ids):
+            ids, places = [self._ids[row] for row in rows], layer.data[rows].copy()
+            self.edit(lambda: self._points.move(ids, places))
+        else:
+            self.fill()
+
+    # The mouse
+
+    def _mode_changed(self, event: Any) -> None:
+        self._take_over(str(event.mode) == "add")
+
+    def _take_over(self, adding: bool) -> None:
+        """In napari's mode for adding, a click selects and a drag moves where a point is already."""
+        callbacks = self.layer.mouse_drag_callbacks
+        if self._pressed in callbacks:
+            callbacks.remove(self._pressed)
+        if adding:
+            for one in [each for each in callbacks if getattr(each, "__name__", "") == "add"]:
+                callbacks.remove(one)
+            callbacks.append(self._pressed)
+
+    def _pressed(self, layer: PointsLayer, event: Any) -> Iterator[None]:
+        if event.button != 1 or event.modifiers:
+            return
+        row = self.near(layer.world_to_data(event.position))
+        yield from self._click(event) if row is None else self._drag(event, row)
+
+    def _click(self, event: Any) -> Iterator[None]:
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.linalg.norm(event.pos - start) < CLICK_PX:
+            self.place(self.layer.world_to_data(event.position))
+
+    def _drag(self, event: Any, row: int) -> Iterator[None]:
+        layer = self.layer
+        if row not in layer.selected_data:
+            layer.selected_data = {row}
+        ids = self.selected
+        origins = layer.data[sorted(layer.selected_data)].copy()
+        start, from_place = np.array(event.pos), np.asarray(layer.world_to_data(event.position))
+        layer.mouse_pan = False  # or the view moves too
+        yield
+        moved = False
+        while event.type == "mouse_move":
+            moved = moved or bool(np.linalg.norm(event.pos - start) >= CLICK_PX)
+            if moved:
+                self._show_at(ids, origins + (np.asarray(layer.world_to_data(event.position)) - from_place))
+            yield
+        layer.mouse_pan = True
+        if moved:
+            places = origins + (np.asarray(layer.world_to_data(event.position)) - from_place)
+            self.edit(lambda: self._points.move(ids, places))
+
+    def _show_at(self, ids: Sequence[str], places: NDArray[np.float64]) -> None:
+        """Show points elsewhere while they are being dragged; some may be gone by now."""
+        rows = rows_of(self._ids, set(ids))
+        kept = [at for at, id in enumerate(ids) if id in rows]
+        self._move_rows([rows[ids[at]] for at in kept], places[kept])
+
+
+def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
+    """Where ids stand in a list, of those that do; the last ones are found at once."""
+    found: dict[str, int] = {}
+    for row in range(len(ids) - 1, -1, -1):
+        if len(found) == len(wanted):
+            break
+        if ids[row] in wanted:
+            found[ids[row]] = row
+    return dict(reversed(found.items()))
+
+
+def looks(
+    classes: Classes, mpp: tuple[float, float] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Face and border colour (k + 1, 4) and diameter in level-0 px (k + 1,) by label; 0 is no class."""
+    colours: list[Colour] = [UNCLASSIFIED_COLOUR, *(one.colour for one in classes)]
+    borders = np.array([(*colour, 255) for colour in colours]) / 255
+    faces = borders * (1, 1, 1, FACE_ALPHA)
+    diameters = [one.diameter_um for one in classes]
+    sizes = np.array([min(diameters, default=1.0), *diameters]) / (mpp[1] if mpp else ASSUMED_MPP)
+    return faces, borders, sizes
+
+
+def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:
+    """Add a layer above all others; what was selected stays so."""
+    selected = set(viewer.layers.selection)
+    with session_of(viewer).keeping_active():  # napari selects what is inserted
+        viewer.add_layer(layer)
+        viewer.layers.selection = selected

@@ -1,0 +1,143 @@
+"""Bytes of one file for many threads, whatever becomes of the file."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_zoommil.errors import SlideError
+from napari_zoommil.slides.readers.shared_file import SharedFile
+
+CONTENT = bytes(range(256)) * 40
+SIZE = len(CONTENT)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "a.svs").write_bytes(CONTENT)
+    return tmp_path / "a.svs"
+
+
+def is_open(path: Path) -> bool:
+    return any(Path(file.path) == path for file in psutil.Process().open_files())
+
+
+def test_many_threads_read_without_a_common_position(path: Path) -> None:
+    file = SharedFile(path)
+    assert file.size == SIZE
+    places = [(start, 100 + start % 57) for start in range(0, SIZE - 200, 13)]
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda place: file.fetch(*place), places * 3))
+    assert parts == [CONTENT[start : start + size] for start, size in places] * 3
+
+
+def test_a_position_is_shared_by_turns_where_the_system_knows_no_other_way(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pread", raising=False)
+    test_many_threads_read_without_a_common_position(path)
+
+
+@given(offset=st.integers(-(2**70), 2**70), size=st.integers(-(2**70), 2**70))
+def test_a_damaged_index_asks_for_nothing(
+    tmp_path_factory: pytest.TempPathFactory, offset: int, size: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "index.svs"
+    path.write_bytes(CONTENT)
+    file = SharedFile(path)
+    if 0 <= offset <= offset + size <= SIZE:
+        assert file.fetch(offset, size) == CONTENT[offset : offset + size]
+    else:
+        with pytest.raises(EOFError, match="ends too early"):
+            file.fetch(offset, size)
+
+
+def test_the_last_byte_is_there_and_the_next_is_not(path: Path) -> None:
+    file = SharedFile(path)
+    assert file.fetch(SIZE - 1, 1) == CONTENT[-1:]
+    assert file.fetch(SIZE, 0) == file.fetch(0, 0) == b""
+    for place in ((SIZE - 1, 2), (SIZE, 1), (-1, 1), (5, -1)):
+        with pytest.raises(EOFError):
+            file.fetch(*place)
+
+
+def test_a_file_that_is_deleted_while_open_works_on(path: Path) -> None:
+    file = SharedFile(path)
+    path.unlink()
+    assert file.fetch(1, 9) == CONTENT[1:10]
+
+
+def test_a_file_that_is_replaced_while_open_keeps_its_old_bytes(path: Path, tmp_path: Path) -> None:
+    file = SharedFile(path)
+    (tmp_path / "new").write_bytes(b"n" * SIZE)
+    os.replace(tmp_path / "new", path)
+    assert file.fetch(0, SIZE) == CONTENT
+    assert SharedFile(path).fetch(0, 3) == b"nnn"
+
+
+def test_a_file_that_becomes_shorter_says_so_where_it_ends(path: Path) -> None:
+    file = SharedFile(path)
+    os.truncate(path, 1000)
+    assert file.fetch(900, 100) == CONTENT[900:1000]
+    for place in ((950, 100), (5000, 10)):
+        with pytest.raises(EOFError, match="became shorter"):
+            file.fetch(*place)
+
+
+@pytest.mark.parametrize("name", ["missing.svs", "no/folder.svs", "."])
+def test_what_cannot_be_opened_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(SlideError) as refused:
+        SharedFile(path)
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{path.name} cannot be opened: ") and len(sentence.splitlines()) == 1
+
+
+def test_bytes_the_system_no_longer_gives_are_the_slides_fault_not_a_tiles(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    file = SharedFile(path)
+    monkeypatch.setattr(SharedFile, "_read", fail)
+    with pytest.raises(SlideError, match=r"^a\.svs cannot be read any more: Input/output error$"):
+        file.fetch(0, 1)
+
+
+def test_closing_in_mid_read_fails_nobody_who_has_begun(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SharedFile(path)
+    read = SharedFile._read
+
+    def closed_meanwhile(self: SharedFile, *place: object) -> bytes:
+        self.close()
+        assert is_open(path), "another thread still reads"
+        return read(self, *place)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SharedFile, "_read", closed_meanwhile)
+    assert file.fetch(10, 20) == CONTENT[10:30]
+    assert not is_open(path)
+    with pytest.raises(SlideError, match=r"^a\.svs was closed$"):
+        file.fetch(10, 20)
+    file.close()
+
+
+def test_closing_lets_go_of_the_file_without_a_warning(path: Path) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        file = SharedFile(path)
+        assert is_open(path)
+        file.close()
+        assert not is_open(path)
+        forgotten = SharedFile(path)
+        del forgotten
+        gc.collect()
+    assert not is_open(path) and seen == []

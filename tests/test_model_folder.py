@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_zoommil import model_folder as module
+from napari_zoommil.errors import ModelError
+from napari_zoommil.model_folder import (
+    CARD,
+    CONFIG,
+    MARKS,
+    SHIPPED,
+    WEIGHTS,
+    find_model,
+    kind_of,
+    read_config,
+    shipped,
+)
+from napari_zoommil.models import create
+from napari_zoommil.models.spec import ModelSpec, load_model, read_spec, save_model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, torch.nn.Module, ModelSpec]:
+    torch.manual_seed(0)
+    model = create("zoommil", in_features=4, classes=2, magnifications=(5, 10), k=3, hidden=8, attention=4)
+    spec = ModelSpec("zoommil", model.config(), "mean-rgb", "0" * 16, 128, ("benign", "tumour"))
+    save_model(tmp_path / "model", model, spec, "# A model\n")
+    return tmp_path / "model", model, spec
+
+
+def edit(path: Path, **changes: object) -> None:
+    content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    (path / CONFIG).write_text(json.dumps({**content, **changes}), encoding="utf-8")
+
+
+def test_a_saved_model_comes_back(saved, make_grid: Callable, make_bag: Callable) -> None:  # type: ignore[no-untyped-def]
+    path, model, spec = saved
+    loaded, read = load_model(path)
+    assert read == spec and read.magnifications == (5.0, 10.0)
+    assert not loaded.training and not any(weight.requires_grad for weight in loaded.parameters())
+    bag = make_bag(make_grid(3, 3, (5.0, 10.0)), 4)
+    assert torch.equal(loaded(bag).logits, model.eval()(bag).logits)
+    assert sorted(file.name for file in path.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
+
+
+def test_saving_replaces(saved) -> None:  # type: ignore[no-untyped-def]
+    path, model, spec = saved
+    save_model(path, model, spec, "# Another card\n")
+    assert (path / CARD).read_text(encoding="utf-8") == "# Another card\n"
+    assert not list(path.glob(".*"))
+
+
+def test_a_single_file_is_refused(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "model.pt")
+    with pytest.raises(ModelError, match=r"model\.pt is a single file.*can run code"):
+        load_model(tmp_path / "model.pt")
+
+
+def test_an_absent_model_says_what_would_do() -> None:
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or demo$"):
+        load_model("nothing")
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or yollo, unet$"):
+        find_model("nothing", "cells")
+
+
+@pytest.mark.parametrize("name", shipped("cells"))
+def test_a_shipped_cell_model_is_no_mil_model(name: str) -> None:
+    said = f"^{name} is a cell model; use it with detect/finetune, or choose demo here$"
+    for refused in (read_spec, load_model):
+        with pytest.raises(ModelError, match=said):
+            refused(name)
+
+
+def test_a_folder_of_another_kind_is_refused(saved) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ModelError, match=r"is a MIL model; .* or choose yollo or unet"):
+        read_config(saved[0], "cells")
+    assert read_config(saved[0], "mil")[1]["encoder"] == "mean-rgb"
+
+
+def test_every_shipped_model_is_of_its_kind() -> None:
+    assert shipped("mil") + shipped("cells") == tuple(SHIPPED)
+    for name, kind in SHIPPED.items():
+        folder, content = read_config(name, kind)
+        assert folder == find_model(name) and MARKS[kind] in content
+
+
+def test_what_is_shipped_is_known_without_torch() -> None:
+    code = (
+        "import sys; from napari_zoommil.model_folder import read_config, shipped; "
+        "read_config(shipped('cells')[0], 'cells'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_shipped_model_missing_from_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*parts: str) -> Path:
+        raise FileNotFoundError("models/demo is missing; reinstall napari-zoommil")
+
+    monkeypatch.setattr(module, "resource", missing)
+    with pytest.raises(ModelError, match="reinstall"):
+        load_model("demo")
+
+
+def test_a_hub_model_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"nobody/nothing could not be fetched.*give its folder"):
+        load_model("nobody/nothing")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"class_names": 3}', '{"class_names": ["a"], "x": 1}'])
+def test_a_malformed_configuration(saved, content: str) -> None:  # type: ignore[no-untyped-def]
+    path = saved[0]
+    (path / CONFIG).write_text(content)
+    with pytest.raises(ModelError, match=f"{CONFIG} is missing or malformed"):
+        read_spec(path)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing or malformed"):
+        load_model(tmp_path)
+
+
+def test_an_architecture_of_a_later_version(saved) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], architecture="zoommil-9")
+    with pytest.raises(ModelError, match="'zoommil-9', which this version does not know"):
+        load_model(saved[0])
+
+
+def test_weights_that_do_not_fit(saved) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], config={**saved[2].config, "hidden": 9})
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(saved[0])
+
+
+@pytest.mark.parametrize("weights", [None, b"not safetensors"])
+def test_broken_weights(saved, weights: bytes | None) -> None:  # type: ignore[no-untyped-def]
+    (saved[0] / WEIGHTS).unlink()
+    if weights is not None:
+        (saved[0] / WEIGHTS).write_bytes(weights)
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(saved[0])
+
+
+def test_class_names_must_be_as_many_as_classes(saved) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], class_names=["a", "b", "c"])
+    with pytest.raises(ModelError, match="names 3 classes, but its model tells 2 apart"):
+        load_model(saved[0])
+
+
+def test_what_kind_of_model_a_folder_holds(
+    saved,  # type: ignore[no-untyped-def]
+    make_cell_model: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    assert kind_of(saved[0]) == kind_of("demo") == "mil"
+    assert kind_of(make_cell_model()) == kind_of("yollo") == kind_of(tmp_path) == "cells"
+    (tmp_path / CONFIG).write_text("[not json")
+    assert kind_of(tmp_path) == "cells"

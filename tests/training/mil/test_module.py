@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from napari_zoommil.models.zoommil import ZoomMIL
+from napari_zoommil.training.mil.module import MILModule, MILRecipe, loader
+
+QUIET = {
+    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0,
+    "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def examples(make_grid: Callable, make_bag: Callable) -> list:
+    """Two classes that differ in one feature of the patches, at both magnifications."""
+    grid, found = make_grid(3, 3, (5.0, 10.0)), []
+    for index in range(8):
+        bag = make_bag(grid, 4, index)
+        for array in bag.arrays:
+            array[:, 0] += 3 * (index % 2)
+        found.append((bag, index % 2))
+    return found
+
+
+def test_a_module_learns_its_bags(examples: list) -> None:
+    L.seed_everything(0, verbose=False)
+    module = MILModule(ZoomMIL(4, 2, (5, 10), 3, hidden=8, attention=4), MILRecipe(learning_rate=0.01))
+    trainer = L.Trainer(max_epochs=6, **QUIET)
+    trainer.fit(module, loader(examples, module.recipe), loader(examples))
+    assert float(trainer.callback_metrics["val_accuracy"]) == 1
+    assert float(trainer.callback_metrics["val_f1"]) == 1
+    assert float(trainer.callback_metrics["val_loss"]) < 0.3
+    assert "train_loss" in trainer.callback_metrics
+    assert module.model.noise_scale == pytest.approx(0.1), "told how far training is"
+
+
+def test_metrics_are_those_of_the_logits(examples: list) -> None:
+    torch.manual_seed(0)
+    module = MILModule(ZoomMIL(4, 2, (5, 10), 3, hidden=8, attention=4), MILRecipe())
+    (found,) = L.Trainer(**QUIET).validate(module, loader(examples[:5]), verbose=False)
+    with torch.no_grad():
+        logits = torch.stack([module.model.eval()(bag).logits for bag, _ in examples[:5]])
+    labels = torch.tensor([0, 1, 0, 1, 0])
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    assert found["val_loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert found["val_accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+
+
+def test_a_plateau_lowers_the_rate() -> None:
+    module = MILModule(ZoomMIL(4, 2, (5, 10), 3), MILRecipe(learning_rate=1e-3, decay=0.8, patience=2))
+    config = module.configure_optimizers()
+    schedule = config["lr_scheduler"]["scheduler"]
+    for _ in range(4):
+        schedule.step(1.0)
+    assert config["optimizer"].param_groups[0]["lr"] == pytest.approx(8e-4)
+    assert config["lr_scheduler"]["monitor"] == "val_loss"
+
+
+def test_training_is_balanced_over_classes() -> None:
+    examples = [(None, 0)] * 90 + [(None, 1)] * 10
+    drawn = [label for _, label in loader(examples, MILRecipe(seed=1)) for _ in range(1)]  # type: ignore[arg-type]
+    assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
+    plain = [label for _, label in loader(examples, MILRecipe(weighted=False))]  # type: ignore[arg-type]
+    assert sum(plain) == 10 and plain != sorted(plain)
+
+
+def test_validation_keeps_the_order(examples: list) -> None:
+    labels = [label for _, label in loader(examples)]
+    np.testing.assert_array_equal(labels, [0, 1] * 4)

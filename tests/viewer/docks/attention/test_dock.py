@@ -1,0 +1,287 @@
+"""The Attention dock: a run from slide to maps, its cancel, its end with slide, dock and window."""
+
+from __future__ import annotations
+
+import gc
+import random
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_zoommil.viewer.docks import model_choice
+from napari_zoommil.viewer.docks.attention import dock as module
+from napari_zoommil.viewer.layers import tissue_regions
+from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
+from napari_zoommil.viewer.layers.slide import TITLE, slide_of
+
+MINUTE = 60_000
+
+
+def click(qtbot, button) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def run(qtbot, dock) -> None:
+    """Press Run and wait for the result."""
+    click(qtbot, dock.act.button)
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+
+
+def press(dock, then: str) -> None:
+    """A mouse press, and what came next."""
+    event = SimpleNamespace(type="mouse_press")
+    handler = dock.readout.clicked(None, event)
+    next(handler)
+    event.type = then
+    next(handler, None)
+
+
+def maps_in(viewer) -> list[str]:
+    return [layer.metadata[TITLE] for layer in viewer.layers if layer.metadata.get(MAP) is not None]
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("patch-reader")]
+
+
+def test_the_cost_is_told_before_the_run(ready) -> None:
+    viewer, dock, _ = ready
+    assert "patches, about" in dock.cost.text() and "Without zooming" in dock.cost.text()
+    assert dock.device.text().startswith("Device: ")
+    assert "small · tissue" in [layer.name for layer in viewer.layers]
+
+
+def test_a_run_ends_in_probabilities_and_a_map_per_magnification(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    prediction = dock._entry.prediction
+    assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    assert all(slide_of(each) is slide_of(layer) for each in viewer.layers)
+    assert "patches in" in dock.act.note.text()
+    assert not dock.maps.isHidden()
+    for shown in viewer.layers[2:5]:
+        assert np.isfinite(shown.data).any() and np.isnan(shown.data).any()
+
+
+def test_maps_fill_while_the_model_works_coarse_first(ready, qtbot) -> None:
+    _, dock, _ = ready
+    seen: list[tuple[int, int]] = []
+    original = dock.maps.show_partial
+
+    def spy(entry, partial) -> None:
+        seen.append((partial.level, int(np.isfinite(partial.map.values).sum())))
+        original(entry, partial)
+
+    dock.maps.show_partial = spy
+    run(qtbot, dock)
+    assert [level for level, _ in seen] == sorted(level for level, _ in seen)
+    assert {level for level, _ in seen} == {0, 1, 2}
+
+
+def test_grad_cam_scaling_toggles_and_opacity(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    dock.maps.what.setCurrentText("Grad-CAM tumour")
+    assert maps_in(viewer) == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x", "Grad-CAM tumour 20x"]
+    dock.maps.what.setCurrentText("Attention")
+    dock.maps.toggles["10x"].setChecked(False)
+    visible = {layer.metadata[TITLE]: layer.visible for layer in viewer.layers if MAP in layer.metadata}
+    assert not visible["attention 10x"] and visible["attention 5x"]
+    dock.maps.opacity.setValue(40)
+    ten = next(layer for layer in viewer.layers if layer.metadata.get(TITLE) == "attention 5x")
+    assert ten.opacity == pytest.approx(0.4)
+    ranked = ten.data.copy()
+    dock.maps.scaling.setCurrentText("Min–max")
+    assert not np.array_equal(ranked, ten.data, equal_nan=True)
+
+
+def test_pointing_at_a_patch_reads_its_scores_and_a_click_keeps_them(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    prediction = dock._entry.prediction
+    step = prediction.steps[0]
+    y, x = prediction.grid.levels[0].origins[step.rows[0]] + 10
+    viewer.cursor.position = (y * 0.25, x * 0.25)
+    dock.readout.pointed(viewer, None)
+    assert f"attention {step.attention[0]:+.2f}" in dock.readout.text()
+    press(dock, "mouse_move")  # a pan
+    assert "kept" not in dock.readout.text()
+    press(dock, "mouse_release")
+    kept = dock.readout.text()
+    assert "kept" in kept
+    viewer.cursor.position = (-100.0, -100.0)
+    dock.readout.pointed(viewer, None)
+    assert dock.readout.text() == kept
+    press(dock, "mouse_release")
+    assert dock.readout.text() == "Off the tissue"
+
+
+def test_regions_change_the_tissue_and_the_cost(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    slide = slide_of(layer)
+    before = dock._estimate.tissue.mask.sum()
+    click(qtbot, dock.leave)
+    shapes = tissue_regions.regions_layer(viewer, slide)
+    assert shapes.mode == "add_polygon_lasso"
+    shapes.add_polygons(np.array([(0, 0), (0, 4096), (2048, 4096), (2048, 0)]))
+    qtbot.waitUntil(
+        lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() < before, timeout=MINUTE
+    )
+    added, left_out = tissue_regions.polygons(viewer, slide)
+    assert len(added) == 0 and len(left_out) == 1
+    run(qtbot, dock)
+    rows = dock._entry.prediction.grid.levels[0].origins[:, 0]
+    assert rows.min() > 2048 - 1024 - 1  # no patch lies wholly in what was left out
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_cancel_at_any_moment_leaves_nothing_half_done(ready, qtbot, moment: int) -> None:
+    viewer, dock, _ = ready
+    layers = [layer.name for layer in viewer.layers]
+    click(qtbot, dock.act.button)
+    qtbot.wait(random.Random(moment).randrange(0, 700))
+    dock._predicting.cancel()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=10_000)
+    if dock._entry.prediction is None:
+        assert [layer.name for layer in viewer.layers] == layers
+        assert dock.act.note.text() == "Cancelled"
+    assert dock.act.button.text() == "Run" and dock.act.button.isEnabled()
+    qtbot.waitUntil(lambda: not readers(), timeout=5_000)
+
+
+def test_tissue_is_shown_before_each_slides_first_run(ready, other_slide, add_slide, qtbot) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    assert not dock.tissue.isChecked()
+    assert not find_layer(viewer, slide_of(layer), TISSUE).visible
+    second = add_slide(viewer, other_slide)
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    assert find_layer(viewer, slide_of(second), TISSUE).visible
+
+
+def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_slide, qtbot) -> None:
+    viewer, dock, layer = ready
+    click(qtbot, dock.act.button)
+    second = add_slide(viewer, other_slide)
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    first_slide, second_slide = slide_of(layer), slide_of(second)
+    entries = {entry.slide: entry for entry in dock._session.slides}
+    assert entries[first_slide].prediction is not None
+    assert entries[second_slide].prediction is None
+    maps = [each for each in viewer.layers if MAP in each.metadata]
+    assert maps and all(slide_of(each) is first_slide and not each.visible for each in maps)
+    viewer.layers.selection.active = layer
+    assert maps_in(viewer) and all(each.visible for each in viewer.layers if MAP in each.metadata)
+
+
+def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    click(qtbot, dock.act.button)
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert len(viewer.layers) == 0
+    assert not dock.act.button.isEnabled() and dock.act.button.toolTip()
+
+
+def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    click(qtbot, dock.act.button)
+    worker = dock._predicting._worker
+    viewer.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: not readers(), timeout=5_000)
+    assert dock.readout.pointed not in viewer.mouse_move_callbacks
+
+
+def test_closing_the_window_in_mid_run_stops_the_job(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    click(qtbot, dock.act.button)
+    worker = dock._predicting._worker
+    viewer.close()
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
+    gc.collect()
+    assert not readers()
+
+
+def test_running_out_of_memory_is_told_and_the_dock_is_ready_again(ready, qtbot, monkeypatch) -> None:
+    _, dock, _ = ready
+
+    def fails(*_args, **_kwargs):
+        yield from ()
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "predict", fails)
+    before = len(notification_manager.records)
+    run(qtbot, dock)
+    assert "CUDA out of memory" in notification_manager.records[before].message
+    assert "CUDA out of memory" in dock.act.note.text()
+    assert dock.act.button.text() == "Run" and dock.act.button.isEnabled()
+
+
+def test_without_a_resolution_the_button_says_why(attention, data, add_slide) -> None:
+    viewer, dock = attention()
+    add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    for button in (dock.act.button, dock.add, dock.leave):
+        assert not button.isEnabled()
+        assert "pixel size" in button.toolTip()
+
+
+def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    click(qtbot, dock.add)
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes.add_polygons(np.array([(0, 0), (0, 1000), (1000, 1000)]))
+    shapes.add_lines(np.array([(0, 0), (10, 10)]))
+    added, left_out = tissue_regions.polygons(viewer, slide_of(layer))
+    assert (len(added), len(left_out)) == (1, 0)
+
+
+def test_each_use_stays_with_its_region(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    slide = slide_of(layer)
+    square = np.array([(0, 0), (0, 900), (900, 900), (900, 0)])
+    for button, offset in ((dock.add, 0), (dock.leave, 1000), (dock.add, 2000)):
+        click(qtbot, button)
+        tissue_regions.regions_layer(viewer, slide).add_polygons(square + offset)
+    shapes = tissue_regions.regions_layer(viewer, slide)
+    shapes.selected_data = {0}
+    shapes.remove_selected()
+    added, left_out = tissue_regions.polygons(viewer, slide)
+    assert [shape.min() for shape in added] == [2000] and [shape.min() for shape in left_out] == [1000]
+
+
+def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
+    viewer, dock, layer = ready
+    found = dock._estimate.detected.mask.sum()
+    click(qtbot, dock.add)
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))
+    qtbot.waitUntil(
+        lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() > found, timeout=MINUTE
+    )
+    viewer.layers.remove(shapes)
+    qtbot.waitUntil(
+        lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() == found, timeout=MINUTE
+    )
+
+
+def test_a_cancelled_dialog_keeps_the_model(ready, monkeypatch) -> None:
+    _, dock, _ = ready
+    monkeypatch.setattr(model_choice.QFileDialog, "getExistingDirectory", lambda *_: "")
+    index = dock.model.findText(model_choice.FOLDER)
+    dock.model.setCurrentIndex(index)
+    dock.model.activated.emit(index)
+    assert dock.model.chosen == "demo" and dock.model.currentIndex() == 0
+    assert dock.act.button.isEnabled()
+
+
+def test_the_window_keeps_nothing_of_a_finished_job(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    for task in viewer.window._task_status_manager._tasks.values():
+        assert task.cancel() == []

@@ -1,0 +1,189 @@
+"""Found cells on the slide: where, how large, in which colour, and which of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.settings import get_settings
+
+from napari_zoommil.annotations import CLASS_CYCLE, CellClass
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.viewer.layers import search_regions
+from napari_zoommil.viewer.layers.complete_regions import CompleteView
+from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
+from napari_zoommil.viewer.layers.overlays import show_map
+from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.session import session_of
+
+TITLE = "cells (test)"
+CLASSES = (CellClass("tumour", CLASS_CYCLE[0]), CellClass("lymphocyte", CLASS_CYCLE[1]))
+BOXES = np.array([(100, 200, 140, 220), (1000, 1000, 1024, 1024), (3000, 500, 3010, 530)], float)
+SCORES, LABELS = np.array([0.9, 0.5, 0.2]), np.array([1, 2, 1])
+
+
+def detection(rows: int = 3) -> Detection:
+    finds = Finds(BOXES[:rows], SCORES[:rows], LABELS[:rows])
+    return Detection("small.tif", "", "test", CLASSES, finds, 0.5, 1.0)
+
+
+@pytest.fixture
+def opened(make_napari_viewer, small_slide, add_slide):
+    viewer = make_napari_viewer()
+    return viewer, slide_of(add_slide(viewer, small_slide))
+
+
+def test_rings_lie_on_their_cells(opened) -> None:
+    viewer, slide = opened
+    layer = show_cells(viewer, slide, detection(), TITLE, 0.0)
+    # a box from 100 to 140 covers px 100 … 139, whose middle napari calls 119.5
+    world = layer.data_to_world(layer.data[0])
+    np.testing.assert_allclose(viewer.layers[0].world_to_data(world), (119.5, 209.5))
+    np.testing.assert_allclose(layer.size, (30, 24, 20))
+    np.testing.assert_allclose(layer.border_color[:, :3] * 255, [CLASS_CYCLE[n - 1] for n in LABELS])
+    assert (layer.face_color[:, 3] == 0).all() and layer.units == viewer.layers[0].units
+    assert layer.name == "small · cells (test)" and slide_of(layer) is slide
+    assert cells_layer(viewer, slide, TITLE) is layer and cells_layer(viewer, slide, "cells (other)") is None
+
+
+def test_the_threshold_filters_what_is_shown(opened) -> None:
+    viewer, slide = opened
+    layer = show_cells(viewer, slide, detection(), TITLE)
+    for threshold, rows in ((0.5, [0, 1]), (0.1, [0, 1, 2]), (0.51, [0]), (0.95, []), (0.2, [0, 1, 2])):
+        set_threshold(layer, threshold)
+        np.testing.assert_allclose(layer.data, detection().finds.centres[rows])
+        np.testing.assert_allclose(layer.size, np.array((30, 24, 20))[rows])
+        assert layer.features["score"].tolist() == SCORES[rows].tolist()
+        colours = [CLASS_CYCLE[LABELS[row] - 1] for row in rows]
+        np.testing.assert_allclose(layer.border_color[:, :3] * 255, np.reshape(colours, (-1, 3)))
+    assert cells_layer(viewer, slide, TITLE) is layer
+    assert len(show_cells(viewer, slide, detection(), TITLE, 0.6).data) == 1
+
+
+def test_only_what_counts_is_painted(make_napari_viewer, small_slide, add_slide, qtbot) -> None:
+    viewer = make_napari_viewer(show=True)
+    slide = slide_of(add_slide(viewer, small_slide))
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 4, (0, 1012 * 0.25, 1012 * 0.25)
+    qtbot.wait(100)
+    bare = viewer.screenshot(flash=False)
+    layer = show_cells(viewer, slide, detection(), TITLE)
+
+    def painted() -> np.ndarray:
+        return np.abs(viewer.screenshot(flash=False).astype(int) - bare).max(-1) > 40
+
+    ys, xs = np.nonzero(painted())
+    middle = (np.array(bare.shape[:2]) - 1) / 2
+    np.testing.assert_allclose([(ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2], middle, atol=1.5)
+    assert 22 <= np.ptp(ys) <= 28 and 22 <= np.ptp(xs) <= 28  # 24 level-0 px on as many of the screen
+    assert not painted()[round(middle[0]), round(middle[1])]  # the nucleus is seen through the ring
+    set_threshold(layer, 0.6)
+    assert not painted().any()
+
+
+def test_the_status_bar_tells_class_and_score(opened) -> None:
+    viewer, slide = opened
+    layer = show_cells(viewer, slide, detection(), TITLE)
+
+    def said(y: float, x: float) -> str:
+        return layer.get_status(layer.data_to_world((y, x)), world=True)["value"]
+
+    assert "class: lymphocyte" in said(1012, 1012) and "score: 0.5" in said(1012, 1012)
+    assert "class" not in said(3005, 515)  # below the threshold
+    assert "class" not in said(2000, 2000)
+
+
+@pytest.mark.parametrize("rows", [(1, 3), (3, 1), (3, 0), (0, 2)])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_another_detection_takes_the_place(opened, qtbot, rows, smooth) -> None:
+    viewer, slide = opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(get_settings().experimental, "async_", smooth)
+        first, second = (detection(count) for count in rows)
+        other = show_cells(viewer, slide, first, "cells (other)", 0.0)
+        show_cells(viewer, slide, first, TITLE, 0.0).visible = False
+        order = [layer.name for layer in viewer.layers]
+        layer = show_cells(viewer, slide, second, TITLE, 0.0)
+        qtbot.wait(100)
+    assert [one.name for one in viewer.layers] == order
+    assert not layer.visible and not layer.editable and other.visible
+    assert len(layer.data) == len(layer.features) == rows[1]
+    np.testing.assert_allclose(layer.data, second.finds.centres)
+    np.testing.assert_allclose(layer.size, (30, 24, 20)[: rows[1]])
+    assert (layer.face_color[:, 3] == 0).all() and (layer.border_color[:, 3] == 1).all()
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("visible", [False, True])
+def test_thresholds_go_up_and_down_in_sight_and_out_of_it(opened, qtbot, smooth, visible) -> None:
+    viewer, slide = opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(get_settings().experimental, "async_", smooth)
+        layer = show_cells(viewer, slide, detection(), TITLE, 0.0)
+        layer.visible = visible
+        for threshold in (0.95, 0.5, 0.1, 0.6, 0.1):
+            qtbot.wait(20)
+            set_threshold(layer, threshold)
+        layer.visible = True
+        qtbot.wait(100)
+    assert layer.features["score"].tolist() == SCORES.tolist() and len(layer.border_color) == 3
+
+
+def test_nobody_edits_it_and_nothing_is_deselected(opened) -> None:
+    viewer, slide = opened
+    view = PointsView(viewer, slide, _document())
+    viewer.layers.selection.active = view.layer
+    view.layer.mode = "add"
+    for rows in (2, 3, 1):
+        layer = show_cells(viewer, slide, detection(rows), TITLE, 0.0)
+        assert viewer.layers.selection.active is view.layer and view.layer.mode == "add"
+        assert not layer.editable and layer.mode == "pan_zoom"
+    viewer.layers.selection.active = layer
+    layer = show_cells(viewer, slide, detection(0), TITLE)
+    assert viewer.layers.selection.active is layer
+    viewer.dims.ndisplay = 3
+    viewer.dims.ndisplay = 2
+    assert not layer.editable
+    view.close()
+
+
+def test_it_lies_above_maps_and_below_what_is_drawn(opened) -> None:
+    viewer, slide = opened
+    regions, view = CompleteView(viewer, slide, _document()), PointsView(viewer, slide, _document())
+    search_regions.search_layer(viewer, slide)
+    show_cells(viewer, slide, detection(), TITLE)
+    values = np.ones((4, 4), np.float32)
+    shown = HeatMap(values, (0.0, 0.0), (512.0, 512.0), (0.25, 0.25), 5.0, "attention")
+    show_map(viewer, slide, shown, values)
+    show_cells(viewer, slide, detection(), "cells (later)")
+    titles = [layer.name.removeprefix("small · ") for layer in viewer.layers]
+    expected = ["attention 5x", TITLE, "cells (later)", "complete regions", "points", "search regions"]
+    assert titles == ["small", *expected]
+    regions.close()
+    view.close()
+
+
+def test_cells_of_a_slide_out_of_sight_wait_with_it(opened, other_slide, add_slide) -> None:
+    viewer, slide = opened
+    session_of(viewer)
+    second = add_slide(viewer, other_slide)
+    layer = show_cells(viewer, slide, detection(), TITLE)
+    assert not layer.visible and session_of(viewer).active.layer is second
+    layer = show_cells(viewer, slide, detection(1), TITLE)
+    assert not layer.visible
+    viewer.layers.selection.active = viewer.layers[0]
+    assert layer.visible and layer in viewer.layers
+
+
+def test_a_renamed_layer_is_found_and_keeps_its_name(opened) -> None:
+    viewer, slide = opened
+    show_cells(viewer, slide, detection(), TITLE).name = "mine"
+    assert show_cells(viewer, slide, detection(1), TITLE).name == "mine"
+    assert len([layer for layer in viewer.layers if slide_of(layer) is slide]) == 2
+
+
+def _document():
+    from napari_zoommil.annotations import Points
+
+    return Points("reader", CLASSES)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_zoommil.viewer.layers.region_events import DrawnRegions
+from napari_zoommil.viewer.layers.search_regions import SEARCHED, search_layer
+from napari_zoommil.viewer.layers.slide import slide_of
+
+SQUARE = np.array([[0, 0], [0, 50], [50, 50], [50, 0]])
+
+
+@pytest.fixture
+def drawn(make_napari_viewer, small_slide, add_slide) -> tuple:
+    """Viewer, slide, what listens to it, and how often it heard something."""
+    viewer = make_napari_viewer()
+    slide = slide_of(add_slide(viewer, small_slide))
+    heard: list[int] = []
+    regions = DrawnRegions(viewer, SEARCHED, lambda: heard.append(1))
+    regions.set_slide(slide)
+    yield viewer, slide, regions, heard
+    regions.stop()
+
+
+def test_regions_are_heard_of_while_their_layer_comes_and_goes(drawn) -> None:
+    viewer, slide, _, heard = drawn
+    layer = search_layer(viewer, slide)
+    assert not heard, "there is no region on it yet"
+    layer.add_polygons(SQUARE)
+    assert len(heard) == 1
+    viewer.layers.remove(layer)
+    assert len(heard) == 2
+    viewer.layers.append(layer)
+    assert len(heard) == 3
+    layer.add_polygons(SQUARE + 60)
+    assert len(heard) == 4
+
+
+def test_another_slide_or_none_is_not_heard_of(drawn) -> None:
+    viewer, slide, regions, heard = drawn
+    layer = search_layer(viewer, slide)
+    viewer.add_shapes([SQUARE])
+    regions.set_slide(None)
+    layer.add_polygons(SQUARE)
+    viewer.layers.remove(layer)
+    assert not heard
+
+
+def test_stopped_it_hears_nothing(drawn) -> None:
+    viewer, slide, regions, heard = drawn
+    layer = search_layer(viewer, slide)
+    regions.stop()
+    layer.add_polygons(SQUARE)
+    viewer.layers.remove(layer)
+    assert not heard

@@ -11,9 +11,12 @@ import pytest
 
 HEAVY = ("torch", "torchvision", "lightning", "timm", "qtpy", "PyQt6", "PySide6", "napari")
 
+SLOW = ("scipy", "skimage", "zarr")
+"""Together a second to import; commands that need none of them do not wait for it."""
+
 REPORT = f"""
 import sys
-print(" ".join(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+print(" ".join(name for name in {HEAVY + SLOW!r} if name in sys.modules), file=sys.stderr)
 """
 
 OPEN_SLIDE = """

@@ -60,7 +60,7 @@ def test_import_is_light(module: str) -> None:
 def test_opening_a_slide_is_light(cmu: Path) -> None:
     printed, loaded = run(OPEN_SLIDE, str(cmu))
     assert printed.split() == ["2967", "2220", "3", "True"]
-    assert loaded == []
+    assert not set(loaded) & set(HEAVY)
 
 
 def test_info_command_is_light(cmu: Path) -> None:

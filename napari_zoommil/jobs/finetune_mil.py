@@ -22,7 +22,7 @@ from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.sight import Watch, encode
 from napari_zoommil.jobs.tissue import find_tissue
-from napari_zoommil.models.folder import CONFIG, MARKS, find_model
+from napari_zoommil.models.folder import CONFIG, MARKS, find_model, regular
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.samples import cache_folder
@@ -47,7 +47,8 @@ encode more, before and after are told of the lesson's part of the slide."""
 def is_mil_model(name: str | Path) -> bool:
     """Whether a model is a MIL model; told by its configuration, without torch."""
     try:
-        return MARKS["mil"] in json.loads((find_model(name) / CONFIG).read_text(encoding="utf-8"))
+        config = regular(find_model(name) / CONFIG)
+        return MARKS["mil"] in json.loads(config.read_text(encoding="utf-8"))
     except (ZoomMILError, OSError, ValueError, TypeError):
         return False  # whoever loads it says what is wrong
 
@@ -58,6 +59,7 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
+    encoder: str | None = None,
     loss: Loss | None = None,
     preset: Preset = "interactive",
     epochs: int | None = None,
@@ -91,7 +93,7 @@ def finetune_mil(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads))
+        taught = stack.enter_context(loaded(model, device, threads, encoder))
         spec = taught.spec
         points = annotations if isinstance(annotations, Points) else Points.read(annotations)
         marks = marks_of(points, spec.class_names, label)

@@ -149,7 +149,7 @@ def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
     """
     folder = find_model(name, kind)
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _malformed(folder, error) from error
     if not isinstance(content, dict):
@@ -158,6 +158,19 @@ def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
     if own != kind:
         raise ModelError(f"{name} is {USES[own]}, or choose {' or '.join(shipped(kind))} here")
     return folder, content
+
+
+def regular(path: Path) -> Path:
+    """A file as it is, or a link to one.
+
+    Raises
+    ------
+    OSError
+        If it is something else: a pipe in a stranger's folder would be waited for without end.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.name}")
+    return path
 
 
 def _malformed(folder: Path, error: Exception | str) -> ModelError:
@@ -176,6 +189,8 @@ def read_spec(name: str | Path) -> ModelSpec:
         content["class_names"] = tuple(content["class_names"])
         spec = ModelSpec(**content)
         assert spec.magnifications
+        if not (isinstance(spec.encoder, str) and isinstance(spec.encoder_hash, str)):
+            raise TypeError("its encoder is no name with a hash")
     except (KeyError, TypeError, AssertionError) as error:
         raise _malformed(folder, error) from error
     if spec.architecture not in MODELS:
@@ -213,6 +228,6 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     from safetensors.torch import load_file
 
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(load_file(regular(folder / WEIGHTS)))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error

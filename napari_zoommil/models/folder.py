@@ -93,7 +93,7 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
         os.replace(part, folder / name)
 
 
-def find_model(name: str | Path, kind: Kind = "mil") -> Path:
+def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path:
     """Folder of a shipped model, a local folder, or a model on the hub (``owner/name``).
 
     Parameters
@@ -101,6 +101,8 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
     name : str or Path
     kind : {"mil", "cells"}
         What is looked for; :func:`read_config` tells whether the folder holds it.
+    fetch : bool
+        Whether a model on the hub may be fetched: not where the name was read from a file.
 
     Raises
     ------
@@ -120,10 +122,11 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
             f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
             "(pickled checkpoints are not loaded, since they can run code)"
         )
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+    if fetch and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         return _download(str(name))
     known = ", ".join(shipped(kind))
-    raise ModelError(f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {known}")
+    accepted = "a folder, a hub name (owner/name), or" if fetch else "a folder, or"
+    raise ModelError(f"there is no model {str(name)!r}; give {accepted} {known}")
 
 
 def _download(name: str) -> Path:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_zoommil.jobs import Job, Progress, detect, finetune
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.sight import AttentionMaps
+from napari_zoommil.models.folder import find_model
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.training_runs import (
     POINTS,
@@ -74,6 +75,7 @@ def teach(
     resume : Path, optional
         The run to go on with, by its own points and the ``request`` it began with.
     """
+    find_model(request.model, request.kind, fetch=False)  # a run's folder may be a stranger's
     folder = resume or begin(slide, request)
     job = finetune(
         slide,
@@ -167,6 +169,7 @@ def compare(
     models : sequence of (title, model)
     """
     for number, (title, model) in enumerate(models):
+        find_model(model, "cells", fetch=False)
         job = detect(slide, model, regions=[region], device=device, threads=threads)
         with closing(job):
             try:

@@ -100,14 +100,14 @@ def test_another_file_than_the_models_is_not_run(
 def test_the_command_says_it_in_a_line(made: Make, slide: Path, spy, tmp_path: Path, capsys) -> None:
     from napari_zoommil.cli import main
 
-    command = ["predict", str(slide), "--model", made("net.pt"), "--out", str(tmp_path / "out")]
+    command = ["predict", str(slide), str(slide), "--model", made("net.pt"), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as end:
         main(command)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert end.value.code == 1 and "'net.pt'" in line and "--encoder" in line and spy.ran == []
     with pytest.raises(SystemExit) as end:
         main([*command, "--encoder", str(spy.path)])
-    assert end.value.code == 0 and (tmp_path / "out" / "prediction.json").is_file()
+    assert end.value.code == 0 and list((tmp_path / "out").rglob("prediction.json"))
 
 
 def test_trained_on_a_file_used_with_the_file(slide: Path, spy, tmp_path: Path, make_slide: Callable) -> None:

@@ -50,7 +50,7 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
         os.replace(part, folder / name)
 
 
-def find_model(name: str | Path, kind: Kind = "mil") -> Path:
+def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path:
     """Folder of a shipped model, a local folder, or a model on the hub (``owner/name``).
 
     Parameters
@@ -58,6 +58,8 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
     name : str or Path
     kind : {"mil", "cells"}
         What is looked for; :func:`read_config` tells whether the folder holds it.
+    fetch : bool
+        Whether a model on the hub may be fetched: not where the name was read from a file.
 
     Raises
     ------
@@ -77,10 +79,11 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
             f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
             "(pickled checkpoints are not loaded, since they can run code)"
         )
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+    if fetch and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         return _download(str(name))
     known = ", ".join(shipped(kind))
-    raise ModelError(f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {known}")
+    accepted = "a folder, a hub name (owner/name), or" if fetch else "a folder, or"
+    raise ModelError(f"there is no model {str(name)!r}; give {accepted} {known}")
 
 
 def _download(name: str) -> Path:
@@ -106,7 +109,7 @@ def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
     """
     folder = find_model(name, kind)
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise malformed(folder, error) from error
     if not isinstance(content, dict):
@@ -120,10 +123,23 @@ def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
 def kind_of(name: str | Path) -> Kind:
     """Kind of a shipped model or of one in a folder; ``"cells"`` where that cannot be told."""
     try:
-        content = json.loads((find_model(name) / CONFIG).read_text(encoding="utf-8"))
+        content = json.loads(regular(find_model(name) / CONFIG).read_text(encoding="utf-8"))
         return "mil" if MARKS["mil"] in content else "cells"
     except (ZoomMILError, OSError, ValueError, TypeError):
         return "cells"  # whoever loads it says what is wrong
+
+
+def regular(path: Path) -> Path:
+    """A file as it is, or a link to one.
+
+    Raises
+    ------
+    OSError
+        If it is something else: a pipe in a stranger's folder would be waited for without end.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.name}")
+    return path
 
 
 def malformed(folder: Path, error: Exception | str) -> ModelError:
@@ -143,6 +159,6 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     from safetensors.torch import load_file
 
     try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(load_file(regular(folder / WEIGHTS)))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error

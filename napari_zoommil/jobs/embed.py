@@ -58,7 +58,8 @@ def embed(
     slide : Path or Slide
         The slide.
     encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file.
+        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
+        is run.
     magnifications : tuple of float
         Rising by whole factors.
     store : Path

@@ -75,6 +75,7 @@ def finetune(
     model: str = "yollo",
     *,
     out: Path,
+    encoder: str | None = None,
     loss: Loss | None = None,
     preset: Preset = "interactive",
     epochs: Annotated[int | None, Range(1, 10_000)] = None,
@@ -106,6 +107,9 @@ def finetune(
         Shipped model, folder or hub name of the cell model or MIL model to begin with.
     out : Path
         Model folder to write.
+    encoder : str, optional
+        The encoder that a MIL model was trained on, where the model must not choose it: its hub name, or a
+        TorchScript file, which is code and is run. Its hash must be that of the model.
     loss : str, optional
         ece and ece-margin = exclusive cross-entropy, gated by the foreground or by doubt; ce =
         cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
@@ -154,9 +158,12 @@ def finetune(
     if kind_of(model) == "mil":
         how: dict[str, Any] = {"loss": loss, "preset": preset, "epochs": epochs, "seed": seed, "label": label}
         how |= {"learning_rate": learning_rate, "patches": patches, "device": device, "threads": threads}
-        return (yield from finetune_mil(slide, annotations, model, out=out, mpp=mpp, icc=icc, **how))
+        how |= {"encoder": encoder, "mpp": mpp, "icc": icc}
+        return (yield from finetune_mil(slide, annotations, model, out=out, **how))
     if label is not None:
         raise ModelError(f"{model} is a cell model: a label of the slide is for MIL models, leave it out")
+    if encoder is not None:
+        raise ModelError(f"{model} is a cell model: an encoder is for MIL models, leave it out")
     import lightning as L
     import torch
 

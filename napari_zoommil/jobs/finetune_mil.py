@@ -48,6 +48,7 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
+    encoder: str | None = None,
     loss: Loss | None = None,
     preset: Preset = "interactive",
     epochs: int | None = None,
@@ -81,7 +82,7 @@ def finetune_mil(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads))
+        taught = stack.enter_context(loaded(model, device, threads, encoder))
         spec = taught.spec
         points = annotations if isinstance(annotations, Points) else Points.read(annotations)
         marks = marks_of(points, spec.class_names, label)

@@ -21,6 +21,7 @@ from napari_zoommil.jobs.finetune_runs import (
     read_run,
     using,
 )
+from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
 
 SECONDS_BETWEEN = 0.1
@@ -57,6 +58,7 @@ def teach(
     resume: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    encoder: str | None = None,
 ) -> Job[Any]:
     """Train in a folder of the slide's runs; one without a finished epoch does not outlive this.
 
@@ -68,7 +70,10 @@ def teach(
     ----------
     resume : Path, optional
         The run to go on with, by its own points and the ``request`` it began with.
+    encoder : str, optional
+        Of a MIL model, as the user names it; it is no part of the request, which is read from a file.
     """
+    find_model(request.model, request.kind, fetch=False)  # a run's folder may be a stranger's
     folder = resume or begin(slide, request)
     job = finetune(
         slide,
@@ -83,6 +88,7 @@ def teach(
         stain_augmentation=request.stain_augmentation,
         label=request.label,
         resume=resume is not None,
+        encoder=encoder,
         device=device,
         threads=threads,
     )

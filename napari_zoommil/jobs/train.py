@@ -72,7 +72,8 @@ def train(
     out : Path
         Model folder to write.
     encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file.
+        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
+        is run.
     magnifications : tuple of float
         Rising by whole factors.
     patch_size : int
@@ -123,9 +124,11 @@ def train(
             job = embed(slide, encoder, store=store, device=device, **reading)
             result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
             bags[slide] = _bag(result.store)
+    from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
+
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
     recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-    description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": encoder}
+    description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": name_in_folder(encoder)}
     return (yield from _fit(model, config, recipe_args, description, entries, classes, bags, out, device))
 
 

@@ -66,6 +66,8 @@ def read_spec(name: str | Path) -> ModelSpec:
         content["class_names"] = tuple(content["class_names"])
         spec = ModelSpec(**content)
         assert spec.magnifications
+        if not (isinstance(spec.encoder, str) and isinstance(spec.encoder_hash, str)):
+            raise TypeError("its encoder is no name with a hash")
     except (KeyError, TypeError, AssertionError) as error:
         raise malformed(folder, error) from error
     if spec.architecture not in MODELS:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path, autosave
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.compare import Comparand, compare
 from napari_zoommil.jobs.finetune_plan import Lookout, look, look_out
@@ -149,3 +149,17 @@ def test_points_of_a_slide_in_a_folder_one_may_not_write_to_are_trained_on(
     assert [count for _, count in found.counts] == [24] and not found.problem
     assert found.stamp is None and found.path == annotations_path(slide), "the first edit is written there"
     assert len(Points.read(finetune_runs.begin(slide, Request("yollo")) / finetune_runs.POINTS)) == 24
+
+
+def test_a_model_that_a_run_names_is_not_fetched(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    region = np.array([[0.0, 0.0], [0.0, 300.0], [200.0, 300.0]])
+    folder = finetune_runs.begin(slide, Request("owner/name"))
+    found = finetune_runs.read_run(folder)
+    assert found is not None and found.request.model == "owner/name"
+    for job in (
+        teach(slide, found.request, folder, device="cpu"),
+        compare(slide, region, (("before", found.request.model),), "cpu", 1),
+    ):
+        with pytest.raises(ModelError, match="no model 'owner/name'; give a folder, or yollo, unet"):
+            run(job)

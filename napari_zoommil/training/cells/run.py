@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -76,8 +77,14 @@ class Run:
             num_sanity_val_steps=0,
             **trainer,
         )
-        with closing(steps):
-            yield from steps
+        try:
+            with closing(steps):
+                yield from steps
+        except UnpicklingError as error:
+            raise ModelError(
+                f"{checkpoint} is no checkpoint of a training: it holds code, which is not run; "
+                "train without resuming"
+            ) from error
 
     def _begin(self, resume: bool) -> Path | None:
         """Where to go on from, if there is such a place; else a folder without a run in it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_zoommil.errors import ModelError, ZoomMILError, first_line
+from napari_zoommil.files import make_folder, write_file
 from napari_zoommil.resources import resource
 
 if TYPE_CHECKING:
@@ -38,16 +38,20 @@ def shipped(kind: Kind) -> tuple[str, ...]:
 
 
 def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card: str) -> None:
-    """Weights, configuration and card; each file is replaced as a whole."""
+    """Weights, configuration and card; each file is replaced as a whole.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()})
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     for name, content in ((WEIGHTS, weights), (CONFIG, text.encode()), (CARD, card.encode())):
-        part = folder / f".{name}.part"
-        part.write_bytes(content)
-        os.replace(part, folder / name)
+        write_file(folder / name, content)
 
 
 def find_model(name: str | Path, kind: Kind = "mil") -> Path:

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.files import write_file
 from napari_zoommil.maps.colours import class_colour
 
 WIDTH, HEIGHT = 330, 250
@@ -67,12 +68,12 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
         y = rows * cell[1] + KEY * index + 10
         body.append(f'<path d="M{LEFT} {y}h24" stroke="{colour}" stroke-width="2"/>')
         body.append(_text(LEFT + 32, y + 4, name, "start"))
-    path.write_text(
+    text = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'font-family="sans-serif" font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
-        f"{''.join(body)}</svg>\n",
-        encoding="utf-8",
+        f"{''.join(body)}</svg>\n"
     )
+    write_file(path, text.encode())
 
 
 def _panel(panel: Panel, colours: dict[str, str]) -> str:

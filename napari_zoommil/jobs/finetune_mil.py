@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import write_file
+from napari_zoommil.files import make_folder, write_json, write_table
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import Watch, encode
 from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
@@ -101,14 +99,16 @@ def finetune_mil(
         bag.keep()
         size = sum(len(one) for one in lesson.targets)
         about = provenance(own, points, model, recipe, patches=size, label=marks.label)
-        _write(out / RUN, about)
+        make_folder(out)
+        write_json(out / RUN, about)
         curves = yield from _fit(taught, recipe, lesson)
         after = yield from watch.look("after")
         bag.keep()
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
         _save(out, taught, replace(spec, training=spec.training | {"points": about | {"metrics": metrics}}))
-        _write_curves(out / CURVES, curves)
-        _write(out / RUN, about | {"metrics": metrics})
+        rows = ({name: f"{value:.6g}" for name, value in line.items()} for line in curves)
+        write_table(out / CURVES, COLUMNS, rows)
+        write_json(out / RUN, about | {"metrics": metrics})
         counts = {name: count for name, count in points.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
@@ -179,18 +179,6 @@ def _fit(taught: Loaded, recipe: PointRecipe, lesson: Lesson) -> Job[list[dict[s
             note = f"epoch {step.epoch + 1} of {recipe.epochs}, loss {step.metrics['train_loss']:.3f}"
             yield Progress(step.step, step.total, note, step)
     return lines
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write_curves(path: Path, lines: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in line.items()} for line in lines)
 
 
 def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:

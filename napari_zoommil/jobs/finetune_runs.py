@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from napari_zoommil.annotations import annotations_path, current_path
 from napari_zoommil.annotations.autosave import SUFFIX
 from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.files import read_file, write_file
+from napari_zoommil.files import make_folder, read_file, write_file, write_json
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind
 from napari_zoommil.slides import Slide
 
@@ -116,22 +116,15 @@ def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
 
     Raises
     ------
-    AnnotationError
-        If there are none.
-    ModelError
-        If the folder cannot be made.
+    FileError
+        If there are none, or the folder cannot be made.
     """
     content = read_file(current_path(slide))
     runs = models_folder(slide) / RUNS
     folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ModelError(
-            f"{runs} cannot be written to ({error.strerror}); a training is kept there"
-        ) from error
+    make_folder(folder, exist_ok=False)
     write_file(folder / POINTS, content)
-    write_file(folder / REQUEST, json.dumps(asdict(request), indent=2).encode())
+    write_json(folder / REQUEST, asdict(request))
     return folder
 
 

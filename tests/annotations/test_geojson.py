@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.annotations.geojson import loads
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import AnnotationError, FileError
 
 UUID = "6423a977-ffff-48db-affc-cd1163201{:03d}"
 
@@ -283,7 +283,7 @@ def test_what_is_malformed_is_refused_in_one_sentence_that_names_the_file(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"gone\.geojson cannot be read"):
+    with pytest.raises(FileError, match=r"gone\.geojson cannot be read"):
         Points.read(tmp_path / "gone.geojson")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.annotations import Points, annotations_path, autosave
-from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, kind_of
@@ -77,7 +77,7 @@ def test_where_one_may_not_write_runs_lie_in_the_workspace_without_the_name(
 
 def test_without_annotations_nothing_begins(slide: Slide, tmp_path: Path) -> None:
     annotations_path(slide).unlink()
-    with pytest.raises(AnnotationError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         finetune_runs.begin(slide, ASKED)
     assert not (tmp_path / "small.models").exists()
 

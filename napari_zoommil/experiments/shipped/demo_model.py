@@ -9,7 +9,6 @@ slides of fresh seeds: accuracy, and how much of the attention lies in the plant
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ import torch
 from napari_zoommil.bags import FeatureStore, StoredBag
 from napari_zoommil.bags.store import store_path
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
+from napari_zoommil.files import write_table
 from napari_zoommil.jobs import Progress, run, train
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.spec import load_model, save_model
@@ -72,10 +72,9 @@ def write_cohort(recipe: Recipe, folder: Path) -> Path:
         if not (folder / name).is_file():
             slide.write(folder / name)
             print(f"{name}: {slide.size} px", flush=True)
-        rows.append((name, name.split("_")[0], split))
+        rows.append({"slide": name, "label": name.split("_")[0], "split": split})
     table = folder / "cohort.csv"
-    with table.open("w", newline="") as handle:
-        csv.writer(handle).writerows([("slide", "label", "split"), *rows])
+    write_table(table, ("slide", "label", "split"), rows)
     return table
 
 

@@ -16,7 +16,7 @@ from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.errors import CohortError, JobError
 from napari_zoommil.experiments.data.nuclei import read_tiles, split_tiles
 from napari_zoommil.experiments.reproduce import reproduce
-from napari_zoommil.experiments.sparse_labels.experiment import experiment
+from napari_zoommil.experiments.sparse_labels import experiment as module
 from napari_zoommil.experiments.sparse_labels.settings import PRESETS, Cell, Preset
 from napari_zoommil.experiments.sparse_labels.training import compute, fitted
 from napari_zoommil.jobs import Progress, run
@@ -35,7 +35,7 @@ TINY = Preset(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "cpu", TINY)
-    monkeypatch.setattr(experiment, "processes", lambda _: 1)
+    monkeypatch.setattr(module, "processes", lambda _: 1)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(str(cell))
         return compute(cell, *arguments)
 
-    monkeypatch.setattr(experiment, "compute", spy)
+    monkeypatch.setattr(module, "compute", spy)
     return names
 
 
@@ -170,7 +170,7 @@ def test_cells_side_by_side_say_what_they_say_one_by_one(
         return [{k: v for k, v in cell.items() if k != "seconds"} for cell in run(job).results["cells"]]
 
     one_by_one = go("one by one")
-    monkeypatch.setattr(experiment, "processes", lambda _: 2)
+    monkeypatch.setattr(module, "processes", lambda _: 2)
     side_by_side = go("side by side")
     assert [cell["model"] for cell in side_by_side] == ["unet", "yollo"]
     for own, other in zip(side_by_side, one_by_one, strict=True):

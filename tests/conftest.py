@@ -152,3 +152,23 @@ def discs(tmp_path: Path) -> tuple[Path, np.ndarray]:
         tmp_path / "discs.tif", image, tile=(128, 128), resolution=per_cm, resolutionunit="CENTIMETER"
     )
     return tmp_path / "discs.tif", centres
+
+
+@pytest.fixture(scope="session")
+def small_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic slide of 4096 px with a tumour, as a pyramidal TIFF."""
+    from napari_zoommil.synthetic import SyntheticSlide
+
+    path = tmp_path_factory.mktemp("slides") / "small.tif"
+    SyntheticSlide(3, 4096, True, 0.12).write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second slide, without a tumour."""
+    from napari_zoommil.synthetic import SyntheticSlide
+
+    path = tmp_path_factory.mktemp("slides") / "other.tif"
+    SyntheticSlide(4, 3072, False).write(path)
+    return path

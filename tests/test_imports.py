@@ -11,9 +11,12 @@ import pytest
 
 HEAVY = ("torch", "torchvision", "lightning", "timm", "qtpy", "PyQt6", "PySide6", "napari")
 
+SLOW = ("scipy", "skimage", "zarr")
+"""Together a second to import; commands that need none of them do not wait for it."""
+
 REPORT = f"""
 import sys
-print(" ".join(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+print(" ".join(name for name in {HEAVY + SLOW!r} if name in sys.modules), file=sys.stderr)
 """
 
 OPEN_SLIDE = """
@@ -57,7 +60,7 @@ def test_import_is_light(module: str) -> None:
 def test_opening_a_slide_is_light(cmu: Path) -> None:
     printed, loaded = run(OPEN_SLIDE, str(cmu))
     assert printed.split() == ["2967", "2220", "3", "True"]
-    assert loaded == []
+    assert not set(loaded) & set(HEAVY)
 
 
 def test_info_command_is_light(cmu: Path) -> None:

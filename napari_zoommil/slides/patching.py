@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.draw import polygon2mask
 
 from napari_zoommil.errors import NoTissueError
 from napari_zoommil.geometry import (
@@ -58,6 +57,8 @@ class Tissue:
 
     def edited(self, add: Sequence[NDArray] = (), leave_out: Sequence[NDArray] = ()) -> Tissue:
         """The mask with polygons, (n, 2) level-0 y and x, added and then left out."""
+        from skimage.draw import polygon2mask
+
         mask = self.mask.copy()
         for value, polygons in ((True, add), (False, leave_out)):
             for polygon in polygons:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import dask.array as da
 import numpy as np
@@ -21,9 +21,6 @@ from napari_zoommil.slides.prefetch import Prefetcher
 from napari_zoommil.slides.readers.base import RGB, Level
 from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.resample import ReadWindow
-
-if TYPE_CHECKING:
-    from napari_zoommil.slides.slide import Slide
 
 CHUNK = 512
 COARSEST_PX = 2_000
@@ -38,6 +35,23 @@ SAMPLE_EDGE = 64
 
 SAMPLED_CELL = 42
 """Edge of the cell that one sample stands for, px of the virtual level; less where decoding is cheap."""
+
+
+class Source(Protocol):
+    """What a pyramid is read from, such as a :class:`~napari_zoommil.slides.slide.Slide`."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def levels(self) -> tuple[Level, ...]: ...
+
+    @property
+    def shrinks(self) -> tuple[int, ...]: ...
+
+    def read_level(self, level: int, y: int, x: int, height: int, width: int) -> RGB: ...
+
+    def read_downsampled(self, y: float, x: float, height: int, width: int, downsample: Pair) -> RGB: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def build_pyramid(slide: Slide) -> list[da.Array]:
+def build_pyramid(slide: Source) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
     ahead = Prefetcher(slide.read_level, [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
@@ -91,7 +105,7 @@ def build_pyramid(slide: Slide) -> list[da.Array]:
     ]
 
 
-def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: int) -> RGB:
+def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: int) -> RGB:
     """Chunks are kept as they are put together: a moving view asks for most of its own again."""
     with ahead:
         key = slide.fingerprint, level, window
@@ -100,7 +114,7 @@ def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: i
     return pixels
 
 
-def _virtual_reader(slide: Slide, level: Level, factor: int) -> ReadWindow:
+def _virtual_reader(slide: Source, level: Level, factor: int) -> ReadWindow:
     """The mean of the pixels of the coarsest stored level, or samples of them where that takes long."""
     base = len(slide.levels) - 1
     height, width = slide.levels[base].shape
@@ -109,11 +123,11 @@ def _virtual_reader(slide: Slide, level: Level, factor: int) -> ReadWindow:
     return partial(_sampled, slide, base, factor)
 
 
-def _averaged(slide: Slide, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
+def _averaged(slide: Source, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
     return slide.read_downsampled(y * downsample[0], x * downsample[1], height, width, downsample)
 
 
-def _sampled(slide: Slide, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
+def _sampled(slide: Source, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
     """One small window per cell of a lattice stands for the cell: a giant without a pyramid must
     show an overview in seconds, and decoding all of it takes longer."""
     shrink = slide.shrinks[-1]
@@ -132,7 +146,7 @@ def _sampled(slide: Slide, base: int, factor: int, y: int, x: int, height: int, 
     return np.ascontiguousarray(spread[y : y + height, x : x + width])
 
 
-def _mean_colour(slide: Slide, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
+def _mean_colour(slide: Source, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
     factor, shrink = slide.levels[level].downsample, slide.shrinks[-1]
     size = edge // shrink
     scaled = factor[0] * shrink, factor[1] * shrink

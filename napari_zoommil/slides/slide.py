@@ -221,7 +221,7 @@ class Slide:
 
     def pyramid(self) -> list[da.Array]:
         """Lazy levels for a viewer, (height, width, 3) uint8, finest first."""
-        from napari_zoommil.slides.pyramid import build_pyramid
+        from napari_zoommil.slides.pyramid import build_pyramid  # dask takes a while to import
 
         return build_pyramid(self)
 

@@ -1,4 +1,9 @@
-"""Where the tissue is on a slide overview, and how much of it each patch holds."""
+"""Where the tissue is on a slide overview, and how much of it each patch holds.
+
+scipy and scikit-image are imported where they are used: a slide is opened without them.
+"""
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -6,15 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.morphology import dilation, disk
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 DEFAULT_MPP = 8.0
-"""Resolution to read an overview at, um/px."""
+"""Resolution to read an overview at, µm/px."""
 
 _WORK_MPP = 8.0  # finer overviews are reduced to about this
 _WORK_PIXELS = 2e6  # larger ones too, for speed
@@ -39,11 +41,11 @@ class TissueDetector:
     Parameters
     ----------
     sigma_um
-        Standard deviation of the Gaussian smoothing, um.
+        Standard deviation of the Gaussian smoothing, µm.
     dilate_um
-        Radius by which the tissue of each round grows, um.
+        Radius by which the tissue of each round grows, µm.
     min_area_um2, min_hole_um2
-        Smaller pieces are dropped and smaller holes are filled, um^2. In a small field both are
+        Smaller pieces are dropped and smaller holes are filled, µm². In a small field both are
         at most a twentieth of its area.
     background_grey
         The rounds end once the mean grey (0 to 255) of the remaining background reaches this.
@@ -75,7 +77,7 @@ class TissueDetector:
         rgb
             Overview, uint8 (h, w, 3).
         mpp
-            Its resolution, um/px; `DEFAULT_MPP` or finer is best.
+            Its resolution, µm/px; `DEFAULT_MPP` or finer is best.
 
         Returns
         -------
@@ -89,7 +91,7 @@ class TissueDetector:
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise ValueError(f"expected a uint8 (h, w, 3) overview, got {rgb.dtype} {rgb.shape}")
         if not mpp > 0:
-            raise ValueError(f"expected a positive resolution in um/px, got {mpp}")
+            raise ValueError(f"expected a positive resolution in µm/px, got {mpp}")
         height, width = rgb.shape[:2]
         factor = _reduction(height, width, mpp)
         small = np.asarray(Image.fromarray(rgb).reduce(factor), np.float32)
@@ -98,9 +100,11 @@ class TissueDetector:
 
     def _detect(self, rgb: Floats, mpp: float) -> Mask:
         """Tissue mask of float RGB (h, w, 3) that is small enough to be worked on as it is."""
+        from scipy.ndimage import gaussian_filter
+
         planes = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
         white = _white(planes)
-        smooth = np.stack([ndimage.gaussian_filter(plane, self.sigma_um / mpp) for plane in planes])
+        smooth = np.stack([gaussian_filter(plane, self.sigma_um / mpp) for plane in planes])
         pen = _pen(smooth, white, mpp) if self.reject_pens else np.zeros(rgb.shape[:2], bool)
         tissue = self._rounds(smooth, white, pen, mpp)
         pixel_area = mpp**2
@@ -177,7 +181,9 @@ def _reduction(height: int, width: int, mpp: float) -> int:
 
 def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Integral image at fractional points, clamped: exact, as it is bilinear within a pixel."""
-    return ndimage.map_coordinates(integral, [y, x], order=1, mode="nearest")
+    from scipy.ndimage import map_coordinates
+
+    return map_coordinates(integral, [y, x], order=1, mode="nearest")
 
 
 def _grey(rgb: Floats) -> Floats:
@@ -187,6 +193,8 @@ def _grey(rgb: Floats) -> Floats:
 
 def _split(grey: Floats, min_contrast: float) -> float:
     """Grey level that parts dark from bright; infinite if there is but one population."""
+    from skimage.filters import threshold_otsu
+
     levels = grey.astype(np.uint8)
     if levels.min() == levels.max():
         return np.inf
@@ -223,6 +231,8 @@ def _pen(smooth: Floats, white: Floats, mpp: float) -> Mask:
     more red. Clear marks are found first and then followed to their pale rims; the rims' bounds
     keep clear of all three stains, lest one dark speck take the tissue around it along.
     """
+    from scipy.ndimage import binary_propagation
+
     red, green, blue = -np.log10((smooth + 1) / (white[:, None, None] + 1))
     brightest = smooth.max(0)
     clear = (red > 1.4 * green) & (red > 0.15)
@@ -234,19 +244,23 @@ def _pen(smooth: Floats, white: Floats, mpp: float) -> Mask:
     faint = (red > 1.2 * green) & (red > 0.04)
     faint |= (red < 0.45 * green) & (blue > 0.75 * green) & (blue < 1.2 * green) & (green > 0.03)
     faint |= brightest < 80
-    pen = ndimage.binary_propagation(clear, mask=clear | faint)
+    pen = binary_propagation(clear, mask=clear | faint)
     return _dilated(pen, 30 / mpp)
 
 
 def _dilated(mask: Mask, radius_px: float) -> Mask:
     """The mask grown by a disk."""
+    from skimage.morphology import dilation, disk
+
     radius = int(radius_px + 0.5)
     return dilation(mask, disk(radius, decomposition="sequence")) if radius else mask
 
 
 def _without_small(mask: Mask, min_pixels: float) -> Mask:
     """The mask without its 4-connected pieces of fewer pixels."""
-    labels, _ = ndimage.label(mask)
+    from scipy.ndimage import label
+
+    labels, _ = label(mask)
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
     return keep[labels]

@@ -7,19 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from tifffile import TiffWriter
 
 from napari_zoommil.files import replacing, write_file
 from napari_zoommil.synthetic.compose import Image
 from napari_zoommil.synthetic.nuclei import UM_PER_PX
 from napari_zoommil.synthetic.texture import DOWNSAMPLES
-
-if TYPE_CHECKING:
-    from napari_zoommil.synthetic import SyntheticSlide
 
 Progress = Callable[[int, int], None]
 
@@ -28,7 +26,26 @@ JPEG_QUALITY = 85
 _SMALLEST_LEVEL_PX = 512
 
 
-def write_slide(slide: SyntheticSlide, path: Path, workers: int, progress: Progress | None) -> None:
+class DrawnSlide(Protocol):
+    """A slide that is drawn where it is read: :class:`napari_zoommil.synthetic.SyntheticSlide`."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def tumour(self) -> bool: ...
+
+    def read(self, y: int, x: int, height: int, width: int, downsample: int = 1) -> Image: ...
+
+    def is_background(self, y: int, x: int, height: int, width: int, downsample: int = 1) -> bool: ...
+
+    def outline(self) -> list[NDArray[np.float64]]: ...
+
+
+def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress | None) -> None:
     """Write `slide` to the TIFF `path` and its outline to `path` with the suffix .geojson.
 
     Each is moved into place when it is whole, the outline first: a slide that is there has its outline.
@@ -43,7 +60,7 @@ def write_slide(slide: SyntheticSlide, path: Path, workers: int, progress: Progr
         write_file(path.with_suffix(".geojson"), json.dumps(outline_geojson(slide)).encode())
 
 
-def outline_geojson(slide: SyntheticSlide) -> dict[str, Any]:
+def outline_geojson(slide: DrawnSlide) -> dict[str, Any]:
     """The outline as the GeoJSON feature collection that QuPath reads: x, y in level-0 px."""
     features = [
         {
@@ -59,7 +76,7 @@ def outline_geojson(slide: SyntheticSlide) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def _write_tiff(slide: SyntheticSlide, path: Path, workers: int, progress: Progress) -> None:
+def _write_tiff(slide: DrawnSlide, path: Path, workers: int, progress: Progress) -> None:
     levels = [d for d in DOWNSAMPLES if d == 1 or slide.size // d >= _SMALLEST_LEVEL_PX]
     per_level = [(-(-(slide.size // d) // TILE_PX)) ** 2 for d in levels]
     done = 0
@@ -92,13 +109,13 @@ def _write_tiff(slide: SyntheticSlide, path: Path, workers: int, progress: Progr
             )
 
 
-def _description(slide: SyntheticSlide) -> str:
+def _description(slide: DrawnSlide) -> str:
     kind = "with a planted tumour" if slide.tumour else "without tumour"
     return f"Synthetic H&E slide {kind}, seed {slide.seed}, 40x, {UM_PER_PX} um/px"
 
 
 def _encoded_tiles(
-    slide: SyntheticSlide, downsample: int, pool: ThreadPoolExecutor, ahead: int
+    slide: DrawnSlide, downsample: int, pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[bytes]:
     """JPEG tiles of a level by rows, at most `ahead` of them in memory."""
     starts = range(0, slide.size // downsample, TILE_PX)

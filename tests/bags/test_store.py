@@ -50,7 +50,7 @@ def test_a_store_comes_back_whole(grid: PatchGrid, path: Path) -> None:
     assert (store.key, store.dim, store.grid.shape, store.grid.patch_size) == (KEY, 3, grid.shape, 8)
     for level, (read, made) in enumerate(zip(store.grid.levels, grid.levels, strict=True)):
         assert (read.magnification, read.mpp, read.stride) == (made.magnification, made.mpp, made.stride)
-        for name in ("cells", "parent", "tissue", "origins"):
+        for name in ("lattice", "parent", "tissue", "origins"):
             np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
         every = np.arange(len(made))
         np.testing.assert_array_equal(store.read(level), features_of(grid, level, every))
@@ -106,14 +106,14 @@ def test_other_weights_are_refused(grid: PatchGrid, path: Path) -> None:
         FeatureStore.create(path, replace(KEY, encoder_hash="0" * 16), grid, 3)
 
 
-@pytest.mark.parametrize("change", ["patch size", "magnifications", "count", "cells", "scale"])
+@pytest.mark.parametrize("change", ["patch size", "magnifications", "count", "lattice", "scale"])
 def test_other_patches_are_refused(make_grid: Callable, grid: PatchGrid, path: Path, change: str) -> None:
     low, high = grid.levels
     other = {
         "patch size": replace(grid, patch_size=16),
         "magnifications": make_grid(10, 10, (5.0, 20.0)),
         "count": make_grid(10, 9, (5.0, 10.0)),
-        "cells": replace(grid, levels=(low, replace(high, lattice=high.lattice[::-1]))),
+        "lattice": replace(grid, levels=(low, replace(high, lattice=high.lattice[::-1]))),
         "scale": replace(grid, levels=(replace(low, stride=(17.0, 17.0)), high)),
     }[change]
     FeatureStore.create(path, KEY, grid, 3)
@@ -147,7 +147,7 @@ def test_a_damaged_store_says_so(grid: PatchGrid, path: Path, damage: str) -> No
     elif damage != "absent":
         store = FeatureStore.create(path, KEY, grid, 3)
         if damage == "level":
-            del store._group["10x"]["cells"]  # type: ignore[union-attr]
+            del store._group["10x"]["lattice"]  # type: ignore[union-attr]
         else:
             store._group.attrs["format"] = 99
     with pytest.raises(StoreError, match=r"is not a whole feature store.*embed again"):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.readers.base import RGB, Level, plausible
 from napari_zoommil.slides.readers.tiles import TiledImage, TiledLevel, identity
+
+if TYPE_CHECKING:
+    import zarr
 
 MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 
@@ -24,6 +26,8 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _image_group(path: Path) -> tuple[zarr.Group, zarr.Group]:
     """The root and the group that holds the slide's multiscales (series 0 of a multi-image file)."""
+    import zarr  # other formats need not wait for it
+
     try:
         root = zarr.open_group(path, mode="r")
         if "multiscales" in _ome(root.attrs):
@@ -78,6 +82,8 @@ class OMEZarrReader:
         self.associated = tuple(sorted(self._others()))
 
     def _array(self, group: zarr.Group, name: str) -> zarr.Array[Any]:
+        import zarr
+
         array = group.get(name)
         if not isinstance(array, zarr.Array):
             raise UnsupportedSlideError(f"{self._name} has no pixels at {group.path}/{name}")

@@ -26,7 +26,7 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def mutants() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        patch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
         yield importlib.import_module("mutants")
 
 

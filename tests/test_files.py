@@ -90,10 +90,10 @@ def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_model_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = torch.nn.Linear(1, 1)
-    write_folder(tmp_path, network, {"a": 1}, "# A\n")
+    write_folder(tmp_path, network, {"a": 1}, "# A\n", "mil")
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(FileError, match=r"model\.safetensors cannot be written"):
-        write_folder(tmp_path, network, {"a": 2}, "# B\n")
+        write_folder(tmp_path, network, {"a": 2}, "# B\n", "mil")
     assert json.loads((tmp_path / CONFIG).read_text())["a"] == 1 and not leftovers(tmp_path)
 
 

@@ -140,11 +140,16 @@ def test_what_is_discarded_leaves_nothing(slide: Slide, tmp_path: Path) -> None:
     assert not (tmp_path / "small.models").exists()
 
 
-@pytest.mark.parametrize("content", [None, "no json", "[]", '{"model": "a", "unknown": 1}'])
+@pytest.mark.parametrize("content", [None, "no json", "[]", '{"model": "a", "epochs": -1}', '{"model": 3}'])
 def test_a_folder_that_tells_nothing_is_no_run(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / finetune_runs.REQUEST).write_text(content)
     assert finetune_runs.read_run(tmp_path) is None
+
+
+def test_a_request_of_a_later_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / finetune_runs.REQUEST).write_text('{"model": "a", "unknown": 1}')
+    assert finetune_runs.read_run(tmp_path) == TrainingRun(tmp_path, Request("a"))
 
 
 def test_a_request_of_an_earlier_version_is_of_a_cell_model(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.samples import cache_folder
@@ -185,11 +186,11 @@ def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:
     from napari_zoommil.models.spec import save_model
 
     about = spec.training["points"]
-    figures = "\n".join(f"| {name.replace('_', ' ')} | {v:.3f} |" for name, v in about["metrics"].items())
-    card = (
-        "---\nlibrary_name: napari-zoommil\ntags: [whole-slide-image, multiple-instance-learning]\n---\n\n"
-        f"# {spec.architecture}: {', '.join(spec.class_names)}\n\nIts attention was fine-tuned from "
-        f"`{about['model']}` on {about['points']}, points on one slide, which the figures are of.\n\n"
-        f"| figure | value |\n| --- | --- |\n{figures}\n"
+    card = model_card(
+        f"{spec.architecture}: {', '.join(spec.class_names)}",
+        f"Its attention was fine-tuned from `{about['model']}` on {about['points']}, points on one slide, "
+        "which the figures are of.",
+        about["metrics"],
+        tags=["multiple-instance-learning"],
     )
     save_model(out, taught.model, spec, card)

@@ -19,6 +19,7 @@ from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
 from napari_zoommil.files import make_folder, write_json, write_table
+from napari_zoommil.model_card import model_card
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import measured
@@ -146,14 +147,10 @@ class Curves(L.Callback):
 
 def card(spec: CellSpec) -> str:
     """Model card in the hub's form."""
-    figures = "\n".join(
-        f"| {name.replace('_', ' ')} | {value:.3f} |"
-        for name, value in spec.training.get("metrics", {}).items()
-    )
-    names = ", ".join(one.name for one in spec.classes)
-    return (
-        "---\nlibrary_name: napari-zoommil\ntags: [whole-slide-image, cell-detection]\n---\n\n"
-        f"# {spec.architecture}: {names}\n\nSees {spec.mpp:g} µm/px. Fine-tuned from "
-        f"`{spec.training.get('model', 'scratch')}` on {spec.training.get('points', {})}.\n\n"
-        f"| figure | value |\n| --- | --- |\n{figures}\n"
+    return model_card(
+        f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
+        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{spec.training.get('model', 'scratch')}` on "
+        f"{spec.training.get('points', {})}.",
+        spec.training.get("metrics"),
+        tags=["cell-detection"],
     )

@@ -38,7 +38,7 @@ Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where th
 Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
 Regions = Annotated[
     Path | None,
-    Parameter(help="GeoJSON with polygons that are searched, holes and all; all tissue by default."),
+    Parameter(help="GeoJSON with polygons that are searched, without their holes; all tissue by default."),
 ]
 Score = Annotated[
     float | None,

@@ -241,7 +241,8 @@ MALFORMED = {
     "not UTF-8": b'{"type": "\xff"}',
     "not JSON": b"<xml/>",
     "a number": b"3",
-    "a geometry": encoded(shape("Point", [1, 2])),
+    "a geometry of no kind": encoded(shape("Circle", [1, 2])),
+    "a geometry without coordinates": encoded({"type": "Point"}),
     "no list": encoded({"type": "FeatureCollection", "features": {}}),
     "a feature that is none": encoded([1]),
     "nesting": b"[" * 200_000,
@@ -280,6 +281,14 @@ def test_what_is_malformed_is_refused_in_one_sentence_that_names_the_file(
     ) as raised:
         Points.read(path)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+
+
+def test_a_geometry_alone_counts_as_a_feature() -> None:
+    points = Points()
+    points.adopt(loads(b"\xef\xbb\xbf" + encoded(shape("MultiPoint", [[1, 2], [3, 4]])), "a.geojson"))
+    np.testing.assert_array_equal(points.coordinates, [[2, 1], [4, 3]])
+    alone = {"type": "Feature", "geometry": shape("MultiPoint", [[1, 2], [3, 4]]), "properties": {}}
+    assert written(points) == alone
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

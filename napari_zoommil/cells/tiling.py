@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from napari_zoommil.annotations.regions import Region, union_of
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
@@ -48,13 +49,13 @@ class Area(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Polygons, (n, 2) level-0 y and x each; where they overlap, an area counts once."""
+    """Outlines or polygons with holes, level-0 y and x; where they overlap, an area counts once."""
 
-    polygons: Sequence[Floats]
+    polygons: Sequence[Region]
 
     @cached_property
     def shape(self) -> shapely.Geometry:
-        return shapely.union_all([shapely.make_valid(shapely.Polygon(one)) for one in self.polygons])
+        return union_of(self.polygons)
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T

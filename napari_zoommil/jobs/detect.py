@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.jobs.parameters import Range
@@ -75,7 +75,7 @@ def detect(
     slide: Path | Slide,
     model: str = "yollo",
     *,
-    regions: Sequence[NDArray[np.float64]] = (),
+    regions: Sequence[Region] = (),
     tissue: Tissue | None = None,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
     icc: bool = False,
@@ -92,8 +92,8 @@ def detect(
         The slide.
     model : str
         Shipped model, folder or hub name of a cell model.
-    regions : sequence of (n, 2) array
-        Polygons, level-0 y and x, that are searched; all tissue by default.
+    regions : sequence of (n, 2) array or shapely polygon
+        Level-0 y and x; searched without their holes. All tissue by default.
     tissue : Tissue, optional
         What is searched without regions; found by itself by default.
     mpp : float, optional

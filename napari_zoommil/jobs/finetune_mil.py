@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import write_file
+from napari_zoommil.files import make_folder, write_json, write_table
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import Watch, encode
 from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.samples import cache_folder
@@ -102,14 +101,16 @@ def finetune_mil(
         bag.keep()
         size = sum(len(one) for one in lesson.targets)
         about = provenance(own, points, model, recipe, patches=size, label=marks.label)
-        _write(out / RUN, about)
+        make_folder(out)
+        write_json(out / RUN, about)
         curves = yield from _fit(taught, recipe, lesson)
         after = yield from watch.look("after")
         bag.keep()
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
         _save(out, taught, replace(spec, training=spec.training | {"points": about | {"metrics": metrics}}))
-        _write_curves(out / CURVES, curves)
-        _write(out / RUN, about | {"metrics": metrics})
+        rows = ({name: f"{value:.6g}" for name, value in line.items()} for line in curves)
+        write_table(out / CURVES, COLUMNS, rows)
+        write_json(out / RUN, about | {"metrics": metrics})
         counts = {name: count for name, count in points.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
@@ -182,27 +183,15 @@ def _fit(taught: Loaded, recipe: PointRecipe, lesson: Lesson) -> Job[list[dict[s
     return lines
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write_curves(path: Path, lines: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({name: f"{value:.6g}" for name, value in line.items()} for line in lines)
-
-
 def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:
     from napari_zoommil.models.spec import save_model
 
     about = spec.training["points"]
-    figures = "\n".join(f"| {name.replace('_', ' ')} | {v:.3f} |" for name, v in about["metrics"].items())
-    card = (
-        "---\nlibrary_name: napari-zoommil\ntags: [whole-slide-image, multiple-instance-learning]\n---\n\n"
-        f"# {spec.architecture}: {', '.join(spec.class_names)}\n\nIts attention was fine-tuned from "
-        f"`{about['model']}` on {about['points']}, points on one slide, which the figures are of.\n\n"
-        f"| figure | value |\n| --- | --- |\n{figures}\n"
+    card = model_card(
+        f"{spec.architecture}: {', '.join(spec.class_names)}",
+        f"Its attention was fine-tuned from `{about['model']}` on {about['points']}, points on one slide, "
+        "which the figures are of.",
+        about["metrics"],
+        tags=["multiple-instance-learning"],
     )
     save_model(out, taught.model, spec, card)

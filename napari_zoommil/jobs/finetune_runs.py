@@ -16,14 +16,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Interval
 from filelock import FileLock, Timeout
 
 from napari_zoommil.annotations import annotations_path, current_path
 from napari_zoommil.annotations.autosave import SUFFIX
+from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.files import read_file, write_file
+from napari_zoommil.files import make_folder, read_file, write_file, write_json
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind
 from napari_zoommil.slides import Slide
 
@@ -61,8 +63,8 @@ class Request:
     model: str
     loss: str | None = None
     preset: str = "interactive"
-    epochs: int | None = None
-    learning_rate: float | None = None
+    epochs: Annotated[int, Ge(1)] | None = None
+    learning_rate: Annotated[float, Interval(gt=0, lt=1)] | None = None
     seed: int = 0
     label: str | None = None
     kind: Kind = "cells"
@@ -116,22 +118,15 @@ def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
 
     Raises
     ------
-    AnnotationError
-        If there are none.
-    ModelError
-        If the folder cannot be made.
+    FileError
+        If there are none, or the folder cannot be made.
     """
     content = read_file(current_path(slide))
     runs = models_folder(slide) / RUNS
     folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ModelError(
-            f"{runs} cannot be written to ({error.strerror}); a training is kept there"
-        ) from error
+    make_folder(folder, exist_ok=False)
     write_file(folder / POINTS, content)
-    write_file(folder / REQUEST, json.dumps(asdict(request), indent=2).encode())
+    write_json(folder / REQUEST, asdict(request))
     return folder
 
 
@@ -152,8 +147,8 @@ def undecided(slide: Slide) -> tuple[TrainingRun, ...]:
 def read_run(folder: Path) -> TrainingRun | None:
     """What a folder tells of its training; None if it holds none."""
     try:
-        request = Request(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        request = parsed(Request, json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError):

@@ -15,12 +15,14 @@ from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.model_card import model_card
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import StoredBag
+    from napari_zoommil.models.spec import ModelSpec
     from napari_zoommil.training.mil.cohort import Entry
 
 
@@ -237,15 +239,13 @@ def evaluate(mil: Any, examples: list[Any], split: str) -> dict[str, float]:
     }
 
 
-def card(spec: Any) -> str:
+def card(spec: ModelSpec) -> str:
     """Model card in the hub's form."""
-    figures = "\n".join(
-        f"| {name} | {value:.3f} |" for name, value in spec.training.get("metrics", {}).items()
-    )
-    return (
-        "---\nlibrary_name: napari-zoommil\ntags: [whole-slide-image, multiple-instance-learning]\n---\n\n"
-        f"# {spec.architecture}: {', '.join(spec.class_names)}\n\n"
-        f"Magnifications {', '.join(map(magnification_name, spec.magnifications))}, "
-        f"patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder}` ({spec.encoder_hash}).\n\n| figure | value |\n| --- | --- |\n{figures}\n"
+    magnifications = ", ".join(map(magnification_name, spec.magnifications))
+    return model_card(
+        f"{spec.architecture}: {', '.join(spec.class_names)}",
+        f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
+        f"encoder `{spec.encoder}` ({spec.encoder_hash}).",
+        spec.training.get("metrics"),
+        tags=["multiple-instance-learning"],
     )

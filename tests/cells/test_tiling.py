@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,13 @@ def test_a_region_that_crosses_itself_is_taken_for_what_it_covers() -> None:
     bow = Regions([np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])])
     assert bow.px == pytest.approx(50)
     assert bow.contains(np.array([[1.0, 5.0], [5.0, 1.0]])).tolist() == [True, False]
+
+
+def test_a_hole_is_not_searched() -> None:
+    ring = Regions([shapely.Polygon(SQUARE, [SQUARE / 2 + 2])])
+    assert ring.px == pytest.approx(75)
+    assert ring.contains(np.array([[1.0, 1.0], [5.0, 5.0]])).tolist() == [True, False]
+    assert ring.touches(np.array([[3.0, 3.0], [0.0, 0.0]]), (2, 2)).tolist() == [False, True]
 
 
 def test_tissue_is_an_area_too() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import torch
 
 from napari_zoommil.annotations import Points
+from napari_zoommil.annotations.regions import read_regions
 from napari_zoommil.cells.export import write_detections
 from napari_zoommil.cells.model import (
     CellSpec,
@@ -71,6 +73,20 @@ def test_only_the_region_is_searched(discs: tuple[Path, np.ndarray], model: str)
     region = WHOLE / 2 + (100, 100)
     found = run(detect(discs[0], model, regions=[region], device="cpu")).finds.centres
     assert len(found) and (found >= 100).all() and (found < (420, 500)).all()
+
+
+@pytest.mark.parametrize(
+    ("regions", "cells", "mm2"), [("region-with-bom", 112, 0.03), ("region-with-hole", 71, 0.02)]
+)
+def test_what_a_hole_cuts_out_of_a_region_is_not_searched(
+    data: Path, regions: str, cells: int, mm2: float
+) -> None:
+    polygons = read_regions(data / "cases" / f"{regions}.geojson")
+    found = run(detect(data / "cases" / "slide20x.tif", regions=polygons, device="cpu"))
+    assert found.area_mm2 == pytest.approx(mm2)
+    assert found.counts()["nucleus"] == pytest.approx(cells, abs=1), "but for rounding"
+    holes = [shapely.Polygon(one) for polygon in polygons for one in polygon.interiors]
+    assert not any(shapely.contains_xy(hole, found.finds.centres).any() for hole in holes)
 
 
 def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.annotations import Points, annotations_path, autosave
-from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, kind_of
@@ -77,7 +77,7 @@ def test_where_one_may_not_write_runs_lie_in_the_workspace_without_the_name(
 
 def test_without_annotations_nothing_begins(slide: Slide, tmp_path: Path) -> None:
     annotations_path(slide).unlink()
-    with pytest.raises(AnnotationError, match="cannot be read"):
+    with pytest.raises(FileError, match="cannot be read"):
         finetune_runs.begin(slide, ASKED)
     assert not (tmp_path / "small.models").exists()
 
@@ -140,11 +140,16 @@ def test_what_is_discarded_leaves_nothing(slide: Slide, tmp_path: Path) -> None:
     assert not (tmp_path / "small.models").exists()
 
 
-@pytest.mark.parametrize("content", [None, "no json", "[]", '{"model": "a", "unknown": 1}'])
+@pytest.mark.parametrize("content", [None, "no json", "[]", '{"model": "a", "epochs": -1}', '{"model": 3}'])
 def test_a_folder_that_tells_nothing_is_no_run(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / finetune_runs.REQUEST).write_text(content)
     assert finetune_runs.read_run(tmp_path) is None
+
+
+def test_a_request_of_a_later_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / finetune_runs.REQUEST).write_text('{"model": "a", "unknown": 1}')
+    assert finetune_runs.read_run(tmp_path) == TrainingRun(tmp_path, Request("a"))
 
 
 def test_a_request_of_an_earlier_version_is_of_a_cell_model(tmp_path: Path) -> None:

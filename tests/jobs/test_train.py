@@ -56,7 +56,7 @@ def test_two_colours_are_learnt_and_predicted(cohort: Path, settings: dict[str, 
     assert spec.training["metrics"] == training.metrics
     card = (training.model / "README.md").read_text(encoding="utf-8")
     assert (
-        card.startswith("---\nlibrary_name") and f"| val_loss | {training.metrics['val_loss']:.3f} |" in card
+        card.startswith("---\nlibrary_name") and f"| val loss | {training.metrics['val_loss']:.3f} |" in card
     )
 
 

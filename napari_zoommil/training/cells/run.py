@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,6 +19,8 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
+from napari_zoommil.files import make_folder, write_json, write_table
+from napari_zoommil.model_card import model_card
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import measured
@@ -88,7 +89,7 @@ class Run:
 
     def _begin(self, resume: bool) -> Path | None:
         """Where to go on from, if there is such a place; else a folder without a run in it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
             if _lasting(self._known()) != _lasting(json.loads(json.dumps(self.provenance))):
@@ -120,9 +121,7 @@ class Run:
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _write(self, content: dict[str, Any]) -> None:
-        part = self.folder / f".{RUN}.part"
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, self.folder / RUN)
+        write_json(self.folder / RUN, content)
 
 
 def _lasting(provenance: dict[str, Any] | None) -> dict[str, Any]:
@@ -135,12 +134,13 @@ class Curves(L.Callback):
 
     def __init__(self, path: Path, spec: CellSpec, held_out: Sequence[Window]) -> None:
         self.path, self.spec, self.held_out = path, spec, held_out
+        self._rows: list[dict[str, str]] = []
 
     def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """A run that was killed may have written of an epoch that its checkpoint does not know."""
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.path.write_text("".join(lines[: trainer.current_epoch + 1]), encoding="utf-8")
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self._rows = list(csv.DictReader(file))[: trainer.current_epoch]
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, CellModule)
@@ -148,24 +148,16 @@ class Curves(L.Callback):
         module.log_dict(values)
         loss = trainer.callback_metrics.get("train_loss_epoch", trainer.callback_metrics["train_loss"])
         line = {"epoch": trainer.current_epoch, "train_loss": float(loss)} | values
-        new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in line.items()})
+        self._rows.append({name: f"{value:.6g}" for name, value in line.items()})
+        write_table(self.path, COLUMNS, self._rows)
 
 
 def card(spec: CellSpec) -> str:
     """Model card in the hub's form."""
-    figures = "\n".join(
-        f"| {name.replace('_', ' ')} | {value:.3f} |"
-        for name, value in spec.training.get("metrics", {}).items()
-    )
-    names = ", ".join(one.name for one in spec.classes)
-    return (
-        "---\nlibrary_name: napari-zoommil\ntags: [whole-slide-image, cell-detection]\n---\n\n"
-        f"# {spec.architecture}: {names}\n\nSees {spec.mpp:g} µm/px. Fine-tuned from "
-        f"`{spec.training.get('model', 'scratch')}` on {spec.training.get('points', {})}.\n\n"
-        f"| figure | value |\n| --- | --- |\n{figures}\n"
+    return model_card(
+        f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
+        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{spec.training.get('model', 'scratch')}` on "
+        f"{spec.training.get('points', {})}.",
+        spec.training.get("metrics"),
+        tags=["cell-detection"],
     )

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
@@ -164,7 +165,7 @@ class DetectionPanel(QWidget):
             return
         slide = self._entry.slide
         start = str(slide.path.with_name(f"{slide.stem}.cells.geojson"))
-        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, "GeoJSON (*.geojson *.json)")
+        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, dialog_filter("GeoJSON", GEOJSON))
         if name:
             path = Path(name)
             self._export_to(path if path.suffix else path.with_suffix(".geojson"))
@@ -175,7 +176,7 @@ def export_job(detection: Detection, threshold: float, path: Path) -> Job[Path]:
 
     Raises
     ------
-    AnnotationError
+    FileError
         If they cannot be written.
     """
     from napari_zoommil.cells.export import write_detections

@@ -146,9 +146,9 @@ class Finds:
         columns = zip(*((part.boxes, part.scores, part.labels) for part in (empty, *parts)), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
-    def suppressed(self) -> Finds:
-        """Without those that overlap a better one."""
-        return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
+    def suppressed(self, sources: NDArray[np.int64] | None = None) -> Finds:
+        """Without those that overlap a better one, of another source where (M,) ``sources`` are told."""
+        return self.chosen(nms(self.boxes, self.scores, NMS_IOU, sources=sources))
 
 
 def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:

@@ -135,10 +135,11 @@ def in_core(finds: Finds, margin: int) -> Finds:
 
 
 def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
-    """All finds of tiles, px at the model's resolution; of two across a seam that overlap the better stays.
+    """All finds of tiles, px at the model's resolution; of two tiles' finds that overlap the better stays.
 
     Places near a seam follow from the same pixels on both sides, but rounding can put a centre on
-    either, so that a cell would count twice.
+    either, so that a cell would count twice. Finds of the same tile are different cells, near a seam as
+    elsewhere.
     """
     placed = [
         Finds(part.boxes + np.tile(corner, 2), part.scores, part.labels)
@@ -147,7 +148,8 @@ def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
     every = Finds.together(placed)
     if not len(every):
         return every
+    tiles = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     reach = (every.boxes[:, 2:] - every.boxes[:, :2]).max()
     to_seam = np.abs(every.centres - np.rint(every.centres / CORE_PX) * CORE_PX).min(1)
     near = to_seam <= reach
-    return Finds.together([every.chosen(~near), every.chosen(near).suppressed()])
+    return Finds.together([every.chosen(~near), every.chosen(near).suppressed(tiles[near])])

@@ -51,6 +51,16 @@ def test_of_two_halves_of_a_rounding_one_stays() -> None:
     assert len(found) == 1 and found.scores[0] == 0.9
 
 
+def test_close_cells_of_one_tile_stay_near_a_seam() -> None:
+    close = finds_at(np.array([[100.0, CORE_PX - 3.0], [100.0, CORE_PX - 8.0]]))  # IoU 1/3
+    other = finds_at(np.array([[300.0, 3.0]]))
+    found = merge_seams([close, other], np.array([[0, 0], [0, CORE_PX]]))
+    assert len(found) == 3
+    twice = finds_at(np.array([[100.0, 0.5]]))  # the first of them, as the other tile sees it
+    found = merge_seams([close, twice], np.array([[0, 0], [0, CORE_PX]]))
+    assert sorted(found.centres[:, 1].tolist()) == [CORE_PX - 8.0, CORE_PX - 3.0]
+
+
 def test_regions_are_touched_contained_and_measured_once() -> None:
     area = Regions([SQUARE, SQUARE + np.array([0, 5])])
     assert area.px == pytest.approx(150)

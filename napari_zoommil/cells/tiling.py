@@ -48,24 +48,28 @@ class Area(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Polygons, (n, 2) level-0 y and x each; where they overlap, an area counts once."""
+    """Polygons, (n, 2) level-0 y and x each, as far as they lie on a slide of a shape, level-0 px; where
+    they overlap, an area counts once."""
 
     polygons: Sequence[Floats]
+    shape: tuple[int, int]
 
     @cached_property
-    def shape(self) -> shapely.Geometry:
-        return shapely.union_all([shapely.make_valid(shapely.Polygon(one)) for one in self.polygons])
+    def covered(self) -> shapely.Geometry:
+        """Polygons of (y, x); empty where none of them lies on the slide."""
+        drawn = [shapely.make_valid(shapely.Polygon(one)) for one in self.polygons]
+        return shapely.intersection(shapely.union_all(drawn), shapely.box(0, 0, *self.shape))
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T
-        return np.asarray(shapely.intersects(self.shape, shapely.box(y, x, y + size[0], x + size[1])))
+        return np.asarray(shapely.intersects(self.covered, shapely.box(y, x, y + size[0], x + size[1])))
 
     def contains(self, points: Floats) -> NDArray[np.bool_]:
-        return np.asarray(shapely.contains_xy(self.shape, points[:, 0], points[:, 1]), bool)
+        return np.asarray(shapely.contains_xy(self.covered, points[:, 0], points[:, 1]), bool)
 
     @property
     def px(self) -> float:
-        return float(self.shape.area)
+        return float(self.covered.area)
 
 
 @dataclass(frozen=True, eq=False)

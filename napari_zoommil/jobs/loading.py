@@ -56,22 +56,22 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
     import torch
 
     from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.models.spec import load_model
 
     chosen = choose_device(device)
-    mil, spec = load_model(model)
-    encoder = load_encoder(spec.encoder)
+    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+        mil, spec = load_model(model)
+        encoder = load_encoder(spec.encoder)
     if encoder.hash != spec.encoder_hash:
         raise ModelError(
             f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
             "train it again, or install the encoder it was trained with"
         )
     try:
-        use_threads(threads)
-        yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
+        with cpu_threads(threads):
+            yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
     finally:
-        use_threads()
         mil.to("cpu")
         encoder.to(torch.device("cpu"))
         chosen.release()

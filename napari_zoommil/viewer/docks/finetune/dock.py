@@ -111,7 +111,7 @@ class FinetuneDock(Page):
     @property
     def lesson(self) -> Lesson | None:
         """That of the active slide."""
-        return self._lessons.setdefault(self._entry, Lesson()) if self._entry else None
+        return self._lessons.get(self._entry) if self._entry else None
 
     @property
     def _busy(self) -> OpenSlide | None:
@@ -122,6 +122,8 @@ class FinetuneDock(Page):
         if entry is not self._session.active:
             return
         self._entry = entry
+        if entry is not None:
+            self._lessons.setdefault(entry, Lesson())
         self._reconsider()
 
     def _removed(self, entry: OpenSlide) -> None:
@@ -129,6 +131,8 @@ class FinetuneDock(Page):
         if entry is self._busy:
             self._cancel()
         self._lessons.pop(entry, None)
+        if entry is self._entry:
+            self._entry = None
 
     def _reconsider(self) -> None:
         """Another slide, another model, or other settings."""

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -22,6 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.errors import ModelError
 
 POLL_SECONDS = 0.05
 
@@ -132,6 +134,11 @@ def fit(
     -------
     Trainer
         After the last step.
+
+    Raises
+    ------
+    ModelError
+        If what it is to go on from holds code.
     """
     flags = flags or TrainerFlags()
     with quiet(), own_random_numbers(seed):
@@ -150,7 +157,13 @@ def fit(
             logger=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
+        except UnpicklingError as error:
+            raise ModelError(
+                f"{resume} is no checkpoint of a training: it holds code, which is not run; "
+                "train without resuming"
+            ) from error
     return trainer
 
 

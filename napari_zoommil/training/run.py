@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.model_folder import WEIGHTS
 
@@ -153,12 +153,14 @@ def working_in(folder: Path) -> Iterator[None]:
 
     Raises
     ------
+    FileError
+        If it cannot be written to.
     ModelError
-        If it cannot be written to, or another run is under way in it.
+        If another run is under way in it.
     """
     make_folder(folder)
     if not os.access(folder, os.W_OK):
-        raise ModelError(f"{folder} cannot be written to; choose another folder")
+        raise FileError(f"{folder} cannot be written to; choose another folder")
     lock = _acquired(folder, LOCK_SECONDS)
     try:
         yield

@@ -76,7 +76,7 @@ def test_a_region_that_crosses_itself_is_taken_for_what_it_covers() -> None:
 
 
 def test_a_hole_is_not_searched() -> None:
-    ring = Regions([shapely.Polygon(SQUARE, [SQUARE / 2 + 2])])
+    ring = Regions([shapely.Polygon(SQUARE, [SQUARE / 2 + 2])], (100, 100))
     assert ring.px == pytest.approx(75)
     assert ring.contains(np.array([[1.0, 1.0], [5.0, 5.0]])).tolist() == [True, False]
     assert ring.touches(np.array([[3.0, 3.0], [0.0, 0.0]]), (2, 2)).tolist() == [False, True]

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cells.metrics import centre_score
 from napari_zoommil.cells.model import find, load_cell_model
-from napari_zoommil.errors import AnnotationError, MagnificationError, ModelError
+from napari_zoommil.errors import AnnotationError, FileError, MagnificationError, ModelError
 from napari_zoommil.jobs import Progress, detect, finetune, run
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.cells import presets
@@ -331,7 +331,7 @@ def test_where_one_may_not_write_nothing_is_begun(
 ) -> None:
     (tmp_path / "file").write_text("kept")
     job = finetune(discs[0], points, make_cell_model(), out=tmp_path / "file" / "new", device="cpu")
-    with pytest.raises(ModelError, match="cannot be made"):
+    with pytest.raises(FileError, match="cannot be made"):
         next(job)
     assert (tmp_path / "file").read_text() == "kept"
 

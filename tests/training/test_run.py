@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.training.run import (
     BEST,
@@ -140,10 +140,10 @@ def test_another_process_is_noticed_until_it_ends(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="cannot be made"), working_in(tmp_path / "file"):
+    with pytest.raises(FileError, match="cannot be made"), working_in(tmp_path / "file"):
         pass
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(ModelError, match="cannot be written to; choose another folder"), working_in(tmp_path):
+    with pytest.raises(FileError, match="cannot be written to; choose another folder"), working_in(tmp_path):
         pass
 
 

@@ -47,7 +47,8 @@ def explain(
     model : str
         Shipped model, folder or hub name.
     method : {"attention", "grad-cam"}
-        attention = where the model looked; grad-cam = which patches speak for a class.
+        attention = what the model's attention makes of patches, and where it zooms; grad-cam = which patches
+        speak for a class.
     target : str, optional
         Class that Grad-CAM speaks for; the predicted one by default.
     mpp : float, optional
@@ -66,15 +67,19 @@ def explain(
     Raises
     ------
     ModelError
-        If the model has no such class.
+        If the model has no such class, or none of these maps.
     """
     from napari_zoommil.models.spec import read_spec
 
-    classes = read_spec(model).class_names
+    classes = read_spec(model).task.names
     if target and target not in classes:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
-    prediction = yield from predict(slide, model, mpp=mpp, icc=icc, device=device, batch_size=batch_size)
-    if method == "attention":
-        return Explanation(method, None, prediction.maps_of("attention"), prediction)
-    wanted = target or prediction.predicted
-    return Explanation(method, wanted, prediction.maps_of("grad-cam", wanted), prediction)
+    cam = method == "grad-cam"
+    prediction = yield from predict(
+        slide, model, mpp=mpp, icc=icc, device=device, batch_size=batch_size, grad_cam=cam
+    )
+    wanted = (target or prediction.explained) if cam else None
+    maps = prediction.maps_of("grad-cam", wanted) if cam else prediction.maps
+    if not maps:
+        raise ModelError(f"{model} does not score patches one by one, so there is no map of {method}")
+    return Explanation(method, wanted, maps, prediction)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
+    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
@@ -31,8 +34,32 @@ class Loaded:
 
     model: MILModel
     spec: ModelSpec
-    encoder: Encoder
+    network: Encoder | None
     device: Device
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes features of patches.
+
+        Raises
+        ------
+        ModelError
+            If the model reads pixels itself.
+        """
+        if self.network is None:
+            raise ModelError(f"{self.spec.architecture} reads pixels and has no features of patches")
+        return self.network
+
+    def bag(
+        self, slide: Slide, grid: PatchGrid, batch_size: int = 64, workers: int | None = None
+    ) -> LazyBag | PixelBag:
+        """What the model looks at of an open slide."""
+        from napari_zoommil.bags import LazyBag
+        from napari_zoommil.bags.pixels import PixelBag
+
+        if self.network is None:
+            return PixelBag(slide, grid, batch_size, workers)
+        return LazyBag(slide, grid, self.network, batch_size, workers)
 
 
 @contextmanager
@@ -61,17 +88,18 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
 
     chosen = choose_device(device)
     mil, spec = load_model(model)
-    encoder = load_encoder(spec.encoder)
-    if encoder.hash != spec.encoder_hash:
+    encoder = load_encoder(spec.encoder) if spec.encoder else None
+    if encoder is not None and encoder.hash != spec.encoder_hash:
         raise ModelError(
             f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
             "train it again, or install the encoder it was trained with"
         )
     try:
         use_threads(threads)
-        yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
+        yield Loaded(mil.to(chosen.torch), spec, encoder and encoder.to(chosen.torch), chosen)
     finally:
         use_threads()
         mil.to("cpu")
-        encoder.to(torch.device("cpu"))
+        if encoder is not None:
+            encoder.to(torch.device("cpu"))
         chosen.release()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.model_folder import find_model, malformed, read_config, read_weights, write_folder
-from napari_zoommil.models import MODELS, create
+from napari_zoommil.models.registry import create, entry
+from napari_zoommil.models.task import Classification, Regression, Task
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
@@ -31,8 +32,11 @@ class ModelSpec:
     min_tissue : float
         Least tissue share of a patch at the lowest magnification.
     class_names : tuple of str
+        Of a classification; none of a regression.
     training : dict
         Data, seeds and figures, as the card states them.
+    regression : Regression, optional
+        What is told where it is a number.
     """
 
     architecture: str
@@ -43,6 +47,11 @@ class ModelSpec:
     class_names: tuple[str, ...]
     min_tissue: float = 0.1
     training: dict[str, Any] = field(default_factory=dict)
+    regression: Regression | None = None
+
+    @property
+    def task(self) -> Task:
+        return self.regression or Classification(self.class_names)
 
     @property
     def magnifications(self) -> tuple[float, ...]:
@@ -64,12 +73,18 @@ def read_spec(name: str | Path) -> ModelSpec:
     folder, content = read_config(name, "mil")
     try:
         content["class_names"] = tuple(content["class_names"])
+        if content.get("regression"):
+            content["regression"] = Regression(**content["regression"])
         spec = ModelSpec(**content)
         assert spec.magnifications
     except (KeyError, TypeError, AssertionError) as error:
         raise malformed(folder, error) from error
-    if spec.architecture not in MODELS:
-        raise ModelError(f"{folder} holds a {spec.architecture!r}, which this version does not know")
+    try:
+        entry(spec.architecture)
+    except ModelError as error:
+        raise ModelError(
+            f"{folder} holds a {spec.architecture!r}, which this version does not know: {error}"
+        ) from error
     return spec
 
 
@@ -84,8 +99,9 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     folder, spec = find_model(name), read_spec(name)
     model = create(spec.architecture, **spec.config)
     read_weights(folder, model)
-    if model.classes != len(spec.class_names):
+    if model.classes != len(spec.task.names):
         raise ModelError(
-            f"{folder} names {len(spec.class_names)} classes, but its model tells {model.classes} apart"
+            f"{folder} names {len(spec.task.names)} classes, but its model tells {model.classes} apart"
         )
+    model.task = spec.task
     return model.eval().requires_grad_(False), spec

@@ -22,6 +22,7 @@ from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune import FineTuning
 from napari_zoommil.jobs.finetune_mil import CURVES, RUN
 from napari_zoommil.maps.agreement import attention_agreement
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
 
 REGION = (256, 512, 256, 512)
@@ -60,7 +61,7 @@ def points() -> Points:
 @pytest.fixture
 def model(make_model: Callable[..., str]) -> str:
     torch.manual_seed(1)
-    network = ZoomMIL(3, 2, (5, 10), 4, hidden=32, attention=16)
+    network = ZoomMIL(3, 2, (5, 10), ZoomMILOptions(4, hidden=32, attention=16))
     name = make_model((5.0, 10.0), patch_size=32, config=network.config())
     save_file(network.state_dict(), Path(name) / "model.safetensors")
     return name

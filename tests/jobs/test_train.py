@@ -31,7 +31,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Pa
 def settings(cohort: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "store": cohort.parent / "features", "out": tmp_path / "model", "encoder": "mean-rgb",
-        "magnifications": (5.0, 10.0), "patch_size": 32, "k": 2, "epochs": 8, "learning_rate": 3e-3,
+        "magnifications": (5.0, 10.0), "patch_size": 32, "options": {"k": 2}, "epochs": 8,
+        "learning_rate": 3e-3,
     }  # fmt: skip
 
 

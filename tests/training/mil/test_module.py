@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from napari_zoommil.models.entries import ZoomMILOptions
+from napari_zoommil.models.registry import Recipe
+from napari_zoommil.models.task import Classification
 from napari_zoommil.models.zoommil import ZoomMIL
-from napari_zoommil.training.mil.module import MILModule, MILRecipe, loader
+from napari_zoommil.training.mil.module import MILModule, loader
 
 QUIET = {
     "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0,
     "enable_progress_bar": False, "enable_model_summary": False,
 }  # fmt: skip
+
+CLASSES = Classification(("a", "b"))
+
+
+def small() -> ZoomMIL:
+    return ZoomMIL(4, 2, (5, 10), ZoomMILOptions(3, hidden=8, attention=4))
 
 
 @pytest.fixture
@@ -30,9 +39,9 @@ def examples(make_grid: Callable, make_bag: Callable) -> list:
 
 def test_a_module_learns_its_bags(examples: list) -> None:
     L.seed_everything(0, verbose=False)
-    module = MILModule(ZoomMIL(4, 2, (5, 10), 3, hidden=8, attention=4), MILRecipe(learning_rate=0.01))
+    module = MILModule(small(), Recipe(learning_rate=0.01))
     trainer = L.Trainer(max_epochs=6, **QUIET)
-    trainer.fit(module, loader(examples, module.recipe), loader(examples))
+    trainer.fit(module, loader(examples, module.model.task, module.recipe), loader(examples))
     assert float(trainer.callback_metrics["val_accuracy"]) == 1
     assert float(trainer.callback_metrics["val_f1"]) == 1
     assert float(trainer.callback_metrics["val_loss"]) < 0.3
@@ -42,7 +51,7 @@ def test_a_module_learns_its_bags(examples: list) -> None:
 
 def test_metrics_are_those_of_the_logits(examples: list) -> None:
     torch.manual_seed(0)
-    module = MILModule(ZoomMIL(4, 2, (5, 10), 3, hidden=8, attention=4), MILRecipe())
+    module = MILModule(small(), Recipe())
     (found,) = L.Trainer(**QUIET).validate(module, loader(examples[:5]), verbose=False)
     with torch.no_grad():
         logits = torch.stack([module.model.eval()(bag).logits for bag, _ in examples[:5]])
@@ -53,7 +62,7 @@ def test_metrics_are_those_of_the_logits(examples: list) -> None:
 
 
 def test_a_plateau_lowers_the_rate() -> None:
-    module = MILModule(ZoomMIL(4, 2, (5, 10), 3), MILRecipe(learning_rate=1e-3, decay=0.8, patience=2))
+    module = MILModule(small(), Recipe(learning_rate=1e-3, decay=0.8, patience=2))
     config = module.configure_optimizers()
     schedule = config["lr_scheduler"]["scheduler"]
     for _ in range(4):
@@ -64,9 +73,9 @@ def test_a_plateau_lowers_the_rate() -> None:
 
 def test_training_is_balanced_over_classes() -> None:
     examples = [(None, 0)] * 90 + [(None, 1)] * 10
-    drawn = [label for _, label in loader(examples, MILRecipe(seed=1)) for _ in range(1)]  # type: ignore[arg-type]
+    drawn = [label for _, label in loader(examples, CLASSES, Recipe(), 1) for _ in range(1)]  # type: ignore[arg-type]
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
-    plain = [label for _, label in loader(examples, MILRecipe(weighted=False))]  # type: ignore[arg-type]
+    plain = [label for _, label in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
 
 

@@ -12,6 +12,7 @@ from napari_zoommil.bags.subgrid import TensorBag
 from napari_zoommil.cells.losses import ExclusiveCrossEntropy
 from napari_zoommil.cells.losses.schedules import PAPER_THRESHOLD, constant
 from napari_zoommil.errors import ModelError
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.fit import fit_steps
 from napari_zoommil.training.mil.points import (
@@ -32,7 +33,7 @@ QUIET: dict[str, Any] = {
 @pytest.fixture
 def model() -> ZoomMIL:
     torch.manual_seed(0)
-    return ZoomMIL(4, 2, MAGNIFICATIONS, 3, hidden=32, attention=16)
+    return ZoomMIL(4, 2, MAGNIFICATIONS, ZoomMILOptions(3, hidden=32, attention=16))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def taught(model: ZoomMIL, lesson: Lesson, **changes: Any) -> PointModule:
 def test_attention_goes_where_points_are_and_to_what_looks_alike(model: ZoomMIL, lesson: Lesson) -> None:
     with torch.no_grad():  # an untrained classifier knows no truth that attention could look for
         before = model.eval()(lesson.bag)
-    module = taught(model, replace(lesson, truth=before.probabilities))
+    module = taught(model, replace(lesson, truth=before.logits.softmax(0)))
     with torch.no_grad():
         for level, targets in enumerate(lesson.targets):
             kind = torch.arange(len(targets)) < len(targets) // 4
@@ -135,10 +136,10 @@ def test_likely_positives_do_not_count_as_background(model: ZoomMIL, lesson: Les
 
 def test_a_prediction_is_held_where_it_was(model: ZoomMIL, lesson: Lesson) -> None:
     with torch.no_grad():
-        before = model.eval()(lesson.bag).probabilities
+        before = model.eval()(lesson.bag).logits.softmax(0)
     taught(model, replace(lesson, truth=before), epochs=15)
     with torch.no_grad():
-        assert torch.allclose(model(lesson.bag).probabilities, before, atol=0.1)
+        assert torch.allclose(model(lesson.bag).logits.softmax(0), before, atol=0.1)
 
 
 def test_presets() -> None:

@@ -20,7 +20,7 @@ from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.slide import as_pair
-from napari_zoommil.viewer.layers.slide import is_slide, slide_of, world_scale
+from napari_zoommil.viewer.metadata import is_slide, slide_of, world_scale
 
 
 @dataclass(eq=False)

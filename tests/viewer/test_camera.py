@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.mark.parametrize("value", [1.25, 10, 40])

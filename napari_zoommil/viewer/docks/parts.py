@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -187,21 +187,3 @@ class Act(QWidget):
         left = progress.seconds_left
         parts = (slide, progress.note, "" if left is None else f"about {duration(left)} left")
         self.note.setText(", ".join(part for part in parts if part))
-
-
-class Follower(QObject):
-    """Connections of a dock that end with it, so that reopening it does not pile them up."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._undo: list[Callable[[], None]] = []
-
-    def follow(self, signal: object, callback: Callable) -> None:
-        """Connect a psygnal or napari signal; :meth:`stop` disconnects it."""
-        signal.connect(callback)  # type: ignore[attr-defined]
-        self._undo.append(lambda: signal.disconnect(callback))  # type: ignore[attr-defined]
-
-    def stop(self) -> None:
-        for undo in self._undo:
-            undo()
-        self._undo.clear()

@@ -16,8 +16,8 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
 from napari_zoommil.viewer.layers.points import EDGE, insert_on_top
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, per_pixel
 from napari_zoommil.viewer.layers.writing import Writing
+from napari_zoommil.viewer.metadata import SLIDE, TITLE, per_pixel
 
 COMPLETE = "complete regions"
 COLOUR = "#202020"

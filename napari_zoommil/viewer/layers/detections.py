@@ -20,8 +20,8 @@ from napari_zoommil.viewer.layers.complete_regions import COMPLETE
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, placement, put_in
 from napari_zoommil.viewer.layers.points import EDGE, POINTS
 from napari_zoommil.viewer.layers.search_regions import SEARCHED
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, slide_of
 from napari_zoommil.viewer.layers.tissue_regions import REGIONS
+from napari_zoommil.viewer.metadata import SLIDE, TITLE, slide_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, the best finds first, in its layer's metadata."""

@@ -19,7 +19,7 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.colours import ramp
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, UNIT, is_slide, per_pixel, slide_of
+from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, is_slide, per_pixel, slide_of
 from napari_zoommil.viewer.session import session_of
 
 MAP = "napari_zoommil.map"

@@ -22,8 +22,8 @@ from napari_zoommil.annotations.edits import Classes
 from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
 from napari_zoommil.viewer.layers.writing import Writing
+from napari_zoommil.viewer.metadata import SLIDE, TITLE
 from napari_zoommil.viewer.session import session_of
 
 POINTS = "points"

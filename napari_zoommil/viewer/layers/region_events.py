@@ -9,9 +9,9 @@ import napari
 from napari.layers import Shapes
 
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.docks.parts import Follower
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers.overlays import find_layer
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 
 class DrawnRegions:

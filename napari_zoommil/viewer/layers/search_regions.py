@@ -16,8 +16,8 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, UNIT, per_pixel
 from napari_zoommil.viewer.layers.tissue_regions import AREAS
+from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, per_pixel
 
 SEARCHED = "search regions"
 COLOUR = "#e69f00"

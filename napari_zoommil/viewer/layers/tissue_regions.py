@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, UNIT, per_pixel
+from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, per_pixel
 
 REGIONS = "tissue regions"
 Use = Literal["add", "leave out"]

@@ -15,7 +15,7 @@ from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
 from napari_zoommil.viewer.layers.overlays import show_map
 from napari_zoommil.viewer.layers.points import PointsView
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
 TITLE = "cells (test)"

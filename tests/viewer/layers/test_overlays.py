@@ -10,7 +10,7 @@ import pytest
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_tissue
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.fixture

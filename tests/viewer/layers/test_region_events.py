@@ -5,7 +5,7 @@ import pytest
 
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.layers.search_regions import SEARCHED, search_layer
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 
 SQUARE = np.array([[0, 0], [0, 50], [50, 50], [50, 0]])
 

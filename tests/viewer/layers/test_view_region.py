@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.viewer.layers.slide import slide_of
 from napari_zoommil.viewer.layers.view_region import LARGEST_UM, view_region
+from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.annotate.classes import ClassBox
 from napari_zoommil.viewer.docks.annotate.parts import FileBox, HelpSheet, MarkBox, acting, headline, several
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
-from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Page, Sentence, heading, row
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import annotator, set_annotator
 

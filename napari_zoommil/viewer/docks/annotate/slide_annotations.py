@@ -15,7 +15,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera, keys
 from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.points import FIRST_CLASS, PointsView
-from napari_zoommil.viewer.layers.slide import is_slide, per_pixel, slide_of
+from napari_zoommil.viewer.metadata import is_slide, per_pixel, slide_of
 from napari_zoommil.viewer.session import OpenSlide
 
 LOOK_AT = 20.0

@@ -18,7 +18,8 @@ from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Act, Page, Sentence, heading, row
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions

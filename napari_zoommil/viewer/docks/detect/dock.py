@@ -17,7 +17,8 @@ from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.detect.parts import How, Place, Run, Where, area_sentence
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
+from napari_zoommil.viewer.docks.parts import Act, Page, Sentence, heading
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
 from napari_zoommil.viewer.layers.region_events import DrawnRegions

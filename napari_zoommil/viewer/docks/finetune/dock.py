@@ -32,7 +32,8 @@ from napari_zoommil.viewer.docks.finetune.parts import (
 from napari_zoommil.viewer.docks.finetune.state import Lesson
 from napari_zoommil.viewer.docks.finetune.verdict import Verdict
 from napari_zoommil.viewer.docks.model_choice import ModelChoice, tell_docks
-from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
+from napari_zoommil.viewer.docks.parts import Act, Page, Sentence, heading
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.looking import Looking
 from napari_zoommil.viewer.sentences import duration, lack_of
 from napari_zoommil.viewer.session import OpenSlide, session_of

@@ -10,10 +10,11 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSize
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import real_viewer
-from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Page, Sentence, heading, row
 from napari_zoommil.viewer.docks.slide.overview import OverviewMap
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
+from napari_zoommil.viewer.metadata import SLIDE, TITLE
 from napari_zoommil.viewer.session import OpenSlide, session_of
 
 LEAST_HEIGHT = 345

@@ -25,8 +25,8 @@ from napari_zoommil.slides.patching import detect_tissue
 from napari_zoommil.viewer.docks.annotate import dock as module
 from napari_zoommil.viewer.docks.annotate.slide_annotations import SlideAnnotations
 from napari_zoommil.viewer.layers.overlays import show_tissue
-from napari_zoommil.viewer.layers.slide import slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
 CENTRE = (2048.0, 2048.0)  # level-0 px

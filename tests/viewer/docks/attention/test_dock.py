@@ -16,7 +16,7 @@ from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000
 

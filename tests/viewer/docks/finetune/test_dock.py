@@ -20,8 +20,8 @@ from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.training.cells import presets
 from napari_zoommil.training.cells.module import CellRecipe
 from napari_zoommil.viewer.docks.finetune import dock as module
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000
 BEFORE, AFTER = "cells before", "cells after"

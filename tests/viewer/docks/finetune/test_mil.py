@@ -18,8 +18,8 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.training.mil import points
 from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
 from napari_zoommil.viewer.layers.overlays import MAP, show_map
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000
 QUICK = points.PointRecipe(epochs=6, learning_rate=1e-2)

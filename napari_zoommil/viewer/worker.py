@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import napari
 from napari.utils.notifications import show_error
 from superqt.utils import GeneratorWorker, create_worker
 
 from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
-from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.triton import load_triton_apart
 
 JOIN_SECONDS = 1.0
+
+OUTDATED = (
+    "The slide has another resolution or other colours by now, or is closed: "
+    "what was computed of the old ones is dropped"
+)
 
 
 def spare_cores() -> int:
@@ -40,8 +44,20 @@ class JobWorker(GeneratorWorker):
         return result
 
 
+class Subject(Protocol):
+    """What a job is of: an open slide."""
+
+    generation: int
+    outdated: Any
+    """A signal: what runs on an earlier generation must stop."""
+
+
 class JobRunner:
-    """At most one job of a dock at a time.
+    """At most one job at a time, each bound to a generation of its slide.
+
+    Nothing is heard of a job whose slide has become another one meanwhile, by its resolution, its colours
+    or its removal: the job is cancelled, and a result that is already under way is dropped. This is the one
+    place where that is done.
 
     Parameters
     ----------
@@ -49,9 +65,13 @@ class JobRunner:
     yielded, returned, ended : callable
         Called on the window's thread with each :class:`Progress`, the result, and at the end of
         every run with what it failed of: a sentence, or None if it succeeded or was cancelled.
+    quiet : bool
+        A short look at files: the window is not told of it, and a failure is no notification.
 
     Attributes
     ----------
+    of : OpenSlide or None
+        What the job that runs, or the last one, is of.
     error : Exception or None
         What the last run failed of. It is told as a notification, unless it is a question of its dock.
     """
@@ -59,13 +79,16 @@ class JobRunner:
     def __init__(
         self,
         viewer: napari.Viewer,
-        yielded: Callable[[Progress], None],
+        yielded: Callable[[Any], None],
         returned: Callable[[Any], None],
         ended: Callable[[str | None], None],
+        quiet: bool = False,
     ) -> None:
-        self._viewer = viewer
+        self._viewer, self._quiet = viewer, quiet
         self._yielded, self._returned, self._ended = yielded, returned, ended
         self._worker: JobWorker | None = None
+        self._generation = 0
+        self.of: Any = None
         self.error: Exception | None = None
 
     @property
@@ -76,38 +99,59 @@ class JobRunner:
     def cancelling(self) -> bool:
         return self._worker is not None and self._worker.abort_requested
 
-    def start(self, job: Callable[[], Job[Any]], sentence: str) -> None:
-        """Run a job; ``sentence`` tells the user what goes on if the window is to be closed."""
+    @property
+    def late(self) -> bool:
+        """Whether the slide has become another one since the job began."""
+        return self.of is not None and self.of.generation != self._generation
+
+    def start(self, job: Callable[[], Iterator[Any]], sentence: str = "", of: Subject | None = None) -> None:
+        """Run a job.
+
+        Parameters
+        ----------
+        job : callable
+            Makes its generator, on the job's thread.
+        sentence : str
+            Tells the user what goes on if the window is to be closed.
+        of : Subject, optional
+            The slide whose generation the job is bound to.
+        """
         assert self._worker is None, "a job is running"
 
-        def drive() -> Generator[Progress, None, Any]:  # a worker asks for a generator function
+        def drive() -> Generator[Any, None, Any]:  # a worker asks for a generator function
             load_triton_apart()
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
-        self._worker, self.error = worker, None
-        done = announce_task(self._viewer, sentence, worker.quit)
+        self._worker, self.error, self.of = worker, None, of
+        done = (lambda: None) if self._quiet else announce_task(self._viewer, sentence, worker.quit)
+        if of is not None:
+            self._generation = of.generation
+            of.outdated.connect(worker.quit)
         worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
         worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
         worker.errored.connect(lambda error: self._fail(worker, error))
-        worker.finished.connect(lambda *_: self._finish(worker, done))
+        worker.finished.connect(lambda *_: self._finish(worker, of, done))
         worker.start()
 
     def _is_current(self, worker: JobWorker) -> bool:
-        return self._worker is worker and not worker.abort_requested
+        return self._worker is worker and not worker.abort_requested and not self.late
 
     def _fail(self, worker: JobWorker, error: Exception) -> None:
         if not self._is_current(worker):
             return
         self.error = error
-        if not isinstance(error, ConsentError):
+        if not self._quiet and not isinstance(error, ConsentError):
             show_error(sentence_of(error))
 
-    def _finish(self, worker: JobWorker, done: Callable[[], None]) -> None:
+    def _finish(self, worker: JobWorker, of: Subject | None, done: Callable[[], None]) -> None:
         done()
+        if of is not None:
+            of.outdated.disconnect(worker.quit, missing_ok=True)
         if self._worker is worker:
             self._worker = None
-            self._ended(None if self.error is None else sentence_of(self.error))
+            told = None if self.error is None else sentence_of(self.error)
+            self._ended(OUTDATED if self.late else told)
 
     def cancel(self) -> None:
         """Ask the job to stop; it does within one batch."""

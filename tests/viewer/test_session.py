@@ -83,7 +83,7 @@ def test_resolution_can_be_given(make_napari_viewer, data, add_slide) -> None:
     session = session_of(viewer)
     assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
     heard = []
-    session.changed.connect(heard.append)
+    session.slide_changed.connect(heard.append)
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(layer.scale, (0.5, 0.5))
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]

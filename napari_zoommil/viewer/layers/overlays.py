@@ -20,7 +20,7 @@ from napari_zoommil.maps.colours import ramp
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, is_slide, per_pixel, slide_of
-from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.sight import sight_of
 
 MAP = "napari_zoommil.map"
 """Key of the heat map in its layer's metadata."""
@@ -162,16 +162,15 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None,
 
     The selection stays, and what was out of sight does, be it with its slide.
     """
-    session, layers = session_of(viewer), viewer.layers
+    sight, layers = sight_of(viewer), viewer.layers
     selected = {layer if one is old else one for one in layers.selection}
-    entry = next((one for one in session.slides if one.slide is slide), None)
-    if entry is not None and entry is not session.active:
+    if sight.is_away(slide):
         layer.visible = False
-        if old is None or old in entry.hidden:
-            entry.hidden.append(layer)
+        if old is None or sight.is_hidden(old):
+            sight.hide(layer)
     elif old is not None:
         layer.visible = old.visible
-    with session.keeping_active():  # napari selects what is inserted
+    with sight.held_still():
         if old is not None:
             place -= layers.index(old) < place
             layers.remove(old)

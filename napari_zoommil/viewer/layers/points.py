@@ -24,7 +24,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
 from napari_zoommil.viewer.layers.writing import Writing
 from napari_zoommil.viewer.metadata import SLIDE, TITLE
-from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
 FIRST_CLASS = "cell"
@@ -315,8 +315,10 @@ def looks(
 
 
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:
-    """Add a layer above all others; what was selected stays so."""
-    selected = set(viewer.layers.selection)
-    with session_of(viewer).keeping_active():  # napari selects what is inserted
+    """Add a layer above all others; what was selected stays so, and what is out of sight does."""
+    selected, sight = set(viewer.layers.selection), sight_of(viewer)
+    if sight.is_away(layer.metadata[SLIDE]):
+        sight.hide(layer)
+    with sight.held_still():
         viewer.add_layer(layer)
         viewer.layers.selection = selected

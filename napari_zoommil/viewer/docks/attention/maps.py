@@ -14,7 +14,7 @@ from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.heatmap import Kind, Scaling
 from napari_zoommil.viewer.docks.parts import row
 from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_zoomed
-from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.viewer.open_slide import OpenSlide
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (

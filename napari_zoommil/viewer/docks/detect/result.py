@@ -25,7 +25,7 @@ from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
-from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
 MOST_ROWS = 9

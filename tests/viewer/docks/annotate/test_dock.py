@@ -22,11 +22,12 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.patching import detect_tissue
-from napari_zoommil.viewer.docks.annotate import dock as module
+from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.annotate.slide_annotations import SlideAnnotations
 from napari_zoommil.viewer.layers.overlays import show_tissue
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.open_slide import DETECTION, ResultKey
 from napari_zoommil.viewer.session import session_of
 
 CENTRE = (2048.0, 2048.0)  # level-0 px
@@ -34,8 +35,8 @@ CENTRE = (2048.0, 2048.0)  # level-0 px
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch) -> None:
-    monkeypatch.setattr(module, "annotator", lambda: "reader")
-    monkeypatch.setattr(module, "set_annotator", lambda name: None)
+    monkeypatch.setattr(settings, "annotator", lambda: "reader")
+    monkeypatch.setattr(settings, "set_annotator", lambda name: None)
 
 
 @pytest.fixture
@@ -341,7 +342,8 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     centres = np.array([(400, 800), (1000, 2000), (3000, 1000)], float)
     finds = Finds(np.hstack([centres - 9, centres + 9]), np.array([0.99, 0.52, 0.3]), np.ones(3, np.int64))
     classes = dock.current.points.classes
-    dock.current.entry.detection = Detection("small.tif", "", "test", classes, finds, 0.5, 1.0)
+    found = Detection("small.tif", "", "test", classes, finds, 0.5, 1.0)
+    dock._session.keep(dock.current.entry, ResultKey(DETECTION, "test"), found)
     viewer.scene.camera.zoom = 0.5
     places = []
     for name, modifier in (("n", None), ("n", None), ("n", SHIFT)):
@@ -353,7 +355,7 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     dock.current.entry.threshold = 0.95
     key(qtbot, viewer, "n")
     assert dock.note.text() == "Detection 1 of 3, score 0.99"
-    dock.current.entry.detection = None
+    dock._session.forget(dock.current.entry, DETECTION)
     key(qtbot, viewer, "n")
     assert "No detections" in dock.note.text()
 
@@ -610,28 +612,44 @@ def test_a_layer_taken_away_comes_back(opened, qtbot) -> None:
     same(dock)
 
 
-def test_closing_the_dock_leaves_the_document_on_disk(opened, qtbot) -> None:
+def test_closing_the_dock_leaves_what_is_marked_in_sight(opened, qtbot) -> None:
     viewer, dock = opened
     click(qtbot, viewer, *CENTRE)
-    saved, session = dock.current.saved, session_of(viewer)
-    before = len(session.activated)
+    entry, session, view = dock.current.entry, session_of(viewer), dock.current.view
+    before, heard = len(session.activated), len(session.document_changed)
     viewer.window.remove_dock_widget(dock)
-    assert len(saved.points.changed) == 0
-    assert len(session.activated) == before - 1
-    assert [type(layer) for layer in viewer.layers] == [Image]
-    assert len(Document.read(saved.path)) == 1
+    assert len(session.activated) == before - 1 and len(session.document_changed) == heard - 1
+    assert view.layer in viewer.layers and view.layer.mode == "pan_zoom" and "X" not in view.layer.keymap
+    view.layer.add(np.array([(100, 100)]))
+    assert len(Document.read(entry.document.path)) == 2, "an edit is saved without any dock"
+    viewer.layers.selection.active = view.layer
+    again = show_dock(viewer, "Annotate")
+    assert again.current.view is view
+    key(qtbot, viewer, "z", CTRL)
+    assert len(again.current.points) == 1
+
+
+def test_closing_the_dock_takes_empty_layers_away(opened) -> None:
+    viewer, dock = opened
+    file = dock.current.saved.path
+    viewer.window.remove_dock_widget(dock)
+    assert [type(layer) for layer in viewer.layers] == [Image] and not file.exists()
 
 
 def test_a_closed_dock_is_forgotten(opened, qtbot) -> None:
     viewer, dock = opened
     click(qtbot, viewer, *CENTRE)
-    held: list[weakref.ref] = [weakref.ref(dock.current), weakref.ref(dock.current.points)]
     assert isinstance(dock.current, SlideAnnotations)
+    held: list[weakref.ref] = [weakref.ref(dock.current), weakref.ref(dock.current.points)]
     viewer.window.remove_dock_widget(dock)
     del dock
     qtbot.wait(20)
     gc.collect()
-    assert [one() for one in held] == [None, None]
+    assert held[0]() is None and held[1]() is not None
+    viewer.layers.remove(viewer.layers[0])
+    qtbot.wait(20)
+    gc.collect()
+    assert held[1]() is None, "the document goes with its slide"
 
 
 def test_the_annotator_is_written(opened, qtbot) -> None:

@@ -12,11 +12,13 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
+from napari_zoommil.jobs import predict
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.metadata import TITLE, slide_of
+from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
 
@@ -177,6 +179,37 @@ def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_sli
     assert maps and all(slide_of(each) is first_slide and not each.visible for each in maps)
     viewer.layers.selection.active = layer
     assert maps_in(viewer) and all(each.visible for each in viewer.layers if MAP in each.metadata)
+
+
+def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    click(qtbot, dock.act.button)
+    dock._session.set_mpp(dock._entry, 0.5)
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert dock._entry.prediction is None and dock.maps.isHidden() and not maps_in(viewer)
+    assert dock.act.note.text() == OUTDATED
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    run(qtbot, dock)
+    assert dock._entry.prediction is not None and len(maps_in(viewer)) == 3
+
+
+def test_a_result_that_is_late_by_a_moment_is_dropped(ready, qtbot, monkeypatch) -> None:
+    viewer, dock, _ = ready
+    returning, release = threading.Event(), threading.Event()
+
+    def whole(*arguments, **options):
+        result = yield from predict(*arguments, **options)
+        returning.set()
+        assert release.wait(60)
+        return result
+
+    monkeypatch.setattr(module, "predict", whole)
+    click(qtbot, dock.act.button)
+    qtbot.waitUntil(returning.is_set, timeout=MINUTE)
+    dock._session.set_mpp(dock._entry, 0.5)
+    release.set()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert dock._entry.prediction is None and not maps_in(viewer) and dock.act.note.text() == OUTDATED
 
 
 def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.annotations import Autosave, CellClass, Points
 from napari_zoommil.jobs import finetune_runs
@@ -116,7 +115,9 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
     assert dock.model.currentText() == "colours" and dock.slide_is.isHidden()
     assert "9&nbsp;Tumour. Patches of 5x, 10x that hold points of Tumour" in dock.what.text()
     assert dock.what.text().endswith("the slide is taken to be tumour.") and "window" not in dock.what.text()
-    assert dock.settings.epochs.text() == "6 (preset)" and dock.device.text().startswith("Device: ")
+    assert dock.settings.advanced["epochs"].native.text() == "6 (preset)" and dock.device.text().startswith(
+        "Device: "
+    )
     teach(qtbot, dock)
     assert sorted(views(viewer)) == sorted(MAPS) and all(AFTER in title for title in shown(viewer))
     assert len(shown(viewer)) == 2 and viewer.layers.selection.active is layer
@@ -141,20 +142,16 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
 
 def test_a_kept_model_goes_to_the_docks_that_take_it(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
-    told: dict[str, list[Path]] = {"mil": [], "cells": []}
-    for kind, folders in told.items():
-        other = QWidget()
-        other.takes, other.add_model = kind, folders.append
-        viewer.window.add_dock_widget(other, name=kind)
+    attention, detect = show_dock(viewer, "Attention"), show_dock(viewer, "Detect cells")
+    used = detect.model.chosen
     teach(qtbot, dock)
     dock.verdict.name.setText("mine")
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
-    assert told == {"mil": [kept], "cells": []} and dock.model.chosen == str(kept)
+    assert dock.model.chosen == attention.model.chosen == str(kept) and detect.model.chosen == used
     assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.act.button.isEnabled() and free(dock), timeout=MINUTE)
     assert finetune_runs.kept(slide_of(viewer.layers[0])) == (kept,)
-    attention, detect = show_dock(viewer, "Attention"), show_dock(viewer, "Detect cells")
     assert attention.model.findData(str(kept)) >= 0 and detect.model.findData(str(kept)) < 0
 
 
@@ -219,7 +216,7 @@ def test_points_of_no_class_of_the_model(ready, qtbot) -> None:
 
 def test_a_cancelled_training_leaves_nothing(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
-    dock.settings.epochs.setValue(5000)
+    dock.settings.advanced["epochs"].value = 5000
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) > 1, timeout=MINUTE)

@@ -20,6 +20,7 @@ from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.slide import as_pair
+from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.slide_layer import is_slide, slide_of, world_scale
 
 
@@ -68,6 +69,7 @@ class Session:
     def __init__(self, viewer: napari.Viewer) -> None:
         self._slides: dict[Layer, OpenSlide] = {}
         self.active: OpenSlide | None = None
+        delete_in_own_context(viewer)
         self._layers = viewer.layers
         self._keeping_active = False
         selected = viewer.layers.selection.active

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+from weakref import ref
 
 import dask.array as da
 import numpy as np
@@ -68,7 +69,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def build_pyramid(slide: Slide) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
-    ahead = Prefetcher(slide.read_level, [level.shape for level in slide.levels], CHUNK)
+    ahead = Prefetcher(_reader_ahead(slide), [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
         (level.shape, partial(_read_and_look_ahead, slide, ahead, index))
         for index, level in enumerate(slide.levels)
@@ -89,6 +90,18 @@ def build_pyramid(slide: Slide) -> list[da.Array]:
         )
         for index, (shape, read) in enumerate(levels)
     ]
+
+
+def _reader_ahead(slide: Slide) -> Callable[..., object]:
+    """Reads a slide for as long as somebody else keeps it: the thread that reads ahead does not."""
+    held = ref(slide)
+
+    def read(*window: int) -> None:
+        still = held()
+        if still is not None:
+            still.read_level(*window)
+
+    return read
 
 
 def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: int) -> RGB:

@@ -16,7 +16,7 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import overlay_name, placement
 from napari_zoommil.viewer.points_layer import EDGE, insert_on_top
-from napari_zoommil.viewer.slide_layer import SLIDE, TITLE, per_pixel
+from napari_zoommil.viewer.slide_layer import overlay_metadata, per_pixel
 from napari_zoommil.viewer.writing import Writing
 
 COMPLETE = "complete regions"
@@ -47,7 +47,7 @@ class CompleteView:
             face_color="transparent",
             edge_color=COLOUR,
             edge_width=WIDTH_UM / per_pixel(slide)[1],
-            metadata={SLIDE: slide, TITLE: COMPLETE},
+            metadata=overlay_metadata(slide, COMPLETE),
             **placement(slide, EDGE, (1.0, 1.0)),
         )
         self.fill()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
-from superqt.utils import GeneratorWorker, create_worker
+from superqt.utils import create_worker
+
+from napari_zoommil.viewer.worker import JobWorker
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,7 +26,8 @@ class Looking(Generic[K, V]):
 
     def __init__(self, seen: Callable[[K, V], None], failed: Callable[[K, Exception], None]) -> None:
         self._seen, self._failed = seen, failed
-        self._worker: GeneratorWorker | None = None
+        self._worker: JobWorker | None = None
+        self._number = 0
 
     @property
     def running(self) -> bool:
@@ -37,15 +40,19 @@ class Looking(Generic[K, V]):
         def drive() -> Generator[V, None, None]:
             yield from look()
 
-        worker: Any = create_worker(drive, _ignore_errors=True)
-        self._worker = worker
-        worker.yielded.connect(lambda value: self._worker is worker and self._seen(key, value))
-        worker.errored.connect(lambda error: self._worker is worker and self._failed(key, error))
-        worker.finished.connect(lambda *_: self._finish(worker))
+        worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
+        self._worker, self._number = worker, self._number + 1
+        number = self._number
+        worker.yielded.connect(lambda value: self._is_current(number) and self._seen(key, value))
+        worker.errored.connect(lambda error: self._is_current(number) and self._failed(key, error))
+        worker.finished.connect(lambda *_: self._finish(number))
         worker.start()
 
-    def _finish(self, worker: GeneratorWorker) -> None:
-        if self._worker is worker:
+    def _is_current(self, number: int) -> bool:
+        return self._worker is not None and number == self._number
+
+    def _finish(self, number: int) -> None:
+        if self._is_current(number):
             self._worker = None
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.overlays import overlay_name, placement
 from napari_zoommil.viewer.session import session_of
-from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
+from napari_zoommil.viewer.slide_layer import overlay_metadata
 from napari_zoommil.viewer.writing import Writing
 
 POINTS = "points"
@@ -83,7 +83,7 @@ class PointsView:
             name=overlay_name(slide, POINTS),
             border_width=BORDER,
             canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-            metadata={SLIDE: slide, TITLE: POINTS},
+            metadata=overlay_metadata(slide, POINTS),
             **placement(slide, EDGE, (1.0, 1.0)),
         )
         self.fill()

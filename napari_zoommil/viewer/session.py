@@ -29,6 +29,7 @@ class OpenSlide:
     """A slide in the viewer with what was found out about it.
 
     ``detected`` is the tissue found by itself, ``tissue`` the one with the user's regions applied;
+    ``earlier`` is the prediction before the one that is being made, shown until that is there;
     ``detection`` are the cells found last, which count from the score ``threshold`` on; ``hidden`` are
     its layers that were put out of sight while another slide is active.
     """
@@ -38,6 +39,7 @@ class OpenSlide:
     detected: Tissue | None = None
     tissue: Tissue | None = None
     prediction: Prediction | None = None
+    earlier: Prediction | None = None
     detection: Detection | None = None
     threshold: float = 0.5
     alive: bool = True
@@ -162,7 +164,7 @@ class Session:
         for layer in own:
             if layer not in kept:
                 self._layers.remove(layer)
-        entry.detected = entry.tissue = entry.prediction = entry.detection = None
+        entry.detected = entry.tissue = entry.prediction = entry.earlier = entry.detection = None
         return kept
 
 

@@ -30,11 +30,18 @@ def spare_cores() -> int:
 
 
 class JobWorker(GeneratorWorker):
-    """Runs a job's generator and closes it on the same thread."""
+    """Runs a job's generator, closes it on the same thread and lets go of it.
+
+    From Python 3.12 on a generator that is closed before its first step keeps what it would have worked
+    on, such as a slide that was removed before its turn came.
+    """
 
     def work(self) -> Any:
-        with closing(self._gen):
-            result = super().work()
+        try:
+            with closing(self._gen):
+                result = super().work()
+        finally:
+            del self._gen
         if isinstance(result, RuntimeError):
             raise JobError(str(result)) from result
         return result
@@ -61,6 +68,7 @@ class JobRunner:
         self._viewer = viewer
         self._yielded, self._returned, self._ended = yielded, returned, ended
         self._worker: JobWorker | None = None
+        self._number = 0
         self._failure: str | None = None
 
     @property
@@ -80,26 +88,30 @@ class JobRunner:
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
-        self._worker, self._failure = worker, None
-        done = announce_task(self._viewer, sentence, worker.quit)
-        worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
-        worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
-        worker.errored.connect(lambda error: self._fail(worker, error))
-        worker.finished.connect(lambda *_: self._finish(worker, done))
+        self._worker, self._failure, self._number = worker, None, self._number + 1
+        done, number = announce_task(self._viewer, sentence, worker.quit), self._number
+        # They know their worker by its number: a signal that held it would keep it, and its job's slide.
+        worker.yielded.connect(lambda progress: self._is_heard(number) and self._yielded(progress))
+        worker.returned.connect(lambda result: self._is_heard(number) and self._returned(result))
+        worker.errored.connect(lambda error: self._fail(number, error))
+        worker.finished.connect(lambda *_: self._finish(number, done))
         worker.start()
 
-    def _is_current(self, worker: JobWorker) -> bool:
-        return self._worker is worker and not worker.abort_requested
+    def _is_current(self, number: int) -> bool:
+        return self._worker is not None and number == self._number
 
-    def _fail(self, worker: JobWorker, error: Exception) -> None:
-        if not self._is_current(worker):
+    def _is_heard(self, number: int) -> bool:
+        return self._is_current(number) and not self.cancelling
+
+    def _fail(self, number: int, error: Exception) -> None:
+        if not self._is_heard(number):
             return
         self._failure = sentence_of(error)
         show_error(self._failure)
 
-    def _finish(self, worker: JobWorker, done: Callable[[], None]) -> None:
+    def _finish(self, number: int, done: Callable[[], None]) -> None:
         done()
-        if self._worker is worker:
+        if self._is_current(number):
             self._worker = None
             self._ended(self._failure)
 

@@ -18,7 +18,7 @@ from napari_zoommil.viewer.docks.maps import MapsPanel
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.docks.readout import Readout
-from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
+from napari_zoommil.viewer.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.training_runs import kept
@@ -200,9 +200,8 @@ class AttentionDock(Page):
         if entry is None or found is None:
             return
         self._run_entry = entry
-        entry.prediction = None
-        self.maps.clear(entry)
-        self._show(entry)
+        self.maps.prepare()
+        entry.earlier, entry.prediction = entry.prediction, None
         self.tissue.setChecked(False)  # maps are coming in its place
         slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
         self.act.show_running(True, f"Stop reading {slide.name}")
@@ -232,7 +231,8 @@ class AttentionDock(Page):
         entry = self._run_entry
         if entry is None or not entry.alive:
             return
-        entry.prediction = prediction
+        self._run_entry = None  # nothing is to be taken back
+        entry.prediction, entry.earlier = prediction, None
         cost = prediction.cost
         self.act.note.setText(
             f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
@@ -243,11 +243,14 @@ class AttentionDock(Page):
     def _ended(self, failure: str | None) -> None:
         entry, self._run_entry = self._run_entry, None
         self.act.show_running(False)
-        if entry is None or entry.prediction is not None:
+        if entry is None:
             return
         self.act.note.setText(failure or "Cancelled")
+        entry.prediction, entry.earlier = entry.earlier, None
         if entry.alive:
-            self.maps.clear(entry)
+            if entry.prediction is None:
+                remove_maps(self._viewer, entry.slide)
+            self._show(entry)
 
     def _stop(self) -> None:
         """The dock is being taken apart: stop what runs, follow nothing more."""

@@ -14,7 +14,7 @@ from napari_zoommil.viewer.docks.overview import OverviewMap
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.session import OpenSlide, session_of
-from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
+from napari_zoommil.viewer.slide_layer import overlay_metadata
 
 LEAST_HEIGHT = 345
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
@@ -161,7 +161,7 @@ class SlideDock(Page):
                 name=overlay_name(entry.slide, name),
                 rgb=True,
                 units=entry.layer.units,
-                metadata={SLIDE: entry.slide, TITLE: name},
+                metadata=overlay_metadata(entry.slide, name),
             )
             world = entry.layer.extent.world
             size = (world[1] - world[0])[-2:]

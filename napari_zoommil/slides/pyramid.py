@@ -107,7 +107,7 @@ def _reader_ahead(slide: Slide) -> Callable[..., object]:
 def _read_and_look_ahead(slide: Slide, ahead: Prefetcher, level: int, *window: int) -> RGB:
     """Chunks are kept as they are put together: a moving view asks for most of its own again."""
     with ahead:
-        key = slide.fingerprint, level, window
+        key = ref(slide), slide.fingerprint, level, window
         pixels = TILES.get(key, lambda: slide.read_level(level, *window))
     ahead.viewed(level, *window)
     return pixels

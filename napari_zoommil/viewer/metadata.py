@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 from napari.layers import Image, Layer
 
@@ -10,7 +11,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 
 SLIDE = "napari_zoommil.slide"
-"""Key of the slide in its layer's metadata."""
+"""Key of the slide in its layer's metadata, and of a weak reference to it in an overlay's."""
 
 TITLE = "napari_zoommil.title"
 """Key of what an overlay shows: renaming its layer does not lose it."""
@@ -20,7 +21,17 @@ UNIT = "micrometer"
 
 def slide_of(layer: Layer | None) -> Slide | None:
     """The slide a layer shows, or that an overlay belongs to."""
-    return layer.metadata.get(SLIDE) if layer is not None else None
+    held = layer.metadata.get(SLIDE) if layer is not None else None
+    return held() if isinstance(held, ref) else held
+
+
+def overlay_metadata(slide: Slide, title: str) -> dict[str, Any]:
+    """Metadata of a layer that belongs to a slide and shows what ``title`` says.
+
+    It does not keep the slide: napari's controls hold a removed layer for as long as Qt has not taken
+    them apart, which it does in its own event loop only.
+    """
+    return {SLIDE: ref(slide), TITLE: title}
 
 
 def is_slide(layer: Layer) -> bool:

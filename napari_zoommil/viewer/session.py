@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_zoommil.annotations import Changed
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.slide import as_pair
+from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.metadata import is_slide, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
@@ -56,6 +57,7 @@ class Session:
         self._slides: dict[Layer, OpenSlide] = {}
         self.encoders: dict[str, str] = {}
         self.active: OpenSlide | None = None
+        delete_in_own_context(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
         selected = viewer.layers.selection.active

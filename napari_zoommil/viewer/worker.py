@@ -18,6 +18,7 @@ from superqt.utils import GeneratorWorker, create_worker
 
 from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
 from napari_zoommil.viewer.compat import announce_task
+from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.triton import load_triton_apart
 
 JOIN_SECONDS = 1.0
@@ -34,11 +35,18 @@ def spare_cores() -> int:
 
 
 class JobWorker(GeneratorWorker):
-    """Runs a job's generator and closes it on the same thread."""
+    """Runs a job's generator, closes it on the same thread and lets go of it.
+
+    From Python 3.12 on a generator that is closed before its first step keeps what it would have worked
+    on, such as a slide that was removed before its turn came.
+    """
 
     def work(self) -> Any:
-        with closing(self._gen):
-            result = super().work()
+        try:
+            with closing(self._gen):
+                result = super().work()
+        finally:
+            del self._gen
         if isinstance(result, RuntimeError):
             raise JobError(str(result)) from result
         return result
@@ -71,7 +79,9 @@ class JobRunner:
     Attributes
     ----------
     of : OpenSlide or None
-        What the job that runs, or the last one, is of.
+        What the job that runs is of, until its end has been told.
+    done : bool
+        Whether the last job returned a result that counts.
     error : Exception or None
         What the last run failed of. It is told as a notification, unless it is a question of its dock.
     """
@@ -87,8 +97,10 @@ class JobRunner:
         self._viewer, self._quiet = viewer, quiet
         self._yielded, self._returned, self._ended = yielded, returned, ended
         self._worker: JobWorker | None = None
-        self._generation = 0
+        self._number = self._generation = 0
+        self._bound = Follower()
         self.of: Any = None
+        self.done = False
         self.error: Exception | None = None
 
     @property
@@ -123,35 +135,49 @@ class JobRunner:
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
-        self._worker, self.error, self.of = worker, None, of
-        done = (lambda: None) if self._quiet else announce_task(self._viewer, sentence, worker.quit)
+        self._worker, self.of, self.done, self.error = worker, of, False, None
+        self._number = number = self._number + 1
+        told = (lambda: None) if self._quiet else announce_task(self._viewer, sentence, worker.quit)
         if of is not None:
             self._generation = of.generation
-            of.outdated.connect(worker.quit)
-        worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
-        worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
-        worker.errored.connect(lambda error: self._fail(worker, error))
-        worker.finished.connect(lambda *_: self._finish(worker, of, done))
+            self._bound.follow(of.outdated, worker.quit)
+        # They know their worker by its number: a signal that held it would keep it, and its job's slide.
+        worker.yielded.connect(lambda progress: self._is_heard(number) and self._yielded(progress))
+        worker.returned.connect(lambda result: self._is_heard(number) and self._succeed(result))
+        worker.errored.connect(lambda error: self._fail(number, error))
+        worker.finished.connect(lambda *_: self._finish(number, told))
         worker.start()
 
-    def _is_current(self, worker: JobWorker) -> bool:
-        return self._worker is worker and not worker.abort_requested and not self.late
+    def _is_current(self, number: int) -> bool:
+        return self._worker is not None and number == self._number
 
-    def _fail(self, worker: JobWorker, error: Exception) -> None:
-        if not self._is_current(worker):
+    def _is_heard(self, number: int) -> bool:
+        return self._is_current(number) and not self.cancelling and not self.late
+
+    def _succeed(self, result: Any) -> None:
+        self.done = True
+        self._returned(result)
+
+    def _fail(self, number: int, error: Exception) -> None:
+        if not self._is_heard(number):
             return
         self.error = error
         if not self._quiet and not isinstance(error, ConsentError):
             show_error(sentence_of(error))
 
-    def _finish(self, worker: JobWorker, of: Subject | None, done: Callable[[], None]) -> None:
-        done()
-        if of is not None:
-            of.outdated.disconnect(worker.quit, missing_ok=True)
-        if self._worker is worker:
+    def _finish(self, number: int, told: Callable[[], None]) -> None:
+        told()
+        if self._is_current(number):
             self._worker = None
-            told = None if self.error is None else sentence_of(self.error)
-            self._ended(OUTDATED if self.late else told)
+            failure = None if self.error is None else sentence_of(self.error)
+            self._ended(OUTDATED if self.late else failure)
+            if number == self._number:  # no other job has been started at the end of this one
+                self._unbind()
+
+    def _unbind(self) -> None:
+        """Let go of the slide, which may be removed."""
+        self._bound.stop()
+        self.of = None
 
     def cancel(self) -> None:
         """Ask the job to stop; it does within one batch."""
@@ -162,6 +188,7 @@ class JobRunner:
         """Cancel, and hear nothing more of it: another job takes its place."""
         self.cancel()
         self._worker = None
+        self._unbind()
 
     def close(self) -> None:
         """Abandon the job of a dock that goes, and give it a moment to let go of what it holds.

@@ -17,7 +17,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
 from napari_zoommil.viewer.layers.points import EDGE, insert_on_top
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import SLIDE, TITLE, per_pixel
+from napari_zoommil.viewer.metadata import overlay_metadata, per_pixel
 
 COMPLETE = "complete regions"
 COLOUR = "#202020"
@@ -47,7 +47,7 @@ class CompleteView:
             face_color="transparent",
             edge_color=COLOUR,
             edge_width=WIDTH_UM / per_pixel(slide)[1],
-            metadata={SLIDE: slide, TITLE: COMPLETE},
+            metadata=overlay_metadata(slide, COMPLETE),
             **placement(slide, EDGE, (1.0, 1.0)),
         )
         self.fill()

@@ -23,7 +23,7 @@ from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import SLIDE, TITLE
+from napari_zoommil.viewer.metadata import overlay_metadata, slide_of
 from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
@@ -83,7 +83,7 @@ class PointsView:
             name=overlay_name(slide, POINTS),
             border_width=BORDER,
             canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-            metadata={SLIDE: slide, TITLE: POINTS},
+            metadata=overlay_metadata(slide, POINTS),
             **placement(slide, EDGE, (1.0, 1.0)),
         )
         self.fill()
@@ -317,7 +317,8 @@ def looks(
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:
     """Add a layer above all others; what was selected stays so, and what is out of sight does."""
     selected, sight = set(viewer.layers.selection), sight_of(viewer)
-    if sight.is_away(layer.metadata[SLIDE]):
+    slide = slide_of(layer)
+    if slide is not None and sight.is_away(slide):
         sight.hide(layer)
     with sight.held_still():
         viewer.add_layer(layer)

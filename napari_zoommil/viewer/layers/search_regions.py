@@ -17,7 +17,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.layers.tissue_regions import AREAS
-from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, per_pixel
+from napari_zoommil.viewer.metadata import UNIT, overlay_metadata, per_pixel
 
 SEARCHED = "search regions"
 COLOUR = "#e69f00"
@@ -46,7 +46,7 @@ def search_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
             face_color="transparent",
             edge_color=COLOUR,
             edge_width=EDGE_UM / per_pixel(slide)[1],
-            metadata={SLIDE: slide, TITLE: SEARCHED},
+            metadata=overlay_metadata(slide, SEARCHED),
         )
         viewer.add_layer(layer)
     return layer

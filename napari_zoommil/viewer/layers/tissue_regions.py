@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.metadata import SLIDE, TITLE, UNIT, per_pixel
+from napari_zoommil.viewer.metadata import UNIT, overlay_metadata, per_pixel
 
 REGIONS = "tissue regions"
 Use = Literal["add", "leave out"]
@@ -33,7 +33,7 @@ def regions_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
         units=(UNIT if slide.mpp else "pixel",) * 2,
         face_color="transparent",
         edge_width=EDGE_UM / per_pixel(slide)[0],
-        metadata={SLIDE: slide, TITLE: REGIONS},
+        metadata=overlay_metadata(slide, REGIONS),
     )
     viewer.add_layer(layer)
     return layer

@@ -17,7 +17,7 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.layers import tissue_regions
-from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, show_tissue
+from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of
@@ -34,6 +34,7 @@ class AttentionDock(SessionDock):
         super().__init__(napari_viewer)
         self._estimate: Estimate | None = None
         self._key = ResultKey(PREDICTION, "")
+        self._reading: OpenSlide | None = None
         self._run_at_once = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
@@ -95,6 +96,8 @@ class AttentionDock(SessionDock):
             self._show_result(entry)
 
     def _show_result(self, entry: OpenSlide | None) -> None:
+        if entry is self._reading:
+            entry = None  # what there was before is being painted over
         self.bars.show_prediction(entry.prediction if entry else None)
         self.maps.set_slide(entry)
         self.readout.set_slide(entry)
@@ -145,7 +148,10 @@ class AttentionDock(SessionDock):
         self.cost.setText(f"{progress.note} …")
 
     def _estimated(self, found: Estimate) -> None:
-        self._estimate, entry = found, self._estimating.of
+        entry = self._entry
+        if entry is None:
+            return
+        self._estimate = found
         entry.detected, entry.tissue = found.detected, found.tissue
         self.cost.setText(cost_sentence(found))
         self.device.setText(f"Device: {found.device} ({found.reason})")
@@ -188,12 +194,11 @@ class AttentionDock(SessionDock):
         entry, found = self._entry, self._estimate
         if entry is None or found is None:
             return
-        self._session.forget(entry, PREDICTION)
-        self.maps.clear(entry)
+        self.maps.prepare()
         self.tissue.setChecked(False)  # maps are coming in its place
         slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
         encoder = self.encoder.given(model)
-        self._key = ResultKey(PREDICTION, model)
+        self._key, self._reading = ResultKey(PREDICTION, model), entry
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(
@@ -222,12 +227,16 @@ class AttentionDock(SessionDock):
             f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
         )
+        self._reading = None
         self._session.keep(entry, self._key, prediction)
 
     def _ended(self, failure: str | None) -> None:
-        entry = self._predicting.of
+        entry, self._reading = self._predicting.of, None
         self.act.show_running(False)
-        if entry.prediction is None:
-            self.act.note.setText(failure or "Cancelled")
-            if entry.alive:
-                self.maps.clear(entry)
+        if self._predicting.done:
+            return
+        self.act.note.setText(failure or "Cancelled")
+        if entry.alive and entry.prediction is None:
+            remove_maps(self._viewer, entry.slide)
+        if entry is self._entry:
+            self._show_result(entry)

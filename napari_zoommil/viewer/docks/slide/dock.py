@@ -13,7 +13,7 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.docks.slide.overview import OverviewMap
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.metadata import SLIDE, TITLE
+from napari_zoommil.viewer.metadata import overlay_metadata
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 LEAST_HEIGHT = 345
@@ -153,7 +153,7 @@ class SlideDock(SessionDock):
                 name=overlay_name(entry.slide, name),
                 rgb=True,
                 units=entry.layer.units,
-                metadata={SLIDE: entry.slide, TITLE: name},
+                metadata=overlay_metadata(entry.slide, name),
             )
             world = entry.layer.extent.world
             size = (world[1] - world[0])[-2:]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import napari
+from napari.layers import Shapes
 from napari.utils.task_status import Status
 
 
@@ -39,3 +40,8 @@ def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any
         update(task, Status.COMPLETED, sentence)
 
     return done
+
+
+def is_being_drawn(layer: Shapes) -> bool:
+    """Whether the last shape of a layer is one that the mouse has begun and not ended."""
+    return bool(getattr(layer, "_is_creating", False))

@@ -19,6 +19,7 @@ from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.annotate_parts import FileBox, HelpSheet, MarkBox, acting, headline, several
 from napari_zoommil.viewer.docks.classes import ClassBox
 from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.drawing import HOW
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import annotator, set_annotator
 
@@ -280,7 +281,7 @@ class AnnotateDock(Page):
         else:
             self._mend(of)
             of.regions.start()
-            self._say("Hold the button and go round a region in which every cell is marked")
+            self._say(f"Draw a region in which every cell is marked. {HOW}")
         self._show_mode()
 
     def _region_drawn(self) -> None:

@@ -18,6 +18,7 @@ from napari_zoommil.viewer.docks.maps import MapsPanel
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.docks.readout import Readout
+from napari_zoommil.viewer.drawing import HOW
 from napari_zoommil.viewer.overlays import TISSUE, find_layer, show_tissue
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
@@ -46,7 +47,7 @@ class AttentionDock(Page):
         self._follower.follow(self._session.activated, self._show)
         self._follower.follow(self._session.changed, self._show)
         self._follower.follow(self._session.removed, self._removed)
-        self._regions = DrawnRegions(viewer, regions.REGIONS, self._reconsider)
+        self._regions = DrawnRegions(viewer, regions.REGIONS.values(), self._reconsider)
         self._show(self._session.active)
 
     def _build(self) -> None:
@@ -129,8 +130,8 @@ class AttentionDock(Page):
         self.cost.setText(why)
         self.device.setText("")
         for button, help_text in (
-            (self.add, "Draw a region that is tissue though it was not found"),
-            (self.leave, "Draw a region that the model must not read"),
+            (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
+            (self.leave, f"Draw a region that the model must not read. {HOW}"),
         ):
             button.setEnabled(not why)
             button.setToolTip(why or help_text)

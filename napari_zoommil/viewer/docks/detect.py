@@ -21,6 +21,7 @@ from napari_zoommil.viewer.docks.detect_result import DetectionPanel, export_job
 from napari_zoommil.viewer.docks.drawn import DrawnRegions
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
+from napari_zoommil.viewer.drawing import HOW
 from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.words import duration, lack_of
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
@@ -51,7 +52,7 @@ class DetectDock(Page):
             (viewer.scene.camera.events.center, self._moved),
         ):
             self._follower.follow(signal, callback)
-        self._regions = DrawnRegions(viewer, search.SEARCHED, self._reconsider)
+        self._regions = DrawnRegions(viewer, (search.SEARCHED,), self._reconsider)
         self._show(self._session.active)
 
     def _build(self) -> None:
@@ -117,9 +118,7 @@ class DetectDock(Page):
         """Find out anew where a search would look: another slide, model, region or view."""
         self._place, why = None, lack_of(self._entry.slide if self._entry else None)
         self.where.draw.setEnabled(not why)
-        self.where.draw.setToolTip(
-            why or "Draw a region to search: hold the button and go round; each press adds one"
-        )
+        self.where.draw.setToolTip(why or f"Draw a region to search; each press adds one. {HOW}")
         if not why and self._entry is not None:
             self._place, why = self.where.place(self._entry)
         if not why and not self.model.chosen:

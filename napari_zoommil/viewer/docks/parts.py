@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QChildEvent, QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
+    QAbstractScrollArea,
+    QApplication,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -13,6 +16,7 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -28,6 +32,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 class Page(QScrollArea):
     """A dock's page: a comfortable width, scrolling when low.
+
+    The wheel scrolls the page. A control on it takes the wheel only while it has the keyboard focus, and the
+    wheel does not give it that. It holds for whatever is put on the page, whenever that is.
 
     Parameters
     ----------
@@ -50,6 +57,30 @@ class Page(QScrollArea):
         self.column.setContentsMargins(10, 8, 10, 8)
         self.column.setSpacing(SPACING)
         self.setWidget(body)
+        self._watch(body)
+
+    def _watch(self, widget: QWidget) -> None:
+        """Hear of what is sent to a widget on the page and to all inside it."""
+        if widget.isWindow():
+            return  # a dialog, or the list of a combo box
+        if widget.focusPolicy() == Qt.FocusPolicy.WheelFocus:
+            widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        widget.installEventFilter(self)
+        for child in widget.children():
+            if isinstance(child, QWidget):
+                self._watch(child)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if isinstance(watched, QWidget):
+            # A child is polished when it is complete; of a widget, not all may be when it is added.
+            if isinstance(event, QChildEvent) and event.type() == QEvent.Type.ChildPolished:
+                child = event.child()
+                if isinstance(child, QWidget):
+                    self._watch(child)
+            elif isinstance(event, QWheelEvent) and not _takes_wheel(watched):
+                event.ignore()  # it goes to the next outer widget, and so to the page
+                return True
+        return super().eventFilter(watched, event)
 
     def sizeHint(self) -> QSize:
         """All of the page, where the window is high enough."""
@@ -66,6 +97,17 @@ class Page(QScrollArea):
         closed, self._closed = self._closed, None
         if closed is not None:
             closed()
+
+
+def _takes_wheel(widget: QWidget) -> bool:
+    """Whether a widget on a page is to have the wheel: it has the focus, or it scrolls a part of the page."""
+    area = widget.parentWidget()
+    if isinstance(widget, QScrollBar) or (
+        isinstance(area, QAbstractScrollArea) and widget is area.viewport()
+    ):
+        return True
+    focused = QApplication.focusWidget()
+    return focused is not None and (widget is focused or widget.isAncestorOf(focused))
 
 
 def row(*widgets: QWidget | int, stretch: int | None = None) -> QWidget:

@@ -90,7 +90,6 @@ class FileBox(QWidget):
         self.name = QLineEdit(annotator)
         self.name.setToolTip("Who annotates: written with each point, so that readers can share a slide")
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
-        self.name.returnPressed.connect(self.name.clearFocus)
         help_button = acting("? Keys", "All keys", "help", actions)
         self.take_in = button(
             "Import…", "Add points and regions of a GeoJSON file, such as QuPath exports; nothing is replaced"

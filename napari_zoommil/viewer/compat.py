@@ -12,7 +12,9 @@ from typing import Any
 from weakref import ref
 
 import napari
+from napari.layers import Shapes
 from napari.utils.task_status import Status
+from qtpy.QtWidgets import QWidget
 
 
 def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
@@ -65,3 +67,17 @@ def delete_in_own_context(viewer: napari.Viewer) -> None:
                 still.set_current()
 
     viewer.layers.events.removing.connect(make_current)
+
+
+def is_being_drawn(layer: Shapes) -> bool:
+    """Whether the last shape of a layer is one that the mouse has begun and not ended."""
+    return bool(getattr(layer, "_is_creating", False))
+
+
+def canvas_of(dock: QWidget) -> QWidget | None:
+    """The canvas of the window that a dock belongs to, docked or floating; None where there is none."""
+    widget: QWidget | None = dock
+    while widget is not None and not hasattr(widget, "_qt_viewer"):
+        widget = widget.parentWidget()
+    canvas = getattr(getattr(widget, "_qt_viewer", None), "canvas", None)
+    return getattr(canvas, "native", None)

@@ -69,6 +69,7 @@ NAPARI = (
     ("P", "back to placing points"),
     ("S", "select several points with a box"),
     ("Enter", "end the region that is being drawn"),
+    ("Escape", "draw no region"),
 )
 
 

@@ -47,7 +47,7 @@ def test_regions_follow_a_resolution_that_is_given_later(make_napari_viewer, dat
     viewer = make_napari_viewer()
     layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     session = session_of(viewer)
-    drawn = tissue_regions.regions_layer(viewer, session.active.slide)
+    drawn = tissue_regions.regions_layer(viewer, session.active.slide, "add")
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(drawn.scale, layer.scale)
     assert drawn.units == layer.units

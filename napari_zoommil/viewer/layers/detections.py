@@ -26,7 +26,7 @@ from napari_zoommil.viewer.metadata import TITLE, overlay_metadata, slide_of
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, the best finds first, in its layer's metadata."""
 
-DRAWN = (POINTS, COMPLETE, REGIONS, SEARCHED)
+DRAWN = (POINTS, COMPLETE, *REGIONS.values(), SEARCHED)
 """Titles of the layers on which a user draws: found cells lie below."""
 
 RING = 0.12  # of the diameter

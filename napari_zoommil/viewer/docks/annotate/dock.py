@@ -19,6 +19,7 @@ from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, Slid
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.follower import Follower
+from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 
@@ -244,7 +245,7 @@ class AnnotateDock(SessionDock):
         else:
             self._mend(of)
             of.regions.start()
-            self._say("Hold the button and go round a region in which every cell is marked")
+            self._say(f"Draw a region in which every cell is marked. {HOW}")
         self._show_mode()
 
     def _region_drawn(self) -> None:

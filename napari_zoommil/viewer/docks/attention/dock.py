@@ -17,6 +17,7 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.layers import tissue_regions
+from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
@@ -40,7 +41,7 @@ class AttentionDock(SessionDock):
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
         self._build()
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, tissue_regions.REGIONS, self._reconsider)
+        self._regions = DrawnRegions(self._viewer, tissue_regions.REGIONS.values(), self._reconsider)
         self._ending += [self._regions.stop, self.readout.stop]
         self._open()
 
@@ -117,8 +118,8 @@ class AttentionDock(SessionDock):
         self.cost.setText(why)
         self.device.setText("")
         for button, help_text in (
-            (self.add, "Draw a region that is tissue though it was not found"),
-            (self.leave, "Draw a region that the model must not read"),
+            (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
+            (self.leave, f"Draw a region that the model must not read. {HOW}"),
         ):
             button.setEnabled(not why)
             button.setToolTip(why or help_text)

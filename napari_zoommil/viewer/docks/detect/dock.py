@@ -19,6 +19,7 @@ from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
+from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import duration, lack_of
@@ -42,7 +43,7 @@ class DetectDock(SessionDock):
         for event in (camera_events.zoom, camera_events.center):
             self._follower.follow(event, self._moved)
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, search_regions.SEARCHED, self._reconsider)
+        self._regions = DrawnRegions(self._viewer, (search_regions.SEARCHED,), self._reconsider)
         self._ending.append(self._regions.stop)
         self._open()
 
@@ -93,9 +94,7 @@ class DetectDock(SessionDock):
         """Find out anew where a search would look: another slide, model, region or view."""
         self._place, why = None, lack_of(self._entry.slide if self._entry else None)
         self.where.draw.setEnabled(not why)
-        self.where.draw.setToolTip(
-            why or "Draw a region to search: hold the button and go round; each press adds one"
-        )
+        self.where.draw.setToolTip(why or f"Draw a region to search; each press adds one. {HOW}")
         if not why and self._entry is not None:
             self._place, why = self.where.place(self._entry)
         if not why and not self.model.chosen:

@@ -109,8 +109,6 @@ class DetectionPanel(QWidget):
         self.score.setDecimals(2)
         self.score.setFixedWidth(SCORE_PX)
         self.score.setKeyboardTracking(False)
-        if (typed := self.score.lineEdit()) is not None:
-            typed.returnPressed.connect(self.score.clearFocus)  # keys belong to the canvas again
         self.slider.valueChanged.connect(lambda value: self._set(value / STEPS))
         self.score.valueChanged.connect(self._set)
         self.table = CountTable()

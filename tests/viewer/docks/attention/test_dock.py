@@ -128,8 +128,8 @@ def test_regions_change_the_tissue_and_the_cost(ready, qtbot) -> None:
     slide = slide_of(layer)
     before = dock._estimate.tissue.mask.sum()
     click(qtbot, dock.leave)
-    shapes = tissue_regions.regions_layer(viewer, slide)
-    assert shapes.mode == "add_polygon_lasso"
+    shapes = tissue_regions.regions_layer(viewer, slide, "leave out")
+    assert shapes.mode == "add_polygon"
     shapes.add_polygons(np.array([(0, 0), (0, 4096), (2048, 4096), (2048, 0)]))
     qtbot.waitUntil(
         lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() < before, timeout=MINUTE
@@ -267,7 +267,7 @@ def test_without_a_resolution_the_button_says_why(attention, data, add_slide) ->
 def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:
     viewer, dock, layer = ready
     click(qtbot, dock.add)
-    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 1000), (1000, 1000)]))
     shapes.add_lines(np.array([(0, 0), (10, 10)]))
     added, left_out = tissue_regions.polygons(viewer, slide_of(layer))
@@ -278,10 +278,14 @@ def test_each_use_stays_with_its_region(ready, qtbot) -> None:
     viewer, dock, layer = ready
     slide = slide_of(layer)
     square = np.array([(0, 0), (0, 900), (900, 900), (900, 0)])
-    for button, offset in ((dock.add, 0), (dock.leave, 1000), (dock.add, 2000)):
+    for button, use, offset in (
+        (dock.add, "add", 0),
+        (dock.leave, "leave out", 1000),
+        (dock.add, "add", 2000),
+    ):
         click(qtbot, button)
-        tissue_regions.regions_layer(viewer, slide).add_polygons(square + offset)
-    shapes = tissue_regions.regions_layer(viewer, slide)
+        tissue_regions.regions_layer(viewer, slide, use).add_polygons(square + offset)
+    shapes = tissue_regions.regions_layer(viewer, slide, "add")
     shapes.selected_data = {0}
     shapes.remove_selected()
     added, left_out = tissue_regions.polygons(viewer, slide)
@@ -292,7 +296,7 @@ def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
     viewer, dock, layer = ready
     found = dock._estimate.detected.mask.sum()
     click(qtbot, dock.add)
-    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))
     qtbot.waitUntil(
         lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() > found, timeout=MINUTE

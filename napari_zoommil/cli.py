@@ -21,6 +21,7 @@ from napari_zoommil.commands.many import each_slide, ready_for_model, sentence, 
 from napari_zoommil.commands.options import job_command
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
+from napari_zoommil.files import make_folder
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
 from napari_zoommil.jobs.many_slides import make_ready
 
@@ -37,7 +38,7 @@ Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where th
 Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
 Regions = Annotated[
     Path | None,
-    Parameter(help="GeoJSON with polygons that are searched, holes and all; all tissue by default."),
+    Parameter(help="GeoJSON with polygons that are searched, without their holes; all tissue by default."),
 ]
 Score = Annotated[
     float | None,
@@ -145,7 +146,7 @@ def _explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
         with napari_zoommil.Slide.open(path, options["mpp"], options["icc"]) as slide:
             result = drive(explain(slide, **options), path.name, quiet=json)
             folder = folder_of(slide, paths, out)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             written = write_maps(slide, result.maps, folder)
         if not json:
             print(f"{path.name}: {result.method} {result.target or ''} → {folder}")
@@ -238,7 +239,7 @@ def _detect(
         if threshold is not None:
             result = replace(result, threshold=threshold)
         counted = result.finds.chosen(result.finds.scores >= result.threshold)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_detections(file, counted, result.classes)
         if not json:
             print(f"{describe_cells(result)} → {file}")

@@ -12,6 +12,10 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+class FileError(ZoomMILError):
+    """A file or folder cannot be read or written."""
+
+
 class SlideError(ZoomMILError):
     """A slide cannot be opened or read."""
 
@@ -81,7 +85,7 @@ class CohortError(ZoomMILError):
 
 
 class AnnotationError(ZoomMILError):
-    """Annotations cannot be read or written, or an edit makes no sense."""
+    """Annotations are malformed, or an edit makes no sense."""
 
 
 class JobError(ZoomMILError):

@@ -1,19 +1,48 @@
-"""Files that are whole at every moment, whoever is killed while writing them."""
+"""Files that are whole at every moment, whoever is killed while writing them; endings of their names."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from glob import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import FileError
+
+SLIDES = (
+    ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".tif", ".tiff", ".dcm", ".zarr",
+)  # fmt: skip
+"""Endings of whole-slide images. The manifest, which cannot import, repeats them for napari's dialogs."""
+
+PICTURES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
+"""Endings of slides and of ordinary pictures alike."""
+
+GEOJSON = (".geojson", ".json")
+"""Endings of annotations, regions and cells."""
+
+TABLES = (".csv", ".tsv")
+"""Endings of tables of slides."""
 
 LOCK_SECONDS = 3.0
+
+
+def has_ending(path: Path, endings: Sequence[str]) -> bool:
+    """Whether a file's name ends so, in upper or lower case."""
+    return path.suffix.lower() in endings
+
+
+def dialog_filter(title: str, endings: Sequence[str]) -> str:
+    """What a file dialog shows: ``GeoJSON (*.geojson *.json)``."""
+    return f"{title} ({' '.join(f'*{ending}' for ending in endings)})"
 
 
 class Stamp(NamedTuple):
@@ -38,45 +67,123 @@ def read_file(path: Path) -> bytes:
 
     Raises
     ------
-    AnnotationError
+    FileError
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise AnnotationError(
+        raise FileError(
             f"{path.name} cannot be read ({error.strerror or error}); check that it is there and may be read"
         ) from error
 
 
-def write_file(path: Path, content: bytes | Iterable[bytes]) -> Stamp | None:
-    """Replace a file as a whole: it holds the old content or the new one, even after a power cut.
-
-    ``content`` may come in pieces, made while they are written.
+def make_folder(path: Path, exist_ok: bool = True) -> Path:
+    """Make a folder and those it lies in, where they are not there.
 
     Raises
     ------
-    AnnotationError
+    FileError
+        If it cannot be made, or is there already and ``exist_ok`` is false.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        raise FileError(
+            f"the folder {path} cannot be made ({error.strerror or error}); {_way_out(error)}"
+        ) from error
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file, to write to; the file is replaced when the block ends without error.
+
+    The file holds the old content or the new one, even after a power cut, whatever other threads and
+    processes write to it at the same time. Nothing is left behind where the block fails.
+
+    Yields
+    ------
+    Path
+        Name of a file that is not there yet.
+
+    Raises
+    ------
+    FileError
         If it cannot be written; the old file is then untouched.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
     try:
-        with part.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
+        yield part
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
-        stamp = stamp_of(part)
         os.replace(part, path)
-    except BaseException as error:  # pieces may fail in any way, and leave nothing behind either
+    except BaseException as error:  # what is written may fail in any way while it is made
         with suppress(OSError):
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise AnnotationError(
-            f"{path.name} cannot be written ({error.strerror or error}); free some space on the disk, "
-            "or save to another folder"
+        raise FileError(
+            f"{path.name} cannot be written ({error.strerror or error}); {_way_out(error)}"
         ) from error
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in (ENOSPC, EDQUOT):
+        return "free some space on the disk, or save to another folder"
+    if error.errno in (EACCES, EPERM, EROFS):
+        return "save to another folder, one that may be written to"
+    return "save to another folder"
+
+
+def write_file(path: Path, content: bytes | Iterable[bytes]) -> Stamp | None:
+    """Replace a file as a whole, see :func:`replacing`.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes or iterable of bytes
+        In pieces it may be made while it is written.
+
+    Returns
+    -------
+    Stamp
+        Of the file as it was written.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; the old file is then untouched.
+    """
+    with replacing(path) as part:
+        with part.open("xb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
+        stamp = stamp_of(part)
     return stamp
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Replace a file by JSON.
+
+    Raises
+    ------
+    FileError
+    """
+    write_file(path, (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Replace a file by a CSV table; values that a row lacks stay empty.
+
+    Raises
+    ------
+    FileError
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(path, text.getvalue().encode())
 
 
 def sweep(path: Path) -> None:
@@ -92,15 +199,15 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    AnnotationError
+    FileError
         If another process keeps it for too long.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(LOCK_SECONDS)
     except Timeout as error:
-        raise AnnotationError(
-            f"{path.name} is being written by another program; the next edit tries again"
+        raise FileError(
+            f"{path.name} is being written by another program; try again when it is done"
         ) from error
     except (OSError, NotImplementedError):
         pass  # some network shares cannot lock; writes are atomic all the same

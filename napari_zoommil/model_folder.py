@@ -1,33 +1,45 @@
-"""A model as a folder: ``config.json``, ``model.safetensors`` and a card, as the hub lays them out."""
+"""A model as a folder: ``config.json``, ``model.safetensors`` and a card, as the hub lays them out.
+
+Every configuration states the model's ``kind`` and the ``format`` of the configuration.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import ModelError, ZoomMILError, first_line
+from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.resources import resource
 
 if TYPE_CHECKING:
     from torch import nn
 
+T = TypeVar("T")
+N = TypeVar("N", bound="nn.Module")
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
-Kind = Literal["mil", "cells"]
-"""What a model does: tells slides apart by multiple-instance learning, or finds cells."""
+FORMAT = 1
+"""Of the configurations that are written; those of a later one are refused."""
+
+Kind = Literal["mil", "cells", "encoder"]
+"""What a model does: tells slides apart by multiple-instance learning, finds cells, or describes patches."""
 
 SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells"}
 """Models that come with the package, in ``resources/models``."""
 
 MARKS: dict[Kind, str] = {"mil": "class_names", "cells": "classes"}
-"""Entry of its configuration by which a model's kind is known."""
+"""Entry by which the kind is known where the configuration does not state it."""
 
 USES: dict[Kind, str] = {
     "mil": "a MIL model; use it with predict/explain/finetune",
     "cells": "a cell model; use it with detect/finetune",
+    "encoder": "an encoder; use it with embed/train",
 }
 """What is said of a model where another kind is needed."""
 
@@ -37,17 +49,30 @@ def shipped(kind: Kind) -> tuple[str, ...]:
     return tuple(name for name, own in SHIPPED.items() if own == kind)
 
 
-def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card: str) -> None:
-    """Weights, configuration and card; each file is replaced as a whole."""
+def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card: str, kind: Kind) -> None:
+    """Weights, configuration and card; each file is replaced as a whole.
+
+    Parameters
+    ----------
+    folder : Path
+    network : nn.Module
+    config : dict
+        Written after ``kind`` and ``format``.
+    card : str
+    kind : {"mil", "cells", "encoder"}
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()})
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-    for name, content in ((WEIGHTS, weights), (CONFIG, text.encode()), (CARD, card.encode())):
-        part = folder / f".{name}.part"
-        part.write_bytes(content)
-        os.replace(part, folder / name)
+    write_file(folder / WEIGHTS, weights)
+    write_json(folder / CONFIG, {"kind": kind, "format": FORMAT, **config})
+    write_file(folder / CARD, card.encode())
 
 
 def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path:
@@ -56,7 +81,7 @@ def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path
     Parameters
     ----------
     name : str or Path
-    kind : {"mil", "cells"}
+    kind : {"mil", "cells", "encoder"}
         What is looked for; :func:`read_config` tells whether the folder holds it.
     fetch : bool
         Whether a model on the hub may be fetched: not where the name was read from a file.
@@ -105,28 +130,44 @@ def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:
     Raises
     ------
     ModelError
-        If there is none, or it is of another kind.
+        If there is none, it is of another kind, or a later version made it.
     """
     folder = find_model(name, kind)
-    try:
-        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise malformed(folder, error) from error
-    if not isinstance(content, dict):
-        raise malformed(folder, "it is no table")
-    own = next((one for one in get_args(Kind) if MARKS[one] in content), kind)
+    content = _read(folder)
+    own = _kind(content) or kind
     if own != kind:
-        raise ModelError(f"{name} is {USES[own]}, or choose {' or '.join(shipped(kind))} here")
+        here = f", or choose {' or '.join(shipped(kind))} here" if shipped(kind) else ""
+        raise ModelError(f"{name} is {USES[own]}{here}")
     return folder, content
 
 
 def kind_of(name: str | Path) -> Kind:
     """Kind of a shipped model or of one in a folder; ``"cells"`` where that cannot be told."""
     try:
-        content = json.loads(regular(find_model(name) / CONFIG).read_text(encoding="utf-8"))
-        return "mil" if MARKS["mil"] in content else "cells"
-    except (ZoomMILError, OSError, ValueError, TypeError):
+        return _kind(_read(find_model(name))) or "cells"
+    except ZoomMILError:
         return "cells"  # whoever loads it says what is wrong
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The configuration of a model folder, of a format that this version knows."""
+    try:
+        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise malformed(folder, error) from error
+    if not isinstance(content, dict):
+        raise malformed(folder, "it is not a JSON object")
+    made, kind = content.get("format", FORMAT), content.get("kind")
+    if isinstance(made, bool) or not isinstance(made, int) or made < 1:
+        raise malformed(folder, f"format is {made!r}, not a whole number from 1 on")
+    if not isinstance(kind, str | None):
+        raise malformed(folder, f"kind is {kind!r}, not a text")
+    if made > FORMAT or kind not in (None, *USES):
+        raise ModelError(
+            f"{folder} was made by a later version of napari-zoommil (kind {kind}, format {made}); "
+            "update the package to use it"
+        )
+    return content
 
 
 def regular(path: Path) -> Path:
@@ -142,9 +183,82 @@ def regular(path: Path) -> Path:
     return path
 
 
+def _kind(content: dict[str, Any]) -> Kind | None:
+    """As the configuration states it; by what it holds where an earlier version wrote it."""
+    stated = cast("Kind | None", content.get("kind"))
+    return stated or next((one for one, mark in MARKS.items() if mark in content), None)
+
+
 def malformed(folder: Path, error: Exception | str) -> ModelError:
     """The error for a folder whose configuration cannot be used."""
-    return ModelError(f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error})")
+    return ModelError(
+        f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error}); "
+        "correct it, or choose another folder"
+    )
+
+
+def parse(shape: type[T], folder: Path, content: dict[str, Any]) -> T:
+    """A configuration as a dataclass, see :func:`napari_zoommil.configuration.parsed`.
+
+    Raises
+    ------
+    ModelError
+        If an entry is missing or wrong, which it names.
+    """
+    try:
+        return parsed(shape, content)
+    except ValueError as error:
+        raise malformed(folder, error) from error
+
+
+def build(folder: Path, make: Callable[[], N]) -> N:
+    """The network of a model folder with its weights, on the CPU.
+
+    Memory is taken only where the weights fit: a configuration can ask for a network of any size.
+
+    Parameters
+    ----------
+    folder : Path
+    make : callable
+        Makes the network that the configuration asks for.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or the weights are not its.
+    """
+    import torch
+
+    _require_shapes(folder, make)
+    try:
+        with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+            network = make()
+    except Exception as error:  # whatever a constructor raises
+        raise malformed(folder, first_line(error)) from error
+    read_weights(folder, network)
+    return network
+
+
+def _require_shapes(folder: Path, make: Callable[[], nn.Module]) -> None:
+    """Compare weights with a network that has shapes alone."""
+    import torch
+    from safetensors import safe_open
+
+    try:
+        with torch.device("meta"):
+            asked = {name: list(tensor.shape) for name, tensor in make().state_dict().items()}
+    except Exception:  # it is made again in earnest, which tells what is wrong
+        return
+    with _weights_of(folder) as path, safe_open(path, "pt") as file:
+        stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    wrong = sorted(name for name in {*asked, *stored} if asked.get(name) != stored.get(name))
+    if wrong:
+        name, *others = wrong
+        more = f", and {len(others)} others" if others else ""
+        raise ModelError(
+            f"the weights in {folder} do not fit its {CONFIG}: {name} is {stored.get(name, 'missing')} "
+            f"where {asked.get(name, 'nothing')} is needed{more}"
+        )
 
 
 def read_weights(folder: Path, network: nn.Module) -> None:
@@ -155,10 +269,17 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     ModelError
         If the weights are not its.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with _weights_of(folder) as path:
+        network.load_state_dict(load_file(path))
+
+
+@contextmanager
+def _weights_of(folder: Path) -> Iterator[Path]:
+    from safetensors import SafetensorError
+
     try:
-        network.load_state_dict(load_file(regular(folder / WEIGHTS)))
+        yield regular(folder / WEIGHTS)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error

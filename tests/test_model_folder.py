@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.model_folder import (
     CARD,
     CONFIG,
+    FORMAT,
     MARKS,
     SHIPPED,
     WEIGHTS,
@@ -21,6 +23,7 @@ from napari_zoommil.model_folder import (
     kind_of,
     read_config,
     shipped,
+    write_folder,
 )
 from napari_zoommil.models import create
 from napari_zoommil.models.spec import ModelSpec, load_model, read_spec, save_model
@@ -89,6 +92,54 @@ def test_every_shipped_model_is_of_its_kind() -> None:
     for name, kind in SHIPPED.items():
         folder, content = read_config(name, kind)
         assert folder == find_model(name) and MARKS[kind] in content
+        assert (content["kind"], content["format"]) == (kind, FORMAT)
+
+
+def test_a_folder_states_its_kind_and_format(saved, make_cell_model: Callable[..., str]) -> None:  # type: ignore[no-untyped-def]
+    for folder, kind in ((saved[0], "mil"), (Path(make_cell_model()), "cells")):
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        assert list(content.items())[:2] == [("kind", kind), ("format", 1)]
+
+
+def test_an_encoder_is_neither_a_mil_nor_a_cell_model(tmp_path: Path) -> None:
+    write_folder(tmp_path, torch.nn.Linear(1, 1), {"classes": 3}, "# E\n", "encoder")
+    assert kind_of(tmp_path) == "encoder"
+    assert read_config(tmp_path, "encoder")[1]["classes"] == 3
+    with pytest.raises(ModelError, match=r"is an encoder; use it with embed/train, or choose demo here"):
+        read_spec(tmp_path)
+    with pytest.raises(ModelError, match=r"demo is a MIL model; use it with predict/explain/finetune$"):
+        read_config("demo", "encoder")
+
+
+def test_the_stated_kind_counts_more_than_the_entries(saved) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], classes=[])
+    assert kind_of(saved[0]) == "mil"
+    edit(saved[0], kind="cells")
+    assert kind_of(saved[0]) == "cells"
+
+
+def test_a_folder_of_an_earlier_version_is_read(saved, make_cell_model: Callable[..., str]) -> None:  # type: ignore[no-untyped-def]
+    for folder, kind in ((saved[0], "mil"), (Path(make_cell_model()), "cells")):
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        del content["kind"], content["format"]
+        (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
+        assert kind_of(folder) == kind and read_config(folder, kind)[1] == content
+    assert load_model(saved[0])[1] == saved[2]
+
+
+@pytest.mark.parametrize("changes", [{"format": 2}, {"kind": "segmenter"}, {"kind": "x", "format": 9}])
+def test_a_folder_of_a_later_version_is_refused(saved, changes: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], **changes)
+    with pytest.raises(ModelError, match=r"was made by a later version of napari-zoommil \(.*update"):
+        load_model(saved[0])
+
+
+@pytest.mark.parametrize("changes", [{"format": 0}, {"format": "1"}, {"format": True}, {"kind": ["mil"]}])
+def test_a_malformed_kind_or_format_is_told(saved, changes: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], **changes)
+    with pytest.raises(ModelError, match=f"malformed \\({next(iter(changes))} is "):
+        load_model(saved[0])
+    assert kind_of(saved[0]) == "cells", "whoever loads it says what is wrong"
 
 
 def test_what_is_shipped_is_known_without_torch() -> None:

@@ -17,8 +17,8 @@ from psygnal import Signal
 from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
 from napari_zoommil.annotations.merge import Conflict, merge
 from napari_zoommil.annotations.points import Points
-from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import Stamp, locked, read_file, stamp_of, sweep, write_file
+from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
+from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
 
@@ -66,13 +66,24 @@ def current_path(slide: Slide) -> Path:
     return kept if kept.exists() else beside(slide)
 
 
+_refused: set[Path] = set()
+"""Folders in which no file could be made, whatever their permissions say."""
+
+
 def _writable(folder: Path) -> bool:
-    """Whether files can be made there, which permissions alone do not tell on a network share."""
+    """Whether files can be made there, as far as can be told without making one: a slide is looked at more
+    often than written about, and on a network share each file costs."""
+    return folder not in _refused and os.access(folder, os.W_OK | os.X_OK)
+
+
+def try_writing(folder: Path) -> None:
+    """Make a file there and delete it, which tells what permissions alone do not on a network share; to be
+    called before something is written there for the first time."""
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return True
+            _refused.discard(folder)
     except OSError:
-        return False
+        _refused.add(folder)
 
 
 class Autosave:
@@ -85,10 +96,10 @@ class Autosave:
     ----------
     points : Points
     path : Path
-    problem : AnnotationError or None
+    problem : ZoomMILError or None
     """
 
-    failed = Signal(AnnotationError)
+    failed = Signal(ZoomMILError)
     merged = Signal(tuple)
     """The conflicts, after a file that others had changed was merged."""
 
@@ -96,7 +107,7 @@ class Autosave:
         self, points: Points, path: Path, base: Content = NOTHING, stamp: Stamp | None = None
     ) -> None:
         self.points, self.path = points, Path(os.path.realpath(path))
-        self.problem: AnnotationError | None = None
+        self.problem: ZoomMILError | None = None
         self._base, self._stamp = base, stamp
         self._blocks: Blocks = {}
         self._busy = False
@@ -118,8 +129,10 @@ class Autosave:
 
         Raises
         ------
+        FileError
+            If the file cannot be read.
         AnnotationError
-            If the file cannot be read, or is malformed.
+            If it is malformed.
         """
         path, points = Path(os.path.realpath(path)), Points(annotator)
         stamp = stamp_of(path)
@@ -132,6 +145,7 @@ class Autosave:
     @classmethod
     def of(cls, slide: Slide, annotator: str = "") -> Autosave:
         """The annotations of a slide, see :func:`annotations_path`."""
+        try_writing(beside(slide).parent)
         return cls.open(annotations_path(slide), annotator, beside(slide))
 
     def close(self) -> None:
@@ -143,14 +157,14 @@ class Autosave:
 
         Raises
         ------
-        AnnotationError
-            If it cannot be written.
+        FileError
+            If it cannot be written, or what others have made of it cannot be read.
         """
         if self._busy:
             return
         self._busy = True
         try:
-            self._make_folder()
+            make_folder(self.path.parent)
             with locked(self.path):
                 conflicts = self._catch_up()
                 content = self.points.content
@@ -173,7 +187,7 @@ class Autosave:
 
         Raises
         ------
-        AnnotationError
+        FileError
         """
         if stamp_of(self.path) in (self._stamp, None):
             return False
@@ -183,17 +197,9 @@ class Autosave:
     def _changed(self) -> None:
         try:
             self.save()
-        except AnnotationError as error:
+        except ZoomMILError as error:
             self.problem = error
             self.failed.emit(error)
-
-    def _make_folder(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AnnotationError(
-                f"{self.path.parent} cannot be made ({error.strerror}); save to another folder"
-            ) from error
 
     def _catch_up(self) -> tuple[Conflict, ...] | None:
         """Merge the file if others have changed it; None if they have not."""
@@ -217,7 +223,7 @@ class Autosave:
         try:
             os.replace(self.path, aside)
         except OSError as error:
-            raise AnnotationError(f"{self.path.name} is damaged and cannot be replaced; rename it") from error
+            raise FileError(f"{self.path.name} is damaged and cannot be replaced; rename it") from error
         return Conflict(
             "", f"{self.path.name} was damaged on disk: it was kept as {aside.name} and written anew"
         )

@@ -228,11 +228,25 @@ def _marks(raw: Json, id: str) -> tuple[Mark, ...]:
 
 
 def _centroid(geometry: Json) -> tuple[float, float]:
+    try:
+        centre = shapely.MultiPolygon(polygons_of(geometry)).centroid
+        return position([centre.y, centre.x])
+    except (ValueError, shapely.errors.ShapelyError) as error:
+        raise ValueError("its outline is not a polygon") from error
+
+
+def polygons_of(geometry: Json) -> list[shapely.Polygon]:
+    """A ``Polygon`` or the parts of a ``MultiPolygon``, (y, x), with their holes; empty ones are left out.
+
+    Raises
+    ------
+    ValueError
+        If a position is none, or an outline has too few.
+    """
     coordinates = geometry.get("coordinates")
     polygons: Any = coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]
     try:
-        rings = [[[position(corner)[::-1] for corner in ring] for ring in polygon] for polygon in polygons]
-        centre = shapely.MultiPolygon([shapely.Polygon(ring[0], ring[1:]) for ring in rings]).centroid
-        return position([centre.x, centre.y])
-    except (TypeError, IndexError, ValueError, shapely.errors.ShapelyError) as error:
-        raise ValueError("its outline is not a polygon") from error
+        rings = [[[position(corner) for corner in ring] for ring in polygon] for polygon in polygons]
+        return [shapely.Polygon(ring[0], ring[1:]) for ring in rings if ring and ring[0]]
+    except (TypeError, shapely.errors.ShapelyError) as error:
+        raise ValueError("its outline is not a list of positions") from error

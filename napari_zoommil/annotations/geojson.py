@@ -1,7 +1,7 @@
 """Annotations as GeoJSON, as QuPath 0.2 to 0.6 writes and reads them.
 
-A file is a FeatureCollection, a bare array of features, or one feature. Coordinates are x, y in level-0
-px. A feature that was not edited is written as it was read. Our classes stand in each feature
+A file is a FeatureCollection, a bare array of features, one feature, or one geometry. Coordinates are x, y
+in level-0 px. A feature that was not edited is written as it was read. Our classes stand in each feature
 (``classification``, and the cell diameter in ``metadata``, which QuPath keeps) and, with their order
 and those that have no cells yet, in a foreign member of the collection, which QuPath drops.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -39,6 +40,10 @@ from napari_zoommil.annotations.feature import (
 from napari_zoommil.errors import AnnotationError
 
 OWN_MEMBER = "napari_zoommil"
+
+GEOMETRIES = (
+    "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
+)  # fmt: skip
 
 NAMESPACE = UUID("0f5b1d0e-8f0c-4f5e-9a55-5a1d1f0f3c77")
 """Ids of features that have none are hashes in this namespace, so that two readers agree on them."""
@@ -79,11 +84,31 @@ def loads(content: bytes, name: str) -> Content:
     AnnotationError
         If it is not GeoJSON, or a feature is malformed.
     """
-    try:
-        envelope, raws = _opened(json.loads(content.decode("utf-8-sig")))
+    with _refusing(content, name):
+        envelope, raws = _opened(content)
         ENCODER.encode(envelope.members)  # meets the recursion limit now: what can be read can be written
         features = tuple(_features(raws))
         return Content(features, classes_of(features, envelope), envelope)
+
+
+def raw_features(content: bytes, name: str) -> list[Any]:
+    """The features of a GeoJSON document as they stand in it.
+
+    Raises
+    ------
+    AnnotationError
+        If it is not GeoJSON.
+    """
+    with _refusing(content, name):
+        return _opened(content)[1]
+
+
+@contextmanager
+def _refusing(content: bytes, name: str) -> Iterator[None]:
+    """Say what is wrong with a document."""
+    try:
+        yield
+        return
     except UnicodeDecodeError:
         reason = "it is not text in UTF-8"
     except json.JSONDecodeError as error:
@@ -97,7 +122,11 @@ def loads(content: bytes, name: str) -> Content:
     )
 
 
-def _opened(document: Any) -> tuple[Envelope, list[Any]]:
+def _opened(content: bytes) -> tuple[Envelope, list[Any]]:
+    """A document's features and what is around them; a geometry alone counts as a feature."""
+    document = json.loads(content.decode("utf-8-sig"))
+    if isinstance(document, dict) and document.get("type") in GEOMETRIES:
+        document = {"type": "Feature", "geometry": document, "properties": {}}
     if isinstance(document, list):
         return Envelope("array"), document
     if isinstance(document, dict) and document.get("type") == "Feature":

@@ -59,8 +59,10 @@ class Points:
 
         Raises
         ------
+        FileError
+            If it cannot be read.
         AnnotationError
-            If it cannot be read, or is malformed.
+            If it is malformed.
         """
         path = Path(path)
         points = cls(annotator)
@@ -72,7 +74,7 @@ class Points:
 
         Raises
         ------
-        AnnotationError
+        FileError
             If it cannot be written.
         """
         write_file(Path(path), self.to_bytes())

@@ -1,52 +1,69 @@
-"""Regions of a slide in a file, as QuPath and this project write them."""
+"""Regions of a slide: read from GeoJSON, and as areas to search, to measure, to leave out."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry import shape
 
+from napari_zoommil.annotations.feature import as_dict, polygons_of
+from napari_zoommil.annotations.geojson import raw_features
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.files import read_file
 
-AREAS = ("Polygon", "MultiPolygon")
+AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
+
+Region: TypeAlias = NDArray[np.float64] | shapely.Polygon
+"""An outline, (n, 2) level-0 y and x, or a polygon of such coordinates, with holes where it has some."""
 
 
-def read_regions(path: Path) -> tuple[NDArray[np.float64], ...]:
-    """Outlines of all polygons of a GeoJSON file, (n, 2) level-0 y and x each; holes belong to them.
+def read_regions(path: Path) -> tuple[shapely.Polygon, ...]:
+    """All polygons of a GeoJSON file, level-0 y and x; what their holes cut out does not belong to them.
 
     Raises
     ------
+    FileError
+        If it cannot be read.
     AnnotationError
-        If it cannot be read, or holds no polygon.
+        If it is not GeoJSON, a polygon is malformed, or there is none.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        areas = [shape(one) for one in map(_geometry, _features(document)) if one.get("type") in AREAS]
-        outlines = [
-            part.exterior for area in areas for part in getattr(area, "geoms", [area]) if not part.is_empty
-        ]
-        found = tuple(shapely.get_coordinates(one)[:, ::-1].astype(np.float64) for one in outlines)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise AnnotationError(f"{path} is not GeoJSON with regions: {error}") from error
-    if not all(np.isfinite(one).all() for one in found):
-        raise AnnotationError(f"{path} has a position that is no number")
+    found: list[shapely.Polygon] = []
+    for number, raw in enumerate(raw_features(read_file(path), path.name), 1):
+        try:
+            found += _polygons(as_dict(raw).get("geometry"))
+        except ValueError as error:
+            raise AnnotationError(
+                f"{path.name} cannot be read as regions: its feature {number} is malformed: {error}; "
+                "draw it again, and export it as GeoJSON"
+            ) from error
     if not found:
-        raise AnnotationError(f"{path} holds no polygon; draw a region and export it as GeoJSON")
-    return found
+        raise AnnotationError(f"{path.name} holds no polygon; draw a region and export it as GeoJSON")
+    return tuple(found)
 
 
-def _features(document: Any) -> list[Any]:
-    """Those of a collection, of a list as older programs write it, or a single one."""
-    if isinstance(document, list):
-        return document
-    return list(document["features"]) if document.get("type") == "FeatureCollection" else [document]
+def _polygons(geometry: Any) -> list[shapely.Polygon]:
+    """Those of a geometry; none where it is no area, or an empty one."""
+    geometry = as_dict(geometry)
+    if geometry.get("type") not in AREAS:
+        return []
+    if geometry["type"] != "GeometryCollection":
+        return polygons_of(geometry)
+    members = geometry.get("geometries")
+    if not isinstance(members, list):
+        raise ValueError("its geometries are not a list")
+    return [polygon for member in members for polygon in _polygons(member)]
 
 
-def _geometry(feature: Any) -> dict[str, Any]:
-    found: dict[str, Any] = (feature.get("geometry") or {}) if "geometry" in feature else feature
-    return found
+def area_of(region: Region) -> shapely.Geometry:
+    """What a region covers, (y, x); an outline that crosses itself covers what it goes round."""
+    drawn = region if isinstance(region, shapely.Polygon) else shapely.Polygon(np.asarray(region))
+    return shapely.make_valid(drawn)
+
+
+def union_of(regions: Iterable[Region]) -> shapely.Geometry:
+    """What regions cover together, (y, x); where they overlap, an area counts once."""
+    return shapely.union_all([area_of(one) for one in regions])

@@ -29,7 +29,7 @@ def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> 
 
     Raises
     ------
-    AnnotationError
+    FileError
         If it cannot be written; a file that was there before is then untouched.
     """
     write_file(path, _document(finds, classes))

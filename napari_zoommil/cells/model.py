@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.boxes import instance_boxes, nms
 from napari_zoommil.cells.instances import find_cells
 from napari_zoommil.cells.outputs import BoxOutput, class_probabilities
+from napari_zoommil.cells.spec import CellSpec, read_cell_spec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
+from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
-from napari_zoommil.model_folder import CONFIG, read_config, read_weights, write_folder
+from napari_zoommil.model_folder import build, find_model, write_folder
+from napari_zoommil.slides import Slide
 
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
 
@@ -29,37 +30,9 @@ LEAST_SCORE = 0.1
 NMS_IOU = 0.2
 """Supplement of ECE, Table 2."""
 
-
-@dataclass(frozen=True)
-class CellSpec:
-    """What a cell model was made of and for.
-
-    Attributes
-    ----------
-    architecture : str
-        unet or yollo.
-    config : dict
-        Its arguments.
-    mpp : float
-        µm/px that it sees.
-    classes : tuple of CellClass
-    threshold : float
-        Score from which a find counts: for a U-Net also the probability at which its map is cut.
-    training : dict
-        Data, seeds and figures, as the card states them.
-    """
-
-    architecture: str
-    config: dict[str, Any]
-    mpp: float
-    classes: tuple[CellClass, ...]
-    threshold: float = 0.5
-    training: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def diameters_px(self) -> NDArray[np.float64]:
-        """Of a cell of each class, at the resolution of the model."""
-        return np.array([one.diameter_um for one in self.classes]) / self.mpp
+LARGEST_UPSAMPLING = 2.0
+"""Factor by which level 0 may be enlarged for a cell model. Those that ship see 0.35 µm/px and also serve
+slides of 20x (0.5 µm/px); at 10x (1 µm/px) a nucleus has some six pixels, too few to tell it by."""
 
 
 def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
@@ -74,15 +47,17 @@ def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
         raise ModelError(
             f"there is no cell model {spec.architecture!r}; choose one of {', '.join(ARCHITECTURES)}"
         )
+    network = ARCHITECTURES[spec.architecture]
     try:
-        return ARCHITECTURES[spec.architecture](**spec.config)
-    except TypeError as error:
+        check_arguments(network.__init__, spec.config)
+        return network(**spec.config)
+    except (TypeError, ValueError) as error:
         raise ModelError(f"the configuration of a {spec.architecture} is malformed: {error}") from error
 
 
 def save_cell_model(folder: Path, network: nn.Module, spec: CellSpec, card: str) -> None:
     """Write a model folder; each file is replaced as a whole."""
-    write_folder(folder, network, asdict(spec), card)
+    write_folder(folder, network, asdict(spec), card, "cells")
 
 
 def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
@@ -98,16 +73,11 @@ def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
     ModelError
         If there is none, or it is not a cell model, or weights and configuration do not match.
     """
-    folder, content = read_config(name, "cells")
-    try:
-        classes = tuple(
-            CellClass(one["name"], tuple(one["colour"]), one["diameter_um"]) for one in content["classes"]
-        )
-        spec = CellSpec(**content | {"classes": classes})
-    except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder} is not a cell model: its {CONFIG} is malformed") from error
-    network = create_cell_model(spec)
-    read_weights(folder, network)
+    folder, spec = find_model(name, "cells"), read_cell_spec(name)
+    network = build(folder, lambda: create_cell_model(spec))
+    named, told = len(spec.classes), network.config["classes"]
+    if named != told:
+        raise ModelError(f"{folder} names {named} classes, but its model tells {told} apart")
     return network.eval().requires_grad_(False), spec
 
 
@@ -146,9 +116,9 @@ class Finds:
         columns = zip(*((part.boxes, part.scores, part.labels) for part in (empty, *parts)), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
-    def suppressed(self) -> Finds:
-        """Without those that overlap a better one."""
-        return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
+    def suppressed(self, sources: NDArray[np.int64] | None = None) -> Finds:
+        """Without those that overlap a better one, of another source where (M,) ``sources`` are told."""
+        return self.chosen(nms(self.boxes, self.scores, NMS_IOU, sources=sources))
 
 
 def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
@@ -156,11 +126,33 @@ def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
     return LEAST_SCORE if isinstance(network, YOLLO) else spec.threshold
 
 
+def rim_of(network: UNet | YOLLO) -> int:
+    """Pixels at each edge of an input that a network says nothing about: what an unpadded U-Net loses."""
+    return 0 if isinstance(network, YOLLO) or network.padding == "same" else network.margin
+
+
+def input_for(network: UNet | YOLLO, output: int) -> int:
+    """The least edge of an input, px, for which a network says something about an edge of ``output`` px."""
+    return output if isinstance(network, YOLLO) else network.input_size(output)
+
+
 def fitting(network: UNet | YOLLO, size: int) -> int:
     """The least edge of an input, px, from ``size`` on that a network takes: an unpadded U-Net is choosy."""
-    if isinstance(network, YOLLO) or network.padding == "same":
-        return size
-    return network.input_size(size - 2 * network.margin)
+    return input_for(network, size - 2 * rim_of(network))
+
+
+def require_resolution(slide: Slide, mpp: float) -> None:
+    """Refuse a slide that shows too little of a cell to a model that sees ``mpp`` µm/px.
+
+    Raises
+    ------
+    MagnificationError
+        If its level 0 would be enlarged by more than :data:`LARGEST_UPSAMPLING`.
+    MissingResolutionError
+        If the slide's resolution is not known.
+    """
+    if sum(slide.resolution()) / 2 > mpp * LARGEST_UPSAMPLING:
+        raise slide.too_coarse("this cell model", mpp * LARGEST_UPSAMPLING)
 
 
 def as_images(pixels: NDArray[np.uint8]) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,11 +53,11 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        classes: int = 1,
-        width: int = 64,
+        classes: Annotated[int, Ge(1)] = 1,
+        width: Annotated[int, Ge(1)] = 64,
         padding: Literal["valid", "same"] = "valid",
-        in_channels: int = 3,
-        dropout: float = 0.5,
+        in_channels: Annotated[int, Ge(1)] = 3,
+        dropout: Annotated[float, Interval(ge=0, le=1)] = 0.5,
         norm: Literal["none", "batch"] = "none",
     ) -> None:
         super().__init__()

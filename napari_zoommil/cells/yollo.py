@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
@@ -27,6 +28,9 @@ STRIDE = 8
 
 WIDTHS = (1, 2, 4, 8, 8, 4)
 """Channels of the 3×3 convolutions, in widths; max pooling follows each of the first three."""
+
+Edge = Annotated[float, Interval(gt=0, lt=float("inf"))]
+"""Of an anchor, px."""
 
 DEFAULT_ANCHORS = ((24.0, 24.0),)
 """Height and width, px: a cell of 12 µm at 20x (0.5 µm/px)."""
@@ -51,9 +55,9 @@ class YOLLO(nn.Module):
 
     def __init__(
         self,
-        classes: int = 1,
-        width: int = 32,
-        anchors: Sequence[tuple[float, float]] = DEFAULT_ANCHORS,
+        classes: Annotated[int, Ge(1)] = 1,
+        width: Annotated[int, Ge(1)] = 32,
+        anchors: Sequence[tuple[Edge, Edge]] = DEFAULT_ANCHORS,
     ) -> None:
         super().__init__()
         self.anchors = tuple((float(height), float(width)) for height, width in anchors)

@@ -12,6 +12,7 @@ from PIL import Image
 from napari_zoommil.commands.display import require_display
 from napari_zoommil.commands.report import drive
 from napari_zoommil.errors import DisplayError
+from napari_zoommil.files import make_folder, replacing, write_file
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs import Job, Progress, predict
 from napari_zoommil.jobs.prediction import Prediction
@@ -62,7 +63,7 @@ def write_demo(path: Path, out: Path) -> Path:
     Path
         The report.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with Slide.open(path) as slide:
         prediction = drive(predict(slide), path.name)
         write_prediction(slide, prediction, out)
@@ -74,7 +75,7 @@ def write_demo(path: Path, out: Path) -> Path:
     ]
     pictures = _moments(overview, downsample, prediction, out)
     report = out / "report.html"
-    report.write_text(_html(prediction, found, pictures), encoding="utf-8")
+    write_file(report, _html(prediction, found, pictures).encode())
     return report
 
 
@@ -85,7 +86,8 @@ def _moments(overview: np.ndarray, downsample: Pair, prediction: Prediction, out
     for number, (shown, values) in enumerate(zip(maps, display_values(maps, "percentile"), strict=True), 1):
         picture = paint(picture, downsample, shown, values)
         names.append(f"moment-{number}.png")
-        Image.fromarray(picture).save(out / names[-1])
+        with replacing(out / names[-1]) as part:
+            Image.fromarray(picture).save(part, "PNG")
     return names
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.errors import JobError
+from napari_zoommil.files import write_file
 from napari_zoommil.maps.colours import class_colour
 
 if TYPE_CHECKING:
@@ -62,8 +64,10 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
     require_matplotlib()
     import matplotlib
 
+    content = BytesIO()
     with matplotlib.rc_context(STYLE):
-        drawn(panels).savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+        drawn(panels).savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
+    write_file(path, content.getvalue())
 
 
 def require_matplotlib() -> None:

@@ -61,17 +61,17 @@ def loaded(
     import torch
 
     from napari_zoommil.encoders import encoder_of_model
-    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.models.spec import load_model
 
     chosen = choose_device(device)
-    mil, spec = load_model(model)
-    network = encoder_of_model(model, spec.encoder, spec.encoder_hash, encoder)
+    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+        mil, spec = load_model(model)
+        network = encoder_of_model(model, spec.encoder, spec.encoder_hash, encoder)
     try:
-        use_threads(threads)
-        yield Loaded(mil.to(chosen.torch), spec, network.to(chosen.torch), chosen)
+        with cpu_threads(threads):
+            yield Loaded(mil.to(chosen.torch), spec, network.to(chosen.torch), chosen)
     finally:
-        use_threads()
         mil.to("cpu")
         network.to(torch.device("cpu"))
         chosen.release()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from napari_zoommil.files import make_folder, write_json
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps import HeatMap, display_values
@@ -29,13 +28,6 @@ def overview_of(slide: Slide) -> tuple[np.ndarray, Pair]:
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)), downsample
-
-
-def write_json(path: Path, content: Any) -> None:
-    """JSON, replaced as a whole."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def summary(prediction: Prediction) -> dict[str, Any]:
@@ -103,8 +95,14 @@ def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
 
 
 def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Path]:
-    """Everything ``predict`` writes, into a folder of its own per slide."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Everything ``predict`` writes, into a folder of its own per slide.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be written.
+    """
+    make_folder(out)
     written = write_maps(slide, prediction.maps_of("attention"), out)
     written += write_maps(slide, prediction.maps_of("grad-cam", prediction.predicted), out)
     for name, content in (

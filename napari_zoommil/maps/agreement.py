@@ -10,6 +10,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from napari_zoommil.annotations.regions import union_of
+
 if TYPE_CHECKING:
     from napari_zoommil.geometry import PatchGrid
 
@@ -37,9 +39,8 @@ def coverage(
     patches = grid.levels[level]
     y, x = patches.origins[rows].T
     height, width = patches.stride
-    boxes = shapely.box(x, y, x + width, y + height)
-    region = shapely.union_all([shapely.make_valid(shapely.Polygon(ring[:, ::-1])) for ring in outline])
-    return shapely.area(shapely.intersection(boxes, region)) / (height * width)
+    boxes = shapely.box(y, x, y + height, x + width)
+    return shapely.area(shapely.intersection(boxes, union_of(outline))) / (height * width)
 
 
 def attention_agreement(

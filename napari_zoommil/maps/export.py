@@ -10,6 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_zoommil.files import replacing
 from napari_zoommil.geometry import Pair
 from napari_zoommil.maps.colours import colourise
 from napari_zoommil.maps.heatmap import HeatMap
@@ -38,7 +39,8 @@ def write_ome_tiff(path: Path, shown: HeatMap) -> None:
                 "PositionXUnit": "µm",
             },
         }
-    tifffile.imwrite(path, shown.values, ome=True, metadata=metadata, compression="zlib")
+    with replacing(path) as part:
+        tifffile.imwrite(part, shown.values, ome=True, metadata=metadata, compression="zlib")
 
 
 def paint(
@@ -75,4 +77,5 @@ def write_png(
     path: Path, overview: NDArray[np.uint8], downsample: Pair, shown: HeatMap, values: NDArray[np.float32]
 ) -> None:
     """:func:`paint` as a PNG."""
-    Image.fromarray(paint(overview, downsample, shown, values)).save(path)
+    with replacing(path) as part:
+        Image.fromarray(paint(overview, downsample, shown, values)).save(part, "PNG")

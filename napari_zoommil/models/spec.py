@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from napari_zoommil.errors import ModelError
-from napari_zoommil.model_folder import find_model, malformed, read_config, read_weights, write_folder
+from annotated_types import Ge, Interval, MinLen
+
+from napari_zoommil.errors import MagnificationError, ModelError
+from napari_zoommil.geometry import zoom_ratios
+from napari_zoommil.model_folder import build, find_model, malformed, parse, read_config, write_folder
 from napari_zoommil.models import MODELS, create
 
 if TYPE_CHECKING:
@@ -39,9 +42,9 @@ class ModelSpec:
     config: dict[str, Any]
     encoder: str
     encoder_hash: str
-    patch_size: int
-    class_names: tuple[str, ...]
-    min_tissue: float = 0.1
+    patch_size: Annotated[int, Ge(1)]
+    class_names: tuple[Annotated[str, MinLen(1)], ...]
+    min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -51,7 +54,7 @@ class ModelSpec:
 
 def save_model(folder: Path, model: MILModel, spec: ModelSpec, card: str) -> None:
     """Write a model folder; each file is replaced as a whole."""
-    write_folder(folder, model, asdict(spec), card)
+    write_folder(folder, model, asdict(spec), card, "mil")
 
 
 def read_spec(name: str | Path) -> ModelSpec:
@@ -62,14 +65,13 @@ def read_spec(name: str | Path) -> ModelSpec:
     ModelError
     """
     folder, content = read_config(name, "mil")
+    spec = parse(ModelSpec, folder, content)
     try:
-        content["class_names"] = tuple(content["class_names"])
-        spec = ModelSpec(**content)
-        assert spec.magnifications
-        if not (isinstance(spec.encoder, str) and isinstance(spec.encoder_hash, str)):
-            raise TypeError("its encoder is no name with a hash")
-    except (KeyError, TypeError, AssertionError) as error:
-        raise malformed(folder, error) from error
+        zoom_ratios(spec.magnifications)
+    except KeyError as error:
+        raise malformed(folder, "config.magnifications is missing") from error
+    except (TypeError, ValueError, OverflowError, MagnificationError) as error:
+        raise malformed(folder, f"config.magnifications: {error}") from error
     if spec.architecture not in MODELS:
         raise ModelError(f"{folder} holds a {spec.architecture!r}, which this version does not know")
     return spec
@@ -84,8 +86,7 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
         If there is none, or weights and configuration do not match.
     """
     folder, spec = find_model(name), read_spec(name)
-    model = create(spec.architecture, **spec.config)
-    read_weights(folder, model)
+    model = build(folder, lambda: create(spec.architecture, **spec.config))
     if model.classes != len(spec.class_names):
         raise ModelError(
             f"{folder} names {len(spec.class_names)} classes, but its model tells {model.classes} apart"

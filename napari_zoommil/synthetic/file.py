@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import TiffWriter
 
+from napari_zoommil.files import replacing, write_file
 from napari_zoommil.synthetic.compose import Image
 from napari_zoommil.synthetic.nuclei import UM_PER_PX
 from napari_zoommil.synthetic.texture import DOWNSAMPLES
@@ -48,18 +48,16 @@ class DrawnSlide(Protocol):
 def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress | None) -> None:
     """Write `slide` to the TIFF `path` and its outline to `path` with the suffix .geojson.
 
-    Both are written under temporary names and moved into place when whole.
+    Each is moved into place when it is whole, the outline first: a slide that is there has its outline.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
     """
-    outline_path = path.with_suffix(".geojson")
-    parts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in (path, outline_path)]
-    try:
-        _write_tiff(slide, parts[0], workers, progress or (lambda done, total: None))
-        parts[1].write_text(json.dumps(outline_geojson(slide)), encoding="utf-8")
-        os.replace(parts[0], path)
-        os.replace(parts[1], outline_path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    with replacing(path) as part:
+        _write_tiff(slide, part, workers, progress or (lambda done, total: None))
+        write_file(path.with_suffix(".geojson"), json.dumps(outline_geojson(slide)).encode())
 
 
 def outline_geojson(slide: DrawnSlide) -> dict[str, Any]:

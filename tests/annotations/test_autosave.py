@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -28,8 +27,7 @@ from napari_zoommil.annotations import (
 )
 from napari_zoommil.annotations.geojson import loads
 from napari_zoommil.annotations.merge import merge
-from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import write_file
+from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 
 CLASSES = CellClass("tumour", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
@@ -276,7 +274,7 @@ def test_a_full_disk_harms_neither_the_file_nor_the_edit(path: Path, monkeypatch
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    heard: list[AnnotationError] = []
+    heard: list[ZoomMILError] = []
     mine.failed.connect(heard.append)
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full)
@@ -300,13 +298,6 @@ def test_a_closed_autosave_writes_no_more(path: Path) -> None:
     mine.close()
     mine.points.add((1, 1), 1)
     assert len(Points.read(path)) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need rights on Windows")
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "link.geojson").symlink_to(tmp_path / "there.geojson")
-    write_file(tmp_path / "link.geojson", b"[]")
-    assert (tmp_path / "link.geojson").is_symlink() and (tmp_path / "there.geojson").read_bytes() == b"[]"
 
 
 def test_a_slide_keeps_its_annotations_beside_it(tmp_path: Path, make_slide: Callable[..., Path]) -> None:

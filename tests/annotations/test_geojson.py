@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.annotations.geojson import loads
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import AnnotationError, FileError
 
 UUID = "6423a977-ffff-48db-affc-cd1163201{:03d}"
 
@@ -241,7 +241,8 @@ MALFORMED = {
     "not UTF-8": b'{"type": "\xff"}',
     "not JSON": b"<xml/>",
     "a number": b"3",
-    "a geometry": encoded(shape("Point", [1, 2])),
+    "a geometry of no kind": encoded(shape("Circle", [1, 2])),
+    "a geometry without coordinates": encoded({"type": "Point"}),
     "no list": encoded({"type": "FeatureCollection", "features": {}}),
     "a feature that is none": encoded([1]),
     "nesting": b"[" * 200_000,
@@ -282,8 +283,16 @@ def test_what_is_malformed_is_refused_in_one_sentence_that_names_the_file(
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
 
 
+def test_a_geometry_alone_counts_as_a_feature() -> None:
+    points = Points()
+    points.adopt(loads(b"\xef\xbb\xbf" + encoded(shape("MultiPoint", [[1, 2], [3, 4]])), "a.geojson"))
+    np.testing.assert_array_equal(points.coordinates, [[2, 1], [4, 3]])
+    alone = {"type": "Feature", "geometry": shape("MultiPoint", [[1, 2], [3, 4]]), "properties": {}}
+    assert written(points) == alone
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"gone\.geojson cannot be read"):
+    with pytest.raises(FileError, match=r"gone\.geojson cannot be read"):
         Points.read(tmp_path / "gone.geojson")
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_zoommil.annotations.regions import read_regions
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.annotations.regions import area_of, read_regions, union_of
+from napari_zoommil.errors import AnnotationError, FileError
 
 RING = [[1, 2], [30, 2], [30, 40], [1, 2]]
 HOLE = [[20, 5], [25, 5], [25, 10], [20, 5]]
+AREA = 29 * 38 / 2 - 5 * 5 / 2
 OUTLINE = [[y, x] for x, y in RING]
 POLYGON = {"type": "Polygon", "coordinates": [RING, HOLE]}
 POINT = {"type": "Point", "coordinates": [1, 2]}
@@ -29,11 +31,16 @@ def feature(geometry: object) -> dict:
         [feature(POLYGON)],
         feature(POLYGON),
         POLYGON,
+        {"type": "GeometryCollection", "geometries": [POINT, POLYGON]},
     ],
 )
-def test_polygons_are_regions_however_they_are_wrapped(document: object, tmp_path: Path) -> None:
-    (tmp_path / "a.geojson").write_text(json.dumps(document))
-    assert [one.tolist() for one in read_regions(tmp_path / "a.geojson")] == [OUTLINE]
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "with a byte order mark"])
+def test_polygons_are_regions_however_they_are_wrapped(document: object, mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.geojson").write_bytes(mark + json.dumps(document).encode())
+    (found,) = read_regions(tmp_path / "a.geojson")
+    assert shapely.get_coordinates(found.exterior).tolist() == OUTLINE
+    assert [shapely.get_coordinates(one).tolist() for one in found.interiors] == [[[y, x] for x, y in HOLE]]
+    assert found.area == AREA
 
 
 def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
@@ -44,7 +51,13 @@ def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rings", "said"),
-    [([], "holds no polygon"), ([[[0, 0], [9, 0], [9, float("nan")], [0, 0]]], "no number")],
+    [
+        ([], "holds no polygon"),
+        ([[]], "holds no polygon"),
+        ([[[0, 0], [9, 0], [9, float("nan")], [0, 0]]], "its feature 1 is malformed: a coordinate is not"),
+        ([[[0, 0], [9, 0]]], "its feature 1 is malformed"),
+        ([3], "its feature 1 is malformed: its outline is not a list of positions"),
+    ],
 )
 def test_polygons_without_a_shape_are_refused(rings: list, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps(feature({"type": "Polygon", "coordinates": rings})))
@@ -56,8 +69,26 @@ def test_without_a_polygon_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps([feature(POINT)]))
     with pytest.raises(AnnotationError, match="holds no polygon; draw a region"):
         read_regions(tmp_path / "a.geojson")
-    with pytest.raises(AnnotationError, match="is not GeoJSON with regions"):
+    with pytest.raises(FileError, match=r"nowhere\.geojson cannot be read"):
         read_regions(tmp_path / "nowhere.geojson")
+
+
+def test_outlines_and_polygons_cover_the_same() -> None:
+    outline = np.array(OUTLINE, float)
+    assert area_of(outline).equals(area_of(shapely.Polygon(OUTLINE)))
+    twice = union_of([outline, shapely.Polygon(OUTLINE), outline + 100])
+    assert twice.area == pytest.approx(29 * 38)
+    bow = np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])
+    assert union_of([bow]).area == pytest.approx(50)
+    assert union_of([]).is_empty
+
+
+def test_what_is_cut_out_is_not_covered(data: Path) -> None:
+    (whole,) = read_regions(data / "cases" / "region-with-bom.geojson")
+    (cut,) = read_regions(data / "cases" / "region-with-hole.geojson")
+    assert (whole.area, cut.area) == (400 * 300, 400 * 300 - 200 * 200)
+    assert shapely.equals(whole.exterior, cut.exterior)
+    assert not shapely.contains_xy(area_of(cut), 300, 350) and shapely.contains_xy(area_of(whole), 300, 350)
 
 
 values = st.recursive(
@@ -80,6 +111,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, document: o
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     try:
         for one in read_regions(tmp_path / "a.geojson"):
-            assert len(one) > 2 and one.shape[1] == 2 and np.isfinite(one).all()
+            corners = shapely.get_coordinates(one)
+            assert len(corners) > 2 and np.isfinite(corners).all()
     except AnnotationError as error:
         assert "a.geojson" in str(error)

@@ -17,7 +17,7 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cells import export
 from napari_zoommil.cells.export import write_detections
 from napari_zoommil.cells.model import Finds
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import FileError
 
 CLASSES = CellClass('tümour "3"', (0, 114, 178)), CellClass("stroma", (213, 94, 0))
 
@@ -100,13 +100,13 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     write_detections(path, some(2), CLASSES)
     before = path.read_bytes()
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(AnnotationError, match=r"cells\.geojson cannot be written \(No space left.*another"):
+    with pytest.raises(FileError, match=r"cells\.geojson cannot be written \(No space left.*another"):
         write_detections(path, some(3), CLASSES)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="save to another folder"):
+    with pytest.raises(FileError, match="save to another folder"):
         write_detections(tmp_path / "gone" / "cells.geojson", some(2), CLASSES)
 
 

@@ -52,7 +52,7 @@ def test_half_precision_weights_are_read(make_cell_model: Callable[..., str], tm
     ("change", "why"),
     [
         ({"architecture": "resnet"}, "no cell model 'resnet'"),
-        ({"classes": "none"}, "not a cell model"),
+        ({"classes": "none"}, "classes should be a valid array"),
         ({"config": {"depth": 3}}, "configuration of a yollo"),
         ({"config": {"width": 8}}, "do not fit"),
     ],

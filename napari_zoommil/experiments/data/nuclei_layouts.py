@@ -33,12 +33,13 @@ from napari_zoommil.cells.instances import split_foreground
 from napari_zoommil.cells.targets import disc_targets
 from napari_zoommil.errors import CohortError, first_line
 from napari_zoommil.experiments.data.nuclei import SHARES, SPLIT_SEED, Tile
+from napari_zoommil.files import PICTURES, has_ending
 
 Map = NDArray[np.int32]
 Reader = Callable[[Path, tuple[int, int]], Map]
 """Annotation and (height, width) → instance map."""
 
-PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg")
+TILES = (*PICTURES, ".bmp")
 TNBC_DIAMETER, WBC_DIAMETER = 25.0, 70.0
 """Cells that masks are split into, px (supplement of ECE, sec. 2)."""
 
@@ -201,7 +202,7 @@ class Entry:
 
 def entries(root: Path) -> Iterator[Entry]:
     """All pictures below a folder that have an annotation."""
-    for picture in sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES):
+    for picture in sorted(path for path in root.rglob("*") if has_ending(path, TILES)):
         for layout in LAYOUTS:
             if annotation := layout.annotation(picture):
                 yield Entry(picture, annotation, layout)

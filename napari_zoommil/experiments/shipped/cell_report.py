@@ -32,6 +32,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.experiments.data.nuclei import Tile
 from napari_zoommil.jobs import detect, run
+from napari_zoommil.model_card import markdown_table, model_card
 
 NEARLY = 0.01
 """F1 that may be lacking at the threshold that is chosen."""
@@ -178,20 +179,10 @@ SIZES = {
 def card(spec: CellSpec, network: UNet | YOLLO, rounds: str) -> str:
     """Model card in the hub's form; ``rounds`` says how long it was trained."""
     figures = spec.training.get("figures", {})
-    rows = "\n".join(
-        f"| {ABOUT[name]} | " + " | ".join(_cell(values, column) for column in COLUMNS) + " |"
-        for name, values in figures.items()
-    )
+    rows = ((ABOUT[name], *(_cell(values, column) for column in COLUMNS)) for name, values in figures.items())
     architecture = spec.architecture
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return f"""---
-library_name: napari-zoommil
-license: bsd-3-clause
-tags: [whole-slide-image, cell-detection, nuclei, {architecture}]
----
-
-# {architecture}: nuclei in H&E
-
+    text = f"""
 Finds nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, on slides of 20x and 40x alike: a slide is
 resampled as it is read, and a nucleus of 6 µm is then 17 px wide. It is a beginning for fine-tuning on one's
 own cells, made in minutes from little free data, and **serves no diagnosis**.
@@ -217,9 +208,7 @@ F1 is that of boxes at an IoU above 0.5, over all nuclei of a set, at the model'
 the threshold that is best for that very set, of which nobody knows it beforehand. Dice and AJI are means over
 tiles. {MASKS[architecture]}
 
-| set | {" | ".join(COLUMNS)} |
-| --- |{" --- |" * len(COLUMNS)}
-{rows}
+{markdown_table(("set", *COLUMNS), rows)}
 
 Held-out tiles come from the same set as those learned from and look like them. The sets that were never
 trained on do not, and tell what to expect on another slide; but resolution, losses and the rule for the
@@ -227,6 +216,8 @@ threshold were settled with the figures on MoNuSeg in view.
 
 Made by `python -m napari_zoommil.experiments.shipped.cell_models`.
 """
+    tags = ["cell-detection", "nuclei", architecture]
+    return model_card(f"{architecture}: nuclei in H&E", text, tags=tags, license="bsd-3-clause")
 
 
 def _cell(values: dict[str, float], column: str) -> str:

@@ -9,7 +9,6 @@ slides of fresh seeds: accuracy, and how much of the attention lies in the plant
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,8 +20,10 @@ import torch
 from napari_zoommil.bags import FeatureStore, StoredBag
 from napari_zoommil.bags.store import store_path
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
+from napari_zoommil.files import write_table
 from napari_zoommil.jobs import Progress, run, train
 from napari_zoommil.maps.agreement import attention_agreement
+from napari_zoommil.model_card import markdown_table, model_card
 from napari_zoommil.models.spec import load_model, save_model
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.synthetic import SyntheticSlide
@@ -72,10 +73,9 @@ def write_cohort(recipe: Recipe, folder: Path) -> Path:
         if not (folder / name).is_file():
             slide.write(folder / name)
             print(f"{name}: {slide.size} px", flush=True)
-        rows.append((name, name.split("_")[0], split))
+        rows.append({"slide": name, "label": name.split("_")[0], "split": split})
     table = folder / "cohort.csv"
-    with table.open("w", newline="") as handle:
-        csv.writer(handle).writerows([("slide", "label", "split"), *rows])
+    write_table(table, ("slide", "label", "split"), rows)
     return table
 
 
@@ -139,15 +139,8 @@ def _auc(scores: np.ndarray, truth: np.ndarray) -> float:
 
 def card(recipe: Recipe, figures: dict[str, float], baseline: dict[str, float]) -> str:
     """Model card in the hub's form."""
-    rows = "\n".join(f"| {name} | {value:.3f} | {baseline[name]:.3f} |" for name, value in figures.items())
-    return f"""---
-library_name: napari-zoommil
-license: bsd-3-clause
-tags: [whole-slide-image, multiple-instance-learning, zoommil, synthetic]
----
-
-# demo: ZoomMIL on synthetic slides
-
+    rows = ((name, f"{value:.3f}", f"{baseline[name]:.3f}") for name, value in figures.items())
+    text = f"""
 Tells synthetic H&E-like slides with a planted tumour-like region from slides without one, and shows
 where it looked. **It knows nothing of real tissue and serves no diagnosis**: its probabilities are
 near 0 or 1 there too, and mean nothing.
@@ -159,15 +152,15 @@ K = {recipe.k}, encoder `nic`. Trained from slide labels alone on {recipe.train}
 Figures on {recipe.test} slides of fresh seeds and textures, half of them with a tumour, beside the
 same model on mean RGB (colour alone):
 
-| figure | nic | mean RGB |
-| --- | --- | --- |
-{rows}
+{markdown_table(("figure", "nic", "mean RGB"), rows)}
 
 *Attention inside*: share of the softmax attention that lies in the planted region, averaged over
 tumour slides; the row below it is what even attention over the patches read would give.
 
 Made by `python -m napari_zoommil.experiments.shipped.demo_model`.
 """
+    tags = ["multiple-instance-learning", "zoommil", "synthetic"]
+    return model_card("demo: ZoomMIL on synthetic slides", text, tags=tags, license="bsd-3-clause")
 
 
 def main() -> None:

@@ -21,11 +21,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from skimage.color.colorconv import hed_from_rgb, rgb_from_hed
 from torch import Tensor, nn
 
 from napari_zoommil.encoders.networks import NICEncoder
+from napari_zoommil.files import make_folder, write_file, write_json
+from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.synthetic import SyntheticSlide
 
 PATCH, CODE = 128, 64
@@ -208,10 +210,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     args = parser.parse_args()
     model, figures = fit(Recipe(steps=args.steps), args.tiles)
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     state = {key: value.contiguous() for key, value in model.encoder.eval().state_dict().items()}
-    save_file(state, args.out / "model.safetensors")
-    (args.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_file(args.out / WEIGHTS, save(state))
+    write_json(args.out / "figures.json", figures)
     print(json.dumps(figures))
 
 

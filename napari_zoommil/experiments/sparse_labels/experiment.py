@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from napari_zoommil.experiments.side_by_side import Tell, processes, side_by_sid
 from napari_zoommil.experiments.sparse_labels.report import markdown, summarise, write_figure, write_speeds
 from napari_zoommil.experiments.sparse_labels.settings import PRESETS, Cell, Preset, select
 from napari_zoommil.experiments.sparse_labels.training import compute
+from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.training.fit import FitStep
 
@@ -109,7 +109,7 @@ class Store:
 
     def __init__(self, folder: Path, preset: Preset, source: dict[str, Any]) -> None:
         self.folder, self.preset, self.source = folder, preset, source
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def has(self, cell: Cell) -> bool:
         """Whether a cell is done.
@@ -136,7 +136,7 @@ class Store:
             "made_with": self._made_with(cell),
             **result,
         }
-        write_json(self.folder / cell.file, content)
+        write_json(self.folder / cell.file, content, indent=1)
 
     def all(self) -> list[dict[str, Any]]:
         """Results of all cells that were made with these settings and data."""
@@ -162,13 +162,6 @@ def _cell_of(result: dict[str, Any]) -> Cell:
     return Cell(result["model"], result["setting"], result["percent"], result["seed"])
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a document, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
 def _written(out: Path, preset: str, source: dict[str, Any], cells: list[dict[str, Any]]) -> Reproduction:
     """Tables and figures of results."""
     summary = summarise(cells)
@@ -182,14 +175,14 @@ def _written(out: Path, preset: str, source: dict[str, Any], cells: list[dict[st
             {name: cell[name] for name in cell if name not in ("made_with", "speed")} for cell in cells
         ],
     }
-    write_json(out / RESULTS, results)
+    write_json(out / RESULTS, results, indent=1)
     sizes = {name: len(tiles) for name, tiles in source["split"].items()}
     about = (
         f"Preset `{preset}` on `{source['data']}`: {sizes['train']} tiles to train on, {sizes['val']} to "
         f"validate, {sizes['test']} to test; {len(cells)} trainings, "
         f"{results['seconds'] / 60:.0f} minutes in all."
     )
-    (out / TABLE).write_text(markdown(summary, about), encoding="utf-8")
+    write_file(out / TABLE, markdown(summary, about).encode())
     write_figure(out / FIGURE, summary)
     drawn = write_speeds(out / SPEEDS, cells)
     names = [RESULTS, TABLE, FIGURE, *([SPEEDS] if drawn else [])]

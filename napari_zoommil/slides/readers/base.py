@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
+from napari_zoommil.files import PICTURES, has_ending
 from napari_zoommil.geometry import Pair
 
 RGB = NDArray[np.uint8]
@@ -112,9 +113,6 @@ def _readers_for(path: Path) -> list[Any]:
     return [reader for reader in readers if reader.accepts(path)]
 
 
-PICTURES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
-"""Suffixes of slides and of ordinary pictures alike."""
-
 LARGE_PX = 1 << 26
 """Pixels above which an image without a pyramid is better viewed as a slide."""
 
@@ -126,7 +124,7 @@ def slide_format(path: Path) -> bool:
     """
     if not path.exists() or not _readers_for(path):
         return False
-    if path.suffix.lower() not in PICTURES:
+    if not has_ending(path, PICTURES):
         return True
     try:
         reader = open_reader(path)

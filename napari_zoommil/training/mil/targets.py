@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from napari_zoommil.annotations import Points
+from napari_zoommil.annotations.regions import union_of
 from napari_zoommil.bags.subgrid import roots, tree_sizes
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows
@@ -104,10 +105,9 @@ def _level_targets(
 ) -> NDArray[np.int64]:
     targets = np.full(len(level), NOT_ANNOTATED, np.int64)
     if len(complete):
-        polygons = [shapely.make_valid(shapely.Polygon(np.asarray(ring)[:, ::-1])) for ring in complete]
         y, x = level.origins.T
-        boxes = shapely.box(x, y, x + level.stride[1], y + level.stride[0])
-        targets[shapely.contains(shapely.union_all(polygons), boxes)] = BACKGROUND
+        boxes = shapely.box(y, x, y + level.stride[0], x + level.stride[1])
+        targets[shapely.contains(union_of(map(np.asarray, complete)), boxes)] = BACKGROUND
     targets[rows_of(level, others)] = NOT_ANNOTATED
     targets[rows_of(level, points)] = ANNOTATED
     return targets

@@ -10,6 +10,7 @@ import shapely
 from napari.layers import Shapes
 from numpy.typing import NDArray
 
+from napari_zoommil.annotations.regions import area_of, union_of
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
@@ -63,7 +64,7 @@ def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:
 def on_slide(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> Polygons:
     """The parts of polygons that lie on a slide of a shape, level-0 px."""
     whole = shapely.box(0, 0, *shape)
-    cut = [shapely.intersection(_valid(one), whole) for one in polygons]
+    cut = [shapely.intersection(area_of(one), whole) for one in polygons]
     parts = shapely.get_parts(shapely.get_parts(cut))
     return tuple(
         shapely.get_coordinates(part.exterior)[:-1]
@@ -74,9 +75,4 @@ def on_slide(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) ->
 
 def area_mm2(polygons: Polygons, mpp: Pair) -> float:
     """Their extent; where they overlap, an area counts once."""
-    union = shapely.union_all([_valid(one) for one in polygons])
-    return float(union.area * mpp[0] * mpp[1] / 1e6)
-
-
-def _valid(polygon: NDArray[np.float64]) -> shapely.Geometry:
-    return shapely.make_valid(shapely.Polygon(polygon))
+    return float(union_of(polygons).area * mpp[0] * mpp[1] / 1e6)

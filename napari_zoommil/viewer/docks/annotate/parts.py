@@ -10,6 +10,7 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.annotations.autosave import beside
+from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
 from napari_zoommil.viewer.docks.parts import SPACING, Sentence, row
@@ -104,7 +105,7 @@ class FileBox(QWidget):
 
     def _choose(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
-            self, "Import annotations", self._folder, "GeoJSON (*.geojson *.json)"
+            self, "Import annotations", self._folder, dialog_filter("GeoJSON", GEOJSON)
         )
         if name:
             self.chosen.emit(Path(name))

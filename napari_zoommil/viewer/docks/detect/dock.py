@@ -7,7 +7,7 @@ from pathlib import Path
 import napari
 from napari.utils.notifications import show_error
 
-from napari_zoommil.cells.model_summary import read_cell_model, title_of
+from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
@@ -166,7 +166,7 @@ class DetectDock(SessionDock):
         entry = self._entry
         if entry is None or entry.detection is None:
             return
-        title = title_of(entry.detection.model)
+        title = finds_title(entry.detection.model)
         layer = cells_layer(self._viewer, entry.slide, title)
         if layer is None:  # it was removed by hand
             show_cells(self._viewer, entry.slide, entry.detection, title, threshold)

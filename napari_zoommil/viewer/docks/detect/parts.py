@@ -10,7 +10,7 @@ from typing import Any
 import napari
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_zoommil.cells.model_summary import CellModel
+from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs import detect
 from napari_zoommil.jobs.detect import Detection

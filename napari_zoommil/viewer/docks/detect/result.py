@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
@@ -72,12 +73,13 @@ class CountTable(QTreeWidget):
             item = self._add(one.name, counts[one.name], densities[one.name])
             item.setIcon(SWATCH, swatch(one.colour))
         if len(counts) > 1:
-            self._add("all", sum(counts.values()), sum(densities.values()))
+            known = [density for density in densities.values() if density is not None]
+            self._add("all", sum(counts.values()), sum(known) if known else None)
         rows, header = min(self.topLevelItemCount(), MOST_ROWS), self.header()
         assert header is not None
         self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())
 
-    def _add(self, name: str, count: int, density: float) -> QTreeWidgetItem:
+    def _add(self, name: str, count: int, density: float | None) -> QTreeWidgetItem:
         item = QTreeWidgetItem(["", name, f"{count:,}", density_text(density)])
         item.setSizeHint(SWATCH, QSize(0, ROW_PX))
         for column in (COUNT, DENSITY):
@@ -162,7 +164,7 @@ class DetectionPanel(QWidget):
             return
         slide = self._entry.slide
         start = str(slide.path.with_name(f"{slide.stem}.cells.geojson"))
-        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, "GeoJSON (*.geojson *.json)")
+        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, dialog_filter("GeoJSON", GEOJSON))
         if name:
             path = Path(name)
             self._export_to(path if path.suffix else path.with_suffix(".geojson"))
@@ -173,7 +175,7 @@ def export_job(detection: Detection, threshold: float, path: Path) -> Job[Path]:
 
     Raises
     ------
-    AnnotationError
+    FileError
         If they cannot be written.
     """
     from napari_zoommil.cells.export import write_detections
@@ -194,6 +196,6 @@ def area_text(mm2: float) -> str:
     return f"{mm2:,.0f} mm²" if mm2 >= 100 else f"{mm2:.3g} mm²"
 
 
-def density_text(value: float) -> str:
+def density_text(value: float | None) -> str:
     """Cells per mm², to three figures where there are few."""
-    return "–" if value != value else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

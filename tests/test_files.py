@@ -1,0 +1,244 @@
+"""The one way to write a file: whole at every moment, and told in a sentence where it cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from napari_zoommil import files
+from napari_zoommil.annotations import CLASS_CYCLE, CellClass, Points
+from napari_zoommil.cells.export import write_detections
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.errors import FileError
+from napari_zoommil.experiments.charts import Line, Panel, write_svg
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.export import write_ome_tiff, write_png
+from napari_zoommil.model_folder import CONFIG, write_folder
+from napari_zoommil.synthetic import SyntheticSlide
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is open")
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def heat_map() -> HeatMap:
+    return HeatMap(np.eye(3, dtype=np.float32), (0.0, 0.0), (4.0, 4.0), 1.0, 10.0, "attention", None)
+
+
+def picture(path: Path) -> None:
+    overview = np.zeros((12, 12, 3), np.uint8)
+    write_png(path, overview, (1.0, 1.0), heat_map(), np.eye(3, dtype=np.float32))
+
+
+WRITERS: dict[str, Callable[[Path], Any]] = {
+    "bytes": lambda path: files.write_file(path, b"1"),
+    "pieces": lambda path: files.write_file(path, iter([b"1", b"2"])),
+    "json": lambda path: files.write_json(path, {"a": 1}),
+    "table": lambda path: files.write_table(path, ["a"], [{"a": 1}]),
+    "points": lambda path: Points().write(path),
+    "detections": lambda path: write_detections(path, Finds.together([]), [CellClass("a", CLASS_CYCLE[0])]),
+    "ome_tiff": lambda path: write_ome_tiff(path, heat_map()),
+    "png": picture,
+    "svg": lambda path: write_svg(path, [Panel("a", "x", "y", [Line("b", [0, 1], [0, 1])])]),
+    "slide": lambda path: SyntheticSlide(0, 1024, texture_px=512).write(path),
+}
+
+
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    write: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "some.file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(FileError, match=r"some\.\w+ cannot be written \(No space left.*free some space"):
+        write(path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    write(path)
+    assert path.read_bytes() != b"old" and not leftovers(tmp_path)
+
+
+def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"1"
+        full()
+
+    with pytest.raises(FileError, match="free some space"):
+        files.write_file(tmp_path / "a", pieces())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Linear(1, 1)
+    write_folder(tmp_path, network, {"a": 1}, "# A\n", "mil")
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(FileError, match=r"model\.safetensors cannot be written"):
+        write_folder(tmp_path, network, {"a": 2}, "# B\n", "mil")
+    assert json.loads((tmp_path / CONFIG).read_text())["a"] == 1 and not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["EACCES", "EROFS", "EPERM"])
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_folder_that_is_read_only_is_told(
+    write: Callable[[Path], Any], number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = getattr(files, number)
+
+    def denied(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, "replace", denied)
+    with pytest.raises(FileError, match=r"some\.\w+ cannot be written .*one that may be written to"):
+        write(tmp_path / "some.file")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights do not bind this user")
+def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
+    folder = tmp_path / "share"
+    folder.mkdir(mode=0o555)
+    with pytest.raises(FileError, match=r"a\.txt cannot be written \(Permission denied\).*may be written to"):
+        files.write_file(folder / "a.txt", b"1")
+    with pytest.raises(FileError, match=r"the folder .*new cannot be made \(Permission denied\)"):
+        files.make_folder(folder / "new")
+
+
+def test_folders(tmp_path: Path) -> None:
+    folder = files.make_folder(tmp_path / "a" / "b")
+    assert folder.is_dir() and files.make_folder(folder) == folder
+    with pytest.raises(FileError, match="cannot be made"):
+        files.make_folder(folder, exist_ok=False)
+    files.write_file(folder / "file", b"1")
+    with pytest.raises(FileError, match="cannot be made"):
+        files.make_folder(folder / "file" / "c")
+    with pytest.raises(FileError, match=r"x cannot be written .*save to another folder"):
+        files.write_file(tmp_path / "nowhere" / "x", b"1")
+    with pytest.raises(FileError, match=r"x cannot be read .*check that it is there"):
+        files.read_file(tmp_path / "nowhere" / "x")
+
+
+def test_a_stamp_tells_states_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    assert files.stamp_of(path) is None
+    first = files.write_file(path, b"1")
+    assert first == files.stamp_of(path)
+    assert files.write_file(path, b"2") == files.stamp_of(path) != first
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need rights on Windows")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.geojson").symlink_to(tmp_path / "there.geojson")
+    files.write_file(tmp_path / "link.geojson", b"[]")
+    assert (tmp_path / "link.geojson").is_symlink()
+    assert (tmp_path / "there.geojson").read_bytes() == b"[]"
+
+
+def test_a_table_comes_back(tmp_path: Path) -> None:
+    files.write_table(tmp_path / "a.csv", ["x", "y"], [{"x": 1, "y": "a,b"}, {"y": "µ"}])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8").split() == ["x,y", '1,"a,b"', ",µ"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from napari_zoommil.files import write_file
+path, letter, times = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
+print("ready", flush=True)
+while times:
+    write_file(path, (letter * 1000 for _ in range(100)))
+    times -= 1
+"""
+
+
+def writer(path: Path, letter: str, times: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), letter, str(times)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert started.stdout and started.stdout.readline() == "ready\n"
+    return started
+
+
+def whole(path: Path) -> bool:
+    content = path.read_bytes()
+    return len(content) == 100_000 and len(set(content)) == 1
+
+
+@POSIX
+def test_two_processes_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    files.write_file(path, b"0" * 100_000)
+    both = [writer(path, letter, 100) for letter in "ab"]
+    seen = 0
+    while any(one.poll() is None for one in both):
+        assert whole(path)
+        seen += 1
+    assert [one.returncode for one in both] == [0, 0] and seen > 10
+    assert whole(path) and list(tmp_path.iterdir()) == [path]
+
+
+@POSIX
+def test_threads_of_one_process_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: files.write_file(path, bytes([n]) * 100_000), range(80)))
+    assert whole(path) and list(tmp_path.iterdir()) == [path]
+
+
+@POSIX
+def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    left = 0
+    for _ in range(5):
+        one = writer(path, "a", -1)
+        time.sleep(0.1)
+        one.send_signal(signal.SIGKILL)
+        one.wait()
+        left += len(leftovers(tmp_path))
+        assert whole(path)
+    files.sweep(path)
+    assert not leftovers(tmp_path) and whole(path)
+
+
+def test_a_lock_is_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    with files.locked(tmp_path / "a"):
+        with (
+            pytest.raises(FileError, match="a is being written by another program"),
+            files.locked(tmp_path / "a"),
+        ):
+            raise AssertionError("two have the lock")
+        with files.locked(tmp_path / "b"):
+            pass
+    with files.locked(tmp_path / "a"):
+        pass
+
+
+def test_endings_are_those_of_the_manifest() -> None:
+    manifest = yaml.safe_load((Path(files.__file__).parent / "napari.yaml").read_text(encoding="utf-8"))
+    (reader,) = manifest["contributions"]["readers"]
+    assert reader["filename_patterns"] == [f"*{ending}" for ending in files.SLIDES]
+
+
+def test_endings_in_capitals_count_too() -> None:
+    assert files.has_ending(Path("a/COHORT.CSV"), files.TABLES)
+    assert not files.has_ending(Path("a/csv"), files.TABLES)
+    assert files.dialog_filter("GeoJSON", files.GEOJSON) == "GeoJSON (*.geojson *.json)"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+from huggingface_hub import ModelCard
+
+from napari_zoommil.experiments.shipped import demo_model
+from napari_zoommil.model_card import markdown_table, model_card
+from napari_zoommil.model_folder import CARD, SHIPPED, find_model
+from napari_zoommil.models.spec import ModelSpec
+
+
+def test_the_hub_reads_the_head() -> None:
+    text = model_card("a: b\n c", "Some *text*.\n", {"val_loss": 0.12345}, tags=["x"], license="mit")
+    read = ModelCard(text).data
+    assert (read.library_name, read.license, read.tags) == (
+        "napari-zoommil",
+        "mit",
+        ["whole-slide-image", "x"],
+    )
+    assert text.startswith("---\nlibrary_name: napari-zoommil\n")
+    assert text.endswith(
+        "---\n\n# a: b c\n\nSome *text*.\n\n| figure | value |\n| --- | --- |\n| val loss | 0.123 |\n"
+    )
+
+
+def test_without_figures_or_license_nothing_is_said_of_them() -> None:
+    text = model_card("a", "b", tags=[])
+    assert "license" not in text and text.endswith("# a\n\nb\n")
+
+
+def test_a_bar_in_a_name_is_no_column() -> None:
+    assert markdown_table(("a|b", "c"), [("1", "2|3")]) == "| a\\|b | c |\n| --- | --- |\n| 1 | 2\\|3 |"
+
+
+def test_a_name_cannot_change_the_head() -> None:
+    text = model_card("a\n---\nlicense: mit", "---\nlicense: mit\n---", tags=["x"])
+    assert ModelCard(text).data.license is None
+
+
+def test_the_card_of_a_training() -> None:
+    module = import_module("napari_zoommil.jobs.train")  # the package has the function of that name
+    spec = ModelSpec("zoommil", {"magnifications": [5, 10]}, "nic", "0123", 128, ("a", "b"))
+    text = module.card(spec)
+    assert "# zoommil: a, b\n\nMagnifications 5x, 10x, patches of 128 px, encoder `nic` (0123).\n" in text
+
+
+def test_the_card_of_the_demo_is_made_as_it_ships() -> None:
+    shipped = ModelCard.load(find_model("demo") / CARD)
+    rows = [line.strip("| ").split(" | ") for line in shipped.text.splitlines() if line.startswith("| ")][2:]
+    figures, baseline = ({row[0]: float(row[column]) for row in rows} for column in (1, 2))
+    made = ModelCard(demo_model.card(demo_model.Recipe(), figures, baseline))
+    assert made.text.strip() == shipped.text.strip()
+    assert made.data.to_dict() == shipped.data.to_dict()
+
+
+def test_every_shipped_card_is_one_of_the_hub() -> None:
+    for name in SHIPPED:
+        read = ModelCard.load(find_model(name) / CARD)
+        assert read.data.library_name == "napari-zoommil" and "whole-slide-image" in read.data.tags
+
+
+def test_the_hub_is_asked_for_only_when_a_card_is_written() -> None:
+    code = "import sys, napari_zoommil.model_card; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -17,8 +17,8 @@ from napari_zoommil.geometry import Pair, magnification_of, mpp_of
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
 from napari_zoommil.slides.readers.icc import ColourManagedReader, colour_managed
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.resample import choose_level, choose_shrink, read_padded, read_scaled
-from napari_zoommil.slides.tiles import TILES
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -78,6 +78,7 @@ class SessionDock(Page):
 
     def _activated(self, entry: OpenSlide | None) -> None:
         self._entry = entry
+        self._catch_up()
         self._show(entry)
 
     def _slide_changed(self, entry: OpenSlide) -> None:

@@ -8,8 +8,8 @@ from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.fixture
-def shown(make_napari_viewer, small_slide, add_slide):
-    viewer = make_napari_viewer()
+def shown(model, small_slide, add_slide):
+    viewer = model
     return viewer, slide_of(add_slide(viewer, small_slide))
 
 

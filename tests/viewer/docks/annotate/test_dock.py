@@ -47,9 +47,9 @@ def path(small_slide: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(make_napari_viewer, path, add_slide, qtbot):
+def opened(window, path, add_slide, qtbot):
     """Viewer at 40x on the centre of the slide, and the dock."""
-    viewer = make_napari_viewer(show=True)
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     viewer.scene.camera.zoom = 4
@@ -546,10 +546,10 @@ def test_a_disk_that_fails_is_told_and_nothing_is_lost(opened, qtbot, monkeypatc
     assert dock.note.text() == "" and len(on_disk(dock)) == 3
 
 
-def test_a_malformed_file_is_told_and_left_alone(make_napari_viewer, path, add_slide) -> None:
+def test_a_malformed_file_is_told_and_left_alone(window, path, add_slide) -> None:
     file = path.with_name("small.points.geojson")
     file.write_text("{ not json")
-    viewer = make_napari_viewer()
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     assert "small.points.geojson" in dock.note.text()
@@ -585,9 +585,9 @@ def test_what_was_marked_is_there_again(opened, path, add_slide, qtbot) -> None:
     same(dock)
 
 
-def test_a_resolution_that_is_given_later(make_napari_viewer, data, add_slide, tmp_path, qtbot) -> None:
+def test_a_resolution_that_is_given_later(window, data, add_slide, tmp_path, qtbot) -> None:
     path = Path(shutil.copy(data / "slides" / "yb10kx5k.zstd.tiff", tmp_path / "bare.tiff"))
-    viewer = make_napari_viewer()
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     dock.current.view.place((1000, 1000))

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
-from napari_zoommil.annotations import Autosave, CellClass, Points
+from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.training.mil import points
@@ -107,8 +107,8 @@ def shown(viewer) -> list[str]:
     return sorted(title for title, visible in views(viewer).items() if visible)
 
 
-def add_points(layer, label: int, place: tuple[float, float] = (300.0, 300.0)) -> None:
-    Autosave.of(slide_of(layer), "reader").points.add(place, label)
+def document(dock) -> Points:
+    return dock.lesson.entry.document.points
 
 
 def test_attention_before_and_after(ready, model, path, qtbot) -> None:
@@ -116,9 +116,8 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
     assert dock.model.currentText() == "colours" and dock.slide_is.isHidden()
     assert "9&nbsp;Tumour. Patches of 5x, 10x that hold points of Tumour" in dock.what.text()
     assert dock.what.text().endswith("the slide is taken to be tumour.") and "window" not in dock.what.text()
-    assert dock.settings.advanced["epochs"].native.text() == "6 (preset)" and dock.device.text().startswith(
-        "Device: "
-    )
+    assert dock.settings.advanced["epochs"].native.text() == "6 (preset)"
+    assert dock.device.text().startswith("Device: ")
     teach(qtbot, dock)
     assert sorted(views(viewer)) == sorted(MAPS) and all(AFTER in title for title in shown(viewer))
     assert len(shown(viewer)) == 2 and viewer.layers.selection.active is layer
@@ -187,8 +186,8 @@ def test_what_was_hidden_by_hand_stays_hidden(ready, qtbot) -> None:
 
 
 def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
-    _, dock, layer = ready
-    add_points(layer, 2)
+    _, dock, _ = ready
+    document(dock).add((300.0, 300.0), 2)
     qtbot.waitUntil(lambda: not dock.slide_is.isHidden(), timeout=MINUTE)
     choice = dock.slide_is.choice
     assert [choice.itemText(n) for n in range(choice.count())] == ["choose…", "benign", "tumour"]
@@ -197,7 +196,7 @@ def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
     choice.setCurrentText("benign")
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     assert "hold points of benign" in dock.what.text() and "taken to be benign" in dock.what.text()
-    add_points(layer, 2, (310.0, 310.0))
+    document(dock).add((310.0, 310.0), 2)
     qtbot.waitUntil(lambda: "2&nbsp;benign. P" in dock.what.text() and free(dock), timeout=MINUTE)
     assert dock.slide_is.label == "benign", "what was said stays said"
     teach(qtbot, dock)
@@ -206,8 +205,8 @@ def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
 
 
 def test_points_of_no_class_of_the_model(ready, qtbot) -> None:
-    _, dock, layer = ready
-    Autosave.of(slide_of(layer), "reader").points.rename_class(1, "follicle")
+    _, dock, _ = ready
+    document(dock).rename_class(1, "follicle")
     qtbot.waitUntil(lambda: not dock.slide_is.isHidden(), timeout=MINUTE)
     assert "No class of the model is named like your points" in dock.what.text()
     assert dock.slide_is.choice.currentText() == "not said" and dock.act.button.isEnabled()

@@ -13,9 +13,9 @@ from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.heatmap import Scaling
 from napari_zoommil.viewer.docks.parts import Sentence, row
-from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_zoomed
+from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
+from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import NO_MAPS, kind_title
-from napari_zoommil.viewer.session import OpenSlide
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (
@@ -69,6 +69,7 @@ class MapsPanel(QWidget):
         self._entry = entry
         prediction = entry.prediction if entry else None
         self.setVisible(prediction is not None)
+        self.setEnabled(True)
         self.what.blockSignals(True)
         self.what.clear()
         if prediction is not None:
@@ -101,9 +102,10 @@ class MapsPanel(QWidget):
         values = display_values([partial.map], "percentile")[0]
         show_map(self._viewer, entry.slide, partial.map, values)
 
-    def clear(self, entry: OpenSlide) -> None:
-        """Take the maps of a slide away, before it is predicted again."""
-        remove_maps(self._viewer, entry.slide)
+    def prepare(self) -> None:
+        """A prediction begins, and paints attention: what an earlier one has painted stays until then."""
+        self.what.setCurrentIndex(0)
+        self.setEnabled(False)
 
     @property
     def target(self) -> str | None:
@@ -124,16 +126,12 @@ class MapsPanel(QWidget):
         if self._entry is None or self._entry.prediction is None:
             return
         shown, slide = self._shown(), self._entry.slide
-        titles = {each.title for each in shown}
-        for other in self._entry.prediction.maps:
-            layer = find_layer(self._viewer, slide, other.title)
-            if layer is not None and other.title not in titles:
-                self._viewer.layers.remove(layer)
         for each, values in zip(
             shown, display_values(shown, SCALINGS[self.scaling.currentText()]), strict=True
         ):
             show_map(self._viewer, slide, each, values)
         show_zoomed(self._viewer, slide, self._entry.prediction)
+        remove_maps(self._viewer, slide, {ZOOMED, *(each.title for each in shown)})
         self._set_visible()
         self._set_opacity()
 

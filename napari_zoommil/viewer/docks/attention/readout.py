@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
-from napari_zoommil.viewer.layers.slide import per_pixel
+from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import patch_scores
-from napari_zoommil.viewer.session import OpenSlide
 
 KEPT = "\n(kept; click to release)"
 

@@ -143,7 +143,7 @@ class JobRunner:
             self._bound.follow(of.outdated, worker.quit)
         # They know their worker by its number: a signal that held it would keep it, and its job's slide.
         worker.yielded.connect(lambda progress: self._is_heard(number) and self._yielded(progress))
-        worker.returned.connect(lambda result: self._is_heard(number) and self._succeed(result))
+        worker.returned.connect(lambda result: self._succeed(number, result))
         worker.errored.connect(lambda error: self._fail(number, error))
         worker.finished.connect(lambda *_: self._finish(number, told))
         worker.start()
@@ -154,9 +154,10 @@ class JobRunner:
     def _is_heard(self, number: int) -> bool:
         return self._is_current(number) and not self.cancelling and not self.late
 
-    def _succeed(self, result: Any) -> None:
-        self.done = True
-        self._returned(result)
+    def _succeed(self, number: int, result: Any) -> None:
+        if self._is_heard(number):
+            self.done = True
+            self._returned(result)
 
     def _fail(self, number: int, error: Exception) -> None:
         if not self._is_heard(number):

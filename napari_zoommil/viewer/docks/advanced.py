@@ -91,7 +91,8 @@ def _kind(field: Field) -> Any:
 
 
 def _widget(field: Field) -> ValueWidget:
-    kind, options = _kind(field), {"name": field.name, "tooltip": field.help}
+    kind = _kind(field)
+    options: dict[str, Any] = {"name": field.name, "tooltip": field.help}
     if kind is bool:
         return CheckBox(value=field.default, text="", **options)
     if get_origin(kind) is Literal:

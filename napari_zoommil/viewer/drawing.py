@@ -27,6 +27,9 @@ from napari_zoommil.viewer.slide_layer import SLIDE, TITLE
 
 NO_REGION = "That encloses no area"
 HOW = "Hold the button and go round the region, or click on its corners and end with a double click"
+ON_CANVAS = HOW.replace(", ", ",\n")
+"""The same in two lines: a canvas may be narrow."""
+
 DRAW = "add_polygon"
 TOOL = "napari_zoommil.tool"
 """Key of a layer's tool in its metadata."""
@@ -36,6 +39,9 @@ EDGE_PX = 2.0
 
 STEP_PX = 10.0
 """A held mouse that has moved so far on screen has drawn another corner."""
+
+TREMBLE_PX = 15.0
+"""A held mouse that has moved no further on screen has clicked."""
 
 SMALLEST = 1.0
 """Area of a region, level-0 px; less are clicks in one place or on one line."""
@@ -151,8 +157,8 @@ class RegionTool:
             self._before = None
         text = self._viewer.canvas.overlays.text
         if self.drawing:
-            text.text, text.position, text.box, text.visible = HOW, "top_center", True, True
-        elif text.text == HOW:
+            text.text, text.position, text.box, text.visible = ON_CANVAS, "top_center", True, True
+        elif text.text == ON_CANVAS:
             text.text, text.visible = "", False
 
     # The mouse
@@ -169,7 +175,7 @@ class RegionTool:
                 self._call(layer.mouse_drag_callbacks, event)
                 last, drawn = np.array(event.pos), drawn + 1
             yield
-        if drawn > 1:  # or a hand that clicks has trembled
+        if drawn * STEP_PX > TREMBLE_PX:
             self._call(layer.mouse_double_click_callbacks, event)
 
     def _call(self, callbacks: list[Callable], event: Any) -> None:

@@ -121,11 +121,8 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
         if not json:
-            shown = ", ".join(
-                f"{n} {p:.3f}" for n, p in zip(result.class_names, result.probabilities, strict=True)
-            )
             print(
-                f"{path.name}: {shown} "
+                f"{path.name}: {result.task.sentence(result.values)} "
                 f"({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
             )
         warn_of_damage(path, result.damaged)
@@ -196,6 +193,19 @@ def _train(cohort: Path, /, *, json: Json = False, **options: Any) -> None:
     else:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
         print(f"{result.model}: {figures}")
+
+
+@app.command
+def models(*, json: Json = False) -> None:
+    """List the models that train knows, with their options and recipes."""
+    from napari_zoommil.commands.models import describe_models, models_text
+    from napari_zoommil.commands.report import print_json
+
+    found = describe_models()
+    if json:
+        print_json(found, many=True)
+    else:
+        print(models_text(found))
 
 
 @_command(finetune, hidden=("slide", "annotations"))

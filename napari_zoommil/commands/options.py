@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.parameters import Field, fields
 
 
@@ -18,19 +19,45 @@ def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
     return tuple(float(part) for token in tokens for part in token.value.split(",") if part)
 
 
+def _is(kind: type, annotation: Any) -> bool:
+    """Whether an annotation is a generic of a kind, be it optional."""
+    return any(get_origin(part) is kind for part in (annotation, *get_args(annotation)))
+
+
+def _settings(_type: Any, tokens: Sequence[Any]) -> dict[str, Any]:
+    """``k=16``, ``k=12,16``, ``sigma=none`` → a dictionary; whoever takes it converts the texts.
+
+    Raises
+    ------
+    ModelError
+        If one is not of the form name=value.
+    """
+    found: dict[str, Any] = {}
+    for token in tokens:
+        name, equals, value = token.value.partition("=")
+        if not (name and equals):
+            raise ModelError(f"an option is set by name=value, not by {token.value!r}")
+        found[name] = None if value == "none" else value.split(",") if "," in value else value
+    return found
+
+
 def _option(field: Field) -> inspect.Parameter:
     """A job's parameter as an option."""
     unit = f" ({field.range.unit})" if field.range and field.range.unit else ""
     extras: dict[str, Any] = {"help": field.help + unit}
     if field.range:
         extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
-    if get_origin(field.type) is tuple:
-        extras |= {"converter": _numbers, "n_tokens": 1}
+    kind: Any = field.type
+    if _is(tuple, kind):
+        extras |= {"converter": _numbers, "n_tokens": 1, "negative": ()}
+    elif _is(Mapping, kind):
+        kind = list[str] | None
+        extras |= {"name": "--set", "converter": _settings, "n_tokens": 1, "negative": ()}
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=field.default,
-        annotation=Annotated[field.type, Parameter(**extras)],
+        annotation=Annotated[kind, Parameter(**extras)],
     )
 
 
@@ -53,6 +80,8 @@ def job_command(
             return function(*arguments, **(defaults | options))
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
+        # cyclopts asks these first, where a parameter may share its name with the function's **keywords.
+        with_defaults.__annotations__ = {p.name: p.annotation for p in own + added}
         app.command(with_defaults, name=job.__name__)
         return function
 

@@ -88,8 +88,6 @@ def estimate(
     -------
     Estimate
     """
-    from napari_zoommil.bags import LazyBag
-
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp))
         yield Progress(0, 1, "loading the model")  # first: it may ask the user for its encoder
@@ -101,7 +99,7 @@ def estimate(
         spec = with_model.spec
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
         counts = tuple(len(level) for level in grid.levels)
-        bag = LazyBag(own, grid, with_model.encoder, TRIAL_PATCHES, workers)
+        bag = with_model.bag(own, grid, TRIAL_PATCHES, workers)
         trial = np.linspace(0, counts[-1] - 1, min(2 * TRIAL_PATCHES, counts[-1])).astype(np.int64)
         seconds = 0.0
         for part in np.array_split(np.unique(trial), 2):  # the first half warms up and does not count

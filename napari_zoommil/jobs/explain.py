@@ -51,7 +51,8 @@ def explain(
         The encoder that the model was trained on, where the model must not choose it: its hub name, or a
         TorchScript file, which is code and is run. Its hash must be that of the model.
     method : {"attention", "grad-cam"}
-        attention = where the model looked; grad-cam = which patches speak for a class.
+        attention = what the model's attention makes of patches, and where it zooms; grad-cam = which patches
+        speak for a class.
     target : str, optional
         Class that Grad-CAM speaks for; the predicted one by default.
     mpp : float, optional
@@ -70,17 +71,26 @@ def explain(
     Raises
     ------
     ModelError
-        If the model has no such class.
+        If the model has no such class, or none of these maps.
     """
     from napari_zoommil.models.spec import read_spec
 
-    classes = read_spec(model).class_names
+    classes = read_spec(model).task.names
     if target and target not in classes:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
+    cam = method == "grad-cam"
     prediction = yield from predict(
-        slide, model, encoder=encoder, mpp=mpp, icc=icc, device=device, batch_size=batch_size
+        slide,
+        model,
+        encoder=encoder,
+        mpp=mpp,
+        icc=icc,
+        device=device,
+        batch_size=batch_size,
+        grad_cam=cam,
     )
-    if method == "attention":
-        return Explanation(method, None, prediction.maps_of("attention"), prediction)
-    wanted = target or prediction.predicted
-    return Explanation(method, wanted, prediction.maps_of("grad-cam", wanted), prediction)
+    wanted = (target or prediction.explained) if cam else None
+    maps = prediction.maps_of("grad-cam", wanted) if cam else prediction.maps
+    if not maps:
+        raise ModelError(f"{model} does not score patches one by one, so there is no map of {method}")
+    return Explanation(method, wanted, maps, prediction)

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
+    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
@@ -30,8 +34,32 @@ class Loaded:
 
     model: MILModel
     spec: ModelSpec
-    encoder: Encoder
+    network: Encoder | None
     device: Device
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes features of patches.
+
+        Raises
+        ------
+        ModelError
+            If the model reads pixels itself.
+        """
+        if self.network is None:
+            raise ModelError(f"{self.spec.architecture} reads pixels and has no features of patches")
+        return self.network
+
+    def bag(
+        self, slide: Slide, grid: PatchGrid, batch_size: int = 64, workers: int | None = None
+    ) -> LazyBag | PixelBag:
+        """What the model looks at of an open slide."""
+        from napari_zoommil.bags import LazyBag
+        from napari_zoommil.bags.pixels import PixelBag
+
+        if self.network is None:
+            return PixelBag(slide, grid, batch_size, workers)
+        return LazyBag(slide, grid, self.network, batch_size, workers)
 
 
 @contextmanager
@@ -67,11 +95,12 @@ def loaded(
     chosen = choose_device(device)
     with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
         mil, spec = load_model(model)
-        network = encoder_of_model(model, spec.encoder, spec.encoder_hash, encoder)
+        network = encoder_of_model(model, spec.encoder, spec.encoder_hash, encoder) if spec.encoder else None
     try:
         with cpu_threads(threads):
-            yield Loaded(mil.to(chosen.torch), spec, network.to(chosen.torch), chosen)
+            yield Loaded(mil.to(chosen.torch), spec, network and network.to(chosen.torch), chosen)
     finally:
         mil.to("cpu")
-        network.to(torch.device("cpu"))
+        if network is not None:
+            network.to(torch.device("cpu"))
         chosen.release()

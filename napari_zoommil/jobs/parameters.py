@@ -6,10 +6,11 @@ magicgui and cyclopts each have their own way to say it; ``viewer`` and ``cli`` 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
+from annotated_types import Interval
 from docstring_parser import parse
 
 
@@ -35,8 +36,21 @@ class Field:
     range: Range | None
 
 
+def _limits(extras: Sequence[Any]) -> Range | None:
+    """The range among what an annotation adds to a type; options of models have the ecosystem's own kind."""
+    for extra in extras:
+        if isinstance(extra, Range):
+            return extra
+        if isinstance(extra, Interval):
+            low, high = (
+                one if other is None else other for one, other in ((extra.gt, extra.ge), (extra.lt, extra.le))
+            )
+            return Range(low, high)  # type: ignore[arg-type]
+    return None
+
+
 def fields(job: Callable[..., Any]) -> dict[str, Field]:
-    """A job's parameters from its signature and its NumPy docstring, in order."""
+    """Parameters of a job, or options of a model, from signature and NumPy docstring, in order."""
     help_texts = {
         param.arg_name: " ".join((param.description or "").split())
         for param in parse(job.__doc__ or "").params
@@ -46,6 +60,6 @@ def fields(job: Callable[..., Any]) -> dict[str, Field]:
         kind, limits = parameter.annotation, None
         if get_origin(kind) is Annotated:
             kind, *extras = get_args(kind)
-            limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+            limits = _limits(extras)
         found[name] = Field(name, kind, parameter.default, help_texts.get(name, ""), limits)
     return found

@@ -36,21 +36,17 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "slide": prediction.slide,
         "fingerprint": prediction.fingerprint,
         "model": prediction.model,
-        "predicted": prediction.predicted,
-        "probabilities": {
-            name: round(float(value), 6)
-            for name, value in zip(prediction.class_names, prediction.probabilities, strict=True)
-        },
+        **prediction.task.summary(prediction.values),
         "magnifications": [
             {
                 "magnification": level.magnification,
                 "mpp": level.mpp,
                 "patches": len(level),
                 "encoded": encoded,
-                "zoomed_into": len(step.zoomed),
+                "zoomed_into": sum(len(step.zoomed) for step in prediction.steps if step.level == index),
             }
-            for level, step, encoded in zip(
-                prediction.grid.levels, prediction.steps, prediction.cost.encoded, strict=True
+            for index, (level, encoded) in enumerate(
+                zip(prediction.grid.levels, prediction.cost.encoded, strict=True)
             )
         ],
         "damaged_tiles": prediction.damaged,
@@ -68,10 +64,10 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
         height, width = level.stride
         for place, (y, x) in enumerate(level.origins[step.rows]):
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
-            measurements = {"attention": float(step.attention[place])} | {
-                f"Grad-CAM {label}": float(cam[place])
-                for label, cam in zip(prediction.class_names, step.grad_cam, strict=True)
-            }
+            measurements = {head: float(v) for head, v in zip(step.heads, step.scores[place], strict=True)}
+            if step.grad_cam is not None:
+                cams = zip(prediction.task.names, step.grad_cam[:, place], strict=True)
+                measurements |= {f"Grad-CAM {label}": float(value) for label, value in cams}
             features.append(
                 {
                     "type": "Feature",
@@ -84,6 +80,8 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
 
 def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
     """OME-TIFF and PNG of maps of one kind, percentile-scaled in the PNGs."""
+    if not maps:
+        return []
     overview, downsample = overview_of(slide)
     written = []
     for shown, values in zip(maps, display_values(maps, "percentile"), strict=True):
@@ -103,8 +101,10 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
         If a file cannot be written.
     """
     make_folder(out)
-    written = write_maps(slide, prediction.maps_of("attention"), out)
-    written += write_maps(slide, prediction.maps_of("grad-cam", prediction.predicted), out)
+    written = []
+    for kind, target in prediction.kinds:
+        if kind != "grad-cam" or target == prediction.explained:
+            written += write_maps(slide, prediction.maps_of(kind, target), out)
     for name, content in (
         ("patches.geojson", patches_geojson(prediction)),
         ("prediction.json", summary(prediction)),

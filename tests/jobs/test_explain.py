@@ -25,7 +25,7 @@ def test_a_class_by_name(cmu: Path, make_model: Callable) -> None:
 def test_attention_has_no_class(cmu: Path, make_model: Callable) -> None:
     explanation = run(explain(cmu, make_model((5.0, 10.0)), method="attention"))
     assert explanation.target is None
-    assert [made.kind for made in explanation.maps] == ["attention"] * 2
+    assert [made.title for made in explanation.maps] == ["attention 5x", "attention 10x", "zoom attention 5x"]
 
 
 def test_an_unknown_class_is_refused_before_any_work(cmu: Path, make_model: Callable) -> None:

@@ -118,7 +118,8 @@ def test_trained_on_a_file_used_with_the_file(slide: Path, spy, tmp_path: Path, 
     (tmp_path / "cohort.csv").write_text("\n".join(lines))
     result = run(
         train(
-            tmp_path / "cohort.csv", store=tmp_path / "store", out=tmp_path / "trained", epochs=1, k=2,
+            tmp_path / "cohort.csv", store=tmp_path / "store", out=tmp_path / "trained", epochs=1,
+            options={"k": 2},
             encoder=str(spy.path), magnifications=(5.0, 10.0), patch_size=32,
         )
     )  # fmt: skip

@@ -45,7 +45,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Pa
 def settings(cohort: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "store": cohort.parent / "features", "out": tmp_path / "model", "encoder": "mean-rgb",
-        "magnifications": (5.0, 10.0), "patch_size": 32, "k": 2, "epochs": 8, "learning_rate": 3e-3,
+        "magnifications": (5.0, 10.0), "patch_size": 32, "options": {"k": 2}, "epochs": 8,
+        "learning_rate": 3e-3,
     }  # fmt: skip
 
 
@@ -147,7 +148,8 @@ def test_a_run_tells_what_it_was_made_of_and_names_no_slide(cohort: Path, settin
     told: list[Progress] = []
     result = run(train(cohort, **settings), told.append)
     about = provenance_of(result.model)
-    assert about["settings"] == {"epochs": 1, "learning_rate": 3e-3, "seed": 0}
+    asked = {"epochs": 1, "learning_rate": 3e-3, "seed": 0}
+    assert about["settings"] | asked == about["settings"] and about["recipe"] == "default"
     assert about["metrics"] == result.metrics and about["slides"] == {"train": 6, "val": 2, "test": 2}
     assert "blue0" not in (result.model / RUN).read_text(), "a slide's name can tell who the patient is"
     assert not (result.model / CHECKPOINT).exists() and not (result.model / BEST).exists()

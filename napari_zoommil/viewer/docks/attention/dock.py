@@ -211,6 +211,7 @@ class AttentionDock(SessionDock):
                 batch_size=chosen.batch_size,
                 threads=spare_cores(),
                 workers=spare_cores(),
+                grad_cam=True,
             ),
             f"ZoomMIL is reading {slide.name}",
             entry,

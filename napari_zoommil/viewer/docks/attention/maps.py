@@ -1,4 +1,4 @@
-"""Which maps are shown and how: attention or Grad-CAM, scaling, magnifications, opacity."""
+"""Which maps are shown and how: an attention or Grad-CAM, scaling, magnifications, opacity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, Q
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.maps import HeatMap, display_values
-from napari_zoommil.maps.heatmap import Kind, Scaling
-from napari_zoommil.viewer.docks.parts import row
+from napari_zoommil.maps.heatmap import Scaling
+from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
 from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sentences import NO_MAPS, kind_title
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (
     "Percentile: rank among the patches of a magnification\n"
     "Min–max: each magnification stretched by itself\n"
     "Raw: one scale over all magnifications"
+)
+WHAT_HELP = (
+    "Attention: what the model gathers its answer from\n"
+    "Zoom attention: what it zooms into\n"
+    "Grad-CAM: which patches speak for a class"
 )
 
 
@@ -32,7 +38,7 @@ class MapsPanel(QWidget):
         self._viewer = viewer
         self._entry: OpenSlide | None = None
         self.what = QComboBox()
-        self.what.setToolTip("Attention: where the model looked. Grad-CAM: which patches speak for a class")
+        self.what.setToolTip(WHAT_HELP)
         self.what.currentIndexChanged.connect(self.refresh)
         self.scaling = QComboBox()
         self.scaling.addItems(list(SCALINGS))
@@ -48,9 +54,15 @@ class MapsPanel(QWidget):
         self.toggles: dict[str, QCheckBox] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
-        column.addWidget(self._toggles)
-        column.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
+        self.lack = Sentence(NO_MAPS, name="no-maps")
+        self._controls = QWidget()
+        controls = QVBoxLayout(self._controls)
+        controls.setContentsMargins(0, 0, 0, 0)
+        controls.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
+        controls.addWidget(self._toggles)
+        controls.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
+        column.addWidget(self.lack)
+        column.addWidget(self._controls)
 
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Show the results of a slide, if it has any."""
@@ -61,10 +73,11 @@ class MapsPanel(QWidget):
         self.what.blockSignals(True)
         self.what.clear()
         if prediction is not None:
-            self.what.addItem("Attention", ("attention", None))
-            for name in prediction.class_names:
-                self.what.addItem(f"Grad-CAM {name}", ("grad-cam", name))
-            self._make_toggles([level.magnification for level in prediction.grid.levels])
+            for kind, target in prediction.kinds:
+                self.what.addItem(kind_title(kind, target), (kind, target))
+            self._make_toggles(sorted({one.magnification for one in prediction.maps}))
+            self.lack.setVisible(not prediction.maps)
+            self._controls.setVisible(bool(prediction.maps))
         self.what.blockSignals(False)
         if prediction is not None:
             self.refresh()
@@ -98,14 +111,14 @@ class MapsPanel(QWidget):
     def target(self) -> str | None:
         """Class whose Grad-CAM is shown, or None."""
         chosen = self.what.currentData()
-        return chosen[1] if chosen else None
+        return chosen[1] if chosen and chosen[0] == "grad-cam" else None
 
     def _shown(self) -> tuple[HeatMap, ...]:
         prediction = self._entry.prediction if self._entry else None
         chosen = self.what.currentData()
         if prediction is None or chosen is None:
             return ()
-        kind, target = cast("tuple[Kind, str | None]", chosen)
+        kind, target = cast("tuple[str, str | None]", chosen)
         return prediction.maps_of(kind, target)
 
     def refresh(self) -> None:

@@ -55,7 +55,7 @@ class Readout(Sentence):
         assert entry is not None and entry.prediction is not None
         y, x = np.asarray(self._viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
         return patch_scores(
-            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.predicted
+            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.explained
         )
 
     def stop(self) -> None:

@@ -49,7 +49,9 @@ class FinetuneDock(SessionDock):
         self._training = self._runner(self._progress, self._trained, self._training_ended)
         self._build()
         self.views = BeforeAfter(self._viewer, self.verdict, self.act, self._refresh)
-        self._decision = Decision(self._session, self.views, self.verdict, self._say, self._reconsider)
+        self._decision = Decision(
+            self._session, self.views, self.verdict, self.act.note.setText, self._reconsider
+        )
         self.unfinished.discard.clicked.connect(self._decision.delete_unfinished)
         self._follower.follow(self._session.document_changed, self._document_changed)
         self._follower.follow(self._session.removed, self._removed)
@@ -180,7 +182,7 @@ class FinetuneDock(SessionDock):
         why_not = self._why_not()
         self.act.set_ready(not why_not, why_not or "Teach the model with these points")
         if self._busy is None:
-            self._say(lesson.note if lesson else "")
+            self.act.note.setText(lesson.note if lesson else "")
         free = lesson.unfinished if lesson and lesson.run is None and entry is not self._busy else None
         self.unfinished.show_run(free, self._why_busy())
         self._refresh_result(lesson)
@@ -289,11 +291,6 @@ class FinetuneDock(SessionDock):
         if not self.views.compare(lesson, self._device):
             lesson.note += " The window shows nothing of the slide: go there and compare."
         self._refresh()
-
-    # The decision
-
-    def _say(self, text: str) -> None:
-        self.act.note.setText(text)
 
     def _forget(self) -> None:
         """The dock is being taken apart; the training of a cell model can be gone on with."""

@@ -62,10 +62,11 @@ def window(_module_window, qtbot) -> Iterator[napari.Viewer]:
     """A real window that the tests of a module share: making one takes seconds. Each finds it empty."""
     viewer = _module_window
     viewer.reset_view()
-    before = session_of(viewer).documents.annotator
+    session = session_of(viewer)
+    annotator, callbacks = session.documents.annotator, list(viewer.mouse_drag_callbacks)
     yield viewer
     viewer.window.remove_dock_widget("all")
     viewer.layers.clear()
-    session_of(viewer).documents.annotator = before
+    session.documents.annotator = annotator
     qtbot.wait(10)
-    assert session_of(viewer).slides == () and not viewer.keymap and not viewer.mouse_drag_callbacks
+    assert session.slides == () and not viewer.keymap and viewer.mouse_drag_callbacks == callbacks

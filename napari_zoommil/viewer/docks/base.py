@@ -114,3 +114,4 @@ class SessionDock(Page):
             runner.close()
         for end in self._ending:
             end()
+        self._entry = None

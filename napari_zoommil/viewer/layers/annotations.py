@@ -14,14 +14,7 @@ from napari_zoommil.viewer.metadata import per_pixel
 
 
 class AnnotationLayers:
-    """Both layers of a document.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    slide : Slide
-    points : Points
-        The document.
+    """Both layers of a document; see :class:`PointsView`.
 
     Attributes
     ----------

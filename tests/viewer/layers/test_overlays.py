@@ -11,6 +11,7 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_tissue
 from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.session import session_of
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def test_painting_again_keeps_the_layer(model, small_slide, add_slide, shown) ->
 
 def test_on_a_slide_out_of_sight_maps_are_so_too(model, small_slide, add_slide, shown) -> None:
     viewer = model
+    session_of(viewer)
     first = add_slide(viewer, small_slide)
     slide = slide_of(first)
     second = add_slide(viewer, small_slide)

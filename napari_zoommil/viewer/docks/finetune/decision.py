@@ -67,9 +67,10 @@ class Decision:
         if self._do(lambda: _deleted(run)):
             self._close(lesson, f"Discarded; {Path(run.request.model).name} stays in use")
 
-    def delete(self, run: TrainingRun) -> None:
-        """Discard a run that was cut off."""
-        if self._do(lambda: _deleted(run)):
+    def delete_unfinished(self) -> None:
+        """Discard the run that was cut off."""
+        run = self.of.unfinished if self.of is not None else None
+        if run is not None and self._do(lambda: _deleted(run)):
             self._decided()
 
     def _do(self, action: Callable[[], Path]) -> Path | None:

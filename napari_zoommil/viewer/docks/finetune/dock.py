@@ -23,6 +23,7 @@ from napari_zoommil.viewer.docks.finetune.parts import (
     Settings,
     SlideIs,
     Unfinished,
+    is_waiting,
     what_is_missing,
     what_it_trains_on,
 )
@@ -43,12 +44,15 @@ class FinetuneDock(SessionDock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self._lessons: dict[OpenSlide, Lesson] = {}
-        self._model = ""
-        self._looking = self._runner(self._looked, lambda _: None, self._not_looked, quiet=True)
+        self._model, self._edited = "", False
+        self._looking = self._runner(self._looked, lambda _: None, self._look_ended, quiet=True)
         self._training = self._runner(self._progress, self._trained, self._training_ended)
         self._build()
         self.views = BeforeAfter(self._viewer, self.verdict, self.act, self._refresh)
-        self._decision = Decision(self._session, self.views, self.verdict, self._say, self._decided)
+        self._decision = Decision(
+            self._session, self.views, self.verdict, self.act.note.setText, self._reconsider
+        )
+        self.unfinished.discard.clicked.connect(self._decision.delete_unfinished)
         self._follower.follow(self._session.document_changed, self._document_changed)
         self._follower.follow(self._session.removed, self._removed)
         self._follower.follow(self._viewer.events.theme, self._set_theme)
@@ -66,7 +70,7 @@ class FinetuneDock(SessionDock):
         self.settings = Settings(self._reconsider)
         self.device = Sentence(name="device")
         self.act = Act("Fine-tune", self._teach, self._cancel)
-        self.unfinished = Unfinished(self._resume, self._delete_unfinished)
+        self.unfinished = Unfinished(self._resume)
         self.curves = Curves()
         self.result = heading("Before and after")
         self.verdict = Verdict()
@@ -118,7 +122,11 @@ class FinetuneDock(SessionDock):
         self._lessons.pop(entry, None)
 
     def _document_changed(self, entry: OpenSlide, _changed: Changed) -> None:
-        if entry is self._entry and entry is not self._taught:
+        if entry is not self._entry or entry is self._taught:
+            return
+        if self._looking.running:
+            self._edited = True  # points come faster than one can look
+        else:
             self._look()
 
     def _reconsider(self) -> None:
@@ -130,7 +138,7 @@ class FinetuneDock(SessionDock):
     def _look(self) -> None:
         """Find out anew what there is to train on."""
         self._looking.abandon()
-        entry = self._entry
+        self._edited, entry = False, self._entry
         if entry is None or entry.slide.mpp is None:
             return
         slide, content = entry.slide, entry.document.points.content if entry.document else None
@@ -152,11 +160,12 @@ class FinetuneDock(SessionDock):
                 lesson.await_decision(run)
         self._refresh()
 
-    def _not_looked(self, failure: str | None) -> None:
-        """The slide's folder is gone, or something that nobody has thought of."""
-        if failure is not None:
+    def _look_ended(self, failure: str | None) -> None:
+        if failure is not None:  # the slide's folder is gone, or something that nobody has thought of
             self.what.setText(failure)
             self.act.set_ready(False, failure)
+        if self._edited:
+            self._look()
 
     def _refresh(self) -> None:
         """Bring the page to what is known of the active slide."""
@@ -166,23 +175,17 @@ class FinetuneDock(SessionDock):
         self.what.setText(what_it_trains_on(found))
         self.model.offer(found.kept if found else ())
         lookout = found.lookout if found else None
-        self.slide_is.offer(entry, lookout, self._waiting(found))
+        self.slide_is.offer(entry, lookout, is_waiting(found, self.model.chosen))
         if found is not None:
             self.settings.tell_preset(found)
         self.device.setText(f"Device: {found.device}" if found and found.device else "")
         why_not = self._why_not()
         self.act.set_ready(not why_not, why_not or "Teach the model with these points")
         if self._busy is None:
-            self._say(lesson.note if lesson else "")
+            self.act.note.setText(lesson.note if lesson else "")
         free = lesson.unfinished if lesson and lesson.run is None and entry is not self._busy else None
         self.unfinished.show_run(free, self._why_busy())
         self._refresh_result(lesson)
-
-    def _waiting(self, found: TrainingSet | None) -> bool:
-        """Whether it is not known yet what the points are to the model that is chosen."""
-        if found is None or found.model != self.model.chosen:
-            return True
-        return self.model.kind == "mil" and bool(found.counts) and not (found.lookout or found.problem)
 
     def _refresh_result(self, lesson: Lesson | None) -> None:
         self._refresh_curves(lesson)
@@ -203,7 +206,7 @@ class FinetuneDock(SessionDock):
         """What must be done before it can be trained; empty if nothing."""
         lesson = self.lesson
         return lack_of(self._entry.slide if self._entry else None) or (
-            what_is_missing(lesson, self.model.chosen, self._waiting(lesson.found)) if lesson else ""
+            what_is_missing(lesson, self.model.chosen) if lesson else ""
         )
 
     # Act
@@ -288,19 +291,6 @@ class FinetuneDock(SessionDock):
         if not self.views.compare(lesson, self._device):
             lesson.note += " The window shows nothing of the slide: go there and compare."
         self._refresh()
-
-    # The decision
-
-    def _say(self, text: str) -> None:
-        self.act.note.setText(text)
-
-    def _decided(self) -> None:
-        self._look()
-        self._refresh()
-
-    def _delete_unfinished(self) -> None:
-        if self.lesson is not None and self.lesson.unfinished is not None:
-            self._decision.delete(self.lesson.unfinished)
 
     def _forget(self) -> None:
         """The dock is being taken apart; the training of a cell model can be gone on with."""

@@ -19,7 +19,7 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import finetune
 from napari_zoommil.jobs.finetune_plan import Lookout, TrainingSet
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
-from napari_zoommil.model_folder import Kind
+from napari_zoommil.model_folder import Kind, kind_of
 from napari_zoommil.viewer.docks.advanced import advanced
 from napari_zoommil.viewer.docks.annotate.parts import several
 from napari_zoommil.viewer.docks.finetune.state import Lesson
@@ -148,14 +148,13 @@ class SlideIs(QWidget):
 class Unfinished(QWidget):
     """A training that was cut off: go on with it, or delete it."""
 
-    def __init__(self, resume: Callable[[], None], discard: Callable[[], None]) -> None:
+    def __init__(self, resume: Callable[[], None]) -> None:
         super().__init__()
         self.told = Sentence(name="unfinished")
         self.resume = QPushButton("Resume")
         self.resume.clicked.connect(resume)
         self.discard = QPushButton("Delete")
         self.discard.setToolTip("Delete what there is of this training")
-        self.discard.clicked.connect(discard)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(4)
@@ -223,11 +222,15 @@ def what_points_tell(told: Lookout) -> str:
     return learnt + f"The slide is taken to be {label}, as you say."
 
 
-def what_is_missing(lesson: Lesson, model: str, waiting: bool) -> str:
-    """What must be done before a model can be taught on a slide; empty if nothing.
+def is_waiting(found: TrainingSet | None, model: str) -> bool:
+    """Whether it is not known yet what the points are to a model."""
+    if found is None or found.model != model:
+        return True
+    return kind_of(model) == "mil" and bool(found.counts) and not (found.lookout or found.problem)
 
-    ``waiting`` says that it is not known yet what the points are to the model.
-    """
+
+def what_is_missing(lesson: Lesson, model: str) -> str:
+    """What must be done before a model can be taught on a slide; empty if nothing."""
     found = lesson.found
     if lesson.run is not None:
         return "Keep or discard the new model first"
@@ -239,6 +242,6 @@ def what_is_missing(lesson: Lesson, model: str, waiting: bool) -> str:
         return found.problem
     if not found.counts:
         return "Mark a few places in the Annotate dock first"
-    if waiting:
+    if is_waiting(found, model):
         return "It is being looked up what the points tell this model"
     return "Say first what this slide is" if found.lookout and found.lookout.unsaid else ""

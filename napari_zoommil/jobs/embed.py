@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
-from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.loading import encoder_on, open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
@@ -87,18 +87,11 @@ def embed(
         If the store belongs to another slide, other weights or other patches.
     """
     from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device, use_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the encoder")
-        use_threads()
-        chosen = choose_device(device)
-        network = load_encoder(encoder)
-        stack.callback(chosen.release)
-        stack.callback(network.to, network.device)
-        network.to(chosen.torch)
+        network = stack.enter_context(encoder_on(device, encoder))
         tissue = yield from find_tissue(own)
         grid = patch_grid(own, tissue, magnifications, patch_size, min_tissue)
         key = StoreKey(own.name, own.fingerprint, encoder, network.hash)

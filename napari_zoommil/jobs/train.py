@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
-from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 
@@ -111,37 +111,26 @@ def train(
     for split in ("train", "val"):
         if not any(entry.split == split for entry in entries):
             raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
-    bags: dict[Path, StoredBag] = {}
-    reading: dict[str, Any] = {
-        "magnifications": magnifications,
-        "patch_size": patch_size,
-        "min_tissue": min_tissue,
-        "mpp": mpp,
-        "icc": icc,
-    }
-    with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
-        for number, slide in enumerate(slides, 1):
-            job = embed(slide, encoder, store=store, device=device, **reading)
-            result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
-            bags[slide] = _bag(result.store)
+    job = partial(
+        embed,
+        encoder=encoder,
+        magnifications=magnifications,
+        store=store,
+        patch_size=patch_size,
+        min_tissue=min_tissue,
+        mpp=mpp,
+        icc=icc,
+        device=device,
+    )
+    outcomes = yield from over(job, [entry.slide for entry in entries])
+    embedded = results_of(outcomes)
+    bags = {entry.slide: _bag(result.store) for entry, result in zip(entries, embedded, strict=True)}
     from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
 
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
     recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
     description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": name_in_folder(encoder)}
     return (yield from _fit(model, config, recipe_args, description, entries, classes, bags, out, device))
-
-
-def _titled(job: Job[Any], title: str) -> Job[Any]:
-    """A job whose notes begin with what it is part of."""
-    try:
-        while True:
-            progress = next(job)
-            yield Progress(progress.done, progress.total, title + progress.note, progress.partial)
-    except StopIteration as stop:
-        return stop.value
-    finally:
-        job.close()
 
 
 def _bag(path: Path) -> StoredBag:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
+from napari_zoommil.jobs.loading import release
 from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
@@ -124,6 +125,7 @@ def train(
     )
     outcomes = yield from over(job, [entry.slide for entry in entries])
     embedded = results_of(outcomes)
+    release()  # a training needs no encoder
     bags = {entry.slide: _bag(result.store) for entry, result in zip(entries, embedded, strict=True)}
     from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.jobs import embed, estimate, explain, predict, train
 from napari_zoommil.jobs.parameters import Range, fields
 
-JOBS = (predict, explain, embed, train)
+JOBS = (predict, estimate, explain, embed, train)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -28,10 +28,11 @@ TREE = "result"
 
 def result_bytes(result: Any) -> bytes:
     """A result as the content of a file."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     tree = json.dumps(_taken_apart(result, "", arrays), ensure_ascii=False).encode()
     file = io.BytesIO()
-    np.savez_compressed(file, **{TREE: np.frombuffer(tree, np.uint8)}, **arrays)
+    arrays[TREE] = np.frombuffer(tree, np.uint8)
+    np.savez_compressed(file, **arrays)
     return file.getvalue()
 
 

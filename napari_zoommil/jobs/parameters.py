@@ -88,8 +88,9 @@ def fields(job: Callable[..., Any]) -> dict[str, Field]:
     """A job's parameters in order: from its signature, and for their help from their types or its NumPy
     docstring, which goes first."""
     help_texts = {
-        param.arg_name: " ".join((param.description or "").split())
+        name.strip(): " ".join((param.description or "").split())
         for param in parse(job.__doc__ or "").params
+        for name in param.arg_name.split(",")
     }
     found = {}
     for name, parameter in inspect.signature(job, eval_str=True).parameters.items():

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_zoommil.commands.options import Json
+from napari_zoommil.commands.report import print_json
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.models.registry import Entry, entries
+
+
+def models(*, json: Json = False) -> None:
+    """Print what there is."""
+    found = describe_models()
+    if json:
+        print_json(found, many=True)
+    else:
+        print(models_text(found))
 
 
 def describe_models() -> list[dict[str, Any]]:

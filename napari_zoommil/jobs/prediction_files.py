@@ -1,4 +1,5 @@
-"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``."""
+"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``; and
+``prediction.npz``, from which it is read back as it was."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from napari_zoommil.files import make_folder, write_json
+from napari_zoommil.errors import JobError
+from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
 from napari_zoommil.slides import Slide
@@ -28,6 +31,10 @@ def overview_of(slide: Slide) -> tuple[np.ndarray, Pair]:
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)), downsample
+
+
+WHOLE = "prediction.npz"
+"""The file that a prediction is read back from."""
 
 
 def summary(prediction: Prediction) -> dict[str, Any]:
@@ -111,4 +118,41 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
     ):
         write_json(out / name, content)
         written.append(out / name)
-    return written
+    write_file(out / WHOLE, result_bytes(prediction))
+    return [*written, out / WHOLE]
+
+
+def read_prediction(folder: Path) -> Prediction:
+    """A prediction as :func:`write_prediction` wrote it, number for number.
+
+    Raises
+    ------
+    JobError
+        If the folder holds none, or it is damaged.
+    """
+    path = folder / WHOLE
+    if not path.is_file():
+        raise JobError(f"{folder} holds no prediction: there is no {WHOLE}; write it with predict")
+    found = read_result(path, Prediction)
+    if why := _contradiction(found):
+        raise JobError(f"{path} is damaged: {why}; write it anew with predict")
+    return found
+
+
+def _contradiction(found: Prediction) -> str:
+    """What in a prediction does not fit together; nothing, if it is whole."""
+    counts = [len(level) for level in found.grid.levels]
+    for level in found.grid.levels:
+        if level.lattice.shape != (len(level), 2) or not len(level.parent) == len(level.tissue) == len(level):
+            return f"its patches at {magnification_name(level.magnification)} are incomplete"
+    for step in found.steps:
+        if not 0 <= step.level < len(counts):
+            return "it has scores of a magnification that it has no patches of"
+        for rows in (step.rows, step.zoomed):
+            if rows.ndim != 1 or not ((rows >= 0) & (rows < counts[step.level])).all():
+                return "it has scores of patches that are not there"
+        if len(step.attention) != len(step.rows):
+            return "it has patches without a score"
+    if len(found.probabilities) != len(found.class_names) or not found.class_names:
+        return "its probabilities are not those of its classes"
+    return ""

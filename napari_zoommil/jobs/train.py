@@ -15,7 +15,8 @@ from napari_zoommil import __version__
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
-from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
@@ -230,18 +231,14 @@ def _embedded(
     """Bags of features, embedded where they are missing."""
     from napari_zoommil.bags import FeatureStore, StoredBag
 
-    bags: dict[Path, Bag] = {}
-    how = asdict(reading)
-    with closing(with_next_ready(slides, partial(make_ready, **how))) as ready:
-        for number, slide in enumerate(ready, 1):
-            job = embed(slide, encoder, store=store, device=device, **how)
-            title = f"slide {number} of {len(slides)}: "
-            result = yield from retold(job, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
-            features = FeatureStore.open(result.store)
-            bags[slide] = StoredBag(features)
+    job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
+    embedded = results_of((yield from over(job, slides)))
+    release()  # a training needs no encoder
+    stores = [FeatureStore.open(one.store) for one in embedded]
+    bags: dict[Path, Bag] = {slide: StoredBag(one) for slide, one in zip(slides, stores, strict=True)}
     from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
 
-    return bags, Source(name_in_folder(encoder), features.key.encoder_hash, features.dim)
+    return bags, Source(name_in_folder(encoder), stores[0].key.encoder_hash, stores[0].dim)
 
 
 def _pixel_bags(slides: list[Path], reading: Reading) -> Job[dict[Path, Bag]]:

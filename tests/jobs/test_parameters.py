@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.jobs import embed, estimate, explain, predict, train
 from napari_zoommil.jobs.parameters import Range, fields
 from napari_zoommil.models.registry import entry
 
-JOBS = (predict, explain, embed, train)
+JOBS = (predict, estimate, explain, embed, train)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from napari_zoommil.errors import CohortError, ModelError
+from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, predict, run, train
+from napari_zoommil.jobs.loading import release
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.run import (
     BEST,
@@ -171,15 +172,27 @@ def test_a_failure_inside_the_fit_is_raised(
     assert not settings["out"].exists()
 
 
-def test_encoders_are_not_loaded_for_the_fit_itself(
+def test_the_encoder_is_loaded_once(
     cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_zoommil import encoders
 
     loaded, real = [], encoders.load_encoder
-    monkeypatch.setattr(encoders, "load_encoder", lambda name: loaded.append(name) or real(name))
+    monkeypatch.setattr(
+        encoders, "load_encoder", lambda name, expected: loaded.append(name) or real(name, expected)
+    )
+    release()
     run(train(cohort, **{**settings, "epochs": 1}))
-    assert len(loaded) <= len(COLOURS) * len(SPLITS)
+    assert loaded == ["mean-rgb"]
+
+
+def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings: dict[str, Any]) -> None:
+    for name in ("x", "y"):
+        cohort.with_name(f"{name}.tif").write_text("no slide")
+    path = cohort.with_name("broken.csv")
+    path.write_text(f"{cohort.read_text()}\nx.tif,blue,train\ny.tif,blue,train")
+    with pytest.raises(JobError, match=r"2 of 12 slides failed: x\.tif: .*; y\.tif: "):
+        run(train(path, **settings))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

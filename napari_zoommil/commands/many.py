@@ -9,16 +9,18 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from napari_zoommil.commands.report import print_json, slides_of_table
+from napari_zoommil.commands.report import print_json
 from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
 from napari_zoommil.slides.readers.tiles import damage_note
+from napari_zoommil.training.mil.cohort import slides_of_table
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
-    """Slides named on the command line, those of a CSV in its place."""
+    """Slides named on the command line, those of a table in its place."""
     return [
-        found for path in slides for found in (slides_of_table(path) if path.suffix == ".csv" else [path])
+        found for path in slides for found in (slides_of_table(path) if has_ending(path, TABLES) else [path])
     ]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Job, Progress, run
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.finetune import FineTuning
@@ -52,23 +50,6 @@ def print_json(results: list[Any], many: bool = False) -> None:
     """One document: a list where several slides were asked for, else the result itself."""
     if results or many:
         print(json.dumps(results if many else results[0], indent=2, ensure_ascii=False))
-
-
-def slides_of_table(path: Path) -> list[Path]:
-    """The column ``slide`` of a CSV, relative to it.
-
-    Raises
-    ------
-    CohortError
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            found = [path.parent / row["slide"] for row in csv.DictReader(handle)]
-    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise CohortError(f"{path} is not a CSV table with the column slide ({error})") from error
-    if not found:
-        raise CohortError(f"{path} names no slides")
-    return found
 
 
 def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:

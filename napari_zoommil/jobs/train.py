@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
@@ -66,7 +66,7 @@ def train(
     Parameters
     ----------
     cohort : Path
-        CSV with the columns slide and label, and optionally split (train, val, test) and group.
+        Table with the columns slide and label, and optionally split (train, val, test) and group.
     model : str
         Architecture.
     store : Path
@@ -103,15 +103,12 @@ def train(
     Raises
     ------
     CohortError
-        If the table is malformed, or lacks training or validation slides.
+        If the table is malformed, contradicts itself, or lacks training or validation slides.
     """
     from napari_zoommil.training.mil.cohort import class_names, read_cohort
 
     entries = read_cohort(cohort, seed)
     classes = class_names(entries)
-    for split in ("train", "val"):
-        if not any(entry.split == split for entry in entries):
-            raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
     bags: dict[Path, StoredBag] = {}
     reading: dict[str, Any] = {
         "magnifications": magnifications,
@@ -154,7 +151,7 @@ def _fit(
     config: dict[str, Any],
     recipe_args: dict[str, Any],
     description: dict[str, Any],
-    entries: list[Entry],
+    entries: Sequence[Entry],
     classes: tuple[str, ...],
     bags: dict[Path, StoredBag],
     out: Path,

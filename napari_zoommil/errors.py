@@ -45,6 +45,33 @@ class EncoderError(ZoomMILError):
     """An encoder cannot be built, loaded or matched to a model."""
 
 
+class ConsentError(ZoomMILError):
+    """A model was trained on an encoder that only the user may name.
+
+    Attributes
+    ----------
+    encoder, encoder_hash : str
+        As the model folder states them.
+    from_hub : bool
+        Whether it is fetched from the network; else it is a file, or a folder.
+    """
+
+    def __init__(self, model: str, encoder: str, encoder_hash: str, from_hub: bool) -> None:
+        self.encoder, self.encoder_hash, self.from_hub = encoder, encoder_hash, from_hub
+        if from_hub:
+            why = f"{encoder}, which is not part of this package: it is fetched when you allow it"
+            way = f"--encoder {encoder} (encoder=… in Python, a button in the dock)"
+        else:
+            why = f"{_short(encoder)}, a file: a model does not choose files, since TorchScript is code"
+            way = "give the file with --encoder (encoder=… in Python, a button in the dock) if you trust it"
+        super().__init__(f"{model} was trained on the encoder {why}; {way}")
+
+
+def _short(name: str) -> str:
+    """A name that anybody may have written, on one line."""
+    return repr(name if len(name) <= 80 else f"{name[:80]}…")
+
+
 class StoreError(ZoomMILError):
     """A feature store is damaged or belongs to another slide or encoder."""
 

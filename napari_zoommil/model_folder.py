@@ -75,7 +75,7 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
     write_file(folder / CARD, card.encode())
 
 
-def find_model(name: str | Path, kind: Kind = "mil") -> Path:
+def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path:
     """Folder of a shipped model, a local folder, or a model on the hub (``owner/name``).
 
     Parameters
@@ -83,6 +83,8 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
     name : str or Path
     kind : {"mil", "cells", "encoder"}
         What is looked for; :func:`read_config` tells whether the folder holds it.
+    fetch : bool
+        Whether a model on the hub may be fetched: not where the name was read from a file.
 
     Raises
     ------
@@ -102,10 +104,11 @@ def find_model(name: str | Path, kind: Kind = "mil") -> Path:
             f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
             "(pickled checkpoints are not loaded, since they can run code)"
         )
-    if str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+    if fetch and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
         return _download(str(name))
     known = ", ".join(shipped(kind))
-    raise ModelError(f"there is no model {str(name)!r}; give a folder, a hub name (owner/name), or {known}")
+    accepted = "a folder, a hub name (owner/name), or" if fetch else "a folder, or"
+    raise ModelError(f"there is no model {str(name)!r}; give {accepted} {known}")
 
 
 def _download(name: str) -> Path:
@@ -149,7 +152,7 @@ def kind_of(name: str | Path) -> Kind:
 def _read(folder: Path) -> dict[str, Any]:
     """The configuration of a model folder, of a format that this version knows."""
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
+        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise malformed(folder, error) from error
     if not isinstance(content, dict):
@@ -165,6 +168,19 @@ def _read(folder: Path) -> dict[str, Any]:
             "update the package to use it"
         )
     return content
+
+
+def regular(path: Path) -> Path:
+    """A file as it is, or a link to one.
+
+    Raises
+    ------
+    OSError
+        If it is something else: a pipe in a stranger's folder would be waited for without end.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.name}")
+    return path
 
 
 def _kind(content: dict[str, Any]) -> Kind | None:
@@ -233,7 +249,7 @@ def _require_shapes(folder: Path, make: Callable[[], nn.Module]) -> None:
             asked = {name: list(tensor.shape) for name, tensor in make().state_dict().items()}
     except Exception:  # it is made again in earnest, which tells what is wrong
         return
-    with _weights_of(folder), safe_open(folder / WEIGHTS, "pt") as file:
+    with _weights_of(folder) as path, safe_open(path, "pt") as file:
         stored = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     wrong = sorted(name for name in {*asked, *stored} if asked.get(name) != stored.get(name))
     if wrong:
@@ -255,15 +271,15 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     """
     from safetensors.torch import load_file
 
-    with _weights_of(folder):
-        network.load_state_dict(load_file(folder / WEIGHTS))
+    with _weights_of(folder) as path:
+        network.load_state_dict(load_file(path))
 
 
 @contextmanager
-def _weights_of(folder: Path) -> Iterator[None]:
+def _weights_of(folder: Path) -> Iterator[Path]:
     from safetensors import SafetensorError
 
     try:
-        yield
+        yield regular(folder / WEIGHTS)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {first_line(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,56 @@ def make_slide() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@dataclass(frozen=True)
+class SpyEncoder:
+    """A TorchScript file of mean colours, (B, 3), that leaves a file behind when it is loaded or called."""
+
+    path: Path
+
+    @property
+    def hash(self) -> str:
+        from napari_zoommil.encoders.registry import file_hash
+
+        return file_hash(self.path)
+
+    @property
+    def ran(self) -> list[str]:
+        """What of its code was run: ``loaded``, ``called``."""
+        return sorted(proof.suffix[1:] for proof in self.path.parent.glob("proof.*"))
+
+
+@pytest.fixture
+def spy(tmp_path: Path) -> SpyEncoder:
+    """Code in a file, as a stranger may put it into a model folder."""
+    import torch
+
+    class Spy(torch.nn.Module):
+        def __init__(self, proof: str) -> None:
+            super().__init__()
+            self.proof = proof
+            self.training = False
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            torch.save(torch.zeros(1), self.proof + ".called")
+            return images.mean(dim=[2, 3])
+
+        @torch.jit.export
+        def __getstate__(self):  # type: ignore[no-untyped-def]
+            return (self.proof, self.training)
+
+        @torch.jit.export
+        def __setstate__(self, state: tuple[str, bool]):  # type: ignore[no-untyped-def]
+            self.proof = state[0]
+            self.training = state[1]
+            torch.save(torch.zeros(1), self.proof + ".loaded")
+
+    folder = tmp_path / "spy"
+    folder.mkdir()
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # TorchScript is no longer made
+        torch.jit.script(Spy(str(folder / "proof"))).save(str(folder / "net.pt"))
+    return SpyEncoder(folder / "net.pt")
 
 
 @pytest.fixture

@@ -66,13 +66,24 @@ def current_path(slide: Slide) -> Path:
     return kept if kept.exists() else beside(slide)
 
 
+_refused: set[Path] = set()
+"""Folders in which no file could be made, whatever their permissions say."""
+
+
 def _writable(folder: Path) -> bool:
-    """Whether files can be made there, which permissions alone do not tell on a network share."""
+    """Whether files can be made there, as far as can be told without making one: a slide is looked at more
+    often than written about, and on a network share each file costs."""
+    return folder not in _refused and os.access(folder, os.W_OK | os.X_OK)
+
+
+def try_writing(folder: Path) -> None:
+    """Make a file there and delete it, which tells what permissions alone do not on a network share; to be
+    called before something is written there for the first time."""
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return True
+            _refused.discard(folder)
     except OSError:
-        return False
+        _refused.add(folder)
 
 
 class Autosave:
@@ -134,6 +145,7 @@ class Autosave:
     @classmethod
     def of(cls, slide: Slide, annotator: str = "") -> Autosave:
         """The annotations of a slide, see :func:`annotations_path`."""
+        try_writing(beside(slide).parent)
         return cls.open(annotations_path(slide), annotator, beside(slide))
 
     def close(self) -> None:

@@ -109,7 +109,7 @@ class FeatureStore:
         """
         try:
             return cls(path, zarr.open_group(path, mode=mode))
-        except (KeyError, ValueError, OSError, TypeError, AssertionError) as error:
+        except (KeyError, ValueError, OSError, TypeError, AssertionError, RuntimeError) as error:
             raise StoreError(
                 f"{path} is not a whole feature store ({error!r}); delete it and embed again"
             ) from error

@@ -39,7 +39,13 @@ def as_points(values: ArrayLike) -> Floats:
     return np.reshape(np.asarray(values, np.float64), (-1, 2))
 
 
-def nms(boxes: ArrayLike, scores: ArrayLike, iou: float = 0.2, classes: ArrayLike | None = None) -> Rows:
+def nms(
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    iou: float = 0.2,
+    classes: ArrayLike | None = None,
+    sources: ArrayLike | None = None,
+) -> Rows:
     """Greedy non-maximum suppression (supplement of ECE, Table 2: 0.2).
 
     Parameters
@@ -50,6 +56,8 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float = 0.2, classes: ArrayLik
         A box is dropped if it overlaps a kept one of a higher score by more than this.
     classes : (N,) int, optional
         Boxes of different classes leave one another alone.
+    sources : (N,) int, optional
+        Where each box comes from, such as its tile: boxes of the same source leave one another alone.
 
     Returns
     -------
@@ -63,6 +71,7 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float = 0.2, classes: ArrayLik
     if classes is not None:
         span = ranked[:, 2].max() - ranked[:, 0].min() + 1
         ranked = ranked + np.asarray(classes)[order, None] * [span, 0, span, 0]
+    source = None if sources is None else np.asarray(sources)[order]
     # Only a band of rows can overlap a box: the cost grows with the crowd, not with the slide.
     by_top = np.argsort(ranked[:, 0])
     tops, tallest = ranked[by_top, 0], (ranked[:, 2] - ranked[:, 0]).max()
@@ -75,6 +84,8 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou: float = 0.2, classes: ArrayLik
         first, last = np.searchsorted(tops, (box[0] - tallest, box[2]))
         near = by_top[first:last]
         near = near[alive[near] & (near > row)]
+        if source is not None:
+            near = near[source[near] != source[row]]
         alive[near[iou_matrix(box, ranked[near])[0] > iou]] = False
     return order[kept]
 

@@ -29,7 +29,8 @@ def with_classes(
     and is shared among all classes alike.
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
-    made = create_cell_model(new)
+    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+        made = create_cell_model(new)
     state = network.state_dict()
     anchors, kept = (len(network.anchors), OFFSETS) if isinstance(network, YOLLO) else (1, 0)
     old, names = ([one.name for one in several] for several in (spec.classes, classes))

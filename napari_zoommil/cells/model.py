@@ -20,6 +20,7 @@ from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
 from napari_zoommil.model_folder import build, find_model, write_folder
+from napari_zoommil.slides import Slide
 
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
 
@@ -28,6 +29,10 @@ LEAST_SCORE = 0.1
 
 NMS_IOU = 0.2
 """Supplement of ECE, Table 2."""
+
+LARGEST_UPSAMPLING = 2.0
+"""Factor by which level 0 may be enlarged for a cell model. Those that ship see 0.35 µm/px and also serve
+slides of 20x (0.5 µm/px); at 10x (1 µm/px) a nucleus has some six pixels, too few to tell it by."""
 
 
 def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
@@ -111,9 +116,9 @@ class Finds:
         columns = zip(*((part.boxes, part.scores, part.labels) for part in (empty, *parts)), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
-    def suppressed(self) -> Finds:
-        """Without those that overlap a better one."""
-        return self.chosen(nms(self.boxes, self.scores, NMS_IOU))
+    def suppressed(self, sources: NDArray[np.int64] | None = None) -> Finds:
+        """Without those that overlap a better one, of another source where (M,) ``sources`` are told."""
+        return self.chosen(nms(self.boxes, self.scores, NMS_IOU, sources=sources))
 
 
 def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
@@ -121,11 +126,33 @@ def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
     return LEAST_SCORE if isinstance(network, YOLLO) else spec.threshold
 
 
+def rim_of(network: UNet | YOLLO) -> int:
+    """Pixels at each edge of an input that a network says nothing about: what an unpadded U-Net loses."""
+    return 0 if isinstance(network, YOLLO) or network.padding == "same" else network.margin
+
+
+def input_for(network: UNet | YOLLO, output: int) -> int:
+    """The least edge of an input, px, for which a network says something about an edge of ``output`` px."""
+    return output if isinstance(network, YOLLO) else network.input_size(output)
+
+
 def fitting(network: UNet | YOLLO, size: int) -> int:
     """The least edge of an input, px, from ``size`` on that a network takes: an unpadded U-Net is choosy."""
-    if isinstance(network, YOLLO) or network.padding == "same":
-        return size
-    return network.input_size(size - 2 * network.margin)
+    return input_for(network, size - 2 * rim_of(network))
+
+
+def require_resolution(slide: Slide, mpp: float) -> None:
+    """Refuse a slide that shows too little of a cell to a model that sees ``mpp`` µm/px.
+
+    Raises
+    ------
+    MagnificationError
+        If its level 0 would be enlarged by more than :data:`LARGEST_UPSAMPLING`.
+    MissingResolutionError
+        If the slide's resolution is not known.
+    """
+    if sum(slide.resolution()) / 2 > mpp * LARGEST_UPSAMPLING:
+        raise slide.too_coarse("this cell model", mpp * LARGEST_UPSAMPLING)
 
 
 def as_images(pixels: NDArray[np.uint8]) -> Tensor:

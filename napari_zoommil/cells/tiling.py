@@ -50,24 +50,27 @@ class Area(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Outlines or polygons with holes, level-0 y and x; where they overlap, an area counts once."""
+    """Outlines or polygons with holes, level-0 y and x, as far as they lie on a slide of a shape, level-0 px;
+    where they overlap, an area counts once."""
 
     polygons: Sequence[Region]
+    shape: tuple[int, int]
 
     @cached_property
-    def shape(self) -> shapely.Geometry:
-        return union_of(self.polygons)
+    def covered(self) -> shapely.Geometry:
+        """Polygons of (y, x); empty where none of them lies on the slide."""
+        return shapely.intersection(union_of(self.polygons), shapely.box(0, 0, *self.shape))
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T
-        return np.asarray(shapely.intersects(self.shape, shapely.box(y, x, y + size[0], x + size[1])))
+        return np.asarray(shapely.intersects(self.covered, shapely.box(y, x, y + size[0], x + size[1])))
 
     def contains(self, points: Floats) -> NDArray[np.bool_]:
-        return np.asarray(shapely.contains_xy(self.shape, points[:, 0], points[:, 1]), bool)
+        return np.asarray(shapely.contains_xy(self.covered, points[:, 0], points[:, 1]), bool)
 
     @property
     def px(self) -> float:
-        return float(self.shape.area)
+        return float(self.covered.area)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +133,11 @@ def in_core(finds: Finds, margin: int) -> Finds:
 
 
 def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
-    """All finds of tiles, px at the model's resolution; of two across a seam that overlap the better stays.
+    """All finds of tiles, px at the model's resolution; of two tiles' finds that overlap the better stays.
 
     Places near a seam follow from the same pixels on both sides, but rounding can put a centre on
-    either, so that a cell would count twice.
+    either, so that a cell would count twice. Finds of the same tile are different cells, near a seam as
+    elsewhere.
     """
     placed = [
         Finds(part.boxes + np.tile(corner, 2), part.scores, part.labels)
@@ -142,7 +146,8 @@ def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
     every = Finds.together(placed)
     if not len(every):
         return every
+    tiles = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     reach = (every.boxes[:, 2:] - every.boxes[:, :2]).max()
     to_seam = np.abs(every.centres - np.rint(every.centres / CORE_PX) * CORE_PX).min(1)
     near = to_seam <= reach
-    return Finds.together([every.chosen(~near), every.chosen(near).suppressed()])
+    return Finds.together([every.chosen(~near), every.chosen(near).suppressed(tiles[near])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cells.augmentation import Placement
 from napari_zoommil.cells.boxes import as_points, instance_boxes, point_boxes
 from napari_zoommil.cells.targets import NOT_ANNOTATED, disc_targets, instance_targets, region_mask
-from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.base import RGB
@@ -22,6 +21,12 @@ Labels = NDArray[np.int64]
 
 CORE = 0.75
 """Share of a window's edge within which a point counts as covered: at the rim it lacks surroundings."""
+
+HELD_OUT = 0.2
+"""Share of the windows that watch a training."""
+
+LEAST_WINDOWS = 5
+"""Windows below which none is held out: each is dearer to the training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,8 @@ class Window:
         Where every cell is annotated.
     origin : (int, int)
         Its corner among the windows of a slide, px.
+    rim : int
+        Edge, px, that only gives a network surroundings: an unpadded one says nothing of it.
     """
 
     image: RGB
@@ -49,6 +56,7 @@ class Window:
     labels: Labels
     complete: NDArray[np.bool_]
     origin: tuple[int, int] = (0, 0)
+    rim: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,25 +67,36 @@ class Window:
         """(M, 2) of its cells."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
+    @property
+    def inner(self) -> Window:
+        """It without its rim."""
+        if not self.rim:
+            return self
+        return self._part(self.rim, self.rim, *(edge - 2 * self.rim for edge in self.shape))
+
     def cropped(self, y: int, x: int, size: int) -> Window:
         """A square of it; boxes whose centres lie outside are left out."""
-        part = np.s_[y : y + size, x : x + size]
+        return self._part(y, x, size, size)
+
+    def _part(self, y: int, x: int, height: int, width: int) -> Window:
+        part = np.s_[y : y + height, x : x + width]
         boxes, places = self.boxes - (y, x, y, x), self.centres - (y, x)
-        inside = ((places >= 0) & (places < size)).all(1)
-        return Window(
-            self.image[part], self.dense[part], boxes[inside], self.labels[inside], self.complete[part]
-        )
+        inside = ((places >= 0) & (places < (height, width))).all(1)
+        origin = self.origin[0] + y, self.origin[1] + x
+        seen, labels = (self.image[part], self.dense[part]), self.labels[inside]
+        return Window(*seen, boxes[inside], labels, self.complete[part], origin)
 
     def without(self, others: Sequence[Window]) -> Window:
         """As if nothing were known of what other windows of the slide show."""
         dense, complete, kept = self.dense.copy(), self.complete.copy(), np.ones(len(self.boxes), bool)
         for other in others:
-            low = np.subtract(other.origin, self.origin)
-            high = low + other.shape
+            low = np.subtract(other.origin, self.origin) + other.rim
+            high = low + other.shape - 2 * other.rim
             top, left, bottom, right = np.clip([*low, *high], 0, [*self.shape, *self.shape]).tolist()
             dense[top:bottom, left:right], complete[top:bottom, left:right] = NOT_ANNOTATED, False
             kept &= ((self.centres < low) | (self.centres >= high)).any(1)
-        return Window(self.image, dense, self.boxes[kept], self.labels[kept], complete, self.origin)
+        known = self.boxes[kept], self.labels[kept], complete
+        return Window(self.image, dense, *known, self.origin, self.rim)
 
     def placed(self, placement: Placement) -> Window:
         """Turned and flipped."""
@@ -98,82 +117,111 @@ def window_of_instances(
     return Window(image, dense, boxes[kept], np.ones(int(kept.sum()), np.int64), known)
 
 
-def windows_of_points(
-    slide: Slide, points: Points, classes: Sequence[CellClass], mpp: float, size: int
-) -> list[Window]:
+@dataclass(frozen=True, eq=False)
+class WindowPlan:
+    """Windows that together show all points and complete regions of a slide, before they are read.
+
+    Attributes
+    ----------
+    origins : tuple of (int, int)
+        Their corners; none where there is no point.
+    size, rim : int
+        Their edge, and how much of it at each side only gives a network surroundings.
+    mpp : float
+        µm/px that px are of.
+    places : (M, 2)
+        Points on the slide, px.
+    labels : (M,) int64
+        Their classes, from 1.
+    diameters : (M,)
+        Of their cells, px.
+    regions : tuple of (n, 2)
+        In which every cell is annotated, px.
+    """
+
+    origins: tuple[tuple[int, int], ...]
+    size: int
+    rim: int
+    mpp: float
+    places: Floats
+    labels: Labels
+    diameters: Floats
+    regions: tuple[Floats, ...]
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @property
+    def held_out(self) -> int:
+        """How many of them watch a training."""
+        return round(HELD_OUT * len(self)) if len(self) >= LEAST_WINDOWS else 0
+
+    def read(self, slide: Slide) -> Iterator[Window]:
+        """The windows one by one, each read when it is asked for."""
+        for origin in self.origins:
+            yield self._window(slide, origin)
+
+    def _window(self, slide: Slide, origin: tuple[int, int]) -> Window:
+        own, size = slide.resolution(), self.size
+        image = slide.read(origin[0] * self.mpp / own[0], origin[1] * self.mpp / own[1], size, size, self.mpp)
+        complete = region_mask([region - origin for region in self.regions], (size, size))
+        # Discs reach into the window from outside, boxes answer for what is centred in it.
+        near = _covered(self.places, origin, size, 1 + 2 * float(self.diameters.max()) / size)
+        discs = self.places[near] - origin, self.labels[near], self.diameters[near]
+        dense = disc_targets(*discs, (size, size), complete)
+        inside = _covered(self.places, origin, size, 1)
+        boxes = point_boxes(self.places[inside] - origin, self.diameters[inside])
+        return Window(image, dense, boxes, self.labels[inside], complete, origin, self.rim)
+
+
+def plan_windows(
+    points: Points,
+    shape: tuple[int, int],
+    resolution: Pair,
+    mpp: float,
+    size: int,
+    rim: int = 0,
+) -> WindowPlan:
     """Windows of ``size`` px at ``mpp`` µm/px that together show all points and complete regions.
 
+    Labels 1, 2, … are those of :func:`classes_of`.
+
     Parameters
     ----------
-    slide : Slide
     points : Points
-        Points of other classes than ``classes`` are not looked at.
-    classes : sequence of CellClass
-        Labels 1, 2, … of the windows.
-    mpp : float
-    size : int
-
-    Raises
-    ------
-    AnnotationError
-        If there is no point on the slide to train on.
-    """
-    origins, places, labels, regions = _planned(points, classes, slide.shape, slide.resolution(), mpp, size)
-    if not len(places):
-        raise AnnotationError(f"there are no points on {slide.name} to train on; mark a few cells first")
-    diameters = np.array([one.diameter_um for one in classes])[labels - 1] / mpp
-    return [_window(slide, origin, size, mpp, places, labels, diameters, regions) for origin in origins]
-
-
-def count_windows(
-    points: Points,
-    classes: Sequence[CellClass],
-    shape: tuple[int, int],
-    resolution: Pair,
-    mpp: float,
-    size: int,
-) -> int:
-    """How many windows :func:`windows_of_points` would read of a slide, without reading it.
-
-    Parameters
-    ----------
-    points, classes, mpp, size
-        As there.
     shape : (int, int)
-        Of the slide, level-0 px.
+        Of the slide, level-0 px; points off it are left out.
     resolution : (float, float)
         Of the slide, µm/px.
+    mpp : float
+    size, rim : int
+        What lies in the rim of a window counts as not shown.
     """
-    origins, places, _, _ = _planned(points, classes, shape, resolution, mpp, size)
-    return len(origins) if len(places) else 0
-
-
-def _planned(
-    points: Points,
-    classes: Sequence[CellClass],
-    shape: tuple[int, int],
-    resolution: Pair,
-    mpp: float,
-    size: int,
-) -> tuple[list[tuple[int, int]], Floats, Labels, list[Floats]]:
-    """Corners of the windows, then points with their labels, and regions: px at ``mpp``."""
     scale = np.array([resolution[0] / mpp, resolution[1] / mpp])
-    label_of = {one.name: number for number, one in enumerate(classes, 1)}
-    labels = np.array([label_of.get(points.classes[label - 1].name, 0) for label in points.labels], np.int64)
-    used = (labels > 0) & ~points.outside(shape)
+    used = ~points.outside(shape)
     places = points.coordinates[used] * scale
-    regions = [polygon * scale for polygon in points.complete.values()]
-    return window_origins(places, regions, size), places, labels[used], regions
+    present, labels = np.unique(points.labels[used], return_inverse=True)
+    sizes = np.array([points.classes[label - 1].diameter_um / mpp for label in present])
+    regions = tuple(polygon * scale for polygon in points.complete.values())
+    found = window_origins(places, regions, size - 2 * rim) if len(places) else []
+    origins = tuple((y - rim, x - rim) for y, x in found)
+    diameters = sizes[labels] if len(labels) else np.empty(0)
+    return WindowPlan(origins, size, rim, mpp, places, labels.astype(np.int64) + 1, diameters, regions)
 
 
-def hold_out(windows: Sequence[Window], share: float, seed: int) -> tuple[list[Window], list[Window]]:
-    """Windows to train on, and a share of them that watches the training: what these show is not known to
+def classes_of(points: Points, shape: tuple[int, int]) -> tuple[CellClass, ...]:
+    """Classes that have a point on a slide of a shape, level-0 px."""
+    used = set(points.labels[~points.outside(shape)].tolist())
+    return tuple(one for label, one in enumerate(points.classes, 1) if label in used)
+
+
+def hold_out(windows: Sequence[Window], count: int, seed: int) -> tuple[list[Window], list[Window]]:
+    """Windows to train on, and so many of them that watch the training: what these show is not known to
     the others, and a window of which nothing is left goes."""
     order = np.random.default_rng(seed).permutation(len(windows))
-    count = round(share * len(windows))
     watching = [windows[i] for i in order[:count]]
     training = [windows[i].without(watching) for i in order[count:]]
-    return [one for one in training if (one.dense != NOT_ANNOTATED).any()], watching
+    return [one for one in training if (one.inner.dense != NOT_ANNOTATED).any()], watching
 
 
 def window_origins(places: ArrayLike, regions: Sequence[Floats], size: int) -> list[tuple[int, int]]:
@@ -201,24 +249,3 @@ def window_origins(places: ArrayLike, regions: Sequence[Floats], size: int) -> l
 def _covered(places: Floats, origin: tuple[int, int], size: int, core: float) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = np.abs(places - origin - size / 2) <= core * size / 2
     return np.logical_and(inside[:, 0], inside[:, 1])
-
-
-def _window(
-    slide: Slide,
-    origin: tuple[int, int],
-    size: int,
-    mpp: float,
-    places: Floats,
-    labels: Labels,
-    diameters: Floats,
-    regions: Sequence[Floats],
-) -> Window:
-    own: Pair = slide.resolution()
-    image = slide.read(origin[0] * mpp / own[0], origin[1] * mpp / own[1], size, size, mpp)
-    complete = region_mask([region - origin for region in regions], (size, size))
-    # Discs reach into the window from outside, boxes answer for what is centred in it.
-    near = _covered(places, origin, size, 1 + 2 * float(diameters.max()) / size)
-    dense = disc_targets(places[near] - origin, labels[near], diameters[near], (size, size), complete)
-    inside = _covered(places, origin, size, 1)
-    boxes = point_boxes(places[inside] - origin, diameters[inside])
-    return Window(image, dense, boxes, labels[inside], complete, origin)

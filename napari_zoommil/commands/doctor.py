@@ -72,13 +72,11 @@ def _device() -> str:
 
 
 def _model() -> str:
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.errors import ModelError
+    from napari_zoommil.encoders import encoder_of_model
     from napari_zoommil.models.spec import load_model
 
     _, spec = load_model("demo")
-    if load_encoder(spec.encoder).hash != spec.encoder_hash:
-        raise ModelError("the shipped model and encoder do not belong together; reinstall napari-zoommil")
+    encoder_of_model("demo", spec.encoder, spec.encoder_hash)
     return f"{spec.architecture} on {spec.encoder} ({spec.encoder_hash})"
 
 

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from napari_zoommil.commands.report import print_json
-from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
 from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -61,6 +61,8 @@ def each_slide(
         for path in slides:
             try:
                 results.append(one(path))
+            except ConsentError:
+                raise  # of the model, and so the same for every slide
             except (ZoomMILError, OSError, RuntimeError) as error:
                 print(f"error: {sentence(error)}", file=sys.stderr)
                 failed = 1

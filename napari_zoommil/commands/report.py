@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_zoommil.jobs import Job, Progress, run
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.finetune import FineTuning
+from napari_zoommil.jobs.finetuning import FineTuning
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import stem_of
 
@@ -49,7 +50,17 @@ def describe_text(found: dict[str, Any]) -> str:
 def print_json(results: list[Any], many: bool = False) -> None:
     """One document: a list where several slides were asked for, else the result itself."""
     if results or many:
-        print(json.dumps(results if many else results[0], indent=2, ensure_ascii=False))
+        document = finite(results if many else results[0])
+        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """A document in which what is no number is null: JSON knows neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
@@ -68,9 +79,10 @@ def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
 
 def describe_cells(found: Detection) -> str:
     """How many cells of which class, for people."""
-    density = found.per_mm2()
+    densities = found.per_mm2()
     counts = ", ".join(
-        f"{count:,} {name} ({density[name]:,.0f}/mm²)" for name, count in found.counts().items()
+        f"{count:,} {name}" + (f" ({density:,.0f}/mm²)" if (density := densities[name]) is not None else "")
+        for name, count in found.counts().items()
     )
     return f"{found.slide}: {counts} in {found.area_mm2:.3g} mm²"
 
@@ -81,6 +93,8 @@ def describe_training(found: FineTuning) -> str:
     cells = found.kind == "cells"
     seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
     lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
+    if found.off_slide:
+        lines.append(f"  {found.off_slide:,} points lie off the slide and were left out")
     for name, value in found.metrics.items():
         if f"before_{name}" in found.metrics:
             before, what = found.metrics[f"before_{name}"], name.replace("_", " ")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import torch
 
@@ -62,15 +62,35 @@ def choose_device(name: str = "auto") -> Device:
     return Device(device, "chosen")
 
 
-@cache
-def _usual_threads() -> int:
-    return torch.get_num_threads()
+class _Host(NamedTuple):
+    """Jobs that compute now, and with how many threads the host computed before the first of them."""
+
+    jobs: int
+    threads: int
 
 
-def use_threads(count: int | None = None) -> None:
-    """Compute with so many CPU threads from now on; with as many as torch began with, unless told."""
-    usual = _usual_threads()  # asked first: jobs may overlap
-    torch.set_num_threads(count or usual)
+_host = _Host(0, 0)
+_lock = Lock()
+
+
+@contextmanager
+def cpu_threads(count: int | None = None) -> Iterator[None]:
+    """Compute with so many CPU threads, with as many as the host by default; jobs may overlap.
+
+    When the last of them has ended, torch computes as it did before the first.
+    """
+    global _host
+    with _lock:
+        threads = _host.threads if _host.jobs else torch.get_num_threads()
+        _host = _Host(_host.jobs + 1, threads)
+        torch.set_num_threads(count or threads)
+    try:
+        yield
+    finally:
+        with _lock:
+            _host = _Host(_host.jobs - 1, _host.threads)
+            if not _host.jobs:
+                torch.set_num_threads(_host.threads)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -70,8 +70,8 @@ class Encoder:
         Licence of the weights.
     half : bool
         Whether half precision serves it; tiny networks gain nothing.
-    source : bytes
-        What tells the network apart beyond its weights, where code came with them.
+    known_hash : str, optional
+        Of a network that came as a file: its weights may be constants of its code.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Encoder:
         dim: int,
         licence: str = "",
         half: bool = True,
-        source: bytes = b"",
+        known_hash: str | None = None,
     ) -> None:
         self.name = name
         for weight in network.parameters():  # TorchScript modules have no requires_grad_ of their own
@@ -93,7 +93,7 @@ class Encoder:
         self.licence = licence
         self.half = half
         self.device = torch.device("cpu")
-        self.hash = weights_hash(network, preprocessing, source)
+        self.hash = known_hash or weights_hash(network, preprocessing)
 
     def to(self, device: torch.device) -> Encoder:
         self.network.to(device)
@@ -146,9 +146,9 @@ class Encoder:
         return counter.get_total_flops() // 2
 
 
-def weights_hash(network: nn.Module, preprocessing: Preprocessing, source: bytes = b"") -> str:
+def weights_hash(network: nn.Module, preprocessing: Preprocessing) -> str:
     """16 hexadecimal digits over weights and pre-processing: features of two hashes never mix."""
-    digest = hashlib.sha256(repr(sorted(asdict(preprocessing).items())).encode() + source)
+    digest = hashlib.sha256(repr(sorted(asdict(preprocessing).items())).encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

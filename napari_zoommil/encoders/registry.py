@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ from napari_zoommil.errors import EncoderError, first_line
 from napari_zoommil.resources import resource
 
 Builder = Callable[[str], Encoder]
+
+FILE_SUFFIXES = (".pt", ".ts", ".pth", ".jit")
+"""Of TorchScript files."""
+
+FILE_PREPROCESSING = Preprocessing(224)
+"""Of TorchScript files, which bring none."""
 
 NIC_PREPROCESSING = Preprocessing(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "area")
 
@@ -62,29 +69,55 @@ def names() -> tuple[str, ...]:
     return tuple(REGISTRY)
 
 
-def load_encoder(name: str) -> Encoder:
+def load_encoder(name: str, expected: str | None = None) -> Encoder:
     """Build an encoder on the CPU.
+
+    The name must come from the user: a TorchScript file is code, and a hub model is fetched from the
+    network. What a model folder names goes through
+    :func:`~napari_zoommil.encoders.trust.encoder_of_model`.
 
     Parameters
     ----------
     name : str
         One of :func:`names`, a timm model (``vit_small_patch16_224``), a hub model
         (``hf-hub:owner/name``) or a folder it was downloaded to (``local-dir:path``), or the path
-        of a TorchScript file (``.pt``, ``.ts``).
+        of a TorchScript file (``.pt``, ``.ts``), whose code is run.
+    expected : str, optional
+        The hash that it must have. That of a TorchScript file is compared before the file is loaded.
 
     Raises
     ------
     EncoderError
-        If there is no such encoder, or its weights cannot be had.
+        If there is no such encoder, its weights cannot be had, or it has another hash.
     """
     if name in REGISTRY:
-        try:
-            return REGISTRY[name](name)
-        except FileNotFoundError as error:
-            raise EncoderError(str(error)) from error
-    if Path(name).suffix in (".pt", ".ts", ".pth", ".jit"):
-        return _torchscript(Path(name))
-    return _timm(name)
+        encoder = _registered(name)
+    elif is_file(name):
+        return _torchscript(Path(name), expected)
+    else:
+        encoder = _timm(name)
+    _require(name, encoder.hash, expected)
+    return encoder
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a TorchScript file; told by its ending alone."""
+    return Path(name).suffix in FILE_SUFFIXES
+
+
+def _registered(name: str) -> Encoder:
+    try:
+        return REGISTRY[name](name)
+    except FileNotFoundError as error:
+        raise EncoderError(str(error)) from error
+
+
+def _require(name: str, found: str, expected: str | None) -> None:
+    if expected not in (None, found):
+        raise EncoderError(
+            f"the model was trained on other weights of the encoder {name} than these (hash {expected}, "
+            f"not {found}); name the encoder that it was trained on, or train it again"
+        )
 
 
 def _from_hub(name: str, build: Callable[[], Any]) -> Any:
@@ -124,11 +157,30 @@ def timm_encoder(name: str, network: Any, config: dict[str, Any]) -> Encoder:
     )
 
 
-def _torchscript(path: Path) -> Encoder:
-    import torch
+def file_hash(path: Path) -> str:
+    """16 hexadecimal digits over the bytes of a TorchScript file and its pre-processing; nothing is run.
 
+    Raises
+    ------
+    EncoderError
+        If there is no such file, or it cannot be read.
+    """
     if not path.is_file():
         raise EncoderError(f"there is no TorchScript encoder at {path}")
+    digest = hashlib.sha256(repr(sorted(asdict(FILE_PREPROCESSING).items())).encode())
+    try:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise EncoderError(f"{path} cannot be read ({error.strerror or error})") from error
+    return digest.hexdigest()[:16]
+
+
+def _torchscript(path: Path, expected: str | None) -> Encoder:
+    import torch
+
+    own = file_hash(path)
+    _require(str(path), own, expected)  # first: code is run by loading it already
     try:
         network = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
@@ -136,11 +188,8 @@ def _torchscript(path: Path) -> Encoder:
             f"{path.name} is not TorchScript; export the model with torch.jit.trace or torch.jit.script "
             "(pickled checkpoints are not loaded, since they can run code)"
         ) from error
-    preprocessing = Preprocessing(224)
-    width = _output_width(network, preprocessing)
-    # A frozen module has no weights to hash: they are constants of its code.
-    source = hashlib.sha256(path.read_bytes()).digest()
-    return Encoder(str(path), network, preprocessing, width, "of its owner", half=False, source=source)
+    width = _output_width(network, FILE_PREPROCESSING)
+    return Encoder(str(path), network, FILE_PREPROCESSING, width, "of its owner", half=False, known_hash=own)
 
 
 def _output_width(network: Any, preprocessing: Preprocessing) -> int:

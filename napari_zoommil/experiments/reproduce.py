@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from napari_zoommil.errors import JobError
+from napari_zoommil.experiments.charts import require_matplotlib
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job
 
@@ -70,12 +71,13 @@ def reproduce(
     Raises
     ------
     JobError
-        If there is no such experiment or part.
+        If there is no such experiment or part, or matplotlib is not installed.
     CohortError
         If the data cannot be read.
     """
     if experiment not in EXPERIMENTS:
         raise JobError(f"there is no experiment {experiment!r}; choose one of {', '.join(EXPERIMENTS)}")
+    require_matplotlib()
     module = import_module(EXPERIMENTS[experiment])
     result: Reproduction = yield from module.experiment(out, preset, data, only or (), mpp, device)
     return result

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.jobs.detect import Detection, detect
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
 
 
@@ -30,6 +31,7 @@ def compare(
     models : sequence of (title, model)
     """
     for number, (title, model) in enumerate(models):
+        find_model(model, "cells", fetch=False)
         job = detect(slide, model, regions=[region], device=device, threads=threads)
         with closing(job):
             try:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.patching import Tissue, no_tissue
 from napari_zoommil.slides.readers.base import RGB
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ class Detection:
         numbers = np.bincount(self.finds.labels[counted], minlength=len(self.classes) + 1)[1:]
         return {one.name: int(number) for one, number in zip(self.classes, numbers, strict=True)}
 
-    def per_mm2(self, threshold: float | None = None) -> dict[str, float]:
-        """The same by area."""
-        area = self.area_mm2 or float("nan")
-        return {name: count / area for name, count in self.counts(threshold).items()}
+    def per_mm2(self, threshold: float | None = None) -> dict[str, float | None]:
+        """The same by area; None where what was looked at has none."""
+        area = self.area_mm2
+        return {name: count / area if area else None for name, count in self.counts(threshold).items()}
 
 
 def detect(
@@ -93,7 +93,7 @@ def detect(
     model : str
         Shipped model, folder or hub name of a cell model.
     regions : sequence of (n, 2) array or shapely polygon
-        Level-0 y and x; searched without their holes. All tissue by default.
+        Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
     tissue : Tissue, optional
         What is searched without regions; found by itself by default.
     mpp : float, optional
@@ -115,38 +115,32 @@ def detect(
 
     Raises
     ------
-    ModelError
-        If there is no such cell model, or one tile is too much for the device.
+    AnnotationError
+        If the regions cover nothing of the slide.
+    MagnificationError
+        If the slide was scanned too coarsely for the model.
     MissingResolutionError
         If the slide's resolution is not known.
+    ModelError
+        If there is no such cell model, or one tile is too much for the device.
+    NoTissueError
+        If nothing on the slide is tissue, and there are no regions.
     """
-    from napari_zoommil.cells.model import fitting, least_score, load_cell_model
-    from napari_zoommil.cells.tiling import (
-        CORE_PX,
-        OnTissue,
-        Regions,
-        in_core,
-        merge_seams,
-        read_tiles,
-        tile_corners,
-    )
-    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.cells.model import fitting, least_score, load_cell_model, require_resolution
+    from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         chosen = choose_device(device)
         network, spec = load_cell_model(model)
+        require_resolution(own, spec.mpp)
         stack.callback(chosen.release)
         stack.callback(network.to, "cpu")
-        stack.callback(use_threads)
-        use_threads(threads)
+        stack.enter_context(cpu_threads(threads))
         network.to(chosen.torch)
-        area: Area
-        if regions:
-            area = Regions(regions)
-        else:
-            area = OnTissue(tissue if tissue is not None else (yield from find_tissue(own)), own.shape)
+        area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
         downsample = spec.mpp / resolution[0], spec.mpp / resolution[1]
         corners = tile_corners(own.shape, downsample, area)
@@ -165,6 +159,26 @@ def detect(
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
         return Detection(*told, least_score(network, spec), own.damaged)
+
+
+def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job[Area]:
+    """Where cells are looked for: regions, or tissue where there are none."""
+    from napari_zoommil.cells.tiling import OnTissue, Regions
+
+    if regions:
+        drawn = Regions(regions, slide.shape)
+        if not drawn.px:
+            height, width = slide.shape
+            raise AnnotationError(
+                f"the regions cover nothing of {slide.name}, which has {width:,} × {height:,} px; "
+                "draw them on it"
+            )
+        return drawn
+    if tissue is None:
+        tissue = yield from find_tissue(slide)
+    if not tissue.mask.any():
+        raise no_tissue(slide)
+    return OnTissue(tissue, slide.shape)
 
 
 def _found(network: nn.Module, spec: CellSpec, pixels: RGB, device: torch.device) -> list[Finds]:

@@ -58,7 +58,8 @@ def embed(
     slide : Path or Slide
         The slide.
     encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file.
+        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
+        is run.
     magnifications : tuple of float
         Rising by whole factors.
     store : Path
@@ -85,16 +86,19 @@ def embed(
     StoreError
         If the store belongs to another slide, other weights or other patches.
     """
+    import torch
+
     from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
     from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the encoder")
-        use_threads()
+        stack.enter_context(cpu_threads())
         chosen = choose_device(device)
-        network = load_encoder(encoder)
+        with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+            network = load_encoder(encoder)
         stack.callback(chosen.release)
         stack.callback(network.to, network.device)
         network.to(chosen.torch)

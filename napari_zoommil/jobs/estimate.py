@@ -53,6 +53,7 @@ def estimate(
     slide: Path | Slide,
     model: str = "demo",
     *,
+    encoder: str | None = None,
     detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
@@ -69,6 +70,9 @@ def estimate(
         The slide.
     model : str
         Shipped model, folder or hub name.
+    encoder : str, optional
+        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
+        TorchScript file, which is code and is run. Its hash must be that of the model.
     detected : Tissue, optional
         Tissue found before; looked for if not given.
     add, leave_out : tuple of (n, 2) arrays
@@ -88,11 +92,12 @@ def estimate(
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp))
+        yield Progress(0, 1, "loading the model")  # first: it may ask the user for its encoder
+        with_model = stack.enter_context(loaded(model, device, threads, encoder))
         if detected is None:
             detected = yield from find_tissue(own)
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
-        with_model = stack.enter_context(loaded(model, device, threads))
         spec = with_model.spec
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
         counts = tuple(len(level) for level in grid.levels)

@@ -31,6 +31,7 @@ def explain(
     slide: Path | Slide,
     model: str = "demo",
     *,
+    encoder: str | None = None,
     method: Method = "grad-cam",
     target: str | None = None,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
@@ -46,6 +47,9 @@ def explain(
         The slide.
     model : str
         Shipped model, folder or hub name.
+    encoder : str, optional
+        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
+        TorchScript file, which is code and is run. Its hash must be that of the model.
     method : {"attention", "grad-cam"}
         attention = where the model looked; grad-cam = which patches speak for a class.
     target : str, optional
@@ -73,7 +77,9 @@ def explain(
     classes = read_spec(model).class_names
     if target and target not in classes:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
-    prediction = yield from predict(slide, model, mpp=mpp, icc=icc, device=device, batch_size=batch_size)
+    prediction = yield from predict(
+        slide, model, encoder=encoder, mpp=mpp, icc=icc, device=device, batch_size=batch_size
+    )
     if method == "attention":
         return Explanation(method, None, prediction.maps_of("attention"), prediction)
     wanted = target or prediction.predicted

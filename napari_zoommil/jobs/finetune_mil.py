@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import make_folder, write_json, write_table
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import Watch, encode
-from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
+from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
@@ -24,21 +23,18 @@ from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.samples import cache_folder
+from napari_zoommil.training.run import RunFolder, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.bags.kept import KeptBag
     from napari_zoommil.models.mil import MILOutput
     from napari_zoommil.models.spec import ModelSpec
-    from napari_zoommil.training.mil.points import Lesson, PointRecipe
+    from napari_zoommil.training.mil.points import AnnotatedBag, PointRecipe
     from napari_zoommil.training.mil.targets import Marks, Targets
 
-
-RUN, CURVES = "run.json", "curves.csv"
-COLUMNS = ("epoch", "train_loss", "bag_loss", "point_loss")
-
 WHOLE = 4
-"""A pass over the whole slide may encode so many times the patches that a lesson has; where it would
-encode more, before and after are told of the lesson's part of the slide."""
+"""A pass over the whole slide may encode so many times the patches that are learnt from; where it would
+encode more, before and after are told of that part of the slide."""
 
 
 def finetune_mil(
@@ -47,8 +43,9 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
-    loss: Loss | None = None,
-    preset: Preset = "interactive",
+    encoder: str | None = None,
+    loss: LossName | None = None,
+    preset: PresetName = "interactive",
     epochs: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
@@ -79,10 +76,12 @@ def finetune_mil(
     started = time.perf_counter()
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
+        stack.enter_context(working_in(out))
         yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads))
+        taught = stack.enter_context(loaded(model, device, threads, encoder))
         spec = taught.spec
-        points = annotations if isinstance(annotations, Points) else Points.read(annotations)
+        told = points_on(own, annotations)
+        points = told.points
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(taught)
@@ -96,24 +95,22 @@ def finetune_mil(
         before = yield from watch.look("before")
         rng = np.random.default_rng(seed)
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
-        lesson = yield from _lesson(bag, targets, trees, _truth(marks, before.output, spec))
+        annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
         bag.keep()
-        size = sum(len(one) for one in lesson.targets)
-        about = provenance(own, points, model, recipe, patches=size, label=marks.label)
-        make_folder(out)
-        write_json(out / RUN, about)
-        curves = yield from _fit(taught, recipe, lesson)
+        size = sum(len(one) for one in annotated.targets)
+        run = RunFolder(out, provenance(own, points, model, recipe, patches=size, label=marks.label))
+        run.begin(resume=False)
+        yield from _fit(taught, recipe, annotated, run)
         after = yield from watch.look("after")
         bag.keep()
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
-        _save(out, taught, replace(spec, training=spec.training | {"points": about | {"metrics": metrics}}))
-        rows = ({name: f"{value:.6g}" for name, value in line.items()} for line in curves)
-        write_table(out / CURVES, COLUMNS, rows)
-        write_json(out / RUN, about | {"metrics": metrics})
+        made_of = run.provenance | {"metrics": metrics}
+        _save(out, taught, replace(spec, training=spec.training | {"points": made_of}))
+        run.finish(metrics)
         counts = {name: count for name, count in points.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
-        return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size)
+        return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size, told.off_slide)
 
 
 def _require_attention(taught: Loaded) -> None:
@@ -141,45 +138,39 @@ def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float
     return np.eye(len(spec.class_names), dtype=np.float32)[spec.class_names.index(marks.label)]
 
 
-def _lesson(bag: KeptBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]) -> Job[Lesson]:
+def _annotated(bag: KeptBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]) -> Job[AnnotatedBag]:
     """Encode what is to be learnt from."""
     import torch
 
     from napari_zoommil.bags.subgrid import TensorBag, subtrees
-    from napari_zoommil.training.mil.points import Lesson
+    from napari_zoommil.training.mil.points import AnnotatedBag
 
     grid, rows = subtrees(bag.grid, trees)
     for level, wanted in enumerate(rows):
         yield from encode(bag, level, wanted, "to learn from, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
     taught = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return Lesson(TensorBag(grid, features), taught, torch.from_numpy(truth))
+    return AnnotatedBag(TensorBag(grid, features), taught, torch.from_numpy(truth))
 
 
-def _fit(taught: Loaded, recipe: PointRecipe, lesson: Lesson) -> Job[list[dict[str, float]]]:
-    """Train; returns a line of the curves for each epoch."""
-    import lightning as L
+def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
+    """Train; the model is changed where it is."""
+    from napari_zoommil.training.callbacks import CurveWriter
+    from napari_zoommil.training.fit import TrainerFlags, fit_steps
+    from napari_zoommil.training.mil.points import COLUMNS, PointModule, one_step
 
-    from napari_zoommil.training.fit import accelerator, fit_steps
-    from napari_zoommil.training.mil.points import PointModule, one_step
-
-    L.seed_everything(recipe.seed, verbose=False)
     steps = fit_steps(
-        PointModule(taught.model, recipe, lesson),
+        PointModule(taught.model, recipe, annotated),
         one_step(),
-        max_epochs=recipe.epochs,
-        logger=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
-        **accelerator(taught.device),
+        epochs=recipe.epochs,
+        flags=TrainerFlags.on(taught.device),
+        callbacks=[CurveWriter(run, COLUMNS)],
+        seed=recipe.seed,
     )
-    lines = []
     with closing(steps):
         for step in steps:
-            lines.append({"epoch": float(step.epoch)} | {name: step.metrics[name] for name in COLUMNS[1:]})
             note = f"epoch {step.epoch + 1} of {recipe.epochs}, loss {step.metrics['train_loss']:.3f}"
             yield Progress(step.step, step.total, note, step)
-    return lines
 
 
 def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:

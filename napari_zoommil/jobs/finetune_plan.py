@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path, current_path
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.jobs.finetune_runs import TrainingRun, kept, undecided
+from napari_zoommil.jobs.finetuning import within
 from napari_zoommil.model_folder import kind_of
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
+
+if TYPE_CHECKING:
+    from napari_zoommil.training.cells.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class TrainingSet:
     stamp : Stamp or None
         Of that file when it was looked at; None where there is none yet.
     counts : tuple of (CellClass, int)
-        Classes that have points, with how many.
+        Classes that have points on the slide, with how many.
+    off_slide : int
+        Points that lie off it, and are left out.
     complete : int
         Regions in which every cell is annotated.
     runs : tuple of TrainingRun
@@ -89,6 +95,7 @@ class TrainingSet:
     path: Path
     stamp: Stamp | None
     counts: tuple[tuple[CellClass, int], ...] = ()
+    off_slide: int = 0
     complete: int = 0
     runs: tuple[TrainingRun, ...] = ()
     kept: tuple[Path, ...] = ()
@@ -100,16 +107,6 @@ class TrainingSet:
     learning_rate: float | None = None
     device: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class _Needs:
-    """What a model and a preset ask of windows."""
-
-    mpp: float
-    size: int
-    epochs: int
-    learning_rate: float
 
 
 def look(
@@ -130,8 +127,9 @@ def look(
     except ZoomMILError as error:
         yield replace(found, problem=str(error))
         return
+    points, off_slide = within(slide, points)
     counts = tuple((one, points.counts[one.name]) for one in points.classes if points.counts[one.name])
-    found = replace(found, counts=counts, complete=len(points.complete))
+    found = replace(found, counts=counts, off_slide=off_slide, complete=len(points.complete))
     yield found
     if not model:
         return
@@ -147,20 +145,17 @@ def look(
 def _with_model(
     found: TrainingSet, points: Points, slide: Slide, model: str, preset: str, device: str
 ) -> TrainingSet:
-    from napari_zoommil.cells.windows import count_windows
     from napari_zoommil.encoders.device import choose_device
-    from napari_zoommil.jobs.finetune import HELD_OUT, LEAST_WINDOWS
+    from napari_zoommil.training.cells.presets import PRESETS
 
-    chosen = choose_device(device)
-    needs = _needs(model, preset)
-    classes = tuple(one for one, _ in found.counts)
-    windows = count_windows(points, classes, slide.shape, slide.resolution(), needs.mpp, needs.size)
+    chosen, settings = choose_device(device), PRESETS[preset]
+    plan = _framing(model, settings.crop).plan(points, slide)
     return replace(
         found,
-        windows=windows,
-        held_out=round(HELD_OUT * windows) if windows >= LEAST_WINDOWS else 0,
-        epochs=needs.epochs,
-        learning_rate=needs.learning_rate,
+        windows=len(plan),
+        held_out=plan.held_out,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
         device=f"{chosen.torch} ({chosen.reason})",
     )
 
@@ -198,12 +193,9 @@ def look_out(
 
 
 @lru_cache(maxsize=8)
-def _needs(model: str, preset: str) -> _Needs:
-    from napari_zoommil.cells.model import fitting, load_cell_model
-    from napari_zoommil.jobs.finetune import WINDOW
-    from napari_zoommil.training.cells.presets import recipe
+def _framing(model: str, crop: int) -> Framing:
+    from napari_zoommil.cells.model import load_cell_model
+    from napari_zoommil.training.cells.framing import Framing
 
     network, spec = load_cell_model(model)
-    settings = recipe(preset)
-    size = fitting(network, math.ceil(fitting(network, settings.crop) * WINDOW))
-    return _Needs(spec.mpp, size, settings.epochs, settings.learning_rate)
+    return Framing.of(network, spec.mpp, crop)

@@ -11,17 +11,10 @@ from typing import Any, cast
 
 from napari_zoommil.jobs import Job, Progress, finetune
 from napari_zoommil.jobs.attention_change import AttentionMaps
-from napari_zoommil.jobs.finetune_runs import (
-    POINTS,
-    History,
-    Request,
-    begin,
-    discard_if_empty,
-    read_history,
-    read_run,
-    using,
-)
+from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty, read_run
+from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
+from napari_zoommil.training.run import CurveLines, read_curves
 
 SECONDS_BETWEEN = 0.1
 """Between two reports: a window that is told more often only has more to draw."""
@@ -48,7 +41,7 @@ class Trace:
     epochs: int = 0
     places: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
-    history: History = ()
+    history: CurveLines = ()
 
 
 def teach(
@@ -57,6 +50,7 @@ def teach(
     resume: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
+    encoder: str | None = None,
 ) -> Job[Any]:
     """Train in a folder of the slide's runs; one without a finished epoch does not outlive this.
 
@@ -68,7 +62,10 @@ def teach(
     ----------
     resume : Path, optional
         The run to go on with, by its own points and the ``request`` it began with.
+    encoder : str, optional
+        Of a MIL model, as the user names it; it is no part of the request, which is read from a file.
     """
+    find_model(request.model, request.kind, fetch=False)  # a run's folder may be a stranger's
     folder = resume or begin(slide, request)
     job = finetune(
         slide,
@@ -83,12 +80,13 @@ def teach(
         stain_augmentation=request.stain_augmentation,
         label=request.label,
         resume=resume is not None,
+        encoder=encoder,
         device=device,
         threads=threads,
     )
     follow = _Follow(folder)
     try:
-        with using(folder), closing(job):
+        with closing(job):
             while True:
                 yield from follow.told(next(job))
     except StopIteration as end:
@@ -102,10 +100,9 @@ class _Follow:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._trace = Trace(history=read_history(folder))
+        self._trace = Trace(history=read_curves(folder))
         self._places: list[float] = []
         self._losses: list[float] = []
-        self._parts: list[dict[str, float]] = []
         self._times: list[float] = []
         self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
 
@@ -124,17 +121,15 @@ class _Follow:
             self._first, run = progress.done, read_run(self._folder)
             self._epochs = max(1, run.epochs if run else 0)
         self._times.append(now)
-        if (loss := step.metrics.get("train_loss")) is not None:
+        if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
             self._places.append(progress.done / max(1, progress.total) * self._epochs)
             self._losses.append(loss)
-        if "bag_loss" in step.metrics:  # each step of a MIL model is an epoch, written down at the end only
-            self._parts.append({"epoch": float(step.epoch)} | step.metrics)
         if now - self._last < SECONDS_BETWEEN and progress.done < progress.total:
             return
         self._last = now
         history = self._trace.history
         if step.epoch != self._epoch:
-            self._epoch, history = step.epoch, tuple(self._parts) or read_history(self._folder)
+            self._epoch, history = step.epoch, read_curves(self._folder)
         self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
         yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
 

@@ -6,36 +6,39 @@ is cut off or not decided on, named by when it began; everything else in it is a
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Interval
-from filelock import FileLock, Timeout
 
 from napari_zoommil.annotations import annotations_path, current_path
-from napari_zoommil.annotations.autosave import SUFFIX
+from napari_zoommil.annotations.autosave import SUFFIX, beside, try_writing
 from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.files import make_folder, read_file, write_file, write_json
-from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind
+from napari_zoommil.model_folder import CONFIG, Kind
 from napari_zoommil.slides import Slide
+from napari_zoommil.training.run import (
+    CurveLines,
+    has_progress,
+    in_use,
+    is_trained,
+    provenance_of,
+    read_curves,
+)
 
 RUNS = "runs"
-REQUEST, POINTS, LOCK = "request.json", "points.geojson", ".lock"
-RUN, CURVES, CHECKPOINT = "run.json", "curves.csv", "last.ckpt"
+REQUEST, POINTS = "request.json", "points.geojson"
+"""What a run of a slide has beside what every run has (:mod:`napari_zoommil.training.run`)."""
 BEGAN = "%Y-%m-%d %H.%M.%S"
 NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-History = tuple[dict[str, float], ...]
-"""Lines of a training's ``curves.csv``; what was not measured is left out."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class TrainingRun:
     folder : Path
     request : Request
     history : tuple of dict
+        Its curves.
     epochs : int
         Of the whole training; 0 if it was cut off before that was known.
     trained : bool
@@ -90,7 +94,7 @@ class TrainingRun:
 
     folder: Path
     request: Request
-    history: History = ()
+    history: CurveLines = ()
     epochs: int = 0
     trained: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
@@ -121,6 +125,7 @@ def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
     FileError
         If there are none, or the folder cannot be made.
     """
+    try_writing(beside(slide).parent)
     content = read_file(current_path(slide))
     runs = models_folder(slide) / RUNS
     folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
@@ -150,25 +155,10 @@ def read_run(folder: Path) -> TrainingRun | None:
         request = parsed(Request, json.loads((folder / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    told: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        told = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    # The metrics are written after the weights, the checkpoint goes last.
-    trained = "metrics" in told and (folder / WEIGHTS).exists()
+    told = provenance_of(folder)
     epochs = int(told.get("settings", {}).get("epochs", 0))
-    return TrainingRun(folder, request, read_history(folder), epochs, trained, told.get("metrics", {}))
-
-
-def read_history(folder: Path) -> History:
-    """The curves of a training so far, a line for each epoch."""
-    try:
-        with (folder / CURVES).open(newline="", encoding="utf-8") as file:
-            return tuple(
-                {name: float(value) for name, value in line.items() if name and value}
-                for line in csv.DictReader(file)
-            )
-    except (OSError, ValueError):
-        return ()
+    trained, metrics = is_trained(folder), told.get("metrics", {})
+    return TrainingRun(folder, request, read_curves(folder), epochs, trained, metrics)
 
 
 def kept(slide: Slide) -> tuple[Path, ...]:
@@ -198,7 +188,6 @@ def keep(folder: Path, name: str) -> Path:
         os.rename(folder, target)
     except OSError as error:
         raise ModelError(f"{folder} cannot be renamed to {name} ({error.strerror})") from error
-    (target / LOCK).unlink(missing_ok=True)
     _tidy(folder.parent)
     return target
 
@@ -228,40 +217,5 @@ def _tidy(runs: Path) -> None:
 
 def discard_if_empty(folder: Path) -> None:
     """Delete a run that has nothing to go on from: it ended before its first epoch did."""
-    if folder.exists() and not (folder / CHECKPOINT).exists() and not (folder / WEIGHTS).exists():
+    if folder.exists() and not has_progress(folder):
         discard(folder)
-
-
-@contextmanager
-def using(folder: Path, seconds: float = 1.0) -> Iterator[None]:
-    """Let other windows on the slide know that a training is under way; ends with the process.
-
-    Raises
-    ------
-    ModelError
-        If another one is at it, and does not end within some seconds.
-    """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout as error:
-        raise ModelError(
-            f"the training {folder.name} is under way in another window; wait until it ends"
-        ) from error
-    except (OSError, NotImplementedError):
-        pass  # some network shares cannot lock
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def in_use(folder: Path) -> bool:
-    """Whether a training in it is under way, here or in another process."""
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with using(folder, 0):
-            return False
-    except ModelError:
-        return True

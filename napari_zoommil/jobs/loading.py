@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.errors import ModelError
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -36,7 +35,9 @@ class Loaded:
 
 
 @contextmanager
-def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iterator[Loaded]:
+def loaded(
+    model: str, device: str = "auto", threads: int | None = None, encoder: str | None = None
+) -> Iterator[Loaded]:
     """Load a model and its encoder; leaving the context frees the device's memory.
 
     Parameters
@@ -47,31 +48,30 @@ def loaded(model: str, device: str = "auto", threads: int | None = None) -> Iter
         auto, or a torch device.
     threads : int, optional
         CPU threads that compute.
+    encoder : str, optional
+        The encoder that the model was trained on, as the user names it.
 
     Raises
     ------
-    ModelError
-        If the installed encoder has other weights than the model was trained on.
+    ConsentError
+        If the model was trained on an encoder that only the user may name.
+    EncoderError
+        If the encoder has other weights than the model was trained on.
     """
     import torch
 
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device, use_threads
+    from napari_zoommil.encoders import encoder_of_model
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.models.spec import load_model
 
     chosen = choose_device(device)
-    mil, spec = load_model(model)
-    encoder = load_encoder(spec.encoder)
-    if encoder.hash != spec.encoder_hash:
-        raise ModelError(
-            f"{model} was trained on other weights of the encoder {spec.encoder} than are installed; "
-            "train it again, or install the encoder it was trained with"
-        )
+    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+        mil, spec = load_model(model)
+        network = encoder_of_model(model, spec.encoder, spec.encoder_hash, encoder)
     try:
-        use_threads(threads)
-        yield Loaded(mil.to(chosen.torch), spec, encoder.to(chosen.torch), chosen)
+        with cpu_threads(threads):
+            yield Loaded(mil.to(chosen.torch), spec, network.to(chosen.torch), chosen)
     finally:
-        use_threads()
         mil.to("cpu")
-        encoder.to(torch.device("cpu"))
+        network.to(torch.device("cpu"))
         chosen.release()

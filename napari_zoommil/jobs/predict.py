@@ -36,6 +36,7 @@ def predict(
     slide: Path | Slide,
     model: str = "demo",
     *,
+    encoder: str | None = None,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
     icc: bool = False,
     tissue: Tissue | None = None,
@@ -53,6 +54,9 @@ def predict(
         The slide; an open one is read through a handle of the job's own.
     model : str
         Shipped model, folder or hub name.
+    encoder : str, optional
+        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
+        TorchScript file, which is code and is run. Its hash must be that of the model.
     mpp : float, optional
         Pixel size of level 0, where the slide does not state it or states it wrongly.
     icc : bool
@@ -85,7 +89,7 @@ def predict(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
-        with_model = stack.enter_context(loaded(model, device, threads))
+        with_model = stack.enter_context(loaded(model, device, threads, encoder))
         spec = with_model.spec
         if tissue is None:
             tissue = yield from find_tissue(own)

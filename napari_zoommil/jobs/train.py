@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
+from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
+from napari_zoommil.training.run import BEST, RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
@@ -60,6 +62,7 @@ def train(
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
     icc: bool = False,
     device: str = "auto",
+    resume: bool = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
@@ -74,7 +77,8 @@ def train(
     out : Path
         Model folder to write.
     encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file.
+        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
+        is run.
     magnifications : tuple of float
         Rising by whole factors.
     patch_size : int
@@ -95,6 +99,8 @@ def train(
         Convert pixels to sRGB by the slides' colour profiles, where they have one.
     device : str
         auto, cpu, cuda, cuda:1, mps.
+    resume : bool
+        Go on with a training of this folder that was cut off, if there is one.
 
     Returns
     -------
@@ -104,12 +110,13 @@ def train(
     ------
     CohortError
         If the table is malformed, contradicts itself, or lacks training or validation slides.
+    ModelError
+        If ``out`` cannot be written to, or holds another training to go on with, or a finished one.
     """
     from napari_zoommil.training.mil.cohort import class_names, read_cohort
 
     entries = read_cohort(cohort, seed)
     classes = class_names(entries)
-    bags: dict[Path, StoredBag] = {}
     reading: dict[str, Any] = {
         "magnifications": magnifications,
         "patch_size": patch_size,
@@ -117,15 +124,20 @@ def train(
         "mpp": mpp,
         "icc": icc,
     }
-    with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
-        for number, slide in enumerate(slides, 1):
-            job = embed(slide, encoder, store=store, device=device, **reading)
-            result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
-            bags[slide] = _bag(result.store)
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
     recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-    description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": encoder}
-    return (yield from _fit(model, config, recipe_args, description, entries, classes, bags, out, device))
+    with working_in(out):
+        bags: dict[Path, StoredBag] = {}
+        with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
+            for number, slide in enumerate(slides, 1):
+                job = embed(slide, encoder, store=store, device=device, **reading)
+                result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
+                bags[slide] = _bag(result.store)
+        from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
+
+        description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": name_in_folder(encoder)}
+        found = (entries, classes, bags)
+        return (yield from _fit(model, config, recipe_args, description, *found, out, device, resume))
 
 
 def _titled(job: Job[Any], title: str) -> Job[Any]:
@@ -156,49 +168,55 @@ def _fit(
     bags: dict[Path, StoredBag],
     out: Path,
     device: str,
+    resume: bool,
 ) -> Job[Training]:
-    import lightning as L
     import torch
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import ModelSpec, save_model
-    from napari_zoommil.training.fit import accelerator, fit_steps
-    from napari_zoommil.training.mil.module import MILModule, MILRecipe, loader
+    from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
+    from napari_zoommil.training.fit import TrainerFlags, fit_steps, own_random_numbers
+    from napari_zoommil.training.mil.module import COLUMNS, MILModule, MILRecipe, loader
 
     recipe = MILRecipe(**recipe_args)
-    L.seed_everything(recipe.seed, verbose=False)
     features = next(iter(bags.values())).store
-    mil = create(architecture, in_features=features.dim, **config)
+    with own_random_numbers(recipe.seed):
+        mil = create(architecture, in_features=features.dim, **config)
     examples = {
         split: [(bags[e.slide], classes.index(e.label)) for e in entries if e.split == split]
         for split in ("train", "val", "test")
     }
+    slides = {split: len(found) for split, found in examples.items()}
+    made_of = {"model": architecture, "config": mil.config(), "classes": classes} | description
+    run = RunFolder(
+        out,
+        made_of
+        | {"encoder_hash": features.key.encoder_hash, "slides": slides, "cohort": _digest(entries)}
+        | {"settings": recipe_args, "versions": {"napari_zoommil": __version__, "torch": torch.__version__}},
+    )
+    checkpoint = run.begin(resume)
     module = MILModule(mil, recipe)
     chosen = choose_device(device)
-    with TemporaryDirectory(prefix="zoommil-") as folder:
-        best = ModelCheckpoint(folder, monitor="val_loss", mode="min", save_weights_only=True)
-        steps = fit_steps(
-            module,
-            loader(examples["train"], recipe),
-            loader(examples["val"]),
-            callbacks=[best],
-            max_epochs=recipe.epochs,
-            **accelerator(chosen),
-            logger=False,
-            num_sanity_val_steps=0,
-        )
-        # Closed before the folder goes: the fit's thread writes there.
-        with closing(steps):
-            for step in steps:
-                shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
-                yield Progress(
-                    step.step, step.total, f"epoch {step.epoch + 1} of {recipe.epochs} {shown}", step
-                )
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
-    metrics = evaluate(mil, examples["val"], "val") | evaluate(mil, examples["test"], "test")
+    curves, seeded = CurveWriter(run, COLUMNS), SeededSteps(recipe.seed)
+    steps = fit_steps(
+        module,
+        loader(examples["train"], recipe),
+        loader(examples["val"]),
+        epochs=recipe.epochs,
+        flags=TrainerFlags.on(chosen),
+        callbacks=[curves, seeded, best_checkpoint(run, "val_loss"), last_checkpoint(run)],
+        resume=checkpoint,
+    )
+    with closing(steps):
+        for step in steps:
+            shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
+            yield Progress(step.step, step.total, f"epoch {step.epoch + 1} of {recipe.epochs} {shown}", step)
+    state = torch.load(out / BEST, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+    metrics: dict[str, float] = {}
+    for split in ("val", "test"):
+        metrics |= yield from evaluate(mil, examples[split], split)
     spec = ModelSpec(
         architecture,
         mil.config(),
@@ -207,26 +225,34 @@ def _fit(
         description["patch_size"],
         classes,
         description["min_tissue"],
-        {
-            "slides": {split: len(found) for split, found in examples.items()},
-            **recipe_args,
-            "metrics": metrics,
-        },
+        {"slides": slides, **recipe_args, "metrics": metrics},
     )
     save_model(out, mil, spec, card(spec))
+    run.finish(metrics)
     return Training(out, classes, metrics)
 
 
-def evaluate(mil: Any, examples: list[Any], split: str) -> dict[str, float]:
-    """Accuracy and mean cross-entropy over bags."""
+def _digest(entries: Sequence[Entry]) -> str:
+    """Tells cohorts apart without naming slides, for names can tell who the patients are."""
+    told = sorted((entry.slide.name, entry.label, entry.split) for entry in entries)
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def evaluate(mil: Any, examples: list[Any], split: str) -> Job[dict[str, float]]:
+    """Accuracy and mean cross-entropy over bags, one by one."""
     import torch
 
     if not examples:
         return {}
     mil.cpu().eval()
-    with torch.no_grad():
-        logits = torch.stack([mil(bag).logits for bag, _ in examples])
-    labels = torch.tensor([label for _, label in examples])
+    found = []
+    for bag, _ in examples:
+        with torch.no_grad():
+            found.append(mil(bag).logits)
+        yield Progress(
+            len(found), len(examples), f"measuring: {len(found)} of {len(examples)} {split} slides"
+        )
+    logits, labels = torch.stack(found), torch.tensor([label for _, label in examples])
     return {
         f"{split}_accuracy": float((logits.argmax(1) == labels).float().mean()),
         f"{split}_loss": float(torch.nn.functional.cross_entropy(logits, labels)),

@@ -145,11 +145,7 @@ def patch_grid(
     keep = (share > 0) & (share >= min_tissue)
     keep = keep if keep.any() else share > 0
     if not keep.any():
-        hurt = f" ({damage_note(slide.damaged)})" if slide.damaged else ""
-        raise NoTissueError(
-            f"no tissue was found on {slide.name}{hurt}; "
-            "draw a region to add, or check that it is a stained slide"
-        )
+        raise no_tissue(slide)
     parent = np.full(int(keep.sum()), -1, np.int64)
     levels = [PatchLevel(magnifications[0], mpps[0], strides[0], lattice[keep], parent, share[keep])]
     for index, ratio in enumerate(ratios, 1):
@@ -159,6 +155,15 @@ def patch_grid(
         scale = magnifications[index], mpps[index], strides[index]
         levels.append(PatchLevel(*scale, lattice[keep], parent[keep], share[keep]))
     return PatchGrid(slide.shape, patch_size, tuple(levels))
+
+
+def no_tissue(slide: Slide) -> NoTissueError:
+    """The error for a slide on which no tissue was found."""
+    hurt = f" ({damage_note(slide.damaged)})" if slide.damaged else ""
+    return NoTissueError(
+        f"no tissue was found on {slide.name}{hurt}; "
+        "draw a region to add, or check that it is a stained slide"
+    )
 
 
 def _nested_mpps(finest: float, ratios: tuple[int, ...]) -> list[float]:

@@ -212,12 +212,17 @@ class Slide:
         own = sum(self.resolution()) / 2
         nominal = mpp_of(magnification)
         if own > nominal * UPSAMPLING:
-            raise MagnificationError(
-                f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
-                f"{magnification:g}x needs {nominal:.3g} µm/px or finer"
-            )
+            raise self.too_coarse(f"{magnification:g}x", nominal)
         octave = 2 ** round(np.log2(nominal / own))
         return own * octave if abs(own * octave / nominal - 1) <= SNAP else nominal
+
+    def too_coarse(self, what: str, mpp: float) -> MagnificationError:
+        """The error for a slide that was not scanned at the ``mpp`` µm/px that ``what`` needs, or finer."""
+        own = sum(self.resolution()) / 2
+        return MagnificationError(
+            f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
+            f"{what} needs {mpp:.3g} µm/px or finer"
+        )
 
     def pyramid(self) -> list[da.Array]:
         """Lazy levels for a viewer, (height, width, 3) uint8, finest first."""

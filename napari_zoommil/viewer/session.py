@@ -54,6 +54,11 @@ class Session:
     Parameters
     ----------
     viewer : napari.Viewer
+
+    Attributes
+    ----------
+    encoders : dict of str to str
+        Encoders that the user named for models that must not choose them, by their hash.
     """
 
     activated = Signal(object)
@@ -67,6 +72,7 @@ class Session:
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self._slides: dict[Layer, OpenSlide] = {}
+        self.encoders: dict[str, str] = {}
         self.active: OpenSlide | None = None
         self._layers = viewer.layers
         self._keeping_active = False

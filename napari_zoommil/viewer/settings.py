@@ -27,6 +27,27 @@ def compute_settings() -> ComputeSettings:
         return ComputeSettings()
 
 
+def allowed_encoders() -> tuple[str, ...]:
+    """Encoders of the hub that the user has allowed models to use."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        return tuple(str(get_plugin_settings(PLUGIN).hub.encoders).split())
+    except (ImportError, AttributeError, KeyError):
+        return ()
+
+
+def allow_encoder(name: str) -> None:
+    """Remember that models may use an encoder of the hub; forgotten where napari has no such page."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        hub = get_plugin_settings(PLUGIN).hub
+        hub.encoders = " ".join(dict.fromkeys((*str(hub.encoders).split(), name)))
+    except (ImportError, AttributeError, KeyError):
+        pass
+
+
 def annotator() -> str:
     """Who annotates: the name given in Preferences or in the dock, else that of the login."""
     try:

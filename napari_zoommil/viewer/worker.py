@@ -16,7 +16,7 @@ import napari
 from napari.utils.notifications import show_error
 from superqt.utils import GeneratorWorker, create_worker
 
-from napari_zoommil.errors import JobError, ZoomMILError
+from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.triton import load_triton_apart
@@ -49,6 +49,11 @@ class JobRunner:
     yielded, returned, ended : callable
         Called on the window's thread with each :class:`Progress`, the result, and at the end of
         every run with what it failed of: a sentence, or None if it succeeded or was cancelled.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What the last run failed of. It is told as a notification, unless it is a question of its dock.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class JobRunner:
         self._viewer = viewer
         self._yielded, self._returned, self._ended = yielded, returned, ended
         self._worker: JobWorker | None = None
-        self._failure: str | None = None
+        self.error: Exception | None = None
 
     @property
     def running(self) -> bool:
@@ -80,7 +85,7 @@ class JobRunner:
             return (yield from job())
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
-        self._worker, self._failure = worker, None
+        self._worker, self.error = worker, None
         done = announce_task(self._viewer, sentence, worker.quit)
         worker.yielded.connect(lambda progress: self._is_current(worker) and self._yielded(progress))
         worker.returned.connect(lambda result: self._is_current(worker) and self._returned(result))
@@ -94,14 +99,15 @@ class JobRunner:
     def _fail(self, worker: JobWorker, error: Exception) -> None:
         if not self._is_current(worker):
             return
-        self._failure = sentence_of(error)
-        show_error(self._failure)
+        self.error = error
+        if not isinstance(error, ConsentError):
+            show_error(sentence_of(error))
 
     def _finish(self, worker: JobWorker, done: Callable[[], None]) -> None:
         done()
         if self._worker is worker:
             self._worker = None
-            self._ended(self._failure)
+            self._ended(None if self.error is None else sentence_of(self.error))
 
     def cancel(self) -> None:
         """Ask the job to stop; it does within one batch."""

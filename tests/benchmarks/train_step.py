@@ -21,7 +21,8 @@ import torch
 
 from napari_zoommil.cells.model import ARCHITECTURES
 from napari_zoommil.cells.windows import Window, window_of_instances
-from napari_zoommil.training.cells.module import CellModule, CellRecipe, seed_of, train_loader
+from napari_zoommil.training.callbacks import seed_of
+from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.presets import recipe
 from napari_zoommil.training.fit import fit_steps
 
@@ -50,10 +51,7 @@ def library(name: str, settings: CellRecipe, data: list[Window]) -> float:
     steps = fit_steps(
         module,
         train_loader(data, settings, module.network),
-        max_epochs=settings.epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
+        epochs=settings.epochs,
     )
     times = []
     with closing(steps):

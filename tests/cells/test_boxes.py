@@ -77,6 +77,7 @@ def test_suppression_drops_what_overlaps_by_more_than_the_limit_only() -> None:
     assert nms(boxes, [0.9, 0.8, 0.7, 0.95]).tolist() == [3, 0, 2]
     assert nms(boxes, [0.9, 0.8, 0.7, 0.95], iou=1 / 3).tolist() == [3, 0, 1]  # the second and third: 7/13
     assert nms(boxes, [0.9, 0.8, 0.7, 0.95], classes=[1, 2, 2, 1]).tolist() == [3, 0, 1]
+    assert nms(boxes, [0.9, 0.8, 0.7, 0.95], sources=[1, 1, 2, 1]).tolist() == [3, 0, 1]
     assert nms(np.zeros((0, 4)), []).tolist() == []
 
 

@@ -12,44 +12,67 @@ from napari_zoommil.cells.augmentation import Placement
 from napari_zoommil.cells.windows import (
     CORE,
     Window,
-    count_windows,
+    WindowPlan,
+    classes_of,
     hold_out,
+    plan_windows,
     window_of_instances,
     window_origins,
-    windows_of_points,
 )
-from napari_zoommil.errors import AnnotationError
 from napari_zoommil.slides import Slide
 
 DISC = CellClass("disc", (0, 0, 255), 10.0)
 
 
+def planned(slide: Slide, points: Points, size: int, rim: int = 0) -> WindowPlan:
+    """At 1 µm/px."""
+    return plan_windows(points, slide.shape, slide.resolution(), 1.0, size, rim)
+
+
 @pytest.fixture
 def marked(discs: tuple[Path, np.ndarray]) -> tuple[Path, Points]:
-    """Twelve of the discs, a point of another class, and a complete region around the first disc."""
+    """Twelve of the discs, a class without a point, and a complete region around the first disc."""
     path, centres = discs
     points = Points(classes=[CellClass("other", (9, 9, 9)), DISC])
     points.add(centres[::4], 2)
-    points.add(centres[1], 1)
     y, x = centres[0]
     points.add_complete([(y - 40, x - 40), (y - 40, x + 40), (y + 40, x + 40), (y + 40, x - 40)])
     return path, points
 
 
-def test_windows_are_counted_without_reading(marked: tuple[Path, Points]) -> None:
+def test_windows_are_counted_without_reading_and_read_one_by_one(
+    marked: tuple[Path, Points], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, points = marked
-    points.add((-5.0, 10.0), 2)  # not on the slide
+    read, real = [], Slide.read
+    monkeypatch.setattr(Slide, "read", lambda *given: read.append(1) or real(*given))
     with Slide.open(path) as slide:
-        read = windows_of_points(slide, points, [DISC], 1.0, 64)
-        shape, resolution = slide.shape, slide.resolution()
-    assert count_windows(points, [DISC], shape, resolution, 1.0, 64) == len(read) > 1
-    assert count_windows(points, [], shape, resolution, 1.0, 64) == 0
+        plan = planned(slide, points, 64)
+        assert len(plan) > 1 and not read
+        windows = plan.read(slide)
+        for count in (1, 2):
+            assert next(windows).shape == (64, 64) and len(read) == count
+        assert len(list(windows)) == len(plan) - 2
+
+
+def test_points_off_the_slide_show_nothing_and_make_no_class(marked: tuple[Path, Points]) -> None:
+    path, points = marked
+    with Slide.open(path) as slide:
+        before = planned(slide, points, 64)
+        points.add([(-5.0, 10.0), (5.0, 800.0)], 1)
+        after = planned(slide, points, 64)
+        assert after.origins == before.origins and after.labels.tolist() == [1] * 12
+        assert classes_of(points, slide.shape) == (DISC,)
+        points.add((5.0, 799.0), 1)
+        assert [one.name for one in classes_of(points, slide.shape)] == ["other", "disc"]
+        assert planned(slide, points, 64).labels.tolist() == [2] * 12 + [1]
+        assert not planned(slide, Points(), 64).origins
 
 
 def test_windows_show_every_point_and_region(marked: tuple[Path, Points]) -> None:
     path, points = marked
     with Slide.open(path) as slide:
-        windows = windows_of_points(slide, points, [DISC], 1.0, 64)
+        windows = list(planned(slide, points, 64).read(slide))
     assert len(windows) < 12 + 2
     for window in windows:
         assert window.image.shape == (64, 64, 3) and window.dense.shape == window.complete.shape == (64, 64)
@@ -66,18 +89,28 @@ def test_windows_show_every_point_and_region(marked: tuple[Path, Points]) -> Non
     assert set(np.unique(elsewhere)) == {0, 1}
 
 
-def test_points_of_other_classes_only_are_no_ground_to_train_on(marked: tuple[Path, Points]) -> None:
+def test_a_rim_lies_around_what_is_shown(marked: tuple[Path, Points]) -> None:
     path, points = marked
-    with Slide.open(path) as slide, pytest.raises(AnnotationError, match=r"no points on discs\.tif"):
-        windows_of_points(slide, points, [CellClass("none", (1, 2, 3))], 1.0, 64)
+    with Slide.open(path) as slide:
+        plain = list(planned(slide, points, 64).read(slide))
+        rimmed = list(planned(slide, points, 64 + 2 * 20, 20).read(slide))
+    for one, other in zip(plain, rimmed, strict=True):
+        assert other.shape == (104, 104) and other.inner.origin == one.origin
+        for name in ("image", "dense", "boxes", "labels", "complete"):
+            np.testing.assert_allclose(getattr(other.inner, name), getattr(one, name), err_msg=name)
+    trained = [hold_out(windows, 3, 0)[0] for windows in (plain, rimmed)]
+    for one, other in zip(*trained, strict=True):
+        np.testing.assert_array_equal(one.dense, other.inner.dense, "a rim shows nothing to be held out")
 
 
 def test_training_knows_nothing_of_what_is_held_out(marked: tuple[Path, Points]) -> None:
     path, points = marked
     with Slide.open(path) as slide:
-        windows = windows_of_points(slide, points, [DISC], 1.0, 128)
-    training, watching = hold_out(windows, 0.3, 0)
-    assert len(watching) == round(0.3 * len(windows)) and training
+        plan = planned(slide, points, 128)
+        windows = list(plan.read(slide))
+    assert plan.held_out == round(0.2 * len(plan)) > 0
+    training, watching = hold_out(windows, plan.held_out, 0)
+    assert len(watching) == plan.held_out and training
     seen = np.zeros((600, 700), bool)
     for window in watching:
         y, x = window.origin

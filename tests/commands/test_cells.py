@@ -11,6 +11,7 @@ import pytest
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cli import main
+from napari_zoommil.commands.report import print_json
 
 
 def call(*arguments: object) -> int:
@@ -46,6 +47,26 @@ def test_a_model_is_taught_and_used(
     assert found["cells"]["disc"] == len(features) and found["area_mm2"] > 0
     scores = [one["properties"]["measurements"]["score"] for one in features]
     assert all(score >= 0.5 for score in scores), "what is below the threshold does not count"
+
+
+def test_what_lies_off_the_slide_is_told(
+    discs: tuple[Path, np.ndarray], points: Path, make_cell_model: Callable[..., str], tmp_path: Path, capsys
+) -> None:
+    marked = Points.read(points)
+    marked.add([(-9.0, 9.0), (9.0, 801.0)], marked.add_class("elsewhere"))
+    marked.write(points)
+    asked = ("--annotations", points, "--model", make_cell_model(), "--epochs", 1, "--out", tmp_path / "new")
+    assert call("finetune", discs[0], *asked) == 0
+    said = capsys.readouterr().out
+    assert "2 points lie off the slide and were left out" in said and "elsewhere" not in said
+    assert call("finetune", discs[0], *asked, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["off_slide"] == 2 and [one["name"] for one in found["classes"]] == ["disc"]
+
+
+def test_json_knows_no_nan(capsys) -> None:
+    print_json([{"density": [float("nan"), 1.5, float("inf")], "cells": {"a": (2, None)}}])
+    assert json.loads(capsys.readouterr().out) == {"density": [None, 1.5, None], "cells": {"a": [2, None]}}
 
 
 def test_regions_are_searched_and_a_score_is_kept_to(

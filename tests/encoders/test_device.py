@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_zoommil.encoders import device as module
-from napari_zoommil.encoders.device import autocast, choose_device
+from napari_zoommil.encoders.device import autocast, choose_device, cpu_threads
 from napari_zoommil.errors import JobError
 
 
@@ -45,3 +45,20 @@ def test_half_precision_only_where_the_hardware_has_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_cpu_has_bfloat16", lambda: True)
     with autocast(cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_threads_are_the_hosts_again_when_the_last_job_has_ended() -> None:
+    host = torch.get_num_threads()
+    first, second = cpu_threads(host + 1), cpu_threads()
+    first.__enter__()
+    assert torch.get_num_threads() == host + 1
+    second.__enter__()
+    assert torch.get_num_threads() == host
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert torch.get_num_threads() == host
+    torch.set_num_threads(host + 2)  # the host thinks better of it
+    with cpu_threads(1):
+        pass
+    assert torch.get_num_threads() == host + 2
+    torch.set_num_threads(host)

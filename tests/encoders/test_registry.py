@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_zoommil.encoders import load_encoder, names, registry
-from napari_zoommil.encoders.registry import timm_encoder
+from napari_zoommil.encoders.registry import file_hash, timm_encoder
 from napari_zoommil.errors import EncoderError, first_line
 
 TINY = {"embed_dim": 12, "depth": 1, "num_heads": 2, "img_size": 32, "patch_size": 16}
@@ -135,6 +136,33 @@ def test_frozen_torchscript_files_are_told_apart(tmp_path: Path) -> None:
     assert not first.network.state_dict(), "frozen weights are constants"
     assert first.hash != second.hash
     assert first.hash == load_encoder(paths[0]).hash
+
+
+def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
+    path = Path(save_traced(tmp_path / "net.pt", tiny_net()))
+    copy = tmp_path / "copy of it.ts"
+    copy.write_bytes(path.read_bytes())
+    encoder = load_encoder(str(copy), file_hash(path))
+    assert encoder.hash == file_hash(path) == file_hash(copy) and len(encoder.hash) == 16
+    copy.write_bytes(path.read_bytes() + b"\0")
+    assert file_hash(copy) != encoder.hash
+
+
+def test_another_hash_is_refused(spy) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(EncoderError, match="other weights of the encoder mean-rgb"):
+        load_encoder("mean-rgb", "0" * 16)
+    with pytest.raises(EncoderError, match=f"other weights of the encoder .*hash 0000.*not {spy.hash}"):
+        load_encoder(str(spy.path), "0" * 16)
+    assert spy.ran == [], "the hash of a file is compared before its code is run"
+    assert load_encoder(str(spy.path), spy.hash).dim == 3
+    assert spy.ran == ["called", "loaded"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.pt")
+    with pytest.raises(EncoderError, match="no TorchScript encoder"):
+        load_encoder(str(tmp_path / "net.pt"))
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from napari_zoommil.cells.model import (
     load_cell_model,
     save_cell_model,
 )
-from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs import detect, run
+from napari_zoommil.errors import AnnotationError, MagnificationError, ModelError, NoTissueError
+from napari_zoommil.jobs import detect, predict, run
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
@@ -87,6 +88,43 @@ def test_what_a_hole_cuts_out_of_a_region_is_not_searched(
     assert found.counts()["nucleus"] == pytest.approx(cells, abs=1), "but for rounding"
     holes = [shapely.Polygon(one) for polygon in polygons for one in polygon.interiors]
     assert not any(shapely.contains_xy(hole, found.finds.centres).any() for hole in holes)
+
+
+def test_a_region_over_the_edge_counts_as_far_as_it_lies_on_the_slide(
+    discs: tuple[Path, np.ndarray], model: str
+) -> None:
+    over = run(detect(discs[0], model, regions=[WHOLE / 2 - (100, 100)], device="cpu"))
+    within = run(detect(discs[0], model, regions=[np.clip(WHOLE / 2 - (100, 100), 0, None)], device="cpu"))
+    assert over.area_mm2 == pytest.approx(220 * 300 * 0.25e-6)
+    assert over.per_mm2() == within.per_mm2() and len(over.finds) == len(within.finds) > 0
+    line = np.array([[100.0, 100.0], [100.0, 300.0], [100.0, 200.0]])
+    for regions in ([WHOLE - (-640, 0), WHOLE - (0, 900)], [line]):
+        with pytest.raises(AnnotationError, match=r"cover nothing of discs\.tif, which has 800 × 640 px"):
+            run(detect(discs[0], model, regions=regions, device="cpu"))
+
+
+def test_what_has_no_area_has_no_density(detection: Detection) -> None:
+    assert replace(detection, area_mm2=0.0).per_mm2() == {"class 0": None}
+
+
+def test_empty_glass_is_told_as_a_prediction_tells_it(
+    make_slide: Callable[..., Path], make_model: Callable[..., str], model: str, tmp_path: Path
+) -> None:
+    glass, told = make_slide(tmp_path / "glass.tif", None), []
+    for job in (detect(glass, model, mpp=0.5, device="cpu"), predict(glass, make_model((5.0, 10.0)))):
+        with pytest.raises(NoTissueError, match=r"no tissue was found on glass\.tif") as error:
+            run(job)
+        told.append(str(error.value))
+    assert told[0] == told[1]
+
+
+def test_a_slide_that_was_scanned_too_coarsely_is_refused(
+    make_slide: Callable[..., Path], model: str, tmp_path: Path
+) -> None:
+    slide = make_slide(tmp_path / "slide.tif", (200, 90, 150))
+    assert run(detect(slide, model, mpp=1.0, device="cpu")).area_mm2 > 0
+    with pytest.raises(MagnificationError, match=r"at 2 µm/px \(about 5x\); this cell model needs 1 µm/px"):
+        run(detect(slide, model, mpp=2.0, device="cpu"))
 
 
 def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:

@@ -1,209 +1,45 @@
 from __future__ import annotations
 
-import csv
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from safetensors.numpy import load_file
 
 from napari_zoommil.annotations import CellClass, Points
-from napari_zoommil.cells.metrics import centre_score
-from napari_zoommil.cells.model import load_cell_model
-from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.jobs import detect, finetune, run
-from napari_zoommil.training.cells import presets
-from napari_zoommil.training.cells.module import CellModule, CellRecipe
-from napari_zoommil.training.cells.run import CHECKPOINT, CURVES, RUN
-
-QUICK = CellRecipe(
-    epochs=3, draws=16, batch_size=8, accumulate=1, learning_rate=1e-2, crop=96, background=1.0, stained=False
-)
-CHILD = """
-import sys
-from pathlib import Path
-from napari_zoommil.jobs import finetune
-from napari_zoommil.training.cells import presets
-from napari_zoommil.training.cells.module import CellRecipe
-slide, points, model, out = sys.argv[1:]
-presets.PRESETS["interactive"] = eval(sys.stdin.readline())
-for progress in finetune(Path(slide), Path(points), model, out=Path(out), device="cpu", threads=1):
-    print(progress.note, flush=True)
-"""
-WHOLE = np.array([[0.0, 0.0], [0.0, 800.0], [640.0, 800.0], [640.0, 0.0]])
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(presets.PRESETS, "interactive", QUICK)
+from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs import finetune, run
 
 
 @pytest.fixture
-def points(discs: tuple[Path, np.ndarray]) -> Points:
-    """A third of the discs."""
-    found = Points(classes=[CellClass("disc", (0, 114, 178), 10.0), CellClass("unused", (1, 2, 3))])
-    found.add(discs[1][::3], 1)
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What each of the two kinds of fine-tuning was asked for."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def remember(kind: str) -> Callable[..., Any]:
+        def job(slide: Path, annotations: Any, model: str, **settings: Any) -> Any:
+            found[kind] = settings
+            yield from ()
+            return kind
+
+        return job
+
+    for kind in ("cells", "mil"):
+        monkeypatch.setitem(finetune.__globals__, f"finetune_{kind}", remember(kind))
     return found
 
 
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return load_file(folder / "model.safetensors")
+def test_the_kind_of_the_model_decides(tmp_path: Path, asked: dict[str, dict[str, Any]]) -> None:
+    slide, points = tmp_path / "slide.tif", Points(classes=[CellClass("cell", (1, 2, 3))])
+    common = {"epochs": 7, "learning_rate": 1e-3, "seed": 4, "loss": "ce", "threads": 1, "mpp": 0.5}
+    assert run(finetune(slide, points, "demo", out=tmp_path, label="tumour", patches=99, **common)) == "mil"
+    assert run(finetune(slide, points, "yollo", out=tmp_path, resume=True, **common)) == "cells"
+    for settings in asked.values():
+        assert settings["out"] == tmp_path and common.items() <= settings.items()
+    assert (asked["mil"]["label"], asked["mil"]["patches"]) == ("tumour", 99)
+    assert asked["cells"]["resume"] is asked["cells"]["stain_augmentation"] is True
 
 
-def test_points_teach_a_model_that_finds_the_others(
-    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    left = discs[1][discs[1][:, 1] < 300]
-    points.remove(points.ids)
-    points.add(left, 1)
-    points.add_complete([(0, 0), (0, 285), (640, 285), (640, 0)])
-    seen = []
-    settings = {"epochs": 50, "learning_rate": 3e-3, "device": "cpu"}
-    result = run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", **settings), seen.append)
-    assert result.points == {"disc": len(left), "unused": 0} and result.held_out >= 1
-    assert seen[-1].done == seen[-1].total and "epoch 50 of 50" in seen[-1].note
-    _, spec = load_cell_model(result.model)
-    assert [one.name for one in spec.classes] == ["disc"]
-    assert result.metrics["f1_complete"] > result.metrics["before_f1_complete"]
-    found = run(detect(discs[0], str(result.model), regions=[WHOLE], device="cpu")).finds
-    score = centre_score(discs[1], found.centres[found.scores >= spec.threshold], 10)
-    assert score.f1 > 0.9, "also where nothing was marked"
-
-
-def test_a_run_is_a_folder(
-    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    points.write(tmp_path / "points.geojson")
-    run(
-        finetune(discs[0], tmp_path / "points.geojson", make_cell_model(), out=tmp_path / "new", device="cpu")
-    )
-    about = json.loads((tmp_path / "new" / RUN).read_text())
-    assert about["points"]["disc"] == 16 and about["settings"]["loss"] == "ece" and about["metrics"]
-    assert "discs" not in (tmp_path / "new" / RUN).read_text(), "a slide's name can tell who the patient is"
-    rows = list(csv.DictReader((tmp_path / "new" / CURVES).open()))
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"] and float(rows[0]["train_loss"]) > 0
-    assert "disc" in (tmp_path / "new" / "README.md").read_text()
-    assert not (tmp_path / "new" / CHECKPOINT).exists()
-
-
-@pytest.mark.parametrize(("architecture", "config"), [("yollo", {}), ("unet", {"padding": "same"})])
-def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
-    discs: tuple[Path, np.ndarray],
-    points: Points,
-    make_cell_model: Callable[..., str],
-    tmp_path: Path,
-    architecture: str,
-    config: dict,
-) -> None:
-    model = make_cell_model(architecture, **config)
-    whole = run(finetune(discs[0], points, model, out=tmp_path / "whole", device="cpu"))
-    broken = finetune(discs[0], points, model, out=tmp_path / "broken", device="cpu")
-    for progress in broken:
-        if progress.note.startswith("epoch 3"):
-            break
-    broken.close()
-    assert (tmp_path / "broken" / CHECKPOINT).exists()
-    about = json.loads((tmp_path / "broken" / RUN).read_text())
-    (tmp_path / "broken" / RUN).write_text(json.dumps(about | {"versions": {"torch": "older"}}))
-    with (tmp_path / "broken" / CURVES).open("a") as curves:
-        curves.write("2,9,9,9,\n")  # as after a kill between this line and the checkpoint
-    seen = []
-    resumed = finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu")
-    result = run(resumed, seen.append)
-    assert not any(one.note.startswith("epoch 1 ") for one in seen)
-    with pytest.raises(ModelError, match="is done"):
-        run(finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu"))
-    after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
-    assert all(np.array_equal(after[name], expected[name]) for name in expected)
-    assert result.metrics == whole.metrics
-    texts = [(tmp_path / name / CURVES).read_text() for name in ("broken", "whole")]
-    assert texts[0] == texts[1]
-
-
-def test_a_training_that_was_killed_ends_as_an_unbroken_one(
-    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    marked, model = tmp_path / "points.geojson", make_cell_model()
-    points.write(marked)
-    alike = {"device": "cpu", "threads": 1}  # sums of several threads may differ in their last digit
-    whole = run(finetune(discs[0], marked, model, out=tmp_path / "whole", **alike))
-    arguments = [sys.executable, "-c", CHILD, *map(str, (discs[0], marked, model, tmp_path / "broken"))]
-    child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert child.stdin is not None and child.stdout is not None
-    print(QUICK, file=child.stdin, flush=True)
-    assert any(line.startswith("epoch 3") for line in child.stdout)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    result = run(finetune(discs[0], marked, model, out=tmp_path / "broken", resume=True, **alike))
-    assert result.metrics == whole.metrics
-    after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
-    assert all(np.array_equal(after[name], expected[name]) for name in expected)
-
-
-def test_another_run_is_not_gone_on_with(
-    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    model = make_cell_model()
-    broken = finetune(discs[0], points, model, out=tmp_path / "new", device="cpu")
-    for progress in broken:
-        if progress.note.startswith("epoch 2"):
-            break
-    broken.close()
-    points.add(discs[1][1], 1)
-    with pytest.raises(ModelError, match="other points"):
-        run(finetune(discs[0], points, model, out=tmp_path / "new", resume=True, device="cpu"))
-
-
-def test_two_classes_make_two_outputs(
-    discs: tuple[Path, np.ndarray], points: Points, make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    points.add(discs[1][1::3], 2)
-    result = run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", device="cpu"))
-    network, _ = load_cell_model(result.model)
-    assert [one.name for one in result.classes] == ["disc", "unused"] and network.channels == 3
-    again = run(finetune(discs[0], points, str(result.model), out=tmp_path / "again", device="cpu"))
-    rates = [json.loads((one.model / RUN).read_text())["settings"]["head_rate"] for one in (result, again)]
-    assert rates == [presets.NEW_CLASSES, 1], "classes that are new are learnt faster than known ones"
-
-
-@pytest.mark.parametrize("loss", ["ce", "ece-margin", "weighted-ce", "focal"])
-def test_every_loss_serves(
-    discs: tuple[Path, np.ndarray],
-    points: Points,
-    make_cell_model: Callable[..., str],
-    tmp_path: Path,
-    loss: str,
-) -> None:
-    job = finetune(
-        discs[0], points, make_cell_model(), out=tmp_path / "new", loss=loss, epochs=1, device="cpu"
-    )
-    assert run(job).metrics
-
-
-def test_without_points_there_is_nothing_to_learn(
-    discs: tuple[Path, np.ndarray], make_cell_model: Callable[..., str], tmp_path: Path
-) -> None:
-    with pytest.raises(AnnotationError, match="mark a few cells first"):
-        run(finetune(discs[0], Points(), make_cell_model(), out=tmp_path / "new", device="cpu"))
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_device_without_memory_is_told(
-    discs: tuple[Path, np.ndarray],
-    points: Points,
-    make_cell_model: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def too_much(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(CellModule, "loss_of", too_much)
-    with pytest.raises(ModelError, match="cpu has too little memory to train on"):
-        run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", device="cpu"))
+def test_a_cell_model_has_no_use_for_a_label(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a label of the slide is for MIL models"):
+        run(finetune(tmp_path / "slide.tif", Points(), "yollo", out=tmp_path, label="tumour"))

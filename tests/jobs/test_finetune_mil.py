@@ -19,10 +19,10 @@ from napari_zoommil.encoders import Encoder
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune, predict, run
 from napari_zoommil.jobs.attention_change import AttentionMaps
-from napari_zoommil.jobs.finetune import FineTuning
-from napari_zoommil.jobs.finetune_mil import CURVES, RUN
+from napari_zoommil.jobs.finetuning import FineTuning
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.zoommil import ZoomMIL
+from napari_zoommil.training.run import CURVES, RUN
 
 REGION = (256, 512, 256, 512)
 """Rows and columns of what is taught, px: 4 × 4 patches of the lower magnification."""
@@ -167,11 +167,21 @@ def test_every_loss_serves(slide: Path, points: Points, model: str, tmp_path: Pa
     assert teach(slide, points, model, tmp_path / "new", loss=loss, epochs=2).metrics
 
 
+def test_points_off_the_slide_tell_nothing(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
+    points.add_class("benign")
+    points.add([[-5.0, 3.0], [1024.0, 3.0]], 3)
+    result = teach(slide, points, model, tmp_path / "new", epochs=1)
+    assert result.off_slide == 2 and result.points == {"Tumour": 9}
+    assert json.loads((result.model / RUN).read_text())["label"] == "tumour", (
+        "which benign ones would contest"
+    )
+
+
 def test_what_cannot_teach_is_refused_before_anything_is_written(
     slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new"
-    with pytest.raises(AnnotationError, match="mark a few places first"):
+    with pytest.raises(AnnotationError, match=r"no points on slide\.tif to train on; mark a few first"):
         teach(slide, Points(), model, out)
     with pytest.raises(ModelError, match="tells benign, tumour apart, not stroma"):
         teach(slide, points, model, out, label="stroma")
@@ -191,4 +201,4 @@ def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str
         if progress.note.startswith("epoch 3"):
             break
     job.close()
-    assert not (tmp_path / "new" / "config.json").exists()
+    assert not (tmp_path / "new").exists()

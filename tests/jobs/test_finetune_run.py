@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path, autosave
-from napari_zoommil.errors import AnnotationError
+from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.compare import Comparand, compare
 from napari_zoommil.jobs.finetune_plan import Lookout, look, look_out
@@ -19,6 +19,7 @@ from napari_zoommil.jobs.finetune_runs import Request
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.cells import presets
 from napari_zoommil.training.cells.module import CellRecipe
+from napari_zoommil.training.run import RUN
 
 QUICK = CellRecipe(
     epochs=3, draws=8, batch_size=4, accumulate=1, learning_rate=1e-2, crop=64, background=1.0, stained=False
@@ -57,7 +58,7 @@ def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callab
     for vary in (True, False):
         request = Request(make_cell_model(), epochs=1, stain_augmentation=vary)
         result = run(teach(slide, request, device="cpu", threads=1))
-        told = json.loads((result.model / finetune_runs.RUN).read_text())
+        told = json.loads((result.model / RUN).read_text())
         assert told["settings"]["stained"] is vary
 
 
@@ -71,7 +72,7 @@ def test_what_is_left_to_do_is_told_in_time(slide: Slide, make_cell_model: Calla
 
 def test_a_failure_leaves_no_folder(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     Points().write(annotations_path(slide))
-    with pytest.raises(AnnotationError, match="mark a few cells first"):
+    with pytest.raises(AnnotationError, match="mark a few first"):
         run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert not finetune_runs.models_folder(slide).exists()
 
@@ -94,9 +95,35 @@ def test_the_training_set_is_told_at_once_and_then_in_full(
     first, full = look(slide, make_cell_model(), "interactive", "cpu")
     assert [(one.name, count) for one, count in first.counts] == [("disc", 24)]
     assert first.windows is None and first.complete == 0
-    assert full.windows and full.held_out == round(0.2 * full.windows)
+    assert full.windows and full.held_out == round(0.2 * full.windows) and full.off_slide == 0
     assert (full.epochs, full.learning_rate) == (3, 1e-2) and full.device.startswith("cpu")
     result = run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    assert (result.windows, result.held_out) == (full.windows, full.held_out)
+
+
+def test_what_would_be_left_out_or_refused_is_told_before(
+    slide: Slide, make_cell_model: Callable[..., str]
+) -> None:
+    points = Points.read(annotations_path(slide))
+    points.add([(-3.0, 3.0), (3.0, 800.0)], 1)
+    points.write(annotations_path(slide))
+    model = make_cell_model()
+    _, full = look(slide, model, "interactive", "cpu")
+    assert [(one.name, count) for one, count in full.counts] == [("disc", 24)] and full.off_slide == 2
+    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
+    assert (result.windows, result.off_slide) == (full.windows, 2)
+    slide.mpp = (3.0, 3.0)
+    assert (
+        "this cell model needs 1 µm/px or finer" in list(look(slide, model, "interactive", "cpu"))[-1].problem
+    )
+
+
+def test_an_unpadded_network_is_planned_as_it_is_taught(
+    slide: Slide, make_cell_model: Callable[..., str]
+) -> None:
+    model = make_cell_model("unet", padding="valid", width=2)
+    _, full = look(slide, model, "interactive", "cpu")
+    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
 
 
@@ -149,3 +176,17 @@ def test_points_of_a_slide_in_a_folder_one_may_not_write_to_are_trained_on(
     assert [count for _, count in found.counts] == [24] and not found.problem
     assert found.stamp is None and found.path == annotations_path(slide), "the first edit is written there"
     assert len(Points.read(finetune_runs.begin(slide, Request("yollo")) / finetune_runs.POINTS)) == 24
+
+
+def test_a_model_that_a_run_names_is_not_fetched(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    region = np.array([[0.0, 0.0], [0.0, 300.0], [200.0, 300.0]])
+    folder = finetune_runs.begin(slide, Request("owner/name"))
+    found = finetune_runs.read_run(folder)
+    assert found is not None and found.request.model == "owner/name"
+    for job in (
+        teach(slide, found.request, folder, device="cpu"),
+        compare(slide, region, (("before", found.request.model),), "cpu", 1),
+    ):
+        with pytest.raises(ModelError, match="no model 'owner/name'; give a folder, or yollo, unet"):
+            run(job)

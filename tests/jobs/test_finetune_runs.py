@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -16,17 +16,17 @@ from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, kind_of
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.cells import run
+from napari_zoommil.training.cells.fit import COLUMNS
+from napari_zoommil.training.run import CHECKPOINT, CURVES, EPOCH, RUN, using
 
 NOW = datetime(2026, 3, 4, 5, 6, 7)
 ASKED = Request("yollo", "ece-margin", epochs=7, learning_rate=2e-4, seed=3, label="tumour", kind="mil")
 
 
 @pytest.fixture
-def slide(small_slide: Path, tmp_path: Path):
+def slide(make_slide: Callable[..., Path], tmp_path: Path):
     """A slide with one point, in a folder of its own."""
-    path = shutil.copy(small_slide, tmp_path / "small.tif")
-    with Slide.open(path) as opened:
+    with Slide.open(make_slide(tmp_path / "small.tif", (200, 90, 150))) as opened:
         points = Points()
         points.add((10.0, 20.0), points.add_class("cell"))
         points.write(annotations_path(opened))
@@ -35,12 +35,12 @@ def slide(small_slide: Path, tmp_path: Path):
 
 def progress(folder: Path, epochs: int) -> None:
     """What a training leaves that was cut off after some epochs."""
-    (folder / finetune_runs.RUN).write_text(json.dumps({"settings": {"epochs": 7}}))
-    with (folder / finetune_runs.CURVES).open("w", newline="") as file:
+    (folder / RUN).write_text(json.dumps({"settings": {"epochs": 7}}))
+    with (folder / CURVES).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(run.COLUMNS)
+        writer.writerow((EPOCH, *COLUMNS))
         writer.writerows([epoch, 0.5, 0.75, 900, ""] for epoch in range(epochs))
-    (folder / finetune_runs.CHECKPOINT).write_bytes(b"checkpoint")
+    (folder / CHECKPOINT).write_bytes(b"checkpoint")
 
 
 def finish(folder: Path) -> None:
@@ -48,13 +48,8 @@ def finish(folder: Path) -> None:
     for name in (CONFIG, WEIGHTS):
         (folder / name).write_bytes(b"{}")
     told = {"settings": {"epochs": 7}, "metrics": {"exclusive_recall": 0.75}}
-    (folder / finetune_runs.RUN).write_text(json.dumps(told))
-    (folder / finetune_runs.CHECKPOINT).unlink(missing_ok=True)
-
-
-def test_file_names_are_those_of_the_training() -> None:
-    ours = (finetune_runs.RUN, finetune_runs.CURVES, finetune_runs.CHECKPOINT)
-    assert ours == (run.RUN, run.CURVES, run.CHECKPOINT)
+    (folder / RUN).write_text(json.dumps(told))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def test_a_run_begins_with_its_own_copy_of_the_points(slide: Slide, tmp_path: Path) -> None:
@@ -73,6 +68,32 @@ def test_where_one_may_not_write_runs_lie_in_the_workspace_without_the_name(
     monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
     folder = finetune_runs.models_folder(slide)
     assert folder.is_relative_to(tmp_path / "workspace") and "small" not in folder.name
+
+
+def test_looking_at_the_runs_of_a_slide_makes_no_file(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(finetune_runs.begin(slide, ASKED))
+    made = []
+    monkeypatch.setattr(autosave.tempfile, "TemporaryFile", lambda *_, **__: made.append(1))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))}
+    assert len(finetune_runs.undecided(slide)) == 1 and finetune_runs.kept(slide) == ()
+    assert not made and {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_where_no_file_can_be_made_whatever_permissions_say_the_workspace_is_taken(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError("the share says no")
+
+    monkeypatch.setattr(autosave, "_refused", set())
+    monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
+    monkeypatch.setattr(autosave.tempfile, "TemporaryFile", refuse)
+    assert finetune_runs.models_folder(slide).parent == tmp_path, "as far as one can tell without trying"
+    folder = finetune_runs.begin(slide, ASKED)
+    assert folder.is_relative_to(tmp_path / "workspace")
+    assert [run.folder for run in finetune_runs.undecided(slide)] == [folder]
 
 
 def test_without_annotations_nothing_begins(slide: Slide, tmp_path: Path) -> None:
@@ -103,24 +124,23 @@ def test_what_was_cut_off_and_what_is_trained_are_told_apart(slide: Slide) -> No
 
 def test_a_run_under_way_is_offered_to_nobody(slide: Slide) -> None:
     folder = finetune_runs.begin(slide, ASKED)
-    with finetune_runs.using(folder):
+    with using(folder):
         assert finetune_runs.undecided(slide) == ()
-        with pytest.raises(ModelError, match="under way"), finetune_runs.using(folder, 0):
+        with pytest.raises(ModelError, match="under way"), using(folder, 0):
             pass
     assert [run.folder for run in finetune_runs.undecided(slide)] == [folder]
 
 
 def test_a_kept_run_is_a_model_with_a_name(slide: Slide, tmp_path: Path) -> None:
     folder = finetune_runs.begin(slide, ASKED, NOW)
-    with finetune_runs.using(folder):
-        finish(folder)
+    finish(folder)
     for name in (" ", "runs", "..."):
         with pytest.raises(ModelError, match="needs a name"):
             finetune_runs.keep(folder, name)
     kept = finetune_runs.keep(folder, "lung: a/b ")
     assert kept == tmp_path / "small.models" / "lung- a-b" and (kept / WEIGHTS).exists()
     assert finetune_runs.kept(slide) == (kept,) and finetune_runs.undecided(slide) == ()
-    assert not folder.parent.exists() and not (kept / finetune_runs.LOCK).exists()
+    assert not folder.parent.exists()
     other = finetune_runs.begin(slide, ASKED)
     finish(other)
     with pytest.raises(ModelError, match="already"):
@@ -165,6 +185,6 @@ def test_a_model_tells_its_kind(tmp_path: Path) -> None:
 def test_damaged_curves_cost_the_curves_only(slide: Slide) -> None:
     folder = finetune_runs.begin(slide, ASKED)
     progress(folder, 2)
-    (folder / finetune_runs.CURVES).write_text("epoch,train_loss\n0,no number\n")
+    (folder / CURVES).write_text("epoch,train_loss\n0,no number\n")
     run = finetune_runs.read_run(folder)
     assert run is not None and run.history == () and run.epochs == 7

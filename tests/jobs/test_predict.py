@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_zoommil.errors import MagnificationError, ModelError, NoTissueError, SlideError
+from napari_zoommil.errors import EncoderError, MagnificationError, ModelError, NoTissueError, SlideError
 from napari_zoommil.jobs import Progress, predict, run
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
 from napari_zoommil.slides import Slide
@@ -148,7 +148,7 @@ def test_threads_are_given_back(cmu: Path, make_model: Callable) -> None:
 
 
 def test_other_encoder_weights_are_refused(cmu: Path, make_model: Callable) -> None:
-    with pytest.raises(ModelError, match="trained on other weights of the encoder mean-rgb"):
+    with pytest.raises(EncoderError, match="trained on other weights of the encoder mean-rgb"):
         run(predict(cmu, make_model(encoder_hash="0" * 16)))
 
 

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from napari_zoommil.errors import CohortError
+from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.jobs import Progress, predict, run, train
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.training.run import (
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    LOCK,
+    RUN,
+    is_trained,
+    provenance_of,
+    read_curves,
+)
 
 COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
 SPLITS = ("train", "train", "train", "val", "test")
@@ -71,10 +85,74 @@ def test_the_same_seed_gives_the_same_model(cohort: Path, settings: dict[str, An
 def test_closing_a_fit_leaves_no_thread_and_no_model(cohort: Path, settings: dict[str, Any]) -> None:
     """The fixture of this folder asserts that the fit's thread has ended."""
     job = train(cohort, **{**settings, "epochs": 1000})
-    while not next(job).note.startswith("epoch"):
+    while not next(job).note.startswith("epoch 1 of"):
         pass
     job.close()
-    assert not settings["out"].exists()
+    assert not settings["out"].exists(), "there is nothing to go on from"
+    job = train(cohort, **{**settings, "epochs": 1000})
+    while not next(job).note.startswith("epoch 3 of"):
+        pass
+    job.close()
+    left = {path.name for path in settings["out"].iterdir()}
+    assert left == {RUN, CURVES, CHECKPOINT, BEST, LOCK} and not is_trained(settings["out"])
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("model.safetensors", CURVES, "config.json")}
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from napari_zoommil.jobs import train
+given = json.loads(sys.argv[2])
+given |= {"store": Path(given["store"]), "out": Path(given["out"])}
+given["magnifications"] = tuple(given["magnifications"])
+for progress in train(Path(sys.argv[1]), **given):
+    print(progress.note, flush=True)
+"""
+
+
+def test_a_training_that_was_killed_ends_as_an_unbroken_one(
+    cohort: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings |= {"device": "cpu", "epochs": 12, "learning_rate": 1e-1}  # it has plateaus, and a best epoch
+    whole = run(train(cohort, **{**settings, "out": tmp_path / "whole"}))
+    arguments = [sys.executable, "-c", CHILD, str(cohort), json.dumps(settings, default=str)]
+    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and any(line.startswith("epoch 7 of") for line in child.stdout)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    seen: list[Progress] = []
+    result = run(train(cohort, **settings, resume=True), seen.append)
+    assert not any(one.note.startswith("epoch 1 of") for one in seen)
+    assert result.metrics == whole.metrics and outcome(result.model) == outcome(whole.model)
+    lines = read_curves(result.model)
+    assert len(lines) == 12 and set(lines[0]) == {"epoch", "train_loss", "val_loss", "val_f1", "val_accuracy"}
+    with pytest.raises(ModelError, match="is done"):
+        run(train(cohort, **settings, resume=True))
+
+
+def test_another_training_is_not_gone_on_with(cohort: Path, settings: dict[str, Any]) -> None:
+    job = train(cohort, **settings)
+    while not next(job).note.startswith("epoch 3 of"):
+        pass
+    job.close()
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        run(train(cohort, **{**settings, "learning_rate": 1e-2}, resume=True))
+
+
+def test_a_run_tells_what_it_was_made_of_and_names_no_slide(cohort: Path, settings: dict[str, Any]) -> None:
+    settings["epochs"] = 1
+    told: list[Progress] = []
+    result = run(train(cohort, **settings), told.append)
+    about = provenance_of(result.model)
+    assert about["settings"] == {"epochs": 1, "learning_rate": 3e-3, "seed": 0}
+    assert about["metrics"] == result.metrics and about["slides"] == {"train": 6, "val": 2, "test": 2}
+    assert "blue0" not in (result.model / RUN).read_text(), "a slide's name can tell who the patient is"
+    assert not (result.model / CHECKPOINT).exists() and not (result.model / BEST).exists()
+    measured = [one.note for one in told if one.note.startswith("measuring")]
+    assert measured == [f"measuring: {n} of 2 {split} slides" for split in ("val", "test") for n in (1, 2)]
 
 
 def test_a_failure_inside_the_fit_is_raised(

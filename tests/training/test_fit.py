@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from napari_zoommil.training.fit import FitStep, fit_steps
-
-QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0}
+from napari_zoommil.encoders.device import Device
+from napari_zoommil.training.fit import FitStep, TrainerFlags, fit, fit_steps, own_random_numbers, quiet
 
 
 class Slope(L.LightningModule):
@@ -55,33 +56,35 @@ def no_thread_is_left() -> Iterator[None]:
 
 def test_a_fit_reports_each_step_and_returns_its_trainer() -> None:
     module = Slope()
-    steps, seen = fit_steps(module, data(4), data(2), max_epochs=3, **QUIET), []
+    steps, seen = fit_steps(module, data(4), data(2), epochs=3), []
     try:
         while True:
             seen.append(next(steps))
     except StopIteration as stop:
         trainer = stop.value
     assert isinstance(trainer, L.Trainer) and trainer.global_step == module.trained == 12
-    assert [step.step for step in seen] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 12]
-    assert {step.total for step in seen} == {12} and [step.epoch for step in seen] == sorted([0, 1, 2] * 5)
+    assert [step.step for step in seen if not step.validated] == list(range(1, 13))
+    assert [step.step for step in seen if step.validated] == [4, 4, 4, 8, 8, 8, 12, 12, 12]
+    assert [step.validated for step in seen[:7]] == [0, 0, 0, 0, 1, 2, 2] and seen[-1].to_validate == 2
+    assert {step.total for step in seen} == {12} and [step.epoch for step in seen] == sorted([0, 1, 2] * 7)
     assert seen[-1].metrics["val_loss"] == pytest.approx(float((module.weight.detach() - 2).square()))
     assert float(module.weight) == pytest.approx(2 * (1 - 0.8**12))
 
 
 def test_a_runtime_error_inside_is_raised_here() -> None:
-    steps = fit_steps(Slope(fail_at=2), data(5), max_epochs=1, **QUIET)
+    steps = fit_steps(Slope(fail_at=2), data(5), epochs=1)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         list(steps)
 
 
 def test_a_wrong_argument_is_raised_here() -> None:
     with pytest.raises(TypeError):
-        next(fit_steps(Slope(), data(1), max_epoch=1, **QUIET))
+        next(fit_steps(Slope(), data(1), epochs=1, epoch=1))
 
 
 def test_closing_stops_the_fit_a_step_later() -> None:
     module = Slope(seconds=0.01)
-    steps = fit_steps(module, data(500), max_epochs=50, **QUIET)
+    steps = fit_steps(module, data(500), epochs=50)
     assert isinstance(next(steps), FitStep)
     steps.close()
     at_close = module.trained
@@ -92,7 +95,7 @@ def test_closing_stops_the_fit_a_step_later() -> None:
 
 def test_a_slow_consumer_holds_the_fit_back() -> None:
     module = Slope()
-    steps = fit_steps(module, data(500), max_epochs=1, **QUIET)
+    steps = fit_steps(module, data(500), epochs=1)
     next(steps)
     time.sleep(0.5)
     assert module.trained <= 7, "the queue is bounded"
@@ -101,7 +104,72 @@ def test_a_slow_consumer_holds_the_fit_back() -> None:
 
 def test_closing_stops_a_validation_too() -> None:
     module = Slope(seconds=0.02)
-    steps = fit_steps(module, data(1), data(500), max_epochs=1, **QUIET)
+    steps = fit_steps(module, data(1), data(500), epochs=1)
     next(steps)
     steps.close()
     assert module.validated < 50
+
+
+def test_a_fit_on_the_calling_thread_ends_as_one_on_its_own() -> None:
+    here, apart = Slope(), Slope()
+    trainer = fit(here, data(4), data(2), epochs=2, flags=TrainerFlags(accumulate=2))
+    list(fit_steps(apart, data(4), data(2), epochs=2, flags=TrainerFlags(accumulate=2)))
+    assert trainer.global_step == 4 and float(here.weight) == float(apart.weight) != 0
+
+
+def test_flags_of_a_device() -> None:
+    assert TrainerFlags.on(Device(torch.device("cpu"), "")) == TrainerFlags()
+    assert TrainerFlags.on(Device(torch.device("cuda:2"), ""), 4) == TrainerFlags("gpu", (2,), accumulate=4)
+
+
+class Noisy(Slope):
+    """Draws from torch's global random numbers, and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def training_step(self, batch: Tensor, index: int) -> Tensor:
+        self.drawn.append(float(torch.rand(())))
+        return super().training_step(batch, index)
+
+
+def test_random_numbers_follow_from_the_seed_and_the_host_keeps_its_own() -> None:
+    torch.manual_seed(7)
+    before, drawn = torch.get_rng_state(), []
+    for seed in (1, 1, 2):
+        module = Noisy()
+        list(fit_steps(module, data(3), epochs=1, seed=seed))
+        drawn.append(module.drawn)
+    assert drawn[0] == drawn[1] != drawn[2] and torch.equal(torch.get_rng_state(), before)
+    with own_random_numbers(3):
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_filters_are_taken_out_again_in_whatever_order() -> None:
+    handlers = logging.getLogger("lightning.pytorch").handlers
+    before = warnings.filters.copy(), [handler.filters.copy() for handler in handlers]
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    warnings.simplefilter("error", UserWarning)  # somebody else's, meanwhile
+    with pytest.raises(UserWarning):
+        warnings.warn("not ours", UserWarning, stacklevel=1)
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    own = warnings.filters.pop(0)
+    assert own[0] == "error" and own[2] is UserWarning
+    assert (warnings.filters, [handler.filters for handler in handlers]) == before
+
+
+def test_nothing_is_said_while_it_fits(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger.addHandler(caplog.handler)
+    try:
+        list(fit_steps(Slope(), data(2), data(1), epochs=1))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.records and not recwarn.list

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from napari_zoommil.viewer.settings import ComputeSettings, annotator, compute_settings, set_annotator
+from napari_zoommil.viewer.settings import (
+    ComputeSettings,
+    allow_encoder,
+    allowed_encoders,
+    annotator,
+    compute_settings,
+    set_annotator,
+)
 
 
 def test_defaults_are_those_of_the_manifest() -> None:
@@ -26,3 +33,13 @@ def test_the_annotator_is_the_login_until_named(monkeypatch) -> None:
     assert annotator() == "login"
     set_annotator(" Dr Who ")
     assert annotator() == "Dr Who"
+
+
+def test_allowed_encoders_are_remembered_once_each(monkeypatch) -> None:
+    from napari.settings import get_plugin_settings
+
+    hub = get_plugin_settings("napari-zoommil").hub
+    monkeypatch.setattr(hub, "encoders", " hf-hub:a/b ")
+    for name in ("resnet18", "hf-hub:a/b", "resnet18"):
+        allow_encoder(name)
+    assert allowed_encoders() == ("hf-hub:a/b", "resnet18") and hub.encoders == "hf-hub:a/b resnet18"

@@ -152,11 +152,8 @@ def fit(network: UNet | YOLLO, recipe: CellRecipe, windows: Sequence[Window], fo
         Annealed(network, recipe),
         train_loader(windows, recipe, network),
         callbacks=[ModelCheckpoint(folder, filename="last", save_last=False, enable_version_counter=False)],
-        ckpt_path=checkpoint if checkpoint.exists() else None,
-        max_epochs=recipe.epochs,
-        accelerator="cpu",
-        logger=False,
-        num_sanity_val_steps=0,
+        epochs=recipe.epochs,
+        resume=checkpoint if checkpoint.exists() else None,
     )
     for step in steps:
         if step.step % 20 == 0:

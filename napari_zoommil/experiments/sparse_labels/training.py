@@ -32,7 +32,7 @@ from napari_zoommil.training.cells.module import (
     target_maker,
     train_loader,
 )
-from napari_zoommil.training.fit import FitStep, fit_steps
+from napari_zoommil.training.fit import FitStep, TrainerFlags, fit_steps, own_random_numbers
 
 ANCHORS = 2
 """Box sizes that YOLLO starts from, taken from the annotated nuclei."""
@@ -98,8 +98,8 @@ def compute(
         [thinned(tile, cell.percent, cell.seed) for tile in split[name]] for name in ("train", "val")
     )
     diameter, recipe = typical_diameter(train), fitted(preset.recipe(cell), train)
-    torch.manual_seed(cell.seed)
-    network = _network(cell.model, preset.networks[cell.model], train)
+    with own_random_numbers(cell.seed):
+        network = _network(cell.model, preset.networks[cell.model], train)
     module, windows = CellModule(network, recipe), [window_of(tile) for tile in train]
     recorder = None
     if isinstance(network, UNet) and isinstance(module.loss, Loss):
@@ -134,13 +134,8 @@ def _fit(
         module,
         loader,
         callbacks=callbacks,
-        max_epochs=module.recipe.epochs,
-        accumulate_grad_batches=module.recipe.accumulate,
-        accelerator={"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu"),
-        devices=[device.torch.index or 0] if device.is_gpu else 1,
-        logger=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
+        epochs=module.recipe.epochs,
+        flags=TrainerFlags.on(device, module.recipe.accumulate),
     )
     with closing(steps):
         for step in steps:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from threading import Lock
+from xml.etree import ElementTree
 
 import numpy as np
 from tifffile import TiffFile
@@ -72,6 +73,27 @@ class SharedFile:
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[TiffFile]:
-    """The index of a TIFF; odd numbers in it are no news to a user either."""
-    with np.errstate(all="ignore"), TiffFile(path) as tiff:
-        yield tiff
+    """The index of a TIFF; odd numbers in it are no news to a user either.
+
+    No other file is opened, whatever an OME-TIFF names: a path of a stranger's choice may be a pipe that is
+    waited for without end, or a share that is logged in to.
+    """
+    with np.errstate(all="ignore"), ExitStack() as stack:
+        tiff = stack.enter_context(TiffFile(path))
+        alone = _without_other_files(tiff.ome_metadata, path.name)
+        yield tiff if alone is None else stack.enter_context(TiffFile(path, omexml=alone))
+
+
+def _without_other_files(xml: str | None, name: str) -> str | None:
+    """OME-XML whose other files are nowhere to be found; None where it names none."""
+    try:
+        root = ElementTree.fromstring(xml) if xml and "FileName" in xml else None
+    except ElementTree.ParseError:
+        root = None
+    if root is None:
+        return None
+    others = [one for one in root.iter() if one.get("FileName", name).lower() != name.lower()]
+    others = [one for one in others if one.text != root.get("UUID")]  # this one, renamed
+    for one in others:
+        one.set("FileName", "")
+    return ElementTree.tostring(root, encoding="unicode") if others else None

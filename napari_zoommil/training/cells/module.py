@@ -23,6 +23,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
+from napari_zoommil.training.callbacks import seed_of
 from napari_zoommil.training.cells.elr_memory import NOWHERE, RunningTargets, place_of
 
 
@@ -46,7 +47,7 @@ class CellRecipe:
     head_rate : float
         That of the last layer in multiples of it.
     crop : int
-        Edge of what is cut out of a window at random, px.
+        Edge of what is cut out of a window at random, px; of an unpadded network's, the output is smaller.
     background : float
         Weight of the boxes that answer for no annotated cell.
     stained : bool
@@ -66,11 +67,6 @@ class CellRecipe:
     background: float = 10.0
     stained: bool = True
     seed: int = 0
-
-
-def seed_of(*numbers: int) -> int:
-    """One seed that follows from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class Sample(NamedTuple):

@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from napari_zoommil.cells.metrics import DetectionScore, centre_score, exclusive_recall, match_centres
+from napari_zoommil.cells.metrics import DetectionScore, centre_score, exclusive_recall
 from napari_zoommil.cells.model import CellSpec, Finds, as_images, find
 from napari_zoommil.cells.windows import Window
+from napari_zoommil.training.fit import Stage
 
 REACH = 0.5
 """A find and an annotated cell belong together within so many cell diameters."""
 
 
+@dataclass(frozen=True, eq=False)
+class WindowFinds:
+    """A window, as far as a network says anything of it, and what it finds there; px of that part."""
+
+    window: Window
+    finds: Finds
+
+
 @torch.inference_mode()
-def measured(network: nn.Module, spec: CellSpec, windows: Sequence[Window]) -> dict[str, float]:
+def finds_in_window(network: nn.Module, spec: CellSpec, window: Window) -> WindowFinds:
+    """What a network finds in a window, on the device that it is on."""
+    images = as_images(window.image[None]).to(next(network.parameters()).device)
+    finds = find(network, spec, images)[0]
+    return WindowFinds(window.inner, Finds(finds.boxes - window.rim, finds.scores, finds.labels))
+
+
+def finds_in_windows(
+    network: nn.Module, spec: CellSpec, windows: Sequence[Window], title: str
+) -> Generator[Stage, None, list[WindowFinds]]:
+    """What a network finds in each of some windows, one by one."""
+    network.eval()
+    found = []
+    for window in windows:
+        found.append(finds_in_window(network, spec, window))
+        yield Stage(title, len(found), len(windows))
+    return found
+
+
+def measured(found: Sequence[WindowFinds], spec: CellSpec) -> dict[str, float]:
     """Exclusive recall with predictions per mm², and F1 where every cell is annotated.
 
     Centres of one class within half its diameter of each other are paired one to one; finds count from the
     model's threshold on. Without windows nothing is said, and without complete regions nothing of F1.
     """
-    if not windows:
+    if not found:
         return {}
-    network.eval()
-    found, complete, area, any_complete = DetectionScore(0, 0, 0), DetectionScore(0, 0, 0), 0.0, False
-    for window in windows:
-        finds = finds_of(network, spec, window)
-        finds = finds.chosen(finds.scores >= spec.threshold)
-        found += _score(window, finds, spec)
+    every, complete, area, any_complete = DetectionScore(0, 0, 0), DetectionScore(0, 0, 0), 0.0, False
+    for one in found:
+        window, finds = one.window, one.finds.chosen(one.finds.scores >= spec.threshold)
+        every += _score(window, finds, spec)
         area += window.dense.size * (spec.mpp / 1000) ** 2
         if window.complete.any():
             any_complete = True
             complete += _score(_inside(window), _of(window, finds), spec)
-    recall = exclusive_recall(found, area)
+    recall = exclusive_recall(every, area)
     values = {"exclusive_recall": recall.recall, "predictions_per_mm2": recall.predictions_per_mm2}
     return values | ({"f1_complete": complete.f1} if any_complete else {})
-
-
-@torch.inference_mode()
-def finds_of(network: nn.Module, spec: CellSpec, window: Window) -> Finds:
-    """What a network finds in a window, px of it, on the device that it is on."""
-    return find(network, spec, as_images(window.image[None]).to(next(network.parameters()).device))[0]
-
-
-def pairs(window: Window, finds: Finds, spec: CellSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of annotated cells and of the finds that they belong to, one to one, whatever their classes."""
-    return match_centres(window.centres, finds.centres, REACH * float(spec.diameters_px.max()))
 
 
 def _score(window: Window, finds: Finds, spec: CellSpec) -> DetectionScore:

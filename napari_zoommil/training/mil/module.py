@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, WeightedRandomSampler
+from torch.utils.data import DataLoader, Sampler
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.models.mil import MILModel
+from napari_zoommil.training.callbacks import seed_of
 
 Example = tuple[Bag, int]
+
+
+COLUMNS = ("train_loss", "val_loss", "val_f1", "val_accuracy")
+"""Of the curves."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,49 @@ class MILModule(L.LightningModule):
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, factor=recipe.decay, patience=recipe.patience
         )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_loss"}}
+        # By steps, though once an epoch: Lightning's steps by epoch come after the checkpoint is written, so
+        # that a fit that goes on from it would miss one.
+        batches = int(self.trainer.estimated_stepping_batches) // (self.trainer.max_epochs or 1)
+        each_epoch = {"monitor": "val_loss", "interval": "step", "frequency": batches}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule} | each_epoch}
+
+
+class SlideDraws(Sampler[int]):
+    """Slides of an epoch in random order, which follows from the seed and the epoch.
+
+    Parameters
+    ----------
+    labels : sequence of int
+        Class of each slide.
+    balanced : bool
+        Draw with replacement, so that classes come equally often.
+    seed : int
+    """
+
+    def __init__(self, labels: Sequence[int], balanced: bool, seed: int) -> None:
+        self.labels, self.balanced, self.seed, self.epoch = torch.tensor(labels), balanced, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning's hook: a fit that goes on has the order it would have had."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[int]:
+        # Drawn with the first slide: Lightning asks for an iterator before it tells the epoch to go on with.
+        yield from self._drawn()
+
+    def _drawn(self) -> list[int]:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+        if not self.balanced:
+            return torch.randperm(len(self), generator=generator).tolist()
+        weights = (1.0 / torch.bincount(self.labels).clamp(min=1))[self.labels]
+        return torch.multinomial(weights, len(self), True, generator=generator).tolist()
 
 
 def loader(examples: Sequence[Example], recipe: MILRecipe | None = None) -> DataLoader[Example]:
     """One slide at a time; shuffled, and balanced over classes if the recipe says so, in training."""
-    sampler = None
-    if recipe is not None and recipe.weighted:
-        labels = torch.tensor([label for _, label in examples])
-        weights = (1.0 / torch.bincount(labels).clamp(min=1))[labels]
-        generator = torch.Generator().manual_seed(recipe.seed)
-        sampler = WeightedRandomSampler(weights.tolist(), len(examples), generator=generator)
-    return DataLoader(
-        examples,  # type: ignore[arg-type]
-        batch_size=None,
-        sampler=sampler,
-        shuffle=recipe is not None and sampler is None,
-    )
+    labels = [label for _, label in examples]
+    sampler = None if recipe is None else SlideDraws(labels, recipe.weighted, recipe.seed)
+    return DataLoader(examples, batch_size=None, sampler=sampler)  # type: ignore[arg-type]

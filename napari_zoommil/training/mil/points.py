@@ -63,6 +63,9 @@ class PointRecipe:
     seed: int = 0
 
 
+COLUMNS = ("train_loss", "bag_loss", "point_loss")
+"""Of the curves."""
+
 PRESETS = {"interactive": PointRecipe(epochs=100, learning_rate=3e-4), "paper": PointRecipe()}
 
 INTERACTIVE = {"threshold": constant(0.5), "sampling": constant(1.0), "weight": 1.0}
@@ -86,8 +89,8 @@ SHARES = (0.01, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a model is taught of a slide.
+class AnnotatedBag:
+    """A bag with what is known of it: what a model is taught of a slide.
 
     Attributes
     ----------
@@ -106,15 +109,15 @@ class Lesson:
 class PointModule(L.LightningModule):
     """The bag's cross-entropy and the mean over magnifications of a loss on the instance scores."""
 
-    def __init__(self, model: MILModel, recipe: PointRecipe, lesson: Lesson) -> None:
+    def __init__(self, model: MILModel, recipe: PointRecipe, annotated: AnnotatedBag) -> None:
         super().__init__()
         loss = create_loss(recipe.loss, **(recipe.options or {}))
         if not isinstance(loss, Loss):
             raise ModelError(f"the loss {recipe.loss} remembers pixels; take another for a MIL model")
-        self.model, self.recipe, self.lesson, self.loss = model, recipe, lesson, loss
+        self.model, self.recipe, self.annotated, self.loss = model, recipe, annotated, loss
         model.requires_grad_(False)
         self.taught = [one.requires_grad_() for one in taught_parameters(model)]
-        self.offsets = nn.ParameterList(prior_offsets(model, lesson))
+        self.offsets = nn.ParameterList(prior_offsets(model, annotated))
 
     def training_step(self, _step: int, _index: int) -> Tensor:
         bag = self.bag_loss()
@@ -126,20 +129,20 @@ class PointModule(L.LightningModule):
 
     def bag_loss(self) -> Tensor:
         """Cross-entropy between the truth about the bag and what the model would predict."""
-        logits = self.model.eval()(self.lesson.bag).logits
-        return F.cross_entropy(logits[None], self.lesson.truth[None].to(logits))
+        logits = self.model.eval()(self.annotated.bag).logits
+        return F.cross_entropy(logits[None], self.annotated.truth[None].to(logits))
 
     def point_loss(self, progress: float) -> Tensor:
         """The mean over magnifications of the loss of every patch and attention."""
         losses = []
-        for level, targets in enumerate(self.lesson.targets):
+        for level, targets in enumerate(self.annotated.targets):
             scores = self.scores(level)
             losses.append(self.loss(scores, targets.to(scores.device)[:, None].expand_as(scores), progress))
         return torch.stack(losses).mean()
 
     def scores(self, level: int) -> Tensor:
         """(n, H) instance scores: log-odds that a patch is annotated."""
-        features = self.lesson.bag.tensors[level].to(self.device)
+        features = self.annotated.bag.tensors[level].to(self.device)
         return self.model.attention_logits(level, features) - self.offsets[level]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -162,12 +165,12 @@ def taught_parameters(model: MILModel) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def prior_offsets(model: MILModel, lesson: Lesson) -> list[nn.Parameter]:
+def prior_offsets(model: MILModel, annotated: AnnotatedBag) -> list[nn.Parameter]:
     """(H,) for each magnification: a patch of average attention gets the odds of the annotated share."""
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     found: list[nn.Parameter] = []
-    for features, targets in zip(lesson.bag.tensors, lesson.targets, strict=True):
+    for features, targets in zip(annotated.bag.tensors, annotated.targets, strict=True):
         logits = model.attention_logits(len(found), features.to(device))
         average = logits.logsumexp(0) - math.log(max(1, len(logits)))
         share = (targets > 0).float().mean().clamp(*SHARES)
@@ -177,5 +180,5 @@ def prior_offsets(model: MILModel, lesson: Lesson) -> list[nn.Parameter]:
 
 
 def one_step() -> DataLoader[int]:
-    """What an epoch draws: nothing, for the lesson is the module's."""
+    """What an epoch draws: nothing, for the bag is the module's."""
     return DataLoader([0], batch_size=None)  # type: ignore[arg-type]

@@ -8,13 +8,16 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_zoommil.errors import SlideError
 from napari_zoommil.slides.readers.shared_file import SharedFile
+from napari_zoommil.slides.slide import Slide
 
 CONTENT = bytes(range(256)) * 40
 SIZE = len(CONTENT)
@@ -141,3 +144,28 @@ def test_closing_lets_go_of_the_file_without_a_warning(path: Path) -> None:
         del forgotten
         gc.collect()
     assert not is_open(path) and seen == []
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("first", [True, False])
+def test_what_an_ome_tiff_names_is_not_opened(tmp_path: Path, first: bool) -> None:
+    os.mkfifo(tmp_path / "other.tif")
+    other = "<TiffData FirstT='{}' IFD='0' PlaneCount='1'><UUID FileName='other.tif'>urn:2</UUID></TiffData>"
+    own = "<TiffData FirstT='{}' IFD='0' PlaneCount='1'/>"
+    xml = (
+        "<OME xmlns='http://www.openmicroscopy.org/Schemas/OME/2016-06' UUID='urn:1'><Image ID='Image:0'>"
+        "<Pixels ID='Pixels:0' DimensionOrder='XYCZT' Type='uint8' SizeX='64' SizeY='64' SizeC='3' SizeZ='1' "
+        "SizeT='2' Interleaved='true'><Channel ID='Channel:0:0' SamplesPerPixel='3'/>"
+        f"{(own if first else other).format(0)}{(other if first else own).format(1)}</Pixels></Image></OME>"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", pixels, photometric="rgb", tile=(32, 32), description=xml, metadata=None
+    )
+    if first:
+        with Slide.open(tmp_path / "a.ome.tif") as slide:
+            np.testing.assert_array_equal(slide.read_level(0, 0, 0, 64, 64), pixels)
+    else:
+        with pytest.raises(SlideError, match="has them in other files"):
+            Slide.open(tmp_path / "a.ome.tif")

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.model import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window, window_of_instances
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import ModelError
-from napari_zoommil.training.cells.module import CellModule, CellRecipe, Draws, seed_of, train_loader
-from napari_zoommil.training.cells.scores import measured
+from napari_zoommil.training.cells.module import CellModule, CellRecipe, Draws, train_loader
 
 RECIPE = CellRecipe(crop=64, draws=6, batch_size=3, epochs=2)
 
@@ -85,53 +80,6 @@ def test_a_loss_has_a_gradient_at_every_weight(
 def test_a_detector_does_not_remember_pixels() -> None:
     with pytest.raises(ModelError, match="elr-cifar10"):
         CellModule(YOLLO(width=2), CellRecipe(loss="elr-cifar10"))
-
-
-def test_seeds_are_told_apart() -> None:
-    assert len({seed_of(a, b) for a in range(20) for b in range(20)}) == 400
-
-
-class Perfect(torch.nn.Module):
-    """A U-Net that knows that cells are dark."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return (0.5 - images[:, :1]) * 40 + self.weight
-
-
-def test_scores_of_a_perfect_model() -> None:
-    instances = np.zeros((96, 96), np.uint16)
-    instances[10:18, 10:18], instances[40:48, 60:68] = 1, 2
-    image = np.where(instances[..., None] > 0, 80, 220).astype(np.uint8).repeat(3, 2)
-    spec = CellSpec("unet", {}, 1.0, (CellClass("cell", (0, 0, 0), 8.0),))
-    half = window_of_instances(image, instances, keep=[1])
-    values = measured(Perfect(), spec, [half])
-    assert values == {"exclusive_recall": 1.0, "predictions_per_mm2": pytest.approx(2 / 96**2 * 1e6)}
-    known = window_of_instances(image, instances, keep=[1], complete=True)
-    assert measured(Perfect(), spec, [known])["f1_complete"] == pytest.approx(2 / 3)
-    assert measured(Perfect(), spec, []) == {}
-
-
-def test_a_cell_of_another_class_is_not_found() -> None:
-    class TwoKinds(Perfect):
-        """Takes each cell for the second class."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            cell = super().forward(images)
-            return torch.cat([-cell, cell - 9, cell], 1)
-
-    instances = np.zeros((96, 96), np.uint16)
-    instances[10:18, 10:18], instances[40:48, 60:68] = 1, 2
-    image = np.where(instances[..., None] > 0, 80, 220).astype(np.uint8).repeat(3, 2)
-    kinds = tuple(CellClass(name, (0, 0, 0), 8.0) for name in ("first", "second"))
-    spec = CellSpec("unet", {}, 1.0, kinds)
-    window = window_of_instances(image, instances)
-    for labels, recall in (([2, 2], 1.0), ([1, 2], 0.5), ([1, 1], 0.0)):
-        marked = replace(window, labels=np.array(labels))
-        assert measured(TwoKinds(), spec, [marked])["exclusive_recall"] == recall
 
 
 def test_the_last_layer_has_a_rate_of_its_own() -> None:

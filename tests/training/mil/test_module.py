@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_zoommil.models.zoommil import ZoomMIL
-from napari_zoommil.training.mil.module import MILModule, MILRecipe, loader
+from napari_zoommil.training.mil.module import MILModule, MILRecipe, SlideDraws, loader
 
 QUIET = {
     "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0,
@@ -29,7 +29,7 @@ def examples(make_grid: Callable, make_bag: Callable) -> list:
 
 
 def test_a_module_learns_its_bags(examples: list) -> None:
-    L.seed_everything(0, verbose=False)
+    torch.manual_seed(0)
     module = MILModule(ZoomMIL(4, 2, (5, 10), 3, hidden=8, attention=4), MILRecipe(learning_rate=0.01))
     trainer = L.Trainer(max_epochs=6, **QUIET)
     trainer.fit(module, loader(examples, module.recipe), loader(examples))
@@ -52,19 +52,17 @@ def test_metrics_are_those_of_the_logits(examples: list) -> None:
     assert found["val_accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
 
 
-def test_a_plateau_lowers_the_rate() -> None:
+def test_a_plateau_lowers_the_rate_once_an_epoch(examples: list, monkeypatch: pytest.MonkeyPatch) -> None:
     module = MILModule(ZoomMIL(4, 2, (5, 10), 3), MILRecipe(learning_rate=1e-3, decay=0.8, patience=2))
-    config = module.configure_optimizers()
-    schedule = config["lr_scheduler"]["scheduler"]
-    for _ in range(4):
-        schedule.step(1.0)
-    assert config["optimizer"].param_groups[0]["lr"] == pytest.approx(8e-4)
-    assert config["lr_scheduler"]["monitor"] == "val_loss"
+    monkeypatch.setattr(module, "validation_step", lambda *_: module.log("val_loss", 1.0, batch_size=1))
+    trainer = L.Trainer(max_epochs=4, limit_train_batches=3, limit_val_batches=1, **QUIET)
+    trainer.fit(module, loader(examples, module.recipe), loader(examples))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(8e-4), "after the fourth epoch"
 
 
 def test_training_is_balanced_over_classes() -> None:
     examples = [(None, 0)] * 90 + [(None, 1)] * 10
-    drawn = [label for _, label in loader(examples, MILRecipe(seed=1)) for _ in range(1)]  # type: ignore[arg-type]
+    drawn = [label for _, label in loader(examples, MILRecipe(seed=1))]  # type: ignore[arg-type]
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
     plain = [label for _, label in loader(examples, MILRecipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
@@ -73,3 +71,12 @@ def test_training_is_balanced_over_classes() -> None:
 def test_validation_keeps_the_order(examples: list) -> None:
     labels = [label for _, label in loader(examples)]
     np.testing.assert_array_equal(labels, [0, 1] * 4)
+
+
+def test_the_order_follows_from_seed_and_epoch() -> None:
+    for balanced in (True, False):
+        draws, other = SlideDraws([0, 1] * 20, balanced, 3), SlideDraws([0, 1] * 20, balanced, 4)
+        first = list(draws)
+        assert list(draws) == first != list(other) and len(first) == len(draws) == 40
+        draws.set_epoch(1)
+        assert list(draws) != first and (balanced or sorted(draws) == list(range(40)))

@@ -15,7 +15,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.fit import fit_steps
 from napari_zoommil.training.mil.points import (
-    Lesson,
+    AnnotatedBag,
     PointModule,
     PointRecipe,
     one_step,
@@ -24,9 +24,6 @@ from napari_zoommil.training.mil.points import (
 )
 
 MAGNIFICATIONS = (5.0, 10.0)
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0,
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -36,80 +33,80 @@ def model() -> ZoomMIL:
 
 
 @pytest.fixture
-def lesson(make_grid: Callable, make_bag: Callable) -> Lesson:
+def bag(make_grid: Callable, make_bag: Callable) -> AnnotatedBag:
     """Patches of two kinds, told apart by a feature; some of the first kind are annotated."""
     grid = make_grid(8, 10, MAGNIFICATIONS)
-    bag, targets = make_bag(grid, 4), []
-    for array in bag.arrays:
+    plain, targets = make_bag(grid, 4), []
+    for array in plain.arrays:
         array[: len(array) // 4, 0] += 6
         one = np.zeros(len(array), np.int64)
         one[: len(array) // 8] = 1
         targets.append(torch.from_numpy(one))
-    features = tuple(map(torch.from_numpy, bag.arrays))
-    return Lesson(TensorBag(grid, features), tuple(targets), torch.tensor([0.0, 1.0]))
+    features = tuple(map(torch.from_numpy, plain.arrays))
+    return AnnotatedBag(TensorBag(grid, features), tuple(targets), torch.tensor([0.0, 1.0]))
 
 
-def taught(model: ZoomMIL, lesson: Lesson, **changes: Any) -> PointModule:
+def taught(model: ZoomMIL, bag: AnnotatedBag, **changes: Any) -> PointModule:
     recipe = point_recipe("interactive", epochs=60, learning_rate=1e-2)
-    module = PointModule(model, replace(recipe, **changes), lesson)
-    for _ in fit_steps(module, one_step(), max_epochs=module.recipe.epochs, **QUIET):
+    module = PointModule(model, replace(recipe, **changes), bag)
+    for _ in fit_steps(module, one_step(), epochs=module.recipe.epochs):
         pass
     model.eval()
     return module
 
 
-def test_attention_goes_where_points_are_and_to_what_looks_alike(model: ZoomMIL, lesson: Lesson) -> None:
+def test_attention_goes_where_points_are_and_to_what_looks_alike(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with torch.no_grad():  # an untrained classifier knows no truth that attention could look for
-        before = model.eval()(lesson.bag)
-    module = taught(model, replace(lesson, truth=before.probabilities))
+        before = model.eval()(bag.bag)
+    module = taught(model, replace(bag, truth=before.probabilities))
     with torch.no_grad():
-        for level, targets in enumerate(lesson.targets):
+        for level, targets in enumerate(bag.targets):
             kind = torch.arange(len(targets)) < len(targets) // 4
             alike = kind & (targets == 0)
             scores = module.scores(level)
             assert scores.shape == (len(targets), 2 - level)
             assert scores[alike].mean(0).min() > scores[~kind].mean(0).max() + 1
-        after = model(lesson.bag).steps[0]
+        after = model(bag.bag).steps[0]
     kind = torch.arange(80) < 20
     assert after.attention.softmax(0)[kind].sum() > 0.8 > 2 * before.steps[0].attention.softmax(0)[kind].sum()
     assert np.isin(after.zoomed, np.arange(20)).all(), "it also zooms there"
 
 
-def test_embeddings_and_classifier_stay(model: ZoomMIL, lesson: Lesson) -> None:
+def test_embeddings_and_classifier_stay(model: ZoomMIL, bag: AnnotatedBag) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    taught(model, lesson, epochs=3)
+    taught(model, bag, epochs=3)
     changed = {
         name.split(".")[0] for name, value in model.state_dict().items() if (value != before[name]).any()
     }
     assert changed == {"pool", "zoom"}
 
 
-def test_an_attention_counts_for_nothing_but_its_differences(model: ZoomMIL, lesson: Lesson) -> None:
+def test_an_attention_counts_for_nothing_but_its_differences(model: ZoomMIL, bag: AnnotatedBag) -> None:
     model.eval()
     losses = []
     for shift in (0.0, 50.0):
         with torch.no_grad():
             for attention in (*model.pool, *model.zoom):
                 attention.score.bias += shift
-        losses.append(PointModule(model, point_recipe("interactive"), lesson).point_loss(0.0).item())
+        losses.append(PointModule(model, point_recipe("interactive"), bag).point_loss(0.0).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_offsets_begin_at_the_annotated_share(model: ZoomMIL, lesson: Lesson) -> None:
+def test_offsets_begin_at_the_annotated_share(model: ZoomMIL, bag: AnnotatedBag) -> None:
     model.eval()
-    (coarse, fine) = prior_offsets(model, lesson)
-    logits = model.attention_logits(1, lesson.bag.tensors[1]).detach()
+    (coarse, fine) = prior_offsets(model, bag)
+    logits = model.attention_logits(1, bag.bag.tensors[1]).detach()
     odds = (logits - fine.detach()).exp().mean(0)
     torch.testing.assert_close(odds, torch.full((1,), (40 / 320) / (1 - 40 / 320)), rtol=1e-4, atol=0)
     assert coarse.shape == (2,)
 
 
-def test_the_losses_are_those_of_single_patches_and_of_the_bag(model: ZoomMIL, lesson: Lesson) -> None:
+def test_the_losses_are_those_of_single_patches_and_of_the_bag(model: ZoomMIL, bag: AnnotatedBag) -> None:
     model.eval()
-    module = PointModule(model, PointRecipe(options={"sampling": constant(1.0)}), lesson)
+    module = PointModule(model, PointRecipe(options={"sampling": constant(1.0)}), bag)
     expected = []
-    for level, targets in enumerate(lesson.targets):
-        embeddings = model.embed[level](lesson.bag.tensors[level])
+    for level, targets in enumerate(bag.targets):
+        embeddings = model.embed[level](bag.bag.tensors[level])
         heads = [model.pool[level], *([model.zoom[level]] if level == 0 else [])]
         loss = ExclusiveCrossEntropy(sampling=constant(1.0))
         scores = [
@@ -117,28 +114,28 @@ def test_the_losses_are_those_of_single_patches_and_of_the_bag(model: ZoomMIL, l
         ]
         expected.append(torch.stack([loss(one, targets, 0.4) for one in scores]).mean())
     torch.testing.assert_close(module.point_loss(0.4), torch.stack(expected).mean())
-    torch.testing.assert_close(module.bag_loss(), -model(lesson.bag).logits.log_softmax(0)[1])
+    torch.testing.assert_close(module.bag_loss(), -model(bag.bag).logits.log_softmax(0)[1])
 
 
-def test_likely_positives_do_not_count_as_background(model: ZoomMIL, lesson: Lesson) -> None:
-    module = PointModule(model.eval(), point_recipe("interactive"), lesson)
+def test_likely_positives_do_not_count_as_background(model: ZoomMIL, bag: AnnotatedBag) -> None:
+    module = PointModule(model.eval(), point_recipe("interactive"), bag)
     with torch.no_grad():
         for offset in module.offsets:
             offset -= 100  # all patches are likely now
     module.point_loss(0.5).backward()
     assert all(float(weight.grad.abs().sum()) < 1e-6 for weight in module.taught if weight.grad is not None)
-    known = replace(lesson, targets=tuple(torch.full_like(one, -1) for one in lesson.targets))
-    module.lesson = known
+    known = replace(bag, targets=tuple(torch.full_like(one, -1) for one in bag.targets))
+    module.annotated = known
     module.point_loss(0.5).backward()
     assert any(float(weight.grad.abs().sum()) > 1e-3 for weight in module.taught)
 
 
-def test_a_prediction_is_held_where_it_was(model: ZoomMIL, lesson: Lesson) -> None:
+def test_a_prediction_is_held_where_it_was(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with torch.no_grad():
-        before = model.eval()(lesson.bag).probabilities
-    taught(model, replace(lesson, truth=before), epochs=15)
+        before = model.eval()(bag.bag).probabilities
+    taught(model, replace(bag, truth=before), epochs=15)
     with torch.no_grad():
-        assert torch.allclose(model(lesson.bag).probabilities, before, atol=0.1)
+        assert torch.allclose(model(bag.bag).probabilities, before, atol=0.1)
 
 
 def test_presets() -> None:
@@ -149,6 +146,6 @@ def test_presets() -> None:
     assert ExclusiveCrossEntropy().threshold is PAPER_THRESHOLD, "which it then takes"
 
 
-def test_a_loss_with_a_memory_is_refused(model: ZoomMIL, lesson: Lesson) -> None:
+def test_a_loss_with_a_memory_is_refused(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with pytest.raises(ModelError, match="remembers pixels"):
-        PointModule(model, PointRecipe(loss="elr-cifar10"), lesson)
+        PointModule(model, PointRecipe(loss="elr-cifar10"), bag)

@@ -7,6 +7,7 @@ from pathlib import Path
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
+from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
@@ -15,6 +16,7 @@ from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
+from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
 from napari_zoommil.viewer.layers import tissue_regions
@@ -54,6 +56,7 @@ class AttentionDock(Page):
         self.model.setToolTip(
             "A shipped model, one that was fine-tuned on this slide, a model folder, or a model on the hub"
         )
+        self.encoder = EncoderQuestion(self._session, self._reconsider)
         self.slide = Sentence(name="attention-slide")
         self.tissue = QCheckBox("Show tissue")
         self.tissue.setToolTip("What the model will read: tissue found by itself, with your regions applied")
@@ -72,6 +75,7 @@ class AttentionDock(Page):
         widgets = (
             heading("Model"),
             self.model,
+            self.encoder,
             self.slide,
             heading("Tissue"),
             row(self.tissue, 1, self.add, self.leave),
@@ -125,6 +129,7 @@ class AttentionDock(Page):
         """Find out anew what a run would cost: another slide, model or region."""
         self._estimating.abandon()
         self._estimate = None
+        self.encoder.show_for(self.model.chosen)
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
         self.cost.setText(why)
         self.device.setText("")
@@ -138,12 +143,13 @@ class AttentionDock(Page):
         if entry is None or why:
             return
         slide, model, detected = entry.slide, self.model.chosen, entry.detected
-        device = compute_settings().device
+        device, encoder = compute_settings().device, self.encoder.given(model)
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
                 slide,
                 model,
+                encoder=encoder,
                 detected=detected,
                 add=added,
                 leave_out=left_out,
@@ -172,9 +178,14 @@ class AttentionDock(Page):
             self._run()
 
     def _estimate_ended(self, failure: str | None) -> None:
-        if failure is not None:
-            self.cost.setText(failure)
-            self.act.set_ready(False, failure)
+        if failure is None:
+            return
+        error = self._estimating.error
+        if self.encoder.after(self.model.chosen, error):
+            return self._reconsider()
+        why = FIRST if isinstance(error, ConsentError) else failure
+        self.cost.setText(why)
+        self.act.set_ready(False, why)
 
     def _show_tissue(self) -> None:
         entry = self._entry
@@ -205,11 +216,13 @@ class AttentionDock(Page):
         self._show(entry)
         self.tissue.setChecked(False)  # maps are coming in its place
         slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
+        encoder = self.encoder.given(model)
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(
                 slide,
                 model,
+                encoder=encoder,
                 tissue=tissue,
                 device=chosen.device,
                 batch_size=chosen.batch_size,

@@ -73,12 +73,13 @@ class CountTable(QTreeWidget):
             item = self._add(one.name, counts[one.name], densities[one.name])
             item.setIcon(SWATCH, swatch(one.colour))
         if len(counts) > 1:
-            self._add("all", sum(counts.values()), sum(densities.values()))
+            known = [density for density in densities.values() if density is not None]
+            self._add("all", sum(counts.values()), sum(known) if known else None)
         rows, header = min(self.topLevelItemCount(), MOST_ROWS), self.header()
         assert header is not None
         self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())
 
-    def _add(self, name: str, count: int, density: float) -> QTreeWidgetItem:
+    def _add(self, name: str, count: int, density: float | None) -> QTreeWidgetItem:
         item = QTreeWidgetItem(["", name, f"{count:,}", density_text(density)])
         item.setSizeHint(SWATCH, QSize(0, ROW_PX))
         for column in (COUNT, DENSITY):
@@ -197,6 +198,6 @@ def area_text(mm2: float) -> str:
     return f"{mm2:,.0f} mm²" if mm2 >= 100 else f"{mm2:.3g} mm²"
 
 
-def density_text(value: float) -> str:
+def density_text(value: float | None) -> str:
     """Cells per mm², to three figures where there are few."""
-    return "–" if value != value else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

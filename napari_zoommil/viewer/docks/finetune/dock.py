@@ -11,7 +11,7 @@ from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import ConsentError, ZoomMILError
 from napari_zoommil.files import stamp_of
 from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
@@ -19,6 +19,7 @@ from napari_zoommil.jobs.finetune_plan import TrainingSet, look
 from napari_zoommil.jobs.finetune_run import Trace, teach
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer.compat import real_viewer
+from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
 from napari_zoommil.viewer.docks.finetune.curves import Curves
 from napari_zoommil.viewer.docks.finetune.parts import (
@@ -52,6 +53,7 @@ class FinetuneDock(Page):
         self._lessons: dict[OpenSlide, Lesson] = {}
         self._entry: OpenSlide | None = None
         self._taught: OpenSlide | None = None
+        self._model = ""
         self._looking: Looking[OpenSlide, TrainingSet] = Looking(self._looked, self._not_looked)
         self._training = JobRunner(viewer, self._progress, self._trained, self._training_ended)
         self._build()
@@ -69,6 +71,7 @@ class FinetuneDock(Page):
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("cells", "mil"))
         self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
+        self.encoder = EncoderQuestion(self._session, self._teach)
         self.slide = Sentence(name="finetune-slide")
         self.what = Sentence(name="finetune-what")
         self.slide_is = SlideIs(self._reconsider)
@@ -82,6 +85,7 @@ class FinetuneDock(Page):
         widgets = (
             heading("Teach"),
             self.model,
+            self.encoder,
             self.slide,
             self.what,
             self.slide_is,
@@ -107,7 +111,7 @@ class FinetuneDock(Page):
     @property
     def lesson(self) -> Lesson | None:
         """That of the active slide."""
-        return self._lessons.setdefault(self._entry, Lesson()) if self._entry else None
+        return self._lessons.get(self._entry) if self._entry else None
 
     @property
     def _busy(self) -> OpenSlide | None:
@@ -118,6 +122,8 @@ class FinetuneDock(Page):
         if entry is not self._session.active:
             return
         self._entry = entry
+        if entry is not None:
+            self._lessons.setdefault(entry, Lesson())
         self._reconsider()
 
     def _removed(self, entry: OpenSlide) -> None:
@@ -125,9 +131,12 @@ class FinetuneDock(Page):
         if entry is self._busy:
             self._cancel()
         self._lessons.pop(entry, None)
+        if entry is self._entry:
+            self._entry = None
 
     def _reconsider(self) -> None:
         """Another slide, another model, or other settings."""
+        self.encoder.show_for(self.model.chosen)
         self._refresh()
         self._look()
 
@@ -229,7 +238,8 @@ class FinetuneDock(Page):
         entry, lesson, device = self._entry, self.lesson, self._device
         if entry is None or lesson is None:
             return
-        self._taught, slide = entry, entry.slide
+        self._taught, self._model, slide = entry, request.model, entry.slide
+        encoder = self.encoder.given(request.model)
         self._looking.stop()  # it would compute beside the training
         lesson.trace, lesson.note = Trace(), ""
         resumes = request.kind == "cells"
@@ -237,7 +247,7 @@ class FinetuneDock(Page):
         stop = "Stop; what was learned until the last epoch can be gone on with" if resumes else "Stop"
         self.act.show_running(True, stop)
         self._training.start(
-            lambda: teach(slide, request, resume, device=device, threads=threads),
+            lambda: teach(slide, request, resume, device=device, threads=threads, encoder=encoder),
             f"ZoomMIL is teaching a model on {slide.name}" + "; it can be gone on with later" * resumes,
         )
         self._refresh()
@@ -280,11 +290,13 @@ class FinetuneDock(Page):
     def _training_ended(self, failure: str | None) -> None:
         entry, self._taught = self._taught, None
         self.act.show_running(False)
+        error = self._training.error
+        again = self.encoder.after(self._model, error)
         lesson = self._lessons.get(entry) if entry else None
         if lesson is None or entry is None:
             return self._refresh()
         if lesson.run is None:
-            lesson.note = failure or "Cancelled"
+            lesson.note = FIRST if isinstance(error, ConsentError) else failure or "Cancelled"
             lesson.trace = Trace()
             lesson.remove_views(self._viewer, entry)
         self._refresh()
@@ -292,6 +304,8 @@ class FinetuneDock(Page):
             self._compare_on(entry, lesson)
         else:
             self._look()
+        if again:
+            self._teach()
 
     def _compare(self) -> None:
         if self._entry is not None and self.lesson is not None and self._busy is None:

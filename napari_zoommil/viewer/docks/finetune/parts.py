@@ -223,8 +223,10 @@ def what_it_trains_on(found: TrainingSet | None) -> str:
         return ""
     if found.problem:
         return escape(found.problem)
+    off_slide = several(found.off_slide, "point")
     if not found.counts:
-        return "No points yet: mark a few places in the Annotate dock"
+        told = f"No points on the slide, and {off_slide} off it" if found.off_slide else "No points yet"
+        return f"{told}: mark a few places in the Annotate dock"
     told = " · ".join(
         f"<span style='color:rgb{one.colour}'>●</span>&nbsp;{count:,}&nbsp;{escape(one.name)}"
         for one, count in found.counts
@@ -233,6 +235,7 @@ def what_it_trains_on(found: TrainingSet | None) -> str:
         told += f" in {several(found.windows, 'window')}"
         told += f", {found.held_out} of them held out" if found.held_out else ", too few to hold any out"
     told += f"; {several(found.complete, 'complete region')}" if found.complete else ""
+    told += f"; {off_slide} off the slide left out" if found.off_slide else ""
     return told if found.lookout is None else f"{told}. {what_points_tell(found.lookout)}"
 
 

@@ -16,9 +16,9 @@ from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.annotations import Autosave, CellClass, Points
 from napari_zoommil.cells.model import load_cell_model
-from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.training.cells import presets
 from napari_zoommil.training.cells.module import CellRecipe
+from napari_zoommil.training.run import CHECKPOINT, RUN
 from napari_zoommil.viewer.docks.finetune import dock as module
 from napari_zoommil.viewer.layers.slide import TITLE, slide_of
 from napari_zoommil.viewer.menus import show_dock
@@ -142,7 +142,7 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
     assert len(trace.history) == 2 and len(trace.losses) >= 2 and trace.places[-1] == 2
     assert not dock.curves.isHidden() and "Trained in" in dock.act.note.text()
     (folder,) = (path.parent / "slide.models" / "runs").iterdir()
-    about = json.loads((folder / finetune_runs.RUN).read_text())
+    about = json.loads((folder / RUN).read_text())
     assert about["model"] == Path(model).name and about["points"]["tumour"] == 12
     assert {"curves.csv", "config.json", "model.safetensors"} < {one.name for one in folder.iterdir()}
 
@@ -251,7 +251,7 @@ def test_closing_the_window_in_mid_run_stops_it(ready, qtbot, path) -> None:
     qtbot.waitUntil(lambda: not worker.is_running, timeout=MINUTE)
     gc.collect()
     (folder,) = (path.parent / "slide.models" / "runs").iterdir()
-    assert (folder / finetune_runs.CHECKPOINT).exists()
+    assert (folder / CHECKPOINT).exists()
 
 
 def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
@@ -331,3 +331,13 @@ def test_the_page_is_not_wider_than_a_dock(ready, qtbot) -> None:
     teach(qtbot, dock)
     dock.settings.fold.button.setChecked(True)
     assert dock.widget().minimumSizeHint().width() <= 300
+
+
+def test_a_slide_that_is_gone_is_forgotten(ready) -> None:
+    viewer, dock, layer = ready
+    assert len(dock._lessons) == 1
+    viewer.layers.remove(layer)
+    assert dock.lesson is None and not dock._lessons
+    dock._refresh()
+    dock._look()
+    assert not dock._lessons, "and not made anew by being asked for"

@@ -16,6 +16,7 @@ from napari_zoommil.annotations import Autosave, CellClass, Points
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.training.mil import points
+from napari_zoommil.training.run import RUN
 from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
 from napari_zoommil.viewer.layers.overlays import MAP, show_map
 from napari_zoommil.viewer.layers.slide import TITLE, slide_of
@@ -128,7 +129,7 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
     assert not np.array_equal(before.values, after.values, equal_nan=True)
     run = dock.lesson.run
     assert run.request.kind == "mil" and dock.model.chosen == str(model), "the old model stays in use"
-    assert json.loads((run.folder / finetune_runs.RUN).read_text())["label"] == "tumour"
+    assert json.loads((run.folder / RUN).read_text())["label"] == "tumour"
     table, told = dock.verdict.table.text(), dock.verdict.told.text()
     assert all(title in table for title in ("attention at 5x", "attention at 10x", "probability of tumour"))
     assert f"{run.metrics['attention_on_points_5x']:.1%}"[:-1] in table
@@ -204,7 +205,7 @@ def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
     assert dock.slide_is.label == "benign", "what was said stays said"
     teach(qtbot, dock)
     assert dock.lesson.run.request.label == "benign"
-    assert json.loads((dock.lesson.run.folder / finetune_runs.RUN).read_text())["label"] == "benign"
+    assert json.loads((dock.lesson.run.folder / RUN).read_text())["label"] == "benign"
 
 
 def test_points_of_no_class_of_the_model(ready, qtbot) -> None:

@@ -1,0 +1,149 @@
+"""``finetune`` of a cell model: points on one slide teach it to find such cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_zoommil.annotations import Points
+from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
+from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.model_card import model_card
+from napari_zoommil.slides import Slide
+from napari_zoommil.training.run import RunFolder, working_in
+
+if TYPE_CHECKING:
+    from napari_zoommil.cells.model import CellSpec
+    from napari_zoommil.cells.windows import Window, WindowPlan
+    from napari_zoommil.training.cells.fit import TrainedCells
+    from napari_zoommil.training.fit import FitStep, Stage
+
+
+def finetune_cells(
+    slide: Path | Slide,
+    annotations: Path | Points,
+    model: str,
+    *,
+    out: Path,
+    loss: LossName | None = None,
+    preset: PresetName = "interactive",
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    stain_augmentation: bool = True,
+    resume: bool = False,
+    mpp: float | None = None,
+    icc: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Job[FineTuning]:
+    """Teach a cell model; parameters are those of :func:`napari_zoommil.jobs.finetune`.
+
+    Yields
+    ------
+    Progress
+        After each window that is read or looked at, and each batch that is trained on; ``partial`` holds a
+        :class:`FitStep` while it trains.
+    """
+    from napari_zoommil.cells.change_classes import with_classes
+    from napari_zoommil.cells.model import load_cell_model, save_cell_model
+    from napari_zoommil.cells.windows import classes_of, hold_out
+    from napari_zoommil.encoders.device import choose_device, cpu_threads
+    from napari_zoommil.training.cells.fit import fit_cells
+    from napari_zoommil.training.cells.framing import Framing
+    from napari_zoommil.training.cells.presets import recipe
+
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        own = stack.enter_context(open_own(slide, mpp, icc))
+        stack.enter_context(working_in(out))
+        yield Progress(0, 1, "loading the model")
+        chosen = choose_device(device)
+        stack.callback(chosen.release)
+        stack.enter_context(cpu_threads(threads))
+        told = points_on(own, annotations)
+        classes = classes_of(told.points, own.shape)
+        network, spec = load_cell_model(model)
+        new = len(classes) > 1 and {one.name for one in spec.classes} != {one.name for one in classes}
+        network, spec = with_classes(network, spec, classes)
+        changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+        settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
+        framing = Framing.of(network, spec.mpp, settings.crop)
+        settings = replace(settings, crop=framing.crop)
+        plan = framing.plan(told.points, own)
+        windows = yield from _read(own, plan)
+        train, held_out = hold_out(windows, plan.held_out, seed)
+        counts = {"windows": len(train), "held_out": len(held_out)}
+        run = RunFolder(out, provenance(own, told.points, model, settings, **counts))
+        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen)
+        trained = yield from _told(steps, settings.epochs, str(chosen.torch))
+        described = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
+        save_cell_model(out, trained.network, described, card(described))
+        run.finish(trained.metrics)
+        seconds = round(time.perf_counter() - started, 1)
+        counted = (told.points.counts, len(windows), len(held_out))
+        return FineTuning(out, classes, *counted, trained.metrics, seconds, off_slide=told.off_slide)
+
+
+def _read(slide: Slide, plan: WindowPlan) -> Job[list[Window]]:
+    """The windows of a plan."""
+    windows: list[Window] = []
+    for window in plan.read(slide):
+        windows.append(window)
+        yield Progress(len(windows), len(plan), f"reading: {len(windows):,} of {len(plan):,} windows")
+    return windows
+
+
+def _told(
+    steps: Generator[Stage | FitStep, None, TrainedCells], epochs: int, device: str
+) -> Job[TrainedCells]:
+    """A training as a user follows it.
+
+    Raises
+    ------
+    ModelError
+        If the device has too little memory.
+    """
+    import torch
+
+    with closing(steps):
+        try:
+            while True:
+                yield _progress(next(steps), epochs)
+        except StopIteration as end:
+            trained: TrainedCells = end.value
+            return trained
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"{device} has too little memory to train on; free it, or take another device"
+            ) from None
+
+
+def _progress(step: Stage | FitStep, epochs: int) -> Progress:
+    from napari_zoommil.training.fit import Stage
+
+    if isinstance(step, Stage):
+        return Progress(step.done, step.total, f"{step.title}: {step.done:,} of {step.total:,} windows")
+    note = f"epoch {step.epoch + 1} of {epochs}"
+    if "train_loss" in step.metrics:
+        note += f", loss {step.metrics['train_loss']:.3f}"
+    if step.validated:
+        note += f", measured on {step.validated:,} of {step.to_validate:,} windows"
+    return Progress(step.step, step.total, note, step)
+
+
+def card(spec: CellSpec) -> str:
+    """Card of a fine-tuned model."""
+    training: dict[str, Any] = spec.training
+    return model_card(
+        f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
+        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {training['points']}.",
+        training["metrics"],
+        tags=["cell-detection"],
+    )

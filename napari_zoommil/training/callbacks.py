@@ -1,0 +1,80 @@
+"""What a fit leaves in its run folder, and how its random numbers follow from the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed that follows from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class CurveWriter(L.Callback):
+    """A line of a run's curves at the end of each epoch.
+
+    Parameters
+    ----------
+    run : RunFolder
+    columns : sequence of str
+        Metrics of the fit; those that nobody logs stay empty.
+    """
+
+    def __init__(self, run: RunFolder, columns: Sequence[str]) -> None:
+        self.run, self.columns = run, columns
+
+    def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        self.run.keep_lines(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        logged = trainer.callback_metrics
+        values = {name: logged.get(f"{name}_epoch", logged.get(name)) for name in self.columns}
+        told = {name: float(value) for name, value in values.items() if value is not None}
+        self.run.add_line(trainer.current_epoch, self.columns, told)
+
+
+def last_checkpoint(run: RunFolder) -> ModelCheckpoint:
+    """All that a fit needs to go on, written at the end of each epoch; to be the last callback."""
+    return ModelCheckpoint(
+        run.folder,
+        filename=CHECKPOINT.removesuffix(".ckpt"),
+        save_last=False,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+def best_checkpoint(run: RunFolder, monitor: str) -> ModelCheckpoint:
+    """Weights of the epoch with the lowest value of a metric."""
+    return ModelCheckpoint(
+        run.folder,
+        filename=BEST.removesuffix(".ckpt"),
+        monitor=monitor,
+        mode="min",
+        save_weights_only=True,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
+
+
+class SeededSteps(L.Callback):
+    """Torch's random numbers in a step follow from a seed and the step's number, so that a fit that was cut
+    off goes on as an unbroken one."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
+    ) -> None:
+        torch.manual_seed(seed_of(self.seed, trainer.global_step))

@@ -1,0 +1,138 @@
+"""A fine-tuning of a cell model in its run folder: look before, fit, look after, all of it step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from napari_zoommil.cells.model import CellSpec
+from napari_zoommil.cells.unet import UNet
+from napari_zoommil.cells.windows import Window
+from napari_zoommil.cells.yollo import YOLLO
+from napari_zoommil.encoders.device import Device
+from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
+from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
+from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
+from napari_zoommil.training.cells.scores import WindowFinds, finds_in_window, finds_in_windows, measured
+from napari_zoommil.training.fit import FitStep, Stage, TrainerFlags, fit_steps
+from napari_zoommil.training.run import RunFolder
+
+COLUMNS = ("train_loss", "exclusive_recall", "predictions_per_mm2", "f1_complete")
+"""Of the curves."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedCells:
+    """A trained cell model on the CPU, what it is for, and its figures before (``before_*``) and after."""
+
+    network: UNet | YOLLO
+    spec: CellSpec
+    metrics: dict[str, float]
+
+
+def fit_cells(
+    network: UNet | YOLLO,
+    spec: CellSpec,
+    recipe: CellRecipe,
+    train: Sequence[Window],
+    held_out: Sequence[Window],
+    run: RunFolder,
+    resume: bool,
+    device: Device,
+) -> Generator[Stage | FitStep, None, TrainedCells]:
+    """Train a cell model on windows, with held-out windows that watch.
+
+    Parameters
+    ----------
+    network, spec
+        The model to begin with.
+    recipe : CellRecipe
+        Of the fit.
+    train, held_out : sequence of Window
+        See :func:`napari_zoommil.cells.windows.hold_out`.
+    run : RunFolder
+        Gets the curves, and a checkpoint at the end of each epoch.
+    resume : bool
+        Go on from that checkpoint, if there is one.
+    device : Device
+
+    Yields
+    ------
+    Stage or FitStep
+        After each window that is looked at, and each batch that is trained on.
+
+    Raises
+    ------
+    ModelError
+        If it is to go on in a folder that holds another run, or a finished one.
+    """
+    checkpoint = run.begin(resume)
+    network.to(device.torch)
+    try:
+        seen = yield from finds_in_windows(network, spec, held_out, "measuring the model before")
+        before = measured(seen, spec) | {"score_threshold": spec.threshold}
+        taught = train
+        if isinstance(network, YOLLO):  # what is no detector learns discs
+            seen = yield from finds_in_windows(network, spec, train, "looking how large marked cells are")
+            taught = with_known_sizes(seen, spec)
+        yield from _fit(network, spec, recipe, taught, held_out, run, checkpoint, device)
+        network.to(device.torch)
+        if isinstance(network, YOLLO):  # the map of others is cut there: elsewhere it would find other cells
+            seen = yield from finds_in_windows(network, spec, train, "looking how surely they are found")
+            spec = replace(spec, threshold=threshold_by_marks(seen, spec))
+        seen = yield from finds_in_windows(network, spec, held_out, "measuring the model after")
+        after = measured(seen, spec) | {"score_threshold": spec.threshold}
+    finally:
+        network.cpu().eval()
+    return TrainedCells(network, spec, {f"before_{name}": value for name, value in before.items()} | after)
+
+
+def _fit(
+    network: UNet | YOLLO,
+    spec: CellSpec,
+    recipe: CellRecipe,
+    train: Sequence[Window],
+    held_out: Sequence[Window],
+    run: RunFolder,
+    checkpoint: Path | None,
+    device: Device,
+) -> Generator[FitStep, None, None]:
+    steps = fit_steps(
+        WatchedCells(network, recipe, spec),
+        train_loader(train, recipe, network),
+        DataLoader(list(held_out), batch_size=None) if held_out else None,  # type: ignore[arg-type]
+        epochs=recipe.epochs,
+        flags=TrainerFlags.on(device, recipe.accumulate),
+        callbacks=[CurveWriter(run, COLUMNS), last_checkpoint(run)],
+        resume=checkpoint,
+    )
+    with closing(steps):
+        yield from steps
+
+
+class WatchedCells(CellModule):
+    """A training that is measured on held-out windows at the end of each epoch."""
+
+    def __init__(self, network: UNet | YOLLO, recipe: CellRecipe, spec: CellSpec) -> None:
+        super().__init__(network, recipe)
+        self.spec = spec
+        self._found: list[WindowFinds] = []
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A held-out window stays where it is; the network gets its pixels."""
+        if isinstance(batch, Window):
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def validation_step(self, window: Window, _index: int) -> None:
+        self._found.append(finds_in_window(self.network, self.spec, window))
+
+    def on_validation_epoch_end(self) -> None:
+        found, self._found = self._found, []
+        self.log_dict(measured(found, self.spec))

@@ -1,0 +1,185 @@
+"""A model folder is data: what it names is not run and not fetched, whichever job is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.errors import ConsentError, EncoderError, ModelError, ZoomMILError
+from napari_zoommil.jobs import Job, estimate, explain, finetune, predict, run, train
+from napari_zoommil.models.spec import read_spec
+
+Make = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
+
+
+@pytest.fixture
+def slide(tmp_path: Path, make_slide: Callable[..., Path]) -> Path:
+    """512 px of purple tissue at 10x."""
+    return make_slide(tmp_path / "slide.tif", (120, 60, 160))
+
+
+def jobs(slide: Path, model: str, out: Path, **options: Any) -> dict[str, Job[Any]]:
+    """Every job that takes a MIL model."""
+    points = Points(classes=[CellClass("tumour", (213, 94, 0))])
+    points.add(np.array([(200.0, 200.0), (300.0, 300.0)]), 1)
+    return {
+        "estimate": estimate(slide, model, **options),
+        "predict": predict(slide, model, **options),
+        "explain": explain(slide, model, **options),
+        "finetune": finetune(slide, points, model, out=out, epochs=1, **options),
+    }
+
+
+JOBS = ("estimate", "predict", "explain", "finetune")
+
+
+@pytest.fixture
+def made(make_model: Make, spy) -> Callable[..., str]:  # type: ignore[no-untyped-def]
+    """A model on what ``spy`` gives, with an encoder of any name."""
+
+    def make(encoder: str, **changes: Any) -> str:
+        changes = {"encoder_hash": spy.hash, "patch_size": 32} | changes
+        return make_model((5.0, 10.0), encoder=encoder, **changes)
+
+    return make
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("place", ["absolute", "inside", "local-dir", "linked"])
+def test_code_that_a_folder_names_is_never_run(
+    made: Make, slide: Path, spy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, job: str
+) -> None:
+    monkeypatch.chdir(spy.path.parent)
+    if place == "linked":
+        (tmp_path / "nic").symlink_to(spy.path)
+    named = {
+        "absolute": str(spy.path),
+        "inside": spy.path.name,
+        "local-dir": f"local-dir:{spy.path.parent}",
+        "linked": "../nic",
+    }
+    model = made(named[place])
+    with pytest.raises(ConsentError, match="TorchScript is code") as caught:
+        run(jobs(slide, model, tmp_path / "new")[job])
+    assert caught.value.encoder == named[place] and not caught.value.from_hub
+    assert spy.ran == [] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_the_file_that_the_user_names_is_run(made: Make, slide: Path, spy, tmp_path: Path, job: str) -> None:
+    model = made("net.pt")
+    run(jobs(slide, model, tmp_path / "new", encoder=str(spy.path))[job])
+    assert spy.ran == ["called", "loaded"]
+    if job == "finetune":
+        assert read_spec(tmp_path / "new").encoder == "net.pt"
+        assert run(predict(slide, str(tmp_path / "new"), encoder=str(spy.path))).cost.encoded
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_another_file_than_the_models_is_not_run(
+    made: Make, slide: Path, spy, tmp_path: Path, job: str
+) -> None:
+    model = made("net.pt", encoder_hash="0" * 16)
+    with pytest.raises(EncoderError, match=r"trained on other weights of the encoder .*net\.pt"):
+        run(jobs(slide, model, tmp_path / "new", encoder=str(spy.path))[job])
+    assert spy.ran == []
+
+
+def test_the_command_says_it_in_a_line(made: Make, slide: Path, spy, tmp_path: Path, capsys) -> None:
+    from napari_zoommil.cli import main
+
+    command = ["predict", str(slide), str(slide), "--model", made("net.pt"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert end.value.code == 1 and "'net.pt'" in line and "--encoder" in line and spy.ran == []
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--encoder", str(spy.path)])
+    assert end.value.code == 0 and list((tmp_path / "out").rglob("prediction.json"))
+
+
+def test_trained_on_a_file_used_with_the_file(slide: Path, spy, tmp_path: Path, make_slide: Callable) -> None:
+    lines = ["slide,label,split"]
+    for number in range(4):
+        make_slide(tmp_path / f"{number}.tif", ((120, 60, 160), (220, 130, 170))[number % 2], 256, number)
+        lines.append(f"{number}.tif,{'ab'[number % 2]},{'train' if number < 2 else 'val'}")
+    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+    result = run(
+        train(
+            tmp_path / "cohort.csv", store=tmp_path / "store", out=tmp_path / "trained", epochs=1, k=2,
+            encoder=str(spy.path), magnifications=(5.0, 10.0), patch_size=32,
+        )
+    )  # fmt: skip
+    text = (result.model / "config.json").read_text(encoding="utf-8")
+    assert read_spec(result.model).encoder == "net.pt" and str(spy.path.parent) not in text
+    with pytest.raises(ConsentError, match=r"'net\.pt'"):
+        run(predict(slide, str(result.model)))
+    moved = spy.path.rename(tmp_path / "elsewhere.ts")
+    assert run(predict(slide, str(result.model), encoder=str(moved))).class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("name", ["hf-hub:owner/name", "vit_tiny_patch16_224"])
+def test_the_hub_is_not_asked_unasked(
+    made: Make, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, name: str
+) -> None:
+    asked: list[str] = []
+
+    def create(name: str, **_: Any) -> None:
+        asked.append(name)
+        raise OSError("no network here")
+
+    monkeypatch.setattr("timm.create_model", create)
+    with pytest.raises(ConsentError, match=f"allow it; --encoder {name}") as caught:
+        run(jobs(slide, made(name), tmp_path / "new")[job])
+    assert caught.value.from_hub and asked == []
+    with pytest.raises(EncoderError, match="no network here"):
+        run(jobs(slide, made(name), tmp_path / "new", encoder=caught.value.encoder)[job])
+    assert asked == [name]
+
+
+def test_the_models_encoder_may_be_named_too(make_model: Make, slide: Path) -> None:
+    model = make_model((5.0, 10.0), patch_size=32)
+    own, named = run(predict(slide, model)), run(predict(slide, model, encoder="mean-rgb"))
+    np.testing.assert_array_equal(own.logits, named.logits)
+    with pytest.raises(EncoderError, match="other weights of the encoder nic"):
+        run(predict(slide, model, encoder="nic"))
+
+
+@pytest.mark.parametrize("encoder", [None, 3, ["nic"], {"nic": 1}])
+def test_an_encoder_that_is_no_name(made: Make, slide: Path, encoder: Any) -> None:
+    model = made("nic")
+    path = Path(model) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": encoder}))
+    with pytest.raises(ModelError, match="malformed"):
+        run(predict(slide, model))
+
+
+def test_a_cell_model_has_no_encoder(discs, make_cell_model: Make, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is a cell model: an encoder is for MIL models"):
+        run(finetune(discs[0], Points(), make_cell_model(), out=tmp_path / "new", encoder="nic"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_in_a_folder_is_not_waited_for(
+    made: Make, make_cell_model: Make, slide: Path, tmp_path: Path, name: str
+) -> None:
+    for model in (made("nic"), make_cell_model()):
+        (Path(model) / name).unlink()
+        os.mkfifo(Path(model) / name)
+        for job in jobs(slide, model, tmp_path / "new").values():
+            with pytest.raises(ZoomMILError):
+                run(job)

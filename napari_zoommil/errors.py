@@ -81,7 +81,17 @@ class ModelError(ZoomMILError):
 
 
 class CohortError(ZoomMILError):
-    """A cohort table is malformed or names slides that are not there."""
+    """A cohort table is malformed or names slides that are not there.
+
+    Attributes
+    ----------
+    faults : tuple of str
+        All that is wrong with it, where its lines are told one by one.
+    """
+
+    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class AnnotationError(ZoomMILError):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_zoommil.encoders import Encoder
 from napari_zoommil.geometry import Rows
+from napari_zoommil.read_ahead import in_order
 
 Patches = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -31,20 +31,25 @@ def encode_batches(
             yield rows, encoder(patches).cpu().numpy()
         return
     threads, at_once = torch.get_num_threads(), encoder.at_once
-    pool = ThreadPoolExecutor(threads, "patch-encoder", torch.set_num_threads, (1,))
-    pending: deque[tuple[Rows, list[Future[Tensor]]]] = deque()
-    try:
+
+    def parts() -> Iterator[tuple[Rows, Patches, bool]]:
         for rows, patches in batches:
-            parts = [patches[start : start + at_once] for start in range(0, len(patches), at_once)]
-            pending.append((rows, [pool.submit(encoder, part) for part in parts]))
-            if sum(len(futures) for _, futures in pending) - len(pending[0][1]) >= threads:
-                yield _result(*pending.popleft())
-        while pending:
-            yield _result(*pending.popleft())
+            for start in range(0, len(patches), at_once):
+                yield rows, patches[start : start + at_once], start + at_once >= len(patches)
+
+    def encode(part: tuple[Rows, Patches, bool]) -> tuple[Rows, Features, bool]:
+        rows, patches, is_last = part
+        return rows, encoder(patches).numpy(), is_last
+
+    alone = partial(torch.set_num_threads, 1)
+    found: list[Features] = []
+    try:
+        results = in_order(encode, parts(), threads, threads, name="patch-encoder", prepare=alone)
+        with closing(results) as encoded:
+            for rows, features, is_last in encoded:
+                found.append(features)
+                if is_last:
+                    yield rows, np.concatenate(found)
+                    found = []
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(threads)  # threads that are yet to come take over what was set last
-
-
-def _result(rows: Rows, futures: list[Future[Tensor]]) -> tuple[Rows, Features]:
-    return rows, np.concatenate([future.result().numpy() for future in futures])

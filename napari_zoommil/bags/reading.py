@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import read_patch
 
 BATCHES_AHEAD = 2
+
+Batch = tuple[NDArray[np.int64], NDArray[np.uint8]]
 
 
 def default_workers() -> int:
@@ -29,7 +32,7 @@ def read_batches(
     rows: NDArray[np.int64],
     batch_size: int = 64,
     workers: int | None = None,
-) -> Generator[tuple[NDArray[np.int64], NDArray[np.uint8]], None, None]:
+) -> Generator[Batch, None, None]:
     """Batches of (rows, patches) with patches (B, p, p, 3) uint8, in the order of ``rows``.
 
     Reading stops within one batch of closing the iterator.
@@ -37,22 +40,18 @@ def read_batches(
     size = grid.patch_size
     count = workers or default_workers()
 
-    def fill(out: NDArray[np.uint8], chunk: NDArray[np.int64], start: int) -> None:
-        for place in range(start, len(chunk), count):
-            out[place] = read_patch(slide, grid, level, int(chunk[place]))
+    def parts() -> Iterator[tuple[Batch, int]]:
+        for start in range(0, len(rows), batch_size):
+            chunk = rows[start : start + batch_size]
+            batch = chunk, np.empty((len(chunk), size, size, 3), np.uint8)
+            yield from ((batch, first) for first in range(count))
 
-    chunks = deque(rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-    ahead: deque[tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[None]]]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="patch-reader")
-    try:
-        while chunks or ahead:
-            while chunks and len(ahead) <= BATCHES_AHEAD:
-                chunk = chunks.popleft()
-                batch = np.empty((len(chunk), size, size, 3), np.uint8)
-                ahead.append((chunk, batch, [pool.submit(fill, batch, chunk, n) for n in range(count)]))
-            chunk, batch, parts = ahead.popleft()
-            for part in parts:
-                part.result()
-            yield chunk, batch
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def fill(part: tuple[Batch, int]) -> Batch:
+        (chunk, out), first = part
+        for place in range(first, len(chunk), count):
+            out[place] = read_patch(slide, grid, level, int(chunk[place]))
+        return chunk, out
+
+    # Every thread fills a part of each batch, so that the first batch is there as soon as can be.
+    with closing(in_order(fill, parts(), count, BATCHES_AHEAD * count, name="patch-reader")) as filled:
+        yield from islice(filled, count - 1, None, count)

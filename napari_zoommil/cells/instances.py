@@ -11,6 +11,8 @@ from skimage.feature import peak_local_max
 from skimage.measure import find_contours
 from skimage.segmentation import relabel_sequential, watershed
 
+from napari_zoommil.slides.tissue import without_small
+
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 LabelImage = NDArray[np.int32]
@@ -105,7 +107,7 @@ def find_cells(
     stack = np.asarray(probabilities, np.float64)
     stack = stack[None] if stack.ndim == 2 else stack
     least = LEAST_AREA * np.pi / 4 * diameter**2 if least_area is None else least_area
-    mask = ~_without_small(~_without_small(stack.sum(0) >= threshold, least), least)
+    mask = ~without_small(~without_small(stack.sum(0) >= threshold, least), least)
     labels = split_foreground(mask, diameter, separation)
     small = np.bincount(labels.ravel()) < least
     labels = relabel_sequential(np.where(small[labels], 0, labels))[0].astype(np.int32)
@@ -120,13 +122,6 @@ def outlines(labels: LabelImage) -> list[Floats]:
         corner = np.array([edges.start - 0.5 for edges in at])  # a frame of one pixel, and centres at i + 0.5
         outer.append(max(find_contours(framed, 0.5), key=len) + corner)
     return outer
-
-
-def _without_small(mask: Mask, least: float) -> Mask:
-    pieces, _ = ndimage.label(mask)
-    large = np.bincount(pieces.ravel()) >= least
-    large[0] = False
-    return large[pieces]
 
 
 def _measured(labels: LabelImage, stack: Floats) -> Cells:

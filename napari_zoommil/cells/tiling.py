@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_zoommil.annotations.regions import Region, union_of
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
+from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.readers.base import RGB
@@ -117,18 +118,11 @@ def read_tiles(
         y, x = (corner - margin).tolist()
         return slide.read(y * scale[0], x * scale[1], size, size, mpp)
 
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="tile-reader")
-    coming: deque[Future[RGB]] = deque()
-    try:
-        start = 0
-        for stop in range(batch, len(corners) + batch, batch):
-            while start + len(coming) < len(corners) and len(coming) < batch + TILES_AHEAD:
-                coming.append(pool.submit(read, corners[start + len(coming)]))
-            count = min(stop, len(corners)) - start
-            yield corners[start : start + count], np.stack([coming.popleft().result() for _ in range(count)])
-            start += count
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    count = workers or min(8, os.cpu_count() or 1)
+    with closing(in_order(read, corners, count, TILES_AHEAD, name="tile-reader")) as tiles:
+        for start in range(0, len(corners), batch):
+            some = corners[start : start + batch]
+            yield some, np.stack(list(islice(tiles, len(some))))
 
 
 def in_core(finds: Finds, margin: int) -> Finds:

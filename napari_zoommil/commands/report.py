@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
@@ -11,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_zoommil.errors import CohortError, ZoomMILError, first_line
+from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.slide import stem_of
+from napari_zoommil.training.mil.cohort import slides_of_table
 
 if TYPE_CHECKING:  # info does without jobs, and starts at once
     from napari_zoommil.jobs import Job, Progress
@@ -78,9 +79,9 @@ def sentence(error: Exception) -> str:
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
-    """Slides named on the command line, those of a CSV in its place."""
+    """Slides named on the command line, those of a table in its place."""
     return [
-        found for path in slides for found in (slides_of_table(path) if path.suffix == ".csv" else [path])
+        found for path in slides for found in (slides_of_table(path) if has_ending(path, TABLES) else [path])
     ]
 
 
@@ -129,23 +130,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def slides_of_table(path: Path) -> list[Path]:
-    """The column ``slide`` of a CSV, relative to it.
-
-    Raises
-    ------
-    CohortError
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            found = [path.parent / row["slide"] for row in csv.DictReader(handle)]
-    except (OSError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise CohortError(f"{path} is not a CSV table with the column slide ({error})") from error
-    if not found:
-        raise CohortError(f"{path} names no slides")
-    return found
 
 
 def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:

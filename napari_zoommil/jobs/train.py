@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil import __version__
-from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.loading import release
@@ -88,7 +87,7 @@ def train(
     Parameters
     ----------
     cohort : Path
-        CSV with the columns slide and label, and optionally split (train, val, test) and group.
+        Table with the columns slide and label, and optionally split (train, val, test) and group.
     model : str
         Architecture; the command ``models`` lists them with their options and recipes.
     store : Path
@@ -135,7 +134,8 @@ def train(
     Raises
     ------
     CohortError
-        If the table is malformed, lacks training or validation slides, or its labels do not fit the task.
+        If the table is malformed, contradicts itself, lacks training or validation slides, or its labels do
+        not fit the task.
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
         another training to go on with, or a finished one.
@@ -157,9 +157,6 @@ def train(
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
     plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
-    for split in ("train", "val"):
-        if not any(one.split == split for one in entries):
-            raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +18,7 @@ from napari_zoommil.geometry import (
     full_lattice,
     zoom_ratios,
 )
+from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides.readers.base import RGB
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.resample import choose_level
@@ -66,7 +65,7 @@ class Tissue:
         return replace(self, mask=mask)
 
 
-def overview_strips(slide: Slide, mpp: float) -> Iterator[tuple[int, int, RGB]]:
+def overview_strips(slide: Slide, mpp: float) -> Generator[tuple[int, int, RGB], None, None]:
     """The whole slide at a low resolution, strip by strip: (rows so far, rows in all, pixels).
 
     Strips are read ahead on threads; reading stops within one strip of closing the iterator.
@@ -83,17 +82,7 @@ def overview_strips(slide: Slide, mpp: float) -> Iterator[tuple[int, int, RGB]]:
         return top + count, height, slide.read(top * downsample[0], 0, count, width, mpp)
 
     workers = min(STRIPS_AT_ONCE, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="overview-reader")
-    try:
-        coming: deque[Future[tuple[int, int, RGB]]] = deque()
-        for top in range(0, height, rows):
-            coming.append(pool.submit(read, top))
-            if len(coming) > workers:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    yield from in_order(read, range(0, height, rows), workers, workers, name="overview-reader")
 
 
 def read_overview(slide: Slide, mpp: float = DEFAULT_MPP) -> RGB:

@@ -109,8 +109,8 @@ class TissueDetector:
         tissue = self._rounds(smooth, white, pen, mpp)
         pixel_area = mpp**2
         cap = rgb.shape[0] * rgb.shape[1] / 20
-        tissue = _without_small(tissue, min(self.min_area_um2 / pixel_area, cap))
-        filled = ~_without_small(~tissue, min(self.min_hole_um2 / pixel_area, cap))
+        tissue = without_small(tissue, min(self.min_area_um2 / pixel_area, cap))
+        filled = ~without_small(~tissue, min(self.min_hole_um2 / pixel_area, cap))
         return filled & ~pen
 
     def _rounds(self, smooth: Floats, white: Floats, pen: Mask, mpp: float) -> Mask:
@@ -238,7 +238,7 @@ def _pen(smooth: Floats, white: Floats, mpp: float) -> Mask:
     clear = (red > 1.4 * green) & (red > 0.15)
     clear |= (red < 0.35 * green) & (blue > 0.85 * green) & (green > 0.15)
     clear |= brightest < 60
-    clear = _without_small(clear, 2_000 / mpp**2)
+    clear = without_small(clear, 2_000 / mpp**2)
     if not clear.any():
         return clear
     faint = (red > 1.2 * green) & (red > 0.04)
@@ -256,7 +256,7 @@ def _dilated(mask: Mask, radius_px: float) -> Mask:
     return dilation(mask, disk(radius, decomposition="sequence")) if radius else mask
 
 
-def _without_small(mask: Mask, min_pixels: float) -> Mask:
+def without_small(mask: Mask, min_pixels: float) -> Mask:
     """The mask without its 4-connected pieces of fewer pixels."""
     from scipy.ndimage import label
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tifffile import TiffWriter
 
 from napari_zoommil.files import replacing, write_file
+from napari_zoommil.read_ahead import in_order
 from napari_zoommil.synthetic.compose import Image
 from napari_zoommil.synthetic.nuclei import UM_PER_PX
 from napari_zoommil.synthetic.texture import DOWNSAMPLES
@@ -23,6 +24,10 @@ Progress = Callable[[int, int], None]
 
 TILE_PX = 512
 JPEG_QUALITY = 85
+
+AHEAD = 4
+"""Tiles that are drawn ahead, for each thread."""
+
 _SMALLEST_LEVEL_PX = 512
 
 
@@ -80,14 +85,15 @@ def _write_tiff(slide: DrawnSlide, path: Path, workers: int, progress: Progress)
     levels = [d for d in DOWNSAMPLES if d == 1 or slide.size // d >= _SMALLEST_LEVEL_PX]
     per_level = [(-(-(slide.size // d) // TILE_PX)) ** 2 for d in levels]
     done = 0
-    with ThreadPoolExecutor(workers) as pool, TiffWriter(path) as tiff:
+    with TiffWriter(path) as tiff:
 
-        def tiles(downsample: int) -> Iterator[bytes]:
+        def tiles(downsample: int) -> Generator[bytes, None, None]:
             nonlocal done
-            for tile in _encoded_tiles(slide, downsample, pool, 4 * workers):
-                yield tile
-                done += 1
-                progress(done, sum(per_level))
+            with closing(_encoded_tiles(slide, downsample, workers)) as encoded:
+                for tile in encoded:
+                    yield tile
+                    done += 1
+                    progress(done, sum(per_level))
 
         for downsample in levels:
             edge = slide.size // downsample
@@ -114,30 +120,18 @@ def _description(slide: DrawnSlide) -> str:
     return f"Synthetic H&E slide {kind}, seed {slide.seed}, 40x, {UM_PER_PX} um/px"
 
 
-def _encoded_tiles(
-    slide: DrawnSlide, downsample: int, pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[bytes]:
-    """JPEG tiles of a level by rows, at most `ahead` of them in memory."""
+def _encoded_tiles(slide: DrawnSlide, downsample: int, workers: int) -> Generator[bytes, None, None]:
+    """JPEG tiles of a level by rows, a few of them ahead in memory."""
     starts = range(0, slide.size // downsample, TILE_PX)
     blank = _encode(slide.read(-TILE_PX, -TILE_PX, TILE_PX, TILE_PX, downsample))
 
-    def tile(y: int, x: int) -> bytes:
+    def tile(place: tuple[int, int]) -> bytes:
+        y, x = place
         if slide.is_background(y, x, TILE_PX, TILE_PX, downsample):
             return blank
         return _encode(slide.read(y, x, TILE_PX, TILE_PX, downsample))
 
-    waiting: deque[Future[bytes]] = deque()
-    try:
-        for y in starts:
-            for x in starts:
-                waiting.append(pool.submit(tile, y, x))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    yield from in_order(tile, product(starts, starts), workers, AHEAD * workers, name="tile-drawer")
 
 
 def _encode(rgb: Image) -> bytes:

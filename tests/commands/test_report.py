@@ -19,7 +19,7 @@ from napari_zoommil.commands.report import (
     sentence,
     slide_paths,
 )
-from napari_zoommil.errors import CohortError, SlideError
+from napari_zoommil.errors import CohortError, FileError, SlideError
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.many_slides import Outcome
 from napari_zoommil.slides import Slide
@@ -53,11 +53,12 @@ def test_a_table_stands_for_its_slides(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", ["label\na\n", "slide\n", "", None])
-def test_a_table_without_slides_is_told(tmp_path: Path, content: str | None) -> None:
+@pytest.mark.parametrize("content", ["label\na\n", "slide\n", ""])
+def test_a_table_without_slides_is_told(tmp_path: Path, content: str) -> None:
     table = tmp_path / "cohort.csv"
-    if content is not None:
-        table.write_text(content)
+    with pytest.raises(FileError, match=r"cohort\.csv cannot be read"):
+        slide_paths([table])
+    table.write_text(content)
     with pytest.raises(CohortError, match=r"cohort\.csv"):
         slide_paths([table])
 

@@ -1,66 +1,184 @@
-"""A labelled table of slides: ``slide,label[,split][,group]`` as CSV."""
+"""A labelled table of slides: ``slide,label[,split][,group]``, separated by commas, semicolons or tabs."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_zoommil.errors import CohortError
+from napari_zoommil.training.mil.table import Row, read_table
 
 SPLITS = ("train", "val", "test")
+
+MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
+"""What R, pandas and spreadsheets write where a value is missing."""
+
+TOLD = 20
+"""Faults that an error's sentence tells; all of them are in its ``faults``."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One slide of a cohort; ``group`` (a patient) is never divided between splits."""
+    """One slide of a cohort.
+
+    Attributes
+    ----------
+    slide : Path
+    label : str
+    split : str
+        ``train``, ``val`` or ``test``; empty where the table does not say.
+    group : str
+        A patient, say, whose slides are never divided between splits.
+    line : int
+        Of the table; 0 where there is none.
+    """
 
     slide: Path
     label: str
     split: str = ""
     group: str = ""
+    line: int = field(default=0, compare=False)
+
+    @property
+    def place(self) -> str:
+        """``line 3``, or the slide's name."""
+        return f"line {self.line}" if self.line else self.slide.name
 
 
-def read_cohort(path: Path, seed: int = 0) -> list[Entry]:
+@dataclass(frozen=True)
+class Cohort(Sequence[Entry]):
+    """Labelled slides.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+    malformed : tuple of str
+        What was wrong with lines of the table.
+    """
+
+    entries: tuple[Entry, ...]
+    malformed: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.entries[index]
+
+    def faults(self) -> tuple[str, ...]:
+        """All that speaks against training on these slides, a sentence each; slides are looked for."""
+        return (
+            *self.malformed,
+            *(fault for entry in self.entries for fault in _entry_faults(entry)),
+            *self._contradictions(),
+            *self._missing_splits(),
+        )
+
+    def _contradictions(self) -> Iterator[str]:
+        """Slides with two labels, slides and groups in two splits."""
+        slides: dict[Path, list[Entry]] = defaultdict(list)
+        groups: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            slides[entry.slide.resolve()].append(entry)
+        for found in slides.values():
+            yield from _several(f"{found[0].slide.name} has the labels", found, attrgetter("label"))
+            yield from _several(f"{found[0].slide.name} is in the splits", found, attrgetter("split"))
+            if len({one.split for one in found}) == 1 and found[0].group:
+                groups[found[0].group].append(found[0])
+        for name, found in groups.items():
+            yield from _several(f"group {name} is in the splits", found, attrgetter("split"))
+
+    def _missing_splits(self) -> Iterator[str]:
+        given = {entry.split for entry in self.entries}
+        if "" in given and len(given) > 1:
+            yield "it gives a split for some slides only, not for all or for none"
+        elif given & set(SPLITS):
+            for split in ("train", "val"):
+                if split not in given:
+                    yield f"it has no slides in its split {split!r}"
+
+
+def _entry_faults(entry: Entry) -> Iterator[str]:
+    if entry.slide == Path():
+        yield f"{entry.place}: slide is empty"
+    elif not entry.slide.exists():
+        yield f"{entry.place}: there is no slide at {entry.slide}"
+    if not entry.label:
+        yield f"{entry.place}: label is empty"
+    elif entry.label.lower() in MISSING:
+        yield f"{entry.place}: label is {entry.label!r}, which stands for a missing one"
+    if entry.split not in ("", *SPLITS):
+        yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
+
+
+def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -> Iterator[str]:
+    """``a.svs is in the splits train (line 2) and test (line 6)``, where values are not all the same."""
+    first: dict[str, Entry] = {}
+    for entry in found:
+        first.setdefault(value(entry), entry)
+    named = [f"{one} ({entry.place})" for one, entry in first.items() if one]
+    if len(named) > 1:
+        yield f"{said} {', '.join(named[:-1])} and {named[-1]}"
+
+
+def read_cohort(path: Path, seed: int = 0) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
     Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class.
 
     Raises
     ------
+    FileError
+        If the table cannot be read.
     CohortError
-        If the table is malformed, or a slide is not there.
+        If it is no table, or there is any fault of :meth:`Cohort.faults`: it tells all of them.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"{path} cannot be read as a CSV table: {error}") from error
-    if not rows or not {"slide", "label"} <= rows[0].keys():
-        raise CohortError(f"{path.name} needs a header with the columns slide and label, and a row at least")
-    entries = [_entry(path, number, row) for number, row in enumerate(rows, 2)]
-    if len({bool(entry.split) for entry in entries}) > 1:
-        raise CohortError(f"{path.name} gives a split for some slides only; give it for all or for none")
-    return entries if entries[0].split else _divided(entries, seed)
+    rows = read_table(path, ("slide", "label"))
+    malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
+    cohort = Cohort(tuple(_entry(path.parent, row) for row in rows), malformed)
+    _refuse(path, cohort.faults())
+    if any(entry.split for entry in cohort.entries):
+        return cohort
+    divided = Cohort(_divided(cohort.entries, seed))
+    if any(divided._missing_splits()):
+        _refuse(path, ("it has too few slides to train and to validate on; add some, or a column split",))
+    return divided
 
 
-def _entry(path: Path, line: int, row: dict[str, str | None]) -> Entry:
-    slide, label = (row.get("slide") or "").strip(), (row.get("label") or "").strip()
-    split = (row.get("split") or "").strip()
-    if not slide or not label:
-        raise CohortError(f"{path.name}, line {line}: slide or label is empty")
-    if split not in ("", *SPLITS):
-        raise CohortError(f"{path.name}, line {line}: split is {split!r}, not one of {', '.join(SPLITS)}")
-    place = path.parent / slide
-    if not place.exists():
-        raise CohortError(f"{path.name}, line {line}: there is no slide at {place}")
-    return Entry(place, label, split, (row.get("group") or "").strip() or slide)
+def slides_of_table(path: Path) -> list[Path]:
+    """The column ``slide`` of a table, relative to it; a slide that stands in it twice counts once.
+
+    Raises
+    ------
+    FileError
+        If the table cannot be read.
+    CohortError
+        If it is no table with such a column, or a line has no slide.
+    """
+    rows = read_table(path, ("slide",))
+    wrong = [(row.line, row.fault or "slide is empty") for row in rows if row.fault or not row["slide"]]
+    _refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong))
+    return list(dict.fromkeys(path.parent / row["slide"] for row in rows))
 
 
-def _divided(entries: list[Entry], seed: int) -> list[Entry]:
+def _refuse(path: Path, faults: tuple[str, ...]) -> None:
+    if faults:
+        more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
+        raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", faults)
+
+
+def _entry(folder: Path, row: Row) -> Entry:
+    slide = folder / row["slide"] if row["slide"] else Path()
+    return Entry(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
+
+
+def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
         if entry.group not in groups[entry.label]:
@@ -71,10 +189,10 @@ def _divided(entries: list[Entry], seed: int) -> list[Entry]:
         for place, index in enumerate(rng.permutation(len(names))):
             share = (place + 0.5) / len(names)
             split_of.setdefault(names[index], "train" if share < 0.7 else "val" if share < 0.85 else "test")
-    return [replace(entry, split=split_of[entry.group]) for entry in entries]
+    return tuple(replace(entry, split=split_of[entry.group]) for entry in entries)
 
 
-def class_names(entries: list[Entry]) -> tuple[str, ...]:
+def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Labels, sorted.
 
     Raises

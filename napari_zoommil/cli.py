@@ -22,7 +22,7 @@ from napari_zoommil.commands.options import job_command
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
-from napari_zoommil.jobs.many_slides import make_ready
+from napari_zoommil.jobs.embed import ready_to_embed
 
 app = App(
     name="napari-zoommil",
@@ -109,7 +109,7 @@ def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
 @_command(predict, hidden=("slide", "tissue"))
 def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
     """Predict the class of slides and say where the model looked."""
-    from napari_zoommil.commands.report import drive, folder_of
+    from napari_zoommil.commands.report import describe_cost, drive, folder_of
     from napari_zoommil.jobs.prediction_files import summary, write_prediction
 
     paths = slide_paths(slides)
@@ -123,10 +123,9 @@ def _predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any)
             shown = ", ".join(
                 f"{n} {p:.3f}" for n, p in zip(result.class_names, result.probabilities, strict=True)
             )
-            print(
-                f"{path.name}: {shown} "
-                f"({sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s) → {folder}"
-            )
+            print(f"{path.name}: {shown} ({describe_cost(result.cost)}) → {folder}")
+        if result.cost.unkept:
+            print(f"warning: {path.name}: {result.cost.unkept}", file=sys.stderr)
         warn_of_damage(path, result.damaged)
         return summary(result)
 
@@ -179,8 +178,8 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
         }
 
     paths = slide_paths(slides)
-    names = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
-    return each_slide(paths, one, json, partial(make_ready, **{name: options[name] for name in names}))
+    names = ("encoder", "store", "magnifications", "patch_size", "min_tissue", "mpp", "icc")
+    return each_slide(paths, one, json, partial(ready_to_embed, **{name: options[name] for name in names}))
 
 
 @_command(train, hidden=("cohort",))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -17,6 +18,9 @@ from napari_zoommil.encoders import Encoder
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
+Wanted = tuple[int, Rows]
+"""Index into the grid's magnifications, and patches there."""
+
 
 class Bag(Protocol):
     """Features by magnification and row.
@@ -26,7 +30,8 @@ class Bag(Protocol):
     grid : PatchGrid
     """
 
-    grid: PatchGrid
+    @property
+    def grid(self) -> PatchGrid: ...
 
     def features(self, level: int, rows: Rows) -> Tensor:
         """(len(rows), D) float32."""
@@ -45,7 +50,11 @@ class LazyBag:
     batch_size : int
     workers : int, optional
         Reader threads.
+    variant : int
+        The view of each patch that is encoded, see :func:`view_of`.
     """
+
+    grid: PatchGrid
 
     def __init__(
         self,
@@ -54,25 +63,31 @@ class LazyBag:
         encoder: Encoder,
         batch_size: int = 64,
         workers: int | None = None,
+        variant: int = 0,
     ) -> None:
         self.slide, self.grid, self.encoder = slide, grid, encoder
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.variant = batch_size, workers, variant
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification are encoded, (N,) bool."""
+        """Which patches of a magnification are in memory, (N,) bool."""
         return self._known[level]
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
         """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
         missing = rows[~self._known[level][rows]]
-        batches = read_batches(self.slide, self.grid, level, missing, self.batch_size, self.workers)
-        with closing(batches), closing(encode_batches(batches, self.encoder)) as encoded:
-            for chunk, features in encoded:
-                self._features[level][chunk] = features
-                self._known[level][chunk] = True
+        how = self.batch_size, self.workers, self.variant
+        with closing(
+            encode_patches(self.slide, self.grid, [(level, missing)], self.encoder, *how)
+        ) as batches:
+            for _, chunk, features in batches:
+                self._keep(level, chunk, features)
                 yield chunk
+
+    def _keep(self, level: int, rows: Rows, features: NDArray[np.float32]) -> None:
+        self._features[level][rows] = features
+        self._known[level][rows] = True
 
     def features(self, level: int, rows: Rows) -> Tensor:
         for _ in self.encode(level, rows):
@@ -83,3 +98,45 @@ class LazyBag:
     def encoded(self) -> tuple[int, ...]:
         """Patches encoded so far at each magnification."""
         return tuple(int(known.sum()) for known in self._known)
+
+
+def encode_patches(
+    slide: Slide,
+    grid: PatchGrid,
+    wanted: Sequence[Wanted],
+    encoder: Encoder,
+    batch_size: int = 64,
+    workers: int | None = None,
+    variant: int = 0,
+) -> Generator[tuple[int, Rows, NDArray[np.float32]], None, None]:
+    """Read and encode patches; yields (level, rows, features) of each batch, in the order of ``wanted``.
+
+    One stream for all magnifications: no thread is idle where one ends and the next begins.
+    """
+    levels: deque[int] = deque()
+
+    def patches() -> Generator[tuple[Rows, NDArray[np.uint8]], None, None]:
+        for level, rows in wanted:
+            with closing(read_batches(slide, grid, level, rows, batch_size, workers)) as batches:
+                for chunk, pixels in batches:
+                    levels.append(level)
+                    yield chunk, view_of(pixels, variant)
+
+    with closing(patches()) as read, closing(encode_batches(read, encoder)) as batches:
+        for chunk, features in batches:
+            yield levels.popleft(), chunk, features
+
+
+def view_of(patches: NDArray[np.uint8], variant: int) -> NDArray[np.uint8]:
+    """Patches (B, p, p, 3) as one of the eight ways to lay a square: 0 = as they lie, 1 to 3 = turned
+    counter-clockwise by so many quarters, 4 to 7 = mirrored left to right and then turned.
+
+    Raises
+    ------
+    ValueError
+        If there is no such view.
+    """
+    if variant not in range(8):
+        raise ValueError(f"there is no view {variant} of a patch; there are 0 to 7")
+    mirrored = patches[:, :, ::-1] if variant >= 4 else patches
+    return np.ascontiguousarray(np.rot90(mirrored, variant % 4, (1, 2))) if variant else patches

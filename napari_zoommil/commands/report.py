@@ -11,6 +11,7 @@ from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Job, Progress, run
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.finetune import FineTuning
+from napari_zoommil.jobs.prediction import Cost
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import stem_of
 
@@ -83,6 +84,12 @@ def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
 def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
     """Where the cells of one of several slides go: into the file that was named, or a folder of that name."""
     return out if len(paths) == 1 else out / f"{folder_of(slide, paths, out).name}.geojson"
+
+
+def describe_cost(cost: Cost) -> str:
+    """Patches and seconds of a prediction, for people."""
+    taken = f", {sum(cost.taken):,} of them encoded before" if sum(cost.taken) else ""
+    return f"{sum(cost.patches):,} patches{taken}, {cost.seconds:.1f} s"
 
 
 def describe_cells(found: Detection) -> str:

@@ -15,7 +15,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.maps import HeatMap
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags import LazyBag
     from napari_zoommil.models.mil import MILOutput
 
 
@@ -55,14 +55,14 @@ class Watch:
     Attributes
     ----------
     taught : Loaded
-    bag : KeptBag
+    bag : LazyBag
     targets : tuple of (n,) int64
     trees : (m,) int64 or None
         Patches of the lowest magnification that it is shown with all inside them; all where None.
     """
 
     taught: Loaded
-    bag: KeptBag
+    bag: LazyBag
     targets: tuple[Rows, ...]
     trees: Rows | None
 
@@ -109,7 +109,7 @@ class Watch:
         return figures
 
 
-def encode(bag: KeptBag, level: int, rows: Rows, title: str) -> Generator[Progress, None, None]:
+def encode(bag: LazyBag, level: int, rows: Rows, title: str) -> Generator[Progress, None, None]:
     """Encode those of ``rows`` that a bag does not know, telling how far it is."""
     name = magnification_name(bag.grid.magnifications[level])
     done, total = int(bag.known(level)[rows].sum()), len(rows)

@@ -18,16 +18,14 @@ from napari_zoommil.errors import AnnotationError
 from napari_zoommil.files import write_file
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import Watch, encode
+from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.finetune import FineTuning, Loss, Preset, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import patch_grid
-from napari_zoommil.slides.samples import cache_folder
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags import CachedBag
     from napari_zoommil.models.mil import MILOutput
     from napari_zoommil.models.spec import ModelSpec
     from napari_zoommil.training.mil.points import Lesson, PointRecipe
@@ -59,21 +57,21 @@ def finetune_mil(
     icc: bool = False,
     device: str = "auto",
     threads: int | None = None,
-    kept: Path | None = None,
+    store: Path | None = None,
 ) -> Job[FineTuning]:
     """Teach a MIL model where to look; parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
     Parameters
     ----------
-    kept : Path, optional
-        Folder in which features stay for the next time; one in the user's cache by default.
+    store : Path, optional
+        Folder of features: what it holds is not encoded again. One in the user's cache by default.
 
     Yields
     ------
     Progress
         ``partial`` holds a :class:`FitStep` while it trains, and :class:`AttentionMaps` before and after.
     """
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags.cache import open_cache
     from napari_zoommil.training.mil.points import point_recipe
     from napari_zoommil.training.mil.targets import choose_trees, marks_of, patch_targets
 
@@ -82,29 +80,27 @@ def finetune_mil(
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         taught = stack.enter_context(loaded(model, device, threads))
-        spec = taught.spec
+        spec, cache = taught.spec, open_cache(store)
         points = annotations if isinstance(annotations, Points) else Points.read(annotations)
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(taught)
-        tissue = yield from find_tissue(own)
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
+        key = grid_key(own, spec.magnifications, spec.patch_size, spec.min_tissue)
+        grid = yield from find_patches(own, cache, key)
         targets = patch_targets(grid, marks.coordinates, list(points.complete.values()), marks.others)
         if not any((one > 0).any() for one in targets):
             raise AnnotationError(f"no point lies on the tissue of {own.name}; mark a few places there first")
-        bag = KeptBag(kept or cache_folder() / "features", own, grid, taught.encoder)
+        bag = cache.bag(own, grid, taught.encoder)
         watch = Watch(taught, bag, targets, _seen(taught, grid, targets, patches, seed))
         before = yield from watch.look("before")
         rng = np.random.default_rng(seed)
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
         lesson = yield from _lesson(bag, targets, trees, _truth(marks, before.output, spec))
-        bag.keep()
         size = sum(len(one) for one in lesson.targets)
         about = provenance(own, points, model, recipe, patches=size, label=marks.label)
         _write(out / RUN, about)
         curves = yield from _fit(taught, recipe, lesson)
         after = yield from watch.look("after")
-        bag.keep()
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
         _save(out, taught, replace(spec, training=spec.training | {"points": about | {"metrics": metrics}}))
         _write_curves(out / CURVES, curves)
@@ -140,7 +136,7 @@ def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float
     return np.eye(len(spec.class_names), dtype=np.float32)[spec.class_names.index(marks.label)]
 
 
-def _lesson(bag: KeptBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]) -> Job[Lesson]:
+def _lesson(bag: CachedBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]) -> Job[Lesson]:
     """Encode what is to be learnt from."""
     import torch
 

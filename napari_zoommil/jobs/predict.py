@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.prediction import Cost, PartialMap, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
@@ -40,6 +40,7 @@ def predict(
     icc: bool = False,
     tissue: Tissue | None = None,
     min_tissue: Annotated[float | None, Range(0, 1, 0.05)] = None,
+    store: Path | None = None,
     device: str = "auto",
     batch_size: Annotated[int, Range(1, 4096)] = 64,
     workers: Annotated[int | None, Range(1, 64)] = None,
@@ -61,6 +62,8 @@ def predict(
         Where the tissue is; found by itself if not given.
     min_tissue : float, optional
         Least tissue share of a patch at the lowest magnification; the model's own by default.
+    store : Path, optional
+        Folder of features: what it holds is not encoded again. One in the user's cache by default.
     device : str
         auto, cpu, cuda, cuda:1, mps.
     batch_size : int
@@ -79,24 +82,27 @@ def predict(
     -------
     Prediction
     """
-    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags.cache import open_cache
 
     started = time.perf_counter()
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         with_model = stack.enter_context(loaded(model, device, threads))
-        spec = with_model.spec
-        if tissue is None:
-            tissue = yield from find_tissue(own)
+        spec, cache = with_model.spec, open_cache(store)
         share = spec.min_tissue if min_tissue is None else min_tissue
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        if tissue is None:
+            key = grid_key(own, spec.magnifications, spec.patch_size, share)
+            grid = yield from find_patches(own, cache, key)
+        else:
+            grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
         with_model.model.check(grid)
-        bag = LazyBag(own, grid, with_model.encoder, batch_size, workers)
+        bag = cache.bag(own, grid, with_model.encoder, batch_size=batch_size, workers=workers)
         output = yield from _zoom(with_model.model, bag, with_model.device)
-        yield Progress(sum(bag.encoded), sum(bag.encoded), "explaining")
-        cost = Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch))
-        return _result(own, model, spec, bag, output, cost)
+        seconds, computed_on = time.perf_counter() - started, str(with_model.device.torch)
+        cost = Cost(bag.encoded, seconds, computed_on, bag.taken, bag.unkept)
+        yield Progress(sum(cost.patches), sum(cost.patches), "explaining")
+        return _result(own, model, spec, bag, output, cost, cache.damaged(own.fingerprint, own.damaged))
 
 
 def _zoom(mil: MILModel, bag: LazyBag, device: Device) -> Job[MILOutput]:
@@ -159,7 +165,7 @@ def _partial(
 
 
 def _result(
-    slide: Slide, model: str, spec: ModelSpec, bag: LazyBag, output: MILOutput, cost: Cost
+    slide: Slide, model: str, spec: ModelSpec, bag: LazyBag, output: MILOutput, cost: Cost, damaged: int
 ) -> Prediction:
     from napari_zoommil.maps.gradcam import grad_cam
     from napari_zoommil.maps.heatmap import rasterise
@@ -192,5 +198,5 @@ def _result(
         steps=steps,
         maps=tuple(maps),
         cost=cost,
-        damaged=slide.damaged,
+        damaged=damaged,
     )

@@ -55,10 +55,15 @@ def summary(prediction: Prediction) -> dict[str, Any]:
                 "mpp": level.mpp,
                 "patches": len(level),
                 "encoded": encoded,
+                "taken_from_cache": taken,
                 "zoomed_into": len(step.zoomed),
             }
-            for level, step, encoded in zip(
-                prediction.grid.levels, prediction.steps, prediction.cost.encoded, strict=True
+            for level, step, encoded, taken in zip(
+                prediction.grid.levels,
+                prediction.steps,
+                prediction.cost.encoded,
+                prediction.cost.taken,
+                strict=True,
             )
         ],
         "damaged_tiles": prediction.damaged,
@@ -73,7 +78,7 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
     for step in prediction.steps:
         level = prediction.grid.levels[step.level]
         name = magnification_name(level.magnification)
-        height, width = level.stride
+        height, width = level.size
         for place, (y, x) in enumerate(level.origins[step.rows]):
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
             measurements = {"attention": float(step.attention[place])} | {

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.jobs.embed import embed
-from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.jobs.embed import embed, ready_to_embed
+from napari_zoommil.jobs.many_slides import with_next_ready
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 
@@ -68,7 +68,7 @@ def train(
     model : str
         Architecture.
     store : Path
-        Folder of feature stores.
+        Folder of features; what it lacks is encoded first.
     out : Path
         Model folder to write.
     encoder : str
@@ -103,6 +103,7 @@ def train(
     CohortError
         If the table is malformed, or lacks training or validation slides.
     """
+    from napari_zoommil.bags.cache import FeatureCache
     from napari_zoommil.training.mil.cohort import class_names, read_cohort
 
     entries = read_cohort(cohort, seed)
@@ -110,19 +111,22 @@ def train(
     for split in ("train", "val"):
         if not any(entry.split == split for entry in entries):
             raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
+    cache = FeatureCache(store)
     bags: dict[Path, StoredBag] = {}
     reading: dict[str, Any] = {
+        "encoder": encoder,
+        "store": store,
         "magnifications": magnifications,
         "patch_size": patch_size,
         "min_tissue": min_tissue,
         "mpp": mpp,
         "icc": icc,
     }
-    with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
+    with closing(with_next_ready([e.slide for e in entries], partial(ready_to_embed, **reading))) as slides:
         for number, slide in enumerate(slides, 1):
-            job = embed(slide, encoder, store=store, device=device, **reading)
+            job = embed(slide, device=device, **reading)
             result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
-            bags[slide] = _bag(result.store)
+            bags[slide] = result.bag(cache)
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
     recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
     description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": encoder}
@@ -139,12 +143,6 @@ def _titled(job: Job[Any], title: str) -> Job[Any]:
         return stop.value
     finally:
         job.close()
-
-
-def _bag(path: Path) -> StoredBag:
-    from napari_zoommil.bags import FeatureStore, StoredBag
-
-    return StoredBag(FeatureStore.open(path))
 
 
 def _fit(
@@ -170,7 +168,7 @@ def _fit(
 
     recipe = MILRecipe(**recipe_args)
     L.seed_everything(recipe.seed, verbose=False)
-    features = next(iter(bags.values())).store
+    features = next(iter(bags.values()))
     mil = create(architecture, in_features=features.dim, **config)
     examples = {
         split: [(bags[e.slide], classes.index(e.label)) for e in entries if e.split == split]
@@ -204,7 +202,7 @@ def _fit(
         architecture,
         mil.config(),
         description["encoder"],
-        features.key.encoder_hash,
+        features.encoder.hash,
         description["patch_size"],
         classes,
         description["min_tissue"],

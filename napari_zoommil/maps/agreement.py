@@ -36,7 +36,7 @@ def coverage(
     """(n,) share of each patch that lies within polygons of (m, 2) level-0 y and x."""
     patches = grid.levels[level]
     y, x = patches.origins[rows].T
-    height, width = patches.stride
+    height, width = patches.size
     boxes = shapely.box(x, y, x + width, y + height)
     region = shapely.union_all([shapely.make_valid(shapely.Polygon(ring[:, ::-1])) for ring in outline])
     return shapely.area(shapely.intersection(boxes, region)) / (height * width)

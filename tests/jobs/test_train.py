@@ -9,6 +9,7 @@ import pytest
 from napari_zoommil.errors import CohortError
 from napari_zoommil.jobs import Progress, predict, run, train
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.slides import Slide
 
 COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
 SPLITS = ("train", "train", "train", "val", "test")
@@ -91,15 +92,32 @@ def test_a_failure_inside_the_fit_is_raised(
     assert not settings["out"].exists()
 
 
-def test_encoders_are_not_loaded_for_the_fit_itself(
-    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_cohort_that_is_embedded_is_only_read(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """An encoder is looked at once, for which weights it has; no slide is searched or read."""
     from napari_zoommil import encoders
+    from napari_zoommil.jobs import features, tissue
 
     loaded, real = [], encoders.load_encoder
     monkeypatch.setattr(encoders, "load_encoder", lambda name: loaded.append(name) or real(name))
-    run(train(cohort, **{**settings, "epochs": 1}))
-    assert len(loaded) <= len(COLOURS) * len(SPLITS)
+    monkeypatch.setattr(features, "_hashes", {})
+    once = {**settings, "epochs": 1, "store": tmp_path / "features"}
+    first = run(train(cohort, **once))
+    assert len(loaded) == len(COLOURS) * len(SPLITS)
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("not needed")
+
+    for name in ("read_downsampled", "read_level"):
+        monkeypatch.setattr(Slide, name, fail)
+    monkeypatch.setattr(features, "_hashes", {})
+    tissue._found.clear()
+    loaded.clear()
+    again = run(train(cohort, **{**once, "out": tmp_path / "again"}))
+    assert len(loaded) == 1
+    weights = [(one.model / "model.safetensors").read_bytes() for one in (first, again)]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

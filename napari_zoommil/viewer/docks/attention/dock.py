@@ -235,7 +235,7 @@ class AttentionDock(Page):
         entry.prediction = prediction
         cost = prediction.cost
         self.act.note.setText(
-            f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
+            f"{sum(cost.patches):,} patches in {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
         )
         self._session.changed.emit(entry)

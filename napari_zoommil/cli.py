@@ -22,7 +22,7 @@ from napari_zoommil.commands.options import job_command
 from napari_zoommil.errors import JobError, ZoomMILError
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import detect, embed, explain, finetune, predict, train
-from napari_zoommil.jobs.embed import ready_to_embed
+from napari_zoommil.jobs.many_slides import make_ready
 
 app = App(
     name="napari-zoommil",
@@ -178,8 +178,8 @@ def _embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
         }
 
     paths = slide_paths(slides)
-    names = ("encoder", "store", "magnifications", "patch_size", "min_tissue", "mpp", "icc")
-    return each_slide(paths, one, json, partial(ready_to_embed, **{name: options[name] for name in names}))
+    names = ("store", "magnifications", "patch_size", "min_tissue", "mpp", "icc")
+    return each_slide(paths, one, json, partial(make_ready, **{name: options[name] for name in names}))
 
 
 @_command(train, hidden=("cohort",))

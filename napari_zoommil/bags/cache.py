@@ -107,13 +107,12 @@ class FeatureCache:
     def group(
         self, fingerprint: str, encoder: EncoderKey, level: PatchLevel, patch_size: int, variant: int = 0
     ) -> FeatureGroup:
-        """The features of a slide at one magnification; touches it, as what was used last."""
+        """The features of a slide at one magnification, whether or not there are any yet."""
         height, width = level.size
         name = f"{magnification_name(level.magnification)}-{patch_size}px-{height:.6g}x{width:.6g}-r{READING}"
         name += f"-view{variant}" if variant else ""
         folder = self.folder / fingerprint / encoder.folder / name
-        with suppress(OSError):
-            os.utime(folder)
+        self._touch(folder)
         about = {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -137,7 +136,9 @@ class FeatureCache:
 
     def grid(self, fingerprint: str, key: GridKey) -> PatchGrid | None:
         """The patches of a slide, where they were found before."""
-        return read_grid(self._grid_path(fingerprint, key))
+        path = self._grid_path(fingerprint, key)
+        self._touch(path)
+        return read_grid(path)
 
     def keep_grid(self, fingerprint: str, key: GridKey, grid: PatchGrid) -> None:
         """Remember the patches of a slide, if they can be written."""
@@ -169,6 +170,12 @@ class FeatureCache:
         from napari_zoommil.bags.cached import CachedBag
 
         return CachedBag(self, slide, grid, encoder, variant, batch_size, workers)
+
+    def _touch(self, path: Path) -> None:
+        """Mark what is used, so that the rest goes first."""
+        if self.most_bytes is not None:
+            with suppress(OSError):
+                os.utime(path)
 
     def wrote(self, count: int) -> None:
         """So many bytes were written: where the size is bounded, the oldest groups go."""

@@ -38,6 +38,7 @@ def ready_for_model(options: dict[str, Any]) -> Callable[[Path, Event], None]:
             min_tissue=spec.min_tissue if share is None else share,
             mpp=options["mpp"],
             icc=options["icc"],
+            store=options.get("store"),
         )
 
     return prepare

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid, magnification_name
 from napari_zoommil.jobs.features import current_encoder, find_patches, grid_key
 from napari_zoommil.jobs.loading import open_own
-from napari_zoommil.jobs.many_slides import make_ready
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
@@ -187,32 +185,3 @@ def _fill(
     finally:
         for writer in writers:
             write(writer.flush)
-
-
-def ready_to_embed(
-    path: Path,
-    stop: Event,
-    *,
-    encoder: str,
-    store: Path,
-    magnifications: tuple[float, ...],
-    patch_size: int,
-    min_tissue: float,
-    mpp: float | None = None,
-    icc: bool = False,
-) -> None:
-    """As :func:`make_ready`, for a slide whose patches the store does not hold yet."""
-    from napari_zoommil.bags.cache import FeatureCache
-
-    with Slide.open(path, mpp, icc) as slide:
-        key = grid_key(slide, magnifications, patch_size, min_tissue)
-        if FeatureCache(store).grid(slide.fingerprint, key) is None:
-            make_ready(
-                path,
-                stop,
-                magnifications=magnifications,
-                patch_size=patch_size,
-                min_tissue=min_tissue,
-                mpp=mpp,
-                icc=icc,
-            )

@@ -11,6 +11,7 @@ from threading import Event
 import numpy as np
 
 from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
@@ -48,12 +49,19 @@ def make_ready(
     min_tissue: float,
     mpp: float | None = None,
     icc: bool = False,
+    store: Path | None = None,
 ) -> None:
     """Find a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
-    Both stay in memory for whichever job opens the slide next.
+    Both stay in memory for whichever job opens the slide next. Where its patches are kept in ``store`` (in
+    the user's cache by default), the slide was worked on before and there is nothing to do.
     """
+    from napari_zoommil.bags.cache import open_cache
+
     with Slide.open(path, mpp, icc) as slide:
+        key = grid_key(slide, magnifications, patch_size, min_tissue)
+        if open_cache(store).grid(slide.fingerprint, key) is not None:
+            return
         with closing(find_tissue(slide)) as looking:
             try:
                 while not stop.is_set():

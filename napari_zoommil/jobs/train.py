@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.jobs.embed import embed, ready_to_embed
-from napari_zoommil.jobs.many_slides import with_next_ready
+from napari_zoommil.jobs.embed import embed
+from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 
@@ -114,7 +114,6 @@ def train(
     cache = FeatureCache(store)
     bags: dict[Path, StoredBag] = {}
     reading: dict[str, Any] = {
-        "encoder": encoder,
         "store": store,
         "magnifications": magnifications,
         "patch_size": patch_size,
@@ -122,9 +121,9 @@ def train(
         "mpp": mpp,
         "icc": icc,
     }
-    with closing(with_next_ready([e.slide for e in entries], partial(ready_to_embed, **reading))) as slides:
+    with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
         for number, slide in enumerate(slides, 1):
-            job = embed(slide, device=device, **reading)
+            job = embed(slide, encoder, device=device, **reading)
             result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
             bags[slide] = result.bag(cache)
     config = {"magnifications": magnifications, "k": k, "classes": len(classes)}

@@ -165,7 +165,8 @@ def test_what_was_used_least_recently_goes(
     size = sum(file.stat().st_size for file in kept.folder.rglob("*") if file.is_file())
     trim(kept.folder, size)
     assert (kept.folder / "0123.npz").exists() and all(folder.exists() for folder in folders)
-    kept.group(slides[2], ENCODER, grid.levels[0], 8)  # used now
+    own = FeatureCache(kept.folder, most_bytes=size)
+    own.group(slides[2], ENCODER, grid.levels[0], 8)  # used now
     trim(kept.folder, size // 2)
     assert not (kept.folder / "0123.npz").exists() and not (kept.folder / slides[2] / GRIDS).exists()
     assert [folders[number].exists() for number in (0, 1, 4, 5)] == [True, True, True, False]

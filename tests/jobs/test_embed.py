@@ -15,7 +15,8 @@ from napari_zoommil.encoders import load_encoder
 from napari_zoommil.errors import EncoderError, StoreError
 from napari_zoommil.jobs import Progress, embed, features, predict, run
 from napari_zoommil.jobs import tissue as tissue_job
-from napari_zoommil.jobs.embed import BATCH_ROWS, Embedding, ready_to_embed
+from napari_zoommil.jobs.embed import BATCH_ROWS, Embedding
+from napari_zoommil.jobs.many_slides import make_ready
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import read_patch
 
@@ -68,11 +69,8 @@ def test_a_second_run_looks_for_nothing(cmu: Path, whole: Embedding, monkeypatch
     monkeypatch.setattr(encoders, "load_encoder", fail)
     again = run(embed(cmu, "mean-rgb", store=whole.store.parent, **SMALL))
     assert (again.store, again.encoded, again.total) == (whole.store, 0, whole.total)
-    ready_to_embed(cmu, Event(), encoder="mean-rgb", store=whole.store.parent, min_tissue=0.1, **_grid(SMALL))
-
-
-def _grid(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in ("magnifications", "patch_size")}
+    ahead = {name: SMALL[name] for name in ("magnifications", "patch_size")}
+    make_ready(cmu, Event(), store=whole.store.parent, min_tissue=0.1, **ahead)
 
 
 def test_where_the_encoder_cannot_be_had_its_features_serve(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 import zarr
 
 from napari_zoommil.annotations import Points
-from napari_zoommil.errors import ModelError, SlideError, StoreError
+from napari_zoommil.errors import ModelError, SlideError
 from napari_zoommil.jobs import finetune, run
 from napari_zoommil.slides import Slide
 
@@ -67,35 +68,64 @@ def test_a_slide_of_zarr_arrays(tmp_path: Path, proof: Path, dtype: str) -> None
     assert not proof.exists()
 
 
-@pytest.mark.parametrize("name", ["lattice", "parent", "tissue", "done", "features"])
+@pytest.mark.parametrize("name", ["origins", "features"])
 @pytest.mark.parametrize("dtype", ["|u1", "|O"])
-def test_a_feature_store(make_grid: Callable, tmp_path: Path, proof: Path, name: str, dtype: str) -> None:
-    from napari_zoommil.bags import FeatureStore
-    from napari_zoommil.bags.store import StoreKey
+def test_a_feature_cache(make_grid: Callable, tmp_path: Path, proof: Path, name: str, dtype: str) -> None:
+    from napari_zoommil.bags import FeatureCache
+    from napari_zoommil.bags.cache import EncoderKey
 
-    path = tmp_path / "a.zarr"
-    with zarr.config.set({"default_zarr_format": 2}):
-        FeatureStore.create(path, StoreKey("a", "b", "c", "d"), make_grid(2, 2, (5.0,)), 3)
-    pickled_array(zarr.open_group(path / "5x", mode="r+"), name, proof, dtype)
-    with pytest.raises((StoreError, ValueError, RuntimeError)):
-        opened = FeatureStore.open(path)
-        opened.missing(0)
-        opened.read(0)
+    level = make_grid(2, 2, (5.0,)).levels[0]
+    group = FeatureCache(tmp_path).group("f" * 32, EncoderKey("a", "b"), level, 8)
+    group.append(level.origins, np.ones((4, 3), np.float32))
+    (part,) = group.folder.glob("part-*")
+    replaced(part, name, proof, dtype)
+    found = group.find(level.origins)
+    assert not found.known.any() or np.isnan(found.read(np.arange(4))).all()
+    group.append(level.origins, np.ones((4, 3), np.float32))
     assert not proof.exists()
 
 
-def test_features_that_were_kept(make_slide: Callable, tmp_path: Path, proof: Path) -> None:
-    from napari_zoommil.bags.kept import KeptBag
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.slides.patching import detect_tissue, patch_grid
+@pytest.mark.parametrize("name", ["origins", "parent", "tissue"])
+@pytest.mark.parametrize("dtype", ["|u1", "|O"])
+def test_patches_that_were_kept(
+    make_grid: Callable, tmp_path: Path, proof: Path, name: str, dtype: str
+) -> None:
+    from napari_zoommil.bags.grids import read_grid, write_grid
 
-    with Slide.open(make_slide(tmp_path / "slide.tif", (200, 90, 150))) as slide:
-        grid = patch_grid(slide, detect_tissue(slide), (5.0,), 32)
-        first = KeptBag(tmp_path / "kept", slide, grid, load_encoder("mean-rgb"), workers=1)
-        first.keep()
-        np.savez(first.path, rows_0=np.array([Code(proof)], object), features_0=np.zeros((1, 3)))
-        assert KeptBag(tmp_path / "kept", slide, grid, load_encoder("mean-rgb"), workers=1).encoded == (0,)
+    write_grid(tmp_path / "grid", make_grid(2, 2, (5.0,)))
+    replaced(tmp_path / "grid" / "5x", name, proof, dtype)
+    assert read_grid(tmp_path / "grid") is None
     assert not proof.exists()
+
+
+@pytest.mark.parametrize("name", ["coords", "done", "features"])
+@pytest.mark.parametrize("dtype", ["|u1", "|O"])
+def test_a_store_of_the_first_format(
+    make_grid: Callable, tmp_path: Path, proof: Path, name: str, dtype: str
+) -> None:
+    from napari_zoommil.bags import FeatureCache
+    from napari_zoommil.bags.cache import EncoderKey
+
+    level = make_grid(2, 2, (5.0,)).levels[0]
+    group = zarr.open_group(tmp_path / "a-ffffffff.a.zarr", mode="w")
+    group.attrs.update({"format": 1, "fingerprint": "f" * 32, "encoder_hash": "b", "patch_size": 8})
+    part = group.create_group("5x")
+    part.attrs["stride"] = list(level.stride)
+    for array, data in (("coords", level.origins), ("done", np.ones(1)), ("features", np.ones((4, 3)))):
+        part.create_array(array, data=data)
+    cache = FeatureCache(tmp_path)
+    assert cache.group("f" * 32, EncoderKey("a", "b"), level, 8).find(level.origins).known.all()
+    replaced(tmp_path / "a-ffffffff.a.zarr" / "5x", name, proof, dtype)
+    found = cache.group("f" * 32, EncoderKey("a", "b"), level, 8).find(level.origins)
+    assert not found.known.any() or np.isnan(found.read(np.arange(4))).all()
+    assert not proof.exists()
+
+
+def replaced(folder: Path, name: str, proof: Path, dtype: str) -> None:
+    """Put an array that asks for unpickling in the place of one that is there."""
+    shutil.rmtree(folder / name)
+    pickled_array(zarr.open_group(folder.parent / "aside", mode="w", zarr_format=2), name, proof, dtype)
+    shutil.move(folder.parent / "aside" / name, folder / name)
 
 
 def test_weights_of_a_model_folder(make_cell_model: Callable[..., str], discs, tmp_path: Path, proof) -> None:

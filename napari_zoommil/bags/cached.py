@@ -180,6 +180,10 @@ class StoredBag:
         """Features per patch."""
         return self._places(0).dim
 
+    def variant(self, variant: int) -> StoredBag:
+        """The same patches, turned before they were encoded; asking for what was not kept is an error."""
+        return StoredBag(self._cache, self.fingerprint, self._key, self.encoder, variant)
+
     def missing(self) -> tuple[int, ...]:
         """Patches without features at each magnification."""
         return tuple(int((~self._places(level).known).sum()) for level in range(len(self.grid.levels)))

@@ -65,11 +65,22 @@ class Part:
         Level-0 y and x of each row's patch; NaN where there are no features.
     features : zarr.Array
         (n or more, D).
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
     """
 
     path: Path
     origins: NDArray[np.float64]
     features: zarr.Array[Any]
+
+    def __post_init__(self) -> None:
+        if self.features.dtype.kind != "f" or not self.origins.ndim == self.features.ndim == 2:
+            raise ValueError(f"{self.path} does not hold features of patches")
+        if len(self.origins) > self.features.shape[0]:
+            raise ValueError(f"{self.path} lacks features of some patches")
 
     @property
     def chunk_rows(self) -> int:
@@ -92,8 +103,7 @@ def parts_of(folder: Path) -> list[Part]:
         with suppress(*DAMAGE):
             origins = np.asarray(zarr.open_array(path / "origins", mode="r")[:], np.float64)
             features = zarr.open_array(path / "features", mode="r")  # after the origins: it has their rows
-            if origins.ndim == features.ndim == 2 and len(origins) <= features.shape[0]:
-                found.append(Part(path, origins, features))
+            found.append(Part(path, origins, features))
     return found
 
 

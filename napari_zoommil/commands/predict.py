@@ -50,6 +50,6 @@ def explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) 
             "files": [file.name for file in written],
         }
         text = f"{path.name}: {result.method} {result.target or ''} → {folder}"
-        return Told(facts, text, result.prediction.damaged)
+        return Told(facts, text, result.prediction.damaged, result.prediction.cost.unkept)
 
     return each_slide(partial(jobs.explain, **options), paths, write, json)

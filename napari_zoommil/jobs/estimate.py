@@ -19,6 +19,7 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    Store,
     Threads,
     Workers,
 )
@@ -79,7 +80,7 @@ def estimate(
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
-    store: Path | None = None,
+    store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
@@ -97,8 +98,6 @@ def estimate(
         Tissue found before; looked for if not given.
     add, leave_out : tuple of (n, 2) arrays
         Polygons, level-0 y and x, that a user adds to the tissue or leaves out.
-    store : Path, optional
-        Folder of features that the prediction will use. One in the user's cache by default.
 
     Returns
     -------
@@ -141,33 +140,33 @@ def _known_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tupl
     """
     import torch
 
-    from napari_zoommil.models.mil import NeedImage
+    from napari_zoommil.bags.need import Need
 
-    taken = [0] * len(bag.grid.levels)
-    with torch.no_grad(), closing(with_model.model.steps(bag.grid)) as steps:
-        try:
-            need = next(steps)
-            while True:
-                if isinstance(need, NeedImage):
-                    return tuple(taken), False
-                known = bag.stored(need.level)[need.rows]
-                taken[need.level] += int(known.sum())
-                if not known.all():
-                    return tuple(taken), False
-                for _ in bag.encode(need.level, need.rows):
-                    yield Progress(0, 1, "counting patches")
-                features = bag.features(need.level, need.rows).to(with_model.device.torch)
-                need = steps.send(features)
-        except StopIteration:
-            return tuple(taken), True
+    mil, taken, answer = with_model.model, [0] * len(bag.grid.levels), None
+    with closing(mil.steps(bag.grid)) as steps:
+        while True:
+            try:
+                with torch.no_grad():  # never across a yield: the mode is the thread's
+                    need = steps.send(answer)  # type: ignore[arg-type]
+            except StopIteration:
+                return tuple(taken), True
+            if not isinstance(need, Need) or need.what == "pixels" or need.variant:
+                return tuple(taken), False
+            known = bag.stored(need.level)[need.rows]
+            taken[need.level] += int(known.sum())
+            if not known.all():
+                return tuple(taken), False
+            for _ in bag.encode(need.level, need.rows):
+                yield Progress(0, 1, "counting patches")
+            answer = mil.fitting(bag.features(need.level, need.rows), need).to(with_model.device.torch)
 
 
 def _timed(bag: CachedBag | PixelBag) -> Job[float]:
     """Seconds to read and encode a patch that is not known, of the highest magnification that has some."""
-    level, missing = max(
-        ((level, np.flatnonzero(~bag.stored(level))) for level in range(len(bag.grid.levels))),
-        key=lambda each: (len(each[1]) > 0, each[0]),
-    )
+    level, missing = len(bag.grid.levels), np.empty(0, np.int64)
+    while level and not len(missing):
+        level -= 1
+        missing = np.flatnonzero(~bag.stored(level))
     spread = np.linspace(0, len(missing) - 1, min(2 * TRIAL_PATCHES, len(missing))).astype(np.int64)
     seconds = 0.0
     for part in np.array_split(missing[np.unique(spread)], 2):  # the first half warms up and does not count

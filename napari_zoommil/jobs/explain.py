@@ -15,6 +15,7 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    Store,
     Threads,
     Workers,
 )
@@ -49,6 +50,7 @@ def explain(
     icc: Icc = False,
     tissue: Tissue | None = None,
     min_tissue: MinTissue = None,
+    store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
@@ -94,6 +96,7 @@ def explain(
         grad_cam=cam,
         tissue=tissue,
         min_tissue=min_tissue,
+        store=store,
         device=device,
         batch_size=batch_size,
         workers=workers,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import EncoderError
-from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.loading import encoder_on
 from napari_zoommil.jobs.progress import Job
@@ -18,8 +16,6 @@ from napari_zoommil.slides.tissue import TissueDetector
 if TYPE_CHECKING:
     from napari_zoommil.bags.cache import EncoderKey, FeatureCache
     from napari_zoommil.bags.grids import GridKey
-
-_hashes: dict[tuple[str, Stamp | None], str] = {}
 
 
 def grid_key(slide: Slide, magnifications: tuple[float, ...], patch_size: int, min_tissue: float) -> GridKey:
@@ -49,7 +45,7 @@ def find_patches(slide: Slide, cache: FeatureCache, key: GridKey) -> Job[PatchGr
 
 
 def current_encoder(name: str, cache: FeatureCache, fingerprint: str) -> EncoderKey:
-    """Which weights a name stands for now; an encoder is loaded for that once.
+    """Which weights a name stands for now; the encoder is loaded for that, if it is not in memory already.
 
     Where it cannot be had, features of a slide that were made with the only weights of that name are taken.
 
@@ -60,15 +56,11 @@ def current_encoder(name: str, cache: FeatureCache, fingerprint: str) -> Encoder
     """
     from napari_zoommil.bags.cache import EncoderKey
 
-    which = name, stamp_of(Path(name))
-    if which in _hashes:
-        return EncoderKey(name, _hashes[which])
     try:
         with encoder_on("cpu", name) as network:
-            _hashes[which] = network.hash
+            return EncoderKey(name, network.hash)
     except EncoderError:
         stored = cache.hashes(fingerprint, name)
         if len(stored) != 1:
             raise
         return EncoderKey(name, stored[0])
-    return EncoderKey(name, _hashes[which])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Interval
@@ -47,6 +48,11 @@ Mpp = Annotated[
     float | None,
     Range(0.02, 50, unit="µm/px"),
     Help("Pixel size of level 0, where the slide does not state it or states it wrongly."),
+]
+
+Store = Annotated[
+    Path | None,
+    Help("Folder of features: what it holds is not encoded again. One in the user's cache by default."),
 ]
 
 Icc = Annotated[bool, Help("Convert pixels to sRGB by the slide's colour profile, if it has one.")]

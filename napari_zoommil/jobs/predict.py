@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_zoommil.geometry import Pair, PatchGrid
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import loaded, open_own
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import Range, Store
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.zoom import zoom
@@ -45,7 +45,7 @@ def predict(
     icc: bool = False,
     tissue: Tissue | None = None,
     min_tissue: Annotated[float | None, Range(0, 1, 0.05)] = None,
-    store: Path | None = None,
+    store: Store = None,
     device: str = "auto",
     batch_size: Annotated[int, Range(1, 4096)] = 64,
     workers: Annotated[int | None, Range(1, 64)] = None,
@@ -172,7 +172,7 @@ def _explain(
     """One more pass, with gradients: (C, n) Grad-CAM of each step, and all maps."""
     from napari_zoommil.maps.gradcam import cam_maps, grad_cam
 
-    whole = max(1, sum(bag.encoded))
+    whole = max(1, sum(bag.encoded) + sum(bag.taken))
 
     def told(note: str) -> Progress:
         return Progress(whole, whole, f"explaining {note}".strip())

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
+from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import release
 from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress, retold
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.training.run import BEST, RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
@@ -161,7 +160,7 @@ def train(
     slides = [one.slide for one in entries]
     with working_in(out):
         if known.takes == "pixels":
-            bags = yield from _pixel_bags(slides, reading)
+            bags = yield from _pixel_bags(slides, store, reading)
             source = Source("", "", 3)
         else:
             bags, source = yield from _embedded(slides, encoder, store, reading, device)
@@ -239,18 +238,20 @@ def _embedded(
     return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
 
 
-def _pixel_bags(slides: list[Path], reading: Reading) -> Job[dict[Path, Bag]]:
-    """Bags that read their slides anew in each epoch."""
+def _pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:
+    """Bags that read their slides anew in each epoch; where their patches lie is kept."""
+    from napari_zoommil.bags.cache import FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
 
+    cache = FeatureCache(store)
     bags: dict[Path, Bag] = {}
     for number, path in enumerate(slides, 1):
         opened = partial(Slide.open, path, reading.mpp, reading.icc)
         with opened() as slide:
             title = f"slide {number} of {len(slides)}: "
-            found = find_tissue(slide)
-            tissue = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
-            grid = patch_grid(slide, tissue, reading.magnifications, reading.patch_size, reading.min_tissue)
+            key = grid_key(slide, reading.magnifications, reading.patch_size, reading.min_tissue)
+            found = find_patches(slide, cache, key)
+            grid = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
         bags[path] = PixelBag(opened, grid)
     return bags
 

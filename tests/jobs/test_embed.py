@@ -13,9 +13,10 @@ from napari_zoommil.bags import FeatureCache
 from napari_zoommil.bags.parts import CHUNK_ROWS
 from napari_zoommil.encoders import load_encoder
 from napari_zoommil.errors import EncoderError, StoreError
-from napari_zoommil.jobs import Progress, embed, features, predict, run
+from napari_zoommil.jobs import Progress, embed, predict, run
 from napari_zoommil.jobs import tissue as tissue_job
 from napari_zoommil.jobs.embed import BATCH_ROWS, Embedding
+from napari_zoommil.jobs.loading import release
 from napari_zoommil.jobs.many_slides import make_ready
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import read_patch
@@ -59,10 +60,12 @@ def test_a_real_slide_is_embedded(cmu: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_run_looks_for_nothing(cmu: Path, whole: Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither for tissue nor for an encoder whose weights are known."""
+    """Neither for tissue nor for an encoder that is in memory."""
 
     def fail(*arguments: object) -> None:
         raise AssertionError("not needed")
+
+    run(embed(cmu, "mean-rgb", store=whole.store.parent, **SMALL))
 
     tissue_job._found.clear()
     monkeypatch.setattr(tissue_job, "overview_strips", fail)
@@ -76,11 +79,11 @@ def test_a_second_run_looks_for_nothing(cmu: Path, whole: Embedding, monkeypatch
 def test_where_the_encoder_cannot_be_had_its_features_serve(
     cmu: Path, whole: Embedding, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, expected: str | None) -> None:
         raise EncoderError(f"{name} cannot be had")
 
     monkeypatch.setattr(encoders, "load_encoder", fail)
-    monkeypatch.setattr(features, "_hashes", {})
+    release()
     again = run(embed(cmu, "mean-rgb", store=whole.store.parent, **SMALL))
     assert (again.encoded, again.encoder) == (0, whole.encoder)
     with pytest.raises(EncoderError, match="cannot be had"):

@@ -54,7 +54,7 @@ def test_it_counts_by_the_same_share_as_the_run(
     model = make_model((5.0, 10.0), min_tissue=0.3)
     found = run(estimate(cmu, model, min_tissue=min_tissue, batch_size=2))
     prediction = run(predict(cmu, model, min_tissue=min_tissue))
-    assert found.patches[0] == prediction.cost.encoded[0] == len(prediction.grid.levels[0])
+    assert found.patches[0] == prediction.cost.patches[0] == len(prediction.grid.levels[0])
     assert found.exhaustive == (prediction.grid.levels[-1].tissue >= min_tissue).sum()
 
 
@@ -70,6 +70,17 @@ def test_it_reads_the_same_pixels_as_the_run(data: Path, monkeypatch: pytest.Mon
 
 def test_it_takes_what_decides_on_the_patches_of_a_run_and_says_the_same_of_it() -> None:
     own, runs = fields(estimate), fields(predict)
-    shared = ("model", "encoder", "mpp", "icc", "min_tissue", "device", "batch_size", "workers", "threads")
+    shared = (
+        "model",
+        "encoder",
+        "store",
+        "mpp",
+        "icc",
+        "min_tissue",
+        "device",
+        "batch_size",
+        "workers",
+        "threads",
+    )
     for name in shared:
         assert own[name] == runs[name]

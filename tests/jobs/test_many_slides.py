@@ -196,7 +196,9 @@ def test_the_next_slide_is_ready_for_the_job(
     asked: list[tuple[Path, dict[str, Any]]] = []
     monkeypatch.setattr(many_slides, "make_ready", lambda path, stop, **how: asked.append((path, how)))
     results_of(run(over(jobs[job], paths)))
-    assert asked == [(path, reading | {"mpp": None, "icc": False}) for path in paths[1:]]
+    store = {"embed": tmp_path / "store", "predict": None}[job]
+    reading |= {"mpp": None, "icc": False, "store": store}
+    assert asked == [(path, reading) for path in paths[1:]]
 
 
 def test_a_job_that_reads_no_patches_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,13 +178,12 @@ def test_a_cohort_that_is_embedded_is_only_read(
 ) -> None:
     """An encoder is looked at once, for which weights it has; no slide is searched or read."""
     from napari_zoommil import encoders
-    from napari_zoommil.jobs import features, tissue
+    from napari_zoommil.jobs import tissue
 
     loaded, real = [], encoders.load_encoder
     monkeypatch.setattr(
         encoders, "load_encoder", lambda name, expected: loaded.append(name) or real(name, expected)
     )
-    monkeypatch.setattr(features, "_hashes", {})
     release()
     once = {**settings, "epochs": 1, "store": tmp_path / "features"}
     first = run(train(cohort, **once))
@@ -195,7 +194,6 @@ def test_a_cohort_that_is_embedded_is_only_read(
 
     for name in ("read_downsampled", "read_level"):
         monkeypatch.setattr(Slide, name, fail)
-    monkeypatch.setattr(features, "_hashes", {})
     tissue._found.clear()
     release()
     loaded.clear()

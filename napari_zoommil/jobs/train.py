@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.errors import CohortError
@@ -146,10 +144,10 @@ def train(
     built = {**settings.options, **(options or {})}
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
-    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
     for split in ("train", "val"):
         if not any(one.split == split for one in entries):
             raise CohortError(f"{cohort.name} has no slides in its split {split!r}")
+    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     if known.takes == "pixels":
         bags = yield from _pixel_bags([one.slide for one in entries], reading)
@@ -259,78 +257,35 @@ def _fit(
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import save_model
+    from napari_zoommil.training.mil.fitting import fit
 
     L.seed_everything(plan.seed, verbose=False)
     mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
     mil.task = plan.task
     chosen = choose_device(device)
-    yield from _train(mil, plan, examples, chosen)
+    with closing(fit(mil, plan.recipe, examples["train"], examples["val"], chosen, plan.seed)) as steps:
+        for step in steps:
+            shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
+            note = f"epoch {step.epoch + 1} of {plan.recipe.epochs} {shown}"
+            yield Progress(step.step, step.total, note, step)
     metrics: dict[str, float] = {}
     for split in ("val", "test"):
-        metrics |= yield from _evaluate(mil, examples[split], split, chosen)
+        metrics |= yield from _evaluated(mil, examples[split], split, chosen)
     spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
     save_model(out, mil, spec, card(spec))
     return Training(out, plan.task, metrics)
 
 
-def _train(mil: MILModel, plan: Plan, examples: dict[str, list[Example]], device: Device) -> Job[None]:
-    """Fit, and leave the model as it was in its best epoch."""
-    import lightning as L
-    import torch
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+def _evaluated(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
+    from napari_zoommil.training.mil.fitting import evaluate
 
-    from napari_zoommil.training.fit import accelerator, fit_steps
-    from napari_zoommil.training.mil.module import MILModule, loader
-
-    recipe = plan.recipe
-    module = MILModule(mil, recipe)
-    with TemporaryDirectory(prefix="zoommil-") as folder:
-        keeper = ModelCheckpoint(folder, monitor=recipe.monitor, mode=recipe.mode, save_weights_only=True)
-        callbacks: list[L.Callback] = [keeper]
-        if recipe.stop_after:
-            callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
-        steps = fit_steps(
-            module,
-            loader(examples["train"], plan.task, recipe, plan.seed),
-            loader(examples["val"]),
-            callbacks=callbacks,
-            max_epochs=recipe.epochs,
-            min_epochs=min(recipe.least_epochs, recipe.epochs),
-            accumulate_grad_batches=recipe.accumulate,
-            **accelerator(device),
-            logger=False,
-            num_sanity_val_steps=0,
-        )
-        # Closed before the folder goes: the fit's thread writes there.
-        with closing(steps):
-            for step in steps:
-                shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
-                yield Progress(
-                    step.step, step.total, f"epoch {step.epoch + 1} of {recipe.epochs} {shown}", step
-                )
-        state = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
-
-
-def _evaluate(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
-    """The task's metrics and mean loss over bags; a metric that so few bags do not have is left out."""
-    import torch
-
-    if not examples:
-        return {}
-    mil.to(device.torch).eval()
-    metrics, losses = mil.task.metrics(), []
-    for number, (bag, value) in enumerate(examples, 1):
-        with torch.no_grad():
-            logits, target = mil(bag).logits.cpu(), torch.tensor(value)
-            losses.append(float(mil.task.loss(logits, target)))
-            for metric in metrics.values():
-                metric.update(mil.task.measured(logits), target[None])
-        yield Progress(number, len(examples), f"evaluating {split} slides: {number} of {len(examples)}")
-    mil.cpu()
-    found = {name: float(metric.compute()) for name, metric in metrics.items()}
-    found["loss"] = sum(losses) / len(losses)
-    return {f"{split}_{name}": value for name, value in found.items() if math.isfinite(value)}
+    with closing(evaluate(mil, examples, device)) as steps:
+        while True:
+            try:
+                number = next(steps)
+            except StopIteration as stop:
+                return {f"{split}_{name}": value for name, value in stop.value.items()}
+            yield Progress(number, len(examples), f"evaluating {split} slides: {number} of {len(examples)}")
 
 
 def _spec(

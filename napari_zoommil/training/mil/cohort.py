@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_zoommil.errors import CohortError
+from napari_zoommil.models.task import are_measurements
 
 SPLITS = ("train", "val", "test")
 
@@ -27,7 +28,8 @@ class Entry:
 def read_cohort(path: Path, seed: int = 0) -> list[Entry]:
     """Read a cohort; slides are looked up relative to the table.
 
-    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class.
+    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class where labels
+    name classes.
 
     Raises
     ------
@@ -61,10 +63,12 @@ def _entry(path: Path, line: int, row: dict[str, str | None]) -> Entry:
 
 
 def _divided(entries: list[Entry], seed: int) -> list[Entry]:
+    measured = are_measurements([entry.label for entry in entries])
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        if entry.group not in groups[entry.label]:
-            groups[entry.label].append(entry.group)
+        own = groups["" if measured else entry.label]
+        if entry.group not in own:
+            own.append(entry.group)
     rng = np.random.default_rng(seed)
     split_of: dict[str, str] = {}
     for names in groups.values():

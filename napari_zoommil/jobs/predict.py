@@ -172,7 +172,7 @@ def _explain(
     """One more pass, with gradients: (C, n) Grad-CAM of each step, and all maps."""
     from napari_zoommil.maps.gradcam import cam_maps, grad_cam
 
-    whole = max(1, sum(bag.encoded))
+    whole = max(1, sum(bag.encoded) + sum(bag.taken))
 
     def told(note: str) -> Progress:
         return Progress(whole, whole, f"explaining {note}".strip())

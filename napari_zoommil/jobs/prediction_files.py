@@ -144,7 +144,7 @@ def _contradiction(found: Prediction) -> str:
     """What in a prediction does not fit together; nothing, if it is whole."""
     counts = [len(level) for level in found.grid.levels]
     for level in found.grid.levels:
-        if level.lattice.shape != (len(level), 2) or not len(level.parent) == len(level.tissue) == len(level):
+        if level.origins.shape != (len(level), 2) or not len(level.parent) == len(level.tissue) == len(level):
             return f"its patches at {magnification_name(level.magnification)} are incomplete"
     for step in found.steps:
         if not 0 <= step.level < len(counts):
@@ -152,8 +152,8 @@ def _contradiction(found: Prediction) -> str:
         for rows in (step.rows, step.zoomed):
             if rows.ndim != 1 or not ((rows >= 0) & (rows < counts[step.level])).all():
                 return "it has scores of patches that are not there"
-        if len(step.attention) != len(step.rows):
+        if len(step.scores) != len(step.rows):
             return "it has patches without a score"
-    if len(found.probabilities) != len(found.class_names) or not found.class_names:
-        return "its probabilities are not those of its classes"
+    if not len(found.values) == len(found.logits) == len(found.task.names):
+        return "its values are not those of its task"
     return ""

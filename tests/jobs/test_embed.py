@@ -16,6 +16,7 @@ from napari_zoommil.errors import EncoderError, StoreError
 from napari_zoommil.jobs import Progress, embed, features, predict, run
 from napari_zoommil.jobs import tissue as tissue_job
 from napari_zoommil.jobs.embed import BATCH_ROWS, Embedding
+from napari_zoommil.jobs.loading import release
 from napari_zoommil.jobs.many_slides import make_ready
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import read_patch
@@ -76,11 +77,12 @@ def test_a_second_run_looks_for_nothing(cmu: Path, whole: Embedding, monkeypatch
 def test_where_the_encoder_cannot_be_had_its_features_serve(
     cmu: Path, whole: Embedding, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def fail(name: str) -> None:
+    def fail(name: str, expected: str | None = None) -> None:
         raise EncoderError(f"{name} cannot be had")
 
     monkeypatch.setattr(encoders, "load_encoder", fail)
     monkeypatch.setattr(features, "_hashes", {})
+    release()
     again = run(embed(cmu, "mean-rgb", store=whole.store.parent, **SMALL))
     assert (again.encoded, again.encoder) == (0, whole.encoder)
     with pytest.raises(EncoderError, match="cannot be had"):

@@ -137,9 +137,7 @@ def broken(prediction: Prediction) -> dict[str, Prediction]:
         "scores of patches that are not there": with_step(rows=step.rows + 1000),
         "patches without a score": with_step(rows=step.rows[:-1]),
         "patches at 5x are incomplete": with_level(tissue=level.tissue[1:]),
-        "probabilities are not those of its classes": replace(
-            prediction, probabilities=prediction.probabilities[:1]
-        ),
+        "values are not those of its task": replace(prediction, values=prediction.values[:1]),
     }
 
 

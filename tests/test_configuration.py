@@ -163,7 +163,8 @@ def test_a_cell_model_with_a_wrong_configuration(
     ("place", "value", "said"),
     [
         ("hidden", -1, "malformed"),
-        ("hidden", 10**9, "do not fit .* where .* is needed"),
+        ("hidden", 10**9, "malformed .*hidden"),
+        ("hidden", 60_000, "do not fit .* where .* is needed"),
         ("dropout", 7, "malformed"),
         ("magnifications", ["x"], "config.magnifications: could not convert"),
         ("magnifications", [5, 7], "config.magnifications: magnifications must rise"),

@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_zoommil.bags.encoding import encode_batches
 from napari_zoommil.bags.reading import read_batches
 from napari_zoommil.encoders import Encoder
+from napari_zoommil.encoders.turned import Turned
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
@@ -59,6 +60,7 @@ class LazyBag:
         self.batch_size, self.workers = batch_size, workers
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
+        self._turned: dict[int, LazyBag] = {}
 
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification are encoded, (N,) bool."""
@@ -77,7 +79,16 @@ class LazyBag:
     def features(self, level: int, rows: Rows) -> Tensor:
         for _ in self.encode(level, rows):
             pass
-        return torch.from_numpy(self._features[level][rows])
+        own = self._features[level]
+        # All of them are given as they lie, not copied: they may fill a good part of the memory.
+        return torch.from_numpy(own if np.array_equal(rows, np.arange(len(own))) else own[rows])
+
+    def variant(self, variant: int) -> LazyBag:
+        """The same patches, turned before they are encoded; remembered likewise."""
+        if variant not in self._turned:
+            encoder = Turned(self.encoder, variant)
+            self._turned[variant] = LazyBag(self.slide, self.grid, encoder, self.batch_size, self.workers)
+        return self._turned[variant]
 
     @property
     def encoded(self) -> tuple[int, ...]:

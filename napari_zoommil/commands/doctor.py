@@ -9,6 +9,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_zoommil.commands.display import BINDINGS, has_display, missing_packages
+from napari_zoommil.commands.options import Json
+from napari_zoommil.commands.report import print_json
 from napari_zoommil.model_folder import shipped
 
 PACKAGES = (
@@ -31,6 +33,17 @@ class Finding:
     name: str
     ok: bool
     value: str
+
+
+def doctor(*, json: Json = False) -> int:
+    """Print the findings; 1 if anything is wrong."""
+    findings = examine()
+    if json:
+        print_json([{f.name: {"ok": f.ok, "value": f.value} for f in findings}])
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:<14} {finding.value}")
+    return int(not all(finding.ok for finding in findings))
 
 
 def examine() -> list[Finding]:

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Annotated, Any, get_origin
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from napari_zoommil.jobs.parameters import Field, fields
+from napari_zoommil.errors import ModelError
+
+if TYPE_CHECKING:
+    from napari_zoommil.jobs.parameters import Field
+
+Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
+Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
+Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
+Mpp = Annotated[
+    float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
+]
 
 
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
     """``5,10,20`` → (5.0, 10.0, 20.0)."""
     return tuple(float(part) for token in tokens for part in token.value.split(",") if part)
+
+
+def _is(kind: type, annotation: Any) -> bool:
+    """Whether an annotation is a generic of a kind, be it optional."""
+    return any(get_origin(part) is kind for part in (annotation, *get_args(annotation)))
+
+
+def _settings(_type: Any, tokens: Sequence[Any]) -> dict[str, Any]:
+    """``k=16``, ``k=12,16``, ``sigma=none`` → a dictionary; whoever takes it converts the texts.
+
+    Raises
+    ------
+    ModelError
+        If one is not of the form name=value.
+    """
+    found: dict[str, Any] = {}
+    for token in tokens:
+        name, equals, value = token.value.partition("=")
+        if not (name and equals):
+            raise ModelError(f"an option is set by name=value, not by {token.value!r}")
+        found[name] = None if value == "none" else value.split(",") if "," in value else value
+    return found
 
 
 def _option(field: Field) -> inspect.Parameter:
@@ -24,36 +57,42 @@ def _option(field: Field) -> inspect.Parameter:
     extras: dict[str, Any] = {"help": field.help + unit}
     if field.range:
         extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
-    if get_origin(field.type) is tuple:
-        extras |= {"converter": _numbers, "n_tokens": 1}
+    kind: Any = field.type
+    if _is(tuple, kind):
+        extras |= {"converter": _numbers, "n_tokens": 1, "negative": ()}
+    elif _is(Mapping, kind):
+        kind = list[str] | None
+        extras |= {"name": "--set", "converter": _settings, "n_tokens": 1, "negative": ()}
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=field.default,
-        annotation=Annotated[field.type, Parameter(**extras)],
+        annotation=Annotated[kind, Parameter(**extras)],
     )
 
 
-def job_command(
-    app: App, job: Callable[..., Any], hidden: tuple[str, ...]
+def with_options(
+    job: Callable[..., Any], hidden: tuple[str, ...]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a command of an app that takes its own parameters and those of ``job`` but the hidden ones."""
+    """Let a command take its own parameters and those of ``job`` but the hidden ones, as ``**options``."""
+    from napari_zoommil.jobs.parameters import fields
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = [
             p
-            for p in inspect.signature(function, eval_str=True).parameters.values()
+            for p in inspect.signature(command, eval_str=True).parameters.values()
             if p.kind is not p.VAR_KEYWORD
         ]
         added = [_option(field) for field in fields(job).values() if field.name not in hidden]
         defaults = {p.name: p.default for p in added if p.default is not p.empty}
 
-        @wraps(function)
+        @wraps(command)
         def with_defaults(*arguments: Any, **options: Any) -> Any:
-            return function(*arguments, **(defaults | options))
+            return command(*arguments, **(defaults | options))
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
-        app.command(with_defaults, name=job.__name__)
-        return function
+        # cyclopts asks these first, where a parameter may share its name with the function's **keywords.
+        with_defaults.__annotations__ = {p.name: p.annotation for p in own + added}
+        return with_defaults
 
-    return register
+    return decorate

@@ -4,16 +4,85 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_zoommil.jobs import Job, Progress, run
-from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.finetuning import FineTuning
+from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.slide import stem_of
+from napari_zoommil.training.mil.cohort import slides_of_table
+
+if TYPE_CHECKING:  # info does without jobs, and starts at once
+    from napari_zoommil.jobs import Job, Progress
+    from napari_zoommil.jobs.detect import Detection
+    from napari_zoommil.jobs.finetuning import FineTuning
+    from napari_zoommil.jobs.many_slides import Outcome
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is printed of a slide that is done: facts as JSON or a text, and its damaged tiles."""
+
+    facts: dict[str, Any]
+    text: str
+    damaged: int = 0
+
+
+@dataclass
+class Printer:
+    """Prints what became of each slide, as it happens; as JSON at the end, in one document.
+
+    Attributes
+    ----------
+    as_json : bool
+    many : bool
+        Whether several slides were asked for: then the document is a list.
+    """
+
+    as_json: bool
+    many: bool
+    code: int = 0
+    facts: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, path: Path, told: Told) -> None:
+        self.facts.append(told.facts)
+        if not self.as_json:
+            print(told.text)
+        if told.damaged:
+            print(f"warning: {path.name}: {damage_note(told.damaged)}", file=sys.stderr)
+
+    def failed(self, error: Exception) -> None:
+        self.code = 1
+        print(f"error: {sentence(error)}", file=sys.stderr)
+
+    def end(self) -> int:
+        """The exit code: 1 if any slide failed."""
+        if self.as_json:
+            print_json(self.facts, self.many)
+        return self.code
+
+
+def sentence(error: Exception) -> str:
+    """One line, which names the type of what is no error of our own."""
+    if isinstance(error, ZoomMILError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def slide_paths(slides: list[Path]) -> list[Path]:
+    """Slides named on the command line, those of a table in its place."""
+    return [
+        found for path in slides for found in (slides_of_table(path) if has_ending(path, TABLES) else [path])
+    ]
 
 
 def describe(slide: Slide) -> dict[str, Any]:
@@ -103,13 +172,27 @@ def describe_training(found: FineTuning) -> str:
     return "\n".join(lines)
 
 
-def drive(job: Job[T], title: str, quiet: bool = False) -> T:
-    """Run a job to its result with a bar on standard error."""
-    if quiet:
-        return run(job)
+def drive(
+    job: Job[T], title: str, quiet: bool = False, on_outcome: Callable[[Outcome[Any]], str] | None = None
+) -> T:
+    """Run a job to its result with a bar on standard error.
+
+    Parameters
+    ----------
+    job : generator
+    title : str
+        Stands before the bar.
+    quiet : bool
+        Show no bar.
+    on_outcome : callable, optional
+        Prints the outcome of one of many slides, and returns the title from there on.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
+
+    from napari_zoommil.jobs import run
+    from napari_zoommil.jobs.many_slides import Outcome
 
     columns = (
         TextColumn("{task.fields[title]}"),
@@ -117,10 +200,15 @@ def drive(job: Job[T], title: str, quiet: bool = False) -> T:
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True, quiet=quiet)
+    with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
         task = bar.add_task("", title=title, total=None)
 
         def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
+            if on_outcome is not None and isinstance(progress.partial, Outcome):
+                bar.stop()  # else it would take what is printed for its own
+                bar.update(task, title=on_outcome(progress.partial))
+                bar.start()
 
         return run(job, show)

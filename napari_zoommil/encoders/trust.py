@@ -40,6 +40,20 @@ def name_in_folder(name: str) -> str:
     return Path(name).name
 
 
+def name_to_load(model: str, named: str, expected: str, given: str | None = None) -> str:
+    """Name of the encoder to load for a model; parameters are those of :func:`encoder_of_model`.
+
+    Raises
+    ------
+    ConsentError
+        If only the user may name such an encoder, and has not.
+    """
+    source = source_of(named)
+    if given is None and source != "registry":
+        raise ConsentError(model, named, expected, source == "hub")
+    return named if given is None else given
+
+
 def encoder_of_model(model: str, named: str, expected: str, given: str | None = None) -> Encoder:
     """The encoder that a model was trained on, on the CPU.
 
@@ -59,7 +73,4 @@ def encoder_of_model(model: str, named: str, expected: str, given: str | None = 
     EncoderError
         If there is no such encoder, or it is not the one that the model was trained on.
     """
-    source = source_of(named)
-    if given is None and source != "registry":
-        raise ConsentError(model, named, expected, source == "hub")
-    return load_encoder(named if given is None else given, expected)
+    return load_encoder(name_to_load(model, named, expected, given), expected)

@@ -1,9 +1,7 @@
-"""What a MIL model sees of a slide before and after it is taught: a pass that keeps what it encodes."""
+"""What a MIL model makes of a slide before and after it is taught."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +10,7 @@ import numpy as np
 from napari_zoommil.geometry import Rows, magnification_name
 from napari_zoommil.jobs.loading import Loaded
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Sight:
     zoomed : (k,) int64
         Patches of the lowest magnification that it zoomed into.
     figures : dict of str to float
-        Share of the attention on annotated patches, by magnification, and the classes' probabilities.
+        Share of the attention on annotated patches, by magnification, and the result's figures.
     """
 
     output: MILOutput
@@ -68,25 +67,15 @@ class Watch:
 
     def look(self, when: When) -> Job[Sight]:
         """One pass; what it asks for is encoded if it is not known."""
-        import torch
+        from napari_zoommil.bags.view import PartBag
 
-        from napari_zoommil.bags.subgrid import subtrees
-
-        whole, device = self.bag.grid, self.taught.device.torch
-        trees = np.arange(len(whole.levels[0])) if self.trees is None else self.trees
-        grid, rows = subtrees(whole, trees)
-        self.taught.model.to(device).eval()
-        with torch.no_grad(), closing(self.taught.model.steps(grid)) as steps:
-            try:
-                need = next(steps)
-                while True:
-                    wanted = rows[need.level][need.rows]
-                    yield from encode(self.bag, need.level, wanted, f"attention {when}, ")
-                    need = steps.send(self.bag.features(need.level, wanted).to(device))
-            except StopIteration as stop:
-                output: MILOutput = stop.value
-        yield Progress(1, 1, f"attention {when}", AttentionMaps(when, self._maps(output, rows)))
-        return Sight(output, rows[0][output.steps[0].zoomed], self._figures(output, rows))
+        trees = np.arange(len(self.bag.grid.levels[0])) if self.trees is None else self.trees
+        part, device = PartBag(self.bag, trees), self.taught.device.torch
+        mil = self.taught.model.to(device).eval()
+        output = yield from zoom(mil, part, device, f"attention {when}, ", paint=False)
+        yield Progress(1, 1, f"attention {when}", AttentionMaps(when, self._maps(output, part.rows)))
+        zoomed = output.steps[0].zoomed if output.steps else np.empty(0, np.int64)
+        return Sight(output, part.rows[0][zoomed], self._figures(output, part.rows))
 
     def _maps(self, output: MILOutput, rows: tuple[Rows, ...]) -> tuple[HeatMap, ...]:
         from napari_zoommil.maps.heatmap import rasterise
@@ -104,16 +93,6 @@ class Watch:
             share = step.attention.softmax(0).cpu().numpy()[annotated].sum()
             name = magnification_name(self.bag.grid.magnifications[step.level])
             figures[f"attention_on_points_{name}"] = round(float(share), 4)
-        for name, value in zip(self.taught.spec.class_names, output.probabilities.tolist(), strict=True):
-            figures[f"probability_{name}"] = round(value, 4)
-        return figures
-
-
-def encode(bag: KeptBag, level: int, rows: Rows, title: str) -> Generator[Progress, None, None]:
-    """Encode those of ``rows`` that a bag does not know, telling how far it is."""
-    name = magnification_name(bag.grid.magnifications[level])
-    done, total = int(bag.known(level)[rows].sum()), len(rows)
-    with closing(bag.encode(level, rows)) as batches:
-        for chunk in batches:
-            done += len(chunk)
-            yield Progress(done, total, f"{title}{name}: {done:,} of {total:,} patches")
+        task = self.taught.spec.task
+        values = task.link(output.logits).cpu().numpy()
+        return figures | {name: round(value, 4) for name, value in task.figures(values).items()}

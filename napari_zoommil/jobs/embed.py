@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import PatchGrid, magnification_name
-from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.loading import encoder_on, open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
@@ -86,22 +86,13 @@ def embed(
     StoreError
         If the store belongs to another slide, other weights or other patches.
     """
-    import torch
 
     from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
-    from napari_zoommil.encoders import load_encoder
-    from napari_zoommil.encoders.device import choose_device, cpu_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the encoder")
-        stack.enter_context(cpu_threads())
-        chosen = choose_device(device)
-        with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
-            network = load_encoder(encoder)
-        stack.callback(chosen.release)
-        stack.callback(network.to, network.device)
-        network.to(chosen.torch)
+        network = stack.enter_context(encoder_on(device, encoder))
         tissue = yield from find_tissue(own)
         grid = patch_grid(own, tissue, magnifications, patch_size, min_tissue)
         key = StoreKey(own.name, own.fingerprint, encoder, network.hash)

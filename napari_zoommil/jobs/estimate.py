@@ -10,6 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from napari_zoommil.jobs.loading import loaded, open_own
+from napari_zoommil.jobs.parameters import (
+    BatchSize,
+    DeviceName,
+    EncoderOfModel,
+    Icc,
+    MinTissue,
+    ModelName,
+    Mpp,
+    Threads,
+    Workers,
+)
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
@@ -51,47 +62,39 @@ class Estimate:
 
 def estimate(
     slide: Path | Slide,
-    model: str = "demo",
+    model: ModelName = "demo",
     *,
-    encoder: str | None = None,
+    encoder: EncoderOfModel = None,
     detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
-    mpp: float | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    workers: int | None = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    min_tissue: MinTissue = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = None,
+    threads: Threads = None,
 ) -> Job[Estimate]:
     """Find the tissue, count the patches a model will read, and time a few of them.
+
+    Parameters that are not listed are those of :func:`predict`: with the same it counts the same patches.
 
     Parameters
     ----------
     slide : Path or Slide
         The slide.
-    model : str
-        Shipped model, folder or hub name.
-    encoder : str, optional
-        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
-        TorchScript file, which is code and is run. Its hash must be that of the model.
     detected : Tissue, optional
         Tissue found before; looked for if not given.
     add, leave_out : tuple of (n, 2) arrays
         Polygons, level-0 y and x, that a user adds to the tissue or leaves out.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
-    threads, workers : int, optional
-        CPU threads that compute, and that read.
 
     Returns
     -------
     Estimate
     """
-    from napari_zoommil.bags import LazyBag
-
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp))
+        own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first: it may ask the user for its encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
         if detected is None:
@@ -99,9 +102,10 @@ def estimate(
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
         spec = with_model.spec
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
+        share = spec.min_tissue if min_tissue is None else min_tissue
+        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
         counts = tuple(len(level) for level in grid.levels)
-        bag = LazyBag(own, grid, with_model.encoder, TRIAL_PATCHES, workers)
+        bag = with_model.bag(own, grid, min(TRIAL_PATCHES, batch_size), workers)
         trial = np.linspace(0, counts[-1] - 1, min(2 * TRIAL_PATCHES, counts[-1])).astype(np.int64)
         seconds = 0.0
         for part in np.array_split(np.unique(trial), 2):  # the first half warms up and does not count
@@ -113,7 +117,7 @@ def estimate(
             tissue=tissue,
             detected=detected,
             patches=with_model.model.patches_needed(counts, grid.ratios),
-            exhaustive=int((grid.levels[-1].tissue >= spec.min_tissue).sum()),
+            exhaustive=int((grid.levels[-1].tissue >= share).sum()),
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    BatchSize,
+    DeviceName,
+    EncoderOfModel,
+    Icc,
+    MinTissue,
+    ModelName,
+    Mpp,
+    Threads,
+    Workers,
+)
 from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
 
 Method = Literal["attention", "grad-cam"]
 
@@ -29,39 +40,35 @@ class Explanation:
 
 def explain(
     slide: Path | Slide,
-    model: str = "demo",
+    model: ModelName = "demo",
     *,
-    encoder: str | None = None,
+    encoder: EncoderOfModel = None,
     method: Method = "grad-cam",
     target: str | None = None,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
-    batch_size: Annotated[int, Range(1, 4096)] = 64,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    tissue: Tissue | None = None,
+    min_tissue: MinTissue = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = None,
+    threads: Threads = None,
 ) -> Job[Explanation]:
     """Say why a model decided as it did.
+
+    Parameters that are not listed are those of :func:`predict`.
 
     Parameters
     ----------
     slide : Path or Slide
         The slide.
-    model : str
-        Shipped model, folder or hub name.
-    encoder : str, optional
-        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
-        TorchScript file, which is code and is run. Its hash must be that of the model.
     method : {"attention", "grad-cam"}
-        attention = where the model looked; grad-cam = which patches speak for a class.
+        attention = what the model's attention makes of patches, and where it zooms; grad-cam = which patches
+        speak for a class.
     target : str, optional
         Class that Grad-CAM speaks for; the predicted one by default.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
-    batch_size : int
-        Patches encoded at once; halved by itself when device memory runs out.
+    tissue : Tissue, optional
+        Where the tissue is; found by itself if not given.
 
     Returns
     -------
@@ -70,17 +77,30 @@ def explain(
     Raises
     ------
     ModelError
-        If the model has no such class.
+        If the model has no such class, or none of these maps.
     """
     from napari_zoommil.models.spec import read_spec
 
-    classes = read_spec(model).class_names
+    classes = read_spec(model).task.names
     if target and target not in classes:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
+    cam = method == "grad-cam"
     prediction = yield from predict(
-        slide, model, encoder=encoder, mpp=mpp, icc=icc, device=device, batch_size=batch_size
+        slide,
+        model,
+        encoder=encoder,
+        mpp=mpp,
+        icc=icc,
+        grad_cam=cam,
+        tissue=tissue,
+        min_tissue=min_tissue,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        threads=threads,
     )
-    if method == "attention":
-        return Explanation(method, None, prediction.maps_of("attention"), prediction)
-    wanted = target or prediction.predicted
-    return Explanation(method, wanted, prediction.maps_of("grad-cam", wanted), prediction)
+    wanted = (target or prediction.explained) if cam else None
+    maps = prediction.maps_of("grad-cam", wanted) if cam else prediction.maps
+    if not maps:
+        raise ModelError(f"{model} does not score patches one by one, so there is no map of {method}")
+    return Explanation(method, wanted, maps, prediction)

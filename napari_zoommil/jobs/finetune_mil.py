@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import PatchGrid, Rows
-from napari_zoommil.jobs.attention_change import Watch, encode
+from napari_zoommil.jobs.attention_change import Watch
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.zoom import encode
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
@@ -132,9 +133,9 @@ def _seen(taught: Loaded, grid: PatchGrid, targets: Targets, patches: int, seed:
 
 
 def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float32]:
-    """(C,) what the bag's probabilities shall be: the slide's class, or what they were."""
+    """(C,) what the bag's values shall be: the slide's class, or what they were."""
     if marks.label is None:
-        return before.probabilities.cpu().numpy()
+        return spec.task.link(before.logits).cpu().numpy()
     return np.eye(len(spec.class_names), dtype=np.float32)[spec.class_names.index(marks.label)]
 
 

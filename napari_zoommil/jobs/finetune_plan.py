@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path, current_path
+from napari_zoommil.annotations.geojson import Content
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.jobs.finetune_runs import TrainingRun, kept, undecided
@@ -110,19 +111,27 @@ class TrainingSet:
 
 
 def look(
-    slide: Slide, model: str, preset: str, device: str, label: str | None = None
+    slide: Slide,
+    model: str,
+    preset: str,
+    device: str,
+    label: str | None = None,
+    annotations: Content | None = None,
 ) -> Iterator[TrainingSet]:
     """First what the annotations tell at once, then what is known with the model at hand.
 
     The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
-    MIL model, ``label`` says what the slide is, where its points leave that open.
+    MIL model, ``label`` says what the slide is, where its points leave that open. Where the slide's
+    ``annotations`` are at hand they are not read from their file.
     """
     path, current = annotations_path(slide), current_path(slide)
     stamp = stamp_of(path)
     found = TrainingSet(path, stamp, runs=undecided(slide), kept=kept(slide), model=model)
     points = Points()
     try:
-        if current.exists():
+        if annotations is not None:
+            points.adopt(annotations)
+        elif current.exists():
             points = Points.read(current)
     except ZoomMILError as error:
         yield replace(found, problem=str(error))

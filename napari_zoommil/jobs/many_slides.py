@@ -1,22 +1,165 @@
-"""Several slides: the next one is made ready while the current one is worked on."""
+"""Many slides as one job: an outcome each, and the next slide is made ready beside the current one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from threading import Event
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
+from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
 
 FIRST_PATCHES = 128
 """Patches whose tiles are decoded ahead: two batches."""
+
+PARTS = 1000
+"""Steps of the progress within one of several slides."""
+
+READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
+"""Parameters of jobs by which it is known what they read first; a model states those that are not given."""
+
+FAILURES = (ZoomMILError, OSError, RuntimeError)
+"""What a slide, its results or the device may bring about; anything else is a fault of the program."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome(Generic[T]):
+    """What came of one of many slides.
+
+    Attributes
+    ----------
+    slide : Path
+    result : object, optional
+        What the job returned, where it ended well.
+    error : Exception, optional
+        Why it did not.
+    """
+
+    slide: Path
+    result: T | None = None
+    error: Exception | None = None
+
+
+def over(
+    job: Callable[..., Job[Any]],
+    slides: Iterable[Path | str],
+    *,
+    then: Callable[[Path, Any], Any] | None = None,
+) -> Job[tuple[Outcome[Any], ...]]:
+    """Do a job on each of many slides; one bad slide stops no others.
+
+    While one is worked on, the next one's tissue is looked for and its first patches are decoded, if the job
+    reads patches. The encoder is loaded once.
+
+    Parameters
+    ----------
+    job : callable
+        Takes a slide and returns a job, such as ``partial(predict, model="demo")``.
+    slides : iterable of Path
+    then : callable, optional
+        ``then(slide, result)`` is called with each result, such as to write it; what it returns is kept in
+        its place.
+
+    Yields
+    ------
+    Progress
+        Over all slides. ``partial`` is that of the job, and the :class:`Outcome` where a slide is done.
+
+    Returns
+    -------
+    tuple of Outcome
+        In the order of the slides.
+
+    Raises
+    ------
+    ConsentError, EncoderError
+        If the encoder cannot be had: it is the same for every slide.
+    """
+    paths = [Path(slide) for slide in slides]
+    outcomes: list[Outcome[Any]] = []
+    with closing(with_next_ready(paths, _preparation(job))) as ready:
+        for number, path in enumerate(ready):
+            try:
+                result = yield from retold(job(path), _part_of(number, len(paths)))
+                outcomes.append(Outcome(path, result if then is None else then(path, result)))
+            except (ConsentError, EncoderError):
+                raise
+            except FAILURES as error:
+                outcomes.append(Outcome(path, error=error))
+            done, total = PARTS * (number + 1), PARTS * len(paths)
+            note = _title(number, len(paths)) + ("failed" if outcomes[-1].error else "done")
+            yield Progress(done, total, note, outcomes[-1])
+    return tuple(outcomes)
+
+
+def results_of(outcomes: Sequence[Outcome[T]]) -> tuple[T, ...]:
+    """The results where all slides are needed.
+
+    Raises
+    ------
+    Exception
+        The error of the one slide that failed.
+    JobError
+        If several did, with what is wrong with each.
+    """
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        lines = "; ".join(
+            f"{outcome.slide.name}: {first_line(outcome.error)}" for outcome in outcomes if outcome.error
+        )
+        raise JobError(f"{len(errors)} of {len(outcomes)} slides failed: {lines}") from errors[0]
+    return tuple(cast(T, outcome.result) for outcome in outcomes)
+
+
+def _title(number: int, count: int) -> str:
+    return f"slide {number + 1:,} of {count:,}: " if count > 1 else ""
+
+
+def _part_of(number: int, count: int) -> Callable[[Progress], Progress]:
+    """The progress on one of several slides as a part of the whole; that on a single one as it is."""
+
+    def tell(progress: Progress) -> Progress:
+        if count == 1:
+            return progress
+        share = min(progress.done / progress.total, 1.0) if progress.total else 0.0
+        done, note = round(PARTS * (number + share)), _title(number, count) + progress.note
+        return replace(progress, done=done, total=PARTS * count, note=note, seconds_left=None)
+
+    return tell
+
+
+def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], None]:
+    """What makes a slide ready for a job, by the job's parameters."""
+    chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
+
+    def prepare(path: Path, stop: Event) -> None:
+        if "min_tissue" not in chosen:
+            return  # it reads no patches
+        reading = {name: chosen[name] for name in READING if name in chosen}
+        if "magnifications" not in chosen:
+            from napari_zoommil.models.spec import read_spec
+
+            spec = read_spec(chosen["model"])
+            reading |= {"magnifications": spec.magnifications, "patch_size": spec.patch_size}
+            if reading["min_tissue"] is None:
+                reading["min_tissue"] = spec.min_tissue
+        make_ready(path, stop, **reading)
+
+    return prepare
 
 
 def with_next_ready(
@@ -33,7 +176,7 @@ def with_next_ready(
                 coming = [pool.submit(prepare, after, stop) for after in paths[place + 1 : place + 2]]
                 yield path
                 for each in coming:  # two threads looking for one slide's tissue would be no faster
-                    with suppress(ZoomMILError, OSError, RuntimeError):
+                    with suppress(*FAILURES):
                         each.result()
         finally:
             stop.set()

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.geometry import magnification_name
+from napari_zoommil.geometry import Pair, PatchGrid
 from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.parameters import Range
-from napari_zoommil.jobs.prediction import Cost, PartialMap, Prediction, StepResult
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
+from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.zoom import zoom
+from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass
-    from napari_zoommil.models.spec import ModelSpec
+    from napari_zoommil.maps.gradcam import GradCAM
+    from napari_zoommil.models.mil import MILModel, MILOutput
 
-PAINT_SECONDS = 0.1
-"""Least time between two partial maps: yields have no back-pressure in a window."""
+MEMORY_LIMIT = 300 << 20
+"""Bytes that a prediction may take beyond the features for what nobody asked for."""
+
+GRAPH_COPIES = 5
+"""Memory of a pass with gradients, in that of the embeddings it goes through; measured of an attention."""
 
 
 def predict(
@@ -45,6 +49,7 @@ def predict(
     batch_size: Annotated[int, Range(1, 4096)] = 64,
     workers: Annotated[int | None, Range(1, 64)] = None,
     threads: Annotated[int | None, Range(1, 256)] = None,
+    grad_cam: bool | None = None,
 ) -> Job[Prediction]:
     """Predict a slide's class and say where the model looked.
 
@@ -73,18 +78,18 @@ def predict(
         Threads that read patches; one per core, at most 8, by default.
     threads : int, optional
         CPU threads that compute; all cores by default.
+    grad_cam : bool, optional
+        Explain each class by Grad-CAM too; by default where it takes no more memory than 300 MB.
 
     Yields
     ------
     Progress
-        ``partial`` holds a :class:`PartialMap` while a magnification fills.
+        ``partial`` holds a :class:`~napari_zoommil.jobs.prediction.PartialMap` while a magnification fills.
 
     Returns
     -------
     Prediction
     """
-    from napari_zoommil.bags import LazyBag
-
     started = time.perf_counter()
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
@@ -95,106 +100,82 @@ def predict(
             tissue = yield from find_tissue(own)
         share = spec.min_tissue if min_tissue is None else min_tissue
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
-        with_model.model.check(grid)
-        bag = LazyBag(own, grid, with_model.encoder, batch_size, workers)
-        output = yield from _zoom(with_model.model, bag, with_model.device)
-        yield Progress(sum(bag.encoded), sum(bag.encoded), "explaining")
-        cost = Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch))
-        return _result(own, model, spec, bag, output, cost)
-
-
-def _zoom(mil: MILModel, bag: LazyBag, device: Device) -> Job[MILOutput]:
-    """Drive the model's pass, encoding what it asks for."""
-    counts = tuple(len(level) for level in bag.grid.levels)
-    expected = mil.patches_needed(counts, bag.grid.ratios)
-    done = 0
-    steps: Pass = mil.steps(bag.grid)
-    try:
-        need = next(steps)
-        while True:
-            # Parents at the rim lack children, so what was expected is corrected step by step.
-            total = done + len(need.rows) + sum(expected[need.level + 1 :])
-            yield from _encode(bag, need, done, total, device)
-            done += len(need.rows)
-            features = bag.features(need.level, need.rows).to(device.torch)
-            # Embeddings must be on the graph for Grad-CAM, though no weight is trained.
-            need = steps.send(features.requires_grad_())
-    except StopIteration as stop:
-        return stop.value
-    finally:
-        steps.close()
-
-
-def _encode(
-    bag: LazyBag, need: Need, before: int, total: int, device: Device
-) -> Generator[Progress, None, None]:
-    """Encode one step's patches batch by batch, with the map as far as it is known."""
-    name = magnification_name(bag.grid.levels[need.level].magnification)
-    known: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-    painted, done = 0.0, 0
-    yield Progress(before, total, f"{name}: 0 of {len(need.rows):,} patches")
-    with closing(bag.encode(need.level, need.rows)) as batches:
-        for rows in batches:
-            done += len(rows)
-            partial = None
-            if need.preview is not None:
-                known.append((rows, _preview(need, bag.features(need.level, rows).to(device.torch))))
-                if time.perf_counter() - painted > PAINT_SECONDS or done == len(need.rows):
-                    partial = _partial(bag, need.level, known)
-                    painted = time.perf_counter()
-            yield Progress(before + done, total, f"{name}: {done:,} of {len(need.rows):,} patches", partial)
-
-
-def _preview(need: Need, features: Tensor) -> NDArray[np.float32]:
-    import torch
-
-    assert need.preview is not None
-    with torch.no_grad():
-        return need.preview(features).cpu().numpy()
-
-
-def _partial(
-    bag: LazyBag, level: int, known: list[tuple[NDArray[np.int64], NDArray[np.float32]]]
-) -> PartialMap:
-    from napari_zoommil.maps.heatmap import rasterise
-
-    rows, scores = (np.concatenate(parts) for parts in zip(*known, strict=True))
-    return PartialMap(level, rasterise(bag.grid, level, rows, scores, bag.slide.mpp, "attention"))
-
-
-def _result(
-    slide: Slide, model: str, spec: ModelSpec, bag: LazyBag, output: MILOutput, cost: Cost
-) -> Prediction:
-    from napari_zoommil.maps.gradcam import grad_cam
-    from napari_zoommil.maps.heatmap import rasterise
-
-    cams = [grad_cam(output, index) for index in range(len(spec.class_names))]
-    steps = tuple(
-        StepResult(
-            step.level,
-            step.rows,
-            step.attention.detach().cpu().numpy(),
-            np.stack([cam[index] for cam in cams]),
-            step.zoomed,
+        bag = with_model.bag(own, grid, batch_size, workers)
+        mil, names = with_model.model, spec.task.names
+        output = yield from zoom(mil, bag, with_model.device.torch)
+        steps, logits = _steps(mil, output), output.logits.cpu()
+        maps = _score_maps(grid, steps, own.mpp, names)
+        explained = _cheap(output) if grad_cam is None else grad_cam
+        del output  # its embeddings are made anew, with gradients, where they are explained
+        if explained:
+            cams, more = yield from _explain(mil, bag, own.mpp, with_model.device)
+            steps = [replace(step, grad_cam=cam) for step, cam in zip(steps, cams, strict=True)]
+            maps += more
+        return Prediction(
+            slide=own.name,
+            fingerprint=own.fingerprint,
+            model=model,
+            task=spec.task,
+            values=spec.task.link(logits).numpy(),
+            logits=logits.numpy(),
+            grid=grid,
+            steps=tuple(steps),
+            maps=tuple(maps),
+            cost=Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch)),
+            damaged=own.damaged,
         )
-        for index, step in enumerate(output.steps)
-    )
-    maps = [rasterise(bag.grid, s.level, s.rows, s.attention, slide.mpp, "attention") for s in steps]
-    maps += [
-        rasterise(bag.grid, s.level, s.rows, s.grad_cam[index], slide.mpp, "grad-cam", name)
-        for index, name in enumerate(spec.class_names)
-        for s in steps
+
+
+def _steps(mil: MILModel, output: MILOutput) -> list[StepResult]:
+    return [
+        StepResult(
+            step.level, step.rows, step.scores.cpu().numpy(), mil.heads[: step.scores.shape[1]], step.zoomed
+        )
+        for step in output.steps
     ]
-    return Prediction(
-        slide=slide.name,
-        fingerprint=slide.fingerprint,
-        model=model,
-        class_names=spec.class_names,
-        probabilities=output.probabilities.detach().cpu().numpy(),
-        logits=output.logits.detach().cpu().numpy(),
-        grid=bag.grid,
-        steps=steps,
-        maps=tuple(maps),
-        cost=cost,
-        damaged=slide.damaged,
-    )
+
+
+def _score_maps(
+    grid: PatchGrid, steps: list[StepResult], mpp: Pair | None, names: tuple[str, ...]
+) -> list[HeatMap]:
+    """A head's maps of all magnifications, then the next one's."""
+    from napari_zoommil.maps.heatmap import score_map
+
+    heads = dict.fromkeys(head for step in steps for head in step.heads)
+    return [
+        score_map(grid, step.level, step.rows, step.scores[:, step.heads.index(head)], mpp, head, names)
+        for head in heads
+        for step in steps
+        if head in step.heads
+    ]
+
+
+def _cheap(output: MILOutput) -> bool:
+    """Whether explaining an output takes no more memory than it may unasked."""
+    seen = [step.embeddings for step in output.steps if step.embeddings is not None]
+    activations = [*seen, *(plane.activation for plane in output.planes)]
+    return GRAPH_COPIES * sum(one.nbytes for one in activations) <= MEMORY_LIMIT
+
+
+def _explain(
+    mil: MILModel, bag: LazyBag | PixelBag, mpp: Pair | None, device: Device
+) -> Job[tuple[list[NDArray[np.float32] | None], list[HeatMap]]]:
+    """One more pass, with gradients: (C, n) Grad-CAM of each step, and all maps."""
+    from napari_zoommil.maps.gradcam import cam_maps, grad_cam
+
+    whole = max(1, sum(bag.encoded))
+
+    def told(note: str) -> Progress:
+        return Progress(whole, whole, f"explaining {note}".strip())
+
+    yield told("")
+    again = zoom(mil, bag, device.torch, paint=False, gradients=True)
+    output = yield from retold(again, lambda progress: told(progress.note))
+    cams: list[GradCAM] = []
+    maps: list[HeatMap] = []
+    for index, name in enumerate(mil.task.names):
+        cams.append(grad_cam(output, index))
+        maps += cam_maps(output, cams[-1], bag.grid, mpp, name)
+        yield told(name)
+    by_step = zip(*(cam.steps for cam in cams), strict=True)
+    return [None if scores[0] is None else np.stack(scores) for scores in by_step], maps

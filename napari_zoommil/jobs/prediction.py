@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.models.task import Classification, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,18 +22,27 @@ class StepResult:
     level : int
     rows : (n,) int64
         Patches looked at, rows of ``grid.levels[level]``.
-    attention : (n,) float32
-        Raw attention logits.
-    grad_cam : (C, n) float32
+    scores : (n, H) float32
+        Raw scores, a column for each head; of an attention, logits.
+    heads : tuple of str
+        Names of the columns.
     zoomed : (k,) int64
         Rows zoomed into.
+    grad_cam : (C, n) float32 or None
+        None where it was not computed, or the model has no embeddings of patches.
     """
 
     level: int
     rows: NDArray[np.int64]
-    attention: NDArray[np.float32]
-    grad_cam: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    heads: tuple[str, ...]
     zoomed: NDArray[np.int64]
+    grad_cam: NDArray[np.float32] | None = None
+
+    @property
+    def attention(self) -> NDArray[np.float32]:
+        """(n,) scores of the first head."""
+        return self.scores[:, 0]
 
 
 @dataclass(frozen=True)
@@ -59,13 +70,16 @@ class Prediction:
     Attributes
     ----------
     slide, fingerprint, model : str
-    class_names : tuple of str
-    probabilities, logits : (C,) float32
+    task : Task
+        What the values mean.
+    values : (C,) float32
+        Probabilities of the classes, or the number that was asked for, in its unit.
+    logits : (C,) float32
     grid : PatchGrid
     steps : tuple of StepResult
-        From the lowest magnification on.
+        From the lowest magnification on; none of a model that does not score patches.
     maps : tuple of HeatMap
-        Attention of each magnification, then Grad-CAM of each class and magnification.
+        Each head's scores at each magnification, then Grad-CAM of each output and magnification.
     cost : Cost
     damaged : int
         Tiles of the slide that cannot be decoded and were read as background.
@@ -74,8 +88,8 @@ class Prediction:
     slide: str
     fingerprint: str
     model: str
-    class_names: tuple[str, ...]
-    probabilities: NDArray[np.float32]
+    task: Task
+    values: NDArray[np.float32]
     logits: NDArray[np.float32]
     grid: PatchGrid
     steps: tuple[StepResult, ...]
@@ -84,13 +98,41 @@ class Prediction:
     damaged: int = 0
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a classification; none of a regression."""
+        return self.task.names if isinstance(self.task, Classification) else ()
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(C,) of the classes.
+
+        Raises
+        ------
+        ModelError
+            If the model tells a number.
+        """
+        if not isinstance(self.task, Classification):
+            raise ModelError(f"{self.model} tells a number, {self.task.name}, and no probabilities")
+        return self.values
+
+    @property
     def predicted(self) -> str:
-        """The most probable class."""
-        return self.class_names[int(np.argmax(self.probabilities))]
+        """The most probable class, or the value with its unit."""
+        return self.task.predicted(self.values)
+
+    @property
+    def explained(self) -> str:
+        """Name of the output that is explained where nobody says which."""
+        return self.task.explained(self.values)
 
     def maps_of(self, kind: str, target: str | None = None) -> tuple[HeatMap, ...]:
-        """Maps of one kind (and class), one per magnification."""
+        """Maps of one kind (and output), one per magnification."""
         return tuple(m for m in self.maps if m.kind == kind and m.target == target)
+
+    @property
+    def kinds(self) -> tuple[tuple[str, str | None], ...]:
+        """The kinds of maps that there are, each with the output it speaks for."""
+        return tuple(dict.fromkeys((m.kind, m.target) for m in self.maps))
 
 
 @dataclass(frozen=True, eq=False)

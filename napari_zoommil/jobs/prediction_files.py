@@ -1,4 +1,5 @@
-"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``."""
+"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``; and
+``prediction.npz``, from which it is read back as it was."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from napari_zoommil.files import make_folder, write_json
+from napari_zoommil.errors import JobError
+from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
 from napari_zoommil.slides import Slide
@@ -30,27 +33,27 @@ def overview_of(slide: Slide) -> tuple[np.ndarray, Pair]:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)), downsample
 
 
+WHOLE = "prediction.npz"
+"""The file that a prediction is read back from."""
+
+
 def summary(prediction: Prediction) -> dict[str, Any]:
     """What ``prediction.json`` holds; names no file but the slide's own."""
     return {
         "slide": prediction.slide,
         "fingerprint": prediction.fingerprint,
         "model": prediction.model,
-        "predicted": prediction.predicted,
-        "probabilities": {
-            name: round(float(value), 6)
-            for name, value in zip(prediction.class_names, prediction.probabilities, strict=True)
-        },
+        **prediction.task.summary(prediction.values),
         "magnifications": [
             {
                 "magnification": level.magnification,
                 "mpp": level.mpp,
                 "patches": len(level),
                 "encoded": encoded,
-                "zoomed_into": len(step.zoomed),
+                "zoomed_into": sum(len(step.zoomed) for step in prediction.steps if step.level == index),
             }
-            for level, step, encoded in zip(
-                prediction.grid.levels, prediction.steps, prediction.cost.encoded, strict=True
+            for index, (level, encoded) in enumerate(
+                zip(prediction.grid.levels, prediction.cost.encoded, strict=True)
             )
         ],
         "damaged_tiles": prediction.damaged,
@@ -68,10 +71,10 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
         height, width = level.stride
         for place, (y, x) in enumerate(level.origins[step.rows]):
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
-            measurements = {"attention": float(step.attention[place])} | {
-                f"Grad-CAM {label}": float(cam[place])
-                for label, cam in zip(prediction.class_names, step.grad_cam, strict=True)
-            }
+            measurements = {head: float(v) for head, v in zip(step.heads, step.scores[place], strict=True)}
+            if step.grad_cam is not None:
+                cams = zip(prediction.task.names, step.grad_cam[:, place], strict=True)
+                measurements |= {f"Grad-CAM {label}": float(value) for label, value in cams}
             features.append(
                 {
                     "type": "Feature",
@@ -84,6 +87,8 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
 
 def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
     """OME-TIFF and PNG of maps of one kind, percentile-scaled in the PNGs."""
+    if not maps:
+        return []
     overview, downsample = overview_of(slide)
     written = []
     for shown, values in zip(maps, display_values(maps, "percentile"), strict=True):
@@ -103,12 +108,51 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
         If a file cannot be written.
     """
     make_folder(out)
-    written = write_maps(slide, prediction.maps_of("attention"), out)
-    written += write_maps(slide, prediction.maps_of("grad-cam", prediction.predicted), out)
+    written = []
+    for kind, target in prediction.kinds:
+        if kind != "grad-cam" or target == prediction.explained:
+            written += write_maps(slide, prediction.maps_of(kind, target), out)
     for name, content in (
         ("patches.geojson", patches_geojson(prediction)),
         ("prediction.json", summary(prediction)),
     ):
         write_json(out / name, content)
         written.append(out / name)
-    return written
+    write_file(out / WHOLE, result_bytes(prediction))
+    return [*written, out / WHOLE]
+
+
+def read_prediction(folder: Path) -> Prediction:
+    """A prediction as :func:`write_prediction` wrote it, number for number.
+
+    Raises
+    ------
+    JobError
+        If the folder holds none, or it is damaged.
+    """
+    path = folder / WHOLE
+    if not path.is_file():
+        raise JobError(f"{folder} holds no prediction: there is no {WHOLE}; write it with predict")
+    found = read_result(path, Prediction)
+    if why := _contradiction(found):
+        raise JobError(f"{path} is damaged: {why}; write it anew with predict")
+    return found
+
+
+def _contradiction(found: Prediction) -> str:
+    """What in a prediction does not fit together; nothing, if it is whole."""
+    counts = [len(level) for level in found.grid.levels]
+    for level in found.grid.levels:
+        if level.lattice.shape != (len(level), 2) or not len(level.parent) == len(level.tissue) == len(level):
+            return f"its patches at {magnification_name(level.magnification)} are incomplete"
+    for step in found.steps:
+        if not 0 <= step.level < len(counts):
+            return "it has scores of a magnification that it has no patches of"
+        for rows in (step.rows, step.zoomed):
+            if rows.ndim != 1 or not ((rows >= 0) & (rows < counts[step.level])).all():
+                return "it has scores of patches that are not there"
+        if len(step.attention) != len(step.rows):
+            return "it has patches without a score"
+    if len(found.probabilities) != len(found.class_names) or not found.class_names:
+        return "its probabilities are not those of its classes"
+    return ""

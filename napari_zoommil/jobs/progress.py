@@ -38,6 +38,17 @@ class Progress:
 Job = Generator[Progress, None, T]
 
 
+def retold(job: Job[T], tell: Callable[[Progress], Progress]) -> Job[T]:
+    """A job as part of another one, whose progress is told in other words."""
+    try:
+        while True:
+            yield tell(next(job))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        job.close()
+
+
 def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
     """Drive a job to its result.
 

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.embed import embed
-from napari_zoommil.jobs.many_slides import make_ready, with_next_ready
+from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.parameters import Range
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.progress import Job, Progress, retold
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_card import model_card
+from napari_zoommil.models.registry import Recipe, entry
+from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.training.run import BEST, RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags import StoredBag
+    from napari_zoommil.bags.bag import Bag
+    from napari_zoommil.encoders.device import Device
+    from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
     from napari_zoommil.training.mil.cohort import Entry
+    from napari_zoommil.training.mil.module import Example
 
 
 @dataclass(frozen=True)
@@ -35,14 +45,19 @@ class Training:
     Attributes
     ----------
     model : Path
-    class_names : tuple of str
+    task : Task
     metrics : dict of str to float
         ``val_*`` of the kept epoch, and ``test_*`` where the cohort has test slides.
     """
 
     model: Path
-    class_names: tuple[str, ...]
+    task: Task
     metrics: dict[str, float]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a classification; none of a regression."""
+        return self.task.names if isinstance(self.task, Classification) else ()
 
 
 def train(
@@ -52,12 +67,15 @@ def train(
     store: Path,
     out: Path,
     encoder: str = "nic",
-    magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
+    options: Mapping[str, Any] | None = None,
+    recipe: str = "default",
+    task: Literal["auto", "classification", "regression"] = "auto",
+    unit: str = "",
+    magnifications: tuple[float, ...] | None = None,
     patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
     min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
-    k: Annotated[int, Range(1, 10_000, unit="patches")] = 16,
-    epochs: Annotated[int, Range(1, 10_000)] = 100,
-    learning_rate: Annotated[float, Range(1e-6, 1e-1, log=True)] = 1e-4,
+    epochs: Annotated[int | None, Range(1, 10_000)] = None,
+    learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
     seed: Annotated[int, Range(0, 2**31)] = 0,
     mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
     icc: bool = False,
@@ -71,26 +89,33 @@ def train(
     cohort : Path
         Table with the columns slide and label, and optionally split (train, val, test) and group.
     model : str
-        Architecture.
+        Architecture; the command ``models`` lists them with their options and recipes.
     store : Path
         Folder of feature stores.
     out : Path
         Model folder to write.
     encoder : str
         nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
-        is run.
-    magnifications : tuple of float
-        Rising by whole factors.
+        is run. Models that read pixels need none.
+    options : dict, optional
+        Options of the model, such as k=16.
+    recipe : str
+        Training settings that go with the model, by name.
+    task : {"auto", "classification", "regression"}
+        What labels are. By themselves they are measurements (regression) if all are numbers, and one has a
+        fraction or there are more than 20 different ones; else they name classes.
+    unit : str
+        Of measurements, as users read it, such as cells/mm².
+    magnifications : tuple of float, optional
+        Rising by whole factors; the recipe's by default.
     patch_size : int
         Edge of a patch, the same at every magnification.
     min_tissue : float
         Least tissue share of a patch at the lowest magnification.
-    k : int
-        Patches zoomed into at each step.
-    epochs : int
-        Passes over the training slides.
-    learning_rate : float
-        Of Adam.
+    epochs : int, optional
+        Passes over the training slides; the recipe's by default.
+    learning_rate : float, optional
+        Of the optimiser; the recipe's by default.
     seed : int
         Of weights, order and split.
     mpp : float, optional
@@ -109,163 +134,274 @@ def train(
     Raises
     ------
     CohortError
-        If the table is malformed, contradicts itself, or lacks training or validation slides.
+        If the table is malformed, contradicts itself, lacks training or validation slides, or its labels do
+        not fit the task.
     ModelError
-        If ``out`` cannot be written to, or holds another training to go on with, or a finished one.
+        If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
+        another training to go on with, or a finished one.
+    FileError
+        If ``out`` cannot be written to.
     """
-    from napari_zoommil.training.mil.cohort import class_names, read_cohort
+    from napari_zoommil.training.mil.cohort import read_cohort
 
+    known = entry(model)
+    settings = known.recipe(recipe)
+    settings = replace(
+        settings,
+        epochs=settings.epochs if epochs is None else epochs,
+        learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
+    )
+    chosen = magnifications or known.magnifications(settings)
+    known.check_scales(chosen)
+    built = {**settings.options, **(options or {})}
+    known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
-    classes = class_names(entries)
-    reading: dict[str, Any] = {
-        "magnifications": magnifications,
-        "patch_size": patch_size,
-        "min_tissue": min_tissue,
-        "mpp": mpp,
-        "icc": icc,
-    }
-    config = {"magnifications": magnifications, "k": k, "classes": len(classes)}
-    recipe_args = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
+    reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
+    slides = [one.slide for one in entries]
     with working_in(out):
-        bags: dict[Path, StoredBag] = {}
-        with closing(with_next_ready([e.slide for e in entries], partial(make_ready, **reading))) as slides:
-            for number, slide in enumerate(slides, 1):
-                job = embed(slide, encoder, store=store, device=device, **reading)
-                result = yield from _titled(job, f"slide {number} of {len(entries)}: ")
-                bags[slide] = _bag(result.store)
-        from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
-
-        description = {"patch_size": patch_size, "min_tissue": min_tissue, "encoder": name_in_folder(encoder)}
-        found = (entries, classes, bags)
-        return (yield from _fit(model, config, recipe_args, description, *found, out, device, resume))
-
-
-def _titled(job: Job[Any], title: str) -> Job[Any]:
-    """A job whose notes begin with what it is part of."""
-    try:
-        while True:
-            progress = next(job)
-            yield Progress(progress.done, progress.total, title + progress.note, progress.partial)
-    except StopIteration as stop:
-        return stop.value
-    finally:
-        job.close()
+        if known.takes == "pixels":
+            bags = yield from _pixel_bags(slides, reading)
+            source = Source("", "", 3)
+        else:
+            bags, source = yield from _embedded(slides, encoder, store, reading, device)
+        examples = {
+            split: [(bags[one.slide], plan.task.target(one.label)) for one in entries if one.split == split]
+            for split in ("train", "val", "test")
+        }
+        run = RunFolder(out, _provenance(plan, reading, source, entries))
+        return (yield from _fit(plan, reading, source, examples, run, device, resume))
 
 
-def _bag(path: Path) -> StoredBag:
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and how."""
+
+    model: str
+    options: Mapping[str, Any]
+    recipe: Recipe
+    recipe_name: str
+    seed: int
+    task: Task
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How slides are read."""
+
+    magnifications: tuple[float, ...]
+    patch_size: int
+    min_tissue: float
+    mpp: float | None
+    icc: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose features bags hold; of no encoder where they hold pixels."""
+
+    encoder: str
+    encoder_hash: str
+    width: int
+
+
+def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
+    """What the labels of a cohort say is to be learnt.
+
+    Raises
+    ------
+    CohortError
+        If a label is no number where one is needed, or there is nothing to tell apart.
+    """
+    from napari_zoommil.training.mil.cohort import class_names
+
+    labels = [one.label for one in entries]
+    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
+        measurements(labels)
+        return Regression.fitted(measurements([one.label for one in entries if one.split == "train"]), unit)
+    return Classification(class_names(list(entries)))
+
+
+def _embedded(
+    slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
+) -> Job[tuple[dict[Path, Bag], Source]]:
+    """Bags of features, embedded where they are missing."""
     from napari_zoommil.bags import FeatureStore, StoredBag
 
-    return StoredBag(FeatureStore.open(path))
+    job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
+    embedded = results_of((yield from over(job, slides)))
+    release()  # a training needs no encoder
+    stores = [FeatureStore.open(one.store) for one in embedded]
+    bags: dict[Path, Bag] = {slide: StoredBag(one) for slide, one in zip(slides, stores, strict=True)}
+    from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
+
+    return bags, Source(name_in_folder(encoder), stores[0].key.encoder_hash, stores[0].dim)
+
+
+def _pixel_bags(slides: list[Path], reading: Reading) -> Job[dict[Path, Bag]]:
+    """Bags that read their slides anew in each epoch."""
+    from napari_zoommil.bags.pixels import PixelBag
+
+    bags: dict[Path, Bag] = {}
+    for number, path in enumerate(slides, 1):
+        opened = partial(Slide.open, path, reading.mpp, reading.icc)
+        with opened() as slide:
+            title = f"slide {number} of {len(slides)}: "
+            found = find_tissue(slide)
+            tissue = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
+            grid = patch_grid(slide, tissue, reading.magnifications, reading.patch_size, reading.min_tissue)
+        bags[path] = PixelBag(opened, grid)
+    return bags
 
 
 def _fit(
-    architecture: str,
-    config: dict[str, Any],
-    recipe_args: dict[str, Any],
-    description: dict[str, Any],
-    entries: Sequence[Entry],
-    classes: tuple[str, ...],
-    bags: dict[Path, StoredBag],
-    out: Path,
+    plan: Plan,
+    reading: Reading,
+    source: Source,
+    examples: dict[str, list[Example]],
+    run: RunFolder,
     device: str,
     resume: bool,
 ) -> Job[Training]:
-    import torch
-
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
-    from napari_zoommil.models.spec import ModelSpec, save_model
-    from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
-    from napari_zoommil.training.fit import TrainerFlags, fit_steps, own_random_numbers
-    from napari_zoommil.training.mil.module import COLUMNS, MILModule, MILRecipe, loader
+    from napari_zoommil.models.spec import save_model
+    from napari_zoommil.training.fit import own_random_numbers
 
-    recipe = MILRecipe(**recipe_args)
-    features = next(iter(bags.values())).store
-    with own_random_numbers(recipe.seed):
-        mil = create(architecture, in_features=features.dim, **config)
-    examples = {
-        split: [(bags[e.slide], classes.index(e.label)) for e in entries if e.split == split]
-        for split in ("train", "val", "test")
-    }
-    slides = {split: len(found) for split, found in examples.items()}
-    made_of = {"model": architecture, "config": mil.config(), "classes": classes} | description
-    run = RunFolder(
-        out,
-        made_of
-        | {"encoder_hash": features.key.encoder_hash, "slides": slides, "cohort": _digest(entries)}
-        | {"settings": recipe_args, "versions": {"napari_zoommil": __version__, "torch": torch.__version__}},
-    )
     checkpoint = run.begin(resume)
-    module = MILModule(mil, recipe)
+    with own_random_numbers(plan.seed):
+        mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
+    mil.task = plan.task
     chosen = choose_device(device)
-    curves, seeded = CurveWriter(run, COLUMNS), SeededSteps(recipe.seed)
+    yield from _train(mil, plan, examples, chosen, run, checkpoint)
+    metrics: dict[str, float] = {}
+    for split in ("val", "test"):
+        metrics |= yield from _evaluate(mil, examples[split], split, chosen)
+    spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
+    save_model(run.folder, mil, spec, card(spec))
+    run.finish(metrics)
+    return Training(run.folder, plan.task, metrics)
+
+
+def _provenance(plan: Plan, reading: Reading, source: Source, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What a training is made of; names no slide, for names can tell who the patients are."""
+    import torch
+
+    told = sorted((one.slide.name, one.label, one.split) for one in entries)
+    versions = {"napari_zoommil": __version__, "torch": torch.__version__}
+    return {
+        "model": plan.model,
+        "options": dict(plan.options),
+        "task": asdict(plan.task),
+        "recipe": plan.recipe_name,
+        "settings": asdict(plan.recipe) | {"seed": plan.seed},
+        "reading": asdict(reading),
+        "source": asdict(source),
+        "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},
+        "cohort": hashlib.sha256(repr(told).encode()).hexdigest()[:16],
+        "versions": versions,
+    }
+
+
+def _train(
+    mil: MILModel,
+    plan: Plan,
+    examples: dict[str, list[Example]],
+    device: Device,
+    run: RunFolder,
+    checkpoint: Path | None,
+) -> Job[None]:
+    """Fit, and leave the model as it was in its best epoch."""
+    import torch
+    from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+    from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
+    from napari_zoommil.training.fit import TrainerFlags, fit_steps
+    from napari_zoommil.training.mil.module import MILModule, columns, loader
+
+    recipe = plan.recipe
+    module = MILModule(mil, recipe)
+    callbacks: list[Callback] = [CurveWriter(run, columns(plan.task)), SeededSteps(plan.seed)]
+    callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
+    if recipe.stop_after:
+        callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
     steps = fit_steps(
         module,
-        loader(examples["train"], recipe),
+        loader(examples["train"], plan.task, recipe, plan.seed),
         loader(examples["val"]),
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(chosen),
-        callbacks=[curves, seeded, best_checkpoint(run, "val_loss"), last_checkpoint(run)],
+        least_epochs=min(recipe.least_epochs, recipe.epochs),
+        flags=TrainerFlags.on(device, recipe.accumulate),
+        callbacks=[*callbacks, last_checkpoint(run)],
         resume=checkpoint,
     )
     with closing(steps):
         for step in steps:
             shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
             yield Progress(step.step, step.total, f"epoch {step.epoch + 1} of {recipe.epochs} {shown}", step)
-    state = torch.load(out / BEST, map_location="cpu", weights_only=True)
+    state = torch.load(run.folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(state["state_dict"])
-    metrics: dict[str, float] = {}
-    for split in ("val", "test"):
-        metrics |= yield from evaluate(mil, examples[split], split)
-    spec = ModelSpec(
-        architecture,
-        mil.config(),
-        description["encoder"],
-        features.key.encoder_hash,
-        description["patch_size"],
-        classes,
-        description["min_tissue"],
-        {"slides": slides, **recipe_args, "metrics": metrics},
-    )
-    save_model(out, mil, spec, card(spec))
-    run.finish(metrics)
-    return Training(out, classes, metrics)
 
 
-def _digest(entries: Sequence[Entry]) -> str:
-    """Tells cohorts apart without naming slides, for names can tell who the patients are."""
-    told = sorted((entry.slide.name, entry.label, entry.split) for entry in entries)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
-
-
-def evaluate(mil: Any, examples: list[Any], split: str) -> Job[dict[str, float]]:
-    """Accuracy and mean cross-entropy over bags, one by one."""
+def _evaluate(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
+    """The task's metrics and mean loss over bags; a metric that so few bags do not have is left out."""
     import torch
 
     if not examples:
         return {}
-    mil.cpu().eval()
-    found = []
-    for bag, _ in examples:
+    mil.to(device.torch).eval()
+    metrics, losses = mil.task.metrics(), []
+    for number, (bag, value) in enumerate(examples, 1):
         with torch.no_grad():
-            found.append(mil(bag).logits)
-        yield Progress(
-            len(found), len(examples), f"measuring: {len(found)} of {len(examples)} {split} slides"
-        )
-    logits, labels = torch.stack(found), torch.tensor([label for _, label in examples])
-    return {
-        f"{split}_accuracy": float((logits.argmax(1) == labels).float().mean()),
-        f"{split}_loss": float(torch.nn.functional.cross_entropy(logits, labels)),
-    }
+            logits, target = mil(bag).logits.cpu(), torch.tensor(value)
+            losses.append(float(mil.task.loss(logits, target)))
+            for metric in metrics.values():
+                metric.update(mil.task.measured(logits), target[None])
+        yield Progress(number, len(examples), f"measuring: {number} of {len(examples)} {split} slides")
+    mil.cpu()
+    found = {name: float(metric.compute()) for name, metric in metrics.items()}
+    found["loss"] = sum(losses) / len(losses)
+    return {f"{split}_{name}": value for name, value in found.items() if math.isfinite(value)}
+
+
+def _spec(
+    mil: MILModel,
+    plan: Plan,
+    reading: Reading,
+    source: Source,
+    slides: dict[str, int],
+    metrics: dict[str, float],
+) -> ModelSpec:
+    from napari_zoommil.models.spec import ModelSpec
+
+    recipe = plan.recipe
+    return ModelSpec(
+        architecture=plan.model,
+        config=mil.config(),
+        encoder=source.encoder,
+        encoder_hash=source.encoder_hash,
+        patch_size=reading.patch_size,
+        class_names=plan.task.names if isinstance(plan.task, Classification) else (),
+        min_tissue=reading.min_tissue,
+        training={
+            "slides": slides,
+            "recipe": plan.recipe_name,
+            "epochs": recipe.epochs,
+            "learning_rate": recipe.learning_rate,
+            "seed": plan.seed,
+            "metrics": metrics,
+        },
+        regression=plan.task if isinstance(plan.task, Regression) else None,
+    )
 
 
 def card(spec: ModelSpec) -> str:
-    """Model card in the hub's form."""
+    """Card of a trained model."""
     magnifications = ", ".join(map(magnification_name, spec.magnifications))
     return model_card(
-        f"{spec.architecture}: {', '.join(spec.class_names)}",
+        f"{spec.architecture}: {', '.join(spec.task.names)}",
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder}` ({spec.encoder_hash}).",
+        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

@@ -1,35 +1,85 @@
-"""Grad-CAM of a MIL prediction: which patches speak for or against a class.
+"""Grad-CAM of a MIL prediction: which patches speak for or against an output.
 
-For patch i with embedding e_i the score is Σ_d e_id · ∂ logit_c / ∂ e_id (gradient × activation,
-Selvaraju 2017, on the patch's embedding): positive where the patch raises the class.
+For patch i with embedding e_i the score is Σ_d e_id · ∂ logit_c / ∂ e_id (gradient × activation on the
+patch's embedding). Of a plane of activations A_f it is Σ_f w_f A_f, where w_f is the mean over the plane of
+∂ logit_c / ∂ A_f (Selvaraju 2017, without the ReLU).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from napari_zoommil.geometry import Pair, PatchGrid
+from napari_zoommil.maps.heatmap import HeatMap, rasterise
 from napari_zoommil.models.mil import MILOutput
 
+Scores = NDArray[np.float32]
 
-def grad_cam(output: MILOutput, target: int) -> list[NDArray[np.float32]]:
-    """Scores of the patches of each step for one class.
+
+@dataclass(frozen=True, eq=False)
+class GradCAM:
+    """Grad-CAM for one output.
+
+    Attributes
+    ----------
+    steps : tuple of (n,) float32 or None
+        In the order of ``output.steps``; None where a step has no embeddings.
+    planes : tuple of (h, w) float32
+        In the order of ``output.planes``.
+    """
+
+    steps: tuple[Scores | None, ...]
+    planes: tuple[Scores, ...]
+
+
+def grad_cam(output: MILOutput, target: int) -> GradCAM:
+    """Scores for one output.
 
     Parameters
     ----------
     output : MILOutput
-        Of a pass made with gradients on.
+        Of a pass made with gradients on. Its graph is kept.
     target : int
-        Class index.
-
-    Returns
-    -------
-    list of (n,) float32, in the order of ``output.steps``
+        Index of the output.
     """
-    embeddings = [step.embeddings for step in output.steps]
-    gradients = torch.autograd.grad(output.logits[target], embeddings, retain_graph=True)
-    return [
-        (gradient * embedding).sum(1).detach().cpu().numpy()
-        for gradient, embedding in zip(gradients, embeddings, strict=True)
+    seen = [step.embeddings for step in output.steps if step.embeddings is not None]
+    activations = seen + [plane.activation for plane in output.planes]
+    if not activations:
+        return GradCAM((None,) * len(output.steps), ())
+    found = torch.autograd.grad(
+        output.logits[target], activations, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    gradients = iter(found)
+    steps = tuple(
+        None if step.embeddings is None else _array(torch.linalg.vecdot(next(gradients), step.embeddings))
+        for step in output.steps
+    )
+    planes = tuple(
+        _array(torch.tensordot(next(gradients).mean((1, 2)), plane.activation, 1)) for plane in output.planes
+    )
+    return GradCAM(steps, planes)
+
+
+def cam_maps(
+    output: MILOutput, cam: GradCAM, grid: PatchGrid, mpp: Pair | None, name: str
+) -> tuple[HeatMap, ...]:
+    """Grad-CAM for one output as maps, of its steps and then of its planes; ``name`` is the output's."""
+    steps = [
+        rasterise(grid, step.level, step.rows, scores, mpp, "grad-cam", name)
+        for step, scores in zip(output.steps, cam.steps, strict=True)
+        if scores is not None
     ]
+    planes = [
+        HeatMap(values, plane.origin, plane.downsample, mpp, plane.magnification, "grad-cam", name)
+        for plane, values in zip(output.planes, cam.planes, strict=True)
+    ]
+    return (*steps, *planes)
+
+
+def _array(values: Tensor) -> Scores:
+    return values.detach().cpu().numpy()

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair, PatchGrid, magnification_name
 
-Kind = Literal["attention", "grad-cam"]
 Scaling = Literal["percentile", "min-max", "raw"]
 
-TITLES: dict[str, str] = {"attention": "attention", "grad-cam": "Grad-CAM"}
+TITLES = {"zoom": "zoom attention", "grad-cam": "Grad-CAM"}
+"""How kinds of maps are called where it is not by their own name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,10 @@ class HeatMap:
     mpp : (float, float) or None
         Level-0 µm/px of the slide.
     magnification : float
-    kind : {"attention", "grad-cam"}
+    kind : str
+        ``attention``, ``zoom``, or another head of a model's scores; ``grad-cam``.
     target : str or None
-        Class a Grad-CAM speaks for.
+        Class it speaks for.
     """
 
     values: NDArray[np.float32]
@@ -42,7 +43,7 @@ class HeatMap:
     downsample: Pair
     mpp: Pair | None
     magnification: float
-    kind: Kind
+    kind: str
     target: str | None = None
 
     @property
@@ -53,7 +54,7 @@ class HeatMap:
     @property
     def title(self) -> str:
         """Such as ``attention 10x`` or ``Grad-CAM tumour 10x``."""
-        words = (TITLES[self.kind], self.target, magnification_name(self.magnification))
+        words = (TITLES.get(self.kind, self.kind), self.target, magnification_name(self.magnification))
         return " ".join(word for word in words if word)
 
     def at(self, y: float, x: float) -> float | None:
@@ -72,7 +73,7 @@ def rasterise(
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     mpp: Pair | None,
-    kind: Kind,
+    kind: str,
     target: str | None = None,
 ) -> HeatMap:
     """A map of the scores of some patches; it covers all patches of the level, so that its extent
@@ -84,6 +85,29 @@ def rasterise(
     values[row, column] = scores
     y, x = low * np.asarray(patches.stride)
     return HeatMap(values, (float(y), float(x)), patches.stride, mpp, patches.magnification, kind, target)
+
+
+def score_map(
+    grid: PatchGrid,
+    level: int,
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    mpp: Pair | None,
+    head: str,
+    names: Sequence[str],
+) -> HeatMap:
+    """A map of one head of a model's scores; a head that is named as an output is the attention to it.
+
+    Parameters
+    ----------
+    scores : (n,) float32
+    head : str
+        As the model names it.
+    names : sequence of str
+        Of the model's outputs.
+    """
+    kind, target = ("attention", head) if head in names else (head, None)
+    return rasterise(grid, level, rows, scores, mpp, kind, target)
 
 
 def display_values(maps: Sequence[HeatMap], scaling: Scaling) -> list[NDArray[np.float32]]:

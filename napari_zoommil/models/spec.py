@@ -11,7 +11,8 @@ from annotated_types import Ge, Interval, MinLen
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
 from napari_zoommil.model_folder import build, find_model, malformed, parse, read_config, write_folder
-from napari_zoommil.models import MODELS, create
+from napari_zoommil.models.registry import create, entry
+from napari_zoommil.models.task import Classification, Regression, Task
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
@@ -34,8 +35,11 @@ class ModelSpec:
     min_tissue : float
         Least tissue share of a patch at the lowest magnification.
     class_names : tuple of str
+        Of a classification; none of a regression.
     training : dict
         Data, seeds and figures, as the card states them.
+    regression : Regression, optional
+        What is told where it is a number.
     """
 
     architecture: str
@@ -46,6 +50,11 @@ class ModelSpec:
     class_names: tuple[Annotated[str, MinLen(1)], ...]
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
+    regression: Regression | None = None
+
+    @property
+    def task(self) -> Task:
+        return self.regression or Classification(self.class_names)
 
     @property
     def magnifications(self) -> tuple[float, ...]:
@@ -72,8 +81,12 @@ def read_spec(name: str | Path) -> ModelSpec:
         raise malformed(folder, "config.magnifications is missing") from error
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
-    if spec.architecture not in MODELS:
-        raise ModelError(f"{folder} holds a {spec.architecture!r}, which this version does not know")
+    try:
+        entry(spec.architecture)
+    except ModelError as error:
+        raise ModelError(
+            f"{folder} holds a {spec.architecture!r}, which this version does not know: {error}"
+        ) from error
     return spec
 
 
@@ -87,8 +100,9 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     """
     folder, spec = find_model(name), read_spec(name)
     model = build(folder, lambda: create(spec.architecture, **spec.config))
-    if model.classes != len(spec.class_names):
+    if model.classes != len(spec.task.names):
         raise ModelError(
-            f"{folder} names {len(spec.class_names)} classes, but its model tells {model.classes} apart"
+            f"{folder} names {len(spec.task.names)} classes, but its model tells {model.classes} apart"
         )
+    model.task = spec.task
     return model.eval().requires_grad_(False), spec

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -13,20 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import PatchGrid, zoom_ratios
+from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
-from napari_zoommil.models.topk import SIGMA, Mode, hard_topk, normalise_scores, select
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "crc": {"magnifications": (5, 10, 20), "k": 16, "classes": 3},
-    "crc-eff": {"magnifications": (5, 10), "k": 12, "classes": 3},
-    "bright": {"magnifications": (1.25, 2.5, 10), "k": 12, "classes": 3},
-    "bright-eff": {"magnifications": (1.25, 2.5), "k": 8, "classes": 3},
-    "camelyon16": {"magnifications": (10, 20), "k": 300, "classes": 2},
-}
-"""The paper's five configurations (sec. 4.2), on 256-px patches and 1024-d ResNet-50 features."""
-
+from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, select
 
 LEAST_NOISE = 0.1
 """Share of the noise that annealing leaves: the gradient's variance grows with its inverse."""
@@ -120,6 +110,8 @@ class ZoomMIL(MILModel):
     ranked by a second (dual gated attention, sec. 3.3); the K best are zoomed into. Representations
     of all magnifications are summed and classified (eq. 7).
 
+    Both attentions score the patches of a step: ``attention``, which pools, and ``zoom``, which ranks.
+
     Parameters
     ----------
     in_features : int
@@ -127,83 +119,43 @@ class ZoomMIL(MILModel):
     classes : int
     magnifications : sequence of float
         Rising by whole factors.
-    k : int or sequence of int
-        Patches zoomed into at each step.
-    hidden, attention : int
-        Widths of embeddings and of the attention's hidden layer.
-    dropout : float
-    classifier : {"linear", "mlp"}
-        The authors' code has one linear layer, the paper names a 2-layer ReLU network.
-    topk : {"exact", "paper"}
-        See :mod:`napari_zoommil.models.topk`.
-    samples : int
-        Perturbations in training.
-    sigma : float, optional
-        Noise; the mode's own by default. In ``exact`` mode it falls linearly to a tenth over training.
+    options : ZoomMILOptions
 
     Raises
     ------
     ModelError
-        If there is a single magnification, ``k`` does not fit them, or a choice is none.
+        If there is a single magnification, or ``k`` does not fit them.
     MagnificationError
         If the magnifications do not rise by whole factors.
     """
 
     name = "zoommil"
+    heads = ("attention", "zoom")
 
     def __init__(
         self,
         in_features: int = 1024,
         classes: int = 2,
         magnifications: Sequence[float] = (5, 10, 20),
-        k: int | Sequence[int] = 16,
-        hidden: int = 512,
-        attention: int = 256,
-        dropout: float = 0.25,
-        classifier: Literal["linear", "mlp"] = "linear",
-        topk: Mode = "exact",
-        samples: int = 100,
-        sigma: float | None = None,
+        options: ZoomMILOptions = ZoomMILOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__()
-        self.magnifications = tuple(float(m) for m in magnifications)
-        self.ratios = zoom_ratios(self.magnifications)
+        super().__init__(in_features, classes, magnifications, options)
         steps = len(self.magnifications)
         if steps < 2:
             raise ModelError("ZoomMIL zooms: it needs two magnifications or more")
-        self.k = (k,) * (steps - 1) if isinstance(k, int) else tuple(k)
-        if topk not in SIGMA:
-            raise ModelError(f"there is no top-k {topk!r}; choose one of {', '.join(SIGMA)}")
+        self.k = (options.k,) * (steps - 1) if isinstance(options.k, int) else tuple(options.k)
         if len(self.k) != steps - 1 or min(self.k) < 1:
             raise ModelError(f"{steps} magnifications need {steps - 1} positive values of k, not {self.k}")
-        self.in_features, self.classes = in_features, classes
-        self.topk, self.samples, self.sigma = topk, samples, sigma
-        self._config = {
-            "hidden": hidden,
-            "attention": attention,
-            "dropout": dropout,
-            "classifier": classifier,
-        }
+        self.topk, self.samples, self.sigma = options.topk, options.samples, options.sigma
         self.noise_scale = 1.0
+        hidden, width, dropout = options.hidden, options.attention, options.dropout
         self.embed = nn.ModuleList(
             nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout))
             for _ in range(steps)
         )
-        self.pool = nn.ModuleList(GatedAttention(hidden, attention, dropout) for _ in range(steps))
-        self.zoom = nn.ModuleList(GatedAttention(hidden, attention, dropout) for _ in range(steps - 1))
-        self.classifier = _classifier(classifier, hidden, classes, dropout)
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "in_features": self.in_features,
-            "classes": self.classes,
-            "magnifications": list(self.magnifications),
-            "k": list(self.k),
-            "topk": self.topk,
-            "samples": self.samples,
-            "sigma": self.sigma,
-            **self._config,
-        }
+        self.pool = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps))
+        self.zoom = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps - 1))
+        self.classifier = _classifier(options.classifier, hidden, classes, dropout)
 
     def progress(self, share: float) -> None:
         self.noise_scale = max(LEAST_NOISE, 1.0 - share) if self.topk == "exact" else 1.0
@@ -219,24 +171,22 @@ class ZoomMIL(MILModel):
         pooled: list[Tensor] = []
         steps: list[Step] = []
         for level in range(len(self.magnifications)):
-            features = yield Need(level, view.rows, None if self.training else self._preview(level))
+            preview = None if self.training else partial(self.attention_logits, level)
+            features = yield Need(level, view.rows, preview=preview)
             embeddings = self.embed[level](view.instances(features))
-            logits = self.pool[level](embeddings)[:, 0]
-            pooled.append(attention_pool(embeddings, logits))
+            scores = [self.pool[level](embeddings)]
+            pooled.append(attention_pool(embeddings, scores[0][:, 0]))
             rows, zoomed = view.rows, np.empty(0, np.int64)
             if level < len(self.k):
-                scores = self.zoom[level](embeddings)[:, 0]
-                view, zoomed = self._zoom(grid, level, view, scores)
-            steps.append(Step(level, rows, logits, embeddings, zoomed))
+                scores.append(self.zoom[level](embeddings))
+                view, zoomed = self._zoom(grid, level, view, scores[1][:, 0])
+            steps.append(Step(level, rows, torch.cat(scores, 1), embeddings, zoomed))
         return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
         """(n, D) → (n, 2), the attention that pools and the one that zooms; (n, 1) at the last level."""
         embeddings = self.embed[level](features)
         return torch.cat([head(embeddings) for head in (self.pool[level], *self.zoom[level : level + 1])], 1)
-
-    def _preview(self, level: int) -> Any:
-        return lambda features: self.pool[level](self.embed[level](features))[:, 0]
 
     def _zoom(
         self, grid: PatchGrid, level: int, view: _View, scores: Tensor
@@ -259,8 +209,6 @@ class ZoomMIL(MILModel):
 def _classifier(kind: str, hidden: int, classes: int, dropout: float) -> nn.Module:
     if kind == "linear":
         return nn.Linear(hidden, classes)
-    if kind == "mlp":
-        return nn.Sequential(
-            nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden // 2, classes)
-        )
-    raise ModelError(f"there is no classifier {kind!r}; choose 'linear' or 'mlp'")
+    return nn.Sequential(
+        nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden // 2, classes)
+    )

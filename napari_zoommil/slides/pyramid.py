@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol
+from weakref import ref
 
 import dask.array as da
 import numpy as np
@@ -82,7 +83,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def build_pyramid(slide: Source) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
-    ahead = Prefetcher(slide.read_level, [level.shape for level in slide.levels], CHUNK)
+    ahead = Prefetcher(_reader_ahead(slide), [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
         (level.shape, partial(_read_and_look_ahead, slide, ahead, index))
         for index, level in enumerate(slide.levels)
@@ -105,10 +106,22 @@ def build_pyramid(slide: Source) -> list[da.Array]:
     ]
 
 
+def _reader_ahead(slide: Source) -> Callable[..., object]:
+    """Reads a slide for as long as somebody else keeps it: the thread that reads ahead does not."""
+    held = ref(slide)
+
+    def read(*window: int) -> None:
+        still = held()
+        if still is not None:
+            still.read_level(*window)
+
+    return read
+
+
 def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: int) -> RGB:
     """Chunks are kept as they are put together: a moving view asks for most of its own again."""
     with ahead:
-        key = slide.fingerprint, level, window
+        key = ref(slide), slide.fingerprint, level, window
         pixels = TILES.get(key, lambda: slide.read_level(level, *window))
     ahead.viewed(level, *window)
     return pixels

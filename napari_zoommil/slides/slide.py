@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from napari_zoommil.geometry import Pair, magnification_of, mpp_of
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
 from napari_zoommil.slides.readers.icc import ColourManagedReader, colour_managed
+from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.slides.resample import choose_level, choose_shrink, read_padded, read_scaled
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ class Slide:
 
     def close(self) -> None:
         self._reader.close()
+        TILES.drop(ref(self))  # chunks of its pyramid
 
     def __enter__(self) -> Slide:
         return self

@@ -54,13 +54,13 @@ def last_checkpoint(run: RunFolder) -> ModelCheckpoint:
     )
 
 
-def best_checkpoint(run: RunFolder, monitor: str) -> ModelCheckpoint:
-    """Weights of the epoch with the lowest value of a metric."""
+def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelCheckpoint:
+    """Weights of the epoch with the lowest (``min``) or highest (``max``) value of a metric."""
     return ModelCheckpoint(
         run.folder,
         filename=BEST.removesuffix(".ckpt"),
         monitor=monitor,
-        mode="min",
+        mode=mode,
         save_weights_only=True,
         enable_version_counter=False,
         save_on_train_epoch_end=True,

@@ -106,6 +106,7 @@ def fit(
     val: Any = None,
     *,
     epochs: int,
+    least_epochs: int = 1,
     flags: TrainerFlags | None = None,
     callbacks: Sequence[L.Callback] = (),
     resume: Path | None = None,
@@ -121,6 +122,8 @@ def fit(
     train, val : data loaders
         ``val`` is gone through at the end of each epoch.
     epochs : int
+    least_epochs : int
+        Before these are over, no callback stops the fit early.
     flags : TrainerFlags, optional
         One CPU by default.
     callbacks : sequence of Callback
@@ -150,6 +153,7 @@ def fit(
             precision=flags.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=flags.accumulate,
             max_epochs=epochs,
+            min_epochs=least_epochs,
             callbacks=list(callbacks),
             enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_progress_bar=False,

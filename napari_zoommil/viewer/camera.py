@@ -6,7 +6,7 @@ import napari
 
 from napari_zoommil.geometry import MICRONS_AT_1X, Box
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.slide import per_pixel
+from napari_zoommil.viewer.metadata import per_pixel
 
 
 def magnification(viewer: napari.Viewer, slide: Slide) -> float | None:

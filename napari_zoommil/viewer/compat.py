@@ -7,10 +7,14 @@ and not the plugin.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+from weakref import ref
 
 import napari
+from napari.layers import Shapes
 from napari.utils.task_status import Status
+from qtpy.QtWidgets import QWidget
 
 
 def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
@@ -39,3 +43,41 @@ def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any
         update(task, Status.COMPLETED, sentence)
 
     return done
+
+
+def delete_in_own_context(viewer: napari.Viewer) -> None:
+    """Have what removed layers were drawn with deleted in the OpenGL context that it was made in.
+
+    napari (0.9.2) deletes the shader programs and buffers of a layer as soon as it is removed, in
+    whichever context is current: between two paints that is one of Qt's own. Mesa (22.3) then takes the
+    vertex shader away from the canvas too, and the next layer that is drawn ends in a segmentation
+    fault. A viewer without a window is left as it is.
+    """
+    window = getattr(viewer, "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    scene = getattr(canvas, "_scene_canvas", None)
+    if scene is None:
+        return
+    held = ref(scene)
+
+    def make_current(_event: Any) -> None:
+        still = held()
+        if still is not None:
+            with suppress(RuntimeError):  # its window is gone
+                still.set_current()
+
+    viewer.layers.events.removing.connect(make_current)
+
+
+def is_being_drawn(layer: Shapes) -> bool:
+    """Whether the last shape of a layer is one that the mouse has begun and not ended."""
+    return bool(getattr(layer, "_is_creating", False))
+
+
+def canvas_of(dock: QWidget) -> QWidget | None:
+    """The canvas of the window that a dock belongs to, docked or floating; None where there is none."""
+    widget: QWidget | None = dock
+    while widget is not None and not hasattr(widget, "_qt_viewer"):
+        widget = widget.parentWidget()
+    canvas = getattr(getattr(widget, "_qt_viewer", None), "canvas", None)
+    return getattr(canvas, "native", None)

@@ -69,6 +69,7 @@ NAPARI = (
     ("P", "back to placing points"),
     ("S", "select several points with a box"),
     ("Enter", "end the region that is being drawn"),
+    ("Escape", "draw no region"),
 )
 
 
@@ -102,7 +103,8 @@ def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bo
 
 def unbind(layer: Layer) -> None:
     """Take all bindings of a layer away, and with them what they hold."""
-    layer.keymap = {}
+    for name in [name for key in TABLE for name in key.keys]:
+        layer.bind_key(name, None)
 
 
 def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], None]:

@@ -22,12 +22,14 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read(path: str) -> list[LayerData]:
-    """Layer of a slide; a slide without a scale bar would be half a slide."""
+    """Layer of a slide; its annotations follow it, without any dock."""
     import napari
 
     from napari_zoommil.viewer.layers.slide import open_slide_layer
+    from napari_zoommil.viewer.session import session_of
 
     viewer = napari.current_viewer()
     if viewer is not None:
+        session_of(viewer)
         viewer.canvas.overlays.scale_bar.visible = True
     return [open_slide_layer(path)]

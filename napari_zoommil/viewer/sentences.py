@@ -7,7 +7,10 @@ import numpy as np
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.prediction import Prediction, StepResult
+from napari_zoommil.maps.heatmap import TITLES
 from napari_zoommil.slides import Slide
+
+NO_MAPS = "This model does not score patches one by one, so there is no map of them"
 
 
 def lack_of(slide: Slide | None) -> str:
@@ -53,8 +56,18 @@ def patch_scores(prediction: Prediction, y: float, x: float, target: str) -> str
 
 
 def _scores(prediction: Prediction, step: StepResult, place: int, target: str) -> str:
-    value = step.attention[place]
-    rank = 1 + int((step.attention > value).sum())
-    cam = step.grad_cam[prediction.class_names.index(target), place]
-    text = f"attention {value:+.2f} (no. {rank} of {len(step.rows)}) · {target} {cam:+.3g}"
-    return text + (" · zoomed in" if step.rows[place] in step.zoomed else "")
+    told = []
+    for head, scores in zip(step.heads, step.scores.T, strict=True):
+        rank = 1 + int((scores > scores[place]).sum())
+        told.append(f"{TITLES.get(head, head)} {scores[place]:+.2f} (no. {rank} of {len(step.rows)})")
+    if step.grad_cam is not None:
+        told.append(f"{target} {step.grad_cam[prediction.task.names.index(target), place]:+.3g}")
+    if step.rows[place] in step.zoomed:
+        told.append("zoomed in")
+    return " · ".join(told)
+
+
+def kind_title(kind: str, target: str | None) -> str:
+    """``Attention``, ``Zoom attention``, ``Grad-CAM tumour``."""
+    title = TITLES.get(kind, kind)
+    return " ".join(word for word in (title[0].upper() + title[1:], target) if word)

@@ -133,7 +133,7 @@ def seen(model: str, work: Path, tissue: str) -> dict[str, Any]:
             for step in (output.steps if outline else ())
         ]
         found[name] = {
-            "tumour": round(float(output.probabilities[spec.class_names.index("tumour")]), 4),
+            "tumour": round(float(spec.task.link(output.logits)[spec.class_names.index("tumour")]), 4),
             "inside": [round(one.inside, 3) for one in agreed],
             "expected": [round(one.expected, 3) for one in agreed],
         }

@@ -23,7 +23,8 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil.jobs import Progress, predict
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer.camera import set_magnification
-from napari_zoommil.viewer.layers.slide import SLIDE, open_slide_layer
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.metadata import SLIDE
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 SECONDS = 6.0

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.layers.slide import world_scale
+from napari_zoommil.viewer.metadata import world_scale
 
 
 class User:

@@ -39,7 +39,8 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil import Slide
 from napari_zoommil.slides.patching import detect_tissue
 from napari_zoommil.slides.readers.tiles import TILES
-from napari_zoommil.viewer.layers.slide import SLIDE, open_slide_layer
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.metadata import SLIDE
 
 PLACE_PX = 4096
 """Distance of places from one another: more than a window shows and a prefetch adds."""

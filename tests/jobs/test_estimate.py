@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from napari_zoommil.jobs import estimate, predict, run
+from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.slides import Slide
 
 
 def test_the_estimate_counts_what_the_run_encodes(cmu: Path) -> None:
@@ -26,3 +30,31 @@ def test_regions_change_the_tissue_and_not_what_was_found(cmu: Path) -> None:
     assert found.tissue.share(np.array([(1500.0, 0.0)]), (1400, 2100))[0] > 0.99
     again = run(estimate(cmu, "demo", detected=found.detected))
     np.testing.assert_array_equal(again.tissue.mask, found.detected.mask)
+
+
+@pytest.mark.parametrize("min_tissue", [0.05, 0.7, 0.95])
+def test_it_counts_by_the_same_share_as_the_run(
+    cmu: Path, make_model: Callable[..., str], min_tissue: float
+) -> None:
+    model = make_model((5.0, 10.0), min_tissue=0.3)
+    found = run(estimate(cmu, model, min_tissue=min_tissue, batch_size=2))
+    prediction = run(predict(cmu, model, min_tissue=min_tissue))
+    assert found.patches[0] == prediction.cost.encoded[0] == len(prediction.grid.levels[0])
+    assert found.exhaustive == (prediction.grid.levels[-1].tissue >= min_tissue).sum()
+
+
+def test_it_reads_the_same_pixels_as_the_run(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[bool] = []
+    real = Slide.open
+    monkeypatch.setattr(
+        Slide, "open", lambda path, mpp=None, icc=False: opened.append(icc) or real(path, mpp, icc)
+    )
+    run(estimate(data / "slides" / "CMU-1-Small-Region_dicom", icc=True))
+    assert opened == [True]
+
+
+def test_it_takes_what_decides_on_the_patches_of_a_run_and_says_the_same_of_it() -> None:
+    own, runs = fields(estimate), fields(predict)
+    shared = ("model", "encoder", "mpp", "icc", "min_tissue", "device", "batch_size", "workers", "threads")
+    for name in shared:
+        assert own[name] == runs[name]

@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs import explain, run
+from napari_zoommil.jobs import explain, predict, run
+from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.slides.patching import Tissue
 
 
 def test_grad_cam_of_the_predicted_class_by_default(cmu: Path, make_model: Callable) -> None:
@@ -25,9 +28,26 @@ def test_a_class_by_name(cmu: Path, make_model: Callable) -> None:
 def test_attention_has_no_class(cmu: Path, make_model: Callable) -> None:
     explanation = run(explain(cmu, make_model((5.0, 10.0)), method="attention"))
     assert explanation.target is None
-    assert [made.kind for made in explanation.maps] == ["attention"] * 2
+    assert [made.title for made in explanation.maps] == ["attention 5x", "attention 10x", "zoom attention 5x"]
 
 
 def test_an_unknown_class_is_refused_before_any_work(cmu: Path, make_model: Callable) -> None:
     with pytest.raises(ModelError, match="no class 'metastasis'; it has benign, tumour"):
         next(explain(cmu, make_model(), target="metastasis"))
+
+
+def test_it_takes_what_predict_takes_and_says_the_same_of_it() -> None:
+    own, predicts = fields(explain), fields(predict)
+    shared = ("model", "encoder", "mpp", "icc", "min_tissue", "device", "batch_size", "workers", "threads")
+    for name in (*shared, "tissue"):
+        assert own[name] == predicts[name]
+
+
+def test_it_reads_what_it_is_told_to(cmu: Path, make_model: Callable) -> None:
+    model = make_model((5.0, 10.0))
+    whole = Tissue(np.ones((30, 23), bool), (100.0, 100.0))
+    least = run(explain(cmu, model, tissue=whole, min_tissue=0.9, workers=1, threads=1)).prediction
+    assert len(least.grid.levels[0]) == len(
+        run(predict(cmu, model, tissue=whole, min_tissue=0.9)).grid.levels[0]
+    )
+    assert len(least.grid.levels[0]) > len(run(explain(cmu, model)).prediction.grid.levels[0])

@@ -21,6 +21,7 @@ from napari_zoommil.jobs import finetune, predict, run
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetuning import FineTuning
 from napari_zoommil.maps.agreement import attention_agreement
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.run import CURVES, RUN
 
@@ -60,7 +61,7 @@ def points() -> Points:
 @pytest.fixture
 def model(make_model: Callable[..., str]) -> str:
     torch.manual_seed(1)
-    network = ZoomMIL(3, 2, (5, 10), 4, hidden=32, attention=16)
+    network = ZoomMIL(3, 2, (5, 10), ZoomMILOptions(4, hidden=32, attention=16))
     name = make_model((5.0, 10.0), patch_size=32, config=network.config())
     save_file(network.state_dict(), Path(name) / "model.safetensors")
     return name

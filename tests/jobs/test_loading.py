@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_zoommil import encoders
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import ConsentError, EncoderError, ModelError, ZoomMILError
 from napari_zoommil.jobs import Job, estimate, explain, finetune, predict, run, train
+from napari_zoommil.jobs.loading import encoder_on, loaded, release
 from napari_zoommil.models.spec import read_spec
 
 Make = Callable[..., str]
@@ -118,7 +120,8 @@ def test_trained_on_a_file_used_with_the_file(slide: Path, spy, tmp_path: Path, 
     (tmp_path / "cohort.csv").write_text("\n".join(lines))
     result = run(
         train(
-            tmp_path / "cohort.csv", store=tmp_path / "store", out=tmp_path / "trained", epochs=1, k=2,
+            tmp_path / "cohort.csv", store=tmp_path / "store", out=tmp_path / "trained", epochs=1,
+            options={"k": 2},
             encoder=str(spy.path), magnifications=(5.0, 10.0), patch_size=32,
         )
     )  # fmt: skip
@@ -183,3 +186,99 @@ def test_a_pipe_in_a_folder_is_not_waited_for(
         for job in jobs(slide, model, tmp_path / "new").values():
             with pytest.raises(ZoomMILError):
                 run(job)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the encoders that were loaded, and not taken from memory."""
+    names: list[str] = []
+    real = encoders.load_encoder
+
+    def load(name: str, expected: str | None = None) -> encoders.Encoder:
+        names.append(name)
+        return real(name, expected)
+
+    monkeypatch.setattr(encoders, "load_encoder", load)
+    release()
+    return names
+
+
+def test_an_estimate_and_its_run_load_the_encoder_once(
+    make_model: Make, slide: Path, loads: list[str]
+) -> None:
+    model = make_model((5.0, 10.0), patch_size=32)
+    loads.clear()  # that of making it
+    run(estimate(slide, model))
+    first = run(predict(slide, model))
+    assert loads == ["mean-rgb"]
+    release()
+    second = run(predict(slide, model))
+    assert loads == ["mean-rgb"] * 2
+    np.testing.assert_array_equal(first.logits, second.logits)
+
+
+def test_one_encoder_is_kept(loads: list[str]) -> None:
+    for name in ("mean-rgb", "nic", "mean-rgb"):
+        with encoder_on("cpu", name):
+            pass
+    assert loads == ["mean-rgb", "nic", "mean-rgb"]
+    with encoder_on("cpu", "mean-rgb") as encoder:
+        assert encoder.name == "mean-rgb"
+    assert len(loads) == 3
+
+
+def test_jobs_beside_each_other_have_a_copy_each(loads: list[str]) -> None:
+    with encoder_on("cpu", "mean-rgb") as one, encoder_on("cpu", "mean-rgb") as other:
+        assert one is not other
+    with encoder_on("cpu", "mean-rgb") as kept:
+        assert kept is one
+    assert len(loads) == 2
+
+
+def test_it_is_on_the_cpu_between_jobs(loads: list[str]) -> None:
+    with encoder_on("meta", "mean-rgb") as encoder:
+        assert encoder.device.type == "meta"
+    assert encoder.device.type == "cpu"
+
+
+def test_other_weights_than_expected_are_refused_though_kept(loads: list[str]) -> None:
+    with encoder_on("cpu", "mean-rgb"):
+        pass
+    with pytest.raises(EncoderError, match="other weights"), encoder_on("cpu", "mean-rgb", "0" * 16):
+        pass
+
+
+def test_a_model_that_changed_on_disk_is_read_anew(make_model: Make, slide: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    before = run(predict(slide, make_model((5.0, 10.0), patch_size=32)))
+    model = make_model((5.0, 10.0), patch_size=32, class_names=("a", "b"))
+    weights = Path(model) / "model.safetensors"
+    save_file({name: torch.zeros_like(one) for name, one in load_file(weights).items()}, weights)
+    after = run(predict(slide, model))
+    assert after.class_names == ("a", "b")
+    assert np.abs(before.logits).max() > 0 and np.abs(after.logits).max() == 0
+
+
+def test_an_encoder_file_that_changed_is_read_anew(spy, loads: list[str]) -> None:  # type: ignore[no-untyped-def]
+    for _ in range(2):
+        with encoder_on("cpu", str(spy.path), spy.hash) as encoder:
+            first = encoder.hash
+    assert loads == [str(spy.path)]
+    content = spy.path.read_bytes()
+    spy.path.write_bytes(content + b"\n")
+    with pytest.raises(EncoderError, match="other weights"), encoder_on("cpu", str(spy.path), first):
+        pass
+    assert len(loads) == 2
+
+
+def test_a_taught_model_is_not_what_the_next_job_gets(make_model: Make, slide: Path) -> None:
+    import torch
+
+    model = make_model((5.0, 10.0), patch_size=32)
+    before = run(predict(slide, model))
+    with loaded(model, "cpu") as taught:
+        for weight in taught.model.parameters():
+            torch.nn.init.ones_(weight)
+    np.testing.assert_array_equal(run(predict(slide, model)).logits, before.logits)

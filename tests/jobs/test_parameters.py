@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from napari_zoommil.jobs import embed, explain, predict, train
+from napari_zoommil.jobs import embed, estimate, explain, predict, train
 from napari_zoommil.jobs.parameters import Range, fields
+from napari_zoommil.models.registry import entry
 
-JOBS = (predict, explain, embed, train)
+JOBS = (predict, estimate, explain, embed, train)
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -37,10 +38,18 @@ def test_every_number_has_a_range_that_holds_its_default(job: Callable[..., Any]
 
 def test_a_field_in_full() -> None:
     rate = fields(train)["learning_rate"]
-    assert (rate.type, rate.default, rate.help) == (float, 1e-4, "Of Adam.")
+    assert (rate.type, rate.default) == (float | None, None)
+    assert rate.help == "Of the optimiser; the recipe's by default."
     assert rate.range == Range(1e-6, 1e-1, log=True)
     assert fields(predict)["slide"].default is inspect.Parameter.empty
     assert fields(train)["cohort"].type is Path
+
+
+def test_options_of_a_model_are_read_like_parameters() -> None:
+    found = fields(entry("zoommil").config)
+    assert list(found)[:2] == ["k", "hidden"] and all(field.help for field in found.values())
+    assert (found["hidden"].default, found["hidden"].range) == (512, Range(1, 65_536))
+    assert found["dropout"].range == Range(0, 0.99) and found["classifier"].range is None
 
 
 def test_jobs_are_imported_without_torch() -> None:

@@ -49,7 +49,7 @@ def test_partial_maps_grow_into_the_attention(
 ) -> None:
     import sys
 
-    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.predict"], "PAINT_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.zoom"], "PAINT_SECONDS", 0)
     prediction, seen = watched(predict(cmu, make_model(), batch_size=8))
     partials = [progress.partial for progress in seen if progress.partial is not None]
     assert all(isinstance(partial, PartialMap) for partial in partials)
@@ -63,14 +63,17 @@ def test_partial_maps_grow_into_the_attention(
 def test_painting_is_throttled(cmu: Path, make_model: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.predict"], "PAINT_SECONDS", 1e6)
+    monkeypatch.setattr(sys.modules["napari_zoommil.jobs.zoom"], "PAINT_SECONDS", 1e6)
     seen = watched(predict(cmu, make_model(), batch_size=2))[1]
     assert sum(progress.partial is not None for progress in seen) <= 2 * 3
 
 
 def test_maps_hold_the_scores_of_the_steps(cmu: Path, make_model: Callable) -> None:
     prediction = run(predict(cmu, make_model()))
-    assert len(prediction.maps) == 3 + 2 * 3
+    assert len(prediction.maps) == 3 + 2 + 2 * 3
+    assert prediction.kinds == (
+        ("attention", None), ("zoom", None), ("grad-cam", "benign"), ("grad-cam", "tumour"),
+    )  # fmt: skip
     for index, target in enumerate(prediction.class_names):
         for step, made in zip(prediction.steps, prediction.maps_of("grad-cam", target), strict=True):
             assert step.grad_cam.shape == (2, len(step.rows))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from napari_zoommil.errors import CohortError, ModelError
+from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, predict, run, train
+from napari_zoommil.jobs.loading import release
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.run import (
     BEST,
@@ -45,7 +46,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Pa
 def settings(cohort: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "store": cohort.parent / "features", "out": tmp_path / "model", "encoder": "mean-rgb",
-        "magnifications": (5.0, 10.0), "patch_size": 32, "k": 2, "epochs": 8, "learning_rate": 3e-3,
+        "magnifications": (5.0, 10.0), "patch_size": 32, "options": {"k": 2}, "epochs": 8,
+        "learning_rate": 3e-3,
     }  # fmt: skip
 
 
@@ -147,7 +149,8 @@ def test_a_run_tells_what_it_was_made_of_and_names_no_slide(cohort: Path, settin
     told: list[Progress] = []
     result = run(train(cohort, **settings), told.append)
     about = provenance_of(result.model)
-    assert about["settings"] == {"epochs": 1, "learning_rate": 3e-3, "seed": 0}
+    asked = {"epochs": 1, "learning_rate": 3e-3, "seed": 0}
+    assert about["settings"] | asked == about["settings"] and about["recipe"] == "default"
     assert about["metrics"] == result.metrics and about["slides"] == {"train": 6, "val": 2, "test": 2}
     assert "blue0" not in (result.model / RUN).read_text(), "a slide's name can tell who the patient is"
     assert not (result.model / CHECKPOINT).exists() and not (result.model / BEST).exists()
@@ -169,15 +172,27 @@ def test_a_failure_inside_the_fit_is_raised(
     assert not settings["out"].exists()
 
 
-def test_encoders_are_not_loaded_for_the_fit_itself(
+def test_the_encoder_is_loaded_once(
     cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_zoommil import encoders
 
     loaded, real = [], encoders.load_encoder
-    monkeypatch.setattr(encoders, "load_encoder", lambda name: loaded.append(name) or real(name))
+    monkeypatch.setattr(
+        encoders, "load_encoder", lambda name, expected: loaded.append(name) or real(name, expected)
+    )
+    release()
     run(train(cohort, **{**settings, "epochs": 1}))
-    assert len(loaded) <= len(COLOURS) * len(SPLITS)
+    assert loaded == ["mean-rgb"]
+
+
+def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings: dict[str, Any]) -> None:
+    for name in ("x", "y"):
+        cohort.with_name(f"{name}.tif").write_text("no slide")
+    path = cohort.with_name("broken.csv")
+    path.write_text(f"{cohort.read_text()}\nx.tif,blue,train\ny.tif,blue,train")
+    with pytest.raises(JobError, match=r"2 of 12 slides failed: x\.tif: .*; y\.tif: "):
+        run(train(path, **settings))
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

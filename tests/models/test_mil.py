@@ -10,6 +10,7 @@ import torch
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.models import create, names
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, drain
+from napari_zoommil.models.registry import entry
 
 
 def test_drain_answers_each_need_in_turn() -> None:
@@ -20,13 +21,16 @@ def test_drain_answers_each_need_in_turn() -> None:
 
     output = drain(steps(), lambda need: torch.full((len(need.rows),), float(need.level + 1)))
     assert output.logits.tolist() == [2, 6]
-    torch.testing.assert_close(output.probabilities, torch.tensor([2.0, 6]).softmax(0))
 
 
 def test_create_knows_every_name() -> None:
     for name in names():
-        model = create(name, in_features=4, classes=2, magnifications=(5, 10), k=2)
-        assert (model.name, model.magnifications, model.in_features) == (name, (5.0, 10.0), 4)
+        model = create(name, in_features=4, classes=2)
+        assert (model.name, model.magnifications, model.in_features) == (
+            name,
+            entry(name).magnifications(),
+            4,
+        )
         again = create(name, **model.config())
         assert again.config() == model.config()
 
@@ -38,9 +42,11 @@ def test_create_knows_every_name() -> None:
         ({"magnifications": (5,)}, ModelError, "two magnifications"),
         ({"magnifications": (5, 12)}, MagnificationError, "whole factors"),
         ({"k": (1, 2)}, ModelError, "positive values of k"),
-        ({"k": 0}, ModelError, "positive values of k"),
-        ({"classifier": "tree"}, ModelError, "no classifier 'tree'"),
-        ({"topk": "soft"}, ModelError, "no top-k 'soft'"),
+        ({"k": 0}, ModelError, "k = 0: Input should be greater"),
+        ({"classifier": "tree"}, ModelError, "classifier = 'tree': .*'linear' or 'mlp'"),
+        ({"topk": "soft"}, ModelError, "topk = 'soft'"),
+        ({"hidden": -1}, ModelError, "hidden = -1: Input should be greater"),
+        ({"k": "many"}, ModelError, "k = 'many'"),
     ],
 )
 def test_a_wrong_configuration_is_refused(config: dict[str, Any], error: type, words: str) -> None:

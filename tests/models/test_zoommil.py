@@ -13,15 +13,17 @@ from torch import Tensor
 
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models import create, zoommil
+from napari_zoommil.models.entries import ZoomMILOptions
+from napari_zoommil.models.registry import entry
 from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, perturbed_topk, select
-from napari_zoommil.models.zoommil import PRESETS, ZoomMIL, banded_product
+from napari_zoommil.models.zoommil import ZoomMIL, banded_product
 
 LADDERS = [(5.0, 10.0), (5.0, 20.0), (5.0, 15.0), (5.0, 10.0, 20.0), (2.5, 5.0, 20.0), (1.25, 2.5, 5.0, 20.0)]
 
 
 def small(magnifications: tuple[float, ...], k: Any = 3, **config: Any) -> ZoomMIL:
     torch.manual_seed(0)
-    return ZoomMIL(6, 3, magnifications, k, hidden=8, attention=5, **config)
+    return ZoomMIL(6, 3, magnifications, ZoomMILOptions(k, hidden=8, attention=5, **config))
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -33,15 +35,16 @@ def test_parameter_counts_are_the_published_ones() -> None:
     assert parameters(ZoomMIL(1024, 3, (5, 10))) == 1_839_878
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_build_and_rebuild(name: str) -> None:
-    model = create("zoommil", **PRESETS[name])
+@pytest.mark.parametrize("name", entry("zoommil").recipes)
+def test_the_models_of_recipes_build_and_rebuild(name: str) -> None:
+    recipe = entry("zoommil").recipe(name)
+    model = create("zoommil", magnifications=recipe.magnifications, **recipe.options)
     assert model.in_features == 1024
     assert create("zoommil", **model.config()).state_dict().keys() == model.state_dict().keys()
 
 
 def test_the_mlp_classifier_has_two_layers() -> None:
-    model = ZoomMIL(1024, 3, (5, 10), classifier="mlp")
+    model = ZoomMIL(1024, 3, (5, 10), ZoomMILOptions(classifier="mlp"))
     assert parameters(model) == 1_839_878 - (512 * 3 + 3) + (512 * 256 + 256) + (256 * 3 + 3)
 
 
@@ -60,16 +63,19 @@ def test_evaluation_looks_at_the_children_of_the_best(
         embeddings = model.embed[level](torch.from_numpy(bag.arrays[level][rows]))
         logits = model.pool[level](embeddings)[:, 0]
         torch.testing.assert_close(step.attention, logits)
+        assert step.scores.shape[1] == 2 if level + 1 < len(magnifications) else 1
         total = total + logits.softmax(0) @ embeddings
         if level + 1 < len(magnifications):
-            best = model.zoom[level](embeddings)[:, 0].topk(min(3, len(rows))).indices.sort().values
+            zoom = model.zoom[level](embeddings)[:, 0]
+            torch.testing.assert_close(step.scores[:, model.heads.index("zoom")], zoom)
+            best = zoom.topk(min(3, len(rows))).indices.sort().values
             np.testing.assert_array_equal(step.zoomed, rows[best])
             rows = np.flatnonzero(np.isin(bag.grid.levels[level + 1].parent, step.zoomed))
     assert not len(output.steps[-1].zoomed)
     torch.testing.assert_close(output.logits, model.classifier(total))
 
 
-def test_the_preview_is_the_final_attention(make_grid: Callable, make_bag: Callable) -> None:
+def test_the_preview_is_what_the_step_will_hold(make_grid: Callable, make_bag: Callable) -> None:
     model, bag = small((5.0, 10.0, 20.0)).eval(), make_bag(make_grid(3, 4, (5.0, 10.0, 20.0)), 6)
     previews, steps = [], model.steps(bag.grid)
     need = next(steps)
@@ -81,7 +87,7 @@ def test_the_preview_is_the_final_attention(make_grid: Callable, make_bag: Calla
     except StopIteration as stop:
         output = stop.value
     for preview, step in zip(previews, output.steps, strict=True):
-        torch.testing.assert_close(preview, step.attention)
+        torch.testing.assert_close(preview, step.scores)
 
 
 def test_training_has_no_preview(make_grid: Callable) -> None:
@@ -230,7 +236,8 @@ def test_the_published_saving_counts_patches(make_grid: Callable, make_bag: Call
     exhaustive = make_grid(2, 31, (1.25, 10.0))
     assert [len(level) for level in exhaustive.levels] == [62, 3968]
     grid = make_grid(2, 31, (1.25, 2.5))
-    model = ZoomMIL(**{**PRESETS["bright-eff"], "in_features": 6}).eval()
+    recipe = entry("zoommil").recipe("bright-eff")
+    model = ZoomMIL(6, 3, recipe.magnifications, ZoomMILOptions(**recipe.options)).eval()
     needed = model.patches_needed(tuple(len(level) for level in grid.levels), grid.ratios)
     assert sum(needed) == 62 + 8 * 4 == 94
     assert [len(step.rows) for step in model(make_bag(grid, 6)).steps] == list(needed)
@@ -275,6 +282,6 @@ def test_single_patches_get_the_logits_that_a_pass_gives_them(
     model, bag = small((5.0, 10.0)).eval(), make_bag(make_grid(3, 4, (5.0, 10.0)), 6)
     coarse, fine = model(bag).steps
     logits = model.attention_logits(0, bag.features(0, coarse.rows))
-    torch.testing.assert_close(logits[:, 0], coarse.attention)
+    torch.testing.assert_close(logits, coarse.scores)
     np.testing.assert_array_equal(hard_topk(logits[:, 1], 3), coarse.zoomed)
-    torch.testing.assert_close(model.attention_logits(1, bag.features(1, fine.rows)), fine.attention[:, None])
+    torch.testing.assert_close(model.attention_logits(1, bag.features(1, fine.rows)), fine.scores)

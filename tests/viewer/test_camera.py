@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.mark.parametrize("value", [1.25, 10, 40])
-def test_magnification_round_trip(make_napari_viewer, small_slide, add_slide, value: float) -> None:
-    viewer = make_napari_viewer()
+def test_magnification_round_trip(model, small_slide, add_slide, value: float) -> None:
+    viewer = model
     slide = slide_of(add_slide(viewer, small_slide))
     camera.set_magnification(viewer, value)
     assert camera.magnification(viewer, slide) == pytest.approx(value)
 
 
-def test_going_somewhere_centres_it(make_napari_viewer, small_slide, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_going_somewhere_centres_it(model, small_slide, add_slide) -> None:
+    viewer = model
     slide = slide_of(add_slide(viewer, small_slide))
     camera.go_to(viewer, slide, 0.25, 0.75)
     field = camera.field_of_view(viewer, slide)

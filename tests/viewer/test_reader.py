@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from napari_zoommil.annotations import Points
 from napari_zoommil.viewer.reader import get_reader
 
 
@@ -19,6 +21,17 @@ def test_a_slide_becomes_one_multiscale_layer_in_micrometres(make_napari_viewer,
     assert layer.name == "CMU-1-Small-Region"
     np.testing.assert_allclose(layer.scale, (0.499, 0.499))
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+
+
+def test_annotations_come_with_a_slide_without_any_dock(make_napari_viewer, small_slide, tmp_path) -> None:
+    path = Path(shutil.copy(small_slide, tmp_path / "small.tif"))
+    points = Points("them")
+    points.add([(300, 300), (400, 500)], points.add_class("tumour"))
+    points.write(path.with_name("small.points.geojson"))
+    viewer = make_napari_viewer()
+    viewer.open(str(path), plugin="napari-zoommil")
+    assert [layer.name for layer in viewer.layers] == ["small", "small · complete regions", "small · points"]
+    assert len(viewer.layers[-1].data) == 2 and not viewer.window.dock_widgets
 
 
 def test_a_pyramidal_tiff_is_claimed(small_slide: Path) -> None:

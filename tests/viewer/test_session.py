@@ -14,9 +14,9 @@ from napari_zoommil.viewer.session import session_of
 
 
 def test_the_last_slide_is_active_until_another_is_selected(
-    make_napari_viewer, small_slide, other_slide, add_slide
+    model, small_slide, other_slide, add_slide
 ) -> None:
-    viewer = make_napari_viewer()
+    viewer = model
     session = session_of(viewer)
     assert session.active is None
     first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
@@ -27,15 +27,15 @@ def test_the_last_slide_is_active_until_another_is_selected(
     assert session.active.layer is first
 
 
-def test_slides_that_are_there_already_are_found(make_napari_viewer, small_slide, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_slides_that_are_there_already_are_found(model, small_slide, add_slide) -> None:
+    viewer = model
     layer = add_slide(viewer, small_slide)
     assert session_of(viewer).active.layer is layer
     assert session_of(viewer) is session_of(viewer)
 
 
-def test_only_the_active_slide_is_in_sight(make_napari_viewer, small_slide, other_slide, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_only_the_active_slide_is_in_sight(model, small_slide, other_slide, add_slide) -> None:
+    viewer = model
     session_of(viewer)
     first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
     assert second.visible and not first.visible
@@ -43,28 +43,26 @@ def test_only_the_active_slide_is_in_sight(make_napari_viewer, small_slide, othe
     assert first.visible and not second.visible
 
 
-def test_regions_follow_a_resolution_that_is_given_later(make_napari_viewer, data, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_regions_follow_a_resolution_that_is_given_later(model, data, add_slide) -> None:
+    viewer = model
     layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     session = session_of(viewer)
-    drawn = tissue_regions.regions_layer(viewer, session.active.slide)
+    drawn = tissue_regions.regions_layer(viewer, session.active.slide, "add")
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(drawn.scale, layer.scale)
     assert drawn.units == layer.units
 
 
-def test_a_duplicated_layer_is_no_second_slide(make_napari_viewer, small_slide, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_a_duplicated_layer_is_no_second_slide(model, small_slide, add_slide) -> None:
+    viewer = model
     session = session_of(viewer)
     layer = add_slide(viewer, small_slide)
     viewer.add_image(layer.data, rgb=True, multiscale=True, metadata=layer.metadata)
     assert len(session.slides) == 1
 
 
-def test_a_removed_slide_is_told_closed_and_replaced(
-    make_napari_viewer, small_slide, other_slide, add_slide
-) -> None:
-    viewer = make_napari_viewer()
+def test_a_removed_slide_is_told_closed_and_replaced(model, small_slide, other_slide, add_slide) -> None:
+    viewer = model
     session = session_of(viewer)
     first, second = add_slide(viewer, small_slide), add_slide(viewer, other_slide)
     gone = []
@@ -77,13 +75,13 @@ def test_a_removed_slide_is_told_closed_and_replaced(
         entry.slide.read_level(0, 0, 0, 8, 8)
 
 
-def test_resolution_can_be_given(make_napari_viewer, data, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_resolution_can_be_given(model, data, add_slide) -> None:
+    viewer = model
     layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     session = session_of(viewer)
     assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
     heard = []
-    session.changed.connect(heard.append)
+    session.slide_changed.connect(heard.append)
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(layer.scale, (0.5, 0.5))
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]

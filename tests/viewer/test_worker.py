@@ -8,18 +8,19 @@ from collections.abc import Generator
 
 import pytest
 from napari.utils.notifications import notification_manager
+from psygnal import Signal
 
 from napari_zoommil.errors import SlideError
 from napari_zoommil.jobs import Progress
-from napari_zoommil.viewer.worker import JobRunner
+from napari_zoommil.viewer.worker import OUTDATED, JobRunner
 
 
 class Log:
     """What a runner told."""
 
-    def __init__(self, viewer) -> None:
+    def __init__(self, viewer, quiet: bool = False) -> None:
         self.progress, self.results, self.ends = [], [], 0
-        self.runner = JobRunner(viewer, self.progress.append, self.results.append, self._end)
+        self.runner = JobRunner(viewer, self.progress.append, self.results.append, self._end, quiet)
 
     def _end(self, failure: str | None) -> None:
         self.ends += 1
@@ -129,3 +130,94 @@ def test_the_window_knows_of_a_running_job(log, qtbot) -> None:
     release.set()
     qtbot.waitUntil(lambda: log.ends == 1)
     assert not viewer.window._task_status_manager.is_busy()
+
+
+class Slide:
+    """What a job is of, as far as its runner knows."""
+
+    outdated = Signal()
+
+    def __init__(self) -> None:
+        self.generation = 0
+
+    def outdate(self) -> None:
+        self.generation += 1
+        self.outdated.emit()
+
+
+@pytest.fixture
+def quiet(qtbot) -> Log:
+    """A runner that needs no window."""
+    return Log(None, quiet=True)
+
+
+def test_nothing_is_heard_of_a_job_whose_slide_became_another_one(quiet, qtbot) -> None:
+    closed, slide = threading.Event(), Slide()
+
+    def job() -> Generator[int, None, str]:
+        try:
+            for number in range(1000):
+                time.sleep(0.01)
+                yield number
+            return "done"
+        finally:
+            closed.set()
+
+    quiet.runner.start(job, of=slide)
+    qtbot.waitUntil(lambda: len(quiet.progress) > 1)
+    slide.outdate()
+    heard = len(quiet.progress)
+    qtbot.waitUntil(lambda: quiet.ends == 1)
+    assert closed.is_set() and len(quiet.progress) == heard and quiet.results == []
+    assert quiet.failure == OUTDATED and len(slide.outdated) == 0
+
+
+def test_a_result_that_waits_for_the_window_when_its_slide_changes_is_dropped(quiet, qtbot) -> None:
+    slide, ended = Slide(), threading.Event()
+
+    def job() -> Generator[int, None, str]:
+        yield 1
+        ended.set()
+        return "of the old pixels"
+
+    quiet.runner.start(job, of=slide)
+    assert ended.wait(10)
+    time.sleep(0.05)  # the result is on its way to the window, which is busy
+    slide.outdate()
+    qtbot.waitUntil(lambda: quiet.ends == 1)
+    assert quiet.results == [] and quiet.progress == [] and quiet.failure == OUTDATED
+
+
+def test_a_job_that_begins_after_the_change_counts(quiet, qtbot) -> None:
+    slide = Slide()
+    slide.outdate()
+    quiet.runner.start(lambda: iter((1, 2)), of=slide)
+    qtbot.waitUntil(lambda: quiet.ends == 1)
+    assert quiet.progress == [1, 2] and quiet.failure is None
+
+
+def test_a_quiet_look_fails_without_a_notification(quiet, qtbot) -> None:
+    def broken() -> Generator[int, None, None]:
+        yield 1
+        raise KeyError("gone")
+
+    before = len(notification_manager.records)
+    quiet.runner.start(broken)
+    qtbot.waitUntil(lambda: quiet.ends == 1)
+    assert "gone" in quiet.failure and len(notification_manager.records) == before
+
+
+def test_of_two_looks_the_last_counts(quiet, qtbot) -> None:
+    go = threading.Event()
+
+    def slow() -> Generator[str, None, None]:
+        go.wait(10)
+        yield "old"
+
+    quiet.runner.start(slow)
+    quiet.runner.abandon()
+    quiet.runner.start(lambda: iter(("new",)))
+    go.set()
+    qtbot.waitUntil(lambda: not quiet.runner.running)
+    qtbot.wait(100)
+    assert quiet.progress == ["new"]

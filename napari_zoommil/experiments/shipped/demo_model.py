@@ -94,7 +94,7 @@ def fit(recipe: Recipe, table: Path, work: Path, encoder: str) -> Path:
         encoder=encoder,
         magnifications=MAGNIFICATIONS,
         patch_size=recipe.patch_size,
-        k=recipe.k,
+        options={"k": recipe.k},
         epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
     )
@@ -113,7 +113,7 @@ def judge(recipe: Recipe, model: Path, work: Path) -> dict[str, float]:
         bag = StoredBag(FeatureStore.open(stored))
         with torch.no_grad():
             output = mil(bag)
-        chance = float(output.probabilities[spec.class_names.index("tumour")])
+        chance = float(spec.task.link(output.logits)[spec.class_names.index("tumour")])
         right.append((chance > 0.5) == slide.tumour)
         chances.append(chance)
         truth.append(slide.tumour)

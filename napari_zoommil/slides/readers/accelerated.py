@@ -126,3 +126,4 @@ class FastReader:
     def close(self) -> None:
         self._file.close()
         self._slow.close()
+        self._image.close()

@@ -165,3 +165,4 @@ class OMEZarrReader:
 
     def close(self) -> None:
         self._root.store.close()
+        self._image.close()

@@ -125,6 +125,7 @@ class TiffReader:
 
     def close(self) -> None:
         self._file.close()
+        self._image.close()
 
 
 def _levels_of(series: TiffPageSeries) -> list[list[TiffPage]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,8 +22,11 @@ CACHE_BYTES = 64 << 20
 class TileCache:
     """Tiles by key, bounded in bytes; what several threads ask for at once is decoded once.
 
-    A tile larger than the whole cache is kept until the next such one: an image that can only be
-    decoded in one piece would otherwise be decoded for every window.
+    The bytes counted are the bytes held: a view of something larger is copied. A tile larger than the
+    whole cache is kept until the next such one: an image that can only be decoded in one piece would
+    otherwise be decoded for every window.
+
+    A key is a tuple whose first part says whose the tile is, see :meth:`drop`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,7 +52,7 @@ class TileCache:
             with coming:  # until the other thread has it, or has failed
                 pass
         try:
-            tile = decode()
+            tile = _compact(decode())
             tile.flags.writeable = False
             with self._lock:
                 self._keep(key, tile)
@@ -74,6 +78,13 @@ class TileCache:
         with self._lock:
             return int(self._tiles.currsize) + sum(tile.nbytes for tile in self._oversized.values())
 
+    def drop(self, owner: Hashable) -> None:
+        """Forget what belongs to an owner: the first part of its keys."""
+        with self._lock:
+            for tiles in (self._tiles, self._oversized):
+                for key in [each for each in tiles if isinstance(each, tuple) and each[0] == owner]:
+                    del tiles[key]
+
     def clear(self) -> None:
         """Forget everything; what is just being decoded comes in again."""
         with self._lock:
@@ -81,9 +92,27 @@ class TileCache:
             self._oversized.clear()
 
 
+def _compact(tile: RGB) -> RGB:
+    """The same pixels in memory that is no larger than they are."""
+    owner: Any = tile
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return tile.copy() if memoryview(owner).nbytes > tile.nbytes else tile
+
+
 TILES = TileCache(CACHE_BYTES)
 
-_DAMAGED: defaultdict[Hashable, set[tuple[int, int, int]]] = defaultdict(set)
+
+class _Damage(set[tuple[int, int, int]]):
+    """Level, row and column of a file's tiles that cannot be decoded."""
+
+
+_DAMAGED: WeakValueDictionary[Hashable, _Damage] = WeakValueDictionary()
+
+_OPEN: WeakSet[TiledImage] = WeakSet()
+
+_SHARED = Lock()
+"""Held while handles of a file come or go."""
 
 PROBES = 4
 """Tiles of a new slide that are tried before it counts as one that cannot be decoded."""
@@ -104,7 +133,8 @@ def identity(path: Path) -> Hashable:
 
 def damage_of(identity: Hashable) -> set[tuple[int, int, int]]:
     """Level, row and column of a file's tiles that cannot be decoded: as shared as the tiles are."""
-    return _DAMAGED[identity]
+    with _SHARED:
+        return _DAMAGED.setdefault(identity, _Damage())
 
 
 def damage_note(count: int) -> str:
@@ -122,6 +152,8 @@ class TiledLevel:
 
 class TiledImage:
     """Windows of a tiled pyramid, through the shared cache.
+
+    The tiles of a file leave the cache when its last image is closed.
 
     Parameters
     ----------
@@ -146,6 +178,8 @@ class TiledImage:
         self.identity, self.levels, self.background = identity, tuple(levels), background
         self._decode = decode
         self._damaged = damage_of(identity)
+        with _SHARED:
+            _OPEN.add(self)
 
     @property
     def damaged(self) -> int:
@@ -172,14 +206,15 @@ class TiledImage:
         )
 
     def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
-        """As :meth:`Reader.read`; read-only where the window lies inside one tile."""
+        """As :meth:`Reader.read`; read-only where the window is a tile."""
         rows, columns = (edge // shrink for edge in self.levels[level].tile)
         first_row, first_column = y // rows, x // columns
         last_row, last_column = (y + height - 1) // rows, (x + width - 1) // columns
         if first_row == last_row and first_column == last_column:
             tile = self.tile(level, first_row, first_column, shrink)
             top, left = y - first_row * rows, x - first_column * columns
-            return tile[top : top + height, left : left + width]
+            window = tile[top : top + height, left : left + width]
+            return window if window.shape == tile.shape else window.copy()  # a view would hold the tile
         out = np.empty((height, width, 3), np.uint8)
         for row in range(first_row, last_row + 1):
             top = row * rows - y
@@ -194,7 +229,17 @@ class TiledImage:
     def tile(self, level: int, row: int, column: int, shrink: int = 1) -> RGB:
         """One tile, cut off where the level ends; background if it cannot be decoded."""
         key = (self.identity, level, row, column, shrink)
-        return TILES.get(key, lambda: self._decoded(level, row, column, shrink))
+        tile = TILES.get(key, lambda: self._decoded(level, row, column, shrink))
+        if self not in _OPEN:  # any more: it was closed meanwhile
+            self.close()
+        return tile
+
+    def close(self) -> None:
+        """Let go of what is kept for this image, if nobody else has the file open."""
+        with _SHARED:
+            _OPEN.discard(self)
+            if all(other.identity != self.identity for other in _OPEN):
+                TILES.drop(self.identity)
 
     def _decoded(self, level: int, row: int, column: int, shrink: int) -> RGB:
         geometry = self.levels[level]

@@ -1,101 +1,109 @@
-"""Training of MIL models on bags (ZoomMIL, sec. 4.2): Adam, batch of one slide, plateau schedule."""
+"""Training of MIL models on bags, a slide at a time: the model and its task say what is learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from napari_zoommil.bags.bag import Bag
-from napari_zoommil.models.mil import MILModel
+from napari_zoommil.models.mil import MILModel, MILOutput
+from napari_zoommil.models.registry import Recipe
+from napari_zoommil.models.task import Task
 from napari_zoommil.training.callbacks import seed_of
 
-Example = tuple[Bag, int]
+Example = tuple[Bag, int | float]
+"""A bag with the index of its class, or its value."""
 
 
-COLUMNS = ("train_loss", "val_loss", "val_f1", "val_accuracy")
-"""Of the curves."""
-
-
-@dataclass(frozen=True)
-class MILRecipe:
-    """Settings of a fit.
-
-    Attributes
-    ----------
-    epochs : int
-    learning_rate, weight_decay : float
-        Of Adam.
-    decay, patience : float, int
-        The learning rate is multiplied by ``decay`` after ``patience`` epochs without a better
-        validation loss.
-    weighted : bool
-        Draw slides so that classes come equally often.
-    seed : int
-    """
-
-    epochs: int = 100
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    decay: float = 0.8
-    patience: int = 5
-    weighted: bool = True
-    seed: int = 0
+def columns(task: Task) -> tuple[str, ...]:
+    """Of the curves of a training: losses, and the task's metrics on validation slides."""
+    return ("train_loss", "val_loss", *(f"val_{name}" for name in task.metrics()))
 
 
 class MILModule(L.LightningModule):
-    """Cross-entropy on the bag's logits, weighted F1 and accuracy on validation slides."""
+    """The weighted sum of a model's losses, and its task's metrics on validation slides.
 
-    def __init__(self, model: MILModel, recipe: MILRecipe) -> None:
+    Logs the sums as ``train_loss`` and ``val_loss``, each loss as ``train_NAME_loss`` and ``val_NAME_loss``,
+    and each metric as ``val_NAME``.
+    """
+
+    def __init__(self, model: MILModel, recipe: Recipe) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
-        self.f1 = MulticlassF1Score(model.classes, average="weighted")
-        self.accuracy = MulticlassAccuracy(model.classes, average="micro")
+        self.metrics = model.task.metrics()
+        self._on_device = nn.ModuleList(self.metrics.values())  # which moves them
+        self.share = 0.0
 
     def training_step(self, batch: Example, _index: int) -> Tensor:
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        self.model.progress(min(1.0, self.trainer.global_step / steps))
-        loss = self._loss(batch)[0]
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=1)
-        return loss
+        self.share = min(1.0, self.trainer.global_step / steps)
+        self.model.progress(self.share)
+        losses = self._losses(batch)[0]
+        self.log_dict(
+            {f"train_{name}": loss for name, loss in losses.items()},
+            on_step=True,
+            on_epoch=True,
+            batch_size=1,
+        )
+        return losses["loss"]
 
     def validation_step(self, batch: Example, _index: int) -> None:
-        loss, logits, label = self._loss(batch)
-        self.f1.update(logits[None], label)
-        self.accuracy.update(logits[None], label)
-        self.log("val_loss", loss, batch_size=1)
-        self.log("val_f1", self.f1, batch_size=1)
-        self.log("val_accuracy", self.accuracy, batch_size=1)
+        losses, output, target = self._losses(batch)
+        for metric in self.metrics.values():
+            metric.update(self.model.task.measured(output.logits), target[None])
+        found: dict[str, Any] = {**losses, **self.metrics}
+        self.log_dict({f"val_{name}": value for name, value in found.items()}, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
         """A bag stays where it lies; the model moves the features it asks for."""
         return batch
 
-    def _loss(self, batch: Example) -> tuple[Tensor, Tensor, Tensor]:
-        bag, index = batch
-        label = torch.tensor([index], device=self.device)
-        logits = self.model(bag).logits
-        return torch.nn.functional.cross_entropy(logits[None], label), logits, label
+    def _losses(self, batch: Example) -> tuple[dict[str, Tensor], MILOutput, Tensor]:
+        """The sum as ``loss`` and each as ``NAME_loss``, with what they are of."""
+        bag, value = batch
+        target = torch.tensor(value, device=self.device)
+        output = self.model(bag)
+        losses = self.model.losses(output, target, self.share)
+        weights = self.recipe.loss_weights
+        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        return {"loss": total} | {f"{name}_loss": loss for name, loss in losses.items()}, output, target
 
     def configure_optimizers(self) -> Any:
+        from timm.optim import create_optimizer_v2
+
         recipe = self.recipe
-        optimizer = torch.optim.Adam(
-            self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        optimizer = create_optimizer_v2(
+            self.model,
+            recipe.optimizer,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            filter_bias_and_bn=False,
+            **recipe.optimizer_options,
         )
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=recipe.decay, patience=recipe.patience
-        )
+        if recipe.schedule == "constant":
+            return {"optimizer": optimizer}
         # By steps, though once an epoch: Lightning's steps by epoch come after the checkpoint is written, so
         # that a fit that goes on from it would miss one.
-        batches = int(self.trainer.estimated_stepping_batches) // (self.trainer.max_epochs or 1)
-        each_epoch = {"monitor": "val_loss", "interval": "step", "frequency": batches}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule} | each_epoch}
+        each_epoch = {"interval": "step", "frequency": self._batches()}
+        schedules = torch.optim.lr_scheduler
+        if recipe.schedule == "cosine":
+            cosine = schedules.CosineAnnealingLR(optimizer, recipe.epochs, recipe.least_rate)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine} | each_epoch}
+        plateau = schedules.ReduceLROnPlateau(
+            optimizer, recipe.mode, recipe.decay, recipe.patience, min_lr=recipe.least_rate
+        )
+        told = {"scheduler": plateau, "monitor": recipe.monitor} | each_epoch
+        return {"optimizer": optimizer, "lr_scheduler": told}
+
+    def _batches(self) -> int:
+        """Slides of an epoch; Lightning counts them when it is asked for the steps of the fit."""
+        assert self.trainer.estimated_stepping_batches
+        return int(self.trainer.num_training_batches)
 
 
 class SlideDraws(Sampler[int]):
@@ -103,22 +111,22 @@ class SlideDraws(Sampler[int]):
 
     Parameters
     ----------
-    labels : sequence of int
-        Class of each slide.
-    balanced : bool
-        Draw with replacement, so that classes come equally often.
+    count : int
+    weights : sequence of float, optional
+        Draw with replacement, each slide as often as its weight says.
     seed : int
     """
 
-    def __init__(self, labels: Sequence[int], balanced: bool, seed: int) -> None:
-        self.labels, self.balanced, self.seed, self.epoch = torch.tensor(labels), balanced, seed, 0
+    def __init__(self, count: int, weights: Sequence[float] | None, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+        self.weights = None if weights is None else torch.tensor(weights)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning's hook: a fit that goes on has the order it would have had."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.count
 
     def __iter__(self) -> Iterator[int]:
         # Drawn with the first slide: Lightning asks for an iterator before it tells the epoch to go on with.
@@ -126,14 +134,28 @@ class SlideDraws(Sampler[int]):
 
     def _drawn(self) -> list[int]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
-        if not self.balanced:
-            return torch.randperm(len(self), generator=generator).tolist()
-        weights = (1.0 / torch.bincount(self.labels).clamp(min=1))[self.labels]
-        return torch.multinomial(weights, len(self), True, generator=generator).tolist()
+        if self.weights is None:
+            return torch.randperm(self.count, generator=generator).tolist()
+        return torch.multinomial(self.weights, self.count, True, generator=generator).tolist()
 
 
-def loader(examples: Sequence[Example], recipe: MILRecipe | None = None) -> DataLoader[Example]:
-    """One slide at a time; shuffled, and balanced over classes if the recipe says so, in training."""
-    labels = [label for _, label in examples]
-    sampler = None if recipe is None else SlideDraws(labels, recipe.weighted, recipe.seed)
-    return DataLoader(examples, batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+def loader(
+    examples: Sequence[Example], task: Task | None = None, recipe: Recipe | None = None, seed: int = 0
+) -> DataLoader[Example]:
+    """One slide at a time: in order, or, by a recipe, shuffled and balanced as the task says.
+
+    Parameters
+    ----------
+    examples : sequence of (Bag, target)
+    task : Task, optional
+        How examples are balanced, where the recipe weights them.
+    recipe : Recipe, optional
+        Of a training.
+    seed : int
+        Of the order.
+    """
+    if recipe is None:
+        return DataLoader(examples, batch_size=None)  # type: ignore[arg-type]
+    targets = [target for _, target in examples]
+    weights = task.balance(targets) if task is not None and recipe.weighted else None
+    return DataLoader(examples, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]

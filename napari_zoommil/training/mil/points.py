@@ -23,7 +23,6 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from napari_zoommil.bags.subgrid import TensorBag
@@ -98,7 +97,7 @@ class AnnotatedBag:
     targets : tuple of (n,) int64 Tensor
         Of each magnification's patches: 1 = annotated, 0 = not annotated, −1 = known background.
     truth : (C,) float32 Tensor
-        What the bag's probabilities shall be: one class, or where they were.
+        What the bag's values shall be: one class, or where they were.
     """
 
     bag: TensorBag
@@ -128,9 +127,9 @@ class PointModule(L.LightningModule):
         return loss
 
     def bag_loss(self) -> Tensor:
-        """Cross-entropy between the truth about the bag and what the model would predict."""
+        """The task's loss between the truth about the bag and what the model would predict."""
         logits = self.model.eval()(self.annotated.bag).logits
-        return F.cross_entropy(logits[None], self.annotated.truth[None].to(logits))
+        return self.model.task.loss(logits, self.annotated.truth.to(logits))
 
     def point_loss(self, progress: float) -> Tensor:
         """The mean over magnifications of the loss of every patch and attention."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import napari
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
@@ -139,10 +138,3 @@ def title_of(name: str) -> str:
         except ModelError:
             pass  # whoever uses it says what is wrong
     return Path(name).name
-
-
-def tell_docks(viewer: napari.Viewer, folder: Path, kind: Kind) -> None:
-    """Offer a kept model in the other docks that take such, if they are open."""
-    for widget in viewer.window.dock_widgets.values():
-        if getattr(widget, "takes", None) == kind:
-            widget.add_model(folder)

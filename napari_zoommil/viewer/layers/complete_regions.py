@@ -7,22 +7,21 @@ from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Shapes
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_zoommil.annotations import Changed, Points
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.overlays import overlay_name, placement
-from napari_zoommil.viewer.layers.points import EDGE, insert_on_top
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, per_pixel
+from napari_zoommil.viewer.layers.drawing import add_region_layer, encloses_area, outlines, tool_of
+from napari_zoommil.viewer.layers.overlays import placement
+from napari_zoommil.viewer.layers.points import EDGE
 from napari_zoommil.viewer.layers.writing import Writing
+from napari_zoommil.viewer.metadata import per_pixel
 
 COMPLETE = "complete regions"
 COLOUR = "#202020"
 WIDTH_UM = 3.0
-DRAW = "add_polygon_lasso"
 
 
 class CompleteView:
@@ -41,19 +40,13 @@ class CompleteView:
         self._viewer, self._points = viewer, points
         self._ids: list[str] = []
         self._writing, self._closed = Writing(), False
-        self.layer = Shapes(
-            ndim=2,
-            name=overlay_name(slide, COMPLETE),
-            face_color="transparent",
-            edge_color=COLOUR,
-            edge_width=WIDTH_UM / per_pixel(slide)[1],
-            metadata={SLIDE: slide, TITLE: COMPLETE},
-            **placement(slide, EDGE, (1.0, 1.0)),
-        )
+        self._width = WIDTH_UM / per_pixel(slide)[1]
+        placed = placement(slide, EDGE, (1.0, 1.0))
+        self.layer = add_region_layer(viewer, slide, COMPLETE, COLOUR, **placed)
+        self._tool = tool_of(viewer, self.layer)
         self.fill()
         self.layer.events.data.connect(self._edited)
         points.changed.connect(self._follow)
-        insert_on_top(viewer, self.layer)
 
     def close(self) -> None:
         """Follow nothing more, and take the layer away."""
@@ -65,29 +58,27 @@ class CompleteView:
 
     @property
     def drawing(self) -> bool:
-        return self.layer.mode == DRAW and self._viewer.layers.selection.active is self.layer
+        return self._tool.drawing
 
     def start(self) -> None:
-        """Let the user draw regions."""
-        self.layer.visible = True
-        self.layer.selected_data = set()
-        self._viewer.layers.selection.active = self.layer
-        self.layer.mode = DRAW
+        """Let the user draw a region."""
+        self._tool.start()
 
     def stop(self) -> None:
-        """End the region that is being drawn, and draw no more."""
-        self.layer.mode = "pan_zoom"
+        """Draw no more; a region that is not done is dropped."""
+        self._tool.stop()
 
     def fill(self) -> None:
         """Show the document's regions."""
-        complete, layer, mode = self._points.complete, self.layer, self.layer.mode
+        layer, mode = self.layer, self.layer.mode
+        complete = {id: one for id, one in self._points.complete.items() if encloses_area(one)}
         self._ids = list(complete)
         with self._writing():
             layer.mode = "pan_zoom"  # ends a shape that is being drawn
             layer.selected_data = set(range(len(layer.data)))
             layer.remove_selected()
             if complete:
-                layer.add_polygons(list(complete.values()))
+                layer.add_polygons(list(complete.values()), edge_width=self._width)
             layer.selected_data = set()
             layer.mode = mode
 
@@ -106,15 +97,14 @@ class CompleteView:
         """Do to the document what was done to the layer."""
         if self._closed:
             return
-        outlines = [np.asarray(one)[:, -2:] for one in self.layer.data]
-        count = len(self._ids)
-        if action == "added" and len(outlines) > count:
-            if self._edit(lambda: self._add(outlines[count:])):
+        found, count = outlines(self.layer), len(self._ids)
+        if action == "added" and len(found) > count:
+            if self._edit(lambda: self._add(found[count:])):
                 self.drawn.emit()
-        elif action != "added" and len(outlines) == count - len(rows):  # a triangle less one corner goes
+        elif action != "added" and len(found) == count - len(rows):  # a triangle less one corner goes
             self._edit(lambda: self._points.remove_complete(*(self._ids[row] for row in rows)))
-        elif action == "changed" and len(outlines) == count:
-            self._edit(lambda: self._points.redraw_complete({self._ids[row]: outlines[row] for row in rows}))
+        elif action == "changed" and len(found) == count:
+            self._edit(lambda: self._points.redraw_complete({self._ids[row]: found[row] for row in rows}))
 
     def _add(self, outlines: list[np.ndarray]) -> None:
         for outline in outlines:

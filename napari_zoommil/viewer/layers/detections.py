@@ -20,13 +20,13 @@ from napari_zoommil.viewer.layers.complete_regions import COMPLETE
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, placement, put_in
 from napari_zoommil.viewer.layers.points import EDGE, POINTS
 from napari_zoommil.viewer.layers.search_regions import SEARCHED
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, slide_of
 from napari_zoommil.viewer.layers.tissue_regions import REGIONS
+from napari_zoommil.viewer.metadata import TITLE, overlay_metadata, slide_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, the best finds first, in its layer's metadata."""
 
-DRAWN = (POINTS, COMPLETE, REGIONS, SEARCHED)
+DRAWN = (POINTS, COMPLETE, *REGIONS.values(), SEARCHED)
 """Titles of the layers on which a user draws: found cells lie below."""
 
 RING = 0.12  # of the diameter
@@ -79,7 +79,7 @@ def show_cells(
         face_color="transparent",
         border_width=RING,
         canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-        metadata={SLIDE: slide, TITLE: title, CELLS: ranked},
+        metadata=overlay_metadata(slide, title) | {CELLS: ranked},
         **_looks(ranked, count),
         **placement(slide, EDGE, (1.0, 1.0)),
     )

@@ -7,6 +7,7 @@ patches is therefore moved by half a patch less half a slide pixel.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import napari
@@ -14,13 +15,14 @@ import numpy as np
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
+from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.colours import ramp
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, UNIT, is_slide, per_pixel, slide_of
-from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.metadata import TITLE, UNIT, is_slide, overlay_metadata, per_pixel, slide_of
+from napari_zoommil.viewer.sight import sight_of
 
 MAP = "napari_zoommil.map"
 """Key of the heat map in its layer's metadata."""
@@ -69,25 +71,17 @@ def show_map(
     when : str
         Such as ``before``: what a map is compared as, which then has a layer of its own.
     """
-    title = map_title(shown, when)
-    old = find_layer(viewer, slide, title)
-    if isinstance(old, Image) and old.data.shape == values.shape:
-        old.data = values
-        old.metadata[MAP] = shown
-        return old
-    limits = (-1.0, 1.0) if shown.signed else (0.0, 1.0)
     name = "Grad-CAM" if shown.signed else "attention"
-    layer = Image(
+    layer = _show_image(
+        viewer,
+        slide,
+        map_title(shown, when),
         values,
-        name=overlay_name(slide, title),
+        placement(slide, shown.origin, shown.downsample),
         colormap=Colormap(ramp(shown.signed), name=f"ZoomMIL {name}"),
-        contrast_limits=limits,
-        blending="translucent",
-        interpolation2d="nearest",
-        metadata={SLIDE: slide, MAP: shown, TITLE: title, WHEN: when},
-        **placement(slide, shown.origin, shown.downsample),
+        contrast_limits=(-1.0, 1.0) if shown.signed else (0.0, 1.0),
     )
-    _insert(viewer, slide, layer, old)
+    layer.metadata.update({MAP: shown, WHEN: when})
     return layer
 
 
@@ -99,20 +93,43 @@ def map_title(shown: HeatMap, when: str) -> str:
 
 def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
     """Paint the tissue mask."""
-    layer = find_layer(viewer, slide, TISSUE)
-    values = np.where(tissue.mask, np.float32(1), np.float32(np.nan))
-    if isinstance(layer, Image) and layer.data.shape == values.shape:
+    return _show_image(
+        viewer,
+        slide,
+        TISSUE,
+        np.where(tissue.mask, np.float32(1), np.float32(np.nan)),
+        placement(slide, (0.0, 0.0), tissue.downsample),
+        colormap=Colormap([(*TISSUE_COLOUR[:3], 0.0), TISSUE_COLOUR], name="ZoomMIL tissue"),
+        contrast_limits=(0.0, 1.0),
+    )
+
+
+def _show_image(
+    viewer: napari.Viewer,
+    slide: Slide,
+    title: str,
+    values: np.ndarray,
+    placed: dict[str, Any],
+    colormap: Colormap,
+    contrast_limits: Pair,
+) -> Image:
+    """Give the layer of this title other values, wherever they lie, or make it; its looks are the user's."""
+    layer = find_layer(viewer, slide, title)
+    if isinstance(layer, Image):
         layer.data = values
+        for name in ("scale", "translate"):
+            if not np.array_equal(getattr(layer, name), placed[name]):
+                setattr(layer, name, placed[name])
         return layer
     layer = Image(
         values,
-        name=overlay_name(slide, TISSUE),
-        colormap=Colormap([(*TISSUE_COLOUR[:3], 0.0), TISSUE_COLOUR], name="ZoomMIL tissue"),
-        contrast_limits=(0, 1),
+        name=overlay_name(slide, title),
+        colormap=colormap,
+        contrast_limits=contrast_limits,
         blending="translucent",
         interpolation2d="nearest",
-        metadata={SLIDE: slide, TITLE: TISSUE},
-        **placement(slide, (0.0, 0.0), tissue.downsample),
+        metadata=overlay_metadata(slide, title),
+        **placed,
     )
     _insert(viewer, slide, layer)
     return layer
@@ -128,33 +145,33 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
             boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]) - 0.5)
             colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
             widths.append(ZOOM_EDGE * h)
-    old = find_layer(viewer, slide, ZOOMED)
+    layer = find_layer(viewer, slide, ZOOMED)
     if not boxes:
-        if old is not None:
-            viewer.layers.remove(old)
+        if layer is not None:
+            viewer.layers.remove(layer)
         return
-    layer = Shapes(
-        boxes,
-        shape_type="rectangle",
-        edge_color=colours,
-        face_color="transparent",
-        edge_width=widths,
-        name=overlay_name(slide, ZOOMED),
-        scale=per_pixel(slide),
-        units=(UNIT if slide.mpp else "pixel",) * 2,
-        metadata={SLIDE: slide, MAP: None, TITLE: ZOOMED},
-    )
-    _insert(viewer, slide, layer, old)
+    if not isinstance(layer, Shapes):
+        layer = Shapes(
+            ndim=2,
+            name=overlay_name(slide, ZOOMED),
+            scale=per_pixel(slide),
+            units=(UNIT if slide.mpp else "pixel",) * 2,
+            metadata=overlay_metadata(slide, ZOOMED) | {MAP: None},
+        )
+        _insert(viewer, slide, layer)
+    layer.data = []
+    layer.add_rectangles(boxes, edge_color=colours, face_color="transparent", edge_width=widths)
+    layer.selected_data = set()
 
 
-def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None = None) -> None:
-    """Above the slide and its other images, below what a user draws, in place of ``old``."""
+def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
+    """Above the slide and its other images, below what a user draws."""
     own = [
         index
         for index, other in enumerate(viewer.layers)
-        if other is not old and slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
+        if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
     ]
-    put_in(viewer, slide, layer, old, own[-1] + 1 if own else len(viewer.layers))
+    put_in(viewer, slide, layer, None, own[-1] + 1 if own else len(viewer.layers))
 
 
 def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None, place: int) -> None:
@@ -162,16 +179,15 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None,
 
     The selection stays, and what was out of sight does, be it with its slide.
     """
-    session, layers = session_of(viewer), viewer.layers
+    sight, layers = sight_of(viewer), viewer.layers
     selected = {layer if one is old else one for one in layers.selection}
-    entry = next((one for one in session.slides if one.slide is slide), None)
-    if entry is not None and entry is not session.active:
+    if sight.is_away(slide):
         layer.visible = False
-        if old is None or old in entry.hidden:
-            entry.hidden.append(layer)
+        if old is None or sight.is_hidden(old):
+            sight.hide(layer)
     elif old is not None:
         layer.visible = old.visible
-    with session.keeping_active():  # napari selects what is inserted
+    with sight.held_still():
         if old is not None:
             place -= layers.index(old) < place
             layers.remove(old)
@@ -179,10 +195,11 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None,
         layers.selection = selected
 
 
-def remove_maps(viewer: napari.Viewer, slide: Slide) -> None:
-    """Take the heat maps of a slide's prediction away."""
+def remove_maps(viewer: napari.Viewer, slide: Slide, kept: Collection[str] = ()) -> None:
+    """Take the heat maps of a slide's predictions away, but for those of some titles."""
     for layer in [each for each in viewer.layers if is_map_of(each, slide) and not each.metadata.get(WHEN)]:
-        viewer.layers.remove(layer)
+        if layer.metadata[TITLE] not in kept:
+            viewer.layers.remove(layer)
 
 
 def is_map_of(layer: Layer, slide: Slide) -> bool:

@@ -22,9 +22,9 @@ from napari_zoommil.annotations.edits import Classes
 from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name, placement
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.metadata import overlay_metadata, slide_of
+from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
 FIRST_CLASS = "cell"
@@ -83,7 +83,7 @@ class PointsView:
             name=overlay_name(slide, POINTS),
             border_width=BORDER,
             canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-            metadata={SLIDE: slide, TITLE: POINTS},
+            metadata=overlay_metadata(slide, POINTS),
             **placement(slide, EDGE, (1.0, 1.0)),
         )
         self.fill()
@@ -315,8 +315,11 @@ def looks(
 
 
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:
-    """Add a layer above all others; what was selected stays so."""
-    selected = set(viewer.layers.selection)
-    with session_of(viewer).keeping_active():  # napari selects what is inserted
+    """Add a layer above all others; what was selected stays so, and what is out of sight does."""
+    selected, sight = set(viewer.layers.selection), sight_of(viewer)
+    slide = slide_of(layer)
+    if slide is not None and sight.is_away(slide):
+        sight.hide(layer)
+    with sight.held_still():
         viewer.add_layer(layer)
         viewer.layers.selection = selected

@@ -2,65 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import napari
 from napari.layers import Shapes
+from qtpy.QtCore import QTimer
 
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.docks.parts import Follower
+from napari_zoommil.viewer.compat import is_being_drawn
+from napari_zoommil.viewer.follower import Follower
+from napari_zoommil.viewer.layers.drawing import outlines
 from napari_zoommil.viewer.layers.overlays import find_layer
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 
 class DrawnRegions:
-    """Edits of one slide's regions of one kind, while their layer comes and goes.
+    """Edits of one slide's regions of some kinds, while their layers come and go.
 
     Parameters
     ----------
     viewer : napari.Viewer
-    title : str
-        Which regions: what their layer is called on every slide.
+    titles : collection of str
+        Which regions: what their layers are called on every slide.
     changed : callable
         Called when there are other regions than before.
     """
 
-    def __init__(self, viewer: napari.Viewer, title: str, changed: Callable[[], None]) -> None:
-        self._viewer, self._title, self._changed = viewer, title, changed
+    def __init__(self, viewer: napari.Viewer, titles: Collection[str], changed: Callable[[], None]) -> None:
+        self._viewer, self._titles, self._changed = viewer, titles, changed
         self._slide: Slide | None = None
+        self._known: list[tuple[str, list]] = []
         self._layers, self._edits = Follower(), Follower()
-        self._layers.follow(viewer.layers.events.inserted, self._inserted)
-        self._layers.follow(viewer.layers.events.removed, self._removed)
+        self._layers.follow(viewer.layers.events.inserted, self._come_or_gone)
+        self._layers.follow(viewer.layers.events.removed, self._come_or_gone)
 
     def set_slide(self, slide: Slide | None) -> None:
         """Hear of its regions from now on, and of no other's."""
         self._slide = slide
+        self._follow()
+        self._known = self._regions()
+
+    def _follow(self) -> None:
         self._edits.stop()
-        layer = find_layer(self._viewer, slide, self._title) if slide is not None else None
-        if isinstance(layer, Shapes):
+        for layer in self._shown():
             self._edits.follow(layer.events.data, self._edited)
 
-    def _is_ours(self, layer: Any) -> bool:
-        ours = self._slide is not None and slide_of(layer) is self._slide
-        return ours and layer.metadata.get(TITLE) == self._title
+    def _shown(self) -> list[Shapes]:
+        slide = self._slide
+        found = [find_layer(self._viewer, slide, title) for title in self._titles] if slide else []
+        return [layer for layer in found if isinstance(layer, Shapes)]
 
-    def _inserted(self, event: Any) -> None:
-        if self._is_ours(event.value):
-            self.set_slide(self._slide)
-            if event.value.data:  # one begins to draw on a layer without regions
-                self._changed()
+    def _regions(self) -> list[tuple[str, list]]:
+        return [(layer.metadata[TITLE], one.tolist()) for layer in self._shown() for one in outlines(layer)]
 
-    def _removed(self, event: Any) -> None:
-        if self._is_ours(event.value):
-            self.set_slide(self._slide)
-            self._changed()
+    def _come_or_gone(self, event: Any) -> None:
+        if self._slide is not None and slide_of(event.value) is self._slide:
+            self._follow()
+            self._compare()
 
     def _edited(self, event: Any) -> None:
-        if event.action in ("added", "removed", "changed"):
+        if event.action not in ("added", "removed", "changed"):
+            return
+        if is_being_drawn(event.source):  # napari is still busy with the shape that it tells of
+            QTimer.singleShot(0, self._compare)
+        else:
+            self._compare()
+
+    def _compare(self) -> None:
+        known, self._known = self._known, self._regions()
+        if known != self._known:
             self._changed()
 
     def stop(self) -> None:
         """The dock is being taken apart."""
         self._layers.stop()
         self._edits.stop()
+        self._slide, self._known = None, []

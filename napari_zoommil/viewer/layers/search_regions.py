@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import napari
 import numpy as np
 import shapely
-from napari.layers import Layer, Shapes
+from napari.layers import Shapes
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 
 from napari_zoommil.annotations.regions import area_of, union_of
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE, UNIT, per_pixel
-from napari_zoommil.viewer.layers.tissue_regions import AREAS
+from napari_zoommil.viewer.layers.drawing import add_region_layer, outlines, tool_of
+from napari_zoommil.viewer.layers.overlays import find_layer, placement
 
 SEARCHED = "search regions"
 COLOUR = "#e69f00"
-EDGE_UM = 4.0
-DRAW = "add_polygon_lasso"
 
 Polygons = tuple[NDArray[np.float64], ...]
 """(n, 2) level-0 y and x each."""
@@ -39,42 +34,13 @@ def search_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
     """The same, made on the first call."""
     layer = find(viewer, slide)
     if layer is None:
-        layer = Shapes(
-            ndim=2,
-            name=overlay_name(slide, SEARCHED),
-            scale=per_pixel(slide),
-            units=(UNIT if slide.mpp else "pixel",) * 2,
-            face_color="transparent",
-            edge_color=COLOUR,
-            edge_width=EDGE_UM / per_pixel(slide)[1],
-            metadata={SLIDE: slide, TITLE: SEARCHED},
-        )
-        viewer.add_layer(layer)
+        return add_region_layer(viewer, slide, SEARCHED, COLOUR, **placement(slide, (0.0, 0.0), (1.0, 1.0)))
     return layer
 
 
 def start_drawing(viewer: napari.Viewer, slide: Slide) -> None:
-    """Let the user draw one region; then the layer that was active is so again."""
-    before = viewer.layers.selection.active
-    layer = search_layer(viewer, slide)
-    layer.visible = True
-    layer.selected_data = set()
-    viewer.layers.selection.active = layer
-    layer.mode = DRAW
-
-    def stop(event: Any) -> None:
-        if event.action == "added":
-            layer.events.data.disconnect(stop)
-            QTimer.singleShot(0, lambda: _stop(viewer, layer, before))  # napari is still busy with the shape
-
-    layer.events.data.connect(stop)
-
-
-def _stop(viewer: napari.Viewer, layer: Shapes, before: Layer | None) -> None:
-    layer.mode = "pan_zoom"
-    layer.selected_data = set()
-    if before in viewer.layers and viewer.layers.selection.active is layer:
-        viewer.layers.selection.active = before
+    """Let the user draw one region."""
+    tool_of(viewer, search_layer(viewer, slide)).start()
 
 
 def drawn(viewer: napari.Viewer, slide: Slide) -> Polygons:
@@ -82,9 +48,8 @@ def drawn(viewer: napari.Viewer, slide: Slide) -> Polygons:
     layer = find(viewer, slide)
     if layer is None:
         return ()
-    shapes = zip(layer.data, layer.shape_type, strict=True)
     # napari has the centre of a pixel where we have its corner
-    return on_slide([np.asarray(one)[:, -2:] + 0.5 for one, kind in shapes if kind in AREAS], slide.shape)
+    return on_slide([one + 0.5 for one in outlines(layer)], slide.shape)
 
 
 def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:
@@ -99,7 +64,7 @@ def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:
 def on_slide(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> Polygons:
     """The parts of polygons that lie on a slide of a shape, level-0 px."""
     whole = shapely.box(0, 0, *shape)
-    cut = [shapely.intersection(area_of(one), whole) for one in polygons if len(one) >= 3]
+    cut = [shapely.intersection(area_of(one), whole) for one in polygons]
     parts = shapely.get_parts(shapely.get_parts(cut))
     return tuple(
         shapely.get_coordinates(part.exterior)[:-1]

@@ -1,44 +1,12 @@
-"""A slide as a layer, in µm, and the way back from the layer to the slide."""
+"""A slide as an image layer in µm."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from napari.layers import Image, Layer
-
-from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
-
-SLIDE = "napari_zoommil.slide"
-"""Key of the slide in its layer's metadata."""
-
-TITLE = "napari_zoommil.title"
-"""Key of what an overlay shows: renaming its layer does not lose it."""
-
-UNIT = "micrometer"
-
-
-def slide_of(layer: Layer | None) -> Slide | None:
-    """The slide a layer shows, or that an overlay belongs to."""
-    return layer.metadata.get(SLIDE) if layer is not None else None
-
-
-def is_slide(layer: Layer) -> bool:
-    """Whether a layer shows a slide itself."""
-    return isinstance(layer, Image) and layer.multiscale and SLIDE in layer.metadata
-
-
-def world_scale(slide: Slide) -> dict[str, Any]:
-    """Scale and units of level 0: µm where the resolution is known, else pixels."""
-    if slide.mpp is None:
-        return {"scale": (1.0, 1.0), "units": ("pixel", "pixel")}
-    return {"scale": slide.mpp, "units": (UNIT, UNIT)}
-
-
-def per_pixel(slide: Slide) -> Pair:
-    """World units per level-0 pixel, y and x."""
-    return slide.mpp or (1.0, 1.0)
+from napari_zoommil.viewer.metadata import SLIDE, world_scale
 
 
 def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:

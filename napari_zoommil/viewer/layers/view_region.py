@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers import search_regions
-from napari_zoommil.viewer.layers.slide import per_pixel
+from napari_zoommil.viewer.metadata import per_pixel
 
 LARGEST_UM = 1000.0
 """Edge of a square about the centre of the window beyond which nothing is looked at: two models at 40x take

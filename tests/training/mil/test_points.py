@@ -12,6 +12,7 @@ from napari_zoommil.bags.subgrid import TensorBag
 from napari_zoommil.cells.losses import ExclusiveCrossEntropy
 from napari_zoommil.cells.losses.schedules import PAPER_THRESHOLD, constant
 from napari_zoommil.errors import ModelError
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.fit import fit_steps
 from napari_zoommil.training.mil.points import (
@@ -29,7 +30,7 @@ MAGNIFICATIONS = (5.0, 10.0)
 @pytest.fixture
 def model() -> ZoomMIL:
     torch.manual_seed(0)
-    return ZoomMIL(4, 2, MAGNIFICATIONS, 3, hidden=32, attention=16)
+    return ZoomMIL(4, 2, MAGNIFICATIONS, ZoomMILOptions(3, hidden=32, attention=16))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def taught(model: ZoomMIL, bag: AnnotatedBag, **changes: Any) -> PointModule:
 def test_attention_goes_where_points_are_and_to_what_looks_alike(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with torch.no_grad():  # an untrained classifier knows no truth that attention could look for
         before = model.eval()(bag.bag)
-    module = taught(model, replace(bag, truth=before.probabilities))
+    module = taught(model, replace(bag, truth=before.logits.softmax(0)))
     with torch.no_grad():
         for level, targets in enumerate(bag.targets):
             kind = torch.arange(len(targets)) < len(targets) // 4
@@ -132,10 +133,10 @@ def test_likely_positives_do_not_count_as_background(model: ZoomMIL, bag: Annota
 
 def test_a_prediction_is_held_where_it_was(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with torch.no_grad():
-        before = model.eval()(bag.bag).probabilities
+        before = model.eval()(bag.bag).logits.softmax(0)
     taught(model, replace(bag, truth=before), epochs=15)
     with torch.no_grad():
-        assert torch.allclose(model(bag.bag).probabilities, before, atol=0.1)
+        assert torch.allclose(model(bag.bag).logits.softmax(0), before, atol=0.1)
 
 
 def test_presets() -> None:

@@ -1,12 +1,23 @@
-"""Docks in a real viewer, brought up the way the menu does."""
+"""Docks in a real viewer, brought up the way the menu does, and a mouse on its canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
+import napari
 import pytest
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.viewer.menus import show_dock
+
+Place = tuple[float, float]
+"""x and y on the canvas, px."""
+
+NONE, LEFT = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+STEPS = 8
 
 
 @pytest.fixture
@@ -27,3 +38,58 @@ def ready(attention, small_slide, add_slide, qtbot) -> tuple:
     layer = add_slide(viewer, small_slide)
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=60_000)
     return viewer, dock, layer
+
+
+class Mouse:
+    """A mouse on the canvas: events of Qt, which go through vispy and napari as those of a hand do.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    wait : callable
+        Lets the window work for so many ms: napari drops moves that come too soon.
+    """
+
+    def __init__(self, viewer: napari.Viewer, wait: Callable[[int], object]) -> None:
+        self.canvas = viewer.window._qt_viewer.canvas.native
+        self._wait = wait
+
+    def _send(self, kind: QEvent.Type, place: Place, button: Qt.MouseButton, held: Qt.MouseButton) -> None:
+        at, none = QPointF(*place), Qt.KeyboardModifier.NoModifier
+        event = QMouseEvent(kind, at, self.canvas.mapToGlobal(at), button, held, none)
+        QApplication.sendEvent(self.canvas, event)
+        self._wait(15)
+
+    def move(self, place: Place, held: Qt.MouseButton = NONE) -> None:
+        self._send(QEvent.Type.MouseMove, place, NONE, held)
+
+    def press(self, place: Place) -> None:
+        self._send(QEvent.Type.MouseButtonPress, place, LEFT, LEFT)
+
+    def release(self, place: Place) -> None:
+        self._send(QEvent.Type.MouseButtonRelease, place, LEFT, NONE)
+
+    def click(self, place: Place) -> None:
+        self.move(place)
+        self.press(place)
+        self.release(place)
+
+    def double_click(self, place: Place) -> None:
+        self.click(place)
+        self._send(QEvent.Type.MouseButtonDblClick, place, LEFT, LEFT)
+        self.release(place)
+
+    def go_round(self, *corners: Place) -> None:
+        """Hold the button from the first corner to the last."""
+        self.move(corners[0])
+        self.press(corners[0])
+        for (x, y), (to_x, to_y) in pairwise(corners):
+            for step in range(1, STEPS + 1):
+                self.move((x + (to_x - x) * step / STEPS, y + (to_y - y) * step / STEPS), LEFT)
+        self.release(corners[-1])
+
+
+@pytest.fixture
+def mouse(qtbot) -> Callable[[napari.Viewer], Mouse]:
+    """Makes a mouse on the canvas of a viewer."""
+    return lambda viewer: Mouse(viewer, qtbot.wait)

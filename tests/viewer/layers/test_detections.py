@@ -15,7 +15,7 @@ from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
 from napari_zoommil.viewer.layers.overlays import show_map
 from napari_zoommil.viewer.layers.points import PointsView
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
 TITLE = "cells (test)"
@@ -30,8 +30,8 @@ def detection(rows: int = 3) -> Detection:
 
 
 @pytest.fixture
-def opened(make_napari_viewer, small_slide, add_slide):
-    viewer = make_napari_viewer()
+def opened(model, small_slide, add_slide):
+    viewer = model
     return viewer, slide_of(add_slide(viewer, small_slide))
 
 
@@ -62,8 +62,8 @@ def test_the_threshold_filters_what_is_shown(opened) -> None:
     assert len(show_cells(viewer, slide, detection(), TITLE, 0.6).data) == 1
 
 
-def test_only_what_counts_is_painted(make_napari_viewer, small_slide, add_slide, qtbot) -> None:
-    viewer = make_napari_viewer(show=True)
+def test_only_what_counts_is_painted(window, small_slide, add_slide, qtbot) -> None:
+    viewer = window
     slide = slide_of(add_slide(viewer, small_slide))
     viewer.scene.camera.zoom, viewer.scene.camera.center = 4, (0, 1012 * 0.25, 1012 * 0.25)
     qtbot.wait(100)

@@ -10,7 +10,8 @@ import pytest
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_tissue
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.session import session_of
 
 
 @pytest.fixture
@@ -20,8 +21,8 @@ def shown() -> HeatMap:
     return HeatMap(values, (512.0, 1024.0), (512.0, 512.0), (0.25, 0.25), 5.0, "attention")
 
 
-def test_a_patch_covers_its_pixels_to_the_edge(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer()
+def test_a_patch_covers_its_pixels_to_the_edge(model, small_slide, add_slide, shown) -> None:
+    viewer = model
     base = add_slide(viewer, small_slide)
     layer = show_map(viewer, slide_of(base), shown, shown.values)
     # Patch (1, 2) covers level-0 rows 1024 … 1535 and columns 2048 … 2559; napari's pixel i
@@ -32,8 +33,8 @@ def test_a_patch_covers_its_pixels_to_the_edge(make_napari_viewer, small_slide, 
     assert layer.get_value(base.data_to_world((1300, 2300)), world=True) == pytest.approx(0.25)
 
 
-def test_pixels_are_painted_where_they_belong(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer(show=True)
+def test_pixels_are_painted_where_they_belong(window, small_slide, add_slide, shown) -> None:
+    viewer = window
     base = add_slide(viewer, small_slide)
     before = viewer.screenshot(flash=False).astype(int)
     values = np.where(np.isnan(shown.values), np.nan, np.float32(1))
@@ -51,8 +52,8 @@ def test_pixels_are_painted_where_they_belong(make_napari_viewer, small_slide, a
     np.testing.assert_allclose(found, wanted, atol=2.5 / zoom)  # two screen px
 
 
-def test_painting_again_keeps_the_layer(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer()
+def test_painting_again_keeps_the_layer(model, small_slide, add_slide, shown) -> None:
+    viewer = model
     slide = slide_of(add_slide(viewer, small_slide))
     first = show_map(viewer, slide, shown, shown.values)
     second = show_map(viewer, slide, shown, shown.values * 2)
@@ -60,8 +61,9 @@ def test_painting_again_keeps_the_layer(make_napari_viewer, small_slide, add_sli
     assert np.nanmax(second.data) == pytest.approx(0.5)
 
 
-def test_on_a_slide_out_of_sight_maps_are_so_too(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer()
+def test_on_a_slide_out_of_sight_maps_are_so_too(model, small_slide, add_slide, shown) -> None:
+    viewer = model
+    session_of(viewer)
     first = add_slide(viewer, small_slide)
     slide = slide_of(first)
     second = add_slide(viewer, small_slide)
@@ -79,8 +81,8 @@ def test_on_a_slide_out_of_sight_maps_are_so_too(make_napari_viewer, small_slide
     assert not layer.visible, "what was hidden by hand stays so"
 
 
-def test_maps_to_compare_have_layers_of_their_own(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer()
+def test_maps_to_compare_have_layers_of_their_own(model, small_slide, add_slide, shown) -> None:
+    viewer = model
     slide = slide_of(add_slide(viewer, small_slide))
     found = [show_map(viewer, slide, shown, shown.values, when) for when in ("", "before", "after")]
     assert len({id(layer) for layer in found}) == 3
@@ -92,8 +94,8 @@ def test_maps_to_compare_have_layers_of_their_own(make_napari_viewer, small_slid
     assert [layer in viewer.layers for layer in found] == [False, True, True]
 
 
-def test_layers_stand_in_order_and_go_together(make_napari_viewer, small_slide, add_slide, shown) -> None:
-    viewer = make_napari_viewer()
+def test_layers_stand_in_order_and_go_together(model, small_slide, add_slide, shown) -> None:
+    viewer = model
     base = add_slide(viewer, small_slide)
     points = viewer.add_points(np.zeros((1, 2)))
     slide = slide_of(base)

@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.layers.search_regions import SEARCHED, search_layer
-from napari_zoommil.viewer.layers.slide import slide_of
+from napari_zoommil.viewer.metadata import slide_of
 
 SQUARE = np.array([[0, 0], [0, 50], [50, 50], [50, 0]])
 
 
 @pytest.fixture
-def drawn(make_napari_viewer, small_slide, add_slide) -> tuple:
+def drawn(qapp, small_slide, add_slide) -> tuple:
     """Viewer, slide, what listens to it, and how often it heard something."""
-    viewer = make_napari_viewer()
+    viewer = ViewerModel()
     slide = slide_of(add_slide(viewer, small_slide))
     heard: list[int] = []
-    regions = DrawnRegions(viewer, SEARCHED, lambda: heard.append(1))
+    regions = DrawnRegions(viewer, (SEARCHED,), lambda: heard.append(1))
     regions.set_slide(slide)
     yield viewer, slide, regions, heard
     regions.stop()
@@ -53,3 +54,14 @@ def test_stopped_it_hears_nothing(drawn) -> None:
     layer.add_polygons(SQUARE)
     viewer.layers.remove(layer)
     assert not heard
+
+
+def test_only_other_regions_are_heard_of(drawn) -> None:
+    viewer, slide, _, heard = drawn
+    layer = search_layer(viewer, slide)
+    layer.add_lines(SQUARE[:2])
+    layer.add_polygons(SQUARE[[0, 1, 0]])
+    assert not heard, "neither encloses anything"
+    layer.add_polygons(SQUARE)
+    layer.remove([0])
+    assert len(heard) == 1

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.viewer.layers.slide import slide_of
 from napari_zoommil.viewer.layers.view_region import LARGEST_UM, view_region
+from napari_zoommil.viewer.metadata import slide_of
 
 
 @pytest.fixture
-def shown(make_napari_viewer, small_slide, add_slide):
-    viewer = make_napari_viewer()
+def shown(model, small_slide, add_slide):
+    viewer = model
     return viewer, slide_of(add_slide(viewer, small_slide))
 
 

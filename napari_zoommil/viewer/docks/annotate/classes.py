@@ -184,8 +184,6 @@ def _diameter() -> QDoubleSpinBox:
         "Diameter of a cell of the chosen class, µm: how large its points are drawn, "
         "and how large a model takes a marked cell to be that it does not find itself"
     )
-    if (typed := box.lineEdit()) is not None:
-        typed.returnPressed.connect(box.clearFocus)  # keys belong to the canvas again
     return box
 
 

@@ -7,33 +7,31 @@ from typing import Any
 
 import napari
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut
 
-from napari_zoommil.annotations import Changed, Conflict, Points
+from napari_zoommil.annotations import Changed, Points
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.viewer import keys
-from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.annotate.classes import ClassBox
 from napari_zoommil.viewer.docks.annotate.parts import FileBox, HelpSheet, MarkBox, acting, headline, several
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
-from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
-from napari_zoommil.viewer.session import OpenSlide, session_of
-from napari_zoommil.viewer.settings import annotator, set_annotator
+from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.follower import Follower
+from napari_zoommil.viewer.layers.drawing import HOW
+from napari_zoommil.viewer.open_slide import OpenSlide
 
 
-class AnnotateDock(Page):
+class AnnotateDock(SessionDock):
     """Classes, placing, complete regions, uncertain detections, undo, and where it all is kept."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__(closed=self._stop)
-        self._viewer = viewer = real_viewer(napari_viewer)
-        self._session = session_of(viewer)
-        self._follower, self._heard = Follower(), Follower()
-        self._open: dict[OpenSlide, SlideAnnotations] = {}
+        super().__init__(napari_viewer)
+        self._documents = self._session.documents
+        self._heard = Follower()
+        self._of: dict[OpenSlide, SlideAnnotations] = {}
         self.current: SlideAnnotations | None = None
-        self._unsaved = ""
         self._actions: Actions = {
             "choose": self._choose,
             "remove": lambda _: self._remove(),
@@ -48,11 +46,12 @@ class AnnotateDock(Page):
             "help": lambda _: self.help.toggle(),
         }
         self._build()
-        self._follower.follow(self._session.activated, self._show)
-        self._follower.follow(self._session.changed, self._slide_changed)
+        self._follower.follow(self._session.document_changed, self._document_changed)
+        self._follower.follow(self._documents.said, self._said)
         self._follower.follow(self._session.removed, self._slide_removed)
-        self._follower.follow(viewer.layers.selection.events.active, self._show_mode)
-        self._show(self._session.active)
+        self._follower.follow(self._viewer.layers.selection.events.active, self._show_mode)
+        self._ending.append(self._rest)
+        self._open()
         if self.current is not None:
             self._place(True)
 
@@ -69,13 +68,13 @@ class AnnotateDock(Page):
         following = acting("Next uncertain ▸", "The next most uncertain detection", "next", self._actions)
         self._looking = (previous, following, hide)
         self.note = Sentence(name="annotate-note")
-        self.file = FileBox(annotator(), self._actions)
-        self.file.signed.connect(self._set_annotator)
+        self.file = FileBox(self._documents.annotator, self._actions)
+        self.file.signed.connect(self._documents.sign)
         self.file.chosen.connect(self._take_in)
         self.help = HelpSheet(self)
         self._sign = QShortcut(QKeySequence(keys.HELP_SIGN), self)
         self._sign.activated.connect(self.help.toggle)
-        for widget in (
+        self._lay_out(
             self.slide,
             heading("Classes"),
             self.classes,
@@ -86,39 +85,33 @@ class AnnotateDock(Page):
             self.note,
             heading("File"),
             self.file,
-        ):
-            self.column.addWidget(widget)
-        self.column.addStretch(1)
+        )
 
     # Slides and their documents
 
     def _show(self, entry: OpenSlide | None) -> None:
-        """Another slide is active."""
-        if entry is not self._session.active:
-            return
         self._heard.stop()
         self.current = None
+        self._say()
         if entry is not None:
-            try:
-                self.current = self._opened(entry)
-            except ZoomMILError as error:
-                self._complain(error)
-        if self.current is not None:
-            self._hear(self.current)
-            self._catch_up()
+            self._documents.open(entry)
+            if entry.document is None:
+                self._say(self._documents.problems.get(entry, "The annotations are being read"))
+            else:
+                self._annotate(entry)
         self._refresh()
 
-    def _opened(self, entry: OpenSlide) -> SlideAnnotations:
-        if entry not in self._open:
-            self._say()
-            self._open[entry] = SlideAnnotations(self._viewer, entry, self.file.annotator, self._actions)
-        return self._open[entry]
+    def _annotate(self, entry: OpenSlide) -> None:
+        if entry not in self._of:
+            self._of[entry] = SlideAnnotations(self._viewer, entry, self._actions)
+        self._documents.show(entry)
+        self._hear(of := self._of[entry])
+        self.current = of
+        self._catch_up()
 
     def _hear(self, of: SlideAnnotations) -> None:
+        of.bind()
         for signal, callback in (
-            (of.points.changed, self._changed),
-            (of.saved.failed, self._not_saved),
-            (of.saved.merged, self._merged),
             (of.view.editing, self._say),
             (of.view.refused, self._complain),
             (of.regions.refused, self._complain),
@@ -128,39 +121,29 @@ class AnnotateDock(Page):
         ):
             self._heard.follow(signal, callback)
 
-    def _slide_changed(self, entry: OpenSlide) -> None:
-        """Its layers may be gone, or its pixels of another size."""
-        if of := self._open.get(entry):
-            self._mend(of)
-
     def _mend(self, of: SlideAnnotations) -> None:
-        """Make layers anew that are not what they should be."""
-        if not of.in_place:
-            self._heard.stop()
-            of.renew()
-            self._show(self._session.active)
+        """Make layers anew that somebody has removed."""
+        if self._documents.mend(of.entry):
+            self._show(of.entry)
+
+    def _document_changed(self, entry: OpenSlide, _changed: Changed) -> None:
+        if entry is self._entry and self.current is None:  # it has been read
+            self._show(entry)
+        elif entry is self._entry:
+            self._refresh()
+
+    def _said(self, entry: OpenSlide, text: str) -> None:
+        """There is news of the file."""
+        if entry is self._entry:
+            self._refresh()
+            self._say(text)
 
     def _slide_removed(self, entry: OpenSlide) -> None:
-        of = self._open.pop(entry, None)
-        if of is None:
-            return
-        if of is self.current:
+        if self.current is not None and self.current.entry is entry:
             self._heard.stop()
             self.current = None
-        of.close()
-
-    def event(self, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.WindowActivate:
-            self._catch_up()
-        return super().event(event)
-
-    def _catch_up(self) -> None:
-        """Take over what somebody else has written meanwhile."""
-        if self.current is not None:
-            try:
-                self.current.saved.refresh()
-            except ZoomMILError as error:
-                self._complain(error)
+        if (of := self._of.pop(entry, None)) is not None:
+            of.unbind()
 
     # What is shown
 
@@ -182,30 +165,12 @@ class AnnotateDock(Page):
         self.mark.show_mode(of, active)
         self._sign.setEnabled(of is not None and active in of.layers)
 
-    def _changed(self, _changed: Changed) -> None:
-        if self.current is not None and self.current.saved.problem is None:
-            self._unsaved = ""
-        self._refresh()
-
     def _say(self, text: str = "") -> None:
         self.note.setText(text)
 
     def _complain(self, error: Exception) -> None:
         self._say(str(error))
         show_warning(str(error))
-
-    def _not_saved(self, error: ZoomMILError) -> None:
-        text = f"Not saved: {error}"
-        if self._unsaved != text:  # once, not at each edit until it is mended
-            show_warning(text)
-        self._unsaved = text
-        self._say(text)
-
-    def _merged(self, conflicts: tuple[Conflict, ...]) -> None:
-        self._refresh()
-        self._say("\n".join(["Merged with what somebody else wrote.", *{one.note for one in conflicts}]))
-        if conflicts:
-            show_warning(self.note.text())
 
     # What is done
 
@@ -280,7 +245,7 @@ class AnnotateDock(Page):
         else:
             self._mend(of)
             of.regions.start()
-            self._say("Hold the button and go round a region in which every cell is marked")
+            self._say(f"Draw a region in which every cell is marked. {HOW}")
         self._show_mode()
 
     def _region_drawn(self) -> None:
@@ -296,17 +261,11 @@ class AnnotateDock(Page):
         if self.current is not None:
             self._say(self.current.fly(by))
 
-    def _set_annotator(self, name: str) -> None:
-        if name != annotator():
-            set_annotator(name)
-        for of in self._open.values():
-            of.points.annotator = name
-
-    def _stop(self) -> None:
-        """The dock is being taken apart: documents stay on disk, layers without one go."""
-        self._follower.stop()
+    def _rest(self) -> None:
+        """The dock is being taken apart: what is annotated stays on disk and in sight."""
         self._heard.stop()
         self.current = None
-        for of in self._open.values():
-            of.close()
-        self._open.clear()
+        for entry, of in self._of.items():
+            of.unbind()
+            self._documents.rest(entry)
+        self._of.clear()

@@ -14,6 +14,7 @@ from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
 from napari_zoommil.viewer.docks.parts import SPACING, Sentence, row
+from napari_zoommil.viewer.layers.drawing import HOW
 
 GAP_PX = 16
 CLOSING = (Qt.Key.Key_Escape, Qt.Key.Key_F1)
@@ -37,7 +38,7 @@ class MarkBox(QWidget):
         self.placing.clicked.connect(self.placed)
         tip = (
             "Draw a region in which every cell is marked, so that a model may take the rest of it for "
-            "background: hold the button and go round"
+            f"background. {HOW}"
         )
         self.complete = acting("Complete region", tip, "complete", actions)
         self.complete.setCheckable(True)
@@ -90,7 +91,6 @@ class FileBox(QWidget):
         self.name = QLineEdit(annotator)
         self.name.setToolTip("Who annotates: written with each point, so that readers can share a slide")
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
-        self.name.returnPressed.connect(self.name.clearFocus)
         help_button = acting("? Keys", "All keys", "help", actions)
         self.take_in = button(
             "Import…", "Add points and regions of a GeoJSON file, such as QuPath exports; nothing is replaced"

@@ -1,4 +1,4 @@
-"""Probabilities per class as bars."""
+"""What was predicted: probabilities of classes as bars, or a value with its unit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STEPS = 1000
 
 
 class ProbabilityBars(QWidget):
-    """One line per class: name, bar in the class's colour, probability."""
+    """One line per class: name, bar in the class's colour, probability; of a value, name and value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,15 +27,14 @@ class ProbabilityBars(QWidget):
                 widget.deleteLater()
         if prediction is None:
             return
-        for line, (name, value) in enumerate(
-            zip(prediction.class_names, prediction.probabilities, strict=True)
-        ):
+        for line, (name, share, text) in enumerate(prediction.task.lines(prediction.values)):
             label = QLabel(name)
-            if name == prediction.predicted:
+            if name == prediction.explained:
                 label.setStyleSheet("font-weight: 600;")
             self._grid.addWidget(label, line, 0)
-            self._grid.addWidget(_bar(float(value), class_colour(line)), line, 1)
-            self._grid.addWidget(QLabel(f"{value:.2f}"), line, 2)
+            if share is not None:
+                self._grid.addWidget(_bar(share, class_colour(line)), line, 1)
+            self._grid.addWidget(QLabel(text), line, 2)
 
 
 def _bar(value: float, colour: str) -> QProgressBar:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
@@ -11,45 +9,41 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
-from napari_zoommil.model_folder import Kind
-from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
+from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.layers import tissue_regions
-from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, show_tissue
+from napari_zoommil.viewer.layers.drawing import HOW
+from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
+from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of
-from napari_zoommil.viewer.session import OpenSlide, session_of
 from napari_zoommil.viewer.settings import compute_settings
-from napari_zoommil.viewer.worker import JobRunner, spare_cores
+from napari_zoommil.viewer.worker import spare_cores
 
 
-class AttentionDock(Page):
+class AttentionDock(SessionDock):
     """Model, tissue, cost; Run and Cancel; probabilities, maps and scores."""
 
-    takes: Kind = "mil"
+    kinds = ("mil",)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__(closed=self._stop)
-        self._viewer = viewer = real_viewer(napari_viewer)
-        self._session = session_of(viewer)
-        self._follower = Follower()
-        self._entry: OpenSlide | None = None
-        self._run_entry: OpenSlide | None = None
+        super().__init__(napari_viewer)
         self._estimate: Estimate | None = None
+        self._key = ResultKey(PREDICTION, "")
+        self._reading: OpenSlide | None = None
         self._run_at_once = False
-        self._estimating = JobRunner(viewer, self._estimate_progress, self._estimated, self._estimate_ended)
-        self._predicting = JobRunner(viewer, self._progress, self._predicted, self._ended)
+        self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
+        self._predicting = self._runner(self._progress, self._predicted, self._ended)
         self._build()
-        self._follower.follow(self._session.activated, self._show)
-        self._follower.follow(self._session.changed, self._show)
-        self._follower.follow(self._session.removed, self._removed)
-        self._regions = DrawnRegions(viewer, tissue_regions.REGIONS, self._reconsider)
-        self._show(self._session.active)
+        self._follower.follow(self._session.result_changed, self._result_changed)
+        self._regions = DrawnRegions(self._viewer, tissue_regions.REGIONS.values(), self._reconsider)
+        self._ending += [self._regions.stop, self.readout.stop]
+        self._open()
 
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("mil",), hub=True)
@@ -72,7 +66,7 @@ class AttentionDock(Page):
         self.bars = ProbabilityBars()
         self.maps = MapsPanel(self._viewer)
         self.readout = Readout(self._viewer, self.maps)
-        widgets = (
+        self._lay_out(
             heading("Model"),
             self.model,
             self.encoder,
@@ -87,37 +81,27 @@ class AttentionDock(Page):
             self.maps,
             self.readout,
         )
-        for widget in widgets:
-            self.column.addWidget(widget)
-        self.column.addStretch(1)
 
     # What: model and slide
 
-    def add_model(self, folder: Path) -> None:
-        """Offer a model in a folder, and choose it."""
-        self.model.choose(Path(folder))
-
     def _show(self, entry: OpenSlide | None) -> None:
-        if entry is not self._session.active:
-            return
-        changed = entry is not self._entry or (entry is not None and entry.detected is None)
-        self._entry = entry
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
+        self.tissue.setChecked(entry is None or entry.prediction is None)
+        self._regions.set_slide(entry.slide if entry else None)
+        self._show_result(entry)
+        self.model.offer(kept(entry.slide) if entry else ())
+        self._reconsider()
+
+    def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
+        if entry is self._entry and key.kind == PREDICTION:
+            self._show_result(entry)
+
+    def _show_result(self, entry: OpenSlide | None) -> None:
+        if entry is self._reading:
+            entry = None  # what there was before is being painted over
         self.bars.show_prediction(entry.prediction if entry else None)
         self.maps.set_slide(entry)
         self.readout.set_slide(entry)
-        if changed:
-            self.model.offer(kept(entry.slide) if entry else ())
-            self.tissue.setChecked(entry is None or entry.prediction is None)
-            self._regions.set_slide(entry.slide if entry else None)
-            self._reconsider()
-
-    def _removed(self, entry: OpenSlide) -> None:
-        """The slide is gone: so is what runs for it."""
-        if entry is self._run_entry:
-            self._predicting.cancel()
-        if entry is self._entry:
-            self._estimating.abandon()
 
     # Tissue and cost
 
@@ -134,8 +118,8 @@ class AttentionDock(Page):
         self.cost.setText(why)
         self.device.setText("")
         for button, help_text in (
-            (self.add, "Draw a region that is tissue though it was not found"),
-            (self.leave, "Draw a region that the model must not read"),
+            (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
+            (self.leave, f"Draw a region that the model must not read. {HOW}"),
         ):
             button.setEnabled(not why)
             button.setToolTip(why or help_text)
@@ -158,6 +142,7 @@ class AttentionDock(Page):
                 workers=spare_cores(),
             ),
             f"ZoomMIL is looking for tissue on {slide.name}",
+            entry,
         )
 
     def _estimate_progress(self, progress: Progress) -> None:
@@ -210,13 +195,11 @@ class AttentionDock(Page):
         entry, found = self._entry, self._estimate
         if entry is None or found is None:
             return
-        self._run_entry = entry
-        entry.prediction = None
-        self.maps.clear(entry)
-        self._show(entry)
+        self.maps.prepare()
         self.tissue.setChecked(False)  # maps are coming in its place
         slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
         encoder = self.encoder.given(model)
+        self._key, self._reading = ResultKey(PREDICTION, model), entry
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(
@@ -228,44 +211,34 @@ class AttentionDock(Page):
                 batch_size=chosen.batch_size,
                 threads=spare_cores(),
                 workers=spare_cores(),
+                grad_cam=True,
             ),
             f"ZoomMIL is reading {slide.name}",
+            entry,
         )
 
     def _progress(self, progress: Progress) -> None:
-        entry = self._run_entry
-        if entry is None:
-            return
-        elsewhere = "" if entry is self._entry else entry.slide.name
-        self.act.show_progress(progress, elsewhere)
-        if entry.alive and isinstance(progress.partial, PartialMap):
+        entry = self._predicting.of
+        self.act.show_progress(progress, "" if entry is self._entry else entry.slide.name)
+        if isinstance(progress.partial, PartialMap):
             self.maps.show_partial(entry, progress.partial)
 
     def _predicted(self, prediction: Prediction) -> None:
-        entry = self._run_entry
-        if entry is None or not entry.alive:
-            return
-        entry.prediction = prediction
-        cost = prediction.cost
+        entry, cost = self._predicting.of, prediction.cost
         self.act.note.setText(
             f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
         )
-        self._session.changed.emit(entry)
+        self._reading = None
+        self._session.keep(entry, self._key, prediction)
 
     def _ended(self, failure: str | None) -> None:
-        entry, self._run_entry = self._run_entry, None
+        entry, self._reading = self._predicting.of, None
         self.act.show_running(False)
-        if entry is None or entry.prediction is not None:
+        if self._predicting.done:
             return
         self.act.note.setText(failure or "Cancelled")
-        if entry.alive:
-            self.maps.clear(entry)
-
-    def _stop(self) -> None:
-        """The dock is being taken apart: stop what runs, follow nothing more."""
-        self._predicting.close()
-        self._estimating.close()
-        self._follower.stop()
-        self._regions.stop()
-        self.readout.stop()
+        if entry.alive and entry.prediction is None:
+            remove_maps(self._viewer, entry.slide)
+        if entry is self._entry:
+            self._show_result(entry)

@@ -1,4 +1,4 @@
-"""Which maps are shown and how: attention or Grad-CAM, scaling, magnifications, opacity."""
+"""Which maps are shown and how: an attention or Grad-CAM, scaling, magnifications, opacity."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, Q
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.maps import HeatMap, display_values
-from napari_zoommil.maps.heatmap import Kind, Scaling
-from napari_zoommil.viewer.docks.parts import row
-from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_zoomed
-from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.maps.heatmap import Scaling
+from napari_zoommil.viewer.docks.parts import Sentence, row
+from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
+from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sentences import NO_MAPS, kind_title
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (
     "Percentile: rank among the patches of a magnification\n"
     "Min–max: each magnification stretched by itself\n"
     "Raw: one scale over all magnifications"
+)
+WHAT_HELP = (
+    "Attention: what the model gathers its answer from\n"
+    "Zoom attention: what it zooms into\n"
+    "Grad-CAM: which patches speak for a class"
 )
 
 
@@ -32,7 +38,7 @@ class MapsPanel(QWidget):
         self._viewer = viewer
         self._entry: OpenSlide | None = None
         self.what = QComboBox()
-        self.what.setToolTip("Attention: where the model looked. Grad-CAM: which patches speak for a class")
+        self.what.setToolTip(WHAT_HELP)
         self.what.currentIndexChanged.connect(self.refresh)
         self.scaling = QComboBox()
         self.scaling.addItems(list(SCALINGS))
@@ -48,22 +54,30 @@ class MapsPanel(QWidget):
         self.toggles: dict[str, QCheckBox] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
-        column.addWidget(self._toggles)
-        column.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
+        self.lack = Sentence(NO_MAPS, name="no-maps")
+        self._controls = QWidget()
+        controls = QVBoxLayout(self._controls)
+        controls.setContentsMargins(0, 0, 0, 0)
+        controls.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
+        controls.addWidget(self._toggles)
+        controls.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
+        column.addWidget(self.lack)
+        column.addWidget(self._controls)
 
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Show the results of a slide, if it has any."""
         self._entry = entry
         prediction = entry.prediction if entry else None
         self.setVisible(prediction is not None)
+        self.setEnabled(True)
         self.what.blockSignals(True)
         self.what.clear()
         if prediction is not None:
-            self.what.addItem("Attention", ("attention", None))
-            for name in prediction.class_names:
-                self.what.addItem(f"Grad-CAM {name}", ("grad-cam", name))
-            self._make_toggles([level.magnification for level in prediction.grid.levels])
+            for kind, target in prediction.kinds:
+                self.what.addItem(kind_title(kind, target), (kind, target))
+            self._make_toggles(sorted({one.magnification for one in prediction.maps}))
+            self.lack.setVisible(not prediction.maps)
+            self._controls.setVisible(bool(prediction.maps))
         self.what.blockSignals(False)
         if prediction is not None:
             self.refresh()
@@ -88,22 +102,23 @@ class MapsPanel(QWidget):
         values = display_values([partial.map], "percentile")[0]
         show_map(self._viewer, entry.slide, partial.map, values)
 
-    def clear(self, entry: OpenSlide) -> None:
-        """Take the maps of a slide away, before it is predicted again."""
-        remove_maps(self._viewer, entry.slide)
+    def prepare(self) -> None:
+        """A prediction begins, and paints attention: what an earlier one has painted stays until then."""
+        self.what.setCurrentIndex(0)
+        self.setEnabled(False)
 
     @property
     def target(self) -> str | None:
         """Class whose Grad-CAM is shown, or None."""
         chosen = self.what.currentData()
-        return chosen[1] if chosen else None
+        return chosen[1] if chosen and chosen[0] == "grad-cam" else None
 
     def _shown(self) -> tuple[HeatMap, ...]:
         prediction = self._entry.prediction if self._entry else None
         chosen = self.what.currentData()
         if prediction is None or chosen is None:
             return ()
-        kind, target = cast("tuple[Kind, str | None]", chosen)
+        kind, target = cast("tuple[str, str | None]", chosen)
         return prediction.maps_of(kind, target)
 
     def refresh(self) -> None:
@@ -111,16 +126,12 @@ class MapsPanel(QWidget):
         if self._entry is None or self._entry.prediction is None:
             return
         shown, slide = self._shown(), self._entry.slide
-        titles = {each.title for each in shown}
-        for other in self._entry.prediction.maps:
-            layer = find_layer(self._viewer, slide, other.title)
-            if layer is not None and other.title not in titles:
-                self._viewer.layers.remove(layer)
         for each, values in zip(
             shown, display_values(shown, SCALINGS[self.scaling.currentText()]), strict=True
         ):
             show_map(self._viewer, slide, each, values)
         show_zoomed(self._viewer, slide, self._entry.prediction)
+        remove_maps(self._viewer, slide, {ZOOMED, *(each.title for each in shown)})
         self._set_visible()
         self._set_opacity()
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
-from napari_zoommil.viewer.layers.slide import per_pixel
+from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import patch_scores
-from napari_zoommil.viewer.session import OpenSlide
 
 KEPT = "\n(kept; click to release)"
 
@@ -55,7 +55,7 @@ class Readout(Sentence):
         assert entry is not None and entry.prediction is not None
         y, x = np.asarray(self._viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
         return patch_scores(
-            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.predicted
+            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.explained
         )
 
     def stop(self) -> None:

@@ -11,48 +11,41 @@ from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.model_folder import Kind
 from napari_zoommil.slides.readers.tiles import damage_note
-from napari_zoommil.viewer.compat import real_viewer
-from napari_zoommil.viewer.docks.detect.parts import How, Place, Run, Where, area_sentence
+from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.detect.parts import How, Place, Search, Where, area_sentence
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Follower, Page, Sentence, heading
+from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
+from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
+from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import duration, lack_of
-from napari_zoommil.viewer.session import OpenSlide, session_of
-from napari_zoommil.viewer.worker import JobRunner, spare_cores
+from napari_zoommil.viewer.worker import spare_cores
 
 
-class DetectDock(Page):
+class DetectDock(SessionDock):
     """Model and place; Detect and Cancel; score, counts and export."""
 
-    takes: Kind = "cells"
+    kinds = ("cells",)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__(closed=self._stop)
-        self._viewer = viewer = real_viewer(napari_viewer)
-        self._session = session_of(viewer)
-        self._follower = Follower()
-        self._entry: OpenSlide | None = None
+        super().__init__(napari_viewer)
         self._place: Place | None = None
-        self._running: Run | None = None
+        self._search: Search | None = None
         self._pace: dict[str, float] = {}
-        self._detecting = JobRunner(viewer, self._progress, self._detected, self._ended)
-        self._exporting = JobRunner(viewer, lambda _: None, exported, lambda _: self._export_ended())
+        self._detecting = self._runner(self._progress, self._detected, self._ended)
+        self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
-        for signal, callback in (
-            (self._session.activated, self._show),
-            (self._session.changed, self._changed),
-            (self._session.removed, self._removed),
-            (viewer.scene.camera.events.zoom, self._moved),
-            (viewer.scene.camera.events.center, self._moved),
-        ):
-            self._follower.follow(signal, callback)
-        self._regions = DrawnRegions(viewer, search_regions.SEARCHED, self._reconsider)
-        self._show(self._session.active)
+        camera_events = self._viewer.scene.camera.events
+        for event in (camera_events.zoom, camera_events.center):
+            self._follower.follow(event, self._moved)
+        self._follower.follow(self._session.result_changed, self._result_changed)
+        self._regions = DrawnRegions(self._viewer, (search_regions.SEARCHED,), self._reconsider)
+        self._ending.append(self._regions.stop)
+        self._open()
 
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("cells",))
@@ -65,7 +58,7 @@ class DetectDock(Page):
         self.how = How()
         self.act = Act("Detect", self._detect, self._detecting.cancel)
         self.panel = DetectionPanel(self._filter, self._export)
-        widgets = (
+        self._lay_out(
             heading("Model"),
             self.model,
             self.slide,
@@ -75,36 +68,20 @@ class DetectDock(Page):
             self.act,
             self.panel,
         )
-        for widget in widgets:
-            self.column.addWidget(widget)
-        self.column.addStretch(1)
 
     # What: model, slide and place
 
-    def add_model(self, folder: Path) -> None:
-        """Offer a model in a folder, and choose it."""
-        self.model.choose(Path(folder))
-
     def _show(self, entry: OpenSlide | None) -> None:
-        """Another slide is active, or there is news of the active one."""
-        if entry is not self._session.active:
-            return
-        self._entry = entry
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(finetune_runs.kept(entry.slide) if entry else ())
         self.panel.show_slide(entry)
         self._regions.set_slide(entry.slide if entry else None)
         self._reconsider()
 
-    def _changed(self, entry: OpenSlide) -> None:
-        if self._running is not None and self._running.entry is entry and self._running.stale:
-            self._detecting.cancel()
-        self._show(entry)
-
-    def _removed(self, entry: OpenSlide) -> None:
-        """The slide is gone: so is what runs for it."""
-        if self._running is not None and self._running.entry is entry:
-            self._detecting.cancel()
+    def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
+        if entry is self._entry and key.kind == DETECTION:
+            self.panel.show_slide(entry)
+            self._reconsider()  # the pace is known now
 
     def _moved(self, _event: object) -> None:
         self._reconsider()
@@ -117,9 +94,7 @@ class DetectDock(Page):
         """Find out anew where a search would look: another slide, model, region or view."""
         self._place, why = None, lack_of(self._entry.slide if self._entry else None)
         self.where.draw.setEnabled(not why)
-        self.where.draw.setToolTip(
-            why or "Draw a region to search: hold the button and go round; each press adds one"
-        )
+        self.where.draw.setToolTip(why or f"Draw a region to search; each press adds one. {HOW}")
         if not why and self._entry is not None:
             self._place, why = self.where.place(self._entry)
         if not why and not self.model.chosen:
@@ -139,8 +114,8 @@ class DetectDock(Page):
         except ZoomMILError as error:
             self.act.note.setText(str(error))
             return show_error(str(error))
-        device, batch = self.how.device.currentText(), self.how.tiles.value()
-        self._running, slide = Run(entry, model, device), entry.slide
+        device, options = self.how.device.currentText(), self.how.advanced.values
+        self._search, slide = Search(entry, model, device), entry.slide
         tissue = None if place.regions else entry.tissue
 
         def job() -> Job[Detection]:
@@ -150,44 +125,40 @@ class DetectDock(Page):
                 regions=place.regions,
                 tissue=tissue,
                 device=device,
-                batch_size=batch,
                 workers=spare_cores(),
                 threads=spare_cores(),
+                **options,
             )
 
         self.act.show_running(True, f"Stop looking for cells on {slide.name}")
         self.act.note.setText("starting")
-        self._detecting.start(job, f"ZoomMIL is looking for cells on {slide.name}")
+        self._detecting.start(job, f"ZoomMIL is looking for cells on {slide.name}", entry)
 
     def _progress(self, progress: Progress) -> None:
-        run = self._running
-        if run is None:
-            return
         self.act.show_progress(progress)
-        if run.entry.alive and progress.partial is not None:
-            run.paint(self._viewer, progress.partial)
+        if self._search is not None and progress.partial is not None:
+            self._search.paint(self._viewer, progress.partial)
 
     def _detected(self, detection: Detection) -> None:
-        run = self._running
-        if run is None or not run.entry.alive or run.stale:
-            return
-        run.result, run.entry.detection, run.entry.threshold = detection, detection, detection.threshold
-        show_cells(self._viewer, run.entry.slide, detection, run.model.title)
-        told = f"Done in {duration(run.seconds)} on {device_name(run.device)}"
+        search = self._search
+        assert search is not None
+        search.result, search.entry.threshold = detection, detection.threshold
+        show_cells(self._viewer, search.entry.slide, detection, search.model.title)
+        told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
         hurt = damage_note(detection.damaged)
         self.act.note.setText(f"{told}. {hurt}" if hurt else told)
         if detection.area_mm2:
-            self._pace[run.model.name] = run.seconds / detection.area_mm2
-        self._session.changed.emit(run.entry)
+            self._pace[search.model.name] = search.seconds / detection.area_mm2
+        self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
 
     def _ended(self, failure: str | None) -> None:
-        run, self._running = self._running, None
+        search, self._search = self._search, None
         self.act.show_running(False)
-        if run is None or run.result is not None:
+        if search is None or search.result is not None:
             return
         self.act.note.setText(failure or "Cancelled")
-        if run.entry.alive:
-            run.take_back(self._viewer)
+        if search.entry.alive:
+            search.take_back(self._viewer)
 
     # Result
 
@@ -214,13 +185,6 @@ class DetectDock(Page):
 
     def _export_ended(self) -> None:
         self.panel.show_slide(self._entry)
-
-    def _stop(self) -> None:
-        """The dock is being taken apart: stop what runs, follow nothing more."""
-        self._detecting.close()
-        self._exporting.close()
-        self._follower.stop()
-        self._regions.stop()
 
 
 def device_name(asked: str) -> str:

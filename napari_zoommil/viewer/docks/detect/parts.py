@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import napari
-from qtpy.QtWidgets import QComboBox, QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs import detect
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.viewer.docks.advanced import advanced
 from napari_zoommil.viewer.docks.detect.result import area_text
 from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
+from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import duration
-from napari_zoommil.viewer.session import OpenSlide
 
 WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
 LARGE_MM2 = 5.0
@@ -111,31 +111,18 @@ def area_sentence(place: Place, seconds_per_mm2: float | None) -> str:
     return told
 
 
-class How(QWidget):
+class How(Fold):
     """Folded: where it computes, and how much at once."""
 
     def __init__(self) -> None:
-        super().__init__()
-        asked = fields(detect)["batch_size"]
-        assert asked.range is not None
-        self.device = DeviceChoice("computes")
-        self.tiles = QSpinBox()
-        self.tiles.setRange(int(asked.range.low), int(asked.range.high))
-        self.tiles.setValue(asked.default)
-        self.tiles.setSuffix(f" {asked.range.unit}")
-        self.tiles.setToolTip(asked.help)
-        content = QWidget()
-        form = QFormLayout(content)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Device", self.device)
-        form.addRow("At once", self.tiles)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(Fold("Advanced", content))
+        form, device = advanced(detect, ("batch_size",)), DeviceChoice("computes")
+        form.add("Device", device)
+        super().__init__("Advanced", form)
+        self.advanced, self.device = form, device
 
 
 @dataclass(eq=False)
-class Run:
+class Search:
     """A search that is under way."""
 
     entry: OpenSlide
@@ -147,15 +134,6 @@ class Run:
 
     def __post_init__(self) -> None:
         self._painted = self.started
-        self.pixels = self._pixels()
-
-    def _pixels(self) -> tuple[Pair | None, bool]:
-        return self.entry.slide.mpp, self.entry.slide.colour_managed
-
-    @property
-    def stale(self) -> bool:
-        """Whether the slide has other pixels by now than those that are searched."""
-        return self._pixels() != self.pixels
 
     @property
     def seconds(self) -> float:
@@ -165,7 +143,7 @@ class Run:
         """Show what has been found so far, but not more often than the window can bear."""
         self.parts.append(part)
         wait = PAINT_SECONDS * (1 + sum(map(len, self.parts)) / PAINT_AT_ONCE)
-        if time.monotonic() - self._painted < wait or self.stale:
+        if time.monotonic() - self._painted < wait:
             return
         finds = type(part).together(self.parts)
         self.parts = [finds]

@@ -26,7 +26,7 @@ from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
-from napari_zoommil.viewer.session import OpenSlide
+from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
 MOST_ROWS = 9
@@ -111,8 +111,6 @@ class DetectionPanel(QWidget):
         self.score.setDecimals(2)
         self.score.setFixedWidth(SCORE_PX)
         self.score.setKeyboardTracking(False)
-        if (typed := self.score.lineEdit()) is not None:
-            typed.returnPressed.connect(self.score.clearFocus)  # keys belong to the canvas again
         self.slider.valueChanged.connect(lambda value: self._set(value / STEPS))
         self.score.valueChanged.connect(self._set)
         self.table = CountTable()

@@ -14,7 +14,6 @@ from napari_zoommil.viewer.docks.finetune.verdict import Verdict
 from napari_zoommil.viewer.docks.parts import Act
 from napari_zoommil.viewer.keys import BEFORE_AFTER
 from napari_zoommil.viewer.layers.view_region import view_region
-from napari_zoommil.viewer.session import OpenSlide
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 
@@ -29,14 +28,18 @@ class BeforeAfter:
         Shows how far the models are.
     ended : callable
         Called when two models have been compared, or not.
+
+    Attributes
+    ----------
+    compared : Lesson or None
+        Whose models are being compared.
     """
 
     def __init__(self, viewer: napari.Viewer, verdict: Verdict, act: Act, ended: Callable[[], None]) -> None:
         self._viewer, self._verdict, self._act, self._ended = viewer, verdict, act, ended
         self._shown: Lesson | None = None
-        self._lesson = Lesson()
-        self.entry: OpenSlide | None = None
-        self._comparing = JobRunner(viewer, self._compared, lambda _: None, self._comparing_ended)
+        self.compared: Lesson | None = None
+        self._comparing = JobRunner(viewer, self._found, lambda _: None, self._comparing_ended)
         verdict.after.toggled.connect(lambda _: self._show_side(asked=True))
         viewer.bind_key(BEFORE_AFTER, self.change_over, overwrite=True)
 
@@ -44,42 +47,42 @@ class BeforeAfter:
     def running(self) -> bool:
         return self._comparing.running
 
-    def compare(self, entry: OpenSlide, lesson: Lesson, device: str) -> bool:
+    def compare(self, lesson: Lesson, device: str) -> bool:
         """Find cells with both models in what the window shows; whether it shows anything.
 
         The new model looks first: what has changed is to be seen as soon as may be.
         """
-        run, slide = lesson.run, entry.slide
+        run, slide = lesson.run, lesson.entry.slide
         region = view_region(self._viewer, slide)
         if run is None or region is None:
             return False
-        self.entry, self._lesson = entry, lesson
+        self.compared = lesson
         self._verdict.after.setChecked(True)
         self._act.show_running(True, "Stop looking; the new model stays for you to decide")
         models = ((AFTER, str(run.folder)), (BEFORE, run.request.model))
         self._comparing.start(
             lambda: compare(slide, region, models, device=device, threads=spare_cores()),
             f"ZoomMIL is comparing two models on {slide.name}",
+            lesson.entry,
         )
         return True
 
-    def _compared(self, progress: Progress) -> None:
-        entry, lesson = self.entry, self._lesson
+    def _found(self, progress: Progress) -> None:
         self._act.show_progress(progress)
-        if entry is not None and entry.alive and isinstance(progress.partial, Comparand):
-            lesson.add_cells(self._viewer, entry, progress.partial)
-            self._refresh(lesson)
+        if self.compared is not None and isinstance(progress.partial, Comparand):
+            self.compared.add_cells(self._viewer, progress.partial)
+            self._refresh(self.compared)
 
     def _comparing_ended(self, failure: str | None) -> None:
-        self.entry = None
+        lesson, self.compared = self.compared, None
         self._act.show_running(False)
-        if failure is not None:
-            self._lesson.note = failure
+        if lesson is not None and failure is not None:
+            lesson.note = failure
         self._ended()
 
-    def add_maps(self, entry: OpenSlide, lesson: Lesson, seen: AttentionMaps) -> None:
+    def add_maps(self, lesson: Lesson, seen: AttentionMaps) -> None:
         """Show where a MIL model looks, as it is known."""
-        lesson.add_maps(self._viewer, entry, seen)
+        lesson.add_maps(self._viewer, seen)
         if seen.when == AFTER:
             self._verdict.after.setChecked(True)
         self._refresh(lesson)
@@ -106,6 +109,10 @@ class BeforeAfter:
         if self._shown is not None and len(self._shown.sides(self._viewer)) == 2:
             other = self._verdict.before if self._verdict.after.isChecked() else self._verdict.after
             other.setChecked(True)
+
+    def clear(self, lesson: Lesson) -> None:
+        """Take the layers of both sides away."""
+        lesson.remove_views(self._viewer)
 
     def cancel(self) -> None:
         self._comparing.cancel()

@@ -7,20 +7,20 @@ from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFormLayout,
     QPushButton,
     QSizePolicy,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs import finetune
 from napari_zoommil.jobs.finetune_plan import Lookout, TrainingSet
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
-from napari_zoommil.model_folder import Kind
+from napari_zoommil.model_folder import Kind, kind_of
+from napari_zoommil.viewer.docks.advanced import advanced
 from napari_zoommil.viewer.docks.annotate.parts import several
 from napari_zoommil.viewer.docks.finetune.state import Lesson
 from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
@@ -56,8 +56,7 @@ PRESETS = (
         "without a GPU",
     ),
 )
-RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-MOST_EPOCHS = 10_000
+ADVANCED = ("epochs", "learning_rate", "stain_augmentation", "seed")
 
 
 class Choice(QComboBox):
@@ -76,67 +75,36 @@ class Choice(QComboBox):
 
 
 class Settings(QWidget):
-    """Loss and preset; folded: epochs, learning rate, seed, device."""
+    """Loss and preset; folded: device, and what else the job takes."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         super().__init__()
         self.loss = Choice(LOSSES)
         self.preset = Choice(PRESETS)
-        self.epochs = QSpinBox()
-        self.epochs.setRange(0, MOST_EPOCHS)
-        self.epochs.setSpecialValueText("as the preset")
-        self.epochs.setToolTip("How often it goes through the points; 0: as the preset says")
-        self.rate = QComboBox()
-        self.rate.addItem("as the preset", None)
-        for rate in RATES:
-            self.rate.addItem(f"{rate:g}", rate)
-        self.rate.setToolTip("Step of the optimiser: larger learns faster, and forgets faster")
-        self.seed = QSpinBox()
-        self.seed.setRange(0, 2**31 - 1)
-        self.seed.setToolTip("The same seed, points and settings make the same model")
-        self.stains = QCheckBox("vary H and E")
-        self.stains.setChecked(True)
-        self.stains.setToolTip(
-            "Vary the strength of haematoxylin and eosin while a cell model trains; untick for other stains"
-        )
         self.device = DeviceChoice("trains and looks")
-        advanced = QWidget()
-        advanced.setLayout(
-            _form(
-                ("Epochs", self.epochs),
-                ("Learning rate", self.rate),
-                ("Stains", self.stains),
-                ("Device", self.device),
-                ("Seed", self.seed),
-            )
-        )
-        self.fold = Fold("Advanced", advanced)
+        self.advanced = advanced(finetune, ADVANCED)
+        self.advanced.add("Device", self.device)
+        self.fold = Fold("Advanced", self.advanced)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(_form(("Loss", self.loss), ("Preset", self.preset)))
         column.addWidget(self.fold)
         self.preset.currentIndexChanged.connect(lambda _: changed())
         self.device.currentIndexChanged.connect(lambda _: changed())
+        self.tell_preset(None)
 
     def request(self, model: str, kind: Kind, label: str | None) -> Request:
         """What is asked for."""
-        return Request(
-            model,
-            self.loss.currentData(),
-            self.preset.currentData(),
-            self.epochs.value() or None,
-            self.rate.currentData(),
-            self.seed.value(),
-            label,
-            kind,
-            self.stains.isChecked(),
-        )
+        loss, preset = self.loss.currentData(), self.preset.currentData()
+        return Request(model, loss=loss, preset=preset, label=label, kind=kind, **self.advanced.values)
 
-    def tell_preset(self, found: TrainingSet) -> None:
+    def tell_preset(self, found: TrainingSet | None) -> None:
         """Say what the preset has where nothing else is chosen."""
-        known = found.epochs is not None
-        self.epochs.setSpecialValueText(f"{found.epochs} (preset)" if known else "as the preset")
-        self.rate.setItemText(0, f"{found.learning_rate:g} (preset)" if known else "as the preset")
+        known = found is not None and found.epochs is not None
+        epochs = f"{found.epochs} (preset)" if found is not None and known else "as the preset"
+        rate = f"{found.learning_rate:g} (preset)" if found is not None and known else "as the preset"
+        self.advanced.tell_open("epochs", epochs)
+        self.advanced.tell_open("learning_rate", rate)
 
 
 class SlideIs(QWidget):
@@ -180,14 +148,13 @@ class SlideIs(QWidget):
 class Unfinished(QWidget):
     """A training that was cut off: go on with it, or delete it."""
 
-    def __init__(self, resume: Callable[[], None], discard: Callable[[], None]) -> None:
+    def __init__(self, resume: Callable[[], None]) -> None:
         super().__init__()
         self.told = Sentence(name="unfinished")
         self.resume = QPushButton("Resume")
         self.resume.clicked.connect(resume)
         self.discard = QPushButton("Delete")
         self.discard.setToolTip("Delete what there is of this training")
-        self.discard.clicked.connect(discard)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(4)
@@ -255,11 +222,15 @@ def what_points_tell(told: Lookout) -> str:
     return learnt + f"The slide is taken to be {label}, as you say."
 
 
-def what_is_missing(lesson: Lesson, model: str, waiting: bool) -> str:
-    """What must be done before a model can be taught on a slide; empty if nothing.
+def is_waiting(found: TrainingSet | None, model: str) -> bool:
+    """Whether it is not known yet what the points are to a model."""
+    if found is None or found.model != model:
+        return True
+    return kind_of(model) == "mil" and bool(found.counts) and not (found.lookout or found.problem)
 
-    ``waiting`` says that it is not known yet what the points are to the model.
-    """
+
+def what_is_missing(lesson: Lesson, model: str) -> str:
+    """What must be done before a model can be taught on a slide; empty if nothing."""
     found = lesson.found
     if lesson.run is not None:
         return "Keep or discard the new model first"
@@ -271,6 +242,6 @@ def what_is_missing(lesson: Lesson, model: str, waiting: bool) -> str:
         return found.problem
     if not found.counts:
         return "Mark a few places in the Annotate dock first"
-    if waiting:
+    if is_waiting(found, model):
         return "It is being looked up what the points tell this model"
     return "Say first what this slide is" if found.lookout and found.lookout.unsaid else ""

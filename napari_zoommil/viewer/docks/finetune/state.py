@@ -15,7 +15,9 @@ from napari_zoommil.jobs.finetune_runs import TrainingRun
 from napari_zoommil.maps import display_values
 from napari_zoommil.viewer.layers.detections import show_cells
 from napari_zoommil.viewer.layers.overlays import is_map_of, show_map
-from napari_zoommil.viewer.session import OpenSlide, session_of
+from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sight import sight_of
 
 BEFORE, AFTER = "before", "after"
 """The two sides that are compared: what the old model finds or looks at, and what the new one does."""
@@ -32,6 +34,7 @@ class Lesson:
 
     Attributes
     ----------
+    entry : OpenSlide
     found : TrainingSet or None
         What there is to train on; None as long as nobody has looked.
     run : TrainingRun or None
@@ -46,6 +49,7 @@ class Lesson:
         Maps that were put out of sight for these.
     """
 
+    entry: OpenSlide
     found: TrainingSet | None = None
     run: TrainingRun | None = None
     trace: Trace = field(default_factory=Trace)
@@ -76,20 +80,20 @@ class Lesson:
         """Which of before and after there is something of."""
         return {side for side, _ in self.views(viewer)}
 
-    def add_cells(self, viewer: napari.Viewer, entry: OpenSlide, found: Comparand) -> None:
+    def add_cells(self, viewer: napari.Viewer, found: Comparand) -> None:
         """Show what a model has found."""
         title = f"{CELLS} {found.title}"
-        self.layers[found.title, CELLS] = show_cells(viewer, entry.slide, found.detection, title)
+        self.layers[found.title, CELLS] = show_cells(viewer, self.entry.slide, found.detection, title)
 
-    def add_maps(self, viewer: napari.Viewer, entry: OpenSlide, seen: AttentionMaps) -> None:
+    def add_maps(self, viewer: napari.Viewer, seen: AttentionMaps) -> None:
         """Show where a MIL model looks; what an earlier run has painted would shine through.
 
         Not by rank, as a prediction is at first: ranks are spread evenly however much the attention
         gathers on the marked places.
         """
-        self._cover(viewer, entry)
+        self._cover(viewer)
         for one, values in zip(seen.maps, display_values(seen.maps, "min-max"), strict=True):
-            self.layers[seen.when, one.title] = show_map(viewer, entry.slide, one, values, seen.when)
+            self.layers[seen.when, one.title] = show_map(viewer, self.entry.slide, one, values, seen.when)
 
     def show_side(self, viewer: napari.Viewer, side: str, asked: bool = False) -> None:
         """Bring before or after in sight and the other out of it.
@@ -104,30 +108,28 @@ class Lesson:
             for one, layer in pair.items() if side in pair else ():
                 layer.visible = seen and one == side
 
-    def remove_views(self, viewer: napari.Viewer, entry: OpenSlide) -> None:
-        """Take both away; what they covered comes back."""
-        session = session_of(viewer)
-        with session.keeping_active():
+    def remove_views(self, viewer: napari.Viewer) -> None:
+        """Take both away; what they covered comes back with its slide."""
+        sight = sight_of(viewer)
+        with sight.held_still():
             for layer in self.views(viewer).values():
                 viewer.layers.remove(layer)
         for layer in [one for one in self.covered if one in viewer.layers]:
-            if entry is session.active:
-                layer.visible = True
-            else:
-                entry.hidden.append(layer)
+            layer.visible = True
+            if sight.slide is not slide_of(layer):
+                sight.hide(layer)
         self.layers.clear()
         self.covered.clear()
 
-    def _cover(self, viewer: napari.Viewer, entry: OpenSlide) -> None:
+    def _cover(self, viewer: napari.Viewer) -> None:
+        sight = sight_of(viewer)
         others = [
             layer
             for layer in viewer.layers
-            if is_map_of(layer, entry.slide) and layer not in self.layers.values()
+            if is_map_of(layer, self.entry.slide) and layer not in self.layers.values()
         ]
         for layer in others:
-            if layer in entry.hidden:
-                entry.hidden.remove(layer)
-            elif not layer.visible:
-                continue
-            layer.visible = False
-            self.covered.append(layer)
+            if layer.visible or sight.is_hidden(layer):
+                sight.forget(layer)
+                layer.visible = False
+                self.covered.append(layer)

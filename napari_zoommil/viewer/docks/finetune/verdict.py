@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -48,12 +48,7 @@ NOT_SEEN: dict[Kind, str] = {
 class Verdict(QWidget):
     """The new model beside the old one: figures, two views, and what becomes of it."""
 
-    def __init__(
-        self,
-        again: Callable[[], None],
-        keep: Callable[[], None],
-        discard: Callable[[], None],
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.table = QLabel()
         self.table.setTextFormat(Qt.TextFormat.RichText)
@@ -64,16 +59,13 @@ class Verdict(QWidget):
         self.after.setChecked(True)
         self.again = QPushButton("Compare here")
         self.again.setToolTip("Let both models look at what the window shows now")
-        self.again.clicked.connect(again)
         self.run: TrainingRun | None = None
         self.name = QLineEdit()
         self.name.setToolTip("What the new model is called; it lies beside the slide's annotations")
         self.keep = QPushButton("Keep new")
         self.keep.setToolTip("Keep the new model, and use it from now on")
-        self.keep.clicked.connect(keep)
         self.discard = QPushButton("Discard")
         self.discard.setToolTip("Delete the new model; the old one stays in use")
-        self.discard.clicked.connect(discard)
         buttons = QGridLayout()
         for at, widget in enumerate((self.keep, self.discard)):
             buttons.addWidget(widget, 0, at)

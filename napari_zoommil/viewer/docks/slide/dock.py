@@ -9,32 +9,28 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSize
 
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.compat import real_viewer
-from napari_zoommil.viewer.docks.parts import Follower, Page, Sentence, heading, row
+from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.docks.slide.overview import OverviewMap
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.layers.slide import SLIDE, TITLE
-from napari_zoommil.viewer.session import OpenSlide, session_of
+from napari_zoommil.viewer.metadata import overlay_metadata
+from napari_zoommil.viewer.open_slide import OpenSlide
 
 LEAST_HEIGHT = 345
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
 
-class SlideDock(Page):
+class SlideDock(SessionDock):
     """Overview map, magnification and facts of the active slide."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__(closed=self._stop)
-        self._viewer = viewer = real_viewer(napari_viewer)
-        self._session = session_of(viewer)
-        self._follower = Follower()
+        super().__init__(napari_viewer)
         self._build()
-        self._follower.follow(self._session.activated, self._show)
-        self._follower.follow(self._session.changed, self._show)
-        for event in (viewer.scene.camera.events.zoom, viewer.scene.camera.events.center):
+        camera_events = self._viewer.scene.camera.events
+        for event in (camera_events.zoom, camera_events.center):
             self._follower.follow(event, self._moved)
-        viewer.canvas.overlays.scale_bar.visible = True
-        self._show(self._session.active)
+        self._viewer.canvas.overlays.scale_bar.visible = True
+        self._open()
 
     def _build(self) -> None:
         self.map = OverviewMap(self._go)
@@ -74,7 +70,7 @@ class SlideDock(Page):
             "and the slide's maps are made anew"
         )
         self.colours.toggled.connect(self._manage_colours)
-        widgets = (
+        self._lay_out(
             self.map,
             row(self.magnification, 1, *self.buttons.values()),
             heading("Slide"),
@@ -85,8 +81,6 @@ class SlideDock(Page):
             self.associated,
             row(self.colours, self.smooth, 1),
         )
-        for widget in widgets:
-            self.column.addWidget(widget)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.setMinimumHeight(LEAST_HEIGHT)  # or the dock below takes it all
 
@@ -98,8 +92,6 @@ class SlideDock(Page):
         return button
 
     def _show(self, entry: OpenSlide | None) -> None:
-        if entry is not self._session.active:
-            return
         known = entry is not None and entry.slide.mpp is not None
         for button in self.buttons.values():
             button.setEnabled(known)
@@ -122,7 +114,7 @@ class SlideDock(Page):
         self._moved()
 
     def _moved(self, _event: object = None) -> None:
-        entry = self._session.active
+        entry = self._entry
         if entry is None:
             self.magnification.setText("–")
             return
@@ -134,21 +126,21 @@ class SlideDock(Page):
         self.map.set_field(camera.field_of_view(self._viewer, entry.slide))
 
     def _go(self, y: float, x: float) -> None:
-        if self._session.active is not None:
-            camera.go_to(self._viewer, self._session.active.slide, y, x)
+        if self._entry is not None:
+            camera.go_to(self._viewer, self._entry.slide, y, x)
 
     def _set_mpp(self) -> None:
-        entry = self._session.active
+        entry = self._entry
         if entry is not None and self.mpp.value() > 0:
             self._session.set_mpp(entry, self.mpp.value())
             self._viewer.reset_view()
 
     def _manage_colours(self, on: bool) -> None:
-        if self._session.active is not None:
-            self._session.manage_colours(self._session.active, on)
+        if self._entry is not None:
+            self._session.manage_colours(self._entry, on)
 
     def _show_associated(self) -> None:
-        entry = self._session.active
+        entry = self._entry
         if entry is None:
             return
         offset = 0.0
@@ -161,7 +153,7 @@ class SlideDock(Page):
                 name=overlay_name(entry.slide, name),
                 rgb=True,
                 units=entry.layer.units,
-                metadata={SLIDE: entry.slide, TITLE: name},
+                metadata=overlay_metadata(entry.slide, name),
             )
             world = entry.layer.extent.world
             size = (world[1] - world[0])[-2:]
@@ -169,9 +161,6 @@ class SlideDock(Page):
             layer.scale = (scale, scale)
             offset -= pixels.shape[1] * scale * 1.1
             layer.translate = (0.0, offset)
-
-    def _stop(self) -> None:
-        self._follower.stop()
 
 
 def facts(entry: OpenSlide) -> str:

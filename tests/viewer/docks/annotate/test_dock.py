@@ -22,11 +22,13 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.patching import detect_tissue
-from napari_zoommil.viewer.docks.annotate import dock as module
+from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.annotate.slide_annotations import SlideAnnotations
+from napari_zoommil.viewer.layers.drawing import NO_REGION
 from napari_zoommil.viewer.layers.overlays import show_tissue
-from napari_zoommil.viewer.layers.slide import slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.open_slide import DETECTION, ResultKey
 from napari_zoommil.viewer.session import session_of
 
 CENTRE = (2048.0, 2048.0)  # level-0 px
@@ -34,8 +36,8 @@ CENTRE = (2048.0, 2048.0)  # level-0 px
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch) -> None:
-    monkeypatch.setattr(module, "annotator", lambda: "reader")
-    monkeypatch.setattr(module, "set_annotator", lambda name: None)
+    monkeypatch.setattr(settings, "annotator", lambda: "reader")
+    monkeypatch.setattr(settings, "set_annotator", lambda name: None)
 
 
 @pytest.fixture
@@ -45,9 +47,9 @@ def path(small_slide: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(make_napari_viewer, path, add_slide, qtbot):
+def opened(window, path, add_slide, qtbot):
     """Viewer at 40x on the centre of the slide, and the dock."""
-    viewer = make_napari_viewer(show=True)
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     viewer.scene.camera.zoom = 4
@@ -341,7 +343,8 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     centres = np.array([(400, 800), (1000, 2000), (3000, 1000)], float)
     finds = Finds(np.hstack([centres - 9, centres + 9]), np.array([0.99, 0.52, 0.3]), np.ones(3, np.int64))
     classes = dock.current.points.classes
-    dock.current.entry.detection = Detection("small.tif", "", "test", classes, finds, 0.5, 1.0)
+    found = Detection("small.tif", "", "test", classes, finds, 0.5, 1.0)
+    dock._session.keep(dock.current.entry, ResultKey(DETECTION, "test"), found)
     viewer.scene.camera.zoom = 0.5
     places = []
     for name, modifier in (("n", None), ("n", None), ("n", SHIFT)):
@@ -353,7 +356,7 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     dock.current.entry.threshold = 0.95
     key(qtbot, viewer, "n")
     assert dock.note.text() == "Detection 1 of 3, score 0.99"
-    dock.current.entry.detection = None
+    dock._session.forget(dock.current.entry, DETECTION)
     key(qtbot, viewer, "n")
     assert "No detections" in dock.note.text()
 
@@ -363,15 +366,12 @@ def test_c_draws_a_complete_region(opened, qtbot) -> None:
     key(qtbot, viewer, "c")
     regions = dock.current.regions
     assert regions.drawing and dock.mark.complete.isChecked() and not dock.mark.placing.isChecked()
-    qtbot.mousePress(canvas(viewer), Qt.MouseButton.LeftButton, pos=on_screen(viewer, 1900, 1900))
-    qtbot.mouseRelease(canvas(viewer), Qt.MouseButton.LeftButton, pos=on_screen(viewer, 1900, 1900))
-    for y, x in ((1900, 2200), (2200, 2200), (2200, 1900)):
-        for step in range(1, 4):
-            qtbot.mouseMove(canvas(viewer), on_screen(viewer, y - 3 + step, x))
-    click(qtbot, viewer, 2200, 1900)
+    for y, x in ((1900, 1900), (1900, 2200), (2200, 2200), (2200, 1900)):
+        click(qtbot, viewer, y, x)
+    qtbot.mouseDClick(canvas(viewer), Qt.MouseButton.LeftButton, pos=on_screen(viewer, 2200, 1900))
     qtbot.waitUntil(lambda: len(dock.current.points.complete) == 1, timeout=3000)
     (outline,) = dock.current.points.complete.values()
-    assert len(outline) >= 3 and len(regions.layer.data) == 1
+    assert len(outline) == 4 and len(regions.layer.data) == 1
     np.testing.assert_allclose(outline.max(axis=0), (2200, 2200), atol=8)
     assert not regions.drawing and dock.mark.placing.isChecked()
     assert "1 complete region" in dock.slide.text()
@@ -394,9 +394,11 @@ def test_regions_changed_with_naparis_tools(opened, qtbot) -> None:
     assert outline.min() == 200 and len(layer.data) == 1
     layer.add_polygons(square + 300)
     qtbot.waitUntil(lambda: len(points.complete) == 2)
+    told = len(notification_manager.records)
     layer.add_lines(np.array([(0, 0), (10, 10)]))
-    qtbot.waitUntil(lambda: "three corners" in dock.note.text())
-    assert len(layer.data) == 2
+    qtbot.waitUntil(lambda: len(layer.data) == 2)
+    assert NO_REGION in notification_manager.records[told].message
+    assert len(points.complete) == 2
 
 
 SQUARE = np.array([(1900.0, 1900), (1900, 2200), (2200, 2200), (2200, 1900)])
@@ -544,10 +546,10 @@ def test_a_disk_that_fails_is_told_and_nothing_is_lost(opened, qtbot, monkeypatc
     assert dock.note.text() == "" and len(on_disk(dock)) == 3
 
 
-def test_a_malformed_file_is_told_and_left_alone(make_napari_viewer, path, add_slide) -> None:
+def test_a_malformed_file_is_told_and_left_alone(window, path, add_slide) -> None:
     file = path.with_name("small.points.geojson")
     file.write_text("{ not json")
-    viewer = make_napari_viewer()
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     assert "small.points.geojson" in dock.note.text()
@@ -583,9 +585,9 @@ def test_what_was_marked_is_there_again(opened, path, add_slide, qtbot) -> None:
     same(dock)
 
 
-def test_a_resolution_that_is_given_later(make_napari_viewer, data, add_slide, tmp_path, qtbot) -> None:
+def test_a_resolution_that_is_given_later(window, data, add_slide, tmp_path, qtbot) -> None:
     path = Path(shutil.copy(data / "slides" / "yb10kx5k.zstd.tiff", tmp_path / "bare.tiff"))
-    viewer = make_napari_viewer()
+    viewer = window
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     dock.current.view.place((1000, 1000))
@@ -610,28 +612,44 @@ def test_a_layer_taken_away_comes_back(opened, qtbot) -> None:
     same(dock)
 
 
-def test_closing_the_dock_leaves_the_document_on_disk(opened, qtbot) -> None:
+def test_closing_the_dock_leaves_what_is_marked_in_sight(opened, qtbot) -> None:
     viewer, dock = opened
     click(qtbot, viewer, *CENTRE)
-    saved, session = dock.current.saved, session_of(viewer)
-    before = len(session.activated)
+    entry, session, view = dock.current.entry, session_of(viewer), dock.current.view
+    before, heard = len(session.activated), len(session.document_changed)
     viewer.window.remove_dock_widget(dock)
-    assert len(saved.points.changed) == 0
-    assert len(session.activated) == before - 1
-    assert [type(layer) for layer in viewer.layers] == [Image]
-    assert len(Document.read(saved.path)) == 1
+    assert len(session.activated) == before - 1 and len(session.document_changed) == heard - 1
+    assert view.layer in viewer.layers and view.layer.mode == "pan_zoom" and "X" not in view.layer.keymap
+    view.layer.add(np.array([(100, 100)]))
+    assert len(Document.read(entry.document.path)) == 2, "an edit is saved without any dock"
+    viewer.layers.selection.active = view.layer
+    again = show_dock(viewer, "Annotate")
+    assert again.current.view is view
+    key(qtbot, viewer, "z", CTRL)
+    assert len(again.current.points) == 1
+
+
+def test_closing_the_dock_takes_empty_layers_away(opened) -> None:
+    viewer, dock = opened
+    file = dock.current.saved.path
+    viewer.window.remove_dock_widget(dock)
+    assert [type(layer) for layer in viewer.layers] == [Image] and not file.exists()
 
 
 def test_a_closed_dock_is_forgotten(opened, qtbot) -> None:
     viewer, dock = opened
     click(qtbot, viewer, *CENTRE)
-    held: list[weakref.ref] = [weakref.ref(dock.current), weakref.ref(dock.current.points)]
     assert isinstance(dock.current, SlideAnnotations)
+    held: list[weakref.ref] = [weakref.ref(dock.current), weakref.ref(dock.current.points)]
     viewer.window.remove_dock_widget(dock)
     del dock
     qtbot.wait(20)
     gc.collect()
-    assert [one() for one in held] == [None, None]
+    assert held[0]() is None and held[1]() is not None
+    viewer.layers.remove(viewer.layers[0])
+    qtbot.wait(20)
+    gc.collect()
+    assert held[1]() is None, "the document goes with its slide"
 
 
 def test_the_annotator_is_written(opened, qtbot) -> None:

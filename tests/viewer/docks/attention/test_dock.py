@@ -12,11 +12,13 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
+from napari_zoommil.jobs import predict
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
+from napari_zoommil.viewer.metadata import TITLE, slide_of
+from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
 
@@ -126,8 +128,8 @@ def test_regions_change_the_tissue_and_the_cost(ready, qtbot) -> None:
     slide = slide_of(layer)
     before = dock._estimate.tissue.mask.sum()
     click(qtbot, dock.leave)
-    shapes = tissue_regions.regions_layer(viewer, slide)
-    assert shapes.mode == "add_polygon_lasso"
+    shapes = tissue_regions.regions_layer(viewer, slide, "leave out")
+    assert shapes.mode == "add_polygon"
     shapes.add_polygons(np.array([(0, 0), (0, 4096), (2048, 4096), (2048, 0)]))
     qtbot.waitUntil(
         lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() < before, timeout=MINUTE
@@ -177,6 +179,37 @@ def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_sli
     assert maps and all(slide_of(each) is first_slide and not each.visible for each in maps)
     viewer.layers.selection.active = layer
     assert maps_in(viewer) and all(each.visible for each in viewer.layers if MAP in each.metadata)
+
+
+def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    click(qtbot, dock.act.button)
+    dock._session.set_mpp(dock._entry, 0.5)
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert dock._entry.prediction is None and dock.maps.isHidden() and not maps_in(viewer)
+    assert dock.act.note.text() == OUTDATED
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    run(qtbot, dock)
+    assert dock._entry.prediction is not None and len(maps_in(viewer)) == 3
+
+
+def test_a_result_that_is_late_by_a_moment_is_dropped(ready, qtbot, monkeypatch) -> None:
+    viewer, dock, _ = ready
+    returning, release = threading.Event(), threading.Event()
+
+    def whole(*arguments, **options):
+        result = yield from predict(*arguments, **options)
+        returning.set()
+        assert release.wait(60)
+        return result
+
+    monkeypatch.setattr(module, "predict", whole)
+    click(qtbot, dock.act.button)
+    qtbot.waitUntil(returning.is_set, timeout=MINUTE)
+    dock._session.set_mpp(dock._entry, 0.5)
+    release.set()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert dock._entry.prediction is None and not maps_in(viewer) and dock.act.note.text() == OUTDATED
 
 
 def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
@@ -234,7 +267,7 @@ def test_without_a_resolution_the_button_says_why(attention, data, add_slide) ->
 def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:
     viewer, dock, layer = ready
     click(qtbot, dock.add)
-    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 1000), (1000, 1000)]))
     shapes.add_lines(np.array([(0, 0), (10, 10)]))
     added, left_out = tissue_regions.polygons(viewer, slide_of(layer))
@@ -245,10 +278,14 @@ def test_each_use_stays_with_its_region(ready, qtbot) -> None:
     viewer, dock, layer = ready
     slide = slide_of(layer)
     square = np.array([(0, 0), (0, 900), (900, 900), (900, 0)])
-    for button, offset in ((dock.add, 0), (dock.leave, 1000), (dock.add, 2000)):
+    for button, use, offset in (
+        (dock.add, "add", 0),
+        (dock.leave, "leave out", 1000),
+        (dock.add, "add", 2000),
+    ):
         click(qtbot, button)
-        tissue_regions.regions_layer(viewer, slide).add_polygons(square + offset)
-    shapes = tissue_regions.regions_layer(viewer, slide)
+        tissue_regions.regions_layer(viewer, slide, use).add_polygons(square + offset)
+    shapes = tissue_regions.regions_layer(viewer, slide, "add")
     shapes.selected_data = {0}
     shapes.remove_selected()
     added, left_out = tissue_regions.polygons(viewer, slide)
@@ -259,7 +296,7 @@ def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
     viewer, dock, layer = ready
     found = dock._estimate.detected.mask.sum()
     click(qtbot, dock.add)
-    shapes = tissue_regions.regions_layer(viewer, slide_of(layer))
+    shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))
     qtbot.waitUntil(
         lambda: dock._estimate is not None and dock._estimate.tissue.mask.sum() > found, timeout=MINUTE

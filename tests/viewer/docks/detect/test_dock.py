@@ -19,11 +19,12 @@ from napari_zoommil.cells.model import load_cell_model, save_cell_model
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.detect import result
-from napari_zoommil.viewer.docks.detect.parts import DRAWN, TISSUE, WINDOW, Run
+from napari_zoommil.viewer.docks.detect.parts import DRAWN, TISSUE, WINDOW, Search
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
 SQUARE = np.array([(400.0, 400.0), (400.0, 900.0), (900.0, 900.0), (900.0, 400.0)])
@@ -163,15 +164,15 @@ def test_the_tissue_is_searched(ready, qtbot) -> None:
 def test_cells_appear_while_it_works(ready, qtbot, monkeypatch) -> None:
     viewer, dock, entry = ready
     monkeypatch.setattr("napari_zoommil.viewer.docks.detect.parts.PAINT_SECONDS", 0.0)
-    dock.how.tiles.setValue(1)
+    dock.how.advanced["batch_size"].value = 1
     painted = []
-    usual = Run.paint
+    usual = Search.paint
 
     def paint(self, of, part) -> None:
         usual(self, of, part)
         painted.append(len(rings(viewer, dock, entry).data))
 
-    monkeypatch.setattr(Run, "paint", paint)
+    monkeypatch.setattr(Search, "paint", paint)
     run(qtbot, dock)
     assert len(painted) > 2 and painted == sorted(painted) and painted[0] < painted[-1]
 
@@ -180,7 +181,7 @@ def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     viewer, dock, entry = ready
     monkeypatch.setattr("napari_zoommil.viewer.docks.detect.parts.PAINT_SECONDS", 0.0)
     dock.where.choice.setCurrentText(TISSUE)
-    dock.how.tiles.setValue(1)
+    dock.how.advanced["batch_size"].value = 1
     press(qtbot, dock.act.button)
     assert dock.act.button.text() == "Cancel"
     qtbot.waitUntil(lambda: rings(viewer, dock, entry) is not None, timeout=MINUTE)
@@ -268,6 +269,7 @@ def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:
     session_of(viewer).set_mpp(entry, 0.25)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
     assert entry.detection is None and rings(viewer, dock, entry) is None
+    assert dock.act.note.text() == OUTDATED
 
 
 def test_results_of_another_resolution_are_forgotten(ready, qtbot) -> None:
@@ -280,7 +282,7 @@ def test_results_of_another_resolution_are_forgotten(ready, qtbot) -> None:
 @pytest.mark.parametrize("annotate_first", [True, False])
 def test_the_walk_goes_through_what_was_found(ready, qtbot, annotate_first, monkeypatch) -> None:
     viewer, dock, entry = ready
-    monkeypatch.setattr("napari_zoommil.viewer.docks.annotate.dock.annotator", lambda: "reader")
+    monkeypatch.setattr("napari_zoommil.viewer.settings.annotator", lambda: "reader")
     if annotate_first:
         annotate = show_dock(viewer, "Annotate")
         annotate._fly(1)
@@ -310,17 +312,17 @@ def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
     viewer, dock, _ = ready
     press(qtbot, dock.act.button)
     worker = dock._detecting._worker
-    before = len(session_of(viewer).changed)
+    before = len(session_of(viewer).slide_changed)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not worker.is_running, timeout=10_000)
-    assert len(session_of(viewer).changed) == before - 1
+    assert len(session_of(viewer).slide_changed) == before - 1
     assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]
 
 
 def test_a_finished_run_is_forgotten(ready, qtbot) -> None:
     _, dock, _ = ready
     press(qtbot, dock.act.button)
-    held = weakref.ref(dock._running)
+    held = weakref.ref(dock._search)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
     qtbot.wait(20)
     gc.collect()

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.annotations import Autosave, CellClass, Points
 from napari_zoommil.cells.model import load_cell_model
@@ -20,8 +20,9 @@ from napari_zoommil.training.cells import presets
 from napari_zoommil.training.cells.module import CellRecipe
 from napari_zoommil.training.run import CHECKPOINT, RUN
 from napari_zoommil.viewer.docks.finetune import dock as module
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import TITLE, slide_of
+from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
 BEFORE, AFTER = "cells before", "cells after"
@@ -95,7 +96,7 @@ def teach(qtbot, dock) -> None:
 
 def cut_off(qtbot, dock) -> None:
     """Cancel a training of 30 epochs after its second one."""
-    dock.settings.epochs.setValue(30)
+    dock.settings.advanced["epochs"].value = 30
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 2, timeout=MINUTE)
     click(qtbot, dock.act.button)
@@ -111,16 +112,38 @@ def views(viewer) -> dict[str, bool]:
 
 
 def test_what_it_will_train_on_follows_the_annotations(ready, qtbot) -> None:
-    _, dock, layer = ready
+    _, dock, _ = ready
     assert "12&nbsp;tumour" in dock.what.text() and "stroma" not in dock.what.text()
     assert "in 12 windows, 2 of them held out" in dock.what.text() and "region" not in dock.what.text()
     assert dock.device.text().startswith("Device: ")
-    assert dock.settings.epochs.text() == "2 (preset)" and "0.001" in dock.settings.rate.currentText()
-    saved = Autosave.of(slide_of(layer), "reader")
-    saved.points.add((410.0, 410.0), 2)
-    saved.points.add_complete([(400, 400), (400, 450), (450, 450)])
+    assert (
+        dock.settings.advanced["epochs"].native.text() == "2 (preset)"
+        and "0.001" in dock.settings.advanced["learning_rate"].native.currentText()
+    )
+    points = dock.lesson.entry.document.points
+    points.add((410.0, 410.0), 2)
+    points.add_complete([(400, 400), (400, 450), (450, 450)])
     qtbot.waitUntil(lambda: "1&nbsp;stroma" in dock.what.text() and known(dock), timeout=MINUTE)
     assert "1 complete region" in dock.what.text()
+
+
+def test_what_another_program_writes_is_seen_when_the_window_is_looked_at(ready, qtbot) -> None:
+    _, dock, layer = ready
+    saved = Autosave.of(slide_of(layer), "them")
+    saved.points.add((410.0, 410.0), 2)
+    qtbot.wait(50)
+    QApplication.sendEvent(dock, QEvent(QEvent.Type.WindowActivate))
+    qtbot.waitUntil(lambda: "1&nbsp;stroma" in dock.what.text() and known(dock), timeout=MINUTE)
+
+
+def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    dock.settings.advanced["epochs"].value = 200
+    click(qtbot, dock.act.button)
+    qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 1, timeout=MINUTE)
+    dock._session.set_mpp(dock.lesson.entry, 0.25)
+    qtbot.waitUntil(lambda: free(dock), timeout=MINUTE)
+    assert dock.lesson.run is None and dock.act.note.text() == OUTDATED and views(viewer) == {}
 
 
 def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
@@ -149,15 +172,14 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
 
 def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
-    other = QWidget()
-    other.takes, other.add_model = "cells", (told := []).append
-    viewer.window.add_dock_widget(other, name="Another")
+    told = []
+    dock._session.model_kept.connect(lambda folder, kind: told.append((folder, kind)))
     teach(qtbot, dock)
     assert dock.verdict.name.text().startswith("yollo-1 20")
     dock.verdict.name.setText("mine")
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
-    assert dock.model.chosen == str(kept) and dock.model.currentText() == "mine" and told == [kept]
+    assert dock.model.chosen == str(kept) and dock.model.currentText() == "mine" and told == [(kept, "cells")]
     assert [one.name for one in load_cell_model(kept)[1].classes] == ["tumour"]
     assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.lesson.found.kept == (kept,) and free(dock), timeout=MINUTE)
@@ -215,7 +237,7 @@ def test_cancelled_before_the_first_epoch_it_leaves_nothing(ready, path, qtbot) 
 
 def test_a_closed_dock_leaves_a_run_that_the_next_one_offers(ready, opened, path, qtbot) -> None:
     viewer, dock, _ = ready
-    dock.settings.epochs.setValue(200)
+    dock.settings.advanced["epochs"].value = 200
     click(qtbot, dock.act.button)
     worker = dock._training._worker
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 1, timeout=MINUTE)
@@ -243,7 +265,7 @@ def test_a_model_nobody_decided_on_waits(ready, qtbot) -> None:
 
 def test_closing_the_window_in_mid_run_stops_it(ready, qtbot, path) -> None:
     viewer, dock, _ = ready
-    dock.settings.epochs.setValue(200)
+    dock.settings.advanced["epochs"].value = 200
     click(qtbot, dock.act.button)
     worker = dock._training._worker
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 1, timeout=MINUTE)
@@ -256,7 +278,7 @@ def test_closing_the_window_in_mid_run_stops_it(ready, qtbot, path) -> None:
 
 def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
     viewer, dock, layer = ready
-    dock.settings.epochs.setValue(200)
+    dock.settings.advanced["epochs"].value = 200
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 1, timeout=MINUTE)
     viewer.layers.remove(layer)

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QWidget
 
-from napari_zoommil.annotations import Autosave, CellClass, Points
+from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.training.mil import points
 from napari_zoommil.training.run import RUN
 from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
 from napari_zoommil.viewer.layers.overlays import MAP, show_map
-from napari_zoommil.viewer.layers.slide import TITLE, slide_of
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000
 QUICK = points.PointRecipe(epochs=6, learning_rate=1e-2)
@@ -108,8 +107,8 @@ def shown(viewer) -> list[str]:
     return sorted(title for title, visible in views(viewer).items() if visible)
 
 
-def add_points(layer, label: int, place: tuple[float, float] = (300.0, 300.0)) -> None:
-    Autosave.of(slide_of(layer), "reader").points.add(place, label)
+def document(dock) -> Points:
+    return dock.lesson.entry.document.points
 
 
 def test_attention_before_and_after(ready, model, path, qtbot) -> None:
@@ -117,7 +116,8 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
     assert dock.model.currentText() == "colours" and dock.slide_is.isHidden()
     assert "9&nbsp;Tumour. Patches of 5x, 10x that hold points of Tumour" in dock.what.text()
     assert dock.what.text().endswith("the slide is taken to be tumour.") and "window" not in dock.what.text()
-    assert dock.settings.epochs.text() == "6 (preset)" and dock.device.text().startswith("Device: ")
+    assert dock.settings.advanced["epochs"].native.text() == "6 (preset)"
+    assert dock.device.text().startswith("Device: ")
     teach(qtbot, dock)
     assert sorted(views(viewer)) == sorted(MAPS) and all(AFTER in title for title in shown(viewer))
     assert len(shown(viewer)) == 2 and viewer.layers.selection.active is layer
@@ -142,20 +142,16 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
 
 def test_a_kept_model_goes_to_the_docks_that_take_it(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
-    told: dict[str, list[Path]] = {"mil": [], "cells": []}
-    for kind, folders in told.items():
-        other = QWidget()
-        other.takes, other.add_model = kind, folders.append
-        viewer.window.add_dock_widget(other, name=kind)
+    attention, detect = show_dock(viewer, "Attention"), show_dock(viewer, "Detect cells")
+    used = detect.model.chosen
     teach(qtbot, dock)
     dock.verdict.name.setText("mine")
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
-    assert told == {"mil": [kept], "cells": []} and dock.model.chosen == str(kept)
+    assert dock.model.chosen == attention.model.chosen == str(kept) and detect.model.chosen == used
     assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.act.button.isEnabled() and free(dock), timeout=MINUTE)
     assert finetune_runs.kept(slide_of(viewer.layers[0])) == (kept,)
-    attention, detect = show_dock(viewer, "Attention"), show_dock(viewer, "Detect cells")
     assert attention.model.findData(str(kept)) >= 0 and detect.model.findData(str(kept)) < 0
 
 
@@ -190,8 +186,8 @@ def test_what_was_hidden_by_hand_stays_hidden(ready, qtbot) -> None:
 
 
 def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
-    _, dock, layer = ready
-    add_points(layer, 2)
+    _, dock, _ = ready
+    document(dock).add((300.0, 300.0), 2)
     qtbot.waitUntil(lambda: not dock.slide_is.isHidden(), timeout=MINUTE)
     choice = dock.slide_is.choice
     assert [choice.itemText(n) for n in range(choice.count())] == ["choose…", "benign", "tumour"]
@@ -200,7 +196,7 @@ def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
     choice.setCurrentText("benign")
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     assert "hold points of benign" in dock.what.text() and "taken to be benign" in dock.what.text()
-    add_points(layer, 2, (310.0, 310.0))
+    document(dock).add((310.0, 310.0), 2)
     qtbot.waitUntil(lambda: "2&nbsp;benign. P" in dock.what.text() and free(dock), timeout=MINUTE)
     assert dock.slide_is.label == "benign", "what was said stays said"
     teach(qtbot, dock)
@@ -209,8 +205,8 @@ def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
 
 
 def test_points_of_no_class_of_the_model(ready, qtbot) -> None:
-    _, dock, layer = ready
-    Autosave.of(slide_of(layer), "reader").points.rename_class(1, "follicle")
+    _, dock, _ = ready
+    document(dock).rename_class(1, "follicle")
     qtbot.waitUntil(lambda: not dock.slide_is.isHidden(), timeout=MINUTE)
     assert "No class of the model is named like your points" in dock.what.text()
     assert dock.slide_is.choice.currentText() == "not said" and dock.act.button.isEnabled()
@@ -220,7 +216,7 @@ def test_points_of_no_class_of_the_model(ready, qtbot) -> None:
 
 def test_a_cancelled_training_leaves_nothing(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
-    dock.settings.epochs.setValue(5000)
+    dock.settings.advanced["epochs"].value = 5000
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) > 1, timeout=MINUTE)

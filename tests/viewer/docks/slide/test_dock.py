@@ -13,8 +13,8 @@ from napari_zoommil.viewer.session import session_of
 
 
 @pytest.fixture
-def dock(make_napari_viewer, small_slide, add_slide):
-    viewer = make_napari_viewer()
+def dock(window, small_slide, add_slide):
+    viewer = window
     add_slide(viewer, small_slide)
     return viewer, show_dock(viewer, "Slide")
 
@@ -52,8 +52,8 @@ def test_the_field_of_view_follows_the_camera(dock) -> None:
     assert field.width == pytest.approx(viewer.canvas.size[1] / 2 / 1024)
 
 
-def test_missing_resolution_is_asked_for(make_napari_viewer, data, add_slide, qtbot) -> None:
-    viewer = make_napari_viewer()
+def test_missing_resolution_is_asked_for(window, data, add_slide, qtbot) -> None:
+    viewer = window
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     widget = show_dock(viewer, "Slide")
     assert not widget.mpp_row.isHidden()
@@ -68,8 +68,8 @@ def test_missing_resolution_is_asked_for(make_napari_viewer, data, add_slide, qt
     assert session_of(viewer).active.slide.mpp == (0.25, 0.25)
 
 
-def test_label_and_macro_are_shown_on_request_only(make_napari_viewer, cmu, add_slide, qtbot) -> None:
-    viewer = make_napari_viewer()
+def test_label_and_macro_are_shown_on_request_only(window, cmu, add_slide, qtbot) -> None:
+    viewer = window
     add_slide(viewer, cmu)
     widget = show_dock(viewer, "Slide")
     assert len(viewer.layers) == 1
@@ -78,8 +78,8 @@ def test_label_and_macro_are_shown_on_request_only(make_napari_viewer, cmu, add_
     assert {"CMU-1-Small-Region · label", "CMU-1-Small-Region · macro"} <= names
 
 
-def test_no_slide_says_how_to_open_one(make_napari_viewer, small_slide, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_no_slide_says_how_to_open_one(window, small_slide, add_slide) -> None:
+    viewer = window
     widget = show_dock(viewer, "Slide")
     assert "Open" in widget.name.text()
     layer = add_slide(viewer, small_slide)
@@ -96,8 +96,8 @@ def test_reopening_the_dock_does_not_pile_up_listeners(dock) -> None:
     assert len(session.activated) == before - 1
 
 
-def test_colours_follow_the_profile_on_request(make_napari_viewer, data, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_colours_follow_the_profile_on_request(window, data, add_slide) -> None:
+    viewer = window
     layer = add_slide(viewer, data / "slides" / "CMU-1-Small-Region_dicom")
     widget, entry = show_dock(viewer, "Slide"), session_of(viewer).active
     assert not widget.colours.isHidden() and not widget.colours.isChecked()
@@ -115,12 +115,12 @@ def test_a_slide_without_a_profile_offers_none(dock) -> None:
     assert dock[1].colours.isHidden()
 
 
-def test_damage_is_told_once_it_was_seen(make_napari_viewer, cmu, add_slide, tmp_path) -> None:
+def test_damage_is_told_once_it_was_seen(window, cmu, add_slide, tmp_path) -> None:
     path = tmp_path / "damaged.svs"
     path.write_bytes(cmu.read_bytes())
     with tifffile.TiffFile(path) as tiff:
         offset, count = tiff.pages[0].dataoffsets[34], tiff.pages[0].databytecounts[34]
-    viewer = make_napari_viewer()
+    viewer = window
     layer = add_slide(viewer, path)
     with path.open("r+b") as file:
         file.seek(offset)

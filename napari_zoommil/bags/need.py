@@ -1,0 +1,104 @@
+"""What a model asks of a bag, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from napari_zoommil.bags.bag import Bag
+from napari_zoommil.bags.pixels import PixelBag
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import Box, Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Need:
+    """Patches that a pass asks for.
+
+    Attributes
+    ----------
+    level : int
+        Index into the grid's magnifications.
+    rows : (n,) int64
+    what : {"features", "pixels"}
+        (n, D) float32, or (n, 3, p, p) uint8. Neither may be changed in place.
+    variant : int
+        How patches are turned before they are encoded, 0 to 7 (0 = as they lie); see
+        :func:`~napari_zoommil.encoders.turned.turned`.
+    preview : callable, optional
+        (b, …) answers → (b, H) raw scores, for painting while the rest is still encoded; equal to what the
+        finished step will hold.
+    """
+
+    level: int
+    rows: Rows
+    what: Literal["features", "pixels"] = "features"
+    variant: int = 0
+    preview: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class NeedImage:
+    """An image that a pass asks for, answered by (3, h, w) uint8.
+
+    Attributes
+    ----------
+    box : Box
+        Level-0 px; may overhang the slide, where it is background.
+    mpp : float
+        Resolution, µm/px.
+    """
+
+    box: Box
+    mpp: float
+
+
+def source_of(bag: Bag, need: Need | NeedImage) -> Any:
+    """The bag that answers a need: the bag itself, its pixels, or a turned variant of either.
+
+    Raises
+    ------
+    ModelError
+        If the bag cannot answer.
+    """
+    if isinstance(need, NeedImage):
+        return _pixels(bag)
+    if need.what == "features" and isinstance(bag, PixelBag):
+        raise ModelError("the model asks for features, but it was made to read pixels and has no encoder")
+    source = _pixels(bag) if need.what == "pixels" else bag
+    if not need.variant:
+        return source
+    if not hasattr(source, "variant"):
+        raise ModelError("the model asks for features of turned patches, which this store does not hold")
+    return source.variant(need.variant)
+
+
+def _pixels(bag: Bag) -> PixelBag:
+    if isinstance(bag, PixelBag):
+        return bag
+    slide = getattr(bag, "slide", None)
+    if slide is None:
+        raise ModelError("the model reads pixels, but a feature store holds none; it needs the slide itself")
+    return PixelBag(slide, bag.grid, getattr(bag, "batch_size", 64), getattr(bag, "workers", None))
+
+
+def answer(bag: Bag, need: Need | NeedImage) -> Tensor:
+    """What a model asked for, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If the bag cannot answer.
+    """
+    source = source_of(bag, need)
+    if isinstance(need, Need):
+        return source.features(need.level, need.rows)
+    strips = source.image(need.box, need.mpp)
+    while True:
+        try:
+            next(strips)
+        except StopIteration as stop:
+            return stop.value

@@ -1,0 +1,137 @@
+"""The pixels of a slide's patches, for models that have no encoder before them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_zoommil.bags.reading import read_batches
+from napari_zoommil.encoders.turned import turned
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import Box, PatchGrid, Rows
+from napari_zoommil.slides import Slide
+
+LARGEST_IMAGE = 2 << 30
+"""Bytes of an image above which it is refused."""
+
+STRIP_BYTES = 16 << 20
+"""Bytes of an image that are read between two chances to cancel."""
+
+
+class PixelBag:
+    """A bag whose "features" are the pixels of patches, (n, 3, p, p) uint8.
+
+    It remembers what was asked for last, and no more: pixels are some hundred times as large as features.
+
+    Parameters
+    ----------
+    slide : Slide or callable
+        An open slide, or what opens one for the time of a read: a cohort has more slides than a process
+        may have files open.
+    grid : PatchGrid
+    batch_size : int
+        Patches read between two chances to cancel.
+    workers : int, optional
+        Reader threads.
+    variant : int
+        How patches are turned, see :func:`~napari_zoommil.encoders.turned.turned`.
+    """
+
+    def __init__(
+        self,
+        slide: Slide | Callable[[], AbstractContextManager[Slide]],
+        grid: PatchGrid,
+        batch_size: int = 64,
+        workers: int | None = None,
+        variant: int = 0,
+    ) -> None:
+        self.slide = slide if isinstance(slide, Slide) else None
+        self._open = (lambda: nullcontext(slide)) if isinstance(slide, Slide) else slide
+        self.grid, self.batch_size, self.workers, self.turn = grid, batch_size, workers, variant
+        self._seen = [np.zeros(len(level), bool) for level in grid.levels]
+        self._level, self._place = -1, np.empty(0, np.int64)
+        self._pixels = np.empty((0, 0, 0, 3), np.uint8)
+
+    @property
+    def encoded(self) -> tuple[int, ...]:
+        """Patches read so far at each magnification."""
+        return tuple(int(seen.sum()) for seen in self._seen)
+
+    def known(self, level: int) -> NDArray[np.bool_]:
+        """Which patches need not be read, (N,) bool: none."""
+        return np.zeros(len(self.grid.levels[level]), bool)
+
+    def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
+        """Read ``rows``; yields those of each batch read."""
+        size = self.grid.patch_size
+        self._level, self._place = level, np.full(len(self.grid.levels[level]), -1)
+        self._pixels = np.empty((len(rows), size, size, 3), np.uint8)
+        done = 0
+        with ExitStack() as stack:
+            slide = stack.enter_context(self._open())
+            batches = read_batches(slide, self.grid, level, rows, self.batch_size, self.workers)
+            for chunk, patches in stack.enter_context(closing(batches)):
+                self._pixels[done : done + len(chunk)] = turned(patches, self.turn)
+                self._place[chunk] = np.arange(done, done + len(chunk))
+                self._seen[level][chunk] = True
+                done += len(chunk)
+                yield chunk
+
+    def features(self, level: int, rows: Rows) -> Tensor:
+        """(len(rows), 3, p, p) uint8."""
+        if level != self._level or (self._place[rows] < 0).any():
+            for _ in self.encode(level, rows):
+                pass
+        return torch.from_numpy(self._pixels[self._place[rows]]).permute(0, 3, 1, 2)
+
+    def image(self, box: Box, mpp: float) -> Generator[float, None, Tensor]:
+        """Read a rectangle at a resolution, strip by strip.
+
+        Parameters
+        ----------
+        box : Box
+            Level-0 px.
+        mpp : float
+            Resolution, µm/px.
+
+        Yields
+        ------
+        float
+            Share that is read.
+
+        Returns
+        -------
+        (3, h, w) uint8
+
+        Raises
+        ------
+        ModelError
+            If it would not fit into memory.
+        """
+        with self._open() as slide:
+            scale = [mpp / own for own in slide.resolution()]
+            height, width = (
+                max(1, round(edge / s)) for edge, s in zip((box.height, box.width), scale, strict=True)
+            )
+            if 3 * height * width > LARGEST_IMAGE:
+                raise ModelError(
+                    f"an image of {width:,} × {height:,} px ({slide.name} at {mpp:g} µm/px) is too large; "
+                    "take a model that looks at patches, or at a coarser resolution"
+                )
+            out = np.empty((height, width, 3), np.uint8)
+            rows = math.ceil(STRIP_BYTES / (3 * width))
+            for top in range(0, height, rows):
+                count = min(rows, height - top)
+                out[top : top + count] = slide.read(box.y + top * scale[0], box.x, count, width, mpp)
+                yield (top + count) / height
+        return torch.from_numpy(out).permute(2, 0, 1)
+
+    def variant(self, variant: int) -> PixelBag:
+        """The same patches, turned."""
+        return PixelBag(self.slide or self._open, self.grid, self.batch_size, self.workers, variant)

@@ -1,0 +1,47 @@
+"""``embed`` and ``train``: features of many slides, and a model of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from napari_zoommil import jobs
+from napari_zoommil.commands.many import each_slide
+from napari_zoommil.commands.options import Json, Slides, with_options
+from napari_zoommil.commands.report import Told, drive, print_json, slide_paths
+from napari_zoommil.jobs.embed import Embedding
+
+Cohort = Annotated[Path, Parameter(help="CSV with the columns slide and label, and at will split and group.")]
+
+
+@with_options(jobs.embed, hidden=("slide",))
+def embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
+    """Fill the feature store of each slide."""
+
+    def told(path: Path, result: Embedding) -> Told:
+        facts = {
+            "slide": path.name,
+            "store": str(result.store),
+            "encoded": result.encoded,
+            "total": result.total,
+            "damaged_tiles": result.damaged,
+        }
+        counted = f"{result.encoded:,} of {result.total:,} patches encoded now"
+        return Told(facts, f"{path.name}: {counted} → {result.store}", result.damaged)
+
+    return each_slide(partial(jobs.embed, **options), slide_paths(slides), told, json)
+
+
+@with_options(jobs.train, hidden=("cohort",))
+def train(cohort: Cohort, /, *, json: Json = False, **options: Any) -> None:
+    """Write a trained model."""
+    result = drive(jobs.train(cohort, **options), cohort.name, quiet=json)
+    found = {"model": str(result.model), "classes": list(result.class_names), "metrics": result.metrics}
+    if json:
+        print_json([found])
+    else:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
+        print(f"{result.model}: {figures}")

@@ -1,0 +1,55 @@
+"""``predict`` and ``explain``: what a MIL model says of slides, as files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari_zoommil import jobs
+from napari_zoommil.commands.many import each_slide
+from napari_zoommil.commands.options import Json, Out, Slides, with_options
+from napari_zoommil.commands.report import Told, folder_of, slide_paths
+from napari_zoommil.files import make_folder
+from napari_zoommil.jobs.explain import Explanation
+from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.jobs.prediction_files import summary, write_maps, write_prediction
+from napari_zoommil.slides import Slide
+
+
+@with_options(jobs.predict, hidden=("slide", "tissue"))
+def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+    """Write a prediction of each slide."""
+    paths = slide_paths(slides)
+
+    def write(path: Path, result: Prediction) -> Told:
+        with Slide.open(path, options["mpp"], options["icc"]) as slide:
+            folder = folder_of(slide, paths, out)
+            write_prediction(slide, result, folder)
+        shown = result.task.sentence(result.values)
+        cost = f"{sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s"
+        return Told(summary(result), f"{path.name}: {shown} ({cost}) → {folder}", result.damaged)
+
+    return each_slide(partial(jobs.predict, **options), paths, write, json)
+
+
+@with_options(jobs.explain, hidden=("slide", "tissue"))
+def explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+    """Write the maps of one method of each slide."""
+    paths = slide_paths(slides)
+
+    def write(path: Path, result: Explanation) -> Told:
+        with Slide.open(path, options["mpp"], options["icc"]) as slide:
+            folder = folder_of(slide, paths, out)
+            make_folder(folder)
+            written = write_maps(slide, result.maps, folder)
+        facts = {
+            "slide": path.name,
+            "method": result.method,
+            "target": result.target,
+            "files": [file.name for file in written],
+        }
+        text = f"{path.name}: {result.method} {result.target or ''} → {folder}"
+        return Told(facts, text, result.prediction.damaged)
+
+    return each_slide(partial(jobs.explain, **options), paths, write, json)

@@ -1,0 +1,175 @@
+"""A model's pass over a slide as a job, the one driver of prediction and of what compares predictions.
+
+What the model asks for is encoded batch by batch, with progress, previews and a chance to cancel in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.geometry import Rows, magnification_name
+from napari_zoommil.jobs.prediction import PartialMap
+from napari_zoommil.jobs.progress import Job, Progress
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from napari_zoommil.bags.need import Need, NeedImage
+    from napari_zoommil.models.mil import MILModel, MILOutput
+
+PAINT_SECONDS = 0.1
+"""Least time between two partial maps: yields have no back-pressure in a window."""
+
+
+def zoom(
+    mil: MILModel,
+    bag: Any,
+    device: torch.device,
+    title: str = "",
+    paint: bool = True,
+    gradients: bool = False,
+) -> Job[MILOutput]:
+    """One pass of a model.
+
+    Parameters
+    ----------
+    mil : MILModel
+        In evaluation mode, on ``device``.
+    bag : LazyBag, PixelBag or PartBag
+        Encodes, or reads, what the model asks for.
+    device : torch.device
+    title : str
+        What notes begin with.
+    paint : bool
+        Whether to show maps while they fill.
+    gradients : bool
+        Whether the output is on a graph, which begins at what the bag answers; no weight needs a gradient.
+        Pixels are then answered as floats of the same values, which gradients can reach.
+
+    Yields
+    ------
+    Progress
+        ``partial`` holds a :class:`PartialMap` while a magnification fills.
+
+    Returns
+    -------
+    MILOutput
+
+    Raises
+    ------
+    ModelError
+        If the patches are at other magnifications than the model's, or the bag cannot answer it.
+    """
+    import torch
+
+    from napari_zoommil.bags.need import NeedImage, source_of
+
+    mil.check(bag.grid)
+    expected = mil.patches_needed(tuple(map(len, bag.grid.levels)), bag.grid.ratios)
+    done, answer = 0, None
+    with closing(mil.steps(bag.grid)) as steps:
+        while True:
+            try:
+                with torch.set_grad_enabled(gradients):  # never across a yield: the mode is the thread's
+                    need = steps.send(answer)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                return stop.value
+            source = source_of(bag, need)
+            if isinstance(need, NeedImage):
+                answer = yield from _image(source, need, title, done, sum(expected))
+            else:
+                # Parents at the rim lack children, so what was expected is corrected step by step.
+                total = done + len(need.rows) + sum(expected[need.level + 1 :])
+                painter = _Painter(mil, bag, source, need, device) if paint and need.preview else None
+                yield from encode(source, need.level, need.rows, title, done, total, painter)
+                answer = source.features(need.level, need.rows)
+                done += len(need.rows)
+            answer = mil.fitting(answer, need).to(device)
+            if gradients:
+                answer = answer.float().requires_grad_()
+
+
+def encode(
+    bag: Any,
+    level: int,
+    rows: Rows,
+    title: str = "",
+    before: int = 0,
+    total: int | None = None,
+    paint: Callable[[Rows], PartialMap | None] | None = None,
+) -> Generator[Progress, None, None]:
+    """Encode those of ``rows`` that a bag does not know, telling how far it is.
+
+    Parameters
+    ----------
+    bag : LazyBag, PixelBag or PartBag
+    level : int
+    rows : (n,) int64
+    title : str
+        What notes begin with.
+    before, total : int
+        Patches that were done before, and all that there are to do; these alone by default.
+    paint : callable, optional
+        Makes a partial map of what it is told to be known now.
+    """
+    name = magnification_name(bag.grid.levels[level].magnification)
+    known = rows[bag.known(level)[rows]]
+    done, total = len(known), len(rows) if total is None else total
+
+    def told(new: Rows) -> Progress:
+        partial = paint(new) if paint and len(new) else None
+        return Progress(before + done, total, f"{title}{name}: {done:,} of {len(rows):,} patches", partial)
+
+    yield told(known)
+    with closing(bag.encode(level, rows)) as batches:
+        for chunk in batches:
+            done += len(chunk)
+            yield told(chunk)
+
+
+def _image(source: Any, need: NeedImage, title: str, done: int, total: int) -> Job[Tensor]:
+    with closing(source.image(need.box, need.mpp)) as strips:
+        while True:
+            try:
+                share = next(strips)
+            except StopIteration as stop:
+                return stop.value
+            yield Progress(done, total, f"{title}image at {need.mpp:g} µm/px: {share:.0%}")
+
+
+class _Painter:
+    """The map of one need as far as it is known, not too often."""
+
+    def __init__(self, mil: MILModel, bag: Any, source: Any, need: Need, device: torch.device) -> None:
+        self.mil, self.bag, self.source, self.need, self.device = mil, bag, source, need, device
+        self.known: list[tuple[Rows, NDArray[np.float32]]] = []
+        self.painted = 0.0
+
+    def __call__(self, new: Rows) -> PartialMap | None:
+        self.known.append((new, self._scores(new)))
+        last = sum(len(rows) for rows, _ in self.known) == len(self.need.rows)
+        if not last and time.perf_counter() - self.painted <= PAINT_SECONDS:
+            return None
+        from napari_zoommil.maps.heatmap import score_map
+
+        self.painted = time.perf_counter()
+        rows, scores = (np.concatenate(parts) for parts in zip(*self.known, strict=True))
+        grid, level, names = self.bag.grid, self.need.level, self.mil.task.names
+        shown = score_map(grid, level, rows, scores, self.bag.slide.mpp, self.mil.heads[0], names)
+        return PartialMap(level, shown)
+
+    def _scores(self, rows: Rows) -> NDArray[np.float32]:
+        """(n,) of the first head."""
+        import torch
+
+        assert self.need.preview is not None
+        with torch.no_grad():
+            features = self.source.features(self.need.level, rows).to(self.device)
+            return self.need.preview(features)[:, 0].cpu().numpy()

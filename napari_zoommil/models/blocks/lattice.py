@@ -1,0 +1,45 @@
+"""Features of patches as a 2-D image, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Place = tuple[int, int]
+
+
+def as_image(features: Tensor, lattice: NDArray[np.int64], fill: float = 0.0) -> tuple[Tensor, Place]:
+    """Rows of patches laid out as the patches lie.
+
+    Parameters
+    ----------
+    features : (N, C)
+    lattice : (N, 2) int64
+        Row and column of each patch; no two at one place.
+    fill : float
+        Where there is no patch.
+
+    Returns
+    -------
+    image : (C, h, w)
+        As large as the patches reach.
+    origin : (int, int)
+        Row and column on the lattice of the image's first pixel.
+    """
+    low, high = lattice.min(0), lattice.max(0)
+    height, width = (int(edge) for edge in high - low + 1)
+    place = _places(lattice - low, width, features.device)
+    flat = features.new_full((height * width, features.shape[1]), fill).index_copy(0, place, features)
+    return flat.T.view(-1, height, width), (int(low[0]), int(low[1]))
+
+
+def as_rows(image: Tensor, lattice: NDArray[np.int64], origin: Place) -> Tensor:
+    """(C, h, w) → (N, C): what lies at the patches' places; the inverse of :func:`as_image`."""
+    place = _places(lattice - np.asarray(origin), image.shape[2], image.device)
+    return image.flatten(1).T[place]
+
+
+def _places(lattice: NDArray[np.int64], width: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(lattice[:, 0] * width + lattice[:, 1]).to(device)

@@ -1,0 +1,264 @@
+"""The models that there are: one entry says all that others must know of a model. No torch.
+
+Our own entries stand in :mod:`napari_zoommil.models.entries`. Another package brings a model through the
+entry point group ``napari_zoommil.models``::
+
+    [project.entry-points."napari_zoommil.models"]
+    mymil = "mypackage.mymodule:ENTRY"
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_zoommil.errors import ModelError, first_line
+from napari_zoommil.geometry import magnification_name
+
+if TYPE_CHECKING:
+    from napari_zoommil.models.mil import MILModel
+
+GROUP = "napari_zoommil.models"
+
+OWN = {"zoommil": "napari_zoommil.models.entries:ZOOMMIL"}
+"""Our own models, named as an entry point names its object."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training. All have defaults: those of ZoomMIL's authors (Thandiackal 2022, sec. 4.2).
+
+    Attributes
+    ----------
+    optimizer : str
+        As timm names it: ``adam``, ``adamw``, ``rmsprop``, ``lookahead_radam``, …
+    learning_rate, weight_decay : float
+    optimizer_options : dict
+        Further arguments of the optimiser, such as ``{"betas": (0.5, 0.9)}``.
+    schedule : {"plateau", "cosine", "constant"}
+        ``plateau`` multiplies the learning rate by ``decay`` after ``patience`` epochs without a better
+        ``monitor``; ``cosine`` lowers it to ``least_rate`` over all epochs.
+    decay : float
+    patience : int
+    least_rate : float
+    epochs : int
+    least_epochs : int
+        Before these are over, training is not stopped early.
+    stop_after : int, optional
+        Epochs without a better ``monitor`` after which training stops; never where not given.
+    monitor : str
+        What tells the best epoch: ``val_loss``, ``val_f1``, ``val_bag_loss``, …
+    weighted : bool
+        Draw slides so that classes come equally often.
+    accumulate : int
+        Slides whose gradients make one step.
+    loss_weights : dict of str to float
+        Factors of a model's losses in their sum, by name; 1 where not given.
+    magnifications : tuple of float
+        What the model is trained at by default; see :meth:`Entry.magnifications`.
+    options : dict
+        Options of the model that go with the recipe.
+    """
+
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    decay: float = 0.8
+    patience: int = 5
+    least_rate: float = 0.0
+    epochs: int = 100
+    least_epochs: int = 1
+    stop_after: int | None = None
+    monitor: str = "val_loss"
+    weighted: bool = True
+    accumulate: int = 1
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    magnifications: tuple[float, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        """Which way ``monitor`` gets better."""
+        return "min" if self.monitor.endswith(("loss", "mae")) else "max"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that others must know of a model.
+
+    Attributes
+    ----------
+    target : str
+        Its class, ``package.module:Class``; imported when a model is built. Its arguments are
+        ``(in_features, classes, magnifications, options)``.
+    config : type
+        Frozen dataclass of its options. ``config.json``, ``--set`` and docks read this one.
+    takes : {"bag", "pixels"}
+        What a pass asks for: features of an encoder, or pixels.
+    scales : {"one", "several", "nested"}
+        One magnification; one or more; two or more that it zooms through.
+    recipes : dict of str to Recipe
+        Trainings by name; ``default`` is one of them.
+    citation : str
+    """
+
+    target: str
+    config: type
+    takes: Literal["bag", "pixels"] = "bag"
+    scales: Literal["one", "several", "nested"] = "one"
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
+    citation: str = ""
+
+    def recipe(self, name: str = "default") -> Recipe:
+        """A training by name.
+
+        Raises
+        ------
+        ModelError
+            If there is no such recipe.
+        """
+        if name not in self.recipes:
+            raise ModelError(f"there is no recipe {name!r}; choose one of {', '.join(self.recipes)}")
+        return self.recipes[name]
+
+    def magnifications(self, recipe: Recipe | None = None) -> tuple[float, ...]:
+        """What it is trained at where nobody says: the recipe's, 20x, or 5x, 10x and 20x."""
+        own = (recipe or self.recipe()).magnifications
+        return own or ((20.0,) if self.scales == "one" else (5.0, 10.0, 20.0))
+
+    def options(self, given: Mapping[str, Any]) -> Any:
+        """The options, checked and converted: a text such as ``"12"`` serves for the number.
+
+        Raises
+        ------
+        ModelError
+            If there is no such option, or a value does not fit.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        known = [one.name for one in fields(self.config)]
+        for name in given:
+            if name not in known:
+                raise ModelError(f"there is no option {name!r}; there are {', '.join(known) or 'none'}")
+        try:
+            return TypeAdapter(self.config).validate_python(dict(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise ModelError(f"{name} = {given.get(name)!r}: {first['msg']}") from error
+
+    def check_scales(self, magnifications: Sequence[float]) -> None:
+        """Refuse a number of magnifications that it does not look at.
+
+        Raises
+        ------
+        ModelError
+        """
+        count, given = len(magnifications), ", ".join(map(magnification_name, magnifications))
+        if self.scales == "one" and count != 1:
+            raise ModelError(f"it looks at one magnification, not at {given or 'none'}; choose one")
+        if self.scales == "nested" and count < 2:
+            raise ModelError(f"it zooms: it needs two magnifications or more, not {given or 'none'}")
+
+
+def _sources() -> dict[str, EntryPoint]:
+    """Where the entries are, our own first; no other package takes one of their names."""
+    own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
+    return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
+
+
+def entry(name: str) -> Entry:
+    """The entry of a model.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or another package's cannot be used.
+    """
+    found = EntryPoint(name, OWN[name], GROUP) if name in OWN else _sources().get(name)
+    if found is None:
+        raise ModelError(f"there is no model {name!r}; choose one of {', '.join(names())}")
+    try:
+        loaded = found.load()
+    except Exception as error:  # whatever another package's code raises
+        raise ModelError(f"{_title(found)} cannot be used ({_said(error)})") from error
+    if not isinstance(loaded, Entry):
+        raise ModelError(f"{_title(found)} cannot be used ({found.value} is no Entry)")
+    return loaded
+
+
+def _title(point: EntryPoint) -> str:
+    package = point.dist.name if point.dist else "napari-zoommil"
+    return f"the model {point.name!r} of the package {package}"
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def entries() -> dict[str, Entry]:
+    """All models by name. Another package's that cannot be used is left out, with a warning."""
+    found = {}
+    for name in _sources():
+        try:
+            found[name] = entry(name)
+        except ModelError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
+
+
+def names() -> tuple[str, ...]:
+    """Models that :func:`create` knows."""
+    return tuple(entries())
+
+
+def create(
+    name: str,
+    in_features: int = 1024,
+    classes: int = 2,
+    magnifications: Sequence[float] | None = None,
+    **options: Any,
+) -> MILModel:
+    """Build an untrained model.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    in_features : int
+        Width of the encoder's features.
+    classes : int
+        Outputs: classes to tell apart, or 1 for a number.
+    magnifications : sequence of float, optional
+        The model's own by default.
+    **options
+        Of the model; see its :attr:`Entry.config`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or an argument is wrong.
+    """
+    found = entry(name)
+    chosen = tuple(float(one) for one in magnifications or found.magnifications())
+    try:
+        found.check_scales(chosen)
+        model = _class(found)(in_features, classes, chosen, found.options(options))
+    except (ModelError, TypeError) as error:
+        raise ModelError(f"{name} cannot be built: {error}") from error
+    model.name = name
+    return model
+
+
+def _class(found: Entry) -> Any:
+    module, _, attribute = found.target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"{found.target} cannot be imported ({_said(error)})") from error

@@ -1,0 +1,225 @@
+"""What a MIL model tells of a slide: one of several classes, or a number with a unit.
+
+The task decides the loss, the link from the model's outputs to what is shown, the metrics, and how a
+result reads. torch is imported where it computes, so that configurations and results do without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.errors import CohortError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchmetrics import Metric
+
+MOST_CLASSES = 20
+"""Distinct whole numbers up to which numeric labels name classes: 0/1 and grades do, counts do not."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Tells classes apart: softmax, cross-entropy, accuracy and weighted F1.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the classes, one for each output.
+    """
+
+    names: tuple[str, ...]
+
+    @classmethod
+    def unnamed(cls, classes: int) -> Classification:
+        """Classes that nobody has named yet: ``0``, ``1``, …"""
+        return cls(tuple(map(str, range(classes))))
+
+    def target(self, label: str) -> int:
+        """Index of a label's class."""
+        return self.names.index(label)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of (C,) logits with a class index, (), or with (C,) probabilities."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits[None], target[None])
+
+    def link(self, logits: Tensor) -> Tensor:
+        """(C,) logits → (C,) probabilities."""
+        return logits.softmax(0)
+
+    def metrics(self) -> dict[str, Metric]:
+        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+        classes = len(self.names)
+        return {
+            "f1": MulticlassF1Score(classes, average="weighted"),
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+        }
+
+    def measured(self, logits: Tensor) -> Tensor:
+        """(C,) logits → (1, C)."""
+        return logits[None]
+
+    def balance(self, targets: Sequence[float]) -> list[float] | None:
+        """How often each example is to be drawn so that classes come equally often."""
+        counts = Counter(targets)
+        return [1.0 / counts[target] for target in targets]
+
+    def predicted(self, values: NDArray[np.float32]) -> str:
+        """The most probable class."""
+        return self.names[int(np.argmax(values))]
+
+    def explained(self, values: NDArray[np.float32]) -> str:
+        """Name of the output that is explained where nobody says which."""
+        return self.predicted(values)
+
+    def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
+        """A line for each output: name, share of 1 for a bar, and the value as text."""
+        return [(name, float(value), f"{value:.2f}") for name, value in zip(self.names, values, strict=True)]
+
+    def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
+        """What ``prediction.json`` says."""
+        shares = zip(self.names, values, strict=True)
+        return {
+            "predicted": self.predicted(values),
+            "probabilities": {name: round(float(value), 6) for name, value in shares},
+        }
+
+    def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
+        """The result as figures of a table."""
+        return {f"probability_{name}": float(v) for name, v in zip(self.names, values, strict=True)}
+
+    def sentence(self, values: NDArray[np.float32]) -> str:
+        """``normal 0.070, tumour 0.930``."""
+        return ", ".join(f"{name} {value:.3f}" for name, value in zip(self.names, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Tells a number: squared error, mean absolute error and correlation.
+
+    Attributes
+    ----------
+    unit : str
+        As users read it, such as ``cells/mm²``.
+    name : str
+        What is told.
+    offset, scale : float
+        The value is ``offset + scale · output``: mean and spread of the training labels, so that a
+        network's outputs, which begin near 0, need not travel to values in the thousands.
+    """
+
+    unit: str = ""
+    name: str = "value"
+    offset: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def fitted(cls, values: Sequence[float], unit: str = "") -> Regression:
+        """With offset and scale of the values to be learnt."""
+        spread = float(np.std(values))
+        return cls(unit, offset=float(np.mean(values)), scale=spread if spread > 0 else 1.0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs: the one value."""
+        return (self.name,)
+
+    def target(self, label: str) -> float:
+        """The number a label states."""
+        return float(label)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Squared error of the (1,) output, in units of the labels' spread; the target is in the unit."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(logits, (target.reshape(1).to(logits) - self.offset) / self.scale)
+
+    def link(self, logits: Tensor) -> Tensor:
+        """(1,) output → (1,) value in the unit."""
+        return self.offset + self.scale * logits
+
+    def metrics(self) -> dict[str, Metric]:
+        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        from torchmetrics import MeanAbsoluteError, PearsonCorrCoef
+
+        return {"mae": MeanAbsoluteError(), "correlation": PearsonCorrCoef()}
+
+    def measured(self, logits: Tensor) -> Tensor:
+        """(1,) output → (1,) value in the unit."""
+        return self.link(logits)
+
+    def balance(self, targets: Sequence[float]) -> list[float] | None:
+        """None: there are no classes to balance."""
+        return None
+
+    def predicted(self, values: NDArray[np.float32]) -> str:
+        """The value with its unit."""
+        return f"{values[0]:.4g} {self.unit}".rstrip()
+
+    def explained(self, values: NDArray[np.float32]) -> str:
+        """Name of the output that is explained where nobody says which."""
+        return self.name
+
+    def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
+        """A line for each output: name, None for it is no share of anything, and the value as text."""
+        return [(self.name, None, self.predicted(values))]
+
+    def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
+        """What ``prediction.json`` says."""
+        return {"predicted": float(values[0]), "unit": self.unit}
+
+    def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
+        """The result as figures of a table."""
+        return {self.name: float(values[0])}
+
+    def sentence(self, values: NDArray[np.float32]) -> str:
+        """``value 12.3 cells/mm²``."""
+        return f"{self.name} {self.predicted(values)}"
+
+
+Task = Classification | Regression
+
+
+def are_measurements(labels: Sequence[str]) -> bool:
+    """Whether labels read as measurements, not as names of classes.
+
+    They do where all are numbers and one has a fraction, or there are more than :data:`MOST_CLASSES`
+    different ones. Classes are often numbered, 0 and 1 first of all.
+    """
+    try:
+        values = {float(label) for label in labels}
+    except ValueError:
+        return False
+    if not all(map(math.isfinite, values)):
+        return False
+    return len(values) > MOST_CLASSES or any(value != int(value) for value in values)
+
+
+def measurements(labels: Sequence[str]) -> list[float]:
+    """Labels as numbers.
+
+    Raises
+    ------
+    CohortError
+        If one is none.
+    """
+    values = []
+    for label in labels:
+        try:
+            values.append(float(label))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            raise CohortError(f"a regression needs a number for each slide, and {label!r} is none")
+    return values

@@ -1,0 +1,192 @@
+"""The annotation documents of the slides that are open in a viewer: on disk, and on the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import ref
+
+import napari
+from napari.utils.notifications import show_warning
+from psygnal import Signal
+
+from napari_zoommil.annotations import (
+    CLASS_CYCLE,
+    Autosave,
+    CellClass,
+    Changed,
+    Conflict,
+    Points,
+    current_path,
+)
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer import settings
+from napari_zoommil.viewer.follower import Follower
+from napari_zoommil.viewer.layers.annotations import AnnotationLayers
+from napari_zoommil.viewer.layers.points import FIRST_CLASS
+from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.worker import JobRunner, sentence_of
+
+LARGE_BYTES = 1 << 20
+"""Size of a file from which on it is read beside the window: some 5,000 points."""
+
+
+def open_document(slide: Slide, annotator: str) -> Autosave:
+    """The annotations of a slide; where there are none, a document with one class and no file as yet.
+
+    Raises
+    ------
+    AnnotationError
+        If the file is there and cannot be read.
+    """
+    saved = Autosave.of(slide, annotator)
+    if saved.points.classes or saved.points.features or saved.path.exists():
+        return saved
+    saved.close()
+    return Autosave(Points(annotator, (CellClass(FIRST_CLASS, CLASS_CYCLE[0]),)), saved.path)
+
+
+class Documents:
+    """Opens the document of each slide, shows what is in it, and says what goes wrong with its file.
+
+    Opening a slide writes nothing: without annotations there are neither layers nor a file before the first
+    edit, unless somebody is about to annotate.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    changed : callable
+        Called with the slide and what became of its document after each edit, and once it has been read.
+
+    Attributes
+    ----------
+    annotator : str
+        Who annotates: written with each new point.
+    problems : dict of OpenSlide to str
+        Why a document could not be read, or last be saved.
+    """
+
+    said = Signal(object, str)
+    """(OpenSlide, str) there is news of its file."""
+
+    def __init__(self, viewer: napari.Viewer, changed: Callable[[OpenSlide, Changed], Any]) -> None:
+        self._viewer, self._changed = ref(viewer), changed
+        self.annotator = settings.annotator()
+        self._reading: dict[OpenSlide, JobRunner] = {}
+        self._heard: dict[OpenSlide, Follower] = {}
+        self.problems: dict[OpenSlide, str] = {}
+
+    def open(self, entry: OpenSlide) -> None:
+        """Read the annotations of a slide, where that has not been done; a large file takes a while."""
+        viewer = self._viewer()
+        if entry.document is not None or entry in self._reading or viewer is None:
+            return
+        slide, name = entry.slide, self.annotator
+        try:
+            path = current_path(slide)
+            if not path.exists() or path.stat().st_size < LARGE_BYTES:
+                return self._opened(entry, open_document(slide, name))
+        except (ZoomMILError, OSError) as error:
+            return self._complain(entry, sentence_of(error))
+
+        def read() -> Iterator[Autosave]:
+            yield open_document(slide, name)
+
+        runner = JobRunner(
+            viewer,
+            lambda saved: self._opened(entry, saved),
+            lambda _: None,
+            lambda failure: self._read(entry, failure),
+            quiet=True,
+        )
+        self._reading[entry] = runner
+        runner.start(read)
+
+    def _read(self, entry: OpenSlide, failure: str | None) -> None:
+        self._reading.pop(entry, None)
+        if failure is not None:
+            self._complain(entry, failure)
+
+    def _opened(self, entry: OpenSlide, saved: Autosave) -> None:
+        entry.document = saved
+        self.problems.pop(entry, None)
+        heard = self._heard[entry] = Follower()
+        heard.follow(saved.points.changed, lambda changed: self._edited(entry, changed))
+        heard.follow(saved.failed, lambda error: self._complain(entry, f"Not saved: {error}"))
+        heard.follow(saved.merged, lambda conflicts: self._merged(entry, conflicts))
+        if len(saved.points) or saved.points.complete:
+            self.show(entry)
+        self._changed(entry, Changed(classes=True, regions=True))
+
+    def _edited(self, entry: OpenSlide, changed: Changed) -> None:
+        self.show(entry)
+        if entry.document is not None and entry.document.problem is None:
+            self.problems.pop(entry, None)
+        self._changed(entry, changed)
+
+    def _complain(self, entry: OpenSlide, text: str) -> None:
+        if self.problems.get(entry) != text:  # once, not at each edit until it is mended
+            show_warning(text)
+        self.problems[entry] = text
+        self.said.emit(entry, text)
+
+    def _merged(self, entry: OpenSlide, conflicts: tuple[Conflict, ...]) -> None:
+        notes = dict.fromkeys(one.note for one in conflicts)
+        text = "\n".join(["Merged with what somebody else wrote.", *notes])
+        if conflicts:
+            show_warning(text)
+        self.said.emit(entry, text)
+
+    def show(self, entry: OpenSlide) -> None:
+        """Put a slide's points and regions on the canvas, where they are not."""
+        viewer = self._viewer()
+        if entry.annotations is None and entry.document is not None and viewer is not None:
+            entry.annotations = AnnotationLayers(viewer, entry.slide, entry.document.points)
+
+    def mend(self, entry: OpenSlide) -> bool:
+        """Make layers anew that were removed, or are of another pixel size; whether there were such."""
+        if entry.annotations is None or entry.annotations.in_place:
+            return False
+        entry.annotations.renew()
+        return True
+
+    def rest(self, entry: OpenSlide) -> None:
+        """Nobody annotates a slide any more: layers without anything in them go."""
+        if entry.annotations is None or entry.document is None:
+            return
+        entry.annotations.rest()
+        if not len(entry.document.points) and not entry.document.points.complete:
+            entry.annotations.close()
+            entry.annotations = None
+
+    def refresh(self, entry: OpenSlide) -> None:
+        """Take over what others have made of the file."""
+        if entry.document is not None:
+            try:
+                entry.document.refresh()
+            except ZoomMILError as error:
+                self._complain(entry, str(error))
+
+    def sign(self, name: str) -> None:
+        """Write another annotator with what is added from now on, and remember the name."""
+        self.annotator = name
+        if name != settings.annotator():
+            settings.set_annotator(name)
+        for entry in self._heard:
+            if entry.document is not None:
+                entry.document.points.annotator = name
+
+    def close(self, entry: OpenSlide) -> None:
+        """The slide is gone: its document stays on disk."""
+        if (reading := self._reading.pop(entry, None)) is not None:
+            reading.abandon()
+        if (heard := self._heard.pop(entry, None)) is not None:
+            heard.stop()
+        if entry.annotations is not None:
+            entry.annotations.close()
+            entry.annotations = None
+        if entry.document is not None:
+            entry.document.close()
+            entry.document = None
+        self.problems.pop(entry, None)

@@ -1,0 +1,23 @@
+"""Connections to signals that end together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Follower:
+    """Connections of a dock that end with it, so that reopening the dock adds no second ones."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+
+    def follow(self, signal: object, callback: Callable) -> None:
+        """Connect a psygnal or napari signal; :meth:`stop` disconnects it."""
+        signal.connect(callback)  # type: ignore[attr-defined]
+        self._undo.append(lambda: signal.disconnect(callback))  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        """End them all."""
+        for undo in self._undo:
+            undo()
+        self._undo.clear()

@@ -1,0 +1,60 @@
+"""The annotations of one slide on the canvas: a layer of points, and one of complete regions."""
+
+from __future__ import annotations
+
+import napari
+import numpy as np
+from napari.layers import Layer
+
+from napari_zoommil.annotations import Points
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.layers.complete_regions import CompleteView
+from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.metadata import per_pixel
+
+
+class AnnotationLayers:
+    """Both layers of a document; see :class:`PointsView`.
+
+    Attributes
+    ----------
+    view : PointsView
+    regions : CompleteView
+    """
+
+    def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
+        self._viewer, self._slide, self._points = viewer, slide, points
+        self._show()
+
+    def _show(self) -> None:
+        self.regions = CompleteView(self._viewer, self._slide, self._points)
+        self.view = PointsView(self._viewer, self._slide, self._points)
+        # napari pastes without telling its layer's events what was pasted.
+        self.view.layer.bind_key("Ctrl-V", lambda _: None, overwrite=True)
+
+    @property
+    def layers(self) -> tuple[Layer, Layer]:
+        return self.view.layer, self.regions.layer
+
+    @property
+    def in_place(self) -> bool:
+        """Whether both layers are there, and on the slide: it may have got another pixel size."""
+        scale = per_pixel(self._slide)
+        return all(layer in self._viewer.layers and np.allclose(layer.scale, scale) for layer in self.layers)
+
+    def renew(self) -> None:
+        """Make both layers anew; the document and its history stay."""
+        label = self.view.label
+        self.close()
+        self._show()
+        self.view.label = label
+
+    def rest(self) -> None:
+        """Let clicks be clicks again."""
+        self.regions.stop()
+        self.view.layer.mode = "pan_zoom"
+
+    def close(self) -> None:
+        """Take both layers away, and follow the document no more."""
+        self.view.close()
+        self.regions.close()

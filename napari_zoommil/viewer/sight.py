@@ -1,0 +1,84 @@
+"""Which slide of a viewer is in sight: slides share one origin, so the layers of only one are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from napari.components import LayerList
+from napari.layers import Layer
+
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.metadata import slide_of
+
+
+class Sight:
+    """The slide in sight, and what of the other slides is hidden meanwhile.
+
+    Parameters
+    ----------
+    layers : napari.components.LayerList
+
+    Attributes
+    ----------
+    slide : Slide or None
+        Whose layers are shown.
+    held : bool
+        Whether what is selected changes nothing; see :meth:`held_still`.
+    """
+
+    def __init__(self, layers: LayerList) -> None:
+        self._layers = layers
+        self._hidden: list[Layer] = []
+        self.slide: Slide | None = None
+        self.held = False
+        layers.events.removed.connect(lambda event: self.forget(event.value))
+
+    def show_only(self, slide: Slide | None) -> None:
+        """Show a slide with its layers, and hide those of every other."""
+        self.slide = slide
+        for layer in self._layers:
+            if slide_of(layer) not in (None, slide) and layer.visible:
+                self.hide(layer)
+        for layer in [one for one in self._hidden if slide_of(one) is slide]:
+            layer.visible = True
+            self._hidden.remove(layer)
+
+    def is_away(self, slide: Slide) -> bool:
+        """Whether another slide than this is in sight."""
+        return self.slide is not None and self.slide is not slide
+
+    def is_hidden(self, layer: Layer) -> bool:
+        """Whether a layer is hidden only as long as another slide is in sight."""
+        return any(layer is one for one in self._hidden)
+
+    def hide(self, layer: Layer) -> None:
+        """Hide a layer until its slide is in sight again."""
+        layer.visible = False
+        if not self.is_hidden(layer):
+            self._hidden.append(layer)
+
+    def forget(self, layer: Layer) -> None:
+        """Leave a layer hidden when its slide comes back."""
+        self._hidden = [one for one in self._hidden if one is not layer]
+
+    @contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Layers may come and go inside, which napari selects, without another slide coming in sight."""
+        before, self.held = self.held, True
+        try:
+            yield
+        finally:
+            self.held = before
+
+
+_SIGHTS: WeakKeyDictionary[Any, Sight] = WeakKeyDictionary()
+
+
+def sight_of(viewer: Any) -> Sight:
+    """That of a viewer; made on the first call."""
+    if viewer not in _SIGHTS:
+        _SIGHTS[viewer] = Sight(viewer.layers)
+    return _SIGHTS[viewer]

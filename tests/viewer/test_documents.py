@@ -1,0 +1,129 @@
+"""Documents belong to the session: points appear without any dock, and opening writes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+
+from napari_zoommil.annotations import Points
+from napari_zoommil.viewer import documents
+from napari_zoommil.viewer.session import session_of
+
+SQUARE = np.array([(100.0, 100), (100, 200), (200, 200), (200, 100)])
+
+
+@pytest.fixture
+def path(small_slide: Path, tmp_path: Path) -> Path:
+    """A slide of its own, which nobody has annotated."""
+    return Path(shutil.copy(small_slide, tmp_path / "small.tif"))
+
+
+@pytest.fixture
+def annotated(path: Path) -> Path:
+    """The same with 3 points and a complete region."""
+    points = Points("them")
+    points.add([(300, 300), (400, 500), (600, 700)], points.add_class("tumour"))
+    points.add_complete(SQUARE)
+    points.write(path.with_name("small.points.geojson"))
+    return path
+
+
+def opened(add_slide, path: Path) -> tuple:
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    heard: list = []
+    session.document_changed.connect(lambda entry, changed: heard.append((entry, changed)))
+    add_slide(viewer, path)
+    return viewer, session.active, heard
+
+
+def test_annotations_appear_with_their_slide(annotated, add_slide, qapp) -> None:
+    viewer, entry, heard = opened(add_slide, annotated)
+    assert [layer.name for layer in viewer.layers] == ["small", "small · complete regions", "small · points"]
+    np.testing.assert_allclose(entry.annotations.view.layer.data, [(300, 300), (400, 500), (600, 700)])
+    assert len(entry.annotations.regions.layer.data) == 1
+    assert [(one, changed.classes) for one, changed in heard] == [(entry, True)]
+
+
+def test_opening_a_slide_that_nobody_annotated_makes_no_layer_and_no_file(path, add_slide, qapp) -> None:
+    viewer, entry, _ = opened(add_slide, path)
+    assert len(viewer.layers) == 1 and entry.annotations is None and entry.document is not None
+    assert [one.name for one in path.parent.iterdir()] == ["small.tif"]
+    entry.document.points.add((300, 300), 1)
+    assert len(viewer.layers) == 3 and len(entry.annotations.view.layer.data) == 1
+    assert len(Points.read(entry.document.path)) == 1
+
+
+def test_a_large_file_is_read_beside_the_window(annotated, add_slide, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(documents, "LARGE_BYTES", 10)
+    viewer, entry, heard = opened(add_slide, annotated)
+    assert entry.document is None and len(viewer.layers) == 1
+    qtbot.waitUntil(lambda: entry.document is not None)
+    assert len(entry.annotations.view.layer.data) == 3 and len(heard) == 1
+
+
+def test_a_slide_that_goes_while_its_file_is_read_gets_no_document(
+    annotated, add_slide, qtbot, monkeypatch
+) -> None:
+    monkeypatch.setattr(documents, "LARGE_BYTES", 10)
+    viewer, entry, heard = opened(add_slide, annotated)
+    viewer.layers.remove(entry.layer)
+    qtbot.wait(200)
+    assert entry.document is None and len(viewer.layers) == 0 and heard == []
+
+
+def test_another_resolution_moves_the_layers(annotated, add_slide, qapp) -> None:
+    viewer, entry, _ = opened(add_slide, annotated)
+    session_of(viewer).set_mpp(entry, 0.5)
+    for layer in entry.annotations.layers:
+        assert layer in viewer.layers
+        np.testing.assert_allclose(layer.scale, (0.5, 0.5))
+    assert len(entry.annotations.view.layer.data) == 3 and len(viewer.layers) == 3
+
+
+def test_points_of_a_slide_out_of_sight_are_so_too(
+    annotated, other_slide, add_slide, qtbot, monkeypatch
+) -> None:
+    monkeypatch.setattr(documents, "LARGE_BYTES", 10)
+    viewer, entry, _ = opened(add_slide, annotated)
+    add_slide(viewer, other_slide)
+    qtbot.waitUntil(lambda: entry.annotations is not None)
+    assert not any(layer.visible for layer in entry.annotations.layers)
+    viewer.layers.selection.active = entry.layer
+    assert all(layer.visible for layer in entry.annotations.layers)
+
+
+def test_a_malformed_file_is_told_once_and_left_alone(path, add_slide, qapp) -> None:
+    file = path.with_name("small.points.geojson")
+    file.write_text("{ not json")
+    before = len(notification_manager.records)
+    viewer, entry, _ = opened(add_slide, path)
+    session_of(viewer).documents.open(entry)
+    assert entry.document is None and len(notification_manager.records) == before + 1
+    assert file.name in session_of(viewer).documents.problems[entry]
+    assert file.read_text() == "{ not json" and len(viewer.layers) == 1
+
+
+def test_what_somebody_else_writes_is_taken_over_and_told(annotated, add_slide, qapp) -> None:
+    viewer, entry, heard = opened(add_slide, annotated)
+    held = session_of(viewer).documents
+    said: list = []
+    held.said.connect(lambda _, text: said.append(text))
+    theirs = Points.read(entry.document.path, "them")
+    theirs.add((900, 900), 1)
+    theirs.write(entry.document.path)
+    held.refresh(entry)
+    assert len(entry.annotations.view.layer.data) == 4 and said == ["Merged with what somebody else wrote."]
+    assert len(heard[-1][1].added) == 1
+
+
+def test_the_document_of_a_removed_slide_is_let_go(annotated, add_slide, qapp) -> None:
+    viewer, entry, _ = opened(add_slide, annotated)
+    points = entry.document.points
+    viewer.layers.remove(entry.layer)
+    assert len(viewer.layers) == 0 and entry.document is None and len(points.changed) == 0

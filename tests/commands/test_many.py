@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.cli import main
-from napari_zoommil.commands.many import each_slide, slide_paths
-from napari_zoommil.commands.report import Told
+from napari_zoommil.commands.many import each_slide
+from napari_zoommil.commands.report import Told, slide_paths
 from napari_zoommil.errors import ConsentError, SlideError
 from napari_zoommil.jobs import Job, Progress
 

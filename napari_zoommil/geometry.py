@@ -5,12 +5,12 @@ Every coordinate is (y, x) in level-0 pixels and stays a float until it meets th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_zoommil.errors import MagnificationError
 
@@ -29,6 +29,9 @@ MPP_TOLERANCE = 0.15
 
 Scanners of "20x" are found between 0.44 and 0.55 µm/px, of "40x" between 0.22 and 0.28.
 """
+
+ROUNDING = 1e-6
+"""Level-0 px by which float rounding may shift the edge of a patch."""
 
 
 def mpp_of(magnification: float) -> float:
@@ -94,17 +97,19 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class PatchLevel:
-    """The patches of one magnification.
+    """The patches of one magnification, wherever they lie.
 
     Attributes
     ----------
     magnification : float
     mpp : float
         Resolution the patches are read at, µm/px.
+    size : (float, float)
+        Edge of a patch in level-0 pixels, y and x.
     stride : (float, float)
-        Edge of a patch in level-0 pixels, y and x; patches of a level tile the plane.
-    lattice : (N, 2) int64
-        Row and column of each patch on this level's lattice.
+        Distance between neighbours in level-0 pixels, y and x: equal to ``size`` unless patches overlap.
+    origins : (N, 2) float64
+        Top-left corners, level-0 pixels.
     parent : (N,) int64
         Row of the patch one magnification lower that holds this one; −1 at the lowest. Ascending.
     tissue : (N,) float32
@@ -113,18 +118,92 @@ class PatchLevel:
 
     magnification: float
     mpp: float
+    size: Pair
     stride: Pair
-    lattice: NDArray[np.int64]
+    origins: NDArray[np.float64]
     parent: NDArray[np.int64]
     tissue: NDArray[np.float32]
 
+    @classmethod
+    def from_lattice(
+        cls,
+        magnification: float,
+        mpp: float,
+        stride: Pair,
+        lattice: NDArray[np.int64],
+        parent: NDArray[np.int64],
+        tissue: NDArray[np.float32],
+    ) -> PatchLevel:
+        """Patches that tile the plane from its origin on, given by (N, 2) rows and columns."""
+        origins = lattice.astype(np.float64) * np.asarray(stride)
+        return cls(magnification, mpp, stride, stride, origins, parent, tissue)
+
     def __len__(self) -> int:
-        return len(self.lattice)
+        return len(self.origins)
+
+    def chosen(self, rows: Rows, parent: Rows) -> PatchLevel:
+        """Some of the patches, with other parents."""
+        return replace(self, origins=self.origins[rows], parent=parent, tissue=self.tissue[rows])
 
     @cached_property
-    def origins(self) -> NDArray[np.float64]:
-        """(N, 2) top-left corners, level-0 pixels."""
-        return self.lattice * np.asarray(self.stride)
+    def lattice(self) -> NDArray[np.int64]:
+        """(N, 2) row and column of each patch where a patch at the origin has (0, 0).
+
+        Exact for patches that tile the plane. Where all patches share an offset, it is left out of account;
+        patches that lie on no common lattice get the nearest place, which may be that of another one.
+        """
+        if not len(self):
+            return np.empty((0, 2), np.int64)
+        first, stride = self.origins.min(0), np.asarray(self.stride)
+        steps = np.rint((self.origins - first) / stride) + np.rint(first / stride)
+        return steps.astype(np.int64)
+
+    @cached_property
+    def _buckets(self) -> tuple[NDArray[np.int64], Rows]:
+        """Sorted numbers of the boxes, each as large as a patch, that patches begin in, and their rows."""
+        boxes = np.floor((self.origins - self.origins.min(0)) / self.size).astype(np.int64)
+        numbers = boxes[:, 0] * self._boxes_across + boxes[:, 1]
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], order
+
+    @cached_property
+    def _boxes_across(self) -> int:
+        """Boxes beside one another, and room for points beyond them."""
+        extent = self.origins[:, 1].max() - self.origins[:, 1].min()
+        return int(extent // self.size[1]) + 3
+
+    def covering(self, points: ArrayLike) -> tuple[Rows, Rows]:
+        """Which patches hold which points; near edges belong to a patch, far ones to its neighbour.
+
+        Parameters
+        ----------
+        points : (M, 2)
+            Level-0 y and x.
+
+        Returns
+        -------
+        points, rows : (P,) int64
+            Every pair of a point and a patch that holds it, by point and then by row.
+        """
+        where = np.asarray(points, np.float64).reshape(-1, 2) + ROUNDING
+        if not len(self) or not len(where):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        numbers, order = self._buckets
+        boxes = np.floor((where - self.origins.min(0)) / self.size)
+        boxes = boxes.clip(-1, 2.0**31).astype(np.int64)
+        found = []
+        for back in ((0, 0), (0, 1), (1, 0), (1, 1)):  # a patch that holds a point began a patch ago at most
+            there = boxes - back
+            wanted = there[:, 0] * self._boxes_across + there[:, 1]
+            inside = (there >= 0).all(1) & (there[:, 1] < self._boxes_across)
+            starts = np.searchsorted(numbers, wanted, "left")
+            counts = np.where(inside, np.searchsorted(numbers, wanted, "right") - starts, 0)
+            found.append(np.stack([np.repeat(np.arange(len(where)), counts), order[ranges(starts, counts)]]))
+        point, row = np.concatenate(found, 1)
+        within = where[point] - self.origins[row]
+        held = ((within >= 0) & (within < self.size)).all(1)
+        first = np.lexsort((row[held], point[held]))
+        return point[held][first], row[held][first]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,26 +233,42 @@ class PatchGrid:
         """Lattice ratio between each level and the one before it."""
         return zoom_ratios(self.magnifications)
 
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        arrays = ((level.origins, level.parent, level.tissue) for level in self.levels)
+        return sum(array.nbytes for level in arrays for array in level)
+
     def children(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows at ``level + 1`` whose parents are ``rows``, grouped in the order of ``rows``."""
         parent = self.levels[level + 1].parent
         starts = np.searchsorted(parent, rows, "left")
-        counts = np.searchsorted(parent, rows, "right") - starts
-        ends = np.cumsum(counts)
-        return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+        return ranges(starts, np.searchsorted(parent, rows, "right") - starts)
 
     def slots(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Place of each patch inside its parent, raster order, 0 … ratio² − 1 (``level`` ≥ 1)."""
-        ratio = self.ratios[level - 1]
-        inside = self.levels[level].lattice[rows] % ratio
+        ratio, patches = self.ratios[level - 1], self.levels[level]
+        offsets = patches.origins[rows] - self.levels[level - 1].origins[patches.parent[rows]]
+        inside = np.rint(offsets / np.asarray(patches.stride)).astype(np.int64).clip(0, ratio - 1)
         return inside[:, 0] * ratio + inside[:, 1]
 
     def row_at(self, level: int, y: float, x: float) -> int | None:
-        """Row of the patch at ``level`` that covers a level-0 point, or None."""
+        """Row of the patch at ``level`` that covers a level-0 point, or None.
+
+        Of patches that overlap there, the one whose middle is nearest.
+        """
         patches = self.levels[level]
-        cell = np.floor(np.array([y, x]) / np.asarray(patches.stride)).astype(np.int64)
-        hit = np.flatnonzero((patches.lattice == cell).all(1))
-        return int(hit[0]) if len(hit) else None
+        rows = patches.covering((y, x))[1]
+        if not len(rows):
+            return None
+        middles = patches.origins[rows] + np.asarray(patches.size) / 2
+        return int(rows[np.hypot(*(middles - (y, x)).T).argmin()])
+
+
+def ranges(starts: Rows, counts: Rows) -> Rows:
+    """Runs of numbers one after the other: ``counts[0]`` from ``starts[0]`` on, and so forth."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
 
 
 def full_lattice(shape: tuple[int, int], stride: Pair) -> NDArray[np.int64]:

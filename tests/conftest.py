@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first import
 
 DISC_MPP, DISC_PX = 0.5, 20
 """Resolution and diameter of the discs of the fixture `discs`."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's own features are neither read nor written."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the features that jobs keep by themselves: each test begins without any."""
+    folder = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
+    monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+    return folder / "features"
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +87,9 @@ def make_grid() -> Callable[..., PatchGrid]:
         for magnification, ratio in zip(magnifications, (*ratios, 1), strict=True):
             tissue = np.ones(len(cells), np.float32)
             levels.append(
-                PatchLevel(magnification, 10 / magnification, (stride, stride), cells, parent, tissue)
+                PatchLevel.from_lattice(
+                    magnification, 10 / magnification, (stride, stride), cells, parent, tissue
+                )
             )
             stride /= ratio
             cells, parent = child_lattice(cells, ratio, shape, (stride, stride))

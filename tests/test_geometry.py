@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from napari_zoommil.errors import MagnificationError
 from napari_zoommil.geometry import (
     MPP_TOLERANCE,
     NOMINAL_MAGNIFICATIONS,
+    ROUNDING,
     Box,
     PatchGrid,
     PatchLevel,
@@ -128,7 +131,7 @@ def nested_grid(seed: int, ratios: tuple[int, ...] = (2, 4, 3)) -> PatchGrid:
         cells, parent = cells[keep], parent[keep]
         tissue = np.ones(len(cells), np.float32)
         mpp = mpp_of(magnification)
-        levels.append(PatchLevel(magnification, mpp, (stride, stride), cells, parent, tissue))
+        levels.append(PatchLevel.from_lattice(magnification, mpp, (stride, stride), cells, parent, tissue))
         stride, magnification = stride / ratio, magnification * ratio
         cells, parent = child_lattice(cells, ratio, shape, (stride, stride))
     return PatchGrid(shape, 8, tuple(levels))
@@ -175,3 +178,80 @@ def test_row_at_finds_the_patch_under_a_point() -> None:
     gap = next(cell for cell in full_lattice(grid.shape, (24, 24)) if tuple(cell) not in there)
     assert grid.row_at(0, *(gap * 24.0 + 1)) is None
     assert grid.row_at(0, -5, -5) is None
+
+
+places = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=60, unique=True)
+
+
+def level_of(lattice: np.ndarray, stride: tuple[float, float]) -> PatchLevel:
+    count = len(lattice)
+    return PatchLevel.from_lattice(10.0, 1.0, stride, lattice, np.full(count, -1), np.ones(count, np.float32))
+
+
+@given(places, edges, edges)
+def test_the_lattice_of_patches_that_tile_the_plane_is_found_back(found, height: float, width: float) -> None:
+    lattice = np.array(found)
+    level = level_of(lattice, (height, width))
+    assert level.size == level.stride == (height, width)
+    np.testing.assert_array_equal(level.lattice, lattice)
+    np.testing.assert_array_equal(level.origins, lattice * np.array((height, width)))
+
+
+@given(places, edges, st.floats(0, 1), st.floats(-5000, 5000), st.floats(-5000, 5000))
+def test_an_offset_and_overlap_change_no_place_among_the_others(found, edge, overlap, dy, dx) -> None:
+    lattice = np.array(found)
+    stride = edge * (1 - overlap / 2)
+    level = level_of(lattice, (stride, stride))
+    foreign = replace(level, origins=level.origins + np.array((dy, dx)), size=(edge, edge))
+    np.testing.assert_array_equal(foreign.lattice - foreign.lattice[0], lattice - lattice[0])
+
+
+@st.composite
+def foreign_levels(draw) -> PatchLevel:  # type: ignore[no-untyped-def]
+    """Patches of several contours, each with an offset of its own, that may overlap."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    size = tuple(rng.uniform(20, 60, 2))
+    stride = tuple(np.array(size) * draw(st.sampled_from((1.0, 0.5, 0.3))))
+    contours = [
+        rng.uniform(-100, 900, 2) + full_lattice(tuple(rng.integers(10, 300, 2)), stride) * np.array(stride)
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    origins = np.concatenate(contours)
+    count = len(origins)
+    return PatchLevel(10.0, 1.0, size, stride, origins, np.full(count, -1), np.ones(count, np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(foreign_levels(), st.integers(0, 1000))
+def test_patches_that_cover_points_are_those_whose_box_holds_them(level: PatchLevel, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([rng.uniform(-300, 1400, (40, 2)), level.origins[:5], [(1e9, -1e9)]])
+    inside = points[:, None] + ROUNDING - level.origins
+    expected = np.argwhere(((inside >= 0) & (inside < level.size)).all(2))
+    np.testing.assert_array_equal(np.stack(level.covering(points), 1), expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(foreign_levels())
+def test_row_at_takes_the_patch_whose_middle_is_nearest(level: PatchLevel) -> None:
+    grid = PatchGrid((2000, 2000), 256, (level,))
+    middles = level.origins + np.array(level.size) / 2
+    for row in range(0, len(level), 7):
+        found = grid.row_at(0, *middles[row])
+        assert found is not None
+        np.testing.assert_allclose(middles[found], middles[row], atol=1e-6)
+
+
+def test_slots_are_those_of_the_parent_where_all_is_shifted() -> None:
+    grid = nested_grid(3)
+    levels = tuple(replace(level, origins=level.origins + np.array((7.3, -2.9))) for level in grid.levels)
+    shifted = replace(grid, levels=levels)
+    for level in (1, 2, 3):
+        rows = np.arange(len(grid.levels[level]))
+        np.testing.assert_array_equal(shifted.slots(level, rows), grid.slots(level, rows))
+
+
+def test_nothing_covers_a_point_where_there_are_no_patches() -> None:
+    level = level_of(np.empty((0, 2), np.int64), (9.0, 9.0))
+    assert len(level.lattice) == 0 and level.covering((1, 1))[1].size == 0
+    assert PatchGrid((9, 9), 8, (level,)).row_at(0, 1, 1) is None

@@ -1,6 +1,29 @@
-"""A slide's embeddings per magnification: encoded when asked for, or read from a store."""
+"""A slide's embeddings per magnification: encoded when asked for, and kept in a cache."""
 
-from napari_zoommil.bags.bag import Bag, LazyBag
-from napari_zoommil.bags.store import FeatureStore, StoredBag
+from __future__ import annotations
 
-__all__ = ["Bag", "FeatureStore", "LazyBag", "StoredBag"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_zoommil.bags.bag import Bag, LazyBag
+    from napari_zoommil.bags.cache import FeatureCache
+    from napari_zoommil.bags.cached import CachedBag, StoredBag
+
+__all__ = ["Bag", "CachedBag", "FeatureCache", "LazyBag", "StoredBag"]
+
+_HOMES = {
+    "Bag": "bag",
+    "LazyBag": "bag",
+    "FeatureCache": "cache",
+    "CachedBag": "cached",
+    "StoredBag": "cached",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for, since bags import torch and the cache does not."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -14,9 +15,12 @@ from torch import Tensor
 from napari_zoommil.bags.encoding import encode_batches
 from napari_zoommil.bags.reading import read_batches
 from napari_zoommil.encoders import Encoder
-from napari_zoommil.encoders.turned import Turned
+from napari_zoommil.encoders.turned import turned
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
+
+Wanted = tuple[int, Rows]
+"""Index into the grid's magnifications, and patches there."""
 
 
 class Bag(Protocol):
@@ -27,7 +31,8 @@ class Bag(Protocol):
     grid : PatchGrid
     """
 
-    grid: PatchGrid
+    @property
+    def grid(self) -> PatchGrid: ...
 
     def features(self, level: int, rows: Rows) -> Tensor:
         """(len(rows), D) float32."""
@@ -46,7 +51,11 @@ class LazyBag:
     batch_size : int
     workers : int, optional
         Reader threads.
+    variant : int
+        How patches are turned before they are encoded, see :func:`~napari_zoommil.encoders.turned.turned`.
     """
+
+    grid: PatchGrid
 
     def __init__(
         self,
@@ -55,26 +64,32 @@ class LazyBag:
         encoder: Encoder,
         batch_size: int = 64,
         workers: int | None = None,
+        variant: int = 0,
     ) -> None:
         self.slide, self.grid, self.encoder = slide, grid, encoder
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.turn = batch_size, workers, variant
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
         self._turned: dict[int, LazyBag] = {}
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification are encoded, (N,) bool."""
+        """Which patches of a magnification are in memory, (N,) bool."""
         return self._known[level]
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
         """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
         missing = rows[~self._known[level][rows]]
-        batches = read_batches(self.slide, self.grid, level, missing, self.batch_size, self.workers)
-        with closing(batches), closing(encode_batches(batches, self.encoder)) as encoded:
-            for chunk, features in encoded:
-                self._features[level][chunk] = features
-                self._known[level][chunk] = True
+        how = self.batch_size, self.workers, self.turn
+        with closing(
+            encode_patches(self.slide, self.grid, [(level, missing)], self.encoder, *how)
+        ) as batches:
+            for _, chunk, features in batches:
+                self._keep(level, chunk, features)
                 yield chunk
+
+    def _keep(self, level: int, rows: Rows, features: NDArray[np.float32]) -> None:
+        self._features[level][rows] = features
+        self._known[level][rows] = True
 
     def features(self, level: int, rows: Rows) -> Tensor:
         for _ in self.encode(level, rows):
@@ -86,11 +101,40 @@ class LazyBag:
     def variant(self, variant: int) -> LazyBag:
         """The same patches, turned before they are encoded; remembered likewise."""
         if variant not in self._turned:
-            encoder = Turned(self.encoder, variant)
-            self._turned[variant] = LazyBag(self.slide, self.grid, encoder, self.batch_size, self.workers)
+            self._turned[variant] = self._anew(variant)
         return self._turned[variant]
+
+    def _anew(self, variant: int) -> LazyBag:
+        return LazyBag(self.slide, self.grid, self.encoder, self.batch_size, self.workers, variant)
 
     @property
     def encoded(self) -> tuple[int, ...]:
         """Patches encoded so far at each magnification."""
         return tuple(int(known.sum()) for known in self._known)
+
+
+def encode_patches(
+    slide: Slide,
+    grid: PatchGrid,
+    wanted: Sequence[Wanted],
+    encoder: Encoder,
+    batch_size: int = 64,
+    workers: int | None = None,
+    variant: int = 0,
+) -> Generator[tuple[int, Rows, NDArray[np.float32]], None, None]:
+    """Read and encode patches; yields (level, rows, features) of each batch, in the order of ``wanted``.
+
+    One stream for all magnifications: no thread is idle where one ends and the next begins.
+    """
+    levels: deque[int] = deque()
+
+    def patches() -> Generator[tuple[Rows, NDArray[np.uint8]], None, None]:
+        for level, rows in wanted:
+            with closing(read_batches(slide, grid, level, rows, batch_size, workers)) as batches:
+                for chunk, pixels in batches:
+                    levels.append(level)
+                    yield chunk, turned(pixels, variant)
+
+    with closing(patches()) as read, closing(encode_batches(read, encoder)) as batches:
+        for chunk, features in batches:
+            yield levels.popleft(), chunk, features

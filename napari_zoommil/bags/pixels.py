@@ -67,6 +67,16 @@ class PixelBag:
         """Which patches need not be read, (N,) bool: none."""
         return np.zeros(len(self.grid.levels[level]), bool)
 
+    stored = known
+    """Pixels are kept nowhere."""
+
+    unkept = ""
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """Patches at each magnification that were kept from an earlier run: none."""
+        return (0,) * len(self.grid.levels)
+
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
         """Read ``rows``; yields those of each batch read."""
         size = self.grid.patch_size

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor, from_numpy
 
-from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows
+from napari_zoommil.geometry import PatchGrid, Rows
 
 
 def roots(grid: PatchGrid, level: int, rows: Rows) -> Rows:
@@ -33,18 +33,13 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
         Where the patches of each magnification stand in ``grid``.
     """
     taken = [np.unique(trees)]
-    levels = [_chosen(grid, 0, taken[0], np.full(len(taken[0]), -1, np.int64))]
+    levels = [grid.levels[0].chosen(taken[0], np.full(len(taken[0]), -1, np.int64))]
     for level in range(1, len(grid.levels)):
         children = grid.children(level - 1, taken[-1])
         parent = np.searchsorted(taken[-1], grid.levels[level].parent[children])
-        levels.append(_chosen(grid, level, children, parent))
+        levels.append(grid.levels[level].chosen(children, parent))
         taken.append(children)
     return replace(grid, levels=tuple(levels)), tuple(taken)
-
-
-def _chosen(grid: PatchGrid, level: int, rows: Rows, parent: Rows) -> PatchLevel:
-    patches = grid.levels[level]
-    return replace(patches, lattice=patches.lattice[rows], parent=parent, tissue=patches.tissue[rows])
 
 
 def tree_sizes(grid: PatchGrid) -> Rows:

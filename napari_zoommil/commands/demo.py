@@ -97,9 +97,9 @@ def _html(prediction: Prediction, found: list[Agreement], pictures: list[str]) -
         for name, value in zip(prediction.class_names, prediction.probabilities, strict=True)
     )
     rows = "".join(
-        f"<tr><td>{magnification_name(level.magnification)}</td><td>{len(level):,}</td><td>{encoded:,}</td>"
+        f"<tr><td>{magnification_name(level.magnification)}</td><td>{len(level):,}</td><td>{read:,}</td>"
         f"<td>{each.inside:.0%}</td><td>{each.expected:.0%}</td></tr>"
-        for level, encoded, each in zip(prediction.grid.levels, prediction.cost.encoded, found, strict=True)
+        for level, read, each in zip(prediction.grid.levels, prediction.cost.patches, found, strict=True)
     )
     figures = "".join(
         f'<figure><img src="{name}" width="480"><figcaption>after '

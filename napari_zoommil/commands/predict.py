@@ -9,7 +9,7 @@ from typing import Any
 from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
-from napari_zoommil.commands.report import Told, folder_of, slide_paths
+from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
 from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.explain import Explanation
 from napari_zoommil.jobs.prediction import Prediction
@@ -27,8 +27,8 @@ def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) 
             folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
         shown = result.task.sentence(result.values)
-        cost = f"{sum(result.cost.encoded):,} patches, {result.cost.seconds:.1f} s"
-        return Told(summary(result), f"{path.name}: {shown} ({cost}) → {folder}", result.damaged)
+        text = f"{path.name}: {shown} ({describe_cost(result.cost)}) → {folder}"
+        return Told(summary(result), text, result.damaged, result.cost.unkept)
 
     return each_slide(partial(jobs.predict, **options), paths, write, json)
 

@@ -22,17 +22,19 @@ if TYPE_CHECKING:  # info does without jobs, and starts at once
     from napari_zoommil.jobs.detect import Detection
     from napari_zoommil.jobs.finetuning import FineTuning
     from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.prediction import Cost
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Told:
-    """What is printed of a slide that is done: facts as JSON or a text, and its damaged tiles."""
+    """What is printed of a slide that is done: facts as JSON or a text, its damaged tiles, and a warning."""
 
     facts: dict[str, Any]
     text: str
     damaged: int = 0
+    warning: str = ""
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Printer:
         self.facts.append(told.facts)
         if not self.as_json:
             print(told.text)
+        if told.warning:
+            print(f"warning: {path.name}: {told.warning}", file=sys.stderr)
         if told.damaged:
             print(f"warning: {path.name}: {damage_note(told.damaged)}", file=sys.stderr)
 
@@ -144,6 +148,12 @@ def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
 def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
     """Where the cells of one of several slides go: into the file that was named, or a folder of that name."""
     return out if len(paths) == 1 else out / f"{folder_of(slide, paths, out).name}.geojson"
+
+
+def describe_cost(cost: Cost) -> str:
+    """Patches and seconds of a prediction, for people."""
+    taken = f", {sum(cost.taken):,} of them encoded before" if sum(cost.taken) else ""
+    return f"{sum(cost.patches):,} patches{taken}, {cost.seconds:.1f} s"
 
 
 def describe_cells(found: Detection) -> str:

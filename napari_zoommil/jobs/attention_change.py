@@ -14,7 +14,7 @@ from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags import LazyBag
     from napari_zoommil.models.mil import MILOutput
 
 
@@ -54,14 +54,14 @@ class Watch:
     Attributes
     ----------
     taught : Loaded
-    bag : KeptBag
+    bag : LazyBag
     targets : tuple of (n,) int64
     trees : (m,) int64 or None
         Patches of the lowest magnification that it is shown with all inside them; all where None.
     """
 
     taught: Loaded
-    bag: KeptBag
+    bag: LazyBag
     targets: tuple[Rows, ...]
     trees: Rows | None
 

@@ -1,41 +1,63 @@
-"""``embed``: all patches of a slide into a feature store, resumable in mid-slide."""
+"""``embed``: features of all patches of a slide into a feature cache, resumable in mid-slide."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid, magnification_name
+from napari_zoommil.jobs.features import current_encoder, find_patches, grid_key
 from napari_zoommil.jobs.loading import encoder_on, open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import patch_grid
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags import FeatureStore
+    from napari_zoommil.bags import FeatureCache, StoredBag
+    from napari_zoommil.bags.bag import Wanted
+    from napari_zoommil.bags.cache import EncoderKey
+    from napari_zoommil.bags.grids import GridKey
+    from napari_zoommil.bags.group import FeatureGroup
     from napari_zoommil.encoders import Encoder
 
 BATCH_ROWS = 64
-"""Patches encoded at once, and so between two chances to cancel; a divisor of the store's chunk."""
+"""Patches encoded at once, and so between two chances to cancel."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Where a slide's features lie, how many patches were encoded now and are there in all, and how many
-    tiles of the slide are damaged."""
+    """Where a slide's features lie.
+
+    Attributes
+    ----------
+    store : Path
+        Folder of the slide in the store.
+    encoded, total : int
+        Patches encoded now, and there in all.
+    damaged : int
+        Tiles of the slide that cannot be decoded and were read as background.
+    patches, encoder : GridKey, EncoderKey
+        Which of the features in the folder are meant.
+    """
 
     store: Path
     encoded: int
     total: int
-    damaged: int = 0
+    damaged: int
+    patches: GridKey
+    encoder: EncoderKey
+
+    def bag(self, cache: FeatureCache) -> StoredBag:
+        """The features as a bag, out of a cache that may remember those of other slides too."""
+        from napari_zoommil.bags import StoredBag
+
+        return StoredBag(cache, self.store.name, self.patches, self.encoder)
 
 
 def embed(
@@ -63,7 +85,7 @@ def embed(
     magnifications : tuple of float
         Rising by whole factors.
     store : Path
-        Folder of feature stores; one is made per slide and encoder, or finished if it was cut off.
+        Folder of features; those of a slide that are there already are not made again.
     patch_size : int
         Edge of a patch, the same at every magnification.
     min_tissue : float
@@ -84,54 +106,78 @@ def embed(
     Raises
     ------
     StoreError
-        If the store belongs to another slide, other weights or other patches.
+        If the store cannot be written.
     """
-
-    from napari_zoommil.bags.store import FeatureStore, StoreKey, store_path
+    from napari_zoommil.bags.cache import FeatureCache
+    from napari_zoommil.encoders.device import cpu_threads
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
-        yield Progress(0, 1, "loading the encoder")
-        network = stack.enter_context(encoder_on(device, encoder))
-        tissue = yield from find_tissue(own)
-        grid = patch_grid(own, tissue, magnifications, patch_size, min_tissue)
-        key = StoreKey(own.name, own.fingerprint, encoder, network.hash)
-        path = store_path(store, own.stem, own.fingerprint, encoder)
-        features = FeatureStore.create(path, key, grid, network.dim)
-        total = sum(len(level) for level in grid.levels)
-        missing = sum(len(chunk) for level in range(len(grid.levels)) for chunk in features.missing(level))
-        done = total - missing
-        with closing(_fill(features, own, grid, network, workers)) as batches:
-            for level, count in batches:
-                done += count
-                name = magnification_name(magnifications[level])
-                yield Progress(done, total, f"{own.name} {name}: {done:,} of {total:,} patches")
-        return Embedding(path, missing, total, own.damaged)
+        cache = FeatureCache(store)
+        patches = grid_key(own, magnifications, patch_size, min_tissue)
+        yield Progress(0, 1, "looking at the encoder")
+        key = current_encoder(encoder, cache, own.fingerprint)
+        grid = cache.grid(own.fingerprint, patches)
+        if grid is None:
+            cache.check_writable()
+            grid = yield from find_patches(own, cache, patches)
+        groups, wanted = _lacking(cache, own.fingerprint, key, grid)
+        total, missing = (sum(map(len, each)) for each in (grid.levels, [rows for _, rows in wanted]))
+        if missing:
+            cache.check_writable()
+            yield Progress(total - missing, total, "loading the encoder")
+            stack.enter_context(cpu_threads())
+            network = stack.enter_context(encoder_on(device, encoder, key.hash))
+            yield from _fill(cache, groups, own, grid, wanted, network, workers)
+        damaged = cache.damaged(own.fingerprint, own.damaged)
+        return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key)
+
+
+def _lacking(
+    cache: FeatureCache, fingerprint: str, encoder: EncoderKey, grid: PatchGrid
+) -> tuple[list[FeatureGroup], list[Wanted]]:
+    """The features of a slide by magnification, and the patches that have none."""
+    groups = [cache.group(fingerprint, encoder, level, grid.patch_size) for level in grid.levels]
+    missing = [
+        np.flatnonzero(~group.find(level.origins).known)
+        for group, level in zip(groups, grid.levels, strict=True)
+    ]
+    return groups, [(level, rows) for level, rows in enumerate(missing) if len(rows)]
 
 
 def _fill(
-    store: FeatureStore, slide: Slide, grid: PatchGrid, network: Encoder, workers: int | None
-) -> Generator[tuple[int, int], None, None]:
-    """Encode what a store lacks, chunk by chunk of it; yields the level and the patches of each batch."""
-    from napari_zoommil.bags.encoding import encode_batches
-    from napari_zoommil.bags.reading import read_batches
+    cache: FeatureCache,
+    groups: Sequence[FeatureGroup],
+    slide: Slide,
+    grid: PatchGrid,
+    wanted: list[Wanted],
+    network: Encoder,
+    workers: int | None,
+) -> Job[None]:
+    """Encode what a store lacks and keep it as it goes."""
+    from napari_zoommil.bags.bag import encode_patches
+    from napari_zoommil.bags.cache import unwritable
+    from napari_zoommil.bags.group import Writer
+    from napari_zoommil.bags.parts import DAMAGE
 
-    missing = [store.missing(level) for level in range(len(grid.levels))]
+    writers = [Writer(group) for group in groups]
+    total = sum(map(len, grid.levels))
+    done = total - sum(len(rows) for _, rows in wanted)
 
-    def read() -> Generator[tuple[NDArray[np.int64], NDArray[np.uint8]], None, None]:
-        for level, chunks in enumerate(missing):
-            if chunks:
-                rows = np.concatenate(chunks)
-                with closing(read_batches(slide, grid, level, rows, BATCH_ROWS, workers)) as batches:
-                    yield from batches
+    def write(each: Callable[..., int], *what: Any) -> None:
+        try:
+            each(*what)
+        except DAMAGE as error:
+            raise StoreError(unwritable(cache.folder, error)) from error
 
-    # One stream for all magnifications: no thread is idle where one ends and the next begins.
-    with closing(read()) as patches, closing(encode_batches(patches, network)) as encoded:
-        for level, chunks in enumerate(missing):
-            for chunk in chunks:
-                features = np.empty((len(chunk), network.dim), np.float32)
-                for start in range(0, len(chunk), BATCH_ROWS):
-                    rows, features[start : start + BATCH_ROWS] = next(encoded)
-                    if start + len(rows) == len(chunk):
-                        store.write(level, chunk, features)
-                    yield level, len(rows)
+    batches = encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)
+    try:
+        with closing(batches):
+            for level, rows, features in batches:
+                write(writers[level].add, grid.levels[level].origins[rows], features)
+                done += len(rows)
+                name = magnification_name(grid.magnifications[level])
+                yield Progress(done, total, f"{slide.name} {name}: {done:,} of {total:,} patches")
+    finally:
+        for writer in writers:
+            write(writer.flush)

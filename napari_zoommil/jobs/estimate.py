@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_zoommil.jobs.loading import loaded, open_own
+from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
@@ -26,6 +27,10 @@ from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
+if TYPE_CHECKING:
+    from napari_zoommil.bags import CachedBag
+    from napari_zoommil.bags.pixels import PixelBag
+
 TRIAL_PATCHES = 16
 
 
@@ -38,11 +43,13 @@ class Estimate:
     tissue, detected : Tissue
         What the prediction will use, and what was found by itself.
     patches : tuple of int
-        Patches the model will encode at each magnification.
+        Patches the model will look at, at each magnification.
+    taken : tuple of int
+        Patches among them whose features were kept from an earlier run.
     exhaustive : int
         Tissue patches at the highest magnification: what a model that does not zoom reads.
     seconds_per_patch : float
-        Reading and encoding, measured on a few patches of this slide.
+        Reading and encoding, measured on a few patches of this slide; 0 where none is left to encode.
     device, reason : str
         Where it will run, and why there.
     """
@@ -50,6 +57,7 @@ class Estimate:
     tissue: Tissue
     detected: Tissue
     patches: tuple[int, ...]
+    taken: tuple[int, ...]
     exhaustive: int
     seconds_per_patch: float
     device: str
@@ -57,7 +65,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        return self.seconds_per_patch * sum(self.patches)
+        return self.seconds_per_patch * (sum(self.patches) - sum(self.taken))
 
 
 def estimate(
@@ -71,6 +79,7 @@ def estimate(
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
+    store: Path | None = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
@@ -88,11 +97,15 @@ def estimate(
         Tissue found before; looked for if not given.
     add, leave_out : tuple of (n, 2) arrays
         Polygons, level-0 y and x, that a user adds to the tissue or leaves out.
+    store : Path, optional
+        Folder of features that the prediction will use. One in the user's cache by default.
 
     Returns
     -------
     Estimate
     """
+    from napari_zoommil.bags.cache import open_cache
+
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first: it may ask the user for its encoder
@@ -105,20 +118,61 @@ def estimate(
         share = spec.min_tissue if min_tissue is None else min_tissue
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
         counts = tuple(len(level) for level in grid.levels)
-        bag = with_model.bag(own, grid, min(TRIAL_PATCHES, batch_size), workers)
-        trial = np.linspace(0, counts[-1] - 1, min(2 * TRIAL_PATCHES, counts[-1])).astype(np.int64)
-        seconds = 0.0
-        for part in np.array_split(np.unique(trial), 2):  # the first half warms up and does not count
-            started = time.perf_counter()
-            bag.features(len(counts) - 1, part)
-            seconds = (time.perf_counter() - started) / max(1, len(part))
-            yield Progress(0, 1, "timing the encoder")
+        bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
+        needed = with_model.model.patches_needed(counts, grid.ratios)
+        taken, whole = yield from _known_pass(with_model, bag)
+        seconds = 0.0 if whole else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
             detected=detected,
-            patches=with_model.model.patches_needed(counts, grid.ratios),
+            patches=taken if whole else needed,
+            taken=taken,
             exhaustive=int((grid.levels[-1].tissue >= share).sum()),
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,
         )
+
+
+def _known_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tuple[int, ...], bool]]:
+    """Go through the model's pass as far as the features are known.
+
+    Returns the patches taken at each magnification, and whether they were all it asked for.
+    """
+    import torch
+
+    from napari_zoommil.models.mil import NeedImage
+
+    taken = [0] * len(bag.grid.levels)
+    with torch.no_grad(), closing(with_model.model.steps(bag.grid)) as steps:
+        try:
+            need = next(steps)
+            while True:
+                if isinstance(need, NeedImage):
+                    return tuple(taken), False
+                known = bag.stored(need.level)[need.rows]
+                taken[need.level] += int(known.sum())
+                if not known.all():
+                    return tuple(taken), False
+                for _ in bag.encode(need.level, need.rows):
+                    yield Progress(0, 1, "counting patches")
+                features = bag.features(need.level, need.rows).to(with_model.device.torch)
+                need = steps.send(features)
+        except StopIteration:
+            return tuple(taken), True
+
+
+def _timed(bag: CachedBag | PixelBag) -> Job[float]:
+    """Seconds to read and encode a patch that is not known, of the highest magnification that has some."""
+    level, missing = max(
+        ((level, np.flatnonzero(~bag.stored(level))) for level in range(len(bag.grid.levels))),
+        key=lambda each: (len(each[1]) > 0, each[0]),
+    )
+    spread = np.linspace(0, len(missing) - 1, min(2 * TRIAL_PATCHES, len(missing))).astype(np.int64)
+    seconds = 0.0
+    for part in np.array_split(missing[np.unique(spread)], 2):  # the first half warms up and does not count
+        started = time.perf_counter()
+        bag.features(level, part)
+        seconds = (time.perf_counter() - started) / max(1, len(part))
+        yield Progress(0, 1, "timing the encoder")
+    return seconds

@@ -15,19 +15,17 @@ from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import Watch
+from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.jobs.zoom import encode
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import patch_grid
-from napari_zoommil.slides.samples import cache_folder
 from napari_zoommil.training.run import RunFolder, working_in
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags import CachedBag
     from napari_zoommil.models.mil import MILOutput
     from napari_zoommil.models.spec import ModelSpec
     from napari_zoommil.training.mil.points import AnnotatedBag, PointRecipe
@@ -56,21 +54,22 @@ def finetune_mil(
     icc: bool = False,
     device: str = "auto",
     threads: int | None = None,
-    kept: Path | None = None,
+    store: Path | None = None,
 ) -> Job[FineTuning]:
     """Teach a MIL model where to look; parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
     Parameters
     ----------
-    kept : Path, optional
-        Folder in which features stay for the next time; one in the user's cache by default.
+    store : Path, optional
+        Folder of features: what it holds is not encoded again. One in the user's cache by default.
 
     Yields
     ------
     Progress
         ``partial`` holds a :class:`FitStep` while it trains, and :class:`AttentionMaps` before and after.
     """
-    from napari_zoommil.bags.kept import KeptBag
+    from napari_zoommil.bags import CachedBag
+    from napari_zoommil.bags.cache import open_cache
     from napari_zoommil.training.mil.points import point_recipe
     from napari_zoommil.training.mil.targets import choose_trees, marks_of, patch_targets
 
@@ -80,30 +79,28 @@ def finetune_mil(
         stack.enter_context(working_in(out))
         yield Progress(0, 1, "loading the model")
         taught = stack.enter_context(loaded(model, device, threads, encoder))
-        spec = taught.spec
+        spec, cache = taught.spec, open_cache(store)
         told = points_on(own, annotations)
         points = told.points
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(taught)
-        tissue = yield from find_tissue(own)
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, spec.min_tissue)
+        key = grid_key(own, spec.magnifications, spec.patch_size, spec.min_tissue)
+        grid = yield from find_patches(own, cache, key)
         targets = patch_targets(grid, marks.coordinates, list(points.complete.values()), marks.others)
         if not any((one > 0).any() for one in targets):
             raise AnnotationError(f"no point lies on the tissue of {own.name}; mark a few places there first")
-        bag = KeptBag(kept or cache_folder() / "features", own, grid, taught.encoder)
+        bag = CachedBag(cache, own, grid, taught.encoder)
         watch = Watch(taught, bag, targets, _seen(taught, grid, targets, patches, seed))
         before = yield from watch.look("before")
         rng = np.random.default_rng(seed)
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
         annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
-        bag.keep()
         size = sum(len(one) for one in annotated.targets)
         run = RunFolder(out, provenance(own, points, model, recipe, patches=size, label=marks.label))
         run.begin(resume=False)
         yield from _fit(taught, recipe, annotated, run)
         after = yield from watch.look("after")
-        bag.keep()
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
         made_of = run.provenance | {"metrics": metrics}
         _save(out, taught, replace(spec, training=spec.training | {"points": made_of}))
@@ -139,7 +136,9 @@ def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float
     return np.eye(len(spec.class_names), dtype=np.float32)[spec.class_names.index(marks.label)]
 
 
-def _annotated(bag: KeptBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]) -> Job[AnnotatedBag]:
+def _annotated(
+    bag: CachedBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]
+) -> Job[AnnotatedBag]:
     """Encode what is to be learnt from."""
     import torch
 

@@ -19,7 +19,7 @@ from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags import CachedBag, FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
@@ -121,15 +121,20 @@ class Loaded:
         return self.network
 
     def bag(
-        self, slide: Slide, grid: PatchGrid, batch_size: int = 64, workers: int | None = None
-    ) -> LazyBag | PixelBag:
-        """What the model looks at of an open slide."""
-        from napari_zoommil.bags import LazyBag
+        self,
+        slide: Slide,
+        grid: PatchGrid,
+        cache: FeatureCache,
+        batch_size: int = 64,
+        workers: int | None = None,
+    ) -> CachedBag | PixelBag:
+        """What the model looks at of an open slide: features, those of the cache among them, or pixels."""
+        from napari_zoommil.bags import CachedBag
         from napari_zoommil.bags.pixels import PixelBag
 
         if self.network is None:
             return PixelBag(slide, grid, batch_size, workers)
-        return LazyBag(slide, grid, self.network, batch_size, workers)
+        return CachedBag(cache, slide, grid, self.network, batch_size=batch_size, workers=workers)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
+from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
@@ -25,7 +26,7 @@ FIRST_PATCHES = 128
 PARTS = 1000
 """Steps of the progress within one of several slides."""
 
-READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc")
+READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store")
 """Parameters of jobs by which it is known what they read first; a model states those that are not given."""
 
 FAILURES = (ZoomMILError, OSError, RuntimeError)
@@ -191,12 +192,19 @@ def make_ready(
     min_tissue: float,
     mpp: float | None = None,
     icc: bool = False,
+    store: Path | None = None,
 ) -> None:
     """Find a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
-    Both stay in memory for whichever job opens the slide next.
+    Both stay in memory for whichever job opens the slide next. Where its patches are kept in ``store`` (in
+    the user's cache by default), the slide was worked on before and there is nothing to do.
     """
+    from napari_zoommil.bags.cache import open_cache
+
     with Slide.open(path, mpp, icc) as slide:
+        key = grid_key(slide, magnifications, patch_size, min_tissue)
+        if open_cache(store).grid(slide.fingerprint, key) is not None:
+            return
         with closing(find_tissue(slide)) as looking:
             try:
                 while not stop.is_set():

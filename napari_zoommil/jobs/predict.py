@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair, PatchGrid
+from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import loaded, open_own
 from napari_zoommil.jobs.parameters import Range
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress, retold
-from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags import LazyBag
+    from napari_zoommil.bags import CachedBag
     from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.maps.gradcam import GradCAM
@@ -45,6 +45,7 @@ def predict(
     icc: bool = False,
     tissue: Tissue | None = None,
     min_tissue: Annotated[float | None, Range(0, 1, 0.05)] = None,
+    store: Path | None = None,
     device: str = "auto",
     batch_size: Annotated[int, Range(1, 4096)] = 64,
     workers: Annotated[int | None, Range(1, 64)] = None,
@@ -70,6 +71,8 @@ def predict(
         Where the tissue is; found by itself if not given.
     min_tissue : float, optional
         Least tissue share of a patch at the lowest magnification; the model's own by default.
+    store : Path, optional
+        Folder of features: what it holds is not encoded again. One in the user's cache by default.
     device : str
         auto, cpu, cuda, cuda:1, mps.
     batch_size : int
@@ -90,17 +93,22 @@ def predict(
     -------
     Prediction
     """
+    from napari_zoommil.bags.cache import open_cache
+
     started = time.perf_counter()
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
-        spec = with_model.spec
-        if tissue is None:
-            tissue = yield from find_tissue(own)
+        spec, cache = with_model.spec, open_cache(store)
         share = spec.min_tissue if min_tissue is None else min_tissue
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
-        bag = with_model.bag(own, grid, batch_size, workers)
+        if tissue is None:
+            grid = yield from find_patches(
+                own, cache, grid_key(own, spec.magnifications, spec.patch_size, share)
+            )
+        else:
+            grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        bag = with_model.bag(own, grid, cache, batch_size, workers)
         mil, names = with_model.model, spec.task.names
         output = yield from zoom(mil, bag, with_model.device.torch)
         steps, logits = _steps(mil, output), output.logits.cpu()
@@ -111,6 +119,7 @@ def predict(
             cams, more = yield from _explain(mil, bag, own.mpp, with_model.device)
             steps = [replace(step, grad_cam=cam) for step, cam in zip(steps, cams, strict=True)]
             maps += more
+        seconds = time.perf_counter() - started
         return Prediction(
             slide=own.name,
             fingerprint=own.fingerprint,
@@ -121,8 +130,8 @@ def predict(
             grid=grid,
             steps=tuple(steps),
             maps=tuple(maps),
-            cost=Cost(bag.encoded, time.perf_counter() - started, str(with_model.device.torch)),
-            damaged=own.damaged,
+            cost=Cost(bag.encoded, seconds, str(with_model.device.torch), bag.taken, bag.unkept),
+            damaged=cache.damaged(own.fingerprint, own.damaged),
         )
 
 
@@ -158,7 +167,7 @@ def _cheap(output: MILOutput) -> bool:
 
 
 def _explain(
-    mil: MILModel, bag: LazyBag | PixelBag, mpp: Pair | None, device: Device
+    mil: MILModel, bag: CachedBag | PixelBag, mpp: Pair | None, device: Device
 ) -> Job[tuple[list[NDArray[np.float32] | None], list[HeatMap]]]:
     """One more pass, with gradients: (C, n) Grad-CAM of each step, and all maps."""
     from napari_zoommil.maps.gradcam import cam_maps, grad_cam

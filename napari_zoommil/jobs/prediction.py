@@ -52,15 +52,26 @@ class Cost:
     Attributes
     ----------
     encoded : tuple of int
-        Patches encoded at each magnification.
+        Patches encoded for it at each magnification.
     seconds : float
         Wall time, reading included.
     device : str
+    taken : tuple of int
+        Patches at each magnification whose features were kept from an earlier run.
+    unkept : str
+        Why features could not be kept for a later run; empty where they were.
     """
 
     encoded: tuple[int, ...]
     seconds: float
     device: str
+    taken: tuple[int, ...] = ()
+    unkept: str = ""
+
+    @property
+    def patches(self) -> tuple[int, ...]:
+        """Patches whose features the model was given, at each magnification."""
+        return tuple(map(sum, zip(self.encoded, self.taken or (0,) * len(self.encoded), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,10 +50,11 @@ def summary(prediction: Prediction) -> dict[str, Any]:
                 "mpp": level.mpp,
                 "patches": len(level),
                 "encoded": encoded,
+                "taken_from_cache": taken,
                 "zoomed_into": sum(len(step.zoomed) for step in prediction.steps if step.level == index),
             }
-            for index, (level, encoded) in enumerate(
-                zip(prediction.grid.levels, prediction.cost.encoded, strict=True)
+            for index, (level, encoded, taken) in enumerate(
+                zip(prediction.grid.levels, prediction.cost.encoded, prediction.cost.taken, strict=True)
             )
         ],
         "damaged_tiles": prediction.damaged,
@@ -68,7 +69,7 @@ def patches_geojson(prediction: Prediction) -> dict[str, Any]:
     for step in prediction.steps:
         level = prediction.grid.levels[step.level]
         name = magnification_name(level.magnification)
-        height, width = level.stride
+        height, width = level.size
         for place, (y, x) in enumerate(level.origins[step.rows]):
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
             measurements = {head: float(v) for head, v in zip(step.heads, step.scores[place], strict=True)}

@@ -91,7 +91,7 @@ def train(
     model : str
         Architecture; the command ``models`` lists them with their options and recipes.
     store : Path
-        Folder of feature stores.
+        Folder of features; what it lacks is encoded first.
     out : Path
         Model folder to write.
     encoder : str
@@ -226,16 +226,17 @@ def _embedded(
     slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
 ) -> Job[tuple[dict[Path, Bag], Source]]:
     """Bags of features, embedded where they are missing."""
-    from napari_zoommil.bags import FeatureStore, StoredBag
+    from napari_zoommil.bags.cache import FeatureCache
 
     job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
     embedded = results_of((yield from over(job, slides)))
     release()  # a training needs no encoder
-    stores = [FeatureStore.open(one.store) for one in embedded]
-    bags: dict[Path, Bag] = {slide: StoredBag(one) for slide, one in zip(slides, stores, strict=True)}
+    cache = FeatureCache(store)
+    bags = {slide: one.bag(cache) for slide, one in zip(slides, embedded, strict=True)}
     from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
 
-    return bags, Source(name_in_folder(encoder), stores[0].key.encoder_hash, stores[0].dim)
+    first = bags[slides[0]]
+    return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
 
 
 def _pixel_bags(slides: list[Path], reading: Reading) -> Job[dict[Path, Bag]]:

@@ -38,7 +38,7 @@ def coverage(
     """(n,) share of each patch that lies within polygons of (m, 2) level-0 y and x."""
     patches = grid.levels[level]
     y, x = patches.origins[rows].T
-    height, width = patches.stride
+    height, width = patches.size
     boxes = shapely.box(y, x, y + height, x + width)
     return shapely.area(shapely.intersection(boxes, union_of(outline))) / (height * width)
 

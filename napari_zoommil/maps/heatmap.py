@@ -28,7 +28,7 @@ class HeatMap:
     origin : (float, float)
         Level-0 y, x of the top-left corner of the map.
     downsample : (float, float)
-        Level-0 px per value, y and x: the edge of a patch.
+        Level-0 px per value, y and x: the distance between patches.
     mpp : (float, float) or None
         Level-0 µm/px of the slide.
     magnification : float
@@ -77,13 +77,13 @@ def rasterise(
     target: str | None = None,
 ) -> HeatMap:
     """A map of the scores of some patches; it covers all patches of the level, so that its extent
-    does not change while it fills."""
+    does not change while it fills. Each value lies round the middle of its patch."""
     patches = grid.levels[level]
-    low, high = patches.lattice.min(0), patches.lattice.max(0)
-    values = np.full(high - low + 1, np.nan, np.float32)
-    row, column = (patches.lattice[rows] - low).T
-    values[row, column] = scores
-    y, x = low * np.asarray(patches.stride)
+    stride, first = np.asarray(patches.stride), patches.origins.min(0)
+    places = np.rint((patches.origins - first) / stride).astype(np.int64)
+    values = np.full(places.max(0) + 1, np.nan, np.float32)
+    values[tuple(places[rows].T)] = scores
+    y, x = first + (np.asarray(patches.size) - stride) / 2
     return HeatMap(values, (float(y), float(x)), patches.stride, mpp, patches.magnification, kind, target)
 
 

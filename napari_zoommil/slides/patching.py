@@ -147,13 +147,14 @@ def patch_grid(
     if not keep.any():
         raise no_tissue(slide)
     parent = np.full(int(keep.sum()), -1, np.int64)
-    levels = [PatchLevel(magnifications[0], mpps[0], strides[0], lattice[keep], parent, share[keep])]
+    scale = magnifications[0], mpps[0], strides[0]
+    levels = [PatchLevel.from_lattice(*scale, lattice[keep], parent, share[keep])]
     for index, ratio in enumerate(ratios, 1):
         lattice, parent = child_lattice(levels[-1].lattice, ratio, slide.shape, strides[index])
         share = tissue.share(lattice * np.asarray(strides[index]), strides[index])
         keep = share > 0
         scale = magnifications[index], mpps[index], strides[index]
-        levels.append(PatchLevel(*scale, lattice[keep], parent[keep], share[keep]))
+        levels.append(PatchLevel.from_lattice(*scale, lattice[keep], parent[keep], share[keep]))
     return PatchGrid(slide.shape, patch_size, tuple(levels))
 
 
@@ -175,6 +176,5 @@ def _nested_mpps(finest: float, ratios: tuple[int, ...]) -> list[float]:
 def read_patch(slide: Slide, grid: PatchGrid, level: int, row: int) -> RGB:
     """Pixels of one patch, (patch_size, patch_size, 3)."""
     patches = grid.levels[level]
-    y, x = patches.lattice[row] * np.asarray(patches.stride)
-    size = grid.patch_size
-    return slide.read_downsampled(y, x, size, size, (patches.stride[0] / size, patches.stride[1] / size))
+    (y, x), edge = patches.origins[row], grid.patch_size
+    return slide.read_downsampled(y, x, edge, edge, (patches.size[0] / edge, patches.size[1] / edge))

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from napari_zoommil.errors import SlideError, ZoomMILError
+from napari_zoommil.resources import cache_folder
 from napari_zoommil.synthetic import SyntheticSlide
 
 SAMPLE_SEED = 5
@@ -16,11 +15,6 @@ SAMPLE_SIZE = 20_480
 
 CMU_1_URL = "https://openslide.cs.cmu.edu/download/openslide-testdata/Aperio/CMU-1.svs"
 CMU_1_SHA256 = "00a3d54482cd707abf254fe69dccc8d06b8ff757a1663f1290c23418c480eb30"
-
-
-def cache_folder() -> Path:
-    """Where samples are kept."""
-    return user_cache_path("napari-zoommil", ensure_exists=True)
 
 
 def sample() -> SyntheticSlide:
@@ -40,6 +34,7 @@ def synthetic_slide(folder: Path | None = None, progress: Callable[[int, int], N
     """
     path = (folder or cache_folder()) / f"synthetic-tumour-{SAMPLE_SEED}.tif"
     if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
         sample().write(path, progress=progress)
     return path
 

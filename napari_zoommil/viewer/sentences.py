@@ -22,11 +22,12 @@ def lack_of(slide: Slide | None) -> str:
 
 def cost_sentence(found: Estimate) -> str:
     """``1,234 patches, about 20 s. Without zooming: 5,678 patches, 2 min``."""
-    exhaustive = duration(found.exhaustive * found.seconds_per_patch)
-    return (
-        f"{sum(found.patches):,} patches, about {duration(found.seconds)}. "
-        f"Without zooming: {found.exhaustive:,} patches, {exhaustive}"
-    )
+    known = f", {sum(found.taken):,} of them encoded before" if sum(found.taken) else ""
+    told = f"{sum(found.patches):,} patches{known}, about {duration(found.seconds)}. "
+    told += f"Without zooming: {found.exhaustive:,} patches"
+    if not found.seconds_per_patch:
+        return told
+    return f"{told}, {duration(found.exhaustive * found.seconds_per_patch)}"
 
 
 def duration(seconds: float) -> str:

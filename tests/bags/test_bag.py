@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_zoommil.bags import LazyBag
+from napari_zoommil.bags.bag import encode_patches
 from napari_zoommil.encoders import Encoder, load_encoder
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import detect_tissue, patch_grid, read_patch
@@ -60,3 +61,15 @@ def test_features_are_the_callers_own(bag: LazyBag) -> None:
     rows = np.arange(3)
     bag.features(1, rows).zero_()
     assert (bag.features(1, rows) > 0).all()
+
+
+def test_one_stream_encodes_several_magnifications(bag: LazyBag) -> None:
+    wanted = [(0, np.array([3, 1])), (1, np.arange(6))]
+    found = list(encode_patches(bag.slide, bag.grid, wanted, bag.encoder, 4, 2))
+    assert [(level, rows.tolist()) for level, rows, _ in found] == [
+        (0, [3, 1]),
+        (1, [0, 1, 2, 3]),
+        (1, [4, 5]),
+    ]
+    for level, rows, features in found:
+        np.testing.assert_array_equal(features, bag.features(level, rows))

@@ -37,7 +37,7 @@ from skimage.measure import find_contours
 
 from napari_zoommil import Slide
 from napari_zoommil.annotations import CellClass, Points
-from napari_zoommil.bags.kept import KeptBag
+from napari_zoommil.bags import CachedBag, FeatureCache
 from napari_zoommil.cells.losses.schedules import constant
 from napari_zoommil.encoders import load_encoder
 from napari_zoommil.jobs import run, train
@@ -124,9 +124,8 @@ def seen(model: str, work: Path, tissue: str) -> dict[str, Any]:
     for name, recipe in SLIDES.items():
         with Slide.open(slide_path(work, name)) as slide, torch.no_grad():
             grid = patch_grid(slide, _tissue(slide), spec.magnifications, spec.patch_size, spec.min_tissue)
-            bag = KeptBag(work / "features", slide, grid, load_encoder(spec.encoder))
+            bag = CachedBag(FeatureCache(work / "features"), slide, grid, load_encoder(spec.encoder))
             output = mil(bag)
-            bag.keep()
         outline = outline_of(recipe, tissue)
         agreed = [
             attention_agreement(grid, step.level, step.rows, step.attention.numpy(), outline)
@@ -167,7 +166,7 @@ def runs(case: Case, work: Path, losses: list[str], seeds: int) -> Iterator[dict
                         loss="ece" if loss == "ece-cells" else loss,  # type: ignore[arg-type]
                         seed=seed,
                         device="cpu",
-                        kept=work / "features",
+                        store=work / "features",
                     )
                 )
                 seconds = time.perf_counter() - started

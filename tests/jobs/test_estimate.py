@@ -11,15 +11,30 @@ import pytest
 from napari_zoommil.jobs import estimate, predict, run
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.sentences import cost_sentence
 
 
 def test_the_estimate_counts_what_the_run_encodes(cmu: Path) -> None:
     found = run(estimate(cmu, "demo"))
     prediction = run(predict(cmu, "demo", tissue=found.tissue))
-    assert found.patches[0] == prediction.cost.encoded[0]
-    assert sum(found.patches) >= sum(prediction.cost.encoded)  # children off the tissue are not read
+    assert found.patches[0] == prediction.cost.patches[0]
+    assert sum(found.patches) >= sum(prediction.cost.patches)  # children off the tissue are not read
     assert found.seconds_per_patch > 0 and found.exhaustive > 0
     assert found.device == "cpu" or found.device.startswith(("cuda", "mps"))
+
+
+def test_what_is_kept_costs_nothing(cmu: Path) -> None:
+    first = run(estimate(cmu, "demo"))
+    assert sum(first.taken) == 0
+    prediction = run(predict(cmu, "demo", tissue=first.tissue))
+    assert sum(prediction.cost.taken) > 0, "patches that were timed"
+    found = run(estimate(cmu, "demo", detected=first.detected))
+    assert found.patches == found.taken == prediction.cost.patches and found.seconds == 0
+    assert "of them encoded before" in cost_sentence(found)
+    left = np.array([(0, 0), (0, 1110), (2967, 1110), (2967, 0)], float)
+    part = run(estimate(cmu, "demo", detected=first.detected, leave_out=(left,)))
+    assert 0 < sum(part.taken) <= sum(part.patches)
+    assert part.seconds == part.seconds_per_patch * (sum(part.patches) - sum(part.taken))
 
 
 def test_regions_change_the_tissue_and_not_what_was_found(cmu: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from napari_zoommil.annotations import CellClass, Points
-from napari_zoommil.bags import LazyBag
+from napari_zoommil.bags import CachedBag
 from napari_zoommil.encoders import Encoder
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune, predict, run
@@ -27,12 +27,6 @@ from napari_zoommil.training.run import CURVES, RUN
 
 REGION = (256, 512, 256, 512)
 """Rows and columns of what is taught, px: 4 × 4 patches of the lower magnification."""
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache" / "features"
 
 
 @pytest.fixture
@@ -129,22 +123,40 @@ def test_nothing_is_encoded_twice(
     monkeypatch.setattr(Encoder, "__call__", counted)
     teach(slide, points, model, tmp_path / "one", epochs=1)
     assert sum(encoded) > 500 and len(list(cache.iterdir())) == 1
+    assert "slide" not in "".join(map(str, cache.rglob("*"))).replace(str(cache), "")
     encoded.clear()
     teach(slide, points, model, tmp_path / "two", epochs=1)
     assert not encoded
 
 
+def test_what_a_prediction_encoded_is_not_encoded_again(
+    slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded, real = [], Encoder.__call__
+
+    def counted(encoder: Encoder, patches: np.ndarray) -> Any:
+        encoded.append(len(patches))
+        return real(encoder, patches)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    seen = sum(run(predict(slide, model, device="cpu")).cost.encoded)
+    result = teach(slide, points, model, tmp_path / "new", epochs=1)
+    assert seen and sum(encoded) == result.patches, "the whole slide is learnt from, each patch encoded once"
+    again = run(predict(slide, str(result.model), device="cpu"))
+    assert not sum(again.cost.encoded)
+
+
 def test_few_patches_are_read_where_few_are_allowed(
     slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, real = [], LazyBag.encode
+    read, real = [], CachedBag.encode
 
-    def counted(bag: LazyBag, level: int, rows: np.ndarray) -> Any:
+    def counted(bag: CachedBag, level: int, rows: np.ndarray) -> Any:
         for chunk in real(bag, level, rows):
             read.extend((level, row) for row in chunk)
             yield chunk
 
-    monkeypatch.setattr(LazyBag, "encode", counted)
+    monkeypatch.setattr(CachedBag, "encode", counted)
     monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.WHOLE", 1)
     result = teach(slide, points, model, tmp_path / "new", epochs=1, patches=150)
     assert result.patches <= 150 and len(set(read)) <= 2 * 150

@@ -171,3 +171,72 @@ def test_an_absent_slide_or_model(tmp_path: Path, cmu: Path, make_model: Callabl
         run(predict(tmp_path / "absent.svs", make_model()))
     with pytest.raises(ModelError, match="no model 'absent'"):
         run(predict(cmu, "absent"))
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Patches of each call of an encoder."""
+    from napari_zoommil.encoders import Encoder
+
+    found: list[int] = []
+    real = Encoder.__call__
+
+    def counted(self: Encoder, patches: np.ndarray) -> torch.Tensor:
+        found.append(len(patches))
+        return real(self, patches)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    return found
+
+
+def test_a_second_prediction_encodes_nothing(cmu: Path, make_model: Callable, encoded: list[int]) -> None:
+    first, name = run(predict(cmu, make_model(), batch_size=8)), make_model()
+    assert sum(encoded) == sum(first.cost.encoded) and not sum(first.cost.taken)
+    encoded.clear()
+    again, seen = watched(predict(cmu, name, batch_size=8))
+    assert not encoded and again.cost.taken == first.cost.encoded == again.cost.patches
+    assert not sum(again.cost.encoded) and not again.cost.unkept
+    np.testing.assert_array_equal(again.logits, first.logits)
+    for one, other in zip(again.maps, first.maps, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+    shown = patches_of(seen)
+    assert shown[-1].done == shown[-1].total == sum(again.cost.patches) and shown[-1].partial is not None
+
+
+def test_another_model_takes_what_it_can(cmu: Path, make_model: Callable, encoded: list[int]) -> None:
+    run(predict(cmu, make_model((5.0, 10.0, 20.0))))
+    encoded.clear()
+    prediction = run(predict(cmu, make_model((10.0, 20.0))))
+    assert sum(encoded) == sum(prediction.cost.encoded) and prediction.cost.taken[0] > 0
+
+
+def test_a_named_folder_keeps_the_features(
+    cmu: Path, make_model: Callable, encoded: list[int], tmp_path: Path, cache: Path
+) -> None:
+    first = run(predict(cmu, make_model(), store=tmp_path / "features"))
+    encoded.clear()
+    again = run(predict(cmu, make_model(), store=tmp_path / "features"))
+    assert not encoded and not cache.exists()
+    np.testing.assert_array_equal(again.logits, first.logits)
+
+
+def test_a_prediction_that_was_cancelled_goes_on(cmu: Path, make_model: Callable, encoded: list[int]) -> None:
+    job = predict(cmu, make_model(), batch_size=4)
+    for _ in range(8):
+        next(job)
+    job.close()
+    before = sum(encoded)
+    prediction = run(predict(cmu, make_model(), batch_size=4))
+    assert sum(prediction.cost.taken) > 0
+    assert sum(encoded) - before == sum(prediction.cost.encoded)
+
+
+def test_a_cache_that_cannot_be_written_is_told_of(cmu: Path, make_model: Callable, cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("in the way")
+    prediction = run(predict(cmu, make_model()))
+    assert prediction.cost.unkept.startswith("features cannot be kept in")
+    cache.unlink()
+    whole = run(predict(cmu, make_model()))
+    np.testing.assert_array_equal(prediction.logits, whole.logits)
+    assert not whole.cost.unkept and prediction.cost.encoded == whole.cost.encoded

@@ -14,6 +14,7 @@ from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, predict, run, train
 from napari_zoommil.jobs.loading import release
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import (
     BEST,
     CHECKPOINT,
@@ -172,18 +173,36 @@ def test_a_failure_inside_the_fit_is_raised(
     assert not settings["out"].exists()
 
 
-def test_the_encoder_is_loaded_once(
-    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_cohort_that_is_embedded_is_only_read(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """An encoder is looked at once, for which weights it has; no slide is searched or read."""
     from napari_zoommil import encoders
+    from napari_zoommil.jobs import features, tissue
 
     loaded, real = [], encoders.load_encoder
     monkeypatch.setattr(
         encoders, "load_encoder", lambda name, expected: loaded.append(name) or real(name, expected)
     )
+    monkeypatch.setattr(features, "_hashes", {})
     release()
-    run(train(cohort, **{**settings, "epochs": 1}))
+    once = {**settings, "epochs": 1, "store": tmp_path / "features"}
+    first = run(train(cohort, **once))
     assert loaded == ["mean-rgb"]
+
+    def fail(*arguments: object) -> None:
+        raise AssertionError("not needed")
+
+    for name in ("read_downsampled", "read_level"):
+        monkeypatch.setattr(Slide, name, fail)
+    monkeypatch.setattr(features, "_hashes", {})
+    tissue._found.clear()
+    release()
+    loaded.clear()
+    again = run(train(cohort, **{**once, "out": tmp_path / "again"}))
+    assert len(loaded) == 1
+    weights = [(one.model / "model.safetensors").read_bytes() for one in (first, again)]
+    assert weights[0] == weights[1]
 
 
 def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings: dict[str, Any]) -> None:

@@ -23,9 +23,7 @@ def grid(make_grid: Callable) -> PatchGrid:
     full = make_grid(4, 5, (5.0, 10.0), 0.7)
     inside = (full.levels[1].lattice >= 2).all(1)
     level = full.levels[1]
-    fine = replace(
-        level, lattice=level.lattice[inside], parent=level.parent[inside], tissue=level.tissue[inside]
-    )
+    fine = level.chosen(np.flatnonzero(inside), level.parent[inside])
     return replace(full, levels=(full.levels[0], fine))
 
 
@@ -108,3 +106,19 @@ def test_maps_of_nothing_and_of_one_patch(scaling: Scaling, signed: bool) -> Non
     empty, single = heat_map([np.nan, np.nan], signed), heat_map([np.nan, 3], signed)
     assert np.isnan(display_values([empty], scaling)[0]).all()
     np.testing.assert_array_equal(display_values([single], scaling)[0], [[np.nan, 1]])
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_patches_of_other_tools_lie_where_their_middles_do(make_grid: Callable, overlap: float) -> None:
+    """With an offset, and nearer to one another than they are large."""
+    full = make_grid(4, 5, (5.0,))
+    level = full.levels[0]
+    size = (level.stride[0] / (1 - overlap), level.stride[1] / (1 - overlap))
+    foreign = replace(level, origins=level.origins + np.array((13.7, -4.2)), size=size)
+    grid, rows = replace(full, levels=(foreign,)), np.arange(0, len(level), 3)
+    scores = rows.astype(np.float32)
+    made = rasterise(grid, 0, rows, scores, None, "attention")
+    assert made.values.shape == (4, 5) and made.downsample == level.stride
+    for row in range(len(level)):
+        expected = scores[row // 3] if row % 3 == 0 else None
+        assert made.at(*(foreign.origins[row] + np.array(size) / 2)) == expected

@@ -17,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_zoommil.bags import FeatureStore, StoredBag
-from napari_zoommil.bags.store import store_path
+from napari_zoommil.bags import FeatureCache
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
 from napari_zoommil.files import write_table
-from napari_zoommil.jobs import Progress, run, train
+from napari_zoommil.jobs import Progress, embed, run, train
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.model_card import markdown_table, model_card
 from napari_zoommil.models.spec import load_model, save_model
-from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.synthetic import SyntheticSlide
 
 MAGNIFICATIONS = (5.0, 10.0, 20.0)
@@ -104,13 +102,14 @@ def fit(recipe: Recipe, table: Path, work: Path, encoder: str) -> Path:
 def judge(recipe: Recipe, model: Path, work: Path) -> dict[str, float]:
     """Figures on the test slides."""
     mil, spec = load_model(model)
+    cache, size = FeatureCache(work / "features"), recipe.patch_size
     right, chances, truth, inside, expected = [], [], [], [], []
     for name, slide, split in cohort(recipe):
         if split != "test":
             continue
         path = work / "slides" / name
-        stored = store_path(work / "features", path.stem, fingerprint(path), spec.encoder)
-        bag = StoredBag(FeatureStore.open(stored))
+        job = embed(path, spec.encoder, magnifications=MAGNIFICATIONS, store=cache.folder, patch_size=size)
+        bag = run(job).bag(cache)
         with torch.no_grad():
             output = mil(bag)
         chance = float(spec.task.link(output.logits)[spec.class_names.index("tumour")])

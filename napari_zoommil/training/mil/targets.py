@@ -106,7 +106,7 @@ def _level_targets(
     targets = np.full(len(level), NOT_ANNOTATED, np.int64)
     if len(complete):
         y, x = level.origins.T
-        boxes = shapely.box(y, x, y + level.stride[0], x + level.stride[1])
+        boxes = shapely.box(y, x, y + level.size[0], x + level.size[1])
         targets[shapely.contains(union_of(map(np.asarray, complete)), boxes)] = BACKGROUND
     targets[rows_of(level, others)] = NOT_ANNOTATED
     targets[rows_of(level, points)] = ANNOTATED
@@ -115,10 +115,7 @@ def _level_targets(
 
 def rows_of(level: PatchLevel, points: NDArray) -> Rows:
     """(m,) rows of the patches that hold any of (M, 2) level-0 points, ascending and each once."""
-    places = np.floor(points / np.asarray(level.stride)).astype(np.int64)
-    width = 1 + max(int(level.lattice[:, 1].max(initial=0)), int(places[:, 1].max(initial=0)))
-    places = places[(places >= 0).all(1)]
-    return np.flatnonzero(np.isin(level.lattice @ (width, 1), places @ (width, 1)))
+    return np.unique(level.covering(points)[1])
 
 
 def _pairs(points: ArrayLike) -> NDArray[np.float64]:

@@ -141,7 +141,7 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
     for step in prediction.steps:
         level = prediction.grid.levels[step.level]
         for y, x in level.origins[step.zoomed]:
-            h, w = level.stride
+            h, w = level.size
             boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]) - 0.5)
             colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
             widths.append(ZOOM_EDGE * h)

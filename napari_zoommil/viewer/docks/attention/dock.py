@@ -226,7 +226,7 @@ class AttentionDock(SessionDock):
     def _predicted(self, prediction: Prediction) -> None:
         entry, cost = self._predicting.of, prediction.cost
         self.act.note.setText(
-            f"{sum(cost.encoded):,} patches in {duration(cost.seconds)} on {cost.device}"
+            f"{sum(cost.patches):,} patches in {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
         )
         self._reading = None

@@ -27,9 +27,8 @@ MAPS = [f"attention {side} {magnification}" for side in (BEFORE, AFTER) for magn
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch) -> None:
+def quick(monkeypatch) -> None:
     monkeypatch.setitem(points.PRESETS, "interactive", QUICK)
-    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,267 @@
+"""The one place where features are kept: a folder with a zarr group per slide, encoder and magnification.
+
+Layout: ``FINGERPRINT/ENCODER-HASH/20x-256px-…/part-…``, each part with ``features`` (n, D) and ``origins``
+(n, 2), level-0 y and x (see :mod:`napari_zoommil.bags.parts`), and ``FINGERPRINT/grids/…`` with the patches
+that tissue was found on. Slides are known by their fingerprint alone: a name can tell who the patient is.
+
+A bag is a view on the folder: rows are found by the origins of their patches, whichever magnifications,
+tissue or overlap they were encoded for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+from napari_zoommil.bags.format_1 import older_parts
+from napari_zoommil.bags.grids import GridKey, read_grid, write_grid
+from napari_zoommil.bags.group import FeatureGroup
+from napari_zoommil.bags.parts import DAMAGE, Floats, Part
+from napari_zoommil.errors import StoreError
+from napari_zoommil.geometry import PatchGrid, PatchLevel, magnification_name
+from napari_zoommil.resources import cache_folder
+
+T = TypeVar("T")
+
+FORMAT = 2
+
+READING = 1
+"""To be raised when patches are read otherwise than before, so that features of both never mix."""
+
+USER_BYTES = 4 << 30
+"""Size that the user's own cache is kept below; what was used least recently goes."""
+
+TRIM_BYTES = 64 << 20
+"""Bytes written between two looks at that size."""
+
+RECENT_BYTES = 512 << 20
+"""What a cache remembers of what was read from it, for all bags together."""
+
+GRIDS, DAMAGED = "grids", "damaged-"
+
+
+@dataclass(frozen=True)
+class EncoderKey:
+    """An encoder as features know it; the hash is that of its weights and pre-processing."""
+
+    name: str
+    hash: str
+
+    @property
+    def folder(self) -> str:
+        return f"{_safe(self.name)}-{self.hash}"
+
+
+def _safe(encoder: str) -> str:
+    """An encoder's name for a folder; of a file, without the folders that it lies in."""
+    name = Path(encoder).name if Path(encoder).suffix else encoder
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[-60:]
+
+
+class FeatureCache:
+    """Features in a folder that several processes may read and fill at once.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not be there.
+    dtype : str
+        In which features are kept, float16 or float32.
+    most_bytes : int, optional
+        Size of the folder from which the oldest groups are deleted; none goes by default.
+    """
+
+    def __init__(self, folder: Path, dtype: str = "float16", most_bytes: int | None = None) -> None:
+        self.folder, self.dtype, self.most_bytes = folder, dtype, most_bytes
+        self.recent = Recent(RECENT_BYTES)
+        self._untrimmed = TRIM_BYTES  # the first write looks how much is there
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written before anything is computed for it.
+
+        Raises
+        ------
+        StoreError
+        """
+        probe = self.folder / f".{uuid.uuid4().hex}"
+        try:
+            probe.mkdir(parents=True)
+            probe.rmdir()
+        except OSError as error:
+            raise StoreError(unwritable(self.folder, error)) from error
+
+    def group(
+        self, fingerprint: str, encoder: EncoderKey, level: PatchLevel, patch_size: int, variant: int = 0
+    ) -> FeatureGroup:
+        """The features of a slide at one magnification, whether or not there are any yet."""
+        height, width = level.size
+        name = f"{magnification_name(level.magnification)}-{patch_size}px-{height:.6g}x{width:.6g}-r{READING}"
+        name += f"-view{variant}" if variant else ""
+        folder = self.folder / fingerprint / encoder.folder / name
+        self._touch(folder)
+        about = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "encoder": _safe(encoder.name),
+            "encoder_hash": encoder.hash,
+            "magnification": level.magnification,
+            "mpp": level.mpp,
+            "patch_size": patch_size,
+            "size": list(level.size),
+            "variant": variant,
+        }
+        which = fingerprint, encoder.name, encoder.hash, level, patch_size
+        older = () if variant else older_parts(self.folder, *which)
+        return FeatureGroup(folder, self.dtype, older, about)
+
+    def hashes(self, fingerprint: str, encoder: str) -> tuple[str, ...]:
+        """Of the encoders of this name that features of a slide were made with."""
+        names = (path.name for path in _folders(self.folder / fingerprint))
+        start = f"{_safe(encoder)}-"
+        return tuple(sorted(name[len(start) :] for name in names if name.rpartition("-")[0] + "-" == start))
+
+    def grid(self, fingerprint: str, key: GridKey) -> PatchGrid | None:
+        """The patches of a slide, where they were found before."""
+        path = self._grid_path(fingerprint, key)
+        self._touch(path)
+        return read_grid(path)
+
+    def keep_grid(self, fingerprint: str, key: GridKey, grid: PatchGrid) -> None:
+        """Remember the patches of a slide, if they can be written."""
+        with suppress(*DAMAGE):
+            write_grid(self._grid_path(fingerprint, key), grid)
+
+    def damaged(self, fingerprint: str, seen: int = 0) -> int:
+        """Tiles of a slide that could not be decoded: ``seen`` now, or more by whoever read more of it."""
+        folder = self.folder / fingerprint
+        known = [int(path.name[len(DAMAGED) :]) for path in _entries(folder) if path.name.startswith(DAMAGED)]
+        if seen > max(known, default=0) and folder.is_dir():
+            with suppress(OSError):
+                (folder / f"{DAMAGED}{seen}").touch()
+        return max([seen, *known])
+
+    def _grid_path(self, fingerprint: str, key: GridKey) -> Path:
+        return self.folder / fingerprint / GRIDS / key.name
+
+    def _touch(self, path: Path) -> None:
+        """Mark what is used, so that the rest goes first."""
+        if self.most_bytes is not None:
+            with suppress(OSError):
+                os.utime(path)
+
+    def wrote(self, count: int) -> None:
+        """So many bytes were written: where the size is bounded, the oldest groups go."""
+        self._untrimmed += count
+        if self.most_bytes is not None and self._untrimmed >= TRIM_BYTES:
+            self._untrimmed = 0
+            trim(self.folder, self.most_bytes)
+
+
+def user_cache() -> FeatureCache:
+    """The user's own cache: features as they were computed, and a bound on its size."""
+    return FeatureCache(cache_folder() / "features", "float32", USER_BYTES)
+
+
+def open_cache(store: Path | None) -> FeatureCache:
+    """The cache in a folder that was named, or the user's own."""
+    return user_cache() if store is None else FeatureCache(store)
+
+
+def unwritable(folder: Path, error: BaseException) -> str:
+    """Why features cannot be kept, in a sentence that names the way out."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or error
+    return f"features cannot be kept in {folder} ({reason}); free some space there, or name another --store"
+
+
+class Recent:
+    """Remembers what was read last, up to a number of bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._kept: LRUCache[Any, Any] = LRUCache(most_bytes, lambda value: value.nbytes)
+        self._lock = Lock()
+
+    def get(self, key: Any, read: Callable[[], T]) -> T:
+        """What is remembered under a key, or read now; it has ``nbytes``."""
+        with self._lock:
+            found = self._kept.get(key)
+        if found is None:
+            found = read()
+            with self._lock, suppress(ValueError):  # larger than all that may be remembered
+                self._kept[key] = found
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._kept.currsize)
+
+    def chunk(self, part: Part, number: int) -> Floats:
+        """As :meth:`Part.chunk`."""
+        return self.get((part.path, number), lambda: part.chunk(number))
+
+
+def trim(folder: Path, most_bytes: int) -> None:
+    """Delete the groups and grids of a cache that were used least recently, until it is small enough."""
+    found = []
+    for path in _units(folder):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, _size(path), path))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found, key=lambda each: each[0]):
+        if left <= most_bytes:
+            return
+        _delete(folder, path)
+        left -= size
+
+
+def _units(folder: Path) -> Iterator[Path]:
+    """What is deleted as a whole: groups, grids, and what was not finished or kept by an older version."""
+    for entry in _entries(folder):
+        if entry.name.startswith(".") or not entry.is_dir():
+            yield entry
+            continue
+        for below in _folders(entry):
+            yield from _folders(below)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _entries(folder) if path.is_dir()]
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _delete(folder: Path, path: Path) -> None:
+    """First out of sight, so that nobody meets a half of it; then the folders above that are empty now."""
+    gone = folder / f".gone-{uuid.uuid4().hex}"
+    with suppress(OSError):
+        os.replace(path, gone)
+        if gone.is_dir():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink()
+    for above in path.parents:
+        if above == folder or _folders(above):
+            return
+        with suppress(OSError):
+            for file in _entries(above):
+                file.unlink()
+            above.rmdir()

@@ -1,0 +1,198 @@
+"""Features of one slide, encoder, magnification and patch size: rows found by where their patches lie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.bags.parts import CHUNK_ROWS, Appender, Floats, Part, forget, parts_of
+from napari_zoommil.geometry import Rows
+
+PLACES_PER_PX = 64
+"""Patches whose origins agree to this part of a level-0 px are the same."""
+
+FLUSH_SECONDS = 10.0
+"""Longest that encoded rows wait to be written: what a kill may cost, where patches are slow to encode."""
+
+PART_BYTES = 32 << 10
+"""About what an open part takes in memory, without its origins."""
+
+NOWHERE = np.empty((0, 2))
+
+Chunks = Callable[[Part, int], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where features lie, row by row of a magnification.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+    part, row : (N,) int32
+        Which part, and which row of it; −1 where there are no features.
+    """
+
+    parts: tuple[Part, ...]
+    part: NDArray[np.int32]
+    row: NDArray[np.int32]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) where there are features."""
+        return self.part >= 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.part.nbytes + self.row.nbytes + PART_BYTES * len(self.parts)
+
+    @property
+    def dim(self) -> int:
+        """D, 0 where nothing is there."""
+        return max((int(part.features.shape[1]) for part in self.parts), default=0)
+
+    def in_order(self, rows: Rows) -> Rows:
+        """The rows as they lie on disk."""
+        return rows[np.lexsort((self.row[rows], self.part[rows]))]
+
+    def read(self, rows: Rows, chunks: Chunks = Part.chunk) -> Floats:
+        """(n, D) features, NaN where they are not there or cannot be read.
+
+        Parameters
+        ----------
+        rows : (n,) int64
+        chunks : callable, optional
+            Gives the rows of one file; may remember them.
+        """
+        dtype = np.result_type(*(part.features.dtype for part in self.parts)) if self.parts else np.float32
+        out = np.full((len(rows), self.dim), np.nan, dtype)
+        for part, number, taken in self._files(rows):
+            inside = self.row[rows[taken]] - number * part.chunk_rows
+            values = chunks(part, number)[inside]
+            out[taken] = values
+            lost = np.isnan(values[:, 0])
+            if lost.any():
+                forget(part, self.row[rows[taken[lost]]])
+        return out
+
+    def _files(self, rows: Rows) -> Iterator[tuple[Part, int, Rows]]:
+        """Each file that holds some of the rows: its part and number, and which of ``rows`` it holds."""
+        known = np.flatnonzero(self.known[rows])
+        sizes = np.array([part.chunk_rows for part in self.parts] or [1])
+        part = self.part[rows[known]]
+        number = self.row[rows[known]] // sizes[part]
+        order = np.lexsort((number, part))
+        borders = np.flatnonzero(np.diff(part[order]) | np.diff(number[order])) + 1
+        for taken in np.split(order, borders) if len(order) else ():
+            first = taken[0]
+            yield self.parts[part[first]], int(number[first]), known[taken]
+
+
+class FeatureGroup:
+    """The features of one slide, encoder, magnification, patch size and view.
+
+    Parameters
+    ----------
+    folder : Path
+        Of its parts; it need not be there.
+    dtype : str
+        Of features that are added.
+    older : tuple of Part
+        What a store of an earlier format holds.
+    about : dict, optional
+        Whose features they are: attributes of the zarr group.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dtype: str,
+        older: tuple[Part, ...] = (),
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.dtype, self._older = folder, dtype, older
+        self._appender = Appender(folder, dtype, about or {})
+
+    def find(self, origins: NDArray[np.float64]) -> Places:
+        """Where the features of patches lie, given (N, 2) level-0 origins."""
+        parts = (*parts_of(self.folder), *self._older)
+        part, row = np.full((2, len(origins)), -1, np.int32)
+        keys = _key(origins)
+        for number, one in enumerate(parts):
+            marked = np.flatnonzero(~np.isnan(one.origins).any(1))
+            if not len(marked):
+                continue
+            theirs = _key(one.origins[marked])
+            order = np.argsort(theirs, kind="stable")
+            at = np.searchsorted(theirs[order], keys).clip(max=len(marked) - 1)
+            same = theirs[order][at] == keys
+            part[same], row[same] = number, marked[order][at[same]]
+        return Places(tuple(replace(one, origins=NOWHERE) for one in parts), part, row)
+
+    def rounded(self, features: Floats) -> Floats:
+        """Features in the precision they are kept in; what is too large for it is cut."""
+        limits = np.finfo(self.dtype)
+        return features.clip(limits.min, limits.max).astype(self.dtype)
+
+    def append(self, origins: NDArray[np.float64], features: Floats) -> None:
+        """Keep (n, D) features of patches; those with NaN are none.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        whole = ~np.isnan(features).any(1)
+        if whole.any():
+            self._appender.append(origins[whole], self.rounded(features[whole]))
+
+
+def _key(origins: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One number for each place."""
+    places = np.rint(origins * PLACES_PER_PX).astype(np.int64)
+    return (places[:, 0] << 32) + places[:, 1]
+
+
+class Writer:
+    """Collects rows and adds them to a group, a file's worth at a time."""
+
+    def __init__(self, group: FeatureGroup) -> None:
+        self._group = group
+        self._waiting: list[tuple[NDArray[np.float64], Floats]] = []
+        self._flushed = time.monotonic()
+
+    def add(self, origins: NDArray[np.float64], features: Floats) -> int:
+        """Keep rows; they may wait for others to be written with them. Returns the bytes written now.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        self._waiting.append((origins, features))
+        waiting = sum(len(each) for each, _ in self._waiting)
+        if waiting >= CHUNK_ROWS or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            return self.flush()
+        return 0
+
+    def flush(self) -> int:
+        """Write what waits; returns the bytes written.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        waiting, self._waiting = self._waiting, []
+        self._flushed = time.monotonic()
+        if not waiting:
+            return 0
+        origins, features = (np.concatenate(each) for each in zip(*waiting, strict=True))
+        self._group.append(origins, features)
+        return features.nbytes

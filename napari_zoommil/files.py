@@ -32,6 +32,12 @@ GEOJSON = (".geojson", ".json")
 TABLES = (".csv", ".tsv")
 """Endings of tables of slides."""
 
+TORCHSCRIPT = (".pt", ".ts", ".pth", ".jit")
+"""Endings of encoders that are code."""
+
+SAFETENSORS = ".safetensors"
+"""Ending of weights that are numbers alone."""
+
 LOCK_SECONDS = 3.0
 
 

@@ -196,7 +196,8 @@ def make_cell_model(tmp_path: Path) -> Callable[..., str]:
         import torch
 
         from napari_zoommil.annotations import CLASS_CYCLE, CellClass
-        from napari_zoommil.cells.model import CellSpec, create_cell_model, save_cell_model
+        from napari_zoommil.cells.model import create_cell_model, save_cell_model
+        from napari_zoommil.cells.spec import CellSpec
 
         torch.manual_seed(0)
         named = tuple(CellClass(f"class {n}", CLASS_CYCLE[n], DISC_PX * DISC_MPP) for n in range(classes))

@@ -97,6 +97,16 @@ def test_explain_writes_the_maps_of_a_class(cmu: Path, tmp_path: Path, capsys) -
     assert "normal, tumour" in capsys.readouterr().err
 
 
+def test_models_are_listed_with_options_and_recipes(capsys) -> None:
+    assert call("models", "--json") == 0
+    (zoommil,) = [one for one in json.loads(capsys.readouterr().out) if one["model"] == "zoommil"]
+    assert zoommil["options"]["k"]["default"] == 16 and "zoomed into" in zoommil["options"]["k"]["help"]
+    assert zoommil["recipes"][:2] == ["default", "crc"] and zoommil["scales"] == "nested"
+    assert call("models") == 0
+    printed = capsys.readouterr().out
+    assert "--set k=16  Patches zoomed into at each step." in printed and "Thandiackal" in printed
+
+
 def test_embed_is_resumed_and_takes_other_patches_too(cmu: Path, tmp_path: Path, capsys) -> None:
     arguments = ("embed", cmu, "--encoder", "mean-rgb", "--magnifications", "5,10", "--store", tmp_path)
     assert call(*arguments, "--json") == 0
@@ -123,6 +133,8 @@ def test_embed_is_resumed_and_takes_other_patches_too(cmu: Path, tmp_path: Path,
         (("embed", "{cmu}", "--encoder", "absent", "--store", "s"), "there is no encoder"),
         (("embed", "{cmu}", "--magnifications", "5,40", "--store", "s"), "40x"),
         (("train", "absent.csv", "--store", "s", "--out", "m"), "absent.csv"),
+        (("train", "absent.csv", "--store", "s", "--out", "m", "--set", "k=x"), "k = 'x'"),
+        (("train", "absent.csv", "--store", "s", "--out", "m", "--model", "mil"), "no model 'mil'"),
         (("open", "absent.svs"), "there is no slide"),
     ],
 )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.model import CellSpec, create_cell_model
+from napari_zoommil.cells.model import create_cell_model
 from napari_zoommil.cells.outputs import output_channels
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 

@@ -34,7 +34,7 @@ def _is(kind: type, annotation: Any) -> bool:
     return any(get_origin(part) is kind for part in (annotation, *get_args(annotation)))
 
 
-def _settings(_type: Any, tokens: Sequence[Any]) -> dict[str, Any]:
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
     """``k=16``, ``k=12,16``, ``sigma=none`` → a dictionary; whoever takes it converts the texts.
 
     Raises
@@ -43,10 +43,10 @@ def _settings(_type: Any, tokens: Sequence[Any]) -> dict[str, Any]:
         If one is not of the form name=value.
     """
     found: dict[str, Any] = {}
-    for token in tokens:
-        name, equals, value = token.value.partition("=")
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not (name and equals):
-            raise ModelError(f"an option is set by name=value, not by {token.value!r}")
+            raise ModelError(f"an option is set by name=value, not by {text!r}")
         found[name] = None if value == "none" else value.split(",") if "," in value else value
     return found
 
@@ -62,7 +62,7 @@ def _option(field: Field) -> inspect.Parameter:
         extras |= {"converter": _numbers, "n_tokens": 1, "negative": ()}
     elif _is(Mapping, kind):
         kind = list[str] | None
-        extras |= {"name": "--set", "converter": _settings, "n_tokens": 1, "negative": ()}
+        extras |= {"name": "--set", "negative": ()}
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -84,11 +84,13 @@ def with_options(
             if p.kind is not p.VAR_KEYWORD
         ]
         added = [_option(field) for field in fields(job).values() if field.name not in hidden]
+        settings = [name for name, field in fields(job).items() if _is(Mapping, field.type)]
         defaults = {p.name: p.default for p in added if p.default is not p.empty}
 
         @wraps(command)
         def with_defaults(*arguments: Any, **options: Any) -> Any:
-            return command(*arguments, **(defaults | options))
+            given = {name: _settings(texts) for name in settings if (texts := options.get(name))}
+            return command(*arguments, **(defaults | options | given))
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
         # cyclopts asks these first, where a parameter may share its name with the function's **keywords.

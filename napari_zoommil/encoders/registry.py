@@ -10,12 +10,10 @@ from typing import Any
 
 from napari_zoommil.encoders.encoder import Encoder, Preprocessing
 from napari_zoommil.errors import EncoderError, first_line
+from napari_zoommil.files import TORCHSCRIPT, has_ending
 from napari_zoommil.resources import resource
 
 Builder = Callable[[str], Encoder]
-
-FILE_SUFFIXES = (".pt", ".ts", ".pth", ".jit")
-"""Of TorchScript files."""
 
 FILE_PREPROCESSING = Preprocessing(224)
 """Of TorchScript files, which bring none."""
@@ -102,7 +100,7 @@ def load_encoder(name: str, expected: str | None = None) -> Encoder:
 
 def is_file(name: str) -> bool:
     """Whether a name is that of a TorchScript file; told by its ending alone."""
-    return Path(name).suffix in FILE_SUFFIXES
+    return has_ending(Path(name), TORCHSCRIPT)
 
 
 def _registered(name: str) -> Encoder:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_zoommil.annotations import CellClass
-    from napari_zoommil.cells.model import CellSpec, Finds
+    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area
 
 

@@ -19,7 +19,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RunFolder, working_in
 
 if TYPE_CHECKING:
-    from napari_zoommil.cells.model import CellSpec
+    from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.windows import Window, WindowPlan
     from napari_zoommil.training.cells.fit import TrainedCells
     from napari_zoommil.training.fit import FitStep, Stage

@@ -144,8 +144,7 @@ def _contradiction(found: Prediction) -> str:
     """What in a prediction does not fit together; nothing, if it is whole."""
     counts = [len(level) for level in found.grid.levels]
     for level in found.grid.levels:
-        whole = level.origins.ndim == 2 and level.origins.shape[1] == 2
-        if not whole or not len(level.parent) == len(level.tissue) == len(level):
+        if level.origins.shape != (len(level), 2) or not len(level.parent) == len(level.tissue) == len(level):
             return f"its patches at {magnification_name(level.magnification)} are incomplete"
     for step in found.steps:
         if not 0 <= step.level < len(counts):
@@ -155,6 +154,6 @@ def _contradiction(found: Prediction) -> str:
                 return "it has scores of patches that are not there"
         if step.scores.shape != (len(step.rows), len(step.heads)):
             return "it has patches without a score"
-    if len(found.values) != len(found.task.names):
-        return "its values are not those of its classes"
+    if not len(found.values) == len(found.logits) == len(found.task.names):
+        return "its values are not those of its task"
     return ""

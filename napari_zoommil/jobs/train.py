@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import BEST, RunFolder, working_in
+from napari_zoommil.training.run import RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
@@ -269,16 +268,22 @@ def _fit(
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import save_model
     from napari_zoommil.training.fit import own_random_numbers
+    from napari_zoommil.training.mil.fitting import fit
 
     checkpoint = run.begin(resume)
     with own_random_numbers(plan.seed):
         mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
     mil.task = plan.task
     chosen = choose_device(device)
-    yield from _train(mil, plan, examples, chosen, run, checkpoint)
+    fitting = fit(mil, plan.recipe, examples["train"], examples["val"], run, checkpoint, chosen, plan.seed)
+    with closing(fitting) as steps:
+        for step in steps:
+            shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
+            note = f"epoch {step.epoch + 1} of {plan.recipe.epochs} {shown}"
+            yield Progress(step.step, step.total, note, step)
     metrics: dict[str, float] = {}
     for split in ("val", "test"):
-        metrics |= yield from _evaluate(mil, examples[split], split, chosen)
+        metrics |= yield from _evaluated(mil, examples[split], split, chosen)
     spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
     save_model(run.folder, mil, spec, card(spec))
     run.finish(metrics)
@@ -305,65 +310,16 @@ def _provenance(plan: Plan, reading: Reading, source: Source, entries: Sequence[
     }
 
 
-def _train(
-    mil: MILModel,
-    plan: Plan,
-    examples: dict[str, list[Example]],
-    device: Device,
-    run: RunFolder,
-    checkpoint: Path | None,
-) -> Job[None]:
-    """Fit, and leave the model as it was in its best epoch."""
-    import torch
-    from lightning.pytorch.callbacks import Callback, EarlyStopping
+def _evaluated(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
+    from napari_zoommil.training.mil.fitting import evaluate
 
-    from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
-    from napari_zoommil.training.fit import TrainerFlags, fit_steps
-    from napari_zoommil.training.mil.module import MILModule, columns, loader
-
-    recipe = plan.recipe
-    module = MILModule(mil, recipe)
-    callbacks: list[Callback] = [CurveWriter(run, columns(plan.task)), SeededSteps(plan.seed)]
-    callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
-    if recipe.stop_after:
-        callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
-    steps = fit_steps(
-        module,
-        loader(examples["train"], plan.task, recipe, plan.seed),
-        loader(examples["val"]),
-        epochs=recipe.epochs,
-        least_epochs=min(recipe.least_epochs, recipe.epochs),
-        flags=TrainerFlags.on(device, recipe.accumulate),
-        callbacks=[*callbacks, last_checkpoint(run)],
-        resume=checkpoint,
-    )
-    with closing(steps):
-        for step in steps:
-            shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
-            yield Progress(step.step, step.total, f"epoch {step.epoch + 1} of {recipe.epochs} {shown}", step)
-    state = torch.load(run.folder / BEST, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["state_dict"])
-
-
-def _evaluate(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
-    """The task's metrics and mean loss over bags; a metric that so few bags do not have is left out."""
-    import torch
-
-    if not examples:
-        return {}
-    mil.to(device.torch).eval()
-    metrics, losses = mil.task.metrics(), []
-    for number, (bag, value) in enumerate(examples, 1):
-        with torch.no_grad():
-            logits, target = mil(bag).logits.cpu(), torch.tensor(value)
-            losses.append(float(mil.task.loss(logits, target)))
-            for metric in metrics.values():
-                metric.update(mil.task.measured(logits), target[None])
-        yield Progress(number, len(examples), f"measuring: {number} of {len(examples)} {split} slides")
-    mil.cpu()
-    found = {name: float(metric.compute()) for name, metric in metrics.items()}
-    found["loss"] = sum(losses) / len(losses)
-    return {f"{split}_{name}": value for name, value in found.items() if math.isfinite(value)}
+    with closing(evaluate(mil, examples, device)) as steps:
+        while True:
+            try:
+                number = next(steps)
+            except StopIteration as stop:
+                return {f"{split}_{name}": value for name, value in stop.value.items()}
+            yield Progress(number, len(examples), f"measuring: {number} of {len(examples)} {split} slides")
 
 
 def _spec(

@@ -171,5 +171,5 @@ class _Painter:
 
         assert self.need.preview is not None
         with torch.no_grad():
-            features = self.source.features(self.need.level, rows).to(self.device)
-            return self.need.preview(features)[:, 0].cpu().numpy()
+            features = self.mil.fitting(self.source.features(self.need.level, rows), self.need)
+            return self.need.preview(features.to(self.device))[:, 0].cpu().numpy()

@@ -58,13 +58,13 @@ def test_where_files_cannot_be_locked_each_writer_has_a_part(
     def fail(*arguments: object, **named: object) -> None:
         raise error("no locks here")
 
-    monkeypatch.setattr(FileLock, "acquire", fail)
-    writers = [Appender(group.folder, "float16", {}) for _ in range(2)]
-    for number in range(4):
-        some = ORIGINS[number * 10 : number * 10 + 10]
-        writers[number % 2].append(some, features_of(some))
-    assert [name[:5] for name in names(group.folder)] == ["solo-"] * 2
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", fail)
+        writers = [Appender(group.folder, "float16", {}) for _ in range(2)]
+        for number in range(4):
+            some = ORIGINS[number * 10 : number * 10 + 10]
+            writers[number % 2].append(some, features_of(some))
+        assert [name[:5] for name in names(group.folder)] == ["solo-"] * 2
     group.append(ORIGINS[40:50], features_of(ORIGINS[40:50]))
     assert [name[:5] for name in names(group.folder)] == ["part-", "solo-", "solo-"]
     found = group.find(ORIGINS)

@@ -5,8 +5,9 @@ import torch
 
 from napari_zoommil.annotations import CLASS_CYCLE, CellClass
 from napari_zoommil.cells.change_classes import with_classes
-from napari_zoommil.cells.model import CellSpec, create_cell_model
+from napari_zoommil.cells.model import create_cell_model
 from napari_zoommil.cells.outputs import BoxOutput, class_probabilities
+from napari_zoommil.cells.spec import CellSpec
 
 CONFIG = {
     "unet": {"width": 4, "padding": "same"},

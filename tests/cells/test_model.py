@@ -11,7 +11,6 @@ import torch
 from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import (
     LEAST_SCORE,
-    CellSpec,
     as_images,
     create_cell_model,
     find,
@@ -19,6 +18,7 @@ from napari_zoommil.cells.model import (
     load_cell_model,
     save_cell_model,
 )
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.errors import ModelError
 

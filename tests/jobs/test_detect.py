@@ -14,14 +14,8 @@ import torch
 from napari_zoommil.annotations import Points
 from napari_zoommil.annotations.regions import read_regions
 from napari_zoommil.cells.export import write_detections
-from napari_zoommil.cells.model import (
-    CellSpec,
-    Finds,
-    as_images,
-    find,
-    load_cell_model,
-    save_cell_model,
-)
+from napari_zoommil.cells.model import Finds, as_images, find, load_cell_model, save_cell_model
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.errors import AnnotationError, MagnificationError, ModelError, NoTissueError
 from napari_zoommil.jobs import detect, predict, run
 from napari_zoommil.jobs.detect import Detection

@@ -138,7 +138,7 @@ def broken(prediction: Prediction) -> dict[str, Prediction]:
         "patches without a score": with_step(rows=step.rows[:-1]),
         "patches at 5x are incomplete": with_level(tissue=level.tissue[1:]),
         "patches at 5x are": with_level(origins=level.origins[:, 0]),
-        "values are not those of its classes": replace(prediction, values=prediction.values[:1]),
+        "values are not those of its task": replace(prediction, values=prediction.values[:1]),
     }
 
 

@@ -5,15 +5,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import CohortError, JobError, ModelError
-from napari_zoommil.jobs import Progress, predict, run, train
+from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
 from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.prediction_files import summary
+from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.models.task import Regression
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import (
     BEST,
@@ -57,7 +62,7 @@ def test_two_colours_are_learnt_and_predicted(cohort: Path, settings: dict[str, 
     training = run(train(cohort, **settings), seen.append)
     assert training.class_names == ("blue", "pink")
     assert training.metrics["val_accuracy"] == training.metrics["test_accuracy"] == 1
-    assert training.metrics["val_loss"] < 0.5
+    assert training.metrics["val_loss"] < 0.5 and training.metrics["val_f1"] == 1
     for label in COLOURS:
         prediction = run(predict(cohort.parent / f"{label}4.tif", str(training.model)))
         assert prediction.predicted == label
@@ -83,6 +88,127 @@ def test_the_same_seed_gives_the_same_model(cohort: Path, settings: dict[str, An
         out = run(train(cohort, **{**settings, "epochs": 1, "out": tmp_path / name, "seed": seed})).model
         results.append((out / "model.safetensors").read_bytes())
     assert results[0] == results[1] != results[2]
+
+
+def test_a_recipe_and_options_make_the_training(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zoommil.models import entries
+
+    recipes = {
+        **entries.ZOOMMIL.recipes,
+        "short": Recipe(epochs=2, learning_rate=1e-3, options={"hidden": 7}),
+    }
+    monkeypatch.setattr(entries, "ZOOMMIL", replace(entries.ZOOMMIL, recipes=recipes))
+    del settings["epochs"], settings["learning_rate"]
+    seen: list[Progress] = []
+    run(train(cohort, **settings, recipe="short"), seen.append)
+    _, spec = load_model(settings["out"])
+    assert (spec.config["hidden"], spec.config["k"]) == (7, 2)
+    assert {name: spec.training[name] for name in ("recipe", "epochs", "learning_rate")} == {
+        "recipe": "short", "epochs": 2, "learning_rate": 1e-3,
+    }  # fmt: skip
+    assert [one.note for one in seen if one.note.startswith("epoch")][-1].startswith("epoch 2 of 2")
+    told = [one.note for one in seen if one.note.startswith("measuring")]
+    assert told[-1] == "measuring: 2 of 2 test slides"
+
+
+def test_training_stops_early_where_the_recipe_says_so(
+    cohort: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_zoommil.models import entries
+
+    recipe = Recipe(learning_rate=1e-6, monitor="val_f1", stop_after=2, least_epochs=4, accumulate=2)
+    monkeypatch.setattr(entries, "ZOOMMIL", replace(entries.ZOOMMIL, recipes={"default": recipe}))
+    settings |= {"epochs": 50, "learning_rate": None}
+    seen: list[Progress] = []
+    run(train(cohort, **settings), seen.append)
+    epochs = {one.note.split()[1] for one in seen if one.note.startswith("epoch")}
+    assert epochs == {"1", "2", "3", "4"}
+    assert max(one.done for one in seen if one.note.startswith("epoch")) == 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "zoomil"}, "there is no model 'zoomil'"),
+        ({"recipe": "none"}, "there is no recipe 'none'; choose one of default, crc"),
+        ({"options": {"heads": 2}}, "there is no option 'heads'"),
+        ({"options": {"k": 0}}, "k = 0"),
+        ({"magnifications": (5.0,)}, "needs two magnifications or more"),
+    ],
+)
+def test_a_wrong_choice_is_refused_before_any_work(
+    cohort: Path, settings: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        next(train(cohort, **settings | changes))
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Path:
+    """Slides of pink in many strengths, which are their labels."""
+    folder = tmp_path_factory.mktemp("shades")
+    lines, splits = ["slide,label,split"], ("train", "train", "val", "train", "test")
+    for number in range(15):
+        share = number / 14
+        colour = tuple(round(start - fall * share) for start, fall in ((215, 30), (140, 70), (185, 50)))
+        make_slide(folder / f"{number}.tif", colour, 256, number)
+        lines.append(f"{number}.tif,{100 * share:.2f},{splits[number % 5]}")
+    (folder / "shades.csv").write_text("\n".join(lines))
+    return folder / "shades.csv"
+
+
+def test_a_numeric_label_is_learnt_predicted_and_explained(
+    shades: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings |= {"store": tmp_path / "features", "unit": "% stain", "epochs": 40, "learning_rate": 5e-3}
+    training = run(train(shades, **settings))
+    assert isinstance(training.task, Regression) and training.class_names == ()
+    assert training.metrics["test_mae"] < 12 and training.metrics["test_correlation"] > 0.95
+    _, spec = load_model(training.model)
+    assert spec.task == training.task and spec.class_names == () and spec.task.unit == "% stain"
+    slide = shades.parent / "14.tif"
+    prediction = run(predict(slide, str(training.model)))
+    assert prediction.values[0] == pytest.approx(100, abs=15)
+    assert prediction.predicted.endswith(" % stain") and prediction.class_names == ()
+    with pytest.raises(ModelError, match="tells a number"):
+        _ = prediction.probabilities
+    assert [step.grad_cam.shape[0] for step in prediction.steps] == [1, 1]
+    explanation = run(explain(slide, str(training.model)))
+    assert explanation.target == "value" and explanation.maps[0].title == "Grad-CAM value 5x"
+    with pytest.raises(ModelError, match="has no class 'high'; it has value"):
+        next(explain(slide, str(training.model), target="high"))
+    said = summary(prediction)
+    assert said["predicted"] == prediction.values[0] and said["unit"] == "% stain"
+    assert "probabilities" not in said
+
+
+def test_points_teach_a_model_of_numbers_without_moving_what_it_tells(
+    shades: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settings |= {"store": tmp_path / "features", "epochs": 3}
+    model = run(train(shades, **settings)).model
+    points = Points(classes=[CellClass("here", (1, 2, 3))])
+    points.add([[60.0, 60.0], [90.0, 70.0]], 1)
+    taught = run(finetune(shades.parent / "7.tif", points, str(model), out=tmp_path / "taught", epochs=20))
+    assert taught.metrics["value"] == pytest.approx(taught.metrics["before_value"], abs=5)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [("classification", "Classification"), ("regression", "Regression")]
+)
+def test_the_task_can_be_said(
+    cohort: Path, settings: dict[str, Any], tmp_path: Path, task: Any, kind: str
+) -> None:
+    table = cohort.with_name(f"{task}.csv")
+    table.write_text(cohort.read_text().replace(",blue,", ",0,").replace(",pink,", ",1,"))
+    training = run(train(table, **settings | {"task": task, "epochs": 1}))
+    assert type(training.task).__name__ == kind
+    assert type(run(train(table, **settings | {"epochs": 1})).task).__name__ == "Classification"
+    with pytest.raises(CohortError, match="'blue' is none"):
+        next(train(cohort, **settings | {"task": "regression"}))
 
 
 def test_closing_a_fit_leaves_no_thread_and_no_model(cohort: Path, settings: dict[str, Any]) -> None:

@@ -26,7 +26,8 @@ from torchvision.ops import complete_box_iou_loss
 from napari_zoommil.annotations import CLASS_CYCLE, CellClass
 from napari_zoommil.cells.boxes import anchor_boxes
 from napari_zoommil.cells.losses.base import Loss
-from napari_zoommil.cells.model import CellSpec, create_cell_model, save_cell_model
+from napari_zoommil.cells.model import create_cell_model, save_cell_model
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.targets import BoxTargets, detection_loss
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window, window_of_instances

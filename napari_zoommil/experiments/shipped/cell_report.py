@@ -26,8 +26,9 @@ from napari_zoommil.cells.metrics import (
     dice,
     match_boxes,
 )
-from napari_zoommil.cells.model import CellSpec, Finds, as_images, find
+from napari_zoommil.cells.model import Finds, as_images, find
 from napari_zoommil.cells.outputs import class_probabilities
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.experiments.data.nuclei import Tile

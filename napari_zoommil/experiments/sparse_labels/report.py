@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
 from napari_zoommil.experiments.published import ECE_DETECTION, ECE_SEGMENTATION
+from napari_zoommil.model_card import markdown_table
 
 POINTS = {"half": "at 0.5", "chosen": "at the validation's best", "oracle": "at the test's best"}
 MAIN_METRIC = {"unet": "dice", "yollo": "f1"}
@@ -95,7 +96,7 @@ def _own_table(model: str, metric: str, settings: dict[str, Any], percents: Sequ
         ]
         for setting, by_percent in settings.items()
     ]
-    return f"## {model}: {TITLES[metric]}\n\n{_table(header, rows)}"
+    return f"## {model}: {TITLES[metric]}\n\n{markdown_table(header, rows)}\n"
 
 
 CONTROLS = (("ce", "half"), ("weighted-ce", "half"), ("ce", "chosen"), ("ce", "oracle"))
@@ -118,7 +119,7 @@ def _against_controls(model: str, settings: dict[str, Any], percents: Sequence[i
         rows.append(row)
     header = ["loss at 0.5", "labels", *(f"less {name} {POINTS[point]}" for name, point in CONTROLS)]
     title = TITLES[metric].split(" (")[0]
-    return f"## {model}: what exclusivity gains in {title}\n\n{_table(header, rows)}"
+    return f"## {model}: what exclusivity gains in {title}\n\n{markdown_table(header, rows)}\n"
 
 
 def _shown(metric: str, value: Mean | None) -> str:
@@ -160,13 +161,8 @@ def _paper_tables(summary: Summary) -> str:
             for loss, row in ours.items()
         ]
         header = ["data", "loss", *(f"{percent} %" for percent in percents)]
-        parts.append(f"## Supplement, {title}, and ours\n\n{_table(header, rows)}")
+        parts.append(f"## Supplement, {title}, and ours\n\n{markdown_table(header, rows)}\n")
     return "\n".join(parts)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_figure(path: Path, summary: Summary) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.cells.metrics import match_centres
-from napari_zoommil.cells.model import CellSpec
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.training.cells.scores import REACH, WindowFinds
 

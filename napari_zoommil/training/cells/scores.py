@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from napari_zoommil.cells.metrics import DetectionScore, centre_score, exclusive_recall
-from napari_zoommil.cells.model import CellSpec, Finds, as_images, find
+from napari_zoommil.cells.model import Finds, as_images, find
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.training.fit import Stage
 

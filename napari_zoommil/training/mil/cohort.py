@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_zoommil.errors import CohortError
+from napari_zoommil.models.task import are_measurements
 from napari_zoommil.training.mil.table import Row, read_table
 
 SPLITS = ("train", "val", "test")
@@ -130,7 +131,8 @@ def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -
 def read_cohort(path: Path, seed: int = 0) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
-    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class.
+    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class where labels
+    name classes.
 
     Raises
     ------
@@ -179,10 +181,12 @@ def _entry(folder: Path, row: Row) -> Entry:
 
 
 def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
+    measured = are_measurements([entry.label for entry in entries])
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
-        if entry.group not in groups[entry.label]:
-            groups[entry.label].append(entry.group)
+        own = groups["" if measured else entry.label]
+        if entry.group not in own:
+            own.append(entry.group)
     rng = np.random.default_rng(seed)
     split_of: dict[str, str] = {}
     for names in groups.values():

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.errors import ConsentError, EncoderError
+from napari_zoommil.files import SAFETENSORS, TORCHSCRIPT, dialog_filter
 from napari_zoommil.viewer.docks.parts import SPACING, Sentence, row
 from napari_zoommil.viewer.session import Session
 from napari_zoommil.viewer.settings import allow_encoder, allowed_encoders
@@ -16,7 +17,7 @@ from napari_zoommil.viewer.settings import allow_encoder, allowed_encoders
 FIRST = "Say first which encoder the model may use"
 """What a dock says of a job that waits for the answer."""
 
-FILES = "Encoders (*.pt *.ts *.pth *.jit *.safetensors)"
+FILES = dialog_filter("Encoders", (*TORCHSCRIPT, SAFETENSORS))
 
 
 class EncoderQuestion(QWidget):

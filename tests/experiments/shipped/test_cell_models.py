@@ -10,7 +10,8 @@ from skimage.draw import disk
 from skimage.io import imsave
 
 from napari_zoommil.cells.metrics import THRESHOLDS
-from napari_zoommil.cells.model import CellSpec, Finds, load_cell_model, save_cell_model
+from napari_zoommil.cells.model import Finds, load_cell_model, save_cell_model
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.experiments.data.nuclei import Tile, typical_diameter
 from napari_zoommil.experiments.shipped import cell_data, cell_report

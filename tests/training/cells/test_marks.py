@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.model import CellSpec, Finds
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
 from napari_zoommil.training.cells.scores import WindowFinds

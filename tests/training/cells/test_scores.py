@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_zoommil.annotations import CellClass, Points
-from napari_zoommil.cells.model import CellSpec
+from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window, plan_windows, window_of_instances
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.cells.scores import finds_in_window, finds_in_windows, measured

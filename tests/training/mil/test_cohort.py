@@ -202,3 +202,11 @@ def test_class_names_are_sorted() -> None:
     assert class_names(entries) == ("benign", "tumour")
     with pytest.raises(CohortError, match="single label, 'tumour'"):
         class_names(entries[:1])
+
+
+def test_measurements_are_divided_as_a_whole(tmp_path: Path) -> None:
+    """Hardly two slides have the same one: class by class, all would be training slides."""
+    lines = [f"a.svs,{number / 7:.3f},p{number}" for number in range(100)]
+    entries = read_cohort(table(tmp_path, "\n".join(["slide,label,group", *lines])))
+    counts = {split: sum(one.split == split for one in entries) for split in SPLITS}
+    assert counts == {"train": 70, "val": 15, "test": 15}

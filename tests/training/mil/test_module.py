@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from napari_zoommil.models.entries import ZoomMILOptions
+from napari_zoommil.models.mil import MILOutput
 from napari_zoommil.models.registry import Recipe
-from napari_zoommil.models.task import Classification
+from napari_zoommil.models.task import Classification, Regression
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.mil.module import MILModule, SlideDraws, loader
 
@@ -75,6 +76,64 @@ def test_training_is_balanced_over_classes() -> None:
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
     plain = [label for _, label in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
+
+
+class Strict(ZoomMIL):
+    """Has a loss of its own beside the task's, which grows with progress."""
+
+    def losses(self, output: MILOutput, target: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
+        spread = output.steps[0].scores.std() * (1 + progress)
+        return super().losses(output, target, progress) | {"spread": spread}
+
+
+def test_losses_of_the_model_are_summed_by_the_recipe_and_logged_each(examples: list) -> None:
+    torch.manual_seed(0)
+    model = Strict(4, 2, (5, 10), ZoomMILOptions(3, hidden=8, attention=4, dropout=0))
+    module = MILModule(model, Recipe(loss_weights={"spread": 0.25}))
+    module.share = 0.5
+    (found,) = L.Trainer(**QUIET).validate(module, loader(examples[:2]), verbose=False)
+    with torch.no_grad():
+        outputs = [model.eval()(bag) for bag, _ in examples[:2]]
+    bag = np.mean([float(model.task.loss(o.logits, torch.tensor(n))) for n, o in enumerate(outputs)])
+    spread = np.mean([1.5 * float(o.steps[0].scores.std()) for o in outputs])
+    assert found["val_bag_loss"] == pytest.approx(bag, rel=1e-5)
+    assert found["val_spread_loss"] == pytest.approx(spread, rel=1e-5)
+    assert found["val_loss"] == pytest.approx(bag + 0.25 * spread, rel=1e-5)
+    trainer = L.Trainer(max_epochs=2, **QUIET)
+    trainer.fit(module, loader(examples, CLASSES, module.recipe), loader(examples))
+    assert {"train_loss", "train_bag_loss", "train_spread_loss"} <= trainer.callback_metrics.keys()
+    assert module.share > 0.8
+
+
+def test_a_number_is_learnt(examples: list) -> None:
+    L.seed_everything(0, verbose=False)
+    numbers = [(bag, 40.0 + 15 * (label > 0)) for bag, label in examples]
+    model = ZoomMIL(4, 1, (5, 10), ZoomMILOptions(3, hidden=8, attention=4))
+    model.task = Regression.fitted([value for _, value in numbers], "mm")
+    module = MILModule(model, Recipe(learning_rate=0.01))
+    trainer = L.Trainer(max_epochs=8, **QUIET)
+    trainer.fit(module, loader(numbers, model.task, module.recipe), loader(numbers))
+    found = trainer.callback_metrics
+    assert float(found["val_mae"]) < 4 and float(found["val_correlation"]) > 0.9
+    assert float(found["val_loss"]) < 0.3
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "lookahead_radam", "sgd"])
+def test_optimisers_are_named(examples: list, name: str) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe(optimizer=name, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", epochs=2)
+    module = MILModule(small(), recipe)
+    before = module.model.classifier.bias.detach().clone()
+    L.Trainer(max_epochs=2, **QUIET).fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    assert not torch.equal(before, module.model.classifier.bias)
+    config = module.configure_optimizers()
+    assert len(config["optimizer"].param_groups) == 1, (
+        "weight decay is of all weights, as the authors have it"
+    )
+    assert type(config["lr_scheduler"]["scheduler"]).__name__ == "CosineAnnealingLR"
+    constant = MILModule(small(), Recipe(schedule="constant", optimizer_options={"betas": (0.5, 0.9)}))
+    assert constant.configure_optimizers()["optimizer"].param_groups[0]["betas"] == (0.5, 0.9)
+    assert "lr_scheduler" not in constant.configure_optimizers()
 
 
 def test_validation_keeps_the_order(examples: list) -> None:

@@ -1,0 +1,89 @@
+"""A MIL model fitted by a recipe and measured, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+from napari_zoommil.encoders.device import Device
+from napari_zoommil.models.mil import MILModel
+from napari_zoommil.models.registry import Recipe
+from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
+from napari_zoommil.training.fit import FitStep, TrainerFlags, fit_steps
+from napari_zoommil.training.mil.module import Example, MILModule, columns, loader
+from napari_zoommil.training.run import BEST, RunFolder
+
+
+def fit(
+    mil: MILModel,
+    recipe: Recipe,
+    train: Sequence[Example],
+    val: Sequence[Example],
+    run: RunFolder,
+    checkpoint: Path | None,
+    device: Device,
+    seed: int = 0,
+) -> Generator[FitStep, None, None]:
+    """Fit a model, and leave it as it was in its best epoch.
+
+    Parameters
+    ----------
+    mil : MILModel
+    recipe : Recipe
+    train, val : sequence of (Bag, target)
+    run : RunFolder
+        Where curves and checkpoints go.
+    checkpoint : Path, optional
+        What to go on from.
+    device : Device
+    seed : int
+        Of order and noise.
+    """
+    module = MILModule(mil, recipe)
+    callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
+    callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
+    if recipe.stop_after:
+        callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
+    steps = fit_steps(
+        module,
+        loader(train, mil.task, recipe, seed),
+        loader(val),
+        epochs=recipe.epochs,
+        least_epochs=min(recipe.least_epochs, recipe.epochs),
+        flags=TrainerFlags.on(device, recipe.accumulate),
+        callbacks=[*callbacks, last_checkpoint(run)],
+        resume=checkpoint,
+    )
+    with closing(steps):
+        yield from steps
+    state = torch.load(run.folder / BEST, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+
+
+def evaluate(
+    mil: MILModel, examples: Sequence[Example], device: Device
+) -> Generator[int, None, dict[str, float]]:
+    """The task's metrics and the mean of its loss over bags; yields how many are done.
+
+    A metric that so few bags do not have, as a correlation of two equal ones, is left out.
+    """
+    if not examples:
+        return {}
+    mil.to(device.torch).eval()
+    metrics, losses = mil.task.metrics(), []
+    for number, (bag, value) in enumerate(examples, 1):
+        with torch.no_grad():
+            logits, target = mil(bag).logits.cpu(), torch.tensor(value)
+            losses.append(float(mil.task.loss(logits, target)))
+            for metric in metrics.values():
+                metric.update(mil.task.measured(logits), target[None])
+        yield number
+    mil.cpu()
+    found = {name: float(metric.compute()) for name, metric in metrics.items()}
+    found["loss"] = sum(losses) / len(losses)
+    return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import tracemalloc
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_zoommil.slides.pyramid import CHUNK, COARSEST_PX, build_pyramid, virtual_levels
 from napari_zoommil.slides.readers.base import RGB, Level
-from napari_zoommil.slides.readers.tiles import TILES
+from napari_zoommil.slides.readers.tiles import CACHE_BYTES, TILES
 from napari_zoommil.slides.slide import Slide
 
 MEGABYTE = 1 << 20
@@ -39,6 +44,58 @@ def test_a_chunk_in_view_is_put_together_once(cmu: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(Slide, "read_level", noted)
         first, again = (finest[512:1024, :512].compute() for _ in range(2))
     assert np.array_equal(first, again) and windows.count((0, 512, 0, 512, 512)) == 1
+
+
+def test_memory_is_given_back_by_flat_slides_that_are_opened_and_closed(tmp_path: Path) -> None:
+    """Each is one strip, and more than the cache may hold."""
+    image = np.full((4800, 4800, 3), 200, np.uint8)
+    paths = [tmp_path / f"{number}.tif" for number in range(10)]
+    for path in paths:
+        tifffile.imwrite(path, image, rowsperstrip=4800, compression="zlib", photometric="rgb")
+    size = image.nbytes
+    del image
+    assert size > CACHE_BYTES
+    TILES.clear()
+    tracemalloc.start()
+    try:
+        before = None
+        for path in paths:
+            with Slide.open(path) as slide:
+                slide.pyramid()[0][:1000, :1000].compute()
+                if before is not None:
+                    now = tracemalloc.get_traced_memory()[0] - before
+                    assert now <= CACHE_BYTES + size, f"{now / MEGABYTE:.0f} MB with {path.name} open"
+            gc.collect()
+            if before is None:  # what is imported on the way stays
+                before = tracemalloc.get_traced_memory()[0]
+            now = tracemalloc.get_traced_memory()[0] - before
+            assert now <= 4 * MEGABYTE, f"{now / MEGABYTE:.0f} MB after {path.name} was closed"
+    finally:
+        tracemalloc.stop()
+    assert TILES.nbytes == 0
+
+
+def test_chunks_leave_the_cache_with_their_own_slide(cmu: Path) -> None:
+    TILES.clear()
+    first, second = Slide.open(cmu), Slide.open(cmu)
+    for slide in (first, second):
+        slide.pyramid()[0][:1000, :1000].compute()
+    both = TILES.nbytes
+    first.close()
+    assert 0 < TILES.nbytes < both
+    second.close()
+    assert TILES.nbytes == 0
+
+
+def test_reading_ahead_does_not_keep_a_slide(cmu: Path) -> None:
+    slide = Slide.open(cmu)
+    slide.pyramid()[0][1000:1100, 1000:1100].compute()
+    assert any(thread.name == "slide-prefetch" for thread in threading.enumerate())
+    held = ref(slide)
+    slide.close()
+    del slide
+    gc.collect()
+    assert held() is None
 
 
 def test_names_tell_slides_apart_and_are_the_same_after_reopening(tiff) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from weakref import ref
 
 import pytest
 from napari.utils.notifications import notification_manager
@@ -96,6 +98,36 @@ def test_nothing_is_heard_of_an_abandoned_job(log, qtbot) -> None:
     qtbot.waitUntil(closed.is_set)
     qtbot.wait(50)
     assert len(log.progress) == heard and log.ends == 0
+
+
+@pytest.mark.parametrize("moment", ["before it begins", "at work", "at the end"])
+def test_nothing_of_a_job_is_kept_when_it_is_over(log, qtbot, moment: str) -> None:
+    """Also not until the garbage collector comes by: a slide is large."""
+
+    class Thing:
+        pass
+
+    def job_on(thing: Thing) -> Callable[[], Generator[Progress, None, Thing]]:
+        def job() -> Generator[Progress, None, None]:
+            for _ in range(3 if moment == "at the end" else 1000):
+                time.sleep(0.001)
+                yield Progress(0, 1, str(thing))
+
+        return job
+
+    thing = Thing()
+    held = ref(thing)
+    gc.disable()
+    try:
+        log.runner.start(job_on(thing), "testing")
+        del thing
+        if moment == "at work":
+            qtbot.waitUntil(lambda: len(log.progress) > 1)
+        if moment != "at the end":
+            log.runner.abandon()
+        qtbot.waitUntil(lambda: held() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_closed_runner_waits_for_its_job_to_let_go(log, qtbot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections import OrderedDict
@@ -93,6 +94,26 @@ def test_tiles_are_read_only() -> None:
     tile = TileCache(1000).get("key", lambda: pixels(3))
     with pytest.raises(ValueError, match="read-only"):
         tile[0] = 1
+
+
+def test_what_is_kept_takes_no_more_memory_than_counts() -> None:
+    cache = TileCache(1000)
+    whole = pixels(5000)
+    part = cache.get("part", lambda: whole[10:20])
+    assert part.base is None and part.shape == (10, 1, 3) and cache.nbytes == 30
+    raw = bytes(range(90))
+    same = cache.get("same", lambda: np.frombuffer(raw, np.uint8).reshape(30, 1, 3))
+    assert np.shares_memory(same, np.frombuffer(raw, np.uint8)), "nothing is copied without need"
+    head = cache.get("head", lambda: np.frombuffer(raw, np.uint8)[:30].reshape(10, 1, 3))
+    assert not np.shares_memory(head, np.frombuffer(raw, np.uint8)) and head[9, 0, 2] == 29
+
+
+def test_what_belongs_to_an_owner_goes_with_it() -> None:
+    cache = TileCache(30)
+    for owner, number, height in (("a", 0, 2), ("b", 0, 2), ("a", 1, 2), ("a", 2, 100)):
+        cache.get((owner, number), lambda height=height: pixels(height))
+    cache.drop("a")
+    assert ("b", 0) in cache and cache.nbytes == 6
 
 
 def started(count: int, work: Callable[[], Any]) -> list[Any]:
@@ -258,6 +279,44 @@ def test_handles_of_one_file_share_their_tiles_and_their_damage(tmp_path: Path) 
     third = Mosaic(image, (16, 16), identity(path))
     assert np.array_equal(third.tiles.read(0, 0, 0, 32, 32), image)
     assert len(third.decoded) == 4 and third.tiles.damaged == 0
+
+
+def test_the_tiles_of_a_file_go_with_its_last_handle() -> None:
+    image = noise(32, 32)
+    first, second, other = (Mosaic(image, (16, 16), key) for key in ("file", "file", "another"))
+    for mosaic in (first, second, other):
+        mosaic.tiles.read(0, 0, 0, 32, 32)
+    assert TILES.nbytes == 2 * image.nbytes
+    first.tiles.close()
+    first.tiles.close()
+    assert TILES.nbytes == 2 * image.nbytes
+    second.tiles.close()
+    assert TILES.nbytes == image.nbytes
+    other.tiles.close()
+    assert TILES.nbytes == 0
+
+
+def test_a_tile_that_was_decoded_while_its_file_was_closed_is_not_kept() -> None:
+    mosaic = Mosaic(noise(32, 32), (16, 16))
+    mosaic.tiles._decode = lambda *_: mosaic.tiles.close() or pixels(16, 16)
+    assert mosaic.tiles.tile(0, 0, 0).shape == (16, 16, 3)
+    assert TILES.nbytes == 0
+
+
+def test_damage_is_forgotten_with_the_last_handle() -> None:
+    mosaic = Mosaic(noise(16, 16), (16, 16), "file")
+    mosaic.failures = {(0, 0): ValueError("corrupt")}
+    mosaic.tiles.tile(0, 0, 0)
+    assert module.damage_of("file") == {(0, 0, 0)}
+    del mosaic
+    gc.collect()
+    assert module.damage_of("file") == set()
+
+
+def test_a_window_does_not_hold_the_tile_that_it_is_cut_from() -> None:
+    mosaic = Mosaic(noise(64, 64), (64, 64))
+    window = mosaic.tiles.read(0, 8, 8, 16, 16)
+    assert window.base is None and np.array_equal(window, mosaic.image[8:24, 8:24])
 
 
 def test_identity_tells_states_of_files_and_folders_apart(tmp_path: Path) -> None:

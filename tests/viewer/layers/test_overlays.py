@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.layers.overlays import find_layer, remove_maps, show_map, show_tissue
-from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.layers.overlays import (
+    MAP,
+    ZOOMED,
+    find_layer,
+    placement,
+    remove_maps,
+    show_map,
+    show_tissue,
+    show_zoomed,
+)
+from napari_zoommil.viewer.metadata import TITLE, slide_of
 from napari_zoommil.viewer.session import session_of
 
 
@@ -61,6 +74,50 @@ def test_painting_again_keeps_the_layer(model, small_slide, add_slide, shown) ->
     assert np.nanmax(second.data) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (7, 3)])
+def test_a_map_of_another_place_or_size_is_painted_there_by_the_same_layer(
+    small_slide, add_slide, shown, shape: tuple[int, int]
+) -> None:
+    viewer = ViewerModel()
+    slide = slide_of(add_slide(viewer, small_slide))
+    first = show_map(viewer, slide, shown, shown.values)
+    other = replace(shown, values=np.ones(shape, np.float32), origin=(256.0, 0.0), downsample=(256.0, 256.0))
+    assert show_map(viewer, slide, other, other.values) is first
+    fresh = placement(slide, other.origin, other.downsample)
+    np.testing.assert_allclose(first.scale, fresh["scale"])
+    np.testing.assert_allclose(first.translate, fresh["translate"])
+    assert first.data.shape == shape and first.metadata[MAP] is other
+
+
+def test_patches_that_were_zoomed_into_are_outlined_anew_in_their_layer(
+    small_slide, add_slide, make_grid
+) -> None:
+    viewer = ViewerModel()
+    slide = slide_of(add_slide(viewer, small_slide))
+    grid, layers = make_grid(3, 3, (5.0, 10.0)), []
+    for rows in ([0, 4], [1, 2, 8], [5]):
+        steps = (SimpleNamespace(level=0, zoomed=np.array(rows)), SimpleNamespace(level=1, zoomed=[]))
+        show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps))
+        layers.append(find_layer(viewer, slide, ZOOMED))
+        corners = np.array([box.min(0) + 0.5 for box in layers[-1].data])
+        np.testing.assert_allclose(corners, grid.levels[0].origins[rows])
+        assert len(layers[-1].edge_width) == len(rows) and not layers[-1].selected_data
+    assert all(layer is layers[0] for layer in layers)
+    show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps[1:]))
+    assert find_layer(viewer, slide, ZOOMED) is None
+
+
+def test_an_overlay_does_not_keep_its_slide(small_slide, shown) -> None:
+    viewer = ViewerModel()
+    slide = Slide.open(small_slide)
+    layer = show_map(viewer, slide, shown, shown.values)
+    assert slide_of(layer) is slide
+    slide.close()
+    del slide
+    gc.collect()
+    assert slide_of(layer) is None
+
+
 def test_on_a_slide_out_of_sight_maps_are_so_too(model, small_slide, add_slide, shown) -> None:
     viewer = model
     session_of(viewer)
@@ -90,6 +147,8 @@ def test_maps_to_compare_have_layers_of_their_own(model, small_slide, add_slide,
         "small · attention before 5x",
         "small · attention after 5x",
     ]
+    remove_maps(viewer, slide, {found[0].metadata[TITLE]})
+    assert [layer in viewer.layers for layer in found] == [True, True, True]
     remove_maps(viewer, slide)
     assert [layer in viewer.layers for layer in found] == [False, True, True]
 

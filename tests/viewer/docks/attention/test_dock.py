@@ -85,6 +85,46 @@ def test_maps_fill_while_the_model_works_coarse_first(ready, qtbot) -> None:
     assert {level for level, _ in seen} == {0, 1, 2}
 
 
+def test_a_second_run_paints_into_the_layers_of_the_first(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    first, shown = dock._entry.prediction, list(viewer.layers)
+    gone: list[str] = []
+    viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
+    click(qtbot, dock.act.button)
+    assert list(viewer.layers) == shown and not dock.maps.isEnabled() and not dock.maps.isHidden()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+    assert dock._entry.prediction not in (None, first)
+    assert list(viewer.layers) == shown and gone == [] and dock.maps.isEnabled()
+
+
+def test_cancelling_a_second_run_brings_back_what_the_first_has_found(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    first = dock._entry.prediction
+    attention = {layer: layer.data.copy() for layer in viewer.layers if layer.metadata.get(MAP) is not None}
+    dock.maps.what.setCurrentText("Grad-CAM tumour")
+    click(qtbot, dock.act.button)
+    assert dock.maps.what.currentText() == "Attention"
+    dock._predicting.cancel()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=10_000)
+    assert dock._entry.prediction is first and dock.act.note.text() == "Cancelled"
+    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    for before, layer in zip(attention.values(), viewer.layers[2:5], strict=True):
+        np.testing.assert_array_equal(before, layer.data)
+    assert dock.maps.isEnabled() and not dock.maps.isHidden()
+
+
+def test_nothing_of_other_pixels_comes_back_after_a_cancel(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    click(qtbot, dock.act.button)
+    dock._session.set_mpp(dock._entry, 0.3)
+    dock._predicting.cancel()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=10_000)
+    assert dock._entry.prediction is None and maps_in(viewer) == []
+
+
 def test_grad_cam_scaling_toggles_and_opacity(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)

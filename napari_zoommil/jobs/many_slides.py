@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -143,13 +143,13 @@ def _part_of(number: int, count: int) -> Callable[[Progress], Progress]:
     return tell
 
 
-def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], None]:
+def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide | None]:
     """What makes a slide ready for a job, by the job's parameters."""
     chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
 
-    def prepare(path: Path, stop: Event) -> None:
+    def prepare(path: Path, stop: Event) -> Slide | None:
         if "min_tissue" not in chosen:
-            return  # it reads no patches
+            return None  # it reads no patches
         reading = {name: chosen[name] for name in READING if name in chosen}
         if "magnifications" not in chosen:
             from napari_zoommil.models.spec import read_spec
@@ -158,29 +158,40 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], None]:
             reading |= {"magnifications": spec.magnifications, "patch_size": spec.patch_size}
             if reading["min_tissue"] is None:
                 reading["min_tissue"] = spec.min_tissue
-        make_ready(path, stop, **reading)
+        return make_ready(path, stop, **reading)
 
     return prepare
 
 
 def with_next_ready(
-    paths: Sequence[Path], prepare: Callable[[Path, Event], None]
+    paths: Sequence[Path], prepare: Callable[[Path, Event], Slide | None]
 ) -> Generator[Path, None, None]:
     """The paths one by one; beside the work on each, ``prepare(next path, stop)`` runs in a thread.
 
-    What fails in preparing fails again, and is told, when it is that slide's turn.
+    A slide that it returns stays open until that slide's turn is over: what was decoded of it is remembered
+    so long. What fails in preparing fails again, and is told, when it is that slide's turn.
     """
     stop = Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="next-slide") as pool:
+    coming: list[Future[Slide | None]] = []
+    with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="next-slide") as pool:
         try:
             for place, path in enumerate(paths):
                 coming = [pool.submit(prepare, after, stop) for after in paths[place + 1 : place + 2]]
                 yield path
-                for each in coming:  # two threads looking for one slide's tissue would be no faster
-                    with suppress(*FAILURES):
-                        each.result()
+                opened.close()
+                _take(coming, opened)  # two threads looking for one slide's tissue would be no faster
         finally:
             stop.set()
+            _take(coming, opened)
+
+
+def _take(coming: list[Future[Slide | None]], opened: ExitStack) -> None:
+    """Wait for what is made ready, and see to it that it is closed."""
+    while coming:
+        with suppress(*FAILURES):
+            slide = coming.pop().result()
+            if slide is not None:
+                opened.enter_context(slide)
 
 
 def make_ready(
@@ -193,27 +204,31 @@ def make_ready(
     mpp: float | None = None,
     icc: bool = False,
     store: Path | None = None,
-) -> None:
+) -> Slide | None:
     """Find a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
-    Both stay in memory for whichever job opens the slide next. Where its patches are kept in ``store`` (in
-    the user's cache by default), the slide was worked on before and there is nothing to do.
+    The tissue stays in memory for whichever job opens the slide next, the tiles as long as the slide that is
+    returned is open. Where its patches are kept in ``store`` (in the user's cache by default), the slide was
+    worked on before and there is nothing to do.
     """
     from napari_zoommil.bags.cache import open_cache
 
-    with Slide.open(path, mpp, icc) as slide:
+    with ExitStack() as stack:
+        slide = stack.enter_context(Slide.open(path, mpp, icc))
         key = grid_key(slide, magnifications, patch_size, min_tissue)
         if open_cache(store).grid(slide.fingerprint, key) is not None:
-            return
+            return None
         with closing(find_tissue(slide)) as looking:
             try:
                 while not stop.is_set():
                     next(looking)
-                return
+                return None
             except StopIteration as found:
                 tissue = found.value
         grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue)
         for row in np.arange(len(grid.levels[0]))[:FIRST_PATCHES]:
             if stop.is_set():
-                return
+                return None
             read_patch(slide, grid, 0, int(row))
+        stack.pop_all()
+        return slide

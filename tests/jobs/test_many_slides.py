@@ -65,12 +65,35 @@ def test_leaving_early_stops_the_preparation() -> None:
     assert not any(thread.name.startswith("next-slide") for thread in threading.enumerate())
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_what_was_made_ready_is_open_for_its_turn_and_no_longer(
+    make_slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    paths = [make_slide(tmp_path / f"{name}.tif", (150, 60, 120), 128) for name in "abc"]
+    opened: list[str] = []
+    real = Slide.close
+    monkeypatch.setattr(Slide, "close", lambda slide: (opened.remove(slide.name), real(slide))[1])
+
+    def prepare(path: Path, stop: Event) -> Slide:
+        opened.append(path.name)
+        return Slide.open(path)
+
+    with closing(with_next_ready(paths, prepare)) as slides:
+        for number, path in enumerate(slides):
+            assert number == 0 or path.name in opened
+            assert not [name for name in opened if name < path.name]
+            if number == turns:
+                break
+    assert opened == []
+
+
 def test_tissue_and_first_tiles_are_there(
     make_slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_slide(tmp_path / "a.tif", (150, 60, 120), seed=13)
-    make_ready(path, Event(), magnifications=(10.0,), patch_size=64, min_tissue=0.1)
-    with Slide.open(path) as slide:
+    ready = make_ready(path, Event(), magnifications=(10.0,), patch_size=64, min_tissue=0.1)
+    assert ready is not None
+    with ready, Slide.open(path) as slide:
         seen: list[str] = []
         tissue = run(find_tissue(slide), lambda progress: seen.append(progress.note))
         assert seen == []

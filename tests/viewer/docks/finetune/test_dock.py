@@ -123,8 +123,8 @@ def test_what_it_will_train_on_follows_the_annotations(ready, qtbot) -> None:
     points = dock.lesson.entry.document.points
     points.add((410.0, 410.0), 2)
     points.add_complete([(400, 400), (400, 450), (450, 450)])
-    qtbot.waitUntil(lambda: "1&nbsp;stroma" in dock.what.text() and known(dock), timeout=MINUTE)
-    assert "1 complete region" in dock.what.text()
+    qtbot.waitUntil(lambda: "1 complete region" in dock.what.text() and known(dock), timeout=MINUTE)
+    assert "1&nbsp;stroma" in dock.what.text()
 
 
 def test_what_another_program_writes_is_seen_when_the_window_is_looked_at(ready, qtbot) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from napari_zoommil.geometry import PatchGrid, PatchLevel, child_lattice, full_lattice, zoom_ratios
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported
+
+hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("tests")
 
 DISC_MPP, DISC_PX = 0.5, 20
 """Resolution and diameter of the discs of the fixture `discs`."""

@@ -60,7 +60,6 @@ def jobs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Callable[[], Job[Any]]]:
-    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
     points = Points(classes=[CellClass("cell", (1, 2, 3), 10.0)])
     points.add(np.random.default_rng(0).uniform(100, 400, (12, 2)), 1)
     cells, mil = make_cell_model(mpp=1.0), make_model((5.0, 10.0))

@@ -21,11 +21,6 @@ from napari_zoommil.models.spec import read_spec
 Make = Callable[..., str]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
-
-
 @pytest.fixture
 def slide(tmp_path: Path, make_slide: Callable[..., Path]) -> Path:
     """512 px of purple tissue at 10x."""

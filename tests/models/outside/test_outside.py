@@ -101,7 +101,8 @@ def shown(path: Path, prediction) -> None:  # type: ignore[no-untyped-def]
     from napari.components import ViewerModel
 
     from napari_zoommil.viewer.layers.overlays import show_map
-    from napari_zoommil.viewer.layers.slide import open_slide_layer, slide_of
+    from napari_zoommil.viewer.layers.slide import open_slide_layer
+    from napari_zoommil.viewer.metadata import slide_of
 
     viewer = ViewerModel()
     data, arguments, _ = open_slide_layer(path)

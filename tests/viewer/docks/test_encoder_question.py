@@ -123,7 +123,6 @@ def model(tmp_path: Path, spy) -> Path:
 def test_both_docks_run_a_file_only_when_it_was_chosen(
     attention, model, spy, make_slide, add_slide, tmp_path, monkeypatch, qtbot
 ) -> None:
-    monkeypatch.setattr("napari_zoommil.jobs.finetune_mil.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setitem(points_training.PRESETS, "interactive", points_training.PointRecipe(epochs=2))
     path = make_slide(tmp_path / "slide.tif", (120, 60, 160))
     viewer, dock = attention()

@@ -18,7 +18,8 @@ from napari_zoommil.models.task import Classification, Regression, Task
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
-from napari_zoommil.viewer.layers.slide import open_slide_layer, slide_of
+from napari_zoommil.viewer.layers.slide import open_slide_layer
+from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.sentences import NO_MAPS, kind_title, patch_scores
 
 CLASSES = Classification(("normal", "tumour"))

@@ -55,7 +55,7 @@ def test_a_number_is_told_by_squared_error_in_spreads(values: list[float], outpu
     logits = torch.tensor([output], dtype=torch.float64)
     told = task.link(logits)
     assert task.loss(logits, told[0]).item() == pytest.approx(0, abs=1e-9)
-    spread = np.std(values) or 1.0
+    spread = task.scale
     off = task.loss(logits, told[0] + 2 * spread).item()
     assert off == pytest.approx(4, rel=1e-6)
     assert task.link(torch.zeros(1)).item() == pytest.approx(np.mean(values), rel=1e-5, abs=1e-3)

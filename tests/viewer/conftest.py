@@ -36,4 +36,4 @@ def model(qapp) -> ViewerModel:
 @pytest.fixture
 def window(make_napari_viewer) -> napari.Viewer:
     """A real window."""
-    return make_napari_viewer()
+    return make_napari_viewer(show=True)

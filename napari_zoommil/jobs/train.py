@@ -6,29 +6,23 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.jobs.embed import embed
-from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.loading import release
-from napari_zoommil.jobs.many_slides import over, results_of
+from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import Range
-from napari_zoommil.jobs.progress import Job, Progress, retold
+from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
-from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
 """Metrics that a fit's progress names."""
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.bag import Bag
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
@@ -159,10 +153,10 @@ def train(
     slides = [one.slide for one in entries]
     with working_in(out):
         if known.takes == "pixels":
-            bags = yield from _pixel_bags(slides, store, reading)
-            source = Source("", "", 3)
+            bags = yield from pixel_bags(slides, store, reading)
+            source = PIXELS
         else:
-            bags, source = yield from _embedded(slides, encoder, store, reading, device)
+            bags, source = yield from embedded_bags(slides, encoder, store, reading, device)
         examples = {
             split: [(bags[one.slide], plan.task.target(one.label)) for one in entries if one.split == split]
             for split in ("train", "val", "test")
@@ -183,26 +177,6 @@ class Plan:
     task: Task
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How slides are read."""
-
-    magnifications: tuple[float, ...]
-    patch_size: int
-    min_tissue: float
-    mpp: float | None
-    icc: bool
-
-
-@dataclass(frozen=True)
-class Source:
-    """Whose features bags hold; of no encoder where they hold pixels."""
-
-    encoder: str
-    encoder_hash: str
-    width: int
-
-
 def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
     """What the labels of a cohort say is to be learnt.
 
@@ -218,41 +192,6 @@ def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
         measurements(labels)
         return Regression.fitted(measurements([one.label for one in entries if one.split == "train"]), unit)
     return Classification(class_names(list(entries)))
-
-
-def _embedded(
-    slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
-) -> Job[tuple[dict[Path, Bag], Source]]:
-    """Bags of features, embedded where they are missing."""
-    from napari_zoommil.bags.cache import FeatureCache
-
-    job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
-    embedded = results_of((yield from over(job, slides)))
-    release()  # a training needs no encoder
-    cache = FeatureCache(store)
-    bags = {slide: one.bag(cache) for slide, one in zip(slides, embedded, strict=True)}
-    from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
-
-    first = bags[slides[0]]
-    return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
-
-
-def _pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:
-    """Bags that read their slides anew in each epoch; where their patches lie is kept."""
-    from napari_zoommil.bags.cache import FeatureCache
-    from napari_zoommil.bags.pixels import PixelBag
-
-    cache = FeatureCache(store)
-    bags: dict[Path, Bag] = {}
-    for number, path in enumerate(slides, 1):
-        opened = partial(Slide.open, path, reading.mpp, reading.icc)
-        with opened() as slide:
-            title = f"slide {number} of {len(slides)}: "
-            key = grid_key(slide, reading.magnifications, reading.patch_size, reading.min_tissue)
-            found = find_patches(slide, cache, key)
-            grid = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
-        bags[path] = PixelBag(opened, grid)
-    return bags
 
 
 def _fit(

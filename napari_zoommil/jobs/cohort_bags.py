@@ -1,0 +1,77 @@
+"""Bags of all slides of a cohort: of features, which are embedded where they are missing, or of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_zoommil.jobs.embed import embed
+from napari_zoommil.jobs.features import find_patches, grid_key
+from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.many_slides import over, results_of
+from napari_zoommil.jobs.progress import Job, retold
+from napari_zoommil.slides import Slide
+
+if TYPE_CHECKING:
+    from napari_zoommil.bags.bag import Bag
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How slides are read."""
+
+    magnifications: tuple[float, ...]
+    patch_size: int
+    min_tissue: float
+    mpp: float | None
+    icc: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose features bags hold; of no encoder where they hold pixels."""
+
+    encoder: str
+    encoder_hash: str
+    width: int
+
+
+PIXELS = Source("", "", 3)
+"""Of models that have no encoder before them."""
+
+
+def embedded_bags(
+    slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
+) -> Job[tuple[dict[Path, Bag], Source]]:
+    """Bags of features, embedded where they are missing."""
+    from napari_zoommil.bags.cache import FeatureCache
+
+    job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
+    found = results_of((yield from over(job, slides)))
+    release()  # a training needs no encoder
+    cache = FeatureCache(store)
+    bags = {slide: one.bag(cache) for slide, one in zip(slides, found, strict=True)}
+    from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
+
+    first = bags[slides[0]]
+    return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
+
+
+def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:
+    """Bags that read their slides anew in each epoch; where their patches lie is kept."""
+    from napari_zoommil.bags.cache import FeatureCache
+    from napari_zoommil.bags.pixels import PixelBag
+
+    cache = FeatureCache(store)
+    bags: dict[Path, Bag] = {}
+    for number, path in enumerate(slides, 1):
+        opened = partial(Slide.open, path, reading.mpp, reading.icc)
+        with opened() as slide:
+            title = f"slide {number} of {len(slides)}: "
+            key = grid_key(slide, reading.magnifications, reading.patch_size, reading.min_tissue)
+            found = find_patches(slide, cache, key)
+            grid = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
+        bags[path] = PixelBag(opened, grid)
+    return bags

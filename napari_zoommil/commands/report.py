@@ -152,8 +152,7 @@ def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
 
 def describe_cost(cost: Cost) -> str:
     """Patches and seconds of a prediction, for people."""
-    taken = f", {sum(cost.taken):,} of them encoded before" if sum(cost.taken) else ""
-    return f"{sum(cost.patches):,} patches{taken}, {cost.seconds:.1f} s"
+    return f"{cost.counted}, {cost.seconds:.1f} s"
 
 
 def describe_cells(found: Detection) -> str:

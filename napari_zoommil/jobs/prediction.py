@@ -73,6 +73,12 @@ class Cost:
         """Patches whose features the model was given, at each magnification."""
         return tuple(map(sum, zip(self.encoded, self.taken or (0,) * len(self.encoded), strict=True)))
 
+    @property
+    def counted(self) -> str:
+        """``1,234 patches, 1,000 of them encoded before``."""
+        known = f", {sum(self.taken):,} of them encoded before" if sum(self.taken) else ""
+        return f"{sum(self.patches):,} patches{known}"
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:

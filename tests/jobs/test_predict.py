@@ -196,6 +196,10 @@ def test_a_second_prediction_encodes_nothing(cmu: Path, make_model: Callable, en
     again, seen = watched(predict(cmu, name, batch_size=8))
     assert not encoded and again.cost.taken == first.cost.encoded == again.cost.patches
     assert not sum(again.cost.encoded) and not again.cost.unkept
+    count = sum(first.cost.encoded)
+    assert (first.cost.counted, again.cost.counted) == (
+        f"{count} patches", f"{count} patches, {count} of them encoded before",
+    )  # fmt: skip
     np.testing.assert_array_equal(again.logits, first.logits)
     for one, other in zip(again.maps, first.maps, strict=True):
         np.testing.assert_array_equal(one.values, other.values)

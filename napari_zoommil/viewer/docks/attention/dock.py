@@ -226,8 +226,9 @@ class AttentionDock(SessionDock):
     def _predicted(self, prediction: Prediction) -> None:
         entry, cost = self._predicting.of, prediction.cost
         self.act.note.setText(
-            f"{sum(cost.patches):,} patches in {duration(cost.seconds)} on {cost.device}"
+            f"{cost.counted}, in {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
+            + (f". {cost.unkept}" if cost.unkept else "")
         )
         self._reading = None
         self._session.keep(entry, self._key, prediction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from napari_zoommil.encoders import Encoder
 from napari_zoommil.encoders.turned import turned
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
+
+Holds = Literal["features", "pixels"]
+"""What a bag answers with."""
 
 Wanted = tuple[int, Rows]
 """Index into the grid's magnifications, and patches there."""
@@ -56,6 +59,7 @@ class LazyBag:
     """
 
     grid: PatchGrid
+    holds: ClassVar[Holds] = "features"
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class PixelBag:
     variant : int
         How patches are turned, see :func:`~napari_zoommil.encoders.turned.turned`.
     """
+
+    holds: ClassVar[Literal["features", "pixels"]] = "pixels"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A part of a slide as a bag of its own: some patches of the lowest magnification with all inside them."""
+"""Parts of a patch grid that are grids of their own: what holds a patch also holds all patches inside it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,46 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
     rows : tuple of (n,) int64
         Where the patches of each magnification stand in ``grid``.
     """
-    taken = [np.unique(trees)]
-    levels = [grid.levels[0].chosen(taken[0], np.full(len(taken[0]), -1, np.int64))]
-    for level in range(1, len(grid.levels)):
-        children = grid.children(level - 1, taken[-1])
-        parent = np.searchsorted(taken[-1], grid.levels[level].parent[children])
-        levels.append(grid.levels[level].chosen(children, parent))
-        taken.append(children)
-    return replace(grid, levels=tuple(levels)), tuple(taken)
+    rows = inside(grid, 0, np.unique(trees))
+    return _restricted(grid, rows), rows
+
+
+def inside(grid: PatchGrid, level: int, rows: Rows) -> tuple[Rows, ...]:
+    """(n,) rows at each magnification that are some patches of one level or lie inside them, ascending.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    level : int
+    rows : (m,) int64
+        At ``level``, ascending.
+    """
+    found = [np.empty(0, np.int64)] * level + [rows]
+    for above in range(level, len(grid.levels) - 1):
+        found.append(grid.children(above, found[-1]))
+    return tuple(found)
+
+
+def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Rows, ...]]:
+    """The grid less a patch and all patches inside it.
+
+    Returns
+    -------
+    part : PatchGrid
+    rows : tuple of (n,) int64
+        Where the patches of each magnification stand in ``grid``.
+    """
+    gone = inside(grid, level, np.array([row]))
+    rows = tuple(np.delete(np.arange(len(one)), gone[n]) for n, one in enumerate(grid.levels))
+    return _restricted(grid, rows), rows
+
+
+def _restricted(grid: PatchGrid, rows: tuple[Rows, ...]) -> PatchGrid:
+    """The grid of some patches, whose parents are among them."""
+    levels = [grid.levels[0].chosen(rows[0], np.full(len(rows[0]), -1, np.int64))]
+    for above, own, level in zip(rows, rows[1:], grid.levels[1:], strict=False):
+        levels.append(level.chosen(own, np.searchsorted(above, level.parent[own])))
+    return replace(grid, levels=tuple(levels))
 
 
 def tree_sizes(grid: PatchGrid) -> Rows:

@@ -70,7 +70,7 @@ class Watch:
         from napari_zoommil.bags.view import PartBag
 
         trees = np.arange(len(self.bag.grid.levels[0])) if self.trees is None else self.trees
-        part, device = PartBag(self.bag, trees), self.taught.device.torch
+        part, device = PartBag.of_trees(self.bag, trees), self.taught.device.torch
         mil = self.taught.model.to(device).eval()
         output = yield from zoom(mil, part, device, f"attention {when}, ", paint=False)
         yield Progress(1, 1, f"attention {when}", AttentionMaps(when, self._maps(output, part.rows)))

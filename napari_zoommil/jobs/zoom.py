@@ -34,9 +34,9 @@ def zoom(
     device: torch.device,
     title: str = "",
     paint: bool = True,
-    gradients: bool = False,
+    answered: list[tuple[Need | NeedImage, Tensor]] | None = None,
 ) -> Job[MILOutput]:
-    """One pass of a model.
+    """One pass of a model, without gradients.
 
     Parameters
     ----------
@@ -49,9 +49,8 @@ def zoom(
         What notes begin with.
     paint : bool
         Whether to show maps while they fill.
-    gradients : bool
-        Whether the output is on a graph, which begins at what the bag answers; no weight needs a gradient.
-        Pixels are then answered as floats of the same values, which gradients can reach.
+    answered : list, optional
+        Gets each need with its answer, on ``device``.
 
     Yields
     ------
@@ -77,7 +76,7 @@ def zoom(
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:
-                with torch.set_grad_enabled(gradients):  # never across a yield: the mode is the thread's
+                with torch.no_grad():  # never across a yield: the mode is the thread's
                     need = steps.send(answer)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
@@ -92,8 +91,8 @@ def zoom(
                 answer = source.features(need.level, need.rows)
                 done += len(need.rows)
             answer = mil.fitting(answer, need).to(device)
-            if gradients:
-                answer = answer.float().requires_grad_()
+            if answered is not None:
+                answered.append((need, answer))
 
 
 def encode(

@@ -40,6 +40,10 @@ class Step:
         Instance embeddings, on the graph where gradients are on: Grad-CAM's activations.
     zoomed : (k,) int64
         Rows that were zoomed into.
+    evidence : (n, C) Tensor, optional
+        What each patch adds to each output, of a model whose outputs are sums over patches: over all steps
+        it sums to ``MILOutput.logits`` less the bias. See
+        :func:`napari_zoommil.models.blocks.attention.evidence`.
     """
 
     level: int
@@ -47,6 +51,7 @@ class Step:
     scores: Tensor
     embeddings: Tensor | None = None
     zoomed: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    evidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:

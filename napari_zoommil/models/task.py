@@ -128,7 +128,9 @@ class Regression:
     def fitted(cls, values: Sequence[float], unit: str = "") -> Regression:
         """With offset and scale of the values to be learnt."""
         spread = float(np.std(values))
-        return cls(unit, offset=float(np.mean(values)), scale=spread if spread > 0 else 1.0)
+        # The standard deviation of equal numbers need not be 0: their mean is rounded.
+        told_apart = spread > np.finfo(np.float32).eps * np.abs(values).max()
+        return cls(unit, offset=float(np.mean(values)), scale=spread if told_apart else 1.0)
 
     @property
     def names(self) -> tuple[str, ...]:

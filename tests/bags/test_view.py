@@ -23,7 +23,7 @@ def whole(make_slide: Callable, tmp_path: Path) -> Iterator[LazyBag]:
 
 
 def test_a_part_is_answered_from_the_whole(whole: LazyBag) -> None:
-    part = PartBag(whole, np.array([9, 2, 5]))
+    part = PartBag.of_trees(whole, np.array([9, 2, 5]))
     assert part.rows[0].tolist() == [2, 5, 9]
     assert part.rows[1].tolist() == np.sort(whole.grid.children(0, part.rows[0])).tolist()
     whole.features(1, part.rows[1][:2])
@@ -34,6 +34,6 @@ def test_a_part_is_answered_from_the_whole(whole: LazyBag) -> None:
 
 
 def test_pixels_of_a_part_are_those_of_its_patches(whole: LazyBag) -> None:
-    part = PartBag(whole, np.array([2, 5, 9]))
+    part = PartBag.of_trees(whole, np.array([2, 5, 9]))
     found = answer(part, Need(1, np.array([4]), "pixels"))
     assert torch.equal(found, answer(whole, Need(1, part.rows[1][[4]], "pixels")))

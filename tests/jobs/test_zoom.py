@@ -303,7 +303,7 @@ def test_turned_patches_are_encoded_and_nothing_is_said_of_them(
 
 
 def test_a_part_of_a_slide_is_looked_at_like_a_slide(bag: LazyBag) -> None:
-    model, part = zoommil(), PartBag(bag, np.array([1, 4, 6]))
+    model, part = zoommil(), PartBag.of_trees(bag, np.array([1, 4, 6]))
     found = run(zoom(model, part, CPU, paint=False))
     assert found.steps[0].rows.tolist() == [0, 1, 2]
     torch.testing.assert_close(found.logits, model(part).logits)

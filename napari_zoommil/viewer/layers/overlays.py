@@ -71,7 +71,7 @@ def show_map(
     when : str
         Such as ``before``: what a map is compared as, which then has a layer of its own.
     """
-    name = "Grad-CAM" if shown.signed else "attention"
+    name = "signed" if shown.signed else "attention"
     layer = _show_image(
         viewer,
         slide,

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 
 if TYPE_CHECKING:
     from napari_zoommil.jobs.parameters import Field
@@ -20,8 +21,13 @@ Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column 
 Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
 Mpp = Annotated[
-    float | None, Parameter(help="Pixel size of level 0 in µm, where the slide does not state it.")
+    float | None,
+    Parameter(
+        help="Pixel size of level 0, where the slide does not state it or states it wrongly. (µm/px)",
+        validator=Number(gte=PLAUSIBLE_MPP[0], lte=PLAUSIBLE_MPP[1]),
+    ),
 ]
+"""That of the jobs, for commands that start sooner without them."""
 
 
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
@@ -53,8 +59,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
 
 def _option(field: Field) -> inspect.Parameter:
     """A job's parameter as an option."""
-    unit = f" ({field.range.unit})" if field.range and field.range.unit else ""
-    extras: dict[str, Any] = {"help": field.help + unit}
+    extras: dict[str, Any] = {"help": field.help_with_unit}
     if field.range:
         extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
     kind: Any = field.type

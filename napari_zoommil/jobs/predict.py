@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,26 @@ from numpy.typing import NDArray
 from napari_zoommil.geometry import Pair, PatchGrid
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import loaded, open_own
-from napari_zoommil.jobs.parameters import Range, Store
+from napari_zoommil.jobs.parameters import (
+    BatchSize,
+    DeviceName,
+    EncoderOfModel,
+    Icc,
+    KnownTissue,
+    MinTissue,
+    ModelName,
+    Mpp,
+    SlideSource,
+    Store,
+    Threads,
+    Workers,
+    documented,
+)
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
-from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue, patch_grid
+from napari_zoommil.slides.patching import patch_grid
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag
@@ -36,51 +48,29 @@ GRAPH_COPIES = 5
 """Memory of a pass with gradients, in that of the embeddings it goes through; measured of an attention."""
 
 
+@documented
 def predict(
-    slide: Path | Slide,
-    model: str = "demo",
+    slide: SlideSource,
+    model: ModelName = "demo",
     *,
-    encoder: str | None = None,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    tissue: Tissue | None = None,
-    min_tissue: Annotated[float | None, Range(0, 1, 0.05)] = None,
+    encoder: EncoderOfModel = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    tissue: KnownTissue = None,
+    min_tissue: MinTissue = None,
     store: Store = None,
-    device: str = "auto",
-    batch_size: Annotated[int, Range(1, 4096)] = 64,
-    workers: Annotated[int | None, Range(1, 64)] = None,
-    threads: Annotated[int | None, Range(1, 256)] = None,
+    device: DeviceName = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = None,
+    threads: Threads = None,
     grad_cam: bool | None = None,
 ) -> Job[Prediction]:
     """Predict a slide's class and say where the model looked.
 
+    An open slide is read through a handle of the job's own.
+
     Parameters
     ----------
-    slide : Path or Slide
-        The slide; an open one is read through a handle of the job's own.
-    model : str
-        Shipped model, folder or hub name.
-    encoder : str, optional
-        The encoder that the model was trained on, where the model must not choose it: its hub name, or a
-        TorchScript file, which is code and is run. Its hash must be that of the model.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    tissue : Tissue, optional
-        Where the tissue is; found by itself if not given.
-    min_tissue : float, optional
-        Least tissue share of a patch at the lowest magnification; the model's own by default.
-    store : Path, optional
-        Folder of features: what it holds is not encoded again. One in the user's cache by default.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
-    batch_size : int
-        Patches encoded at once; halved by itself when device memory runs out.
-    workers : int, optional
-        Threads that read patches; one per core, at most 8, by default.
-    threads : int, optional
-        CPU threads that compute; all cores by default.
     grad_cam : bool, optional
         Explain each class by Grad-CAM too; by default where it takes no more memory than 300 MB.
 

@@ -7,12 +7,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    EncoderName,
+    Epochs,
+    Icc,
+    LearningRate,
+    ModelFolder,
+    Mpp,
+    NamedStore,
+    PatchSize,
+    Seed,
+    TissueShare,
+    documented,
+)
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
@@ -52,43 +65,40 @@ class Training:
         return self.task.names if isinstance(self.task, Classification) else ()
 
 
+@documented
 def train(
     cohort: Path,
     model: str = "zoommil",
     *,
-    store: Path,
-    out: Path,
-    encoder: str = "nic",
+    store: NamedStore,
+    out: ModelFolder,
+    encoder: EncoderName = "nic",
     options: Mapping[str, Any] | None = None,
     recipe: str = "default",
     task: Literal["auto", "classification", "regression"] = "auto",
     unit: str = "",
     magnifications: tuple[float, ...] | None = None,
-    patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
-    min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
-    epochs: Annotated[int | None, Range(1, 10_000)] = None,
-    learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
-    seed: Annotated[int, Range(0, 2**31)] = 0,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
+    patch_size: PatchSize = 256,
+    min_tissue: TissueShare = 0.1,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = 0,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    device: DeviceName = "auto",
     resume: bool = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
+
+    Features that ``store`` lacks are encoded first.
 
     Parameters
     ----------
     cohort : Path
         Table with the columns slide and label, and optionally split (train, val, test) and group.
     model : str
-        Architecture; the command ``models`` lists them with their options and recipes.
-    store : Path
-        Folder of features; what it lacks is encoded first.
-    out : Path
-        Model folder to write.
-    encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
-        is run. Models that read pixels need none.
+        Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
+        need no encoder.
     options : dict, optional
         Options of the model, such as k=16.
     recipe : str
@@ -100,22 +110,6 @@ def train(
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
         Rising by whole factors; the recipe's by default.
-    patch_size : int
-        Edge of a patch, the same at every magnification.
-    min_tissue : float
-        Least tissue share of a patch at the lowest magnification.
-    epochs : int, optional
-        Passes over the training slides; the recipe's by default.
-    learning_rate : float, optional
-        Of the optimiser; the recipe's by default.
-    seed : int
-        Of weights, order and split.
-    mpp : float, optional
-        Pixel size of level 0 of all slides, where they do not state it.
-    icc : bool
-        Convert pixels to sRGB by the slides' colour profiles, where they have one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one.
 

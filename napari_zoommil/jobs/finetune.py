@@ -21,6 +21,7 @@ from napari_zoommil.jobs.parameters import (
     Range,
     Seed,
     SlideSource,
+    Store,
     Threads,
     documented,
 )
@@ -47,6 +48,7 @@ def finetune(
     patches: Annotated[int, Range(64, 1_000_000, unit="patches")] = 2048,
     mpp: Mpp = None,
     icc: Icc = False,
+    store: Store = None,
     device: DeviceName = "auto",
     threads: Threads = None,
 ) -> Job[FineTuning]:
@@ -106,11 +108,11 @@ def finetune(
         "threads": threads,
     }
     if kind_of(model) == "mil":
-        how |= {"label": label, "patches": patches, "encoder": encoder}
+        how |= {"label": label, "patches": patches, "encoder": encoder, "store": store}
         return (yield from finetune_mil(slide, annotations, model, out=out, **how))
-    if label is not None:
-        raise ModelError(f"{model} is a cell model: a label of the slide is for MIL models, leave it out")
-    if encoder is not None:
-        raise ModelError(f"{model} is a cell model: an encoder is for MIL models, leave it out")
+    of_mil = {"a label of the slide": label, "an encoder": encoder, "a store of features": store}
+    for what, given in of_mil.items():
+        if given is not None:
+            raise ModelError(f"{model} is a cell model: {what} is for MIL models, leave it out")
     how |= {"stain_augmentation": stain_augmentation, "resume": resume}
     return (yield from finetune_cells(slide, annotations, model, out=out, **how))

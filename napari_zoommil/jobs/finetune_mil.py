@@ -42,26 +42,21 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
-    encoder: str | None = None,
-    loss: LossName | None = None,
-    preset: PresetName = "interactive",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    seed: int = 0,
-    label: str | None = None,
-    patches: int = 2048,
-    mpp: float | None = None,
-    icc: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
-    store: Path | None = None,
+    encoder: str | None,
+    loss: LossName | None,
+    preset: PresetName,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
+    label: str | None,
+    patches: int,
+    mpp: float | None,
+    icc: bool,
+    device: str,
+    threads: int | None,
+    store: Path | None,
 ) -> Job[FineTuning]:
     """Teach a MIL model where to look; parameters are those of :func:`napari_zoommil.jobs.finetune`.
-
-    Parameters
-    ----------
-    store : Path, optional
-        Folder of features: what it holds is not encoded again. One in the user's cache by default.
 
     Yields
     ------

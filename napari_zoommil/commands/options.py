@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
@@ -79,7 +80,10 @@ def _option(field: Field) -> inspect.Parameter:
 def with_options(
     job: Callable[..., Any], hidden: tuple[str, ...]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a command take its own parameters and those of ``job`` but the hidden ones, as ``**options``."""
+    """Let a command take its own parameters and those of ``job`` but the hidden ones, as ``**options``.
+
+    Of a parameter that is a dataclass, each field is an option.
+    """
     from napari_zoommil.jobs.parameters import fields
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,14 +92,22 @@ def with_options(
             for p in inspect.signature(command, eval_str=True).parameters.values()
             if p.kind is not p.VAR_KEYWORD
         ]
-        added = [_option(field) for field in fields(job).values() if field.name not in hidden]
+        parts: dict[str, Any] = {
+            name: field.type for name, field in fields(job).items() if is_dataclass(field.type)
+        }
+        single = {name: field for name, field in fields(job).items() if name not in parts}
+        whole = single | {name: field for part in parts.values() for name, field in fields(part).items()}
+        added = [_option(field) for field in whole.values() if field.name not in hidden]
         settings = [name for name, field in fields(job).items() if _is(Mapping, field.type)]
         defaults = {p.name: p.default for p in added if p.default is not p.empty}
 
         @wraps(command)
         def with_defaults(*arguments: Any, **options: Any) -> Any:
             given = {name: _settings(texts) for name in settings if (texts := options.get(name))}
-            return command(*arguments, **(defaults | options | given))
+            taken = defaults | options | given
+            for name, part in parts.items():
+                taken[name] = part(**{one: taken.pop(one) for one in fields(part) if one in taken})
+            return command(*arguments, **taken)
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
         # cyclopts asks these first, where a parameter may share its name with the function's **keywords.

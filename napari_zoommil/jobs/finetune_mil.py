@@ -151,14 +151,14 @@ def _annotated(
 def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
     """Train; the model is changed where it is."""
     from napari_zoommil.training.callbacks import CurveWriter
-    from napari_zoommil.training.fit import TrainerFlags, fit_steps
+    from napari_zoommil.training.fit import fit_steps
     from napari_zoommil.training.mil.points import COLUMNS, PointModule, one_step
 
     steps = fit_steps(
         PointModule(taught.model, recipe, annotated),
         one_step(),
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(taught.device),
+        device=taught.device,
         callbacks=[CurveWriter(run, COLUMNS)],
         seed=recipe.seed,
     )

@@ -30,6 +30,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.run import RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
@@ -86,6 +87,7 @@ def train(
     mpp: Mpp = None,
     icc: Icc = False,
     device: DeviceName = "auto",
+    flags: TrainerFlags = ONE_DEVICE,
     resume: bool = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
@@ -110,6 +112,8 @@ def train(
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
         Rising by whole factors; the recipe's by default.
+    flags : TrainerFlags
+        On how many devices and how precisely it computes; one device and single precision by default.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one.
 
@@ -125,24 +129,30 @@ def train(
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
         another training to go on with, or a finished one.
+    JobError
+        If the device is not there, or the machine cannot train as the flags say.
     FileError
         If ``out`` cannot be written to.
     """
+    from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.mil.cohort import read_cohort
 
+    computes_on = choose_device(device)
+    flags.check(computes_on)
     known = entry(model)
     settings = known.recipe(recipe)
     settings = replace(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
+        accumulate=flags.accumulate or settings.accumulate,
     )
     chosen = magnifications or known.magnifications(settings)
     known.check_scales(chosen)
     built = {**settings.options, **(options or {})}
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
-    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
+    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out):
@@ -156,7 +166,7 @@ def train(
             for split in ("train", "val", "test")
         }
         run = RunFolder(out, _provenance(plan, reading, source, entries))
-        return (yield from _fit(plan, reading, source, examples, run, device, resume))
+        return (yield from _fit(plan, reading, source, examples, run, computes_on, resume))
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ class Plan:
     recipe_name: str
     seed: int
     task: Task
+    flags: TrainerFlags
 
 
 def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
@@ -194,10 +205,9 @@ def _fit(
     source: Source,
     examples: dict[str, list[Example]],
     run: RunFolder,
-    device: str,
+    device: Device,
     resume: bool,
 ) -> Job[Training]:
-    from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import save_model
     from napari_zoommil.training.fit import own_random_numbers
@@ -207,8 +217,8 @@ def _fit(
     with own_random_numbers(plan.seed):
         mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
     mil.task = plan.task
-    chosen = choose_device(device)
-    fitting = fit(mil, plan.recipe, examples["train"], examples["val"], run, checkpoint, chosen, plan.seed)
+    slides = examples["train"], examples["val"]
+    fitting = fit(mil, plan.recipe, *slides, run, checkpoint, device, plan.seed, plan.flags)
     with closing(fitting) as steps:
         for step in steps:
             shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
@@ -216,7 +226,7 @@ def _fit(
             yield Progress(step.step, step.total, note, step)
     metrics: dict[str, float] = {}
     for split in ("val", "test"):
-        metrics |= yield from _evaluated(mil, examples[split], split, chosen)
+        metrics |= yield from _evaluated(mil, examples[split], split, device)
     spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
     save_model(run.folder, mil, spec, card(spec))
     run.finish(metrics)
@@ -235,6 +245,7 @@ def _provenance(plan: Plan, reading: Reading, source: Source, entries: Sequence[
         "task": asdict(plan.task),
         "recipe": plan.recipe_name,
         "settings": asdict(plan.recipe) | {"seed": plan.seed},
+        "flags": asdict(plan.flags),
         "reading": asdict(reading),
         "source": asdict(source),
         "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},

@@ -77,4 +77,5 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
     ) -> None:
-        torch.manual_seed(seed_of(self.seed, trainer.global_step))
+        others = (trainer.global_rank,) if trainer.global_rank else ()  # of several processes, each its own
+        torch.manual_seed(seed_of(self.seed, trainer.global_step, *others))

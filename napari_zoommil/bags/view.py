@@ -36,6 +36,10 @@ class PartBag:
         self.whole, self.slide = whole, whole.slide
         self.grid, self.rows = subtrees(whole.grid, trees)
 
+    @property
+    def encoder_hash(self) -> str:
+        return self.whole.encoder_hash
+
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification are encoded, (N,) bool."""
         return self.whole.known(level)[self.rows[level]]

@@ -142,6 +142,7 @@ def _known_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tupl
     from napari_zoommil.bags.need import Need
 
     mil, taken, answer = with_model.model, [0] * len(bag.grid.levels), None
+    mil.check(bag)
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:

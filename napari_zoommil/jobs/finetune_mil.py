@@ -145,7 +145,7 @@ def _annotated(
         yield from encode(bag, level, wanted, "to learn from, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
     taught = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return AnnotatedBag(TensorBag(grid, features), taught, torch.from_numpy(truth))
+    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), taught, torch.from_numpy(truth))
 
 
 def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:

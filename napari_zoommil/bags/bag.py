@@ -32,10 +32,15 @@ class Bag(Protocol):
     Attributes
     ----------
     grid : PatchGrid
+    encoder_hash : str
+        Of what made the features; empty where that is not known, or they are none.
     """
 
     @property
     def grid(self) -> PatchGrid: ...
+
+    @property
+    def encoder_hash(self) -> str: ...
 
     def features(self, level: int, rows: Rows) -> Tensor:
         """(len(rows), D) float32."""
@@ -75,6 +80,10 @@ class LazyBag:
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
         self._turned: dict[int, LazyBag] = {}
+
+    @property
+    def encoder_hash(self) -> str:
+        return self.encoder.hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification are in memory, (N,) bool."""

@@ -189,6 +189,10 @@ class Recent:
         self._kept: LRUCache[Any, Any] = LRUCache(most_bytes, lambda value: value.nbytes)
         self._lock = Lock()
 
+    def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
+        """For another process, which remembers what it reads itself."""
+        return Recent, (int(self._kept.maxsize),)
+
     def get(self, key: Any, read: Callable[[], T]) -> T:
         """What is remembered under a key, or read now; it has ``nbytes``."""
         with self._lock:

@@ -75,6 +75,8 @@ class PixelBag:
 
     unkept = ""
 
+    encoder_hash = ""
+
     @property
     def taken(self) -> tuple[int, ...]:
         """Patches at each magnification that were kept from an earlier run: none."""

@@ -92,10 +92,13 @@ class TensorBag:
     grid : PatchGrid
     tensors : tuple of (N, D) Tensor
         Of each magnification.
+    encoder_hash : str
+        Of what made them; empty where that is not known.
     """
 
     grid: PatchGrid
     tensors: tuple[Tensor, ...]
+    encoder_hash: str = ""
 
     def features(self, level: int, rows: Rows) -> Tensor:
         return self.tensors[level][from_numpy(rows)]

@@ -40,6 +40,10 @@ class PartBag:
         """Some patches of the lowest magnification, (m,) rows, with all inside them."""
         return cls(whole, *subtrees(whole.grid, trees))
 
+    @property
+    def encoder_hash(self) -> str:
+        return self.whole.encoder_hash
+
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification are encoded, (N,) bool."""
         return self.whole.known(level)[self.rows[level]]
@@ -73,6 +77,10 @@ class ReplacedBag:
     def __init__(self, whole: Whole, rows: tuple[Rows, ...], features: Tensor) -> None:
         self.whole, self.grid, self.holds = whole, whole.grid, whole.holds
         self._rows, self._features = rows, features
+
+    @property
+    def encoder_hash(self) -> str:
+        return self.whole.encoder_hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification need not be encoded, (N,) bool."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,7 +12,17 @@ import numpy as np
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs.loading import open_own
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    Icc,
+    KnownTissue,
+    Mpp,
+    Range,
+    SlideSource,
+    Threads,
+    Workers,
+    documented,
+)
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
@@ -72,43 +81,30 @@ class Detection:
         return {name: count / area if area else None for name, count in self.counts(threshold).items()}
 
 
+@documented
 def detect(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: str = "yollo",
     *,
     regions: Sequence[Region] = (),
-    tissue: Tissue | None = None,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
+    tissue: KnownTissue = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    device: DeviceName = "auto",
     batch_size: Annotated[int, Range(1, 256, unit="tiles")] = 4,
-    workers: Annotated[int | None, Range(1, 64)] = None,
-    threads: Annotated[int | None, Range(1, 256)] = None,
+    workers: Workers = None,
+    threads: Threads = None,
 ) -> Job[Detection]:
     """Find the cells on a slide.
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     model : str
         Shipped model, folder or hub name of a cell model.
     regions : sequence of (n, 2) array or shapely polygon
         Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
-    tissue : Tissue, optional
-        What is searched without regions; found by itself by default.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
     batch_size : int
         Tiles searched at once, and so between two chances to cancel.
-    workers : int, optional
-        Threads that read tiles; one per core, at most 8, by default.
-    threads : int, optional
-        CPU threads that compute; all cores by default.
 
     Returns
     -------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +18,14 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    SlideSource,
     Store,
     Threads,
     Workers,
+    documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
-from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class Estimate:
         return self.seconds_per_patch * (sum(self.patches) - sum(self.taken))
 
 
+@documented
 def estimate(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
@@ -88,12 +89,10 @@ def estimate(
 ) -> Job[Estimate]:
     """Find the tissue, count the patches a model will read, and time a few of them.
 
-    Parameters that are not listed are those of :func:`predict`: with the same it counts the same patches.
+    With the same parameters as :func:`predict` it counts the same patches.
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     detected : Tissue, optional
         Tissue found before; looked for if not given.
     add, leave_out : tuple of (n, 2) arrays
@@ -143,6 +142,7 @@ def _known_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tupl
     from napari_zoommil.bags.need import Need
 
     mil, taken, answer = with_model.model, [0] * len(bag.grid.levels), None
+    mil.check(bag)
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:

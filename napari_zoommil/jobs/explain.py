@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import ModelError
@@ -15,19 +14,20 @@ from napari_zoommil.jobs.parameters import (
     EncoderOfModel,
     Help,
     Icc,
+    KnownTissue,
     MinTissue,
     ModelName,
     Mpp,
+    SlideSource,
     Store,
     Threads,
     Workers,
+    documented,
 )
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.methods import METHODS, Method, MethodName
-from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
 
 if TYPE_CHECKING:
     from napari_zoommil.maps.recorded import Found, RecordedPass
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 Choice = Annotated[MethodName, Help(" ".join(f"{name}: {method.help}" for name, method in METHODS.items()))]
 
 
+@documented
 def explain(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
@@ -44,7 +45,7 @@ def explain(
     target: str | None = None,
     mpp: Mpp = None,
     icc: Icc = False,
-    tissue: Tissue | None = None,
+    tissue: KnownTissue = None,
     min_tissue: MinTissue = None,
     store: Store = None,
     device: DeviceName = "auto",
@@ -54,17 +55,10 @@ def explain(
 ) -> Job[Explanation]:
     """Say why a model decided as it did.
 
-    Parameters that are not listed are those of :func:`predict`; methods are explained in
-    :mod:`napari_zoommil.maps.methods`.
-
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     target : str, optional
         Output of the model that is explained, such as a class; the predicted one by default.
-    tissue : Tissue, optional
-        Where the tissue is; found by itself if not given.
 
     Returns
     -------

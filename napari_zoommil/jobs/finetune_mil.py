@@ -42,26 +42,21 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
-    encoder: str | None = None,
-    loss: LossName | None = None,
-    preset: PresetName = "interactive",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    seed: int = 0,
-    label: str | None = None,
-    patches: int = 2048,
-    mpp: float | None = None,
-    icc: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
-    store: Path | None = None,
+    encoder: str | None,
+    loss: LossName | None,
+    preset: PresetName,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
+    label: str | None,
+    patches: int,
+    mpp: float | None,
+    icc: bool,
+    device: str,
+    threads: int | None,
+    store: Path | None,
 ) -> Job[FineTuning]:
     """Teach a MIL model where to look; parameters are those of :func:`napari_zoommil.jobs.finetune`.
-
-    Parameters
-    ----------
-    store : Path, optional
-        Folder of features: what it holds is not encoded again. One in the user's cache by default.
 
     Yields
     ------
@@ -150,20 +145,20 @@ def _annotated(
         yield from encode(bag, level, wanted, "to learn from, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
     taught = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return AnnotatedBag(TensorBag(grid, features), taught, torch.from_numpy(truth))
+    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), taught, torch.from_numpy(truth))
 
 
 def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
     """Train; the model is changed where it is."""
     from napari_zoommil.training.callbacks import CurveWriter
-    from napari_zoommil.training.fit import TrainerFlags, fit_steps
+    from napari_zoommil.training.fit import fit_steps
     from napari_zoommil.training.mil.points import COLUMNS, PointModule, one_step
 
     steps = fit_steps(
         PointModule(taught.model, recipe, annotated),
         one_step(),
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(taught.device),
+        device=taught.device,
         callbacks=[CurveWriter(run, COLUMNS)],
         seed=recipe.seed,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from napari_zoommil.jobs.model_on_slide import open_model_on_slide
 from napari_zoommil.jobs.parameters import (
@@ -11,27 +10,29 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderOfModel,
     Icc,
+    KnownTissue,
     MinTissue,
     ModelName,
     Mpp,
+    SlideSource,
     Store,
     Threads,
     Workers,
+    documented,
 )
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.progress import Job
-from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
 
 
+@documented
 def predict(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
     mpp: Mpp = None,
     icc: Icc = False,
-    tissue: Tissue | None = None,
+    tissue: KnownTissue = None,
     min_tissue: MinTissue = None,
     store: Store = None,
     device: DeviceName = "auto",
@@ -41,14 +42,7 @@ def predict(
 ) -> Job[Prediction]:
     """Predict a slide's class and say where the model looked.
 
-    Parameters that are not listed have their help in :mod:`napari_zoommil.jobs.parameters`.
-
-    Parameters
-    ----------
-    slide : Path or Slide
-        The slide; an open one is read through a handle of the job's own.
-    tissue : Tissue, optional
-        Where the tissue is; found by itself if not given.
+    An open slide is read through a handle of the job's own.
 
     Yields
     ------

@@ -64,13 +64,13 @@ def zoom(
     Raises
     ------
     ModelError
-        If the patches are at other magnifications than the model's, or the bag cannot answer it.
+        If patches or features are not what the model is made for, or the bag cannot answer it.
     """
     import torch
 
     from napari_zoommil.bags.need import NeedImage, source_of
 
-    mil.check(bag.grid)
+    mil.check(bag)
     expected = mil.patches_needed(tuple(map(len, bag.grid.levels)), bag.grid.ratios)
     done, answer = 0, None
     with closing(mil.steps(bag.grid)) as steps:

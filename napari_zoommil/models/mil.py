@@ -140,6 +140,10 @@ class MILModel(nn.Module):
         What its outputs mean; unnamed classes until it is loaded or trained.
     ratios : tuple of int
         Between each magnification and the one before it.
+    patch_size : int or None
+        px of the patches it is made for; None, and so any, until it is loaded or trained.
+    encoder_hash : str
+        Of the encoder it is made for; empty until it is loaded or trained, and where it has none.
 
     Raises
     ------
@@ -150,6 +154,8 @@ class MILModel(nn.Module):
     name: str = ""
     heads: tuple[str, ...] = ("attention",)
     task: Task
+    patch_size: int | None = None
+    encoder_hash: str = ""
 
     def __init__(self, in_features: int, classes: int, magnifications: Sequence[float], options: Any) -> None:
         super().__init__()
@@ -217,22 +223,34 @@ class MILModel(nn.Module):
 
     def forward(self, bag: Bag) -> MILOutput:
         """Predict from a bag whose features can be had at once."""
-        self.check(bag.grid)
+        self.check(bag)
         device = next(self.parameters()).device
         return drain(self.steps(bag.grid), lambda need: self.fitting(answer(bag, need), need).to(device))
 
-    def check(self, grid: PatchGrid) -> None:
-        """Refuse a grid of other magnifications.
+    def check(self, bag: Bag) -> None:
+        """Refuse patches of other magnifications or another size, and features of another encoder.
+
+        The width of features is looked at where they are answered, see :meth:`fitting`.
 
         Raises
         ------
         ModelError
         """
+        grid = bag.grid
         if grid.magnifications != self.magnifications:
             made, given = (
                 ", ".join(map(magnification_name, m)) for m in (self.magnifications, grid.magnifications)
             )
             raise ModelError(f"this model looks at {made}, but the patches are at {given}")
+        if self.patch_size not in (None, grid.patch_size):
+            raise ModelError(
+                f"this model looks at patches of {self.patch_size} px, but these have {grid.patch_size} px"
+            )
+        if self.encoder_hash and bag.encoder_hash and bag.encoder_hash != self.encoder_hash:
+            raise ModelError(
+                f"this model takes features of the encoder {self.encoder_hash}, but these are those of "
+                f"{bag.encoder_hash}; embed the slide with the model's own"
+            )
 
     def fitting(self, answered: Tensor, need: Need | NeedImage) -> Tensor:
         """The answer to a need, unless its features are of another width.

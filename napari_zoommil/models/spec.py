@@ -104,5 +104,5 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
         raise ModelError(
             f"{folder} names {len(spec.task.names)} classes, but its model tells {model.classes} apart"
         )
-    model.task = spec.task
+    model.task, model.patch_size, model.encoder_hash = spec.task, spec.patch_size, spec.encoder_hash
     return model.eval().requires_grad_(False), spec

@@ -32,7 +32,8 @@ class CurveWriter(L.Callback):
         self.run, self.columns = run, columns
 
     def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        self.run.keep_lines(trainer.current_epoch)
+        if trainer.is_global_zero:
+            self.run.keep_lines(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -77,4 +78,5 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
     ) -> None:
-        torch.manual_seed(seed_of(self.seed, trainer.global_step))
+        others = (trainer.global_rank,) if trainer.global_rank else ()  # of several processes, each its own
+        torch.manual_seed(seed_of(self.seed, trainer.global_step, *others))

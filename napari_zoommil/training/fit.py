@@ -7,6 +7,8 @@ time through a bounded queue; closing the generator stops it one batch later.
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -21,11 +23,16 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch.multiprocessing import ProcessRaisedException
 
 from napari_zoommil.encoders.device import Device
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import JobError, ModelError
+from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 
 POLL_SECONDS = 0.05
+
+PORT, CPP_LOG = "MASTER_PORT", "TORCH_CPP_LOG_LEVEL"
+"""Variables of the environment."""
 
 GREETINGS = "lightning.pytorch.utilities.rank_zero"
 """Logger of what Lightning tells about devices and its own products."""
@@ -69,37 +76,6 @@ class Stage:
     total: int
 
 
-@dataclass(frozen=True)
-class TrainerFlags:
-    """Where and how a fit computes, as :class:`lightning.Trainer` takes it.
-
-    Attributes
-    ----------
-    accelerator : str
-        cpu, gpu or mps.
-    devices : int or tuple of int
-        How many, or which.
-    strategy : str
-    num_nodes : int
-    precision : str
-    accumulate : int
-        Batches whose gradients make one update.
-    """
-
-    accelerator: str = "cpu"
-    devices: int | tuple[int, ...] = 1
-    strategy: str = "auto"
-    num_nodes: int = 1
-    precision: str = "32-true"
-    accumulate: int = 1
-
-    @classmethod
-    def on(cls, device: Device, accumulate: int = 1) -> TrainerFlags:
-        """For a single device."""
-        kind = {"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu")
-        return cls(kind, (device.torch.index or 0,) if device.is_gpu else 1, accumulate=accumulate)
-
-
 def fit(
     module: L.LightningModule,
     train: Any,
@@ -107,12 +83,13 @@ def fit(
     *,
     epochs: int,
     least_epochs: int = 1,
-    flags: TrainerFlags | None = None,
+    device: Device | None = None,
+    flags: TrainerFlags = ONE_DEVICE,
     callbacks: Sequence[L.Callback] = (),
     resume: Path | None = None,
     seed: int | None = None,
 ) -> L.Trainer:
-    """Fit a module on the calling thread; several devices need that to be the main thread.
+    """Fit a module on the calling thread; strategies that start the program anew need the main thread.
 
     Random numbers, warnings and log records are as before when it returns.
 
@@ -124,8 +101,9 @@ def fit(
     epochs : int
     least_epochs : int
         Before these are over, no callback stops the fit early.
-    flags : TrainerFlags, optional
-        One CPU by default.
+    device : Device, optional
+        The CPU by default.
+    flags : TrainerFlags
     callbacks : sequence of Callback
         Checkpoints are written only by those among them.
     resume : Path, optional
@@ -143,15 +121,10 @@ def fit(
     ModelError
         If what it is to go on from holds code.
     """
-    flags = flags or TrainerFlags()
-    with quiet(), own_random_numbers(seed):
+    with quiet(), own_random_numbers(seed), processes_of_a_fit():
         trainer = L.Trainer(
-            accelerator=flags.accelerator,
-            devices=flags.devices if isinstance(flags.devices, int) else list(flags.devices),
-            strategy=flags.strategy,
-            num_nodes=flags.num_nodes,
-            precision=flags.precision,  # type: ignore[arg-type]
-            accumulate_grad_batches=flags.accumulate,
+            **flags.on(device or Device(torch.device("cpu"), "")),
+            use_distributed_sampler=False,  # loaders have their own, which knows the epoch
             max_epochs=epochs,
             min_epochs=least_epochs,
             callbacks=list(callbacks),
@@ -168,6 +141,8 @@ def fit(
                 f"{resume} is no checkpoint of a training: it holds code, which is not run; "
                 "train without resuming"
             ) from error
+        except ProcessRaisedException as error:
+            raise JobError(f"one of the training's processes failed: {last_line(error)}") from error
     return trainer
 
 
@@ -176,25 +151,39 @@ def fit_steps(
     train: Any,
     val: Any = None,
     *,
+    device: Device | None = None,
+    flags: TrainerFlags = ONE_DEVICE,
     callbacks: Sequence[L.Callback] = (),
     **settings: Any,
 ) -> Generator[FitStep, None, L.Trainer]:
     """:func:`fit` step by step, on a thread of its own; parameters and result are the same.
 
+    Several devices have a process each, to which module, loaders and callbacks are sent: they can be pickled.
+
     Yields
     ------
     FitStep
         After each batch, of training and of validation. What the fit raised is raised here.
+
+    Raises
+    ------
+    JobError
+        If the flags are not for such a training, or this machine lacks the devices.
     """
-    queue: Queue[FitStep] = Queue(maxsize=4)
-    stop = threading.Event()
+    device = device or Device(torch.device("cpu"), "")
+    flags.check(device)
+    spawned = multiprocessing.get_context("spawn")
+    queue: Any = Queue(maxsize=4) if flags.devices == 1 else spawned.Queue(maxsize=4)
+    stop: Any = threading.Event() if flags.devices == 1 else spawned.Event()
     trained: list[L.Trainer] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            reporter = _Reporter(queue, stop)
-            trained.append(fit(module, train, val, callbacks=[*callbacks, reporter], **settings))
+            reporters = [*callbacks, _Reporter(queue, stop)]
+            trained.append(
+                fit(module, train, val, device=device, flags=flags, callbacks=reporters, **settings)
+            )
         except BaseException as error:
             failure.append(error)
 
@@ -219,10 +208,19 @@ class _Stopped(Exception):
 
 
 class _Reporter(L.Callback):
-    def __init__(self, queue: Queue[FitStep], stop: threading.Event) -> None:
+    """The first process reports for all."""
+
+    def __init__(self, queue: Any, stop: Any) -> None:
         self.queue, self.stop = queue, stop
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """It comes into a process that does nothing but fit."""
+        vars(self).update(state)
+        _silence()
+
     def _report(self, trainer: L.Trainer, validated: int = 0) -> None:
+        if not trainer.is_global_zero:
+            return None
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         total = int(trainer.estimated_stepping_batches)
         to_validate = int(sum(trainer.num_val_batches)) if validated else 0
@@ -268,6 +266,36 @@ def own_random_numbers(seed: int | None = None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def processes_of_a_fit() -> Iterator[None]:
+    """The environment for them: torch tells them nothing but errors, and where they meet is not kept, which
+    the next fit would take for its own."""
+    before = dict(os.environ)
+    os.environ.setdefault(CPP_LOG, "ERROR")
+    try:
+        yield
+    finally:
+        for name in (PORT, CPP_LOG):
+            if name not in before:
+                os.environ.pop(name, None)
+
+
+def last_line(error: BaseException) -> str:
+    """Of an error of another process, whose text holds a traceback: what it said."""
+    return str(error).strip().rpartition("\n")[2]
+
+
+def _silence() -> tuple[list[logging.Filterer], logging.Filter, Any]:
+    """Who tells no more, the filter that was added to them, and the one that was added to warnings."""
+    logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    tellers = [logging.getLogger(GREETINGS), *(handler for log in logs for handler in log.handlers)]
+    own = _Warnings()
+    for teller in tellers:
+        teller.addFilter(own)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    return tellers, own, warnings.filters[0]
+
+
 class _Warnings(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING
@@ -280,12 +308,7 @@ def quiet() -> Iterator[None]:
     Adds filters and takes them out again, so that fits that overlap, and whoever else changes warnings
     meanwhile, do not restore what is no longer so.
     """
-    tellers = [logging.getLogger(GREETINGS), *logging.getLogger("lightning.pytorch").handlers]
-    own = _Warnings()
-    for teller in tellers:
-        teller.addFilter(own)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
-    added = warnings.filters[0]
+    tellers, own, added = _silence()
     try:
         yield
     finally:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,3 +216,13 @@ def test_what_was_read_last_is_remembered_up_to_a_number_of_bytes() -> None:
     assert read == [*range(12), 0] and recent.nbytes == 10_000
     get(99, 20_000)
     assert recent.nbytes == 10_000, "what is larger than all that may be remembered is not"
+
+
+def test_another_process_remembers_what_it_reads_itself(kept: FeatureCache) -> None:
+    kept.recent = Recent(10_000)
+    kept.recent.get("row", lambda: np.zeros(1000, np.uint8))
+    sent = pickle.loads(pickle.dumps(kept))
+    assert (sent.folder, sent.dtype, sent.recent.nbytes) == (kept.folder, kept.dtype, 0)
+    for key in range(20):
+        sent.recent.get(key, lambda: np.zeros(1000, np.uint8))
+    assert sent.recent.nbytes == 10_000 and kept.recent.nbytes == 1000

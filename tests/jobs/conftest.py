@@ -14,7 +14,12 @@ import pytest
 def make_model(tmp_path: Path) -> Callable[..., str]:
     """Writes an untrained model folder and returns its name; arguments replace the specification's."""
 
-    def make(magnifications: tuple[float, ...] = (5.0, 10.0, 20.0), k: int = 4, **changes: Any) -> str:
+    def make(
+        magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
+        k: int = 4,
+        classifier: str = "linear",
+        **changes: Any,
+    ) -> str:
         import torch
 
         from napari_zoommil.encoders import load_encoder
@@ -22,9 +27,8 @@ def make_model(tmp_path: Path) -> Callable[..., str]:
         from napari_zoommil.models.spec import ModelSpec, save_model
 
         torch.manual_seed(0)
-        model = create(
-            "zoommil", in_features=3, classes=2, magnifications=magnifications, k=k, hidden=8, attention=4
-        )
+        options = {"k": k, "hidden": 8, "attention": 4, "classifier": classifier}
+        model = create("zoommil", in_features=3, classes=2, magnifications=magnifications, **options)
         spec: dict[str, Any] = {
             "architecture": "zoommil",
             "config": model.config(),

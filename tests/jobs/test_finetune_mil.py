@@ -23,6 +23,7 @@ from napari_zoommil.jobs.finetuning import FineTuning
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
+from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import CURVES, RUN
 
 REGION = (256, 512, 256, 512)
@@ -127,6 +128,21 @@ def test_nothing_is_encoded_twice(
     encoded.clear()
     teach(slide, points, model, tmp_path / "two", epochs=1)
     assert not encoded
+
+
+def test_features_are_kept_in_the_store_that_is_named(
+    slide: Path, points: Points, model: str, tmp_path: Path, cache: Path
+) -> None:
+    store = tmp_path / "features"
+    result = teach(slide, points, model, tmp_path / "new", epochs=1, store=store)
+    assert [folder.name for folder in store.iterdir()] == [Slide.open(slide).fingerprint]
+    assert not cache.exists()
+    taken = run(predict(slide, model, store=store, device="cpu")).cost
+    assert sum(taken.taken) > 250 and not sum(taken.encoded)
+    other = teach(slide, points, model, tmp_path / "cached", epochs=1)
+    assert cache.exists()
+    first = "before_attention_on_points_5x"  # a store holds half precision, so that the zoom may differ
+    assert result.metrics[first] == pytest.approx(other.metrics[first], abs=1e-3)
 
 
 def test_what_a_prediction_encoded_is_not_encoded_again(

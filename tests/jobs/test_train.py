@@ -174,7 +174,7 @@ def test_a_numeric_label_is_learnt_predicted_and_explained(
     assert prediction.predicted.endswith(" % stain") and prediction.class_names == ()
     with pytest.raises(ModelError, match="tells a number"):
         _ = prediction.probabilities
-    assert [step.grad_cam.shape[0] for step in prediction.steps] == [1, 1]
+    assert [step.evidence.shape[0] for step in prediction.steps] == [1, 1]
     explanation = run(explain(slide, str(training.model)))
     assert explanation.target == "value" and explanation.maps[0].title == "Grad-CAM value 5x"
     with pytest.raises(ModelError, match="has no class 'high'; it has value"):

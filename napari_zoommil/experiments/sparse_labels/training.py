@@ -32,7 +32,8 @@ from napari_zoommil.training.cells.module import (
     target_maker,
     train_loader,
 )
-from napari_zoommil.training.fit import FitStep, TrainerFlags, fit_steps, own_random_numbers
+from napari_zoommil.training.fit import FitStep, fit_steps, own_random_numbers
+from napari_zoommil.training.flags import TrainerFlags
 
 ANCHORS = 2
 """Box sizes that YOLLO starts from, taken from the annotated nuclei."""
@@ -135,7 +136,8 @@ def _fit(
         loader,
         callbacks=callbacks,
         epochs=module.recipe.epochs,
-        flags=TrainerFlags.on(device, module.recipe.accumulate),
+        device=device,
+        flags=TrainerFlags(accumulate=module.recipe.accumulate),
     )
     with closing(steps):
         for step in steps:

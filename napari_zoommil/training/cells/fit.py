@@ -20,7 +20,8 @@ from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
 from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import WindowFinds, finds_in_window, finds_in_windows, measured
-from napari_zoommil.training.fit import FitStep, Stage, TrainerFlags, fit_steps
+from napari_zoommil.training.fit import FitStep, Stage, fit_steps
+from napari_zoommil.training.flags import TrainerFlags
 from napari_zoommil.training.run import RunFolder
 
 COLUMNS = ("train_loss", "exclusive_recall", "predictions_per_mm2", "f1_complete")
@@ -108,7 +109,8 @@ def _fit(
         train_loader(train, recipe, network),
         DataLoader(list(held_out), batch_size=None) if held_out else None,  # type: ignore[arg-type]
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(device, recipe.accumulate),
+        device=device,
+        flags=TrainerFlags(accumulate=recipe.accumulate),
         callbacks=[CurveWriter(run, COLUMNS), last_checkpoint(run)],
         resume=checkpoint,
     )

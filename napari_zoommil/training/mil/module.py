@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Sampler
 
 from napari_zoommil.bags.bag import Bag
@@ -48,6 +50,7 @@ class MILModule(L.LightningModule):
             {f"train_{name}": loss for name, loss in losses.items()},
             on_step=True,
             on_epoch=True,
+            sync_dist=True,
             batch_size=1,
         )
         return losses["loss"]
@@ -57,7 +60,7 @@ class MILModule(L.LightningModule):
         for metric in self.metrics.values():
             metric.update(self.model.task.measured(output.logits), target[None])
         found: dict[str, Any] = {**losses, **self.metrics}
-        self.log_dict({f"val_{name}": value for name, value in found.items()}, batch_size=1)
+        self.log_dict({f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
         """A bag stays where it lies; the model moves the features it asks for."""
@@ -106,8 +109,18 @@ class MILModule(L.LightningModule):
         return int(self.trainer.num_training_batches)
 
 
+def processes() -> tuple[int, int]:
+    """Which of the processes that train together this is, and how many there are."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 class SlideDraws(Sampler[int]):
     """Slides of an epoch in random order, which follows from the seed and the epoch.
+
+    Of several processes that train together, each has its share of them; where they do not come out even,
+    the first ones come once more.
 
     Parameters
     ----------
@@ -126,17 +139,35 @@ class SlideDraws(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return math.ceil(self.count / processes()[1])
 
     def __iter__(self) -> Iterator[int]:
         # Drawn with the first slide: Lightning asks for an iterator before it tells the epoch to go on with.
-        yield from self._drawn()
+        drawn, (own, several) = self._drawn(), processes()
+        yield from islice(cycle(drawn), own, len(self) * several, several)
 
     def _drawn(self) -> list[int]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         if self.weights is None:
             return torch.randperm(self.count, generator=generator).tolist()
         return torch.multinomial(self.weights, self.count, True, generator=generator).tolist()
+
+
+class SlidesInOrder(Sampler[int]):
+    """Each slide once; of several processes each has its share, or all where there are too few to share."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def _own(self) -> range:
+        own, several = processes()
+        return range(own, self.count, several) if self.count >= several else range(self.count)
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._own()
 
 
 def loader(
@@ -155,7 +186,7 @@ def loader(
         Of the order.
     """
     if recipe is None:
-        return DataLoader(examples, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(examples, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]
     targets = [target for _, target in examples]
     weights = task.balance(targets) if task is not None and recipe.weighted else None
     return DataLoader(examples, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]

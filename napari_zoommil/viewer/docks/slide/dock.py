@@ -7,6 +7,7 @@ from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
 
+from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.base import SessionDock
@@ -42,7 +43,7 @@ class SlideDock(SessionDock):
         self.name.setStyleSheet("font-weight: 600;")
         self.facts = Sentence(name="slide-facts")
         self.mpp = QDoubleSpinBox()
-        self.mpp.setRange(0.0, 50.0)
+        self.mpp.setRange(0.0, PLAUSIBLE_MPP[1])
         self.mpp.setDecimals(4)
         self.mpp.setSingleStep(0.05)
         self.mpp.setSuffix(" µm/px")

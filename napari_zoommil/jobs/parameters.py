@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Interval
 from docstring_parser import parse
@@ -184,7 +184,10 @@ HEADING = "Parameters\n----------\n"
 
 def documented(job: J) -> J:
     """Add to a job's docstring the parameters whose types have their help, in the order of its signature."""
-    before, heading, after = inspect.cleandoc(job.__doc__ or "").partition(HEADING)
+    text = inspect.cleandoc(job.__doc__ or "")
+    if HEADING not in text:
+        text = re.sub(r"\n\n(?=(?:Yields|Returns)\n-)", f"\n\n{HEADING}\n\n", text, count=1)
+    before, heading, after = text.partition(HEADING)
     own, gap, rest = after.partition("\n\n")
     written = {
         name.strip(): entry
@@ -199,7 +202,13 @@ def documented(job: J) -> J:
 def _entry(field: Field) -> str:
     """A parameter as a NumPy docstring has it."""
     kinds = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
-    names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+    if get_origin(field.type) is Literal:
+        names = "{" + ", ".join(f'"{choice}"' for choice in get_args(field.type)) + "}"
+    else:
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
     optional = ", optional" if NoneType in kinds else ""
-    text = fill(field.help_with_unit, 100, initial_indent="    ", subsequent_indent="    ")
+    indent = "    "
+    text = fill(
+        field.help_with_unit, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
     return f"{field.name} : {names}{optional}\n{text}"

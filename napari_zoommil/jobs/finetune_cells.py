@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
-from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
@@ -52,7 +52,7 @@ def finetune_cells(
         :class:`FitStep` while it trains.
     """
     from napari_zoommil.cells.change_classes import with_classes
-    from napari_zoommil.cells.model import load_cell_model, save_cell_model
+    from napari_zoommil.cells.model import save_cell_model
     from napari_zoommil.cells.windows import classes_of, hold_out
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.training.cells.fit import fit_cells
@@ -69,9 +69,9 @@ def finetune_cells(
         stack.enter_context(cpu_threads(threads))
         told = points_on(own, annotations)
         classes = classes_of(told.points, own.shape)
-        network, spec = load_cell_model(model)
-        new = len(classes) > 1 and {one.name for one in spec.classes} != {one.name for one in classes}
-        network, spec = with_classes(network, spec, classes)
+        with cell_model_on(choose_device("cpu"), model) as (known, old):
+            network, spec = with_classes(known, old, classes)  # a copy, which may be changed
+        new = len(classes) > 1 and {one.name for one in old.classes} != {one.name for one in classes}
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)

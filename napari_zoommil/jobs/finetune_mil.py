@@ -78,7 +78,7 @@ def finetune_mil(
         own = stack.enter_context(open_own(slide, mpp, icc))
         stack.enter_context(working_in(out))
         yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads, encoder))
+        taught = stack.enter_context(loaded(model, device, threads, encoder, to_train=True))
         spec, cache = taught.spec, open_cache(store)
         told = points_on(own, annotations)
         points = told.points

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,7 +119,7 @@ def look(
 ) -> Iterator[TrainingSet]:
     """First what the annotations tell at once, then what is known with the model at hand.
 
-    The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
+    The second may take seconds, for it imports what a training needs; the press is the quicker for it. Of a
     MIL model, ``label`` says what the slide is, where its points leave that open. Where the slide's
     ``annotations`` are at hand they are not read from their file.
     """
@@ -201,10 +200,14 @@ def look_out(
     return replace(told, classes=marks.classes, points=len(marks.coordinates), label=marks.label)
 
 
-@lru_cache(maxsize=8)
 def _framing(model: str, crop: int) -> Framing:
-    from napari_zoommil.cells.model import load_cell_model
+    """Told by the shape of a network: no weights are read."""
+    import torch
+
+    from napari_zoommil.cells.model import create_cell_model
+    from napari_zoommil.cells.spec import read_cell_spec
     from napari_zoommil.training.cells.framing import Framing
 
-    network, spec = load_cell_model(model)
-    return Framing.of(network, spec.mpp, crop)
+    spec = read_cell_spec(model)
+    with torch.device("meta"):
+        return Framing.of(create_cell_model(spec), spec.mpp, crop)

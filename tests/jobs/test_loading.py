@@ -15,7 +15,8 @@ from napari_zoommil import encoders
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import ConsentError, EncoderError, ModelError, ZoomMILError
 from napari_zoommil.jobs import Job, estimate, explain, finetune, predict, run, train
-from napari_zoommil.jobs.loading import encoder_on, loaded, release
+from napari_zoommil.jobs.kept import release
+from napari_zoommil.jobs.loading import encoder_on, loaded
 from napari_zoommil.models.spec import read_spec
 
 Make = Callable[..., str]
@@ -273,7 +274,7 @@ def test_a_taught_model_is_not_what_the_next_job_gets(make_model: Make, slide: P
 
     model = make_model((5.0, 10.0), patch_size=32)
     before = run(predict(slide, model))
-    with loaded(model, "cpu") as taught:
+    with loaded(model, "cpu", to_train=True) as taught:
         for weight in taught.model.parameters():
             torch.nn.init.ones_(weight)
     np.testing.assert_array_equal(run(predict(slide, model)).logits, before.logits)

@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.errors import ModelError
 
 POLL_SECONDS = 0.05
@@ -144,6 +145,8 @@ def fit(
         If what it is to go on from holds code.
     """
     flags = flags or TrainerFlags()
+    if flags.accelerator == "gpu":
+        torch.cuda.init()  # the fit does so anyway; now, the host's random numbers can be given back to it
     with quiet(), own_random_numbers(seed):
         trainer = L.Trainer(
             accelerator=flags.accelerator,
@@ -253,19 +256,6 @@ class _Reporter(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Once more, with what was measured."""
         self._report(trainer, int(sum(trainer.num_val_batches)))
-
-
-@contextmanager
-def own_random_numbers(seed: int | None = None) -> Iterator[None]:
-    """Torch's global random numbers within, from a seed if one is given; the host's afterwards.
-
-    Python's and numpy's are not drawn from here.
-    """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=devices):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
 
 
 class _Warnings(logging.Filter):

@@ -38,7 +38,9 @@ class FitStep:
 
     Attributes
     ----------
-    epoch, step, total : int
+    epoch, epochs : int
+        From 0, and how many there are.
+    step, total : int
         ``step`` of ``total`` optimisation steps.
     metrics : dict of str to float
     validated, to_validate : int
@@ -46,6 +48,7 @@ class FitStep:
     """
 
     epoch: int
+    epochs: int
     step: int
     total: int
     metrics: dict[str, float]
@@ -229,7 +232,8 @@ class _Reporter(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         total = int(trainer.estimated_stepping_batches)
         to_validate = int(sum(trainer.num_val_batches)) if validated else 0
-        item = FitStep(trainer.current_epoch, trainer.global_step, total, metrics, validated, to_validate)
+        epoch, epochs, step = trainer.current_epoch, trainer.max_epochs or 0, trainer.global_step
+        item = FitStep(epoch, epochs, step, total, metrics, validated, to_validate)
         while not self.stop.is_set():
             try:
                 return self.queue.put(item, timeout=POLL_SECONDS)

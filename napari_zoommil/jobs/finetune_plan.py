@@ -13,6 +13,7 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.jobs.finetune_runs import TrainingRun, kept, undecided
 from napari_zoommil.jobs.finetuning import within
+from napari_zoommil.jobs.loading import cell_model_on
 from napari_zoommil.model_folder import kind_of
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
@@ -119,7 +120,7 @@ def look(
 ) -> Iterator[TrainingSet]:
     """First what the annotations tell at once, then what is known with the model at hand.
 
-    The second may take seconds, for it imports what a training needs; the press is the quicker for it. Of a
+    The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
     MIL model, ``label`` says what the slide is, where its points leave that open. Where the slide's
     ``annotations`` are at hand they are not read from their file.
     """
@@ -201,13 +202,9 @@ def look_out(
 
 
 def _framing(model: str, crop: int) -> Framing:
-    """Told by the shape of a network: no weights are read."""
-    import torch
-
-    from napari_zoommil.cells.model import create_cell_model
-    from napari_zoommil.cells.spec import read_cell_spec
+    """Reads the model, which is kept for the press."""
+    from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.cells.framing import Framing
 
-    spec = read_cell_spec(model)
-    with torch.device("meta"):
-        return Framing.of(create_cell_model(spec), spec.mpp, crop)
+    with cell_model_on(choose_device("cpu"), model) as (network, spec):
+        return Framing.of(network, spec.mpp, crop)

@@ -38,6 +38,8 @@ class Identity(NamedTuple):
     files: tuple[tuple[Path, Stamp | None], ...]
 
 
+NOTHING: tuple[Identity | None, Any] = None, None
+
 _kept: dict[Kind, tuple[Identity, Any]] = {}
 """Networks that no job uses at the moment, each with what is known about it."""
 
@@ -83,9 +85,9 @@ def lend(
     import torch
 
     with _lock:  # taken out, so that no two jobs share it
-        known, own = _kept.pop(kind, (None, None))
+        known, own = _kept.pop(kind, NOTHING)
     if known != identity or not fits(own[0]):
-        del own  # two of a kind need not be in memory at once
+        own = None  # two of a kind need not be in memory at once
         with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
             own = read()
     network, about = own

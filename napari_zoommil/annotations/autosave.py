@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from platformdirs import user_data_path
 from psygnal import Signal
@@ -86,6 +87,26 @@ def try_writing(folder: Path) -> None:
         _refused.add(folder)
 
 
+class Places(NamedTuple):
+    """Files of a slide's annotations: ``path`` is written to, ``current`` holds them now, if any does."""
+
+    path: Path
+    current: Path
+
+
+def places_to_write(slide: Slide) -> Places:
+    """As :func:`annotations_path` and :func:`current_path` tell, after trying to write beside the slide.
+
+    Raises
+    ------
+    AnnotationError
+        If the slide can no longer be read.
+    """
+    try_writing(beside(slide).parent)
+    path = annotations_path(slide)
+    return Places(path, path if path.exists() else beside(slide))
+
+
 class Autosave:
     """Keeps a document on disk: after each edit, the file holds it.
 
@@ -145,8 +166,8 @@ class Autosave:
     @classmethod
     def of(cls, slide: Slide, annotator: str = "") -> Autosave:
         """The annotations of a slide, see :func:`annotations_path`."""
-        try_writing(beside(slide).parent)
-        return cls.open(annotations_path(slide), annotator, beside(slide))
+        path, current = places_to_write(slide)
+        return cls.open(path, annotator, current)
 
     def close(self) -> None:
         """Stop following the document."""

@@ -10,6 +10,7 @@ tissue or overlap they were encoded for.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -33,6 +34,7 @@ from napari_zoommil.resources import cache_folder
 T = TypeVar("T")
 
 FORMAT = 2
+"""Of groups of features; those of a later one are neither read nor added to."""
 
 READING = 1
 """To be raised when patches are read otherwise than before, so that features of both never mix."""
@@ -77,7 +79,8 @@ class FeatureCache:
     dtype : str
         In which features are kept, float16 or float32.
     most_bytes : int, optional
-        Size of the folder from which the oldest groups are deleted; none goes by default.
+        Size of the folder from which the oldest groups are deleted; none goes by default. A folder with
+        such a bound is the user's own cache: whatever is found in it is no error.
     """
 
     def __init__(self, folder: Path, dtype: str = "float16", most_bytes: int | None = None) -> None:
@@ -102,12 +105,19 @@ class FeatureCache:
     def group(
         self, fingerprint: str, encoder: EncoderKey, level: PatchLevel, patch_size: int, variant: int = 0
     ) -> FeatureGroup:
-        """The features of a slide at one magnification, whether or not there are any yet."""
+        """The features of a slide at one magnification, whether or not there are any yet.
+
+        Raises
+        ------
+        StoreError
+            If a later version made those that are there, in a folder that the user named.
+        """
         height, width = level.size
         name = f"{magnification_name(level.magnification)}-{patch_size}px-{height:.6g}x{width:.6g}-r{READING}"
         name += f"-view{variant}" if variant else ""
         folder = self.folder / fingerprint / encoder.folder / name
         self._touch(folder)
+        closed = self._later(folder)
         about = {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -121,7 +131,7 @@ class FeatureCache:
         }
         which = fingerprint, encoder.name, encoder.hash, level, patch_size
         older = () if variant else older_parts(self.folder, *which)
-        return FeatureGroup(folder, self.dtype, older, about)
+        return FeatureGroup(folder, self.dtype, older, about, closed)
 
     def hashes(self, fingerprint: str, encoder: str) -> tuple[str, ...]:
         """Of the encoders of this name that features of a slide were made with."""
@@ -130,7 +140,17 @@ class FeatureCache:
         return tuple(sorted(name[len(start) :] for name in names if name.rpartition("-")[0] + "-" == start))
 
     def grid(self, fingerprint: str, key: GridKey) -> PatchGrid | None:
-        """The patches of a slide, where they were found before."""
+        """The patches of a slide, where they were found before.
+
+        Raises
+        ------
+        StoreError
+            If a later version kept features of the slide, in a folder that the user named: here, before
+            anything is computed for them.
+        """
+        for folder in _folders(self.folder / fingerprint):
+            for group in _folders(folder) if folder.name != GRIDS else ():
+                self._later(group)
         path = self._grid_path(fingerprint, key)
         self._touch(path)
         return read_grid(path)
@@ -151,6 +171,19 @@ class FeatureCache:
 
     def _grid_path(self, fingerprint: str, key: GridKey) -> Path:
         return self.folder / fingerprint / GRIDS / key.name
+
+    def _later(self, group: Path) -> str:
+        """What is wrong with a group that a later version made; an error in a folder that was named."""
+        made = _format(group)
+        if made <= FORMAT:
+            return ""
+        later = f"a later version of napari-zoommil made {group.name}, in format {made}"
+        if self.most_bytes is None:
+            raise StoreError(
+                f"features in {self.folder} cannot be used ({later}); "
+                "update the package, or name another --store"
+            )
+        return later
 
     def _touch(self, path: Path) -> None:
         """Mark what is used, so that the rest goes first."""
@@ -234,6 +267,15 @@ def _units(folder: Path) -> Iterator[Path]:
             continue
         for below in _folders(entry):
             yield from _folders(below)
+
+
+def _format(group: Path) -> int:
+    """Of a group on disk; that of this version where it does not tell."""
+    try:
+        made = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]["format"]
+    except DAMAGE:
+        return FORMAT
+    return made if isinstance(made, int) else FORMAT
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -107,6 +107,8 @@ class FeatureGroup:
         What a store of an earlier format holds.
     about : dict, optional
         Whose features they are: attributes of the zarr group.
+    closed : str
+        Why nothing in the folder can be read or added to; empty where it can.
     """
 
     def __init__(
@@ -115,13 +117,14 @@ class FeatureGroup:
         dtype: str,
         older: tuple[Part, ...] = (),
         about: dict[str, Any] | None = None,
+        closed: str = "",
     ) -> None:
-        self.folder, self.dtype, self._older = folder, dtype, older
+        self.folder, self.dtype, self._older, self._closed = folder, dtype, older, closed
         self._appender = Appender(folder, dtype, about or {})
 
     def find(self, origins: NDArray[np.float64]) -> Places:
         """Where the features of patches lie, given (N, 2) level-0 origins."""
-        parts = (*parts_of(self.folder), *self._older)
+        parts = (*(() if self._closed else parts_of(self.folder)), *self._older)
         part, row = np.full((2, len(origins)), -1, np.int32)
         keys = _key(origins)
         for number, one in enumerate(parts):
@@ -148,6 +151,8 @@ class FeatureGroup:
         OSError
             If they cannot be written.
         """
+        if self._closed:
+            raise OSError(self._closed)
         whole = ~np.isnan(features).any(1)
         if whole.any():
             self._appender.append(origins[whole], self.rounded(features[whole]))

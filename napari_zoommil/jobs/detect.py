@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
@@ -123,7 +123,7 @@ def detect(
     NoTissueError
         If nothing on the slide is tissue, and there are no regions.
     """
-    from napari_zoommil.cells.model import fitting, least_score, load_cell_model, require_resolution
+    from napari_zoommil.cells.model import fitting, least_score, require_resolution
     from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners
     from napari_zoommil.encoders.device import choose_device, cpu_threads
 
@@ -131,12 +131,9 @@ def detect(
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         chosen = choose_device(device)
-        network, spec = load_cell_model(model)
+        network, spec = stack.enter_context(cell_model_on(chosen, model))
         require_resolution(own, spec.mpp)
-        stack.callback(chosen.release)
-        stack.callback(network.to, "cpu")
         stack.enter_context(cpu_threads(threads))
-        network.to(chosen.torch)
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
         downsample = spec.mpp / resolution[0], spec.mpp / resolution[1]

@@ -1,4 +1,14 @@
-"""``finetune``: a model and a few points on a slide to a model that finds such cells, or looks there."""
+"""``finetune``: a model and a few points on a slide to a model that finds such cells, or looks there.
+
+A request goes through the rooms in this order, whether a window or a command makes it:
+
+1. ``annotations``, ``files``: the window's run folder, with the request and the points (``finetune_run``).
+2. ``training``: the folder is locked until the end.
+3. ``slides``, ``annotations``: the slide is opened, and its points are read and counted in one step.
+4. ``encoders``, ``cells`` or ``models``: the device and the model to begin with, copied or not shared.
+5. ``training``, then ``slides`` and ``cells`` or ``bags``: settings, and windows or patches to learn from.
+6. ``training``: the fit, with a look before and after it; the model, its figures and the end of the run.
+"""
 
 from __future__ import annotations
 

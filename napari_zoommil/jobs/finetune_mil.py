@@ -70,13 +70,13 @@ def finetune_mil(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp, icc))
         stack.enter_context(working_in(out))
-        yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads, encoder))
-        spec, cache = taught.spec, open_cache(store)
+        own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         points = told.points
+        yield Progress(0, 1, "loading the model")
+        taught = stack.enter_context(loaded(model, device, threads, encoder, to_train=True))
+        spec, cache = taught.spec, open_cache(store)
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(taught)
@@ -92,7 +92,7 @@ def finetune_mil(
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
         annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
         size = sum(len(one) for one in annotated.targets)
-        run = RunFolder(out, provenance(own, points, model, recipe, patches=size, label=marks.label))
+        run = RunFolder(out, provenance(told, model, recipe, patches=size, label=marks.label))
         run.begin(resume=False)
         yield from _fit(taught, recipe, annotated, run)
         after = yield from watch.look("after")
@@ -100,7 +100,7 @@ def finetune_mil(
         made_of = run.provenance | {"metrics": metrics}
         _save(out, taught, replace(spec, training=spec.training | {"points": made_of}))
         run.finish(metrics)
-        counts = {name: count for name, count in points.counts.items() if name in marks.classes}
+        counts = {name: count for name, count in told.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
         return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size, told.off_slide)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from napari_zoommil.jobs import Job, Progress, finetune
 from napari_zoommil.jobs.attention_change import AttentionMaps
-from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty, read_run
+from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty
 from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import CurveLines, read_curves
@@ -84,23 +84,23 @@ def teach(
         device=device,
         threads=threads,
     )
-    follow = _Follow(folder)
+    follow = _Follow(folder, read_curves(folder) if resume else ())
     try:
         with closing(job):
             while True:
                 yield from follow.told(next(job))
     except StopIteration as end:
         return end.value
-    finally:
+    except BaseException:  # closed, among others
         discard_if_empty(folder)
+        raise
 
 
 class _Follow:
     """Collects the curves of a training and says how long it will take."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._trace = Trace(history=read_curves(folder))
+    def __init__(self, folder: Path, history: CurveLines) -> None:
+        self._folder, self._trace = folder, Trace(history=history)
         self._places: list[float] = []
         self._losses: list[float] = []
         self._times: list[float] = []
@@ -117,9 +117,8 @@ class _Follow:
         if not isinstance(step, FitStep):
             yield Progress(progress.done, progress.total, progress.note, self._trace)
             return
-        if not self._times:  # by now the settings are written
-            self._first, run = progress.done, read_run(self._folder)
-            self._epochs = max(1, run.epochs if run else 0)
+        if not self._times:
+            self._first, self._epochs = progress.done, max(1, step.epochs)
         self._times.append(now)
         if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
             self._places.append(progress.done / max(1, progress.total) * self._epochs)

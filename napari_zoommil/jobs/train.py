@@ -208,9 +208,9 @@ def _fit(
     device: Device,
     resume: bool,
 ) -> Job[Training]:
+    from napari_zoommil.encoders.random_numbers import own_random_numbers
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import save_model
-    from napari_zoommil.training.fit import own_random_numbers
     from napari_zoommil.training.mil.fitting import fit
 
     checkpoint = run.begin(resume)

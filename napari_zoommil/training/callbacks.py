@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from napari_zoommil.encoders.random_numbers import seed_torch
 from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
 
 
@@ -79,4 +79,4 @@ class SeededSteps(L.Callback):
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
     ) -> None:
         others = (trainer.global_rank,) if trainer.global_rank else ()  # of several processes, each its own
-        torch.manual_seed(seed_of(self.seed, trainer.global_step, *others))
+        seed_torch(seed_of(self.seed, trainer.global_step, *others))

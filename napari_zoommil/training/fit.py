@@ -6,13 +6,9 @@ time through a bounded queue; closing the generator stops it one batch later.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
-import os
 import threading
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,16 +22,12 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch.multiprocessing import ProcessRaisedException
 
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.errors import JobError, ModelError
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
+from napari_zoommil.training.host import last_line, processes_of_a_fit, quiet, silence
 
 POLL_SECONDS = 0.05
-
-PORT, CPP_LOG = "MASTER_PORT", "TORCH_CPP_LOG_LEVEL"
-"""Variables of the environment."""
-
-GREETINGS = "lightning.pytorch.utilities.rank_zero"
-"""Logger of what Lightning tells about devices and its own products."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,9 @@ class FitStep:
 
     Attributes
     ----------
-    epoch, step, total : int
+    epoch, epochs : int
+        From 0, and how many there are.
+    step, total : int
         ``step`` of ``total`` optimisation steps.
     metrics : dict of str to float
     validated, to_validate : int
@@ -52,6 +46,7 @@ class FitStep:
     """
 
     epoch: int
+    epochs: int
     step: int
     total: int
     metrics: dict[str, float]
@@ -121,9 +116,12 @@ def fit(
     ModelError
         If what it is to go on from holds code.
     """
+    device = device or Device(torch.device("cpu"), "")
+    if device.torch.type == "cuda":
+        torch.cuda.init()  # the fit does so anyway; now, the host's random numbers can be given back to it
     with quiet(), own_random_numbers(seed), processes_of_a_fit():
         trainer = L.Trainer(
-            **flags.on(device or Device(torch.device("cpu"), "")),
+            **flags.on(device),
             use_distributed_sampler=False,  # loaders have their own, which knows the epoch
             max_epochs=epochs,
             min_epochs=least_epochs,
@@ -216,7 +214,7 @@ class _Reporter(L.Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """It comes into a process that does nothing but fit."""
         vars(self).update(state)
-        _silence()
+        silence()
 
     def _report(self, trainer: L.Trainer, validated: int = 0) -> None:
         if not trainer.is_global_zero:
@@ -224,7 +222,8 @@ class _Reporter(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         total = int(trainer.estimated_stepping_batches)
         to_validate = int(sum(trainer.num_val_batches)) if validated else 0
-        item = FitStep(trainer.current_epoch, trainer.global_step, total, metrics, validated, to_validate)
+        epoch, epochs, step = trainer.current_epoch, trainer.max_epochs or 0, trainer.global_step
+        item = FitStep(epoch, epochs, step, total, metrics, validated, to_validate)
         while not self.stop.is_set():
             try:
                 return self.queue.put(item, timeout=POLL_SECONDS)
@@ -251,68 +250,3 @@ class _Reporter(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Once more, with what was measured."""
         self._report(trainer, int(sum(trainer.num_val_batches)))
-
-
-@contextmanager
-def own_random_numbers(seed: int | None = None) -> Iterator[None]:
-    """Torch's global random numbers within, from a seed if one is given; the host's afterwards.
-
-    Python's and numpy's are not drawn from here.
-    """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=devices):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def processes_of_a_fit() -> Iterator[None]:
-    """The environment for them: torch tells them nothing but errors, and where they meet is not kept, which
-    the next fit would take for its own."""
-    before = dict(os.environ)
-    os.environ.setdefault(CPP_LOG, "ERROR")
-    try:
-        yield
-    finally:
-        for name in (PORT, CPP_LOG):
-            if name not in before:
-                os.environ.pop(name, None)
-
-
-def last_line(error: BaseException) -> str:
-    """Of an error of another process, whose text holds a traceback: what it said."""
-    return str(error).strip().rpartition("\n")[2]
-
-
-def _silence() -> tuple[list[logging.Filterer], logging.Filter, Any]:
-    """Who tells no more, the filter that was added to them, and the one that was added to warnings."""
-    logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    tellers = [logging.getLogger(GREETINGS), *(handler for log in logs for handler in log.handlers)]
-    own = _Warnings()
-    for teller in tellers:
-        teller.addFilter(own)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
-    return tellers, own, warnings.filters[0]
-
-
-class _Warnings(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Lightning's greetings and remarks on how it is used: they are no user's concern.
-
-    Adds filters and takes them out again, so that fits that overlap, and whoever else changes warnings
-    meanwhile, do not restore what is no longer so.
-    """
-    tellers, own, added = _silence()
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # somebody has restored an earlier list
-            warnings.filters.remove(added)  # type: ignore[attr-defined]
-        for teller in tellers:
-            teller.removeFilter(own)

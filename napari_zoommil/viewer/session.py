@@ -15,7 +15,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
-from napari_zoommil.viewer.metadata import is_slide, slide_of, world_scale
+from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 from napari_zoommil.viewer.sight import sight_of
 
@@ -127,9 +127,10 @@ class Session:
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
         """Give a slide the resolution it does not state, µm/px."""
         entry.slide.mpp = as_pair(mpp)
-        placed = world_scale(entry.slide)
         for layer in self._outdate(entry):
-            layer.units, layer.scale = placed["units"], placed["scale"]
+            placed = world_scale(entry.slide) if is_slide(layer) else on_level_0(entry.slide)
+            for name, value in placed.items():
+                setattr(layer, name, value)
         self.documents.mend(entry)
         self.slide_changed.emit(entry)
 

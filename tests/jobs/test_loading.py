@@ -24,7 +24,8 @@ from napari_zoommil.encoders import Encoder
 from napari_zoommil.errors import ConsentError, EncoderError, ModelError, ZoomMILError
 from napari_zoommil.jobs import Job, estimate, explain, finetune, predict, run, train
 from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.loading import encoder_on, loaded, release
+from napari_zoommil.jobs.kept import release
+from napari_zoommil.jobs.loading import encoder_on, loaded
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide, patching
@@ -284,7 +285,7 @@ def test_a_taught_model_is_not_what_the_next_job_gets(make_model: Make, slide: P
 
     model = make_model((5.0, 10.0), patch_size=32)
     before = run(predict(slide, model))
-    with loaded(model, "cpu") as taught:
+    with loaded(model, "cpu", to_train=True) as taught:
         for weight in taught.model.parameters():
             torch.nn.init.ones_(weight)
     np.testing.assert_array_equal(run(predict(slide, model)).logits, before.logits)

@@ -14,7 +14,7 @@ import pytest
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
-from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.spec import load_model

@@ -50,6 +50,7 @@ def test_regions_follow_a_resolution_that_is_given_later(model, data, add_slide)
     drawn = tissue_regions.regions_layer(viewer, session.active.slide, "add")
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(drawn.scale, layer.scale)
+    np.testing.assert_allclose(drawn.translate, (-0.25, -0.25))
     assert drawn.units == layer.units
 
 

@@ -22,6 +22,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO, kmeans_anchors
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.data.nuclei import Tile, thinned, typical_diameter, window_of
 from napari_zoommil.experiments.sparse_labels.scores import scores_of
 from napari_zoommil.experiments.sparse_labels.settings import Cell, Preset
@@ -32,7 +33,7 @@ from napari_zoommil.training.cells.module import (
     target_maker,
     train_loader,
 )
-from napari_zoommil.training.fit import FitStep, fit_steps, own_random_numbers
+from napari_zoommil.training.fit import FitStep, fit_steps
 from napari_zoommil.training.flags import TrainerFlags
 
 ANCHORS = 2

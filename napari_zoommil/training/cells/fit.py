@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from napari_zoommil.cells.model import save_cell_model
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
@@ -92,6 +93,26 @@ def fit_cells(
     finally:
         network.cpu().eval()
     return TrainedCells(network, spec, {f"before_{name}": value for name, value in before.items()} | after)
+
+
+def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec], str]) -> None:
+    """Write a trained model and its figures into the folder of its run.
+
+    Parameters
+    ----------
+    trained : TrainedCells
+    run : RunFolder
+    card : callable
+        Makes the model's card.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    """
+    spec = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
+    save_cell_model(run.folder, trained.network, spec, card(spec))
+    run.finish(trained.metrics)
 
 
 def _fit(

@@ -17,11 +17,11 @@ from napari.layers import Points
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.complete_regions import COMPLETE
-from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, placement, put_in
-from napari_zoommil.viewer.layers.points import EDGE, POINTS
+from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, put_in
+from napari_zoommil.viewer.layers.points import POINTS
 from napari_zoommil.viewer.layers.search_regions import SEARCHED
 from napari_zoommil.viewer.layers.tissue_regions import REGIONS
-from napari_zoommil.viewer.metadata import TITLE, overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, slide_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, the best finds first, in its layer's metadata."""
@@ -81,7 +81,7 @@ def show_cells(
         canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
         metadata=overlay_metadata(slide, title) | {CELLS: ranked},
         **_looks(ranked, count),
-        **placement(slide, EDGE, (1.0, 1.0)),
+        **on_level_0(slide),
     )
     layer.events.editable.connect(_keep_from_editing)
     layer.editable = False

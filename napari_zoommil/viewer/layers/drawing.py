@@ -23,7 +23,7 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.compat import is_being_drawn
 from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.points import insert_on_top
-from napari_zoommil.viewer.metadata import overlay_metadata
+from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata
 
 NO_REGION = "That encloses no area"
 HOW = "Hold the button and go round the region, or click on its corners and end with a double click"
@@ -49,15 +49,15 @@ SMALLEST = 1.0
 CIRCLE = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
 
 
-def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: str, **more: Any) -> Shapes:
-    """Add an empty layer for regions of a slide on top; ``more`` are further arguments of the layer."""
+def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: str) -> Shapes:
+    """Add an empty layer for regions of a slide, in level-0 px, on top."""
     layer = Shapes(
         ndim=2,
         name=overlay_name(slide, title),
         face_color="transparent",
         edge_color=colour,
         metadata=overlay_metadata(slide, title),
-        **more,
+        **on_level_0(slide),
     )
     tool_of(viewer, layer)
     insert_on_top(viewer, layer)

@@ -6,12 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 import napari
-import numpy as np
 
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
-from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.metadata import level_0
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import patch_scores
 
@@ -54,11 +53,10 @@ class Readout(Sentence):
     def _scores(self) -> str:
         entry = self._entry
         assert entry is not None and entry.prediction is not None
-        y, x = np.asarray(self._viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
+        y, x = level_0(entry.slide, self._viewer.cursor.position[-2:])
         kind, target = self._maps.kind, self._maps.target or entry.prediction.explained
         method = kind if kind in METHODS and METHODS[kind].per_output else "leave-one-out"
-        explanation = entry.explanation(method)
-        return patch_scores(entry.prediction, float(y), float(x), target, method, explanation)
+        return patch_scores(entry.prediction, y, x, target, method, entry.explanation(method))
 
     def stop(self) -> None:
         """Let go of the viewer."""

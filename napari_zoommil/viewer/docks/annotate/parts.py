@@ -87,7 +87,7 @@ class FileBox(QWidget):
 
     def __init__(self, annotator: str, actions: Actions) -> None:
         super().__init__()
-        self.place = Sentence(name="annotate-file")
+        self.place = Sentence(name="annotate-file", lines=2)
         self.name = QLineEdit(annotator)
         self.name.setToolTip("Who annotates: written with each point, so that readers can share a slide")
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
@@ -180,11 +180,11 @@ def several(count: int, noun: str) -> str:
 
 
 def headline(of: SlideAnnotations) -> str:
-    """``3 points, 1 complete region on CMU-1.svs``."""
+    """The slide, and in a second line how much is marked on it: ``3 points, 1 complete region``."""
     told = [several(len(of.points), "point")]
     if complete := len(of.points.complete):
         told.append(several(complete, "complete region"))
-    return f"{', '.join(told)} on {of.entry.slide.name}"
+    return f"on {of.entry.slide.name}\n{', '.join(told)}"
 
 
 def whereabouts(of: SlideAnnotations) -> str:

@@ -59,7 +59,7 @@ class Where(QWidget):
         self.choice.setToolTip("Where cells are looked for; the smaller, the sooner they are there")
         self.choice.currentIndexChanged.connect(lambda _: changed())
         self.draw = QPushButton("Draw region")
-        self.area = Sentence(name="detect-area")
+        self.area = Sentence(name="detect-area", lines=2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)

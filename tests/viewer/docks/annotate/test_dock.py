@@ -149,7 +149,7 @@ def test_points_by_key_and_click(opened, qtbot) -> None:
     assert points.labels.tolist() == [1, 2] and points.annotators == ["reader", "reader"]
     same(dock)
     assert dock.classes.list.topLevelItem(1).text(3) == "1"
-    assert dock.slide.text() == "2 points on small.tif"
+    assert dock.slide.text() == "on small.tif\n2 points"
     assert "saved at each edit" in dock.file.place.text()
 
 

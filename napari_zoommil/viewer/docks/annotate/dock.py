@@ -163,7 +163,7 @@ class AnnotateDock(SessionDock):
     def _show_mode(self, _event: object = None) -> None:
         of, active = self.current, self._viewer.layers.selection.active
         self.mark.show_mode(of, active)
-        self._sign.setEnabled(of is not None and active in of.layers)
+        self._sign.setEnabled(of is not None and active in (of.entry.layer, *of.layers))
 
     def _say(self, text: str = "") -> None:
         self.note.setText(text)

@@ -148,6 +148,23 @@ def test_points_by_key_and_click(opened, qtbot) -> None:
     np.testing.assert_allclose(points.coordinates, [CENTRE, (2148, 2148)], atol=1)
     assert points.labels.tolist() == [1, 2] and points.annotators == ["reader", "reader"]
     same(dock)
+
+
+def test_keys_work_while_the_slide_is_the_active_layer(opened, qtbot) -> None:
+    viewer, dock = opened
+    dock._edit("add_class", "lymphocyte")
+    click(qtbot, viewer, *CENTRE)
+    viewer.layers.selection.active = slide = dock.current.entry.layer
+    key(qtbot, viewer, "x")  # napari's: the point at the cursor is out of reach
+    key(qtbot, viewer, "2")  # napari's is a tool that moves the slide
+    assert viewer.layers.selection.active is dock.current.view.layer and slide.mode == "pan_zoom"
+    click(qtbot, viewer, 2148, 2148)
+    assert dock.current.points.labels.tolist() == [1, 2]
+    viewer.layers.selection.active = slide
+    key(qtbot, viewer, "z", CTRL)
+    assert dock.current.points.labels.tolist() == [1]
+    viewer.window.remove_dock_widget(dock)
+    assert not slide.keymap
     assert dock.classes.list.topLevelItem(1).text(3) == "1"
     assert dock.slide.text() == "on small.tif\n2 points"
     assert "saved at each edit" in dock.file.place.text()
@@ -567,7 +584,7 @@ def test_only_the_active_slides_points_are_in_sight(opened, other_slide, add_sli
     assert not first.view.layer.visible and second.view.layer.visible
     viewer.layers.selection.active = first.entry.layer
     assert dock.current is first and first.view.layer.visible and not second.view.layer.visible
-    assert dock.slide.text() == "1 point on small.tif"
+    assert dock.slide.text() == "on small.tif\n1 point"
     key(qtbot, viewer, "z", CTRL)
     assert len(first.points) == 1  # the slide's layer is the active one: its keys are napari's
     dock._edit("undo")

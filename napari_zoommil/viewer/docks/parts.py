@@ -43,7 +43,7 @@ def row(*widgets: QWidget | int, stretch: int | None = None) -> QWidget:
 def heading(text: str) -> QLabel:
     """A quiet section heading."""
     label = QLabel(text.upper())
-    label.setStyleSheet("font-size: 9pt; font-weight: 600; color: palette(mid); padding-top: 6px;")
+    label.setStyleSheet("font-size: 9pt; font-weight: 600; padding-top: 6px;")
     return label
 
 

@@ -122,18 +122,19 @@ class FileBox(QWidget):
         self.place.setToolTip(str(of.saved.path) if of else "")
 
 
-class HelpSheet(QLabel):
+class HelpSheet(QWidget):
     """The keys, in a small window of their own beside the dock: it may stay open while one works."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock, Qt.WindowType.Tool)
-        self.setText(keys.help_sheet())
         self.setWindowTitle("Keys of annotation")
         self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
-        self.setContentsMargins(12, 8, 12, 10)
-        # A theme gives a label light letters but no ground of its own.
-        self.setStyleSheet("background-color: #fafafa; color: #202020;")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)  # the ground of the theme
         self.setObjectName("annotate-help")
+        self.text = QLabel(keys.help_sheet())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 8, 12, 10)
+        column.addWidget(self.text)
 
     def toggle(self) -> None:
         """Show or hide it."""

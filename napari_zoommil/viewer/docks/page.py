@@ -60,6 +60,7 @@ class Page(QScrollArea):
         self.setWidget(body)
         self._focused_at = QPoint()
         self._is_placed = False
+        self._wanted: QWidget | None = None
         self.installEventFilter(self)
         self._watch(body)
 
@@ -134,6 +135,16 @@ class Page(QScrollArea):
             self._is_placed = True  # once: whoever moves a dock elsewhere wants it there
             QTimer.singleShot(0, self._join_others)  # napari is still busy with placing it
         return super().event(event)
+
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring a part of the page in sight as soon as it has its place."""
+        self._wanted = widget
+        QTimer.singleShot(0, self._scroll_to_wanted)
+
+    def _scroll_to_wanted(self) -> None:
+        if self._wanted is not None:
+            self.ensureWidgetVisible(self._wanted, 0, 0)
+        self._wanted = None
 
     def _join_others(self) -> None:
         join_others(self)

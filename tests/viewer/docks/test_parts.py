@@ -75,3 +75,12 @@ def test_a_page_ends_with_its_content(page) -> None:
     assert page.verticalScrollBar().maximum() > 0
     assert body.height() == body.heightForWidth(body.width())
     assert body.height() - last.geometry().bottom() < 30
+
+
+def test_a_part_out_of_sight_is_brought_up(page, qtbot) -> None:
+    last = below(page, *[Sentence(LONG * 3) for _ in range(12)])
+    page.resize(320, 200)
+    QApplication.processEvents()
+    assert last.visibleRegion().isEmpty()
+    page.scroll_to(last)
+    qtbot.waitUntil(lambda: last.visibleRegion().boundingRect() == last.rect())

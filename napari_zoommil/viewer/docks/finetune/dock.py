@@ -280,6 +280,8 @@ class FinetuneDock(SessionDock):
             self._compare_on(lesson)
         else:
             self._look()
+        if lesson is not None and lesson is self.lesson and lesson.run is not None:
+            self.scroll_to(self.verdict)
         if again:
             self._teach()
 

@@ -24,6 +24,9 @@ from napari_zoommil.viewer.docks.tabs import join_others
 RETURNED = (Qt.FocusReason.ActiveWindowFocusReason, Qt.FocusReason.PopupFocusReason)
 """Why a control has the keyboard again that had it before."""
 
+LAID_OUT_MS = 100
+"""After which Qt has given all parts of a page their places: text that wraps takes it several rounds."""
+
 
 class Page(QScrollArea):
     """A dock's page: a comfortable width, scrolling when low.
@@ -139,7 +142,7 @@ class Page(QScrollArea):
     def scroll_to(self, widget: QWidget) -> None:
         """Bring a part of the page in sight as soon as it has its place."""
         self._wanted = widget
-        QTimer.singleShot(0, self._scroll_to_wanted)
+        QTimer.singleShot(LAID_OUT_MS, self._scroll_to_wanted)
 
     def _scroll_to_wanted(self) -> None:
         if self._wanted is not None:

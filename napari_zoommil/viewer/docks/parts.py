@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -77,7 +79,12 @@ class Sentence(QLabel):
 
     @property
     def _least(self) -> int:
-        return self._lines * self.fontMetrics().lineSpacing() if self._lines > 1 else 0
+        if self._lines == 1:
+            return 0
+        text = QTextDocument("\n" * (self._lines - 1))  # as a label lays out text that can be selected
+        text.setDefaultFont(self.font())
+        margins = self.contentsMargins()
+        return math.ceil(text.size().height()) + margins.top() + margins.bottom()
 
 
 class DeviceChoice(QComboBox):

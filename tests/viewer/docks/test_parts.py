@@ -33,33 +33,33 @@ def below(page: Page, *widgets) -> QLabel:
     return last
 
 
-def test_a_sentence_of_two_lines_moves_nothing_below_it(page) -> None:
+def test_a_sentence_of_two_lines_moves_nothing_below_it(page, qtbot) -> None:
     sentence = Sentence(lines=2)
     last = below(page, sentence)
     places = set()
     for text in ("", SHORT, LONG, "<b>rich</b>"):
         sentence.setText(text)
-        QApplication.processEvents()
+        qtbot.wait(30)
         places.add(last.y())
     assert len(places) == 1
     one_line = Sentence()
     page.column.insertWidget(0, one_line)
     one_line.setText(LONG)
-    QApplication.processEvents()
+    qtbot.wait(30)
     assert last.y() > places.pop() + 1.5 * one_line.fontMetrics().lineSpacing(), "others grow as before"
 
 
-def test_what_is_below_the_main_button_stays_in_its_place(page) -> None:
+def test_what_is_below_the_main_button_stays_in_its_place(page, qtbot) -> None:
     act = Act("Detect", lambda: None, lambda: None)
     last = below(page, act)
     place = last.y()
     act.show_running(True)
     act.show_progress(Progress(3, 36, "slide.svs: 3 of 36 tiles, 1,234 cells", seconds_left=34))
-    QApplication.processEvents()
+    qtbot.wait(30)
     assert act.bar.isVisible() and last.y() == place
     act.show_running(False)
     act.note.setText("Done in 3 s on cpu")
-    QApplication.processEvents()
+    qtbot.wait(30)
     assert act.bar.isHidden() and last.y() == place
 
 

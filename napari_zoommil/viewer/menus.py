@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import napari
 from npe2 import PluginManager
-from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.viewer.docks.tabs import dock_of, join_others
 
@@ -17,7 +19,7 @@ def show_dock(viewer: napari.Viewer, name: str) -> object:
     full_name = f"{name} ({DISPLAY_NAME})"
     page = viewer.window.dock_widgets.get(full_name)
     if page is None:
-        page = _page_class(name)(napari_viewer=viewer)
+        page = _page_maker(name)(napari_viewer=viewer)
         viewer.window.add_dock_widget(page, name=full_name)
         join_others(page)
     dock = dock_of(page)
@@ -27,7 +29,7 @@ def show_dock(viewer: napari.Viewer, name: str) -> object:
     return page
 
 
-def _page_class(name: str) -> type[QWidget]:
+def _page_maker(name: str) -> Callable[..., Any]:
     manifest = PluginManager.instance().get_manifest(PLUGIN)
     widgets = manifest.contributions.widgets or ()
     return next(one for one in widgets if one.display_name == name).get_callable()

@@ -23,7 +23,7 @@ from napari_zoommil.jobs.parameters import (
     Workers,
     documented,
 )
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.progress import Job, Progress, Steady
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
@@ -136,23 +136,51 @@ def detect(
         stack.enter_context(cpu_threads(threads))
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
-        downsample = spec.mpp / resolution[0], spec.mpp / resolution[1]
+        downsample = _downsample(own, spec.mpp)
         corners = tile_corners(own.shape, downsample, area)
         margin = (fitting(network, CORE_PX + 2 * network.margin) - CORE_PX) // 2
         tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
         parts: list[Finds] = []
-        yield Progress(0, len(corners), f"{own.name}: 0 of {len(corners):,} tiles")
+        total, counted, steady = len(corners), 0, Steady()
+        yield Progress(0, total, f"{own.name}: 0 of {total:,} tiles")
         for some, pixels in tiles:
             new = [in_core(one, margin) for one in _found(network, spec, pixels, chosen.torch)]
             parts += new
-            note = f"{own.name}: {len(parts):,} of {len(corners):,} tiles, {sum(map(len, parts)):,} finds"
-            yield Progress(
-                len(parts), len(corners), note, _on_slide(merge_seams(new, some), downsample, area)
-            )
+            partial = _on_slide(merge_seams(new, some), downsample, area)
+            counted += int((partial.scores >= spec.threshold).sum())
+            note = f"{own.name}: {len(parts):,} of {total:,} tiles, {counted:,} cells"
+            yield Progress(len(parts), total, note, partial, steady.seconds_left(len(parts), total))
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
         return Detection(*told, least_score(network, spec), own.damaged)
+
+
+def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue: Tissue | None = None) -> int:
+    """How many tiles a search looks at.
+
+    Parameters
+    ----------
+    slide : Slide
+        Of known resolution.
+    mpp : float
+        µm/px that the model sees.
+    regions, tissue
+        As for :func:`detect`; the whole slide without either.
+    """
+    from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
+
+    if not regions and tissue is not None:
+        area: Area = OnTissue(tissue, slide.shape)
+    else:
+        height, width = slide.shape
+        area = Regions(regions or [np.array([(0, 0), (0, width), (height, width), (height, 0)])], slide.shape)
+    return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
+
+
+def _downsample(slide: Slide, mpp: float) -> tuple[float, float]:
+    resolution = slide.resolution()
+    return mpp / resolution[0], mpp / resolution[1]
 
 
 def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job[Area]:

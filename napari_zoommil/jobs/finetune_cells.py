@@ -138,9 +138,10 @@ def _progress(step: Stage | FitStep, epochs: int) -> Progress:
 def card(spec: CellSpec) -> str:
     """Card of a fine-tuned model."""
     training: dict[str, Any] = spec.training
+    points = ", ".join(f"{count:,} {name}" for name, count in training["points"].items())
     return model_card(
         f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
-        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {training['points']}.",
+        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {points}.",
         training["metrics"],
         tags=["cell-detection"],
     )

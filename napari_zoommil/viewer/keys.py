@@ -1,8 +1,8 @@
 """Keys of annotation: one table, from which come the bindings and the help sheet.
 
-They are bound on our own layers, so they count while one of these is the active layer, and napari's keys
-and those of other layers stay what they are. What the left hand does while the right one holds the
-mouse has a key on the left half of the keyboard.
+They are bound on a slide and its annotations, so they count while one of these is the active layer, and
+napari's keys and those of other layers stay what they are. What the left hand does while the right one
+holds the mouse has a key on the left half of the keyboard.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ HELP_SIGN = "?"
 class Key:
     """One action and the keys that do it, the first one being its name.
 
-    ``drawing`` says that they do it on the layer of complete regions too, where the others are napari's.
+    ``anywhere`` says that they do it on the slide and on the layer of complete regions too, where the others
+    are napari's.
     """
 
     action: str
     keys: tuple[str, ...]
     help: str
-    drawing: bool = True
+    anywhere: bool = True
 
     @property
     def title(self) -> str:
@@ -83,7 +84,7 @@ def with_keys(text: str, action: str) -> str:
     return f"{text} ({title_of(action)})"
 
 
-def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bool = False) -> None:
+def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: bool = False) -> None:
     """Bind the table on a layer.
 
     Parameters
@@ -91,11 +92,11 @@ def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bo
     layer : Layer
     actions : mapping
         What to call by the name of each action, with the number of the key in its row from 1.
-    drawing : bool
-        Bind only what is meant on the layer of complete regions.
+    points : bool
+        It is the layer of points: bind what is done to these too.
     """
     for key in TABLE:
-        if drawing and not key.drawing:
+        if not (points or key.anywhere):
             continue
         for number, name in enumerate(key.keys, 1):
             layer.bind_key(name, _caller(actions[key.action], number), overwrite=True)

@@ -15,6 +15,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
+from napari_zoommil.viewer.layers.slide import keep_in_place
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 from napari_zoommil.viewer.sight import sight_of
@@ -75,6 +76,8 @@ class Session:
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)
+        if slide is not None:
+            keep_in_place(layer)
         # A duplicated layer shares its slide with the first, which stays the one that counts.
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)

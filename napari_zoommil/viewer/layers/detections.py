@@ -12,7 +12,7 @@ from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Points
+from napari.layers import Layer, Points
 
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
@@ -22,6 +22,7 @@ from napari_zoommil.viewer.layers.points import POINTS
 from napari_zoommil.viewer.layers.search_regions import SEARCHED
 from napari_zoommil.viewer.layers.tissue_regions import REGIONS
 from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, slide_of
+from napari_zoommil.viewer.sight import sight_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, the best finds first, in its layer's metadata."""
@@ -37,6 +38,22 @@ def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Points | Non
     """The layer of a slide's found cells by its title; renaming the layer does not lose it."""
     layer = find_layer(viewer, slide, title)
     return layer if isinstance(layer, Points) else None
+
+
+def is_cells_of(layer: Layer, slide: Slide) -> bool:
+    """Whether a layer shows cells that were found on a slide."""
+    return CELLS in layer.metadata and slide_of(layer) is slide
+
+
+def hide_other_cells(viewer: napari.Viewer, slide: Slide, title: str) -> None:
+    """Put all found cells of a slide out of sight but those of one title.
+
+    Models share their colours: nobody could tell whose rings these are, and which of them were counted.
+    """
+    for layer in viewer.layers:
+        if is_cells_of(layer, slide) and layer.metadata.get(TITLE) != title:
+            sight_of(viewer).forget(layer)
+            layer.visible = False
 
 
 def show_cells(

@@ -25,10 +25,11 @@ from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.points import insert_on_top
 from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata
 
-NO_REGION = "That encloses no area"
+NO_REGION = "That encloses no area: draw once more"
 HOW = "Hold the button and go round the region, or click on its corners and end with a double click"
-ON_CANVAS = HOW.replace(", ", ",\n")
-"""The same in two lines: a canvas may be narrow."""
+MARGIN = "\u00a0\u00a0"
+ON_CANVAS = "\n".join(f"{MARGIN}{line}{MARGIN}" for line in HOW.replace(", ", ",\n").split("\n"))
+"""The same in two lines, for a canvas may be narrow; napari (0.9.2) draws the box about a text too narrow."""
 
 DRAW = "add_polygon"
 TOOL = "napari_zoommil.tool"

@@ -14,7 +14,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget, QLineEdit, QPlainTextEdit, QWidget
 
 from napari_zoommil.viewer import settings
-from napari_zoommil.viewer.docks.parts import Page
+from napari_zoommil.viewer.docks.page import Page
 from napari_zoommil.viewer.menus import show_dock
 
 DOCKS = ("Slide", "Attention", "Annotate", "Detect cells", "Fine-tune")

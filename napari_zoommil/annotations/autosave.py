@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from platformdirs import user_data_path
 from psygnal import Signal
 
 from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
-from napari_zoommil.annotations.merge import Conflict, merge
+from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
@@ -84,6 +85,14 @@ def try_writing(folder: Path) -> None:
             _refused.discard(folder)
     except OSError:
         _refused.add(folder)
+
+
+class Merged(NamedTuple):
+    """A file that others had changed: the conflicts, what it held unless it was damaged, and its stamp."""
+
+    conflicts: tuple[Conflict, ...]
+    theirs: Content | None = None
+    stamp: Stamp | None = None
 
 
 class Autosave:
@@ -166,21 +175,18 @@ class Autosave:
         try:
             make_folder(self.path.parent)
             with locked(self.path):
-                conflicts = self._catch_up()
+                merged = self._catch_up()
                 content = self.points.content
-                self._stamp = self._written(dumps(content, self._blocks), merged=conflicts is not None)
+                if merged and merged.theirs and same_content(content, merged.theirs):
+                    self._stamp = merged.stamp  # written again, readers would answer each other for ever
+                else:
+                    self._stamp = write_file(self.path, dumps(content, self._blocks))
                 self._base = content
             self.problem = None
         finally:
             self._busy = False
-        if conflicts is not None:
-            self.merged.emit(conflicts)
-
-    def _written(self, text: bytes, merged: bool) -> Stamp | None:
-        """Write the file, unless a merge took it over as it was: readers would answer each other for ever."""
-        if merged and self.path.exists() and read_file(self.path) == text:
-            return stamp_of(self.path)
-        return write_file(self.path, text)
+        if merged:
+            self.merged.emit(merged.conflicts)
 
     def refresh(self) -> bool:
         """Take over what others have made of the file; whether there was anything.
@@ -201,7 +207,7 @@ class Autosave:
             self.problem = error
             self.failed.emit(error)
 
-    def _catch_up(self) -> tuple[Conflict, ...] | None:
+    def _catch_up(self) -> Merged | None:
         """Merge the file if others have changed it; None if they have not."""
         sweep(self.path)
         stamp = stamp_of(self.path)
@@ -210,10 +216,10 @@ class Autosave:
         try:
             theirs = loads(read_file(self.path), self.path.name)
         except AnnotationError:
-            return (self._put_aside(),)
+            return Merged((self._put_aside(),))
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
-        return conflicts
+        return Merged(conflicts, theirs, stamp)
 
     def _put_aside(self) -> Conflict:
         """Keep a file that cannot be read under another name: it may be half of somebody's work."""

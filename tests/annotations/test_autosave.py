@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,6 @@ from napari_zoommil.annotations import (
     autosave,
     current_path,
 )
-from napari_zoommil.annotations.geojson import loads
-from napari_zoommil.annotations.merge import merge
 from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 
@@ -213,37 +212,56 @@ def test_members_of_a_multipoint_that_both_edit_add_up(path: Path) -> None:
     assert mine.points.coordinates.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
-PLACES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
+EDITS = st.lists(st.tuples(st.booleans(), st.sampled_from(range(8)), st.integers(0, 9)), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
-@given(PLACES, PLACES, PLACES)
-def test_merging_keeps_every_addition_and_every_lone_change(
-    base: dict[str, int], ours: dict[str, int], theirs: dict[str, int]
+def act(points: Points, action: int, n: int) -> None:
+    """One edit that makes sense in the state the document is in."""
+    ids, label = points.ids, n % len(points.classes) + 1 if points.classes else 0
+    chosen, names = ids[n % len(ids) :][:2] if ids else [], {one.name for one in points.classes}
+    if action == 0 and label:
+        points.add((n, n), label)
+    elif action == 1:
+        points.move(chosen, [[n, 0]] * len(chosen))
+    elif action == 2:
+        points.remove(chosen)
+    elif action == 3 and label:
+        points.set_class(chosen, label)
+    elif action == 4 and f"name {n}" not in names:
+        points.add_class(f"name {n}")
+    elif action == 5 and label and f"name {n + 1}" not in names:
+        points.rename_class(label, f"name {n + 1}")
+    elif action == 6 and label and n % 2:
+        points.remove_class(label)
+    elif action == 7:
+        points.undo()
+
+
+@settings(max_examples=30)
+@given(EDITS, EDITS)
+def test_readers_of_one_file_come_to_the_same_and_to_rest(
+    together: list[tuple[bool, int, int]], apart: list[tuple[bool, int, int]]
 ) -> None:
-    def content(places: dict[str, int]) -> Any:
-        points = [
-            {
-                "type": "Feature",
-                "id": id,
-                "geometry": {"type": "Point", "coordinates": [x, 0]},
-                "properties": {},
-            }
-            for id, x in places.items()
-        ]
-        return loads(json.dumps(points).encode(), "a")
-
-    merged, conflicts = merge(content(base), content(ours), content(theirs))
-    found = {one.id: int(one.marks[0].x) for one in merged.features}
-    for id in "abcdef":
-        was, mine, other = base.get(id), ours.get(id), theirs.get(id)
-        if mine == other or other == was:
-            assert found.get(id) == mine
-        elif mine == was:
-            assert found.get(id) == other
-        else:
-            assert found[id] == (other if mine is None else mine)
-            assert id in {one.id for one in conflicts}
+    with tempfile.TemporaryDirectory() as folder:
+        readers = [Autosave.open(Path(folder) / "a.geojson")]
+        readers[0].points.add_class("tumour")
+        readers[0].points.add([[1, 1], [2, 2], [3, 3]], 1)
+        readers.append(Autosave.open(readers[0].path))
+        for second, action, n in together:
+            act(readers[second].points, action, n)
+        for one in readers:
+            one.points.changed.block()  # edits that do not reach the disk at once
+        for second, action, n in apart:
+            act(readers[second].points, action, n)
+        for one in readers:
+            one.points.changed.unblock()
+            one.save()
+        rounds = [[one.refresh() for one in readers] for _ in range(3)]
+        assert rounds[-1] == [False, False]
+        first, second = (sorted(one.text for one in each.points.features.values()) for each in readers)
+        assert first == second
+        assert readers[0].points.classes == readers[1].points.classes
+        assert all(each.problem is None for each in readers)
 
 
 def test_a_damaged_file_is_put_aside_and_not_overwritten(path: Path) -> None:

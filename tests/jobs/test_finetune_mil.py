@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +209,33 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
-    job = finetune(slide, points, model, out=tmp_path / "new", epochs=50, device="cpu")
-    for progress in job:
-        if progress.note.startswith("epoch 3"):
-            break
-    job.close()
-    assert not (tmp_path / "new").exists()
+def test_it_is_cancelled_at_any_moment(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
+    """At every step of a short run, each time with nothing encoded before."""
+
+    def weights(folder: Path) -> dict[str, np.ndarray]:
+        return load_file(folder / "model.safetensors")
+
+    how: dict[str, Any] = {"epochs": 2, "device": "cpu", "threads": 1}
+    whole = run(
+        finetune(slide, points, model, out=tmp_path / "whole", store=tmp_path / "whole features", **how)
+    )
+    moments, notes = 0, set[str]()
+    while True:
+        out, store = tmp_path / "new", tmp_path / f"features {moments}"
+        job = finetune(slide, points, model, out=out, store=store, **how)
+        steps = list(islice(job, moments + 1))
+        job.close()
+        if len(steps) == moments:
+            break  # it came to its end
+        notes.add(steps[-1].note.split(",")[0])
+        assert not out.exists() and not list(tmp_path.rglob("*.part")), steps[-1].note
+        moments += 1
+    assert {"loading the model", "attention before", "to learn from", "attention after"} <= notes
+    assert {"epoch 1 of 2", "epoch 2 of 2"} <= notes
+    assert weights(out).keys() == weights(whole.model).keys()
+    for store in (
+        tmp_path / f"features {moment}" for moment in range(0, moments, 5)
+    ):  # what was kept is whole
+        again = run(finetune(slide, points, model, out=tmp_path / f"after {store.name}", store=store, **how))
+        for name, wanted in weights(whole.model).items():
+            np.testing.assert_array_equal(weights(again.model)[name], wanted)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from platformdirs import user_data_path
 from psygnal import Signal
 
+from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
-from napari_zoommil.annotations.merge import Conflict, merge
+from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
@@ -45,10 +47,12 @@ def annotations_path(slide: Slide) -> Path:
         If the slide can no longer be read.
     """
     path = beside(slide)
-    if _writable(path.parent):
-        return path
+    return path if _writable(path.parent) else _in_users_folder(slide.path)
+
+
+def _in_users_folder(slide: Path) -> Path:
     try:
-        who = fingerprint(slide.path)  # that of the slide object changes with colour management
+        who = fingerprint(slide)  # that of a slide object changes with colour management
     except OSError as error:
         raise AnnotationError(f"{slide.name} cannot be read any more: {error}") from error
     return user_data_path("napari-zoommil") / "annotations" / f"{who}{SUFFIX}"
@@ -79,7 +83,7 @@ def _writable(folder: Path) -> bool:
 
 def try_writing(folder: Path) -> None:
     """Make a file there and delete it, which tells what permissions alone do not on a network share; to be
-    called before something is written there for the first time."""
+    called when something is to be written there, and not before."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             _refused.discard(folder)
@@ -107,6 +111,14 @@ def places_to_write(slide: Slide) -> Places:
     return Places(path, path if path.exists() else beside(slide))
 
 
+class Merged(NamedTuple):
+    """A file that others had changed: the conflicts, what it held unless it was damaged, and its stamp."""
+
+    conflicts: tuple[Conflict, ...]
+    theirs: Content | None = None
+    stamp: Stamp | None = None
+
+
 class Autosave:
     """Keeps a document on disk: after each edit, the file holds it.
 
@@ -132,12 +144,15 @@ class Autosave:
         self._base, self._stamp = base, stamp
         self._blocks: Blocks = {}
         self._busy = False
+        self._slide: Path | None = None  # whose folder has not been written to yet
         # A method would be held weakly, and a document is to be saved as long as it lives.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
 
     @classmethod
-    def open(cls, path: Path, annotator: str = "", start: Path | None = None) -> Autosave:
+    def open(
+        cls, path: Path, annotator: str = "", start: Path | None = None, classes: Iterable[CellClass] = ()
+    ) -> Autosave:
         """The annotations in a file, or none if there is no such file yet.
 
         Parameters
@@ -147,6 +162,8 @@ class Autosave:
         annotator : str
         start : Path, optional
             What to begin with if ``path`` is not there, such as a file that can only be read.
+        classes : iterable of CellClass
+            What to begin with if neither is there.
 
         Raises
         ------
@@ -155,19 +172,28 @@ class Autosave:
         AnnotationError
             If it is malformed.
         """
-        path, points = Path(os.path.realpath(path)), Points(annotator)
+        path = Path(os.path.realpath(path))
         stamp = stamp_of(path)
-        if stamp:
-            points.adopt(loads(read_file(path), path.name))
-        elif start and start.exists():
-            points.adopt(loads(read_file(start), start.name))
+        found = path if stamp else start if start and start.exists() else None
+        points = Points(annotator, () if found else classes)
+        if found:
+            points.adopt(loads(read_file(found), found.name))
         return cls(points, path, points.content if stamp else NOTHING, stamp)
 
     @classmethod
-    def of(cls, slide: Slide, annotator: str = "") -> Autosave:
-        """The annotations of a slide, see :func:`annotations_path`."""
-        path, current = places_to_write(slide)
-        return cls.open(path, annotator, current)
+    def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
+        """The annotations of a slide, see :func:`annotations_path`.
+
+        Nothing is written. Where the first edit finds that the slide's folder takes no file, whatever its
+        permissions say, annotations are kept in the user's folder from then on.
+        """
+        home = beside(slide)
+        if _in_users_folder(slide.path).exists():  # the folder has refused files before
+            try_writing(home.parent)
+        path = annotations_path(slide)
+        kept = cls.open(path, annotator, home, classes)
+        kept._slide = slide.path if path == home else None
+        return kept
 
     def close(self) -> None:
         """Stop following the document."""
@@ -185,23 +211,40 @@ class Autosave:
             return
         self._busy = True
         try:
-            make_folder(self.path.parent)
-            with locked(self.path):
-                conflicts = self._catch_up()
-                content = self.points.content
-                self._stamp = self._written(dumps(content, self._blocks), merged=conflicts is not None)
-                self._base = content
-            self.problem = None
+            try:
+                merged = self._write()
+            except FileError:
+                if not self._moved():
+                    raise
+                merged = self._write()
+            self.problem = self._slide = None
         finally:
             self._busy = False
-        if conflicts is not None:
-            self.merged.emit(conflicts)
+        if merged:
+            self.merged.emit(merged.conflicts)
 
-    def _written(self, text: bytes, merged: bool) -> Stamp | None:
-        """Write the file, unless a merge took it over as it was: readers would answer each other for ever."""
-        if merged and self.path.exists() and read_file(self.path) == text:
-            return stamp_of(self.path)
-        return write_file(self.path, text)
+    def _write(self) -> Merged | None:
+        make_folder(self.path.parent)
+        with locked(self.path):
+            merged = self._catch_up()
+            content = self.points.content
+            if merged and merged.theirs and same_content(content, merged.theirs):
+                self._stamp = merged.stamp  # written again, readers would answer each other for ever
+            else:
+                self._stamp = write_file(self.path, dumps(content, self._blocks))
+            self._base = content
+        return merged
+
+    def _moved(self) -> bool:
+        """Whether the slide's folder takes no file at all, and another place is written to from now on."""
+        if self._slide is None:
+            return False
+        folder = self._slide.absolute().parent
+        try_writing(folder)
+        if _writable(folder):
+            return False
+        self.path, self._stamp = Path(os.path.realpath(_in_users_folder(self._slide))), None
+        return True
 
     def refresh(self) -> bool:
         """Take over what others have made of the file; whether there was anything.
@@ -222,7 +265,7 @@ class Autosave:
             self.problem = error
             self.failed.emit(error)
 
-    def _catch_up(self) -> tuple[Conflict, ...] | None:
+    def _catch_up(self) -> Merged | None:
         """Merge the file if others have changed it; None if they have not."""
         sweep(self.path)
         stamp = stamp_of(self.path)
@@ -231,10 +274,10 @@ class Autosave:
         try:
             theirs = loads(read_file(self.path), self.path.name)
         except AnnotationError:
-            return (self._put_aside(),)
+            return Merged((self._put_aside(),))
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
-        return conflicts
+        return Merged(conflicts, theirs, stamp)
 
     def _put_aside(self) -> Conflict:
         """Keep a file that cannot be read under another name: it may be half of somebody's work."""

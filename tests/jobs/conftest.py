@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from napari_zoommil.annotations import CellClass, Points, annotations_path
+from napari_zoommil.slides import Slide
 
 
 @pytest.fixture
@@ -41,6 +45,35 @@ def make_model(tmp_path: Path) -> Callable[..., str]:
         return str(tmp_path / "model")
 
     return make
+
+
+@pytest.fixture
+def quick_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset of cell models for a user who waits, made so short that a test can."""
+    from napari_zoommil.training.cells import presets
+    from napari_zoommil.training.cells.module import CellRecipe
+
+    quick = CellRecipe(
+        epochs=3,
+        draws=8,
+        batch_size=4,
+        accumulate=1,
+        learning_rate=1e-2,
+        crop=64,
+        background=1.0,
+        stained=False,
+    )
+    monkeypatch.setitem(presets.PRESETS, "interactive", quick)
+
+
+@pytest.fixture
+def slide(discs: tuple[Path, np.ndarray]) -> Iterator[Slide]:
+    """A slide of 48 discs, half of them marked."""
+    with Slide.open(discs[0]) as opened:
+        points = Points(classes=[CellClass("unused", (1, 2, 3)), CellClass("disc", (0, 114, 178), 10.0)])
+        points.add(discs[1][::2], 2)
+        points.write(annotations_path(opened))
+        yield opened
 
 
 @pytest.fixture(autouse=True)

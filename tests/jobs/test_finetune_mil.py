@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -224,10 +225,37 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
-    job = finetune(slide, points, model, out=tmp_path / "new", epochs=50, device="cpu")
-    for progress in job:
-        if progress.note.startswith("epoch 3"):
-            break
-    job.close()
-    assert not (tmp_path / "new").exists()
+def test_it_is_cancelled_at_any_moment(
+    make_slide: Callable[..., Path],
+    points: Points,
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At every step of a short run, each time with nothing encoded before."""
+    slide = make_slide(tmp_path / "small.tif", (120, 60, 160))
+
+    def begun(out: str, kept: str) -> Any:
+        monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: tmp_path / kept)
+        return finetune(slide, points, model, out=tmp_path / out, epochs=2, device="cpu", threads=1)
+
+    def weights(out: str) -> list[bytes]:
+        return [one.tobytes() for _, one in sorted(load_file(tmp_path / out / "model.safetensors").items())]
+
+    run(begun("whole", "kept"))
+    moments, notes = 0, set[str]()
+    while True:
+        job = begun("new", f"kept {moments}")
+        steps = list(islice(job, moments + 1))
+        job.close()
+        if len(steps) == moments:
+            break  # it came to its end
+        notes.add(steps[-1].note.split(",")[0])
+        assert not (tmp_path / "new").exists() and not list(tmp_path.rglob("*.part")), steps[-1].note
+        moments += 1
+    assert {"loading the model", "attention before", "to learn from", "attention after"} <= notes
+    assert {"epoch 1 of 2", "epoch 2 of 2"} <= notes
+    assert weights("new") == weights("whole")
+    for moment in range(2, moments, 6):
+        run(begun(f"new {moment}", f"kept {moment}"))
+        assert weights(f"new {moment}") == weights("whole"), "what a cancelled run kept is whole"

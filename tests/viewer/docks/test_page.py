@@ -29,7 +29,6 @@ from napari_zoommil.viewer.docks.page import Page
 from napari_zoommil.viewer.menus import show_dock
 
 DOWN, UP = -120, 120
-DOCKS = ("Slide", "Attention", "Annotate", "Detect cells", "Fine-tune")
 
 
 def turn_wheel(over: QWidget, angle: int = DOWN) -> None:
@@ -208,10 +207,10 @@ def fill(page: Page) -> None:
         widget.show()
 
 
-def test_the_wheel_changes_nothing_on_any_dock(make_napari_viewer, qtbot) -> None:
+def test_the_wheel_changes_nothing_on_any_dock(make_napari_viewer, qtbot, dock_names) -> None:
     viewer = make_napari_viewer(show=True)
-    pages = {name: show_dock(viewer, name) for name in DOCKS}
-    turned = dict.fromkeys(DOCKS, 0)
+    pages = {name: show_dock(viewer, name) for name in dock_names}
+    turned = dict.fromkeys(dock_names, 0)
     for name, page in pages.items():
         assert isinstance(page, Page)
         show_dock(viewer, name)

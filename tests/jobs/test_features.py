@@ -14,8 +14,7 @@ import pytest
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import StoreError
-from napari_zoommil.jobs import Job, embed, predict, run, train
-from napari_zoommil.jobs.finetune_mil import finetune_mil
+from napari_zoommil.jobs import Job, embed, finetune, predict, run, train
 
 Make = Callable[..., Any]
 READING = {"magnifications": (5.0, 10.0), "patch_size": 32}
@@ -45,7 +44,7 @@ def jobs(tmp_path: Path, slide: Path, make_slide: Make, make_model: Make) -> dic
         "embed": partial(embed, slide, "mean-rgb", **READING),
         "predict": partial(predict, slide, model, device="cpu"),
         "train": partial(train, table, encoder="mean-rgb", **READING, **how),
-        "finetune": partial(finetune_mil, slide, points, model, **how),
+        "finetune": partial(finetune, slide, points, model, **how),
     }
 
 

@@ -299,7 +299,7 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
     def halved(slide: Slide, tissue: Any, magnifications: Any, patch_size: int, min_tissue: float) -> Any:
         return real(slide, tissue, magnifications, patch_size // 2, min_tissue)
 
-    for job in ("predict", "features", "estimate"):
+    for job in ("model_on_slide", "features", "estimate"):
         monkeypatch.setattr(sys.modules[f"napari_zoommil.jobs.{job}"], "patch_grid", halved)
 
 
@@ -338,7 +338,7 @@ def test_features_of_another_encoder_are_refused_whatever_bag_holds_them(
             whole = CachedBag(cache, opened, grid, network)
             features = tuple(whole.features(n, np.arange(len(level))) for n, level in enumerate(grid.levels))
             stored = StoredBag(cache, opened.fingerprint, key, EncoderKey(network.name, network.hash))
-            part = PartBag(whole, np.arange(len(grid.levels[0])))
+            part = PartBag.of_trees(whole, np.arange(len(grid.levels[0])))
             return [
                 LazyBag(opened, grid, network),
                 whole,

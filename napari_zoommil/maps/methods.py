@@ -28,8 +28,11 @@ class Method:
     name : MethodName
     title : str
         As people read it.
-    help : str
-        What its values are, and what was found when it was compared with leaving patches out.
+    what : str
+        What its values are.
+    found : str
+        How far they agreed with what happens when patches are left out, on the sample model (medians of 12
+        slides; ``tests/benchmarks/faithfulness.py``, ``resources/docs/explanations.md``).
     unit : str
         Of its values.
     signed : bool
@@ -43,12 +46,18 @@ class Method:
 
     name: MethodName
     title: str
-    help: str
+    what: str
+    found: str
     unit: str
     signed: bool = True
     per_output: bool = True
     needs: Needs = "gradients"
     target: str = ""
+
+    @property
+    def help(self) -> str:
+        """What its values are, and how far to trust them."""
+        return f"{self.what} {self.found}"
 
     def load(self) -> Run:
         """What computes it."""
@@ -64,6 +73,9 @@ METHODS: dict[str, Method] = {
             "attention",
             "Attention",
             "The model's own scores of patches: what it gathers its answer from, and where it zooms.",
+            "It tells where the model looks, not what for. With the sample model, the more a patch was "
+            "attended, the more the output rose without it (rank correlation with the fall at 5x, 10x, 20x: "
+            "−0.12, −0.45, −0.69).",
             "attention logit",
             signed=False,
             per_output=False,
@@ -74,6 +86,8 @@ METHODS: dict[str, Method] = {
             "Evidence",
             "What each patch adds to the output: its share of the attention times what the classifier makes "
             "of it. All patches together sum to the output less its bias, exactly.",
+            "Positive does not mean that the output falls without the patch, for the others take over its "
+            "attention. With the sample model, signs agreed for 39, 46 and 37 % (5x, 10x, 20x).",
             "logit",
             needs="output",
         ),
@@ -82,6 +96,8 @@ METHODS: dict[str, Method] = {
             "Leave-one-out",
             "How much the output falls when a patch alone is left out and the others share its attention, "
             "computed from the evidence.",
+            "Exact where nothing is zoomed into. With the sample model, signs agreed with occlusion for 80, 89 "
+            "and 100 % (5x, 10x, 20x), rank correlation 0.61, 0.84 and 1.00.",
             "logit",
             needs="output",
         ),
@@ -89,6 +105,8 @@ METHODS: dict[str, Method] = {
             "grad-cam",
             "Grad-CAM",
             "Gradient × activation of each patch's embedding.",
+            "Positive does not mean that the output falls without the patch. With the sample model, signs "
+            "agreed for 38, 69 and 59 % (5x, 10x, 20x), rank correlation −0.20, 0.38 and −0.05.",
             "logit",
             target="napari_zoommil.maps.gradcam:run",
         ),
@@ -97,6 +115,8 @@ METHODS: dict[str, Method] = {
             "Saliency",
             "How much the output changes with the features of a patch, in either direction: the sum of the "
             "absolute gradient.",
+            "It does not tell for from against. With the sample model, rank correlation with occlusion was "
+            "−0.10, −0.49 and −0.73 (5x, 10x, 20x).",
             "logit per feature",
             signed=False,
             target="napari_zoommil.maps.saliency:run",
@@ -106,6 +126,7 @@ METHODS: dict[str, Method] = {
             "Occlusion",
             "How much the output falls when a patch, with all patches inside it, is left out. One pass for "
             "each patch.",
+            "The other methods are compared with this one.",
             "logit",
             needs="passes",
             target="napari_zoommil.maps.occlusion:left_out",
@@ -115,6 +136,7 @@ METHODS: dict[str, Method] = {
             "Occlusion by glass",
             "How much the output falls when a patch, with all patches inside it, is replaced by the slide's "
             "background. One pass for each patch.",
+            "With the sample model, it agreed with occlusion: signs for 98 % or more, rank correlation 1.00.",
             "logit",
             needs="passes",
             target="napari_zoommil.maps.occlusion:as_glass",

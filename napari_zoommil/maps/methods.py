@@ -96,8 +96,8 @@ METHODS: dict[str, Method] = {
             "Leave-one-out",
             "How much the output falls when a patch alone is left out and the others share its attention, "
             "computed from the evidence.",
-            "Exact where nothing is zoomed into. With the sample model, signs agreed with occlusion for 80, 89 "
-            "and 100 % (5x, 10x, 20x), rank correlation 0.61, 0.84 and 1.00.",
+            "Exact where nothing is zoomed into. With the sample model, signs agreed with occlusion for 80, "
+            "89 and 100 % (5x, 10x, 20x), rank correlation 0.61, 0.84 and 1.00.",
             "logit",
             needs="output",
         ),

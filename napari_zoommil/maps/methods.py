@@ -30,6 +30,8 @@ class Method:
         As people read it.
     what : str
         What its values are.
+    caution : str
+        What they do not say.
     found : str
         How far they agreed with what happens when patches are left out, on the sample model (medians of 12
         slides; ``tests/benchmarks/faithfulness.py``, ``resources/docs/explanations.md``).
@@ -47,6 +49,7 @@ class Method:
     name: MethodName
     title: str
     what: str
+    caution: str
     found: str
     unit: str
     signed: bool = True
@@ -57,7 +60,7 @@ class Method:
     @property
     def help(self) -> str:
         """What its values are, and how far to trust them."""
-        return f"{self.what} {self.found}"
+        return " ".join(part for part in (self.what, self.caution, self.found) if part)
 
     def load(self) -> Run:
         """What computes it."""
@@ -73,9 +76,9 @@ METHODS: dict[str, Method] = {
             "attention",
             "Attention",
             "The model's own scores of patches: what it gathers its answer from, and where it zooms.",
-            "It tells where the model looks, not what for. With the sample model, the more a patch was "
-            "attended, the more the output rose without it (rank correlation with the fall at 5x, 10x, 20x: "
-            "−0.12, −0.45, −0.69).",
+            "It tells where the model looks, not what for.",
+            "With the sample model, the more a patch was attended, the more the output rose without it (rank "
+            "correlation with the fall at 5x, 10x, 20x: −0.12, −0.45, −0.69).",
             "attention logit",
             signed=False,
             per_output=False,
@@ -86,8 +89,9 @@ METHODS: dict[str, Method] = {
             "Evidence",
             "What each patch adds to the output: its share of the attention times what the classifier makes "
             "of it. All patches together sum to the output less its bias, exactly.",
-            "Positive does not mean that the output falls without the patch, for the others take over its "
-            "attention. With the sample model, signs agreed for 39, 46 and 37 % (5x, 10x, 20x).",
+            "Positive does not mean that the output falls without the patch: the others take over its "
+            "attention.",
+            "With the sample model, signs agreed with occlusion for 39, 46 and 37 % (5x, 10x, 20x).",
             "logit",
             needs="output",
         ),
@@ -96,8 +100,9 @@ METHODS: dict[str, Method] = {
             "Leave-one-out",
             "How much the output falls when a patch alone is left out and the others share its attention, "
             "computed from the evidence.",
-            "Exact where nothing is zoomed into. With the sample model, signs agreed with occlusion for 80, "
-            "89 and 100 % (5x, 10x, 20x), rank correlation 0.61, 0.84 and 1.00.",
+            "Exact where nothing is zoomed into.",
+            "With the sample model, signs agreed with occlusion for 80, 89 and 100 % (5x, 10x, 20x), rank "
+            "correlation 0.61, 0.84 and 1.00.",
             "logit",
             needs="output",
         ),
@@ -105,8 +110,9 @@ METHODS: dict[str, Method] = {
             "grad-cam",
             "Grad-CAM",
             "Gradient × activation of each patch's embedding.",
-            "Positive does not mean that the output falls without the patch. With the sample model, signs "
-            "agreed for 38, 69 and 59 % (5x, 10x, 20x), rank correlation −0.20, 0.38 and −0.05.",
+            "Positive does not mean that the output falls without the patch.",
+            "With the sample model, signs agreed with occlusion for 38, 69 and 59 % (5x, 10x, 20x), rank "
+            "correlation −0.20, 0.38 and −0.05.",
             "logit",
             target="napari_zoommil.maps.gradcam:run",
         ),
@@ -115,8 +121,9 @@ METHODS: dict[str, Method] = {
             "Saliency",
             "How much the output changes with the features of a patch, in either direction: the sum of the "
             "absolute gradient.",
-            "It does not tell for from against. With the sample model, rank correlation with occlusion was "
-            "−0.10, −0.49 and −0.73 (5x, 10x, 20x).",
+            "It does not tell for from against.",
+            "With the sample model, rank correlation with occlusion was −0.10, −0.49 and −0.73 (5x, 10x, "
+            "20x).",
             "logit per feature",
             signed=False,
             target="napari_zoommil.maps.saliency:run",
@@ -126,6 +133,7 @@ METHODS: dict[str, Method] = {
             "Occlusion",
             "How much the output falls when a patch, with all patches inside it, is left out. One pass for "
             "each patch.",
+            "",
             "The other methods are compared with this one.",
             "logit",
             needs="passes",
@@ -136,6 +144,7 @@ METHODS: dict[str, Method] = {
             "Occlusion by glass",
             "How much the output falls when a patch, with all patches inside it, is replaced by the slide's "
             "background. One pass for each patch.",
+            "",
             "With the sample model, it agreed with occlusion: signs for 98 % or more, rank correlation 1.00.",
             "logit",
             needs="passes",

@@ -115,6 +115,12 @@ def kind_help(kind: str) -> str:
     return "What the model zooms into." if kind == "zoom" else f"The model's own score of patches, {kind}."
 
 
+def kind_summary(kind: str) -> str:
+    """The same, without what was measured."""
+    method = METHODS.get(kind)
+    return f"{method.what} {method.caution}".strip() if method else kind_help(kind)
+
+
 def map_kinds(prediction: Prediction) -> tuple[str, ...]:
     """Kinds of maps to choose from: those of a prediction, then methods that can be computed of its model.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import napari
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_zoommil.geometry import magnification_name
@@ -16,7 +16,14 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, map_kinds, map_targets
+from napari_zoommil.viewer.sentences import (
+    NO_MAPS,
+    kind_help,
+    kind_summary,
+    kind_title,
+    map_kinds,
+    map_targets,
+)
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (
@@ -37,6 +44,9 @@ class MapsPanel(QWidget):
         stays until they are.
     """
 
+    painted = Signal()
+    """The layers are what the controls say."""
+
     def __init__(self, viewer: napari.Viewer, compute: Callable[[str], None]) -> None:
         super().__init__()
         self._viewer, self._compute = viewer, compute
@@ -44,6 +54,7 @@ class MapsPanel(QWidget):
         self._painted: str | None = None
         self.what = QComboBox()
         self.what.setToolTip("Where the model looks, or a method that explains it")
+        self.what.setMinimumContentsLength(14)
         self.what.currentIndexChanged.connect(self._choose)
         self.output = QComboBox()
         self.output.setToolTip("Output of the model that is explained")
@@ -100,7 +111,8 @@ class MapsPanel(QWidget):
             self.output.addItems(list(names))
             self.output.setCurrentText(kept if kept in names else prediction.explained)
         self.output.setVisible(len(names) > 1)
-        self.about.setText(kind_help(self.kind) if self.kind else NO_MAPS)
+        self.about.setText(kind_summary(self.kind) if self.kind else NO_MAPS)
+        self.about.setToolTip(kind_help(self.kind))
         self.refresh()
 
     def _make_toggles(self, magnifications: list[float]) -> None:
@@ -161,6 +173,7 @@ class MapsPanel(QWidget):
         self._painted = self.kind
         self._set_visible()
         self._set_opacity()
+        self.painted.emit()
 
     def revert(self) -> None:
         """What was chosen cannot be had: choose again what is painted."""

@@ -27,33 +27,43 @@ class Readout(Sentence):
         self._viewer, self._maps = viewer, maps
         self._entry: OpenSlide | None = None
         self._kept = False
+        self._place: tuple[float, float] | None = None
+        maps.painted.connect(self._tell)
         viewer.mouse_move_callbacks.append(self.pointed)
         viewer.mouse_drag_callbacks.append(self.clicked)
 
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Read from another slide, or from the same after a run."""
-        self._entry, self._kept = entry, False
+        self._entry, self._kept, self._place = entry, False, None
         has = entry is not None and entry.prediction is not None
         self.setText("Point at a patch to read its scores; click to keep them" if has else "Nothing yet")
 
     def pointed(self, _viewer: Any, _event: Any) -> None:
         """The pointer moved."""
         if not self._kept and self._entry is not None and self._entry.prediction is not None:
-            self.setText(self._scores() or "Off the tissue")
+            self._place = level_0(self._entry.slide, self._viewer.cursor.position[-2:])
+            self._tell()
 
     def clicked(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
         """A press and release in one place; with a move between them it was a pan."""
         yield
         if event.type == "mouse_move" or self._entry is None or self._entry.prediction is None:
             return
-        scores = self._scores()
-        self._kept = bool(scores) and not self._kept
-        self.setText((scores + KEPT if self._kept else scores) or "Off the tissue")
+        self._place = level_0(self._entry.slide, self._viewer.cursor.position[-2:])
+        self._kept = bool(self._scores()) and not self._kept
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what there is at the place that was pointed at, by the method that is shown now."""
+        if self._place is not None:
+            scores = self._scores()
+            self.setText((scores + KEPT if self._kept else scores) or "Off the tissue")
 
     def _scores(self) -> str:
         entry = self._entry
-        assert entry is not None and entry.prediction is not None
-        y, x = level_0(entry.slide, self._viewer.cursor.position[-2:])
+        if entry is None or entry.prediction is None or self._place is None:
+            return ""
+        y, x = self._place
         kind, target = self._maps.kind, self._maps.target or entry.prediction.explained
         method = kind if kind in METHODS and METHODS[kind].per_output else "leave-one-out"
         return patch_scores(entry.prediction, y, x, target, method, entry.explanation(method))

@@ -192,8 +192,10 @@ def test_pointing_at_a_patch_reads_its_scores_and_a_click_keeps_them(ready, qtbo
     press(dock, "mouse_move")  # a pan
     assert "kept" not in dock.readout.text()
     press(dock, "mouse_release")
+    assert "kept" in dock.readout.text() and "leave-one-out" in dock.readout.text()
+    dock.maps.what.setCurrentText("Evidence")
     kept = dock.readout.text()
-    assert "kept" in kept
+    assert "kept" in kept and "evidence" in kept and "leave-one-out" not in kept
     viewer.cursor.position = (-100.0, -100.0)
     dock.readout.pointed(viewer, None)
     assert dock.readout.text() == kept

@@ -18,6 +18,7 @@ from magicgui.widgets.bases import ValueWidget
 from qtpy.QtWidgets import QFormLayout, QSizePolicy, QWidget
 
 from napari_zoommil.jobs.parameters import Field, Range, fields
+from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold
 
 OPEN = "by default"
 """What a parameter shows that is left open."""
@@ -73,6 +74,41 @@ class Advanced(QWidget):
             native.setItemText(0, text)
         else:
             native.setSpecialValueText(text)
+
+
+class How(Fold):
+    """Folded: parameters of a job, and the device it computes on.
+
+    Parameters
+    ----------
+    job, names
+        As of :class:`Advanced`.
+    verb : str
+        What it does on the device.
+    changed : callable, optional
+        Called when anything is set to another value.
+    """
+
+    def __init__(
+        self,
+        job: Callable[..., Any],
+        names: Iterable[str],
+        verb: str,
+        changed: Callable[[], None] | None = None,
+    ) -> None:
+        form, device = Advanced(job, names), DeviceChoice(verb)
+        form.add("Device", device)
+        super().__init__("Advanced", form)
+        self.advanced, self.device = form, device
+        if changed is not None:
+            device.currentIndexChanged.connect(lambda *_: changed())
+            for name in form.values:
+                form[name].changed.connect(lambda *_: changed())
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Arguments of the job."""
+        return {**self.advanced.values, "device": self.device.currentText()}
 
 
 def advanced(job: Callable[..., Any], names: Iterable[str]) -> Advanced:

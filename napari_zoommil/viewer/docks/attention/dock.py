@@ -9,6 +9,7 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
+from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
@@ -37,7 +38,7 @@ class AttentionDock(SessionDock):
         self._estimate: Estimate | None = None
         self._key = ResultKey(PREDICTION, "")
         self._reading: OpenSlide | None = None
-        self._how = Reading(None, None)
+        self._read_as = Reading(None, None, {})
         self._run_at_once = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
@@ -64,6 +65,9 @@ class AttentionDock(SessionDock):
         self.leave.clicked.connect(lambda: self._draw("leave out"))
         self.cost = Sentence(name="cost")
         self.device = Sentence(name="device")
+        self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
+        with self.how.advanced["batch_size"].changed.blocked():
+            self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
         self.bars = ProbabilityBars()
         self.maps = MapsPanel(self._viewer, self._explain)
@@ -78,6 +82,7 @@ class AttentionDock(SessionDock):
             row(self.tissue, 1, self.add, self.leave),
             self.cost,
             self.device,
+            self.how,
             self.act,
             heading("Result"),
             self.bars,
@@ -134,7 +139,7 @@ class AttentionDock(SessionDock):
         if entry is None or why:
             return
         slide, model, detected = entry.slide, self.model.chosen, entry.detected
-        device, encoder = compute_settings().device, self.encoder.given(model)
+        encoder, how = self.encoder.given(model), self.how.values
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -144,9 +149,9 @@ class AttentionDock(SessionDock):
                 detected=detected,
                 add=added,
                 leave_out=left_out,
-                device=device,
                 threads=spare_cores(),
                 workers=spare_cores(),
+                **how,
             ),
             f"ZoomMIL is looking for tissue on {slide.name}",
             entry,
@@ -206,8 +211,8 @@ class AttentionDock(SessionDock):
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
-        self._how = Reading(found.tissue, self.encoder.given(model))
-        options = self._how.options()
+        self._read_as = Reading(found.tissue, self.encoder.given(model), self.how.values)
+        options = self._read_as.options()
         self._key, self._reading = ResultKey(PREDICTION, model), entry
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
@@ -236,7 +241,7 @@ class AttentionDock(SessionDock):
             + (f". {cost.unkept}" if cost.unkept else "")
         )
         self._reading = None
-        self._explainer.remember(entry, prediction, self._how)
+        self._explainer.remember(entry, prediction, self._read_as)
         self._session.keep(entry, self._key, prediction)
 
     def _ended(self, failure: str | None) -> None:

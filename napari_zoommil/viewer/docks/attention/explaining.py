@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,28 +15,24 @@ from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.parts import Act
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
-from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a slide is read for a prediction, and again to explain it."""
+    """How a slide is read for a prediction, and again to explain it.
+
+    ``how`` are the arguments that the user set.
+    """
 
     tissue: Tissue | None
     encoder: str | None
+    how: Mapping[str, Any]
 
     def options(self) -> dict[str, Any]:
         """Arguments of the jobs."""
-        chosen = compute_settings()
-        return {
-            "encoder": self.encoder,
-            "tissue": self.tissue,
-            "device": chosen.device,
-            "batch_size": chosen.batch_size,
-            "threads": spare_cores(),
-            "workers": spare_cores(),
-        }
+        cores = {"threads": spare_cores(), "workers": spare_cores()}
+        return {"tissue": self.tissue, "encoder": self.encoder, **cores, **self.how}
 
 
 class Explainer:
@@ -72,7 +68,7 @@ class Explainer:
         if prediction is None or (self.runner.of is entry and self._method == method):
             return
         self.runner.abandon()
-        reading = self._readings.get(prediction) or Reading(entry.tissue, None)
+        reading = self._readings.get(prediction) or Reading(entry.tissue, None, {})
         options, model, self._method = reading.options(), prediction.model, method
         self._act.show_running(True, f"Stop explaining {slide.name}")
         self.runner.start(

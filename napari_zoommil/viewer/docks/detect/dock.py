@@ -12,8 +12,9 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.readers.tiles import damage_note
+from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
-from napari_zoommil.viewer.docks.detect.parts import WINDOW, How, Pace, Place, Search, Where, area_sentence
+from napari_zoommil.viewer.docks.detect.parts import WINDOW, Pace, Place, Search, Where, area_sentence
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
@@ -55,7 +56,7 @@ class DetectDock(SessionDock):
         self.slide = Sentence(name="detect-slide")
         self.where = Where(self._viewer, self._reconsider)
         self.where.draw.clicked.connect(self._draw)
-        self.how = How()
+        self.how = How(detect, ("batch_size",), "computes")
         self.act = Act("Detect", self._detect, self._detecting.cancel)
         self.panel = DetectionPanel(self._filter, self._export)
         self._lay_out(
@@ -115,8 +116,8 @@ class DetectDock(SessionDock):
         except ZoomMILError as error:
             self.act.note.setText(str(error))
             return show_error(str(error))
-        device, options = self.how.device.currentText(), self.how.advanced.values
-        self._search, slide = Search(entry, model, device), entry.slide
+        options = self.how.values
+        self._search, slide = Search(entry, model, options["device"]), entry.slide
         tissue = None if place.regions else entry.tissue
 
         def job() -> Job[Detection]:
@@ -125,7 +126,6 @@ class DetectDock(SessionDock):
                 model.name,
                 regions=place.regions,
                 tissue=tissue,
-                device=device,
                 workers=spare_cores(),
                 threads=spare_cores(),
                 **options,

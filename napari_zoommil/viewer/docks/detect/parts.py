@@ -12,11 +12,10 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs import Progress, detect
+from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.detect import Detection, tile_count
-from napari_zoommil.viewer.docks.advanced import advanced
 from napari_zoommil.viewer.docks.detect.result import area_text
-from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
+from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
 from napari_zoommil.viewer.open_slide import OpenSlide
@@ -138,16 +137,6 @@ def area_sentence(place: Place, pace: Pace | None) -> str:
     if place.most > LARGE_MM2:
         return f"{told}: this takes a while, and cells appear as they are found"
     return told
-
-
-class How(Fold):
-    """Folded: where it computes, and how much at once."""
-
-    def __init__(self) -> None:
-        form, device = advanced(detect, ("batch_size",)), DeviceChoice("computes")
-        form.add("Device", device)
-        super().__init__("Advanced", form)
-        self.advanced, self.device = form, device
 
 
 @dataclass(eq=False)

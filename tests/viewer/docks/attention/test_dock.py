@@ -221,6 +221,26 @@ def test_regions_change_the_tissue_and_the_cost(ready, qtbot) -> None:
     assert rows.min() > 2048 - 1024 - 1  # no patch lies wholly in what was left out
 
 
+def test_advanced_is_what_the_run_and_its_estimate_take(ready, qtbot, monkeypatch) -> None:
+    _, dock, _ = ready
+    before = dock._estimate.patches[0]
+    dock.how.advanced["min_tissue"].value = 0.9
+    qtbot.waitUntil(lambda: dock._estimate is not None and dock._estimate.patches[0] < before, timeout=MINUTE)
+    dock.how.device.setCurrentText("cpu")
+    dock.how.advanced["batch_size"].value = 5
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    taken: list[dict] = []
+    monkeypatch.setattr(module, "predict", lambda *a, **k: taken.append(k) or predict(*a, **k))
+    run(qtbot, dock)
+    found = dock._entry.prediction
+    assert len(found.steps[0].rows) == dock._estimate.patches[0]
+    monkeypatch.setattr(explaining, "explain", lambda *a, **k: taken.append(k) or explain(*a, **k))
+    explained(qtbot, dock, "Saliency")
+    for options in taken:
+        assert (options["min_tissue"], options["batch_size"], options["device"]) == (0.9, 5, "cpu")
+    assert len(taken) == 2
+
+
 @pytest.mark.parametrize("moment", range(10))
 def test_cancel_at_any_moment_leaves_nothing_half_done(ready, qtbot, moment: int) -> None:
     viewer, dock, _ = ready

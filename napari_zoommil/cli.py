@@ -6,7 +6,9 @@ Every command ends in 0, or in one clear line on standard error and another code
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App
 
@@ -60,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):  # a Windows pipe may not know × and µ
             stream.reconfigure(errors="replace")
     try:
-        code = app(arguments, exit_on_error=True, result_action="return_value")
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _warn
+            code = app(arguments, exit_on_error=True, result_action="return_value")
     except KeyboardInterrupt:
         print("cancelled", file=sys.stderr)
         code = 130
@@ -70,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"error: {sentence(error)}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning for users as one line; those for developers are not shown."""
+    if issubclass(category, UserWarning):
+        print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

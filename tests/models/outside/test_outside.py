@@ -199,9 +199,11 @@ def test_a_broken_package_breaks_nothing(
     assert found["zoommil"].target == "napari_zoommil.models.zoommil:ZoomMIL", "nobody takes our names"
     with pytest.raises(ModelError, match="'raises' of the package broken cannot be used"):
         create("raises")
-    with pytest.raises(SystemExit) as end, pytest.warns(UserWarning):
+    with pytest.raises(SystemExit) as end:
         main(["models"])
-    assert not end.value.code and NAME in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert not end.value.code and NAME in told.out
+    assert "warning: the model 'gone' of the package broken cannot be used" in told.err
 
 
 @pytest.mark.usefixtures("site")

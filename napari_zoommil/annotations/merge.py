@@ -1,4 +1,4 @@
-"""Three-way merge of annotations: what we changed and what others changed since we last agreed."""
+"""Three-way merge of annotations: our changes and those of others since the last common version."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from napari_zoommil.annotations.feature import Feature, Kind, parse
 from napari_zoommil.annotations.geojson import OWN_MEMBER, Content, Envelope, with_classes
 
 ROUNDING_PX = 0.01
-"""QuPath writes two decimals, so a place that differs by less was not moved."""
+"""QuPath writes two decimals, so a smaller difference of position is not a move."""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A feature that was changed here and by others; what was kept is in the note."""
+    """A feature that was changed here and by others; the note tells which version was kept."""
 
     id: str
     note: str
 
 
 def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple[Conflict, ...]]:
-    """Bring two versions together.
+    """Merge two versions.
 
-    Additions of both are kept. A feature that one side deleted is gone unless the other changed it.
-    Where both changed one, ours is kept; points put into and taken out of one ``MultiPoint`` add up.
+    Additions of both are kept. A feature that one side deleted is deleted, unless the other changed it.
+    If both changed a feature, ours is kept; of a ``MultiPoint``, added and removed points are merged.
 
     Parameters
     ----------
     base, ours, theirs : Content
-        What both started from, and the two versions of it.
+        The last common version, and the two versions to merge.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _same(one: Feature | None, two: Feature | None) -> bool:
 
 
 def _alike(one: Feature, two: Feature) -> bool:
-    """Whether they differ in nothing but the decimals of their places."""
+    """Whether they are equal up to rounding of their coordinates."""
     if (one.kind, one.class_name) != (two.kind, two.class_name) or one.kind is Kind.OTHER:
         return False
     places = _places(one), _places(two)
@@ -98,7 +98,7 @@ def _places(feature: Feature) -> NDArray[np.float64]:
 
 
 def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
-    """Their ``MultiPoint`` with what we put into it and without what we took out of it."""
+    """Their ``MultiPoint`` with the points that we added and without those that we removed."""
     three = (was, mine, other)
     if any(one.raw["geometry"]["type"] != "MultiPoint" for one in three if one.kind is Kind.CELLS):
         return None
@@ -128,7 +128,7 @@ def _key(place: tuple[float, float]) -> tuple[float, float]:
 
 def _classes(base: Content, ours: Content, theirs: Content, used: set[str]) -> Classes:
     was, mine, other = ({one.name: one for one in content.classes} for content in (base, ours, theirs))
-    # A program that does not know our member of the collection drops classes without meaning to.
+    # Programs that do not know our member of the collection drop unused classes; that is not a deletion.
     stated = OWN_MEMBER in theirs.envelope.members
     kept: list[CellClass] = []
     for name in {**mine, **other}:

@@ -31,16 +31,16 @@ from napari_zoommil.files import read_file, write_file
 
 
 class Points:
-    """Cells of a slide with their classes, and regions in which every cell is annotated.
+    """Cells of a slide with their classes, and complete regions, in which every cell is annotated.
 
-    All coordinates are level-0 px, (y, x). Classes are known by their label: 1, 2, … in the order of
-    ``classes``. Each method that edits is one step of the undo history, however many points it touches,
-    and raises :class:`AnnotationError` and changes nothing where the edit makes no sense.
+    All coordinates are level-0 px, (y, x). A class is identified by its label: 1, 2, … in the order of
+    ``classes``. Each editing method is one step of the undo history for any number of points. If an edit
+    is invalid, it raises :class:`AnnotationError` and changes nothing.
 
     Parameters
     ----------
     annotator : str
-        Who makes the points that are added here.
+        Name stored with the points that are added here.
     classes : iterable of CellClass
     """
 
@@ -70,7 +70,7 @@ class Points:
         return points
 
     def write(self, path: str | Path) -> None:
-        """Write a GeoJSON file, as a whole or not at all.
+        """Write a GeoJSON file atomically.
 
         Raises
         ------
@@ -85,14 +85,14 @@ class Points:
 
     @property
     def content(self) -> Content:
-        """What a file of this document holds."""
+        """The content of a file of this document."""
         features, envelope = tuple(self.features.values()), self._envelope
         if self.classes != self._classes_read or (self.can_undo and not self._told_by(features)):
             envelope = with_classes(envelope, self.classes)
         return Content(features, self.classes, envelope)
 
     def _told_by(self, features: tuple[Feature, ...]) -> bool:
-        """Whether the features alone tell the classes and their order."""
+        """Whether the features alone define the classes and their order."""
         stated = OWN_MEMBER in self._envelope.members
         return not stated and classes_of(features, self._envelope) == self.classes
 
@@ -100,7 +100,7 @@ class Points:
         return len(self._store.rows)
 
     def __bool__(self) -> bool:
-        """A document is one also while it is empty."""
+        """True, also for an empty document."""
         return True
 
     def __repr__(self) -> str:
@@ -123,12 +123,12 @@ class Points:
 
     @property
     def ids(self) -> list[str]:
-        """Ids of the points, in the order of ``coordinates``; they hold as long as the document is open."""
+        """Ids of the points, in the order of ``coordinates``; valid as long as the document is open."""
         return self._store.rows.ids.copy()
 
     @property
     def annotators(self) -> list[str]:
-        """Who made each point, in the order of ``coordinates``; empty where the file does not say."""
+        """Who made each point, in the order of ``coordinates``; empty if the file does not state it."""
         return [feature.annotator for feature in self.features.values() for _ in feature.marks]
 
     @property
@@ -139,7 +139,7 @@ class Points:
 
     @property
     def complete(self) -> dict[str, NDArray[np.float64]]:
-        """Regions in which every cell is annotated: (n, 2) level-0 y and x, by id."""
+        """Complete regions: outlines (n, 2) level-0 (y, x), by id."""
         regions = sorted(self._store.regions.values(), key=lambda feature: feature.serial)
         return {feature.id: feature.polygon for feature in regions}
 
@@ -175,7 +175,7 @@ class Points:
         self._do(Edit(tuple(Change(one, without(one, chosen)) for one, chosen in self._store.owners(ids))))
 
     def set_class(self, ids: Iterable[str], label: int) -> None:
-        """Give points another class; some of a ``MultiPoint`` become features of their own."""
+        """Set the class of points; if they are only some of a ``MultiPoint``, they become new features."""
         of, changes = self._class(label), []
         for feature, chosen in self._store.owners(ids):
             if len(chosen) == len(feature.marks):
@@ -191,7 +191,7 @@ class Points:
     def add_class(
         self, name: str, colour: Colour | None = None, diameter_um: float = DEFAULT_DIAMETER_UM
     ) -> int:
-        """Add a class and return its label; the next colour of a colour-blind-safe cycle by default."""
+        """Add a class and return its label; its colour defaults to the next of a safe cycle."""
         new = CellClass(name, colour or next_colour(self._store.classes), diameter_um)
         self._check_name(name)
         self._do(Edit(classes=(self._store.classes, (*self._store.classes, new))))
@@ -205,7 +205,7 @@ class Points:
         self._restyle(label, replace(self._class(label), colour=colour))
 
     def resize_class(self, label: int, diameter_um: float) -> None:
-        """Set the diameter of its cells, µm."""
+        """Set the cell diameter of a class, µm."""
         self._restyle(label, replace(self._class(label), diameter_um=diameter_um))
 
     def remove_class(self, label: int) -> None:
@@ -217,18 +217,18 @@ class Points:
         )
 
     def add_complete(self, outline: ArrayLike) -> str:
-        """Declare that every cell in a polygon, (n, 2) level-0 y and x, is annotated; returns its id."""
+        """Add a complete region, a polygon (n, 2) level-0 (y, x); returns its id."""
         new = new_region(str(uuid4()), self._store.new_serial(), as_outline(outline), self.annotator)
         self._do(Edit((Change(None, new),)))
         return new.id
 
     def redraw_complete(self, outlines: Mapping[str, ArrayLike]) -> None:
-        """Give complete regions other outlines, by id."""
+        """Set new outlines of complete regions, by id."""
         drawn = [(self._region(id), as_outline(outline)) for id, outline in outlines.items()]
         self._do(Edit(tuple(Change(one, redrawn(one, corners)) for one, corners in drawn)))
 
     def remove_complete(self, *ids: str) -> None:
-        """Take back that regions are complete."""
+        """Remove complete regions."""
         self._do(Edit(tuple(Change(self._region(id), None) for id in dict.fromkeys(ids))))
 
     @property
@@ -240,19 +240,19 @@ class Points:
         return self._history.can_redo
 
     def undo(self) -> None:
-        """Take back the last edit; what somebody else has changed since stays as it is."""
+        """Undo the last edit, except for features that somebody else has changed since."""
         if self.can_undo:
             self._apply(self._history.undo())
 
     def redo(self) -> None:
-        """Do again what was undone last."""
+        """Redo the last undone edit."""
         if self.can_redo:
             self._apply(self._history.redo())
 
     def adopt(self, content: Content) -> None:
-        """Become what a file holds, outside of the undo history.
+        """Replace the content of the document by that of a file, outside of the undo history.
 
-        Features that are this document's own objects stay; the others replace those of the same id.
+        Features that are already objects of this document stay; others replace those of the same id.
         """
         new = {feature.id: feature for feature in content.features}
         changes = [Change(old, None) for id, old in self.features.items() if id not in new]
@@ -268,9 +268,9 @@ class Points:
         self._apply(Edit(tuple(changes), classes))
 
     def take_in(self, other: Points) -> None:
-        """Add what another document holds, in one step.
+        """Add the features and classes of another document, in one step.
 
-        A feature whose id is known stays as it is here, and so does a class whose name is known.
+        Features whose id, and classes whose name, already exist here are not changed.
         """
         known = {one.name for one in self._store.classes}
         new = [one for one in other.features.values() if one.id not in self.features]

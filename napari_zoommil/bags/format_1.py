@@ -1,7 +1,7 @@
-"""Feature stores of the first format: one zarr group for a slide, an encoder and a set of magnifications.
+"""Read-only access to feature stores of the first format: one zarr group per slide, encoder and
+set of magnifications.
 
 They hold ``features`` (N, D) and ``coords`` (N, 2) per magnification, and ``done``, a byte per chunk of rows.
-They are read as parts that nobody adds to.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCALE_TOLERANCE = 1e-6
 def older_parts(
     folder: Path, fingerprint: str, encoder: str, encoder_hash: str, level: PatchLevel, patch_size: int
 ) -> tuple[Part, ...]:
-    """What a folder of stores of the first format knows of a magnification of a slide."""
+    """The features of a slide at one magnification in a folder of stores of the first format."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in encoder)
     found = []
     for path in sorted(folder.glob(f"*-{fingerprint[:8]}.{safe}.zarr")):

@@ -1,4 +1,4 @@
-"""A part of a slide as a bag of its own: some patches of the lowest magnification with all inside them."""
+"""Subgrids: some patches of the lowest magnification with all their descendants."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from napari_zoommil.geometry import PatchGrid, Rows
 
 
 def roots(grid: PatchGrid, level: int, rows: Rows) -> Rows:
-    """(m,) patches of the lowest magnification that hold the given ones, ascending and each once."""
+    """(m,) patches of the lowest magnification that contain the given ones, ascending and unique."""
     for above in range(level, 0, -1):
         rows = grid.levels[above].parent[rows]
     return np.unique(rows)
 
 
 def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]:
-    """The grid of some patches of the lowest magnification and of all patches inside them.
+    """The grid of some patches of the lowest magnification and all their descendants.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
     -------
     part : PatchGrid
     rows : tuple of (n,) int64
-        Where the patches of each magnification stand in ``grid``.
+        Rows in ``grid`` of the patches of each magnification.
     """
     taken = [np.unique(trees)]
     levels = [grid.levels[0].chosen(taken[0], np.full(len(taken[0]), -1, np.int64))]
@@ -43,7 +43,7 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
 
 
 def tree_sizes(grid: PatchGrid) -> Rows:
-    """(N,) patches of all magnifications within each one of the lowest, itself among them."""
+    """(N,) number of patches of all magnifications in each patch of the lowest one, itself included."""
     sizes = np.ones(len(grid.levels[-1]), np.int64)
     for level in range(len(grid.levels) - 1, 0, -1):
         inside = np.bincount(grid.levels[level].parent, sizes, len(grid.levels[level - 1]))
@@ -53,13 +53,13 @@ def tree_sizes(grid: PatchGrid) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class TensorBag:
-    """A bag whose features are all in memory.
+    """A bag with all features in memory.
 
     Attributes
     ----------
     grid : PatchGrid
     tensors : tuple of (N, D) Tensor
-        Of each magnification.
+        Features at each magnification.
     """
 
     grid: PatchGrid

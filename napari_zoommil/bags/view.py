@@ -1,4 +1,4 @@
-"""A part of a slide's grid, answered from the bag of the whole."""
+"""The bag of a part of a slide, which takes its features from the bag of the whole slide."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from napari_zoommil.geometry import Rows
 
 
 class PartBag:
-    """Some patches of the lowest magnification with all inside them, as a bag of their own.
+    """The bag of some patches of the lowest magnification and all their descendants.
 
     Parameters
     ----------
     whole : LazyBag
-        Encodes and remembers.
+        Bag of the whole slide.
     trees : (m,) int64
         Rows at the lowest magnification of ``whole``.
 
     Attributes
     ----------
     grid : PatchGrid
-        Of the part.
+        Grid of the part.
     rows : tuple of (n,) int64
-        Where its patches stand in ``whole``, ascending, for each magnification.
+        Rows in ``whole`` of its patches, ascending, at each magnification.
     """
 
     def __init__(self, whole: LazyBag, trees: Rows) -> None:
@@ -37,11 +37,11 @@ class PartBag:
         self.grid, self.rows = subtrees(whole.grid, trees)
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification are encoded, (N,) bool."""
+        """Which patches of a magnification have features in memory, (N,) bool."""
         return self.whole.known(level)[self.rows[level]]
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
+        """Encode those of ``rows`` that are not in memory yet; yields the rows of each finished batch."""
         with closing(self.whole.encode(level, self.rows[level][rows])) as batches:
             for chunk in batches:
                 yield np.searchsorted(self.rows[level], chunk)

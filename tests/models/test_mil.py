@@ -61,7 +61,7 @@ def test_an_unknown_model_says_what_there_is() -> None:
 
 def test_a_grid_of_other_magnifications_is_refused(make_grid: Callable, make_bag: Callable) -> None:
     model = create("zoommil", in_features=4, magnifications=(5, 10), k=2)
-    with pytest.raises(ModelError, match="looks at 5x, 10x, but the patches are at 5x, 20x"):
+    with pytest.raises(ModelError, match="reads 5x, 10x, but the patches are at 5x, 20x"):
         model(make_bag(make_grid(2, 2, (5.0, 20.0)), 4))
 
 

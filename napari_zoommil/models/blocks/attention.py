@@ -13,9 +13,9 @@ class GatedAttention(nn.Module):
     ----------
     features, hidden : int
     dropout : float
-        After each of V and U.
+        Dropout rate after each of V and U.
     heads : int
-        Attention columns; one for a single bag representation.
+        Number of attention columns; 1 for a single bag representation.
     """
 
     def __init__(self, features: int = 512, hidden: int = 256, dropout: float = 0.25, heads: int = 1) -> None:

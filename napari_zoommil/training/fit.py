@@ -1,7 +1,7 @@
-"""A Lightning fit that leaves its host as it was; also as a generator, with progress and cancel like a job.
+"""A Lightning fit without side effects on the process; also as a generator with progress, like a job.
 
-Lightning drives its own loop. For a window it does so on a thread, which hands over one :class:`FitStep` at a
-time through a bounded queue; closing the generator stops it one batch later.
+Lightning runs its own loop. For the generator the loop runs on a thread, which passes one :class:`FitStep`
+at a time through a bounded queue; closing the generator stops it after one more batch.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from napari_zoommil.errors import ModelError
 POLL_SECONDS = 0.05
 
 GREETINGS = "lightning.pytorch.utilities.rank_zero"
-"""Logger of what Lightning tells about devices and its own products."""
+"""Logger of Lightning's messages about devices and products."""
 
 
 @dataclass(frozen=True)
 class FitStep:
-    """How far a fit is, and what was logged last.
+    """Progress of a fit, and the values logged last.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class FitStep:
         ``step`` of ``total`` optimisation steps.
     metrics : dict of str to float
     validated, to_validate : int
-        Batches of the validation that is under way; 0 after a training step.
+        Batches of the current validation; 0 after a training step.
     """
 
     epoch: int
@@ -54,14 +54,14 @@ class FitStep:
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a part of a training is that is not its fit, such as measuring the model.
+    """Progress of a part of a training other than its fit, such as measuring the model.
 
     Attributes
     ----------
     title : str
-        What is being done, as a user reads it.
+        Description for the user.
     done, total : int
-        Of what it goes through one by one.
+        Items done, and all items.
     """
 
     title: str
@@ -71,19 +71,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainerFlags:
-    """Where and how a fit computes, as :class:`lightning.Trainer` takes it.
+    """Arguments of :class:`lightning.Trainer` for hardware and precision.
 
     Attributes
     ----------
     accelerator : str
         cpu, gpu or mps.
     devices : int or tuple of int
-        How many, or which.
+        Number of devices, or their indices.
     strategy : str
     num_nodes : int
     precision : str
     accumulate : int
-        Batches whose gradients make one update.
+        Batches per update (gradient accumulation).
     """
 
     accelerator: str = "cpu"
@@ -95,7 +95,7 @@ class TrainerFlags:
 
     @classmethod
     def on(cls, device: Device, accumulate: int = 1) -> TrainerFlags:
-        """For a single device."""
+        """Flags for a single device."""
         kind = {"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu")
         return cls(kind, (device.torch.index or 0,) if device.is_gpu else 1, accumulate=accumulate)
 
@@ -112,26 +112,26 @@ def fit(
     resume: Path | None = None,
     seed: int | None = None,
 ) -> L.Trainer:
-    """Fit a module on the calling thread; several devices need that to be the main thread.
+    """Fit a module on the calling thread, which must be the main thread for several devices.
 
-    Random numbers, warnings and log records are as before when it returns.
+    Afterwards the state of random numbers, warnings and log filters is restored.
 
     Parameters
     ----------
     module : LightningModule
     train, val : data loaders
-        ``val`` is gone through at the end of each epoch.
+        ``val`` is evaluated at the end of each epoch.
     epochs : int
     least_epochs : int
-        Before these are over, no callback stops the fit early.
+        Epochs before which no callback can stop the fit.
     flags : TrainerFlags, optional
         One CPU by default.
     callbacks : sequence of Callback
-        Checkpoints are written only by those among them.
+        Checkpoints are written only by callbacks.
     resume : Path, optional
-        Checkpoint to go on from.
+        Checkpoint from which to resume.
     seed : int, optional
-        Of torch's global random numbers within the fit.
+        Seed of torch's global random numbers during the fit.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def fit(
     Raises
     ------
     ModelError
-        If what it is to go on from holds code.
+        If the checkpoint contains code.
     """
     flags = flags or TrainerFlags()
     with quiet(), own_random_numbers(seed):
@@ -165,7 +165,7 @@ def fit(
             trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
         except UnpicklingError as error:
             raise ModelError(
-                f"{resume} is no checkpoint of a training: it holds code, which is not run; "
+                f"{resume} is not a checkpoint of a training: it contains code, which is not run; "
                 "train without resuming"
             ) from error
     return trainer
@@ -179,12 +179,12 @@ def fit_steps(
     callbacks: Sequence[L.Callback] = (),
     **settings: Any,
 ) -> Generator[FitStep, None, L.Trainer]:
-    """:func:`fit` step by step, on a thread of its own; parameters and result are the same.
+    """:func:`fit` as a generator, which runs the fit on a thread; parameters and result are the same.
 
     Yields
     ------
     FitStep
-        After each batch, of training and of validation. What the fit raised is raised here.
+        After each batch of training and of validation. Exceptions of the fit are raised here.
     """
     queue: Queue[FitStep] = Queue(maxsize=4)
     stop = threading.Event()
@@ -251,15 +251,15 @@ class _Reporter(L.Callback):
         self._report(trainer, index + 1)
 
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        """Once more, with what was measured."""
+        """Report again, with the validation metrics."""
         self._report(trainer, int(sum(trainer.num_val_batches)))
 
 
 @contextmanager
 def own_random_numbers(seed: int | None = None) -> Iterator[None]:
-    """Torch's global random numbers within, from a seed if one is given; the host's afterwards.
+    """Within the context, seed torch's global random numbers (if a seed is given); restore them afterwards.
 
-    Python's and numpy's are not drawn from here.
+    Those of Python and numpy are not used here.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
@@ -275,10 +275,10 @@ class _Warnings(logging.Filter):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's greetings and remarks on how it is used: they are no user's concern.
+    """Suppress Lightning's messages and warnings about its use.
 
-    Adds filters and takes them out again, so that fits that overlap, and whoever else changes warnings
-    meanwhile, do not restore what is no longer so.
+    Only the filters added here are removed, so that overlapping fits and other changes of warnings do not
+    restore outdated lists.
     """
     tellers = [logging.getLogger(GREETINGS), *logging.getLogger("lightning.pytorch").handlers]
     own = _Warnings()
@@ -289,7 +289,7 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(ValueError):  # somebody has restored an earlier list
+        with suppress(ValueError):  # other code has restored an earlier list
             warnings.filters.remove(added)  # type: ignore[attr-defined]
         for teller in tellers:
             teller.removeFilter(own)

@@ -1,4 +1,4 @@
-"""A labelled table of slides: ``slide,label[,split][,group]``, separated by commas, semicolons or tabs."""
+"""Cohorts: tables of labelled slides, ``slide,label[,split][,group]``, with commas, semicolons or tabs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from napari_zoommil.training.mil.table import Row, read_table
 SPLITS = ("train", "val", "test")
 
 MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
-"""What R, pandas and spreadsheets write where a value is missing."""
+"""Missing values as written by R, pandas and spreadsheets."""
 
 TOLD = 20
-"""Faults that an error's sentence tells; all of them are in its ``faults``."""
+"""Most faults in an error message; all of them are in its ``faults``."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Entry:
     slide : Path
     label : str
     split : str
-        ``train``, ``val`` or ``test``; empty where the table does not say.
+        ``train``, ``val`` or ``test``; empty if not stated.
     group : str
-        A patient, say, whose slides are never divided between splits.
+        Such as a patient; slides of a group are always in the same split.
     line : int
-        Of the table; 0 where there is none.
+        Line of the table; 0 if there is no table.
     """
 
     slide: Path
@@ -60,7 +60,7 @@ class Cohort(Sequence[Entry]):
     ----------
     entries : tuple of Entry
     malformed : tuple of str
-        What was wrong with lines of the table.
+        Faults in lines of the table.
     """
 
     entries: tuple[Entry, ...]
@@ -73,7 +73,7 @@ class Cohort(Sequence[Entry]):
         return self.entries[index]
 
     def faults(self) -> tuple[str, ...]:
-        """All that speaks against training on these slides, a sentence each; slides are looked for."""
+        """All faults that prevent training, each as a message; whether the slides exist is checked too."""
         return (
             *self.malformed,
             *(fault for entry in self.entries for fault in _entry_faults(entry)),
@@ -82,7 +82,7 @@ class Cohort(Sequence[Entry]):
         )
 
     def _contradictions(self) -> Iterator[str]:
-        """Slides with two labels, slides and groups in two splits."""
+        """Slides with two labels, and slides or groups in two splits."""
         slides: dict[Path, list[Entry]] = defaultdict(list)
         groups: dict[str, list[Entry]] = defaultdict(list)
         for entry in self.entries:
@@ -119,7 +119,7 @@ def _entry_faults(entry: Entry) -> Iterator[str]:
 
 
 def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -> Iterator[str]:
-    """``a.svs is in the splits train (line 2) and test (line 6)``, where values are not all the same."""
+    """``a.svs is in the splits train (line 2) and test (line 6)``, if values differ."""
     first: dict[str, Entry] = {}
     for entry in found:
         first.setdefault(value(entry), entry)
@@ -131,15 +131,15 @@ def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -
 def read_cohort(path: Path, seed: int = 0) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
-    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class where labels
-    name classes.
+    Without a ``split`` column, groups are split 70/15/15 at random, stratified by class if the labels are
+    classes.
 
     Raises
     ------
     FileError
         If the table cannot be read.
     CohortError
-        If it is no table, or there is any fault of :meth:`Cohort.faults`: it tells all of them.
+        If it is not a table, or has faults (see :meth:`Cohort.faults`); the error lists all of them.
     """
     rows = read_table(path, ("slide", "label"))
     malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
@@ -154,14 +154,14 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
 
 
 def slides_of_table(path: Path) -> list[Path]:
-    """The column ``slide`` of a table, relative to it; a slide that stands in it twice counts once.
+    """The column ``slide`` of a table, relative to it, without duplicates.
 
     Raises
     ------
     FileError
         If the table cannot be read.
     CohortError
-        If it is no table with such a column, or a line has no slide.
+        If it is not a table with such a column, or a line has no slide.
     """
     rows = read_table(path, ("slide",))
     wrong = [(row.line, row.fault or "slide is empty") for row in rows if row.fault or not row["slide"]]
@@ -206,5 +206,5 @@ def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
     """
     found = tuple(sorted({entry.label for entry in entries}))
     if len(found) < 2:
-        raise CohortError(f"the cohort has a single label, {found[0]!r}; there is nothing to tell apart")
+        raise CohortError(f"the cohort has a single label, {found[0]!r}; classification needs two or more")
     return found

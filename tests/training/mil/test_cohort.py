@@ -42,7 +42,7 @@ def test_slides_are_looked_up_beside_the_table(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "header"),
-        ("slide,label\n", "a row at least"),
+        ("slide,label\n", "at least one row"),
         ("slide,class\na.svs,x\n", "columns slide and label"),
         ("slide,label\na.svs,\n", "line 2: label is empty"),
         ("slide,label\na.svs,x\n,y\n", "line 3: slide is empty"),

@@ -148,5 +148,5 @@ def test_presets() -> None:
 
 
 def test_a_loss_with_a_memory_is_refused(model: ZoomMIL, bag: AnnotatedBag) -> None:
-    with pytest.raises(ModelError, match="remembers pixels"):
+    with pytest.raises(ModelError, match="needs pixels"):
         PointModule(model, PointRecipe(loss="elr-cifar10"), bag)

@@ -1,4 +1,4 @@
-"""What the fine-tunings of cell models and of MIL models share: their result, and what they are made of."""
+"""Common parts of the fine-tuning of cell models and of MIL models: points, result and provenance."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ PresetName = Literal["interactive", "paper"]
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A fine-tuned model and how it did.
+    """A fine-tuned model and its metrics.
 
     Attributes
     ----------
     model : Path
-        Its folder, with ``run.json`` (settings and provenance) and ``curves.csv`` beside the weights.
+        Its folder, with ``run.json`` (settings and provenance), ``curves.csv`` and the weights.
     classes : tuple of CellClass
     points : dict of str to int
-        On the slide, by class; the held-out ones are among them.
+        Number of points on the slide by class, with the held-out ones.
     windows, held_out : int
-        Of a cell model.
+        For a cell model.
     metrics : dict of str to float
-        Before (``before_*``) and after. Of a cell model: the score from which a find counts, and figures of
-        the held-out windows, where there are any. Of a MIL model: the attention's share on the patches that
-        hold points, by magnification, and the slide's probabilities.
+        Before (``before_*``) and after. For a cell model: the threshold, and metrics on the held-out
+        windows, if there are any. For a MIL model: the share of the attention on patches with points, by
+        magnification, and the slide's probabilities.
     seconds : float
     kind : {"cells", "mil"}
     patches : int
-        That a MIL model learnt from, in all magnifications.
+        For a MIL model: number of training patches of all magnifications.
     off_slide : int
-        Points that lie off the slide, and were left out.
+        Points outside the slide, which were left out.
     """
 
     model: Path
@@ -58,14 +58,14 @@ class FineTuning:
 
 
 class SlidePoints(NamedTuple):
-    """Annotations as far as they lie on a slide, and how many points do not."""
+    """Annotations without the points outside the slide, and the number of those."""
 
     points: Points
     off_slide: int
 
 
 def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
-    """The points of a slide that lie on it: others would make classes of nothing.
+    """The points of a slide without those outside it.
 
     Raises
     ------
@@ -75,13 +75,15 @@ def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
     found = within(slide, annotations if isinstance(annotations, Points) else Points.read(annotations))
     if not len(found.points):
         height, width = slide.shape
-        where = f"; all {found.off_slide:,} lie off its {width:,} × {height:,} px" if found.off_slide else ""
-        raise AnnotationError(f"there are no points on {slide.name} to train on{where}; mark a few first")
+        where = (
+            f"; all {found.off_slide:,} are outside its {width:,} × {height:,} px" if found.off_slide else ""
+        )
+        raise AnnotationError(f"there are no points on {slide.name} to train on{where}; add a few first")
     return found
 
 
 def within(slide: Slide, points: Points) -> SlidePoints:
-    """Those of some points that lie on a slide; a document that has no others is given back as it is."""
+    """The points that are on a slide; the same document if all are."""
     outside = points.outside(slide.shape)
     if not outside.any():
         return SlidePoints(points, 0)
@@ -94,8 +96,8 @@ def within(slide: Slide, points: Points) -> SlidePoints:
 def provenance(
     slide: Slide, points: Points, model: str, settings: CellRecipe | PointRecipe, **seen: Any
 ) -> dict[str, Any]:
-    """What a training was made of, and what it has ``seen``; names no slide, for its name can tell who the
-    patient is."""
+    """Model, data (``seen``) and settings of a training, without the slide's name, which can identify a
+    patient."""
     import torch
 
     from napari_zoommil import __version__

@@ -1,7 +1,7 @@
-"""What a job opens for itself: a slide handle, an encoder or a model with its encoder on a device.
+"""Resources of a job: a slide handle, an encoder, or a model with its encoder on a device.
 
-The encoder that was used last stays in memory, on the CPU, for the next job that needs it: of many slides, or
-after an estimate, it is built and hashed once. A job that runs beside another one loads a copy of its own.
+The last used encoder stays in memory, on the CPU, for the next job that needs it, so that it is built and
+hashed only once for many slides, or for an estimate and a prediction. A concurrent job loads its own copy.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from napari_zoommil.models.spec import ModelSpec
 
 Identity = tuple[str, tuple[tuple[Path, Stamp | None], ...]]
-"""An encoder's name, and the state of each file that it is made of."""
+"""An encoder's name, and the stamp of each of its files."""
 
 _kept: dict[Identity, Encoder] = {}
-"""The encoder that no job uses at the moment; one at most."""
+"""The encoder for the next job; at most one, which no job is using."""
 
 _lock = Lock()
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
-    """A handle of the job's own; ``mpp`` and ``icc`` overrule what the file, or the open slide, states."""
+    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide."""
     if isinstance(slide, Slide):
         return slide.reopen(mpp, icc)
     return Slide.open(slide, mpp, icc)
 
 
 def release() -> None:
-    """Forget the encoder that is kept for the next job, and free its memory."""
+    """Release the encoder that is in memory for the next job."""
     with _lock:
         _kept.clear()
 
@@ -62,19 +62,19 @@ def _identity(name: str) -> Identity:
 
 @contextmanager
 def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[Encoder]:
-    """Lend an encoder, on a device; leaving the context frees the device's memory.
+    """An encoder on a device for the time of the context; afterwards the device's memory is released.
 
     Parameters
     ----------
     device : str
         auto, or a torch device.
     name, expected
-        As :func:`napari_zoommil.encoders.load_encoder` takes them: the name must come from the user.
+        As in :func:`napari_zoommil.encoders.load_encoder`; the name must come from the user.
 
     Raises
     ------
     EncoderError
-        If there is no such encoder, or it has other weights than expected.
+        If there is no such encoder, or its hash is not the expected one.
     """
     import torch
 
@@ -83,7 +83,7 @@ def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[
 
     chosen = choose_device(device)
     identity = _identity(name)
-    with _lock:  # taken out, so that no two jobs move it
+    with _lock:  # removed, so that no other job moves it to a device
         encoder = _kept.pop(identity, None)
     if encoder is None or expected not in (None, encoder.hash):
         with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
@@ -100,7 +100,7 @@ def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Everything a prediction computes with."""
+    """A model and its encoder on a device."""
 
     model: MILModel
     spec: ModelSpec
@@ -109,7 +109,7 @@ class Loaded:
 
     @property
     def encoder(self) -> Encoder:
-        """What makes features of patches.
+        """The encoder.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Loaded:
             If the model reads pixels itself.
         """
         if self.network is None:
-            raise ModelError(f"{self.spec.architecture} reads pixels and has no features of patches")
+            raise ModelError(f"{self.spec.architecture} reads pixels and has no encoder")
         return self.network
 
     def bag(
@@ -128,7 +128,7 @@ class Loaded:
         batch_size: int = 64,
         workers: int | None = None,
     ) -> CachedBag | PixelBag:
-        """What the model looks at of an open slide: features, those of the cache among them, or pixels."""
+        """The bag of an open slide: of features, with those in the cache, or of pixels."""
         from napari_zoommil.bags import CachedBag
         from napari_zoommil.bags.pixels import PixelBag
 
@@ -141,9 +141,9 @@ class Loaded:
 def loaded(
     model: str, device: str = "auto", threads: int | None = None, encoder: str | None = None
 ) -> Iterator[Loaded]:
-    """Load a model and its encoder; leaving the context frees the device's memory.
+    """A model and its encoder for the time of the context; afterwards the device's memory is released.
 
-    The model is the job's own, which may train it: reading one takes milliseconds.
+    The model is loaded for each job, which may train it.
 
     Parameters
     ----------
@@ -152,16 +152,16 @@ def loaded(
     device : str
         auto, or a torch device.
     threads : int, optional
-        CPU threads that compute.
+        Number of CPU threads for computation.
     encoder : str, optional
-        The encoder that the model was trained on, as the user names it.
+        The encoder of the model, as named by the user.
 
     Raises
     ------
     ConsentError
-        If the model was trained on an encoder that only the user may name.
+        If the user has to name the encoder of the model, and has not.
     EncoderError
-        If the encoder has other weights than the model was trained on.
+        If the model was trained on another encoder.
     """
     import torch
 

@@ -1,6 +1,7 @@
-"""A model's pass over a slide as a job, the one driver of prediction and of what compares predictions.
+"""A model's pass over a slide as a job: the driver of predictions, estimates and comparisons.
 
-What the model asks for is encoded batch by batch, with progress, previews and a chance to cancel in between.
+The patches that the model requests are encoded batch by batch. After each batch the job reports progress
+and a partial map, and can be cancelled.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel, MILOutput
 
 PAINT_SECONDS = 0.1
-"""Least time between two partial maps: yields have no back-pressure in a window."""
+"""Least time between two partial maps: the viewer must be able to draw them."""
 
 
 def zoom(
@@ -35,6 +36,7 @@ def zoom(
     title: str = "",
     paint: bool = True,
     gradients: bool = False,
+    on_need: Callable[[Need | NeedImage], None] | None = None,
 ) -> Job[MILOutput]:
     """One pass of a model.
 
@@ -43,20 +45,22 @@ def zoom(
     mil : MILModel
         In evaluation mode, on ``device``.
     bag : LazyBag, PixelBag or PartBag
-        Encodes, or reads, what the model asks for.
+        Encodes, or reads, the patches that the model requests.
     device : torch.device
     title : str
-        What notes begin with.
+        Prefix of notes.
     paint : bool
-        Whether to show maps while they fill.
+        Whether to report partial maps.
     gradients : bool
-        Whether the output is on a graph, which begins at what the bag answers; no weight needs a gradient.
-        Pixels are then answered as floats of the same values, which gradients can reach.
+        Whether the output is on a graph, whose leaves are the answers of the bag; weights need no gradient.
+        Pixels are then answered as floats of the same values.
+    on_need : callable, optional
+        Called with each need before it is answered; an exception in it ends the pass.
 
     Yields
     ------
     Progress
-        ``partial`` holds a :class:`PartialMap` while a magnification fills.
+        ``partial`` is a :class:`PartialMap` while a magnification is encoded.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def zoom(
     Raises
     ------
     ModelError
-        If the patches are at other magnifications than the model's, or the bag cannot answer it.
+        If the magnifications of the grid are not those of the model, or the bag cannot answer a need.
     """
     import torch
 
@@ -77,15 +81,19 @@ def zoom(
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:
-                with torch.set_grad_enabled(gradients):  # never across a yield: the mode is the thread's
+                with torch.set_grad_enabled(
+                    gradients
+                ):  # not across a yield, because the mode belongs to the thread
                     need = steps.send(answer)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
+            if on_need is not None:
+                on_need(need)
             source = source_of(bag, need)
             if isinstance(need, NeedImage):
                 answer = yield from _image(source, need, title, done, sum(expected))
             else:
-                # Parents at the rim lack children, so what was expected is corrected step by step.
+                # Parents at the edge of the tissue lack children, so the expected total is corrected here.
                 total = done + len(need.rows) + sum(expected[need.level + 1 :])
                 painter = _Painter(mil, bag, source, need, device) if paint and need.preview else None
                 yield from encode(source, need.level, need.rows, title, done, total, painter)
@@ -105,7 +113,7 @@ def encode(
     total: int | None = None,
     paint: Callable[[Rows], PartialMap | None] | None = None,
 ) -> Generator[Progress, None, None]:
-    """Encode those of ``rows`` that a bag does not know, telling how far it is.
+    """Encode those of ``rows`` that a bag does not have in memory, with progress.
 
     Parameters
     ----------
@@ -113,11 +121,11 @@ def encode(
     level : int
     rows : (n,) int64
     title : str
-        What notes begin with.
+        Prefix of notes.
     before, total : int
-        Patches that were done before, and all that there are to do; these alone by default.
+        Patches done before, and the total number; only ``rows`` by default.
     paint : callable, optional
-        Makes a partial map of what it is told to be known now.
+        Called with the rows of each batch; returns a partial map or None.
     """
     name = magnification_name(bag.grid.levels[level].magnification)
     known = rows[bag.known(level)[rows]]
@@ -145,7 +153,7 @@ def _image(source: Any, need: NeedImage, title: str, done: int, total: int) -> J
 
 
 class _Painter:
-    """The map of one need as far as it is known, not too often."""
+    """Draws partial maps of one need, limited in frequency."""
 
     def __init__(self, mil: MILModel, bag: Any, source: Any, need: Need, device: torch.device) -> None:
         self.mil, self.bag, self.source, self.need, self.device = mil, bag, source, need, device
@@ -166,7 +174,7 @@ class _Painter:
         return PartialMap(level, shown)
 
     def _scores(self, rows: Rows) -> NDArray[np.float32]:
-        """(n,) of the first head."""
+        """(n,) scores of the first head."""
         import torch
 
         assert self.need.preview is not None

@@ -194,9 +194,9 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(
     slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new"
-    with pytest.raises(AnnotationError, match=r"no points on slide\.tif to train on; mark a few first"):
+    with pytest.raises(AnnotationError, match=r"no points on slide\.tif to train on; add a few first"):
         teach(slide, Points(), model, out)
-    with pytest.raises(ModelError, match="tells benign, tumour apart, not stroma"):
+    with pytest.raises(ModelError, match="has no class stroma; choose one of benign, tumour"):
         teach(slide, points, model, out, label="stroma")
     aside = Points(classes=[CellClass("tumour", (1, 2, 3))])
     aside.add([[5.0, 5.0]], 1)

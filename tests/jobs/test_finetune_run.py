@@ -13,8 +13,8 @@ from napari_zoommil.annotations import CellClass, Points, annotations_path, auto
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.compare import Comparand, compare
-from napari_zoommil.jobs.finetune_plan import Lookout, look, look_out
-from napari_zoommil.jobs.finetune_run import Trace, teach
+from napari_zoommil.jobs.finetune_plan import MILPoints, look, points_for_mil
+from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
 from napari_zoommil.jobs.finetune_runs import Request
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.cells import presets
@@ -44,7 +44,7 @@ def slide(discs: tuple[Path, np.ndarray]):
 def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     told: list[Trace] = []
     result = run(
-        teach(slide, Request(make_cell_model()), device="cpu", threads=1),
+        finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1),
         lambda progress: told.append(progress.partial),
     )
     last = told[-1]
@@ -57,7 +57,7 @@ def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[...
 def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     for vary in (True, False):
         request = Request(make_cell_model(), epochs=1, stain_augmentation=vary)
-        result = run(teach(slide, request, device="cpu", threads=1))
+        result = run(finetune_in_run(slide, request, device="cpu", threads=1))
         told = json.loads((result.model / RUN).read_text())
         assert told["settings"]["stained"] is vary
 
@@ -65,15 +65,18 @@ def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callab
 def test_what_is_left_to_do_is_told_in_time(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     left: list[float | None] = []
     request = Request(make_cell_model(), epochs=20)
-    run(teach(slide, request, device="cpu", threads=1), lambda progress: left.append(progress.seconds_left))
+    run(
+        finetune_in_run(slide, request, device="cpu", threads=1),
+        lambda progress: left.append(progress.seconds_left),
+    )
     told = [seconds for seconds in left if seconds is not None]
     assert told and min(told) > 0 and left[-1] is None
 
 
 def test_a_failure_leaves_no_folder(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     Points().write(annotations_path(slide))
-    with pytest.raises(AnnotationError, match="mark a few first"):
-        run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    with pytest.raises(AnnotationError, match="add a few first"):
+        run(finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert not finetune_runs.models_folder(slide).exists()
 
 
@@ -97,7 +100,7 @@ def test_the_training_set_is_told_at_once_and_then_in_full(
     assert first.windows is None and first.complete == 0
     assert full.windows and full.held_out == round(0.2 * full.windows) and full.off_slide == 0
     assert (full.epochs, full.learning_rate) == (3, 1e-2) and full.device.startswith("cpu")
-    result = run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
 
 
@@ -110,7 +113,7 @@ def test_what_would_be_left_out_or_refused_is_told_before(
     model = make_cell_model()
     _, full = look(slide, model, "interactive", "cpu")
     assert [(one.name, count) for one, count in full.counts] == [("disc", 24)] and full.off_slide == 2
-    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(model, epochs=1), device="cpu", threads=1))
     assert (result.windows, result.off_slide) == (full.windows, 2)
     slide.mpp = (3.0, 3.0)
     assert (
@@ -123,33 +126,33 @@ def test_an_unpadded_network_is_planned_as_it_is_taught(
 ) -> None:
     model = make_cell_model("unet", padding="valid", width=2)
     _, full = look(slide, model, "interactive", "cpu")
-    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(model, epochs=1), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
 
 
 def test_what_points_tell_a_mil_model(slide: Slide) -> None:
-    def told(label: str | None, *names: str) -> Lookout:
+    def told(label: str | None, *names: str) -> MILPoints:
         points = Points(classes=[CellClass(name, (1, 2, 3)) for name in (*names, "unused", "benign")])
         for number in range(1, len(names) + 1):
             points.add(np.full((number, 2), 9.0), number)
-        return look_out(points, (5.0, 10.0), ("benign", "tumour"), label)
+        return points_for_mil(points, (5.0, 10.0), ("benign", "tumour"), label)
 
     one = told("benign", "Tumour", "stroma")
     assert (one.classes, one.points, one.label, one.choices) == (("Tumour",), 1, "tumour", ())
     none = told(None, "stroma", "fat")
-    assert (none.named, none.label, none.points) == ((), None, 3) and not none.unsaid
+    assert (none.named, none.label, none.points) == ((), None, 3) and not none.needs_label
     assert none.choices == ("benign", "tumour") and told("tumour", "stroma").label == "tumour"
     both = told(None, "tumour", "Benign")
-    assert both.unsaid and both.choices == ("benign", "tumour") and both.classes == ()
+    assert both.needs_label and both.choices == ("benign", "tumour") and both.classes == ()
     said = told("benign", "tumour", "Benign")
-    assert (said.classes, said.points, said.label) == (("Benign",), 2, "benign") and not said.unsaid
+    assert (said.classes, said.points, said.label) == (("Benign",), 2, "benign") and not said.needs_label
 
 
 def test_a_mil_model_is_told_of_in_full(slide: Slide) -> None:
     first, full = look(slide, "demo", "interactive", "cpu")
-    assert first.lookout is None and first.model == full.model == "demo"
-    assert full.lookout is not None and full.lookout.magnifications == (5, 10, 20)
-    assert full.lookout.named == () and full.lookout.points == 24
+    assert first.mil_points is None and first.model == full.model == "demo"
+    assert full.mil_points is not None and full.mil_points.magnifications == (5, 10, 20)
+    assert full.mil_points.named == () and full.mil_points.points == 24
     assert full.windows is None and full.epochs and full.learning_rate and full.device.startswith("cpu")
 
 
@@ -185,7 +188,7 @@ def test_a_model_that_a_run_names_is_not_fetched(slide: Slide, monkeypatch: pyte
     found = finetune_runs.read_run(folder)
     assert found is not None and found.request.model == "owner/name"
     for job in (
-        teach(slide, found.request, folder, device="cpu"),
+        finetune_in_run(slide, found.request, folder, device="cpu"),
         compare(slide, region, (("before", found.request.model),), "cpu", 1),
     ):
         with pytest.raises(ModelError, match="no model 'owner/name'; give a folder, or yollo, unet"):

@@ -1,4 +1,4 @@
-"""Menu entries that bring a dock up."""
+"""Menu entries that show a dock."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ PLUGIN = "napari-zoommil"
 
 
 BESIDE = ("Slide", "Attention")
-"""Docks that are looked at together; others share a place with what is there, as tabs."""
+"""Docks shown side by side; others are added as tabs."""
 
 
 def show_dock(viewer: napari.Viewer, name: str) -> object:
-    """Bring a dock of this plugin to the front, made if need be; returns its widget."""
+    """Show a dock of this plugin, which is created if necessary; returns its widget."""
     dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=name not in BESIDE)
     dock.show()
     dock.raise_()

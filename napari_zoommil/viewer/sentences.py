@@ -1,4 +1,4 @@
-"""What is said to users, in words: pure functions."""
+"""Messages for users, as pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_MAPS = "This model does not score patches one by one, so there is no map of t
 
 
 def lack_of(slide: Slide | None) -> str:
-    """What must be done before anything can run on a slide; empty if nothing."""
+    """What the user must do before jobs can run on a slide; empty if nothing."""
     if slide is None:
         return "Open a slide first"
     return "" if slide.mpp else "Set the pixel size in the Slide dock first: this slide does not state it"
@@ -31,7 +31,7 @@ def cost_sentence(found: Estimate) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """A duration as text."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
@@ -40,9 +40,9 @@ def duration(seconds: float) -> str:
 
 
 def patch_scores(prediction: Prediction, y: float, x: float, target: str) -> str:
-    """What the model saw at a level-0 point, one line per magnification; empty off the tissue.
+    """Scores at a level-0 point, one line per magnification; empty outside the tissue.
 
-    ``target`` is the class whose Grad-CAM is told.
+    ``target`` is the class of the Grad-CAM.
     """
     lines = []
     for step in prediction.steps:

@@ -10,13 +10,13 @@ from napari_zoommil.viewer.metadata import SLIDE, world_scale
 
 
 def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
-    """Layer data as napari's readers return it."""
+    """Layer data for napari's readers."""
     arguments = {
         "name": slide.stem,
         "rgb": True,
         "multiscale": True,
         "contrast_limits": (0, 255),
-        "cache": False,  # decoded tiles are kept below dask already, within bounds
+        "cache": False,  # decoded tiles are already cached below dask, with a size limit
         "metadata": {SLIDE: slide},
         **world_scale(slide),
     }
@@ -26,5 +26,5 @@ def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
 def open_slide_layer(
     path: str | Path, mpp: float | None = None, icc: bool = False
 ) -> tuple[list[Any], dict[str, Any], str]:
-    """Open a slide and describe its layer."""
+    """Open a slide and return its layer data."""
     return slide_layer(Slide.open(path, mpp, icc))

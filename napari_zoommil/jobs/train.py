@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
-    from napari_zoommil.training.mil.cohort import Entry
+    from napari_zoommil.training.mil.cohort import LabelledSlide
     from napari_zoommil.training.mil.module import Example
 
 
@@ -177,7 +177,7 @@ class Plan:
     task: Task
 
 
-def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
+def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
     """What the labels of a cohort say is to be learnt.
 
     Raises
@@ -229,7 +229,9 @@ def _fit(
     return Training(run.folder, plan.task, metrics)
 
 
-def _provenance(plan: Plan, reading: Reading, source: Source, entries: Sequence[Entry]) -> dict[str, Any]:
+def _provenance(
+    plan: Plan, reading: Reading, source: Source, entries: Sequence[LabelledSlide]
+) -> dict[str, Any]:
     """What a training is made of; names no slide, for names can tell who the patients are."""
     import torch
 

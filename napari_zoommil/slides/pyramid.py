@@ -38,7 +38,7 @@ SAMPLED_SQUARE = 42
 """Edge of the square that one sample represents, px of the virtual level; less if decoding is cheap."""
 
 
-class Source(Protocol):
+class PixelSource(Protocol):
     """The source of a pyramid's pixels, such as a :class:`~napari_zoommil.slides.slide.Slide`."""
 
     @property
@@ -81,7 +81,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def build_pyramid(slide: Source) -> list[da.Array]:
+def build_pyramid(slide: PixelSource) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
     ahead = Prefetcher(_reader_ahead(slide), [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
@@ -106,7 +106,7 @@ def build_pyramid(slide: Source) -> list[da.Array]:
     ]
 
 
-def _reader_ahead(slide: Source) -> Callable[..., object]:
+def _reader_ahead(slide: PixelSource) -> Callable[..., object]:
     """A read function with a weak reference to the slide: the prefetch thread must not keep it open."""
     held = ref(slide)
 
@@ -118,7 +118,7 @@ def _reader_ahead(slide: Source) -> Callable[..., object]:
     return read
 
 
-def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: int) -> RGB:
+def _read_and_look_ahead(slide: PixelSource, ahead: Prefetcher, level: int, *window: int) -> RGB:
     """Read a chunk and cache it whole: a moving view requests most of its chunks again."""
     with ahead:
         key = ref(slide), slide.fingerprint, level, window
@@ -127,7 +127,7 @@ def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: 
     return pixels
 
 
-def _virtual_reader(slide: Source, level: Level, factor: int) -> ReadWindow:
+def _virtual_reader(slide: PixelSource, level: Level, factor: int) -> ReadWindow:
     """A reader that averages the coarsest stored level, or samples it if averaging would take long."""
     base = len(slide.levels) - 1
     height, width = slide.levels[base].shape
@@ -136,11 +136,11 @@ def _virtual_reader(slide: Source, level: Level, factor: int) -> ReadWindow:
     return partial(_sampled, slide, base, factor)
 
 
-def _averaged(slide: Source, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
+def _averaged(slide: PixelSource, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
     return slide.read_downsampled(y * downsample[0], x * downsample[1], height, width, downsample)
 
 
-def _sampled(slide: Source, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
+def _sampled(slide: PixelSource, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
     """One small window per square of a lattice gives the colour of the square: a very large level must
     give an overview in seconds, and decoding all of it takes longer."""
     shrink = slide.shrinks[-1]
@@ -159,7 +159,7 @@ def _sampled(slide: Source, base: int, factor: int, y: int, x: int, height: int,
     return np.ascontiguousarray(spread[y : y + height, x : x + width])
 
 
-def _mean_colour(slide: Source, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
+def _mean_colour(slide: PixelSource, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
     factor, shrink = slide.levels[level].downsample, slide.shrinks[-1]
     size = edge // shrink
     scaled = factor[0] * shrink, factor[1] * shrink

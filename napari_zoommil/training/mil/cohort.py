@@ -25,7 +25,7 @@ TOLD = 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class LabelledSlide:
     """One slide of a cohort.
 
     Attributes
@@ -53,17 +53,17 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Cohort(Sequence[Entry]):
+class Cohort(Sequence[LabelledSlide]):
     """Labelled slides.
 
     Attributes
     ----------
-    entries : tuple of Entry
+    entries : tuple of LabelledSlide
     malformed : tuple of str
         Faults in lines of the table.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LabelledSlide, ...]
     malformed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -83,8 +83,8 @@ class Cohort(Sequence[Entry]):
 
     def _contradictions(self) -> Iterator[str]:
         """Slides with two labels, and slides or groups in two splits."""
-        slides: dict[Path, list[Entry]] = defaultdict(list)
-        groups: dict[str, list[Entry]] = defaultdict(list)
+        slides: dict[Path, list[LabelledSlide]] = defaultdict(list)
+        groups: dict[str, list[LabelledSlide]] = defaultdict(list)
         for entry in self.entries:
             slides[entry.slide.resolve()].append(entry)
         for found in slides.values():
@@ -105,7 +105,7 @@ class Cohort(Sequence[Entry]):
                     yield f"it has no slides in its split {split!r}"
 
 
-def _entry_faults(entry: Entry) -> Iterator[str]:
+def _entry_faults(entry: LabelledSlide) -> Iterator[str]:
     if entry.slide == Path():
         yield f"{entry.place}: slide is empty"
     elif not entry.slide.exists():
@@ -118,9 +118,11 @@ def _entry_faults(entry: Entry) -> Iterator[str]:
         yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
 
 
-def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -> Iterator[str]:
+def _several(
+    said: str, found: Iterable[LabelledSlide], value: Callable[[LabelledSlide], str]
+) -> Iterator[str]:
     """``a.svs is in the splits train (line 2) and test (line 6)``, if values differ."""
-    first: dict[str, Entry] = {}
+    first: dict[str, LabelledSlide] = {}
     for entry in found:
         first.setdefault(value(entry), entry)
     named = [f"{one} ({entry.place})" for one, entry in first.items() if one]
@@ -175,12 +177,12 @@ def _refuse(path: Path, faults: tuple[str, ...]) -> None:
         raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", faults)
 
 
-def _entry(folder: Path, row: Row) -> Entry:
+def _entry(folder: Path, row: Row) -> LabelledSlide:
     slide = folder / row["slide"] if row["slide"] else Path()
-    return Entry(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
+    return LabelledSlide(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
 
 
-def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
+def _divided(entries: Sequence[LabelledSlide], seed: int) -> tuple[LabelledSlide, ...]:
     measured = are_measurements([entry.label for entry in entries])
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
@@ -196,7 +198,7 @@ def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     return tuple(replace(entry, split=split_of[entry.group]) for entry in entries)
 
 
-def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
+def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:
     """Labels, sorted.
 
     Raises

@@ -15,7 +15,7 @@ MANY = 100
 """Number of changed features above which the arrays are rebuilt instead of updated one by one."""
 
 
-class Store:
+class DocumentState:
     """The state of a document; it changes only by :meth:`apply`.
 
     Attributes

@@ -57,7 +57,7 @@ class Classification:
         return logits.softmax(0)
 
     def metrics(self) -> dict[str, Metric]:
-        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""
         from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
         classes = len(self.names)
@@ -80,7 +80,7 @@ class Classification:
         return self.names[int(np.argmax(values))]
 
     def explained(self, values: NDArray[np.float32]) -> str:
-        """Name of the output that is explained where nobody says which."""
+        """Name of the output that is explained by default."""
         return self.predicted(values)
 
     def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
@@ -88,7 +88,7 @@ class Classification:
         return [(name, float(value), f"{value:.2f}") for name, value in zip(self.names, values, strict=True)]
 
     def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """What ``prediction.json`` says."""
+        """The result for ``prediction.json``."""
         shares = zip(self.names, values, strict=True)
         return {
             "predicted": self.predicted(values),
@@ -96,7 +96,7 @@ class Classification:
         }
 
     def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
-        """The result as figures of a table."""
+        """The result as numbers for a table."""
         return {f"probability_{name}": float(v) for name, v in zip(self.names, values, strict=True)}
 
     def sentence(self, values: NDArray[np.float32]) -> str:
@@ -150,7 +150,7 @@ class Regression:
         return self.offset + self.scale * logits
 
     def metrics(self) -> dict[str, Metric]:
-        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""
         from torchmetrics import MeanAbsoluteError, PearsonCorrCoef
 
         return {"mae": MeanAbsoluteError(), "correlation": PearsonCorrCoef()}
@@ -168,7 +168,7 @@ class Regression:
         return f"{values[0]:.4g} {self.unit}".rstrip()
 
     def explained(self, values: NDArray[np.float32]) -> str:
-        """Name of the output that is explained where nobody says which."""
+        """Name of the output that is explained by default."""
         return self.name
 
     def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
@@ -176,11 +176,11 @@ class Regression:
         return [(self.name, None, self.predicted(values))]
 
     def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """What ``prediction.json`` says."""
+        """The result for ``prediction.json``."""
         return {"predicted": float(values[0]), "unit": self.unit}
 
     def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
-        """The result as figures of a table."""
+        """The result as numbers for a table."""
         return {self.name: float(values[0])}
 
     def sentence(self, values: NDArray[np.float32]) -> str:

@@ -108,7 +108,7 @@ class PointsView:
 
     @property
     def at_cursor(self) -> list[str]:
-        """Ids for an action: the point at the cursor; the selected ones if it is selected or there is none."""
+        """Ids for an action: the point at the cursor, or the selected ones if it is selected or missing."""
         row = self.near(self.layer.world_to_data(self._viewer.cursor.position))
         if row is None or row in self.layer.selected_data:
             return self.selected

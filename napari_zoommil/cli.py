@@ -20,7 +20,7 @@ COMMANDS = {
     "predict": ("predict:predict", "Predict the class of slides and say where the model looked."),
     "explain": (
         "predict:explain",
-        "Say why a model decided as it did: attention or Grad-CAM per magnification.",
+        "Say why a model decided as it did, by one of several methods, per magnification.",
     ),
     "embed": (
         "cohort:embed",

@@ -90,10 +90,6 @@ class Box:
     height: float
     width: float
 
-    def contains(self, y: float, x: float) -> bool:
-        """Whether a point lies in the box (its far edges excluded)."""
-        return self.y <= y < self.y + self.height and self.x <= x < self.x + self.width
-
 
 @dataclass(frozen=True, eq=False)
 class PatchLevel:

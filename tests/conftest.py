@@ -67,6 +67,7 @@ class ArrayBag:
 
     grid: PatchGrid
     arrays: tuple[NDArray[np.float32], ...]
+    encoder_hash: str = ""
 
     def features(self, level: int, rows: NDArray[np.int64]) -> Any:
         import torch

@@ -59,7 +59,9 @@ def test_predict_writes_numbers_maps_and_patches(cmu: Path, tmp_path: Path, caps
         assert Image.open(tmp_path / f"{name}.png").size == (898, 1200)
     patches = json.loads((tmp_path / "patches.geojson").read_text())["features"]
     assert len(patches) == sum(each["encoded"] for each in printed["magnifications"])
-    assert {"attention", "Grad-CAM tumour"} <= patches[0]["properties"]["measurements"].keys()
+    assert {"attention", "zoom", "evidence tumour", "leave-one-out tumour"} <= patches[0]["properties"][
+        "measurements"
+    ].keys()
 
 
 def test_twins_of_a_slide_agree_and_get_a_folder_each(data: Path, tmp_path: Path, capsys) -> None:
@@ -93,6 +95,10 @@ def test_explain_writes_the_maps_of_a_class(cmu: Path, tmp_path: Path, capsys) -
     assert {path.name for path in tmp_path.glob("*.ome.tiff")} == {
         f"grad-cam-normal-{name}.ome.tiff" for name in ("5x", "10x", "20x")
     }
+    patches = json.loads((tmp_path / "patches-grad-cam.geojson").read_text())["features"]
+    assert {"attention", "Grad-CAM normal", "Grad-CAM tumour"} <= patches[0]["properties"][
+        "measurements"
+    ].keys()
     assert call("explain", cmu, "--target", "kidney", "--out", tmp_path) == 1
     assert "normal, tumour" in capsys.readouterr().err
 

@@ -14,7 +14,6 @@ from napari_zoommil.geometry import (
     MPP_TOLERANCE,
     NOMINAL_MAGNIFICATIONS,
     ROUNDING,
-    Box,
     PatchGrid,
     PatchLevel,
     child_lattice,
@@ -84,12 +83,6 @@ def test_zoom_ratios_are_found_back(lowest: float, ratios: list[int]) -> None:
 def test_magnifications_that_do_not_nest_are_refused(magnifications: tuple[float, ...]) -> None:
     with pytest.raises(MagnificationError):
         zoom_ratios(magnifications)
-
-
-def test_a_box_owns_its_near_edges_only() -> None:
-    box = Box(10.0, 20.0, 5.0, 4.0)
-    assert box.contains(10, 20) and box.contains(14.99, 23.99)
-    assert not box.contains(15, 20) and not box.contains(10, 24) and not box.contains(9.99, 20)
 
 
 @given(extents, edges, edges)

@@ -48,7 +48,7 @@ def test_a_saved_model_comes_back(saved, make_grid: Callable, make_bag: Callable
     loaded, read = load_model(path)
     assert read == spec and read.magnifications == (5.0, 10.0)
     assert not loaded.training and not any(weight.requires_grad for weight in loaded.parameters())
-    bag = make_bag(make_grid(3, 3, (5.0, 10.0)), 4)
+    bag = make_bag(make_grid(3, 3, (5.0, 10.0), patch_size=128), 4)
     assert torch.equal(loaded(bag).logits, model.eval()(bag).logits)
     assert sorted(file.name for file in path.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from platformdirs import user_data_path
 from psygnal import Signal
 
+from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
-from napari_zoommil.annotations.merge import Conflict, merge
+from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
@@ -44,10 +47,12 @@ def annotations_path(slide: Slide) -> Path:
         If the slide can no longer be read.
     """
     path = beside(slide)
-    if _writable(path.parent):
-        return path
+    return path if _writable(path.parent) else _in_users_folder(slide.path)
+
+
+def _in_users_folder(slide: Path) -> Path:
     try:
-        who = fingerprint(slide.path)  # slide.fingerprint changes with colour management
+        who = fingerprint(slide)  # Slide.fingerprint changes with colour management
     except OSError as error:
         raise AnnotationError(f"{slide.name} cannot be read any more: {error}") from error
     return user_data_path("napari-zoommil") / "annotations" / f"{who}{SUFFIX}"
@@ -78,12 +83,40 @@ def _writable(folder: Path) -> bool:
 
 def try_writing(folder: Path) -> None:
     """Create and delete a file there, because on a network share permissions alone do not tell; call it
-    before the first write to a folder."""
+    when something is to be written to a folder, and not before."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             _refused.discard(folder)
     except OSError:
         _refused.add(folder)
+
+
+class Places(NamedTuple):
+    """Files of a slide's annotations: the one to write to, and the one that holds them now, if any does."""
+
+    path: Path
+    current: Path
+
+
+def places_to_write(slide: Slide) -> Places:
+    """:func:`annotations_path` and :func:`current_path`, after a trial of writing next to the slide.
+
+    Raises
+    ------
+    AnnotationError
+        If the slide can no longer be read.
+    """
+    try_writing(beside(slide).parent)
+    path = annotations_path(slide)
+    return Places(path, path if path.exists() else beside(slide))
+
+
+class Merged(NamedTuple):
+    """The merge of a file that others changed: conflicts, its content (None if it was damaged), its stamp."""
+
+    conflicts: tuple[Conflict, ...]
+    theirs: Content | None = None
+    stamp: Stamp | None = None
 
 
 class Autosave:
@@ -111,12 +144,15 @@ class Autosave:
         self._base, self._stamp = base, stamp
         self._blocks: Blocks = {}
         self._busy = False
+        self._slide: Path | None = None  # whose folder has not been written to yet
         # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
 
     @classmethod
-    def open(cls, path: Path, annotator: str = "", start: Path | None = None) -> Autosave:
+    def open(
+        cls, path: Path, annotator: str = "", start: Path | None = None, classes: Iterable[CellClass] = ()
+    ) -> Autosave:
         """The annotations in a file; an empty document if the file does not exist yet.
 
         Parameters
@@ -126,6 +162,8 @@ class Autosave:
         annotator : str
         start : Path, optional
             File to read if ``path`` does not exist, such as one that is read-only.
+        classes : iterable of CellClass
+            Classes of the empty document.
 
         Raises
         ------
@@ -134,19 +172,28 @@ class Autosave:
         AnnotationError
             If it is malformed.
         """
-        path, points = Path(os.path.realpath(path)), Points(annotator)
+        path = Path(os.path.realpath(path))
         stamp = stamp_of(path)
-        if stamp:
-            points.adopt(loads(read_file(path), path.name))
-        elif start and start.exists():
-            points.adopt(loads(read_file(start), start.name))
+        found = path if stamp else start if start and start.exists() else None
+        points = Points(annotator, () if found else classes)
+        if found:
+            points.adopt(loads(read_file(found), found.name))
         return cls(points, path, points.content if stamp else NOTHING, stamp)
 
     @classmethod
-    def of(cls, slide: Slide, annotator: str = "") -> Autosave:
-        """The annotations of a slide, see :func:`annotations_path`."""
-        try_writing(beside(slide).parent)
-        return cls.open(annotations_path(slide), annotator, beside(slide))
+    def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
+        """The annotations of a slide, see :func:`annotations_path`.
+
+        Nothing is written. If at the first edit no file can be created in the slide's folder, although its
+        permissions allow it, the annotations are saved in the user's data folder from then on.
+        """
+        home = beside(slide)
+        if _in_users_folder(slide.path).exists():  # the folder has refused files before
+            try_writing(home.parent)
+        path = annotations_path(slide)
+        kept = cls.open(path, annotator, home, classes)
+        kept._slide = slide.path if path == home else None
+        return kept
 
     def close(self) -> None:
         """Stop saving the document."""
@@ -164,23 +211,40 @@ class Autosave:
             return
         self._busy = True
         try:
-            make_folder(self.path.parent)
-            with locked(self.path):
-                conflicts = self._catch_up()
-                content = self.points.content
-                self._stamp = self._written(dumps(content, self._blocks), merged=conflicts is not None)
-                self._base = content
-            self.problem = None
+            try:
+                merged = self._write()
+            except FileError:
+                if not self._moved():
+                    raise
+                merged = self._write()
+            self.problem = self._slide = None
         finally:
             self._busy = False
-        if conflicts is not None:
-            self.merged.emit(conflicts)
+        if merged:
+            self.merged.emit(merged.conflicts)
 
-    def _written(self, text: bytes, merged: bool) -> Stamp | None:
-        """Write the file, unless it is equal after a merge: two programs would trigger each other."""
-        if merged and self.path.exists() and read_file(self.path) == text:
-            return stamp_of(self.path)
-        return write_file(self.path, text)
+    def _write(self) -> Merged | None:
+        make_folder(self.path.parent)
+        with locked(self.path):
+            merged = self._catch_up()
+            content = self.points.content
+            if merged and merged.theirs and same_content(content, merged.theirs):
+                self._stamp = merged.stamp  # not written, because two programs would trigger each other
+            else:
+                self._stamp = write_file(self.path, dumps(content, self._blocks))
+            self._base = content
+        return merged
+
+    def _moved(self) -> bool:
+        """Switch to the user's data folder if no file can be created next to the slide; returns whether."""
+        if self._slide is None:
+            return False
+        folder = self._slide.absolute().parent
+        try_writing(folder)
+        if _writable(folder):
+            return False
+        self.path, self._stamp = Path(os.path.realpath(_in_users_folder(self._slide))), None
+        return True
 
     def refresh(self) -> bool:
         """Merge the changes that others made to the file; returns whether there were any.
@@ -201,8 +265,8 @@ class Autosave:
             self.problem = error
             self.failed.emit(error)
 
-    def _catch_up(self) -> tuple[Conflict, ...] | None:
-        """Merge the file if others have changed it; returns the conflicts, None if it is unchanged."""
+    def _catch_up(self) -> Merged | None:
+        """Merge the file if others have changed it; None if it is unchanged."""
         sweep(self.path)
         stamp = stamp_of(self.path)
         if stamp in (self._stamp, None):
@@ -210,10 +274,10 @@ class Autosave:
         try:
             theirs = loads(read_file(self.path), self.path.name)
         except AnnotationError:
-            return (self._put_aside(),)
+            return Merged((self._put_aside(),))
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
-        return conflicts
+        return Merged(conflicts, theirs, stamp)
 
     def _put_aside(self) -> Conflict:
         """Rename a file that cannot be read, so that nothing in it is lost."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.edits import Classes
-from napari_zoommil.annotations.feature import Feature, Kind, parse
+from napari_zoommil.annotations.feature import ENCODER, Feature, Kind, parse
 from napari_zoommil.annotations.geojson import OWN_MEMBER, Content, Envelope, with_classes
 
 ROUNDING_PX = 0.01
@@ -31,6 +31,7 @@ def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple
 
     Additions of both are kept. A feature that one side deleted is deleted, unless the other changed it.
     If both changed a feature, ours is kept; of a ``MultiPoint``, added and removed points are merged.
+    The order of classes is theirs, unless we changed our classes.
 
     Parameters
     ----------
@@ -57,6 +58,17 @@ def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple
     return Content(tuple(kept), classes, envelope), tuple(conflicts)
 
 
+def same_content(one: Content, two: Content) -> bool:
+    """Whether two documents are equal except for the order of their features."""
+    if (one.classes, one.envelope.form) != (two.classes, two.envelope.form):
+        return False
+    members, texts = (
+        [{key: ENCODER.encode(value) for key, value in each.envelope.members.items()} for each in (one, two)],
+        [sorted(feature.text for feature in each.features) for each in (one, two)],
+    )
+    return members[0] == members[1] and texts[0] == texts[1]
+
+
 def _merged(was: Feature | None, mine: Feature | None, other: Feature | None) -> tuple[Feature | None, str]:
     if mine and other and mine.text == other.text:
         return mine, ""
@@ -70,8 +82,8 @@ def _merged(was: Feature | None, mine: Feature | None, other: Feature | None) ->
         return other, "you deleted it and somebody else changed it: it was kept"
     if other is None:
         return mine, "somebody else deleted it and you changed it: it was kept"
-    if was and (united := _united(was, mine, other)):
-        return united, ""
+    if was and _can_unite(was, mine, other):
+        return _united(was, mine, other), ""
     return mine, "you and somebody else changed it: yours was kept"
 
 
@@ -97,13 +109,19 @@ def _places(feature: Feature) -> NDArray[np.float64]:
     return np.array([mark[1:] for mark in feature.marks])
 
 
+def _can_unite(was: Feature, mine: Feature, other: Feature) -> bool:
+    """Whether all three are a ``MultiPoint``, and ours and theirs have the same class."""
+    return mine.class_name == other.class_name and all(
+        one.kind is Kind.CELLS and one.raw["geometry"]["type"] == "MultiPoint" for one in (was, mine, other)
+    )
+
+
 def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
-    """Their ``MultiPoint`` with the points that we added and without those that we removed."""
-    three = (was, mine, other)
-    if any(one.raw["geometry"]["type"] != "MultiPoint" for one in three if one.kind is Kind.CELLS):
-        return None
-    if {one.kind for one in three} != {Kind.CELLS} or mine.class_name != other.class_name:
-        return None
+    """Their ``MultiPoint`` with the points that we added and without those that we removed; None if it is
+    empty.
+
+    Its other members are theirs, unless they changed only its points.
+    """
     before, now = (Counter(_key(mark[1:]) for mark in one.marks) for one in (was, mine))
     gone, new = before - now, now - before
     members = []
@@ -118,8 +136,9 @@ def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
         if new[key]:
             new[key] -= 1
             members.append(member)
+    stated = mine.raw if ENCODER.encode(was.properties) == ENCODER.encode(other.properties) else other.raw
     geometry = {**other.raw["geometry"], "coordinates": members}
-    return parse({**other.raw, "geometry": geometry}, mine.id, mine.serial) if members else None
+    return parse({**stated, "geometry": geometry}, mine.id, mine.serial) if members else None
 
 
 def _key(place: tuple[float, float]) -> tuple[float, float]:
@@ -131,7 +150,7 @@ def _classes(base: Content, ours: Content, theirs: Content, used: set[str]) -> C
     # Programs that do not know our member of the collection drop unused classes; that is not a deletion.
     stated = OWN_MEMBER in theirs.envelope.members
     kept: list[CellClass] = []
-    for name in {**mine, **other}:
+    for name in {**other, **mine} if ours.classes == base.classes else {**mine, **other}:
         if name not in mine and name in was and name not in used:
             continue
         if name not in other and name in was and name not in used and stated:

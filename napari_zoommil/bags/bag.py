@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from napari_zoommil.encoders.turned import turned
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
+Holds = Literal["features", "pixels"]
+"""Kind of data with which a bag answers."""
+
 Wanted = tuple[int, Rows]
 """Index into the grid's magnifications, and rows of patches at that magnification."""
 
@@ -29,10 +32,15 @@ class Bag(Protocol):
     Attributes
     ----------
     grid : PatchGrid
+    encoder_hash : str
+        Hash of the encoder; empty if it is unknown, or if there are no features.
     """
 
     @property
     def grid(self) -> PatchGrid: ...
+
+    @property
+    def encoder_hash(self) -> str: ...
 
     def features(self, level: int, rows: Rows) -> Tensor:
         """(len(rows), D) float32."""
@@ -56,6 +64,7 @@ class LazyBag:
     """
 
     grid: PatchGrid
+    holds: ClassVar[Holds] = "features"
 
     def __init__(
         self,
@@ -71,6 +80,10 @@ class LazyBag:
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
         self._turned: dict[int, LazyBag] = {}
+
+    @property
+    def encoder_hash(self) -> str:
+        return self.encoder.hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
         """Which patches of a magnification have features in memory, (N,) bool."""

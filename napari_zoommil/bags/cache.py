@@ -10,6 +10,7 @@ masks and overlaps than those for which they were encoded.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -33,6 +34,7 @@ from napari_zoommil.resources import cache_folder
 T = TypeVar("T")
 
 FORMAT = 2
+"""Format of feature groups; groups of a later format are neither read nor appended to."""
 
 READING = 1
 """Version of patch reading; increase it when pixels change, so that features of both are never mixed."""
@@ -77,7 +79,8 @@ class FeatureCache:
     dtype : str
         Type in which features are stored, float16 or float32.
     most_bytes : int, optional
-        Largest size of the folder, above which the oldest groups are deleted; unlimited by default.
+        Largest size of the folder, above which the oldest groups are deleted; unlimited by default. A
+        folder with such a limit is the user's own cache, in which unusable content is not an error.
     """
 
     def __init__(self, folder: Path, dtype: str = "float16", most_bytes: int | None = None) -> None:
@@ -102,12 +105,19 @@ class FeatureCache:
     def group(
         self, fingerprint: str, encoder: EncoderKey, level: PatchLevel, patch_size: int, variant: int = 0
     ) -> FeatureGroup:
-        """The features of a slide at one magnification; the group may be empty."""
+        """The features of a slide at one magnification; the group may be empty.
+
+        Raises
+        ------
+        StoreError
+            If the features were written by a later version, in a folder that the user named.
+        """
         height, width = level.size
         name = f"{magnification_name(level.magnification)}-{patch_size}px-{height:.6g}x{width:.6g}-r{READING}"
         name += f"-view{variant}" if variant else ""
         folder = self.folder / fingerprint / encoder.folder / name
         self._touch(folder)
+        closed = self._later(folder)
         about = {
             "format": FORMAT,
             "fingerprint": fingerprint,
@@ -121,7 +131,7 @@ class FeatureCache:
         }
         which = fingerprint, encoder.name, encoder.hash, level, patch_size
         older = () if variant else older_parts(self.folder, *which)
-        return FeatureGroup(folder, self.dtype, older, about)
+        return FeatureGroup(folder, self.dtype, older, about, closed)
 
     def hashes(self, fingerprint: str, encoder: str) -> tuple[str, ...]:
         """Hashes of the encoders of this name for which the slide has features."""
@@ -130,7 +140,17 @@ class FeatureCache:
         return tuple(sorted(name[len(start) :] for name in names if name.rpartition("-")[0] + "-" == start))
 
     def grid(self, fingerprint: str, key: GridKey) -> PatchGrid | None:
-        """The stored patch grid of a slide; None if there is none."""
+        """The stored patch grid of a slide; None if there is none.
+
+        Raises
+        ------
+        StoreError
+            If features of the slide were written by a later version, in a folder that the user named: here,
+            before anything is computed for them.
+        """
+        for folder in _folders(self.folder / fingerprint):
+            for group in _folders(folder) if folder.name != GRIDS else ():
+                self._later(group)
         path = self._grid_path(fingerprint, key)
         self._touch(path)
         return read_grid(path)
@@ -151,6 +171,19 @@ class FeatureCache:
 
     def _grid_path(self, fingerprint: str, key: GridKey) -> Path:
         return self.folder / fingerprint / GRIDS / key.name
+
+    def _later(self, group: Path) -> str:
+        """Why a group of a later version is not used (or empty); an error in a folder that the user named."""
+        made = _format(group)
+        if made <= FORMAT:
+            return ""
+        later = f"a later version of napari-zoommil made {group.name}, in format {made}"
+        if self.most_bytes is None:
+            raise StoreError(
+                f"features in {self.folder} cannot be used ({later}); "
+                "update the package, or name another --store"
+            )
+        return later
 
     def _touch(self, path: Path) -> None:
         """Mark a path as used, so that unused ones are deleted first."""
@@ -188,6 +221,10 @@ class Recent:
     def __init__(self, most_bytes: int) -> None:
         self._kept: LRUCache[Any, Any] = LRUCache(most_bytes, lambda value: value.nbytes)
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
+        """For another process, in which the cache begins empty."""
+        return Recent, (int(self._kept.maxsize),)
 
     def get(self, key: Any, read: Callable[[], T]) -> T:
         """The value of a key, read now if it is not cached; values have ``nbytes``."""
@@ -230,6 +267,15 @@ def _units(folder: Path) -> Iterator[Path]:
             continue
         for below in _folders(entry):
             yield from _folders(below)
+
+
+def _format(group: Path) -> int:
+    """Format of a group on disk; that of this version if it states none."""
+    try:
+        made = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]["format"]
+    except DAMAGE:
+        return FORMAT
+    return made if isinstance(made, int) else FORMAT
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -174,6 +174,10 @@ class StoredBag:
 
         return self._cache.recent.get((self.fingerprint, self._key, self.encoder, self._variant, level), find)
 
+    @property
+    def encoder_hash(self) -> str:
+        return self.encoder.hash
+
     @cached_property
     def dim(self) -> int:
         """Features per patch."""

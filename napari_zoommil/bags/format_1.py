@@ -6,33 +6,46 @@ They hold ``features`` (N, D) and ``coords`` (N, 2) per magnification, and ``don
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from napari_zoommil.bags.parts import DAMAGE, Part
+from napari_zoommil.bags.parts import DAMAGE, Part, warn_unused
 from napari_zoommil.geometry import PatchLevel, magnification_name
 
 CHUNK_ROWS = 256
 SCALE_TOLERANCE = 1e-6
 
+OTHER_FORMAT = "their format is unknown to this version of napari-zoommil"
+
+OTHER_HASH = (
+    "they were made with other weights of the encoder, or of a TorchScript file by an earlier version, "
+    "which hashed such files in another way"
+)
+
 
 def older_parts(
     folder: Path, fingerprint: str, encoder: str, encoder_hash: str, level: PatchLevel, patch_size: int
 ) -> tuple[Part, ...]:
-    """The features of a slide at one magnification in a folder of stores of the first format."""
+    """The features of a slide at one magnification in a folder of stores of the first format.
+
+    A store of this slide and encoder that cannot be used is skipped with a warning.
+    """
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in encoder)
     found = []
     for path in sorted(folder.glob(f"*-{fingerprint[:8]}.{safe}.zarr")):
-        with suppress(*DAMAGE):
-            group = zarr.open_group(path, mode="r")
-            about: dict[str, Any] = dict(group.attrs)
-            same = about["fingerprint"], about["encoder_hash"], about["patch_size"]
-            if about["format"] == 1 and same == (fingerprint, encoder_hash, patch_size):
+        try:
+            about: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
+            if about["fingerprint"] != fingerprint:
+                continue  # of another slide with the same first digits
+            if about["format"] != 1 or about["encoder_hash"] != encoder_hash:
+                warn_unused(path, OTHER_FORMAT if about["format"] != 1 else OTHER_HASH)
+            elif about["patch_size"] == patch_size:
                 found.append(_part(path / magnification_name(level.magnification), level))
+        except DAMAGE:
+            warn_unused(path, "they are damaged, or lack a magnification")
     return tuple(part for part in found if part is not None)
 
 

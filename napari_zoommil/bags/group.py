@@ -107,6 +107,8 @@ class FeatureGroup:
         Features from stores of an earlier format.
     about : dict, optional
         Attributes of the zarr group, which identify the features.
+    closed : str
+        Why the folder cannot be read or appended to; empty if it can.
     """
 
     def __init__(
@@ -115,13 +117,14 @@ class FeatureGroup:
         dtype: str,
         older: tuple[Part, ...] = (),
         about: dict[str, Any] | None = None,
+        closed: str = "",
     ) -> None:
-        self.folder, self.dtype, self._older = folder, dtype, older
+        self.folder, self.dtype, self._older, self._closed = folder, dtype, older, closed
         self._appender = Appender(folder, dtype, about or {})
 
     def find(self, origins: NDArray[np.float64]) -> Places:
         """The position of the features of patches with (N, 2) level-0 origins."""
-        parts = (*parts_of(self.folder), *self._older)
+        parts = (*(() if self._closed else parts_of(self.folder)), *self._older)
         part, row = np.full((2, len(origins)), -1, np.int32)
         keys = _key(origins)
         for number, one in enumerate(parts):
@@ -148,6 +151,8 @@ class FeatureGroup:
         OSError
             If they cannot be written.
         """
+        if self._closed:
+            raise OSError(self._closed)
         whole = ~np.isnan(features).any(1)
         if whole.any():
             self._appender.append(origins[whole], self.rounded(features[whole]))

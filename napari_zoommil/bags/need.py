@@ -66,7 +66,7 @@ def source_of(bag: Bag, need: Need | NeedImage) -> Any:
     """
     if isinstance(need, NeedImage):
         return _pixels(bag)
-    if need.what == "features" and isinstance(bag, PixelBag):
+    if need.what == "features" and _holds_pixels(bag):
         raise ModelError("the model requests features, but it was built to read pixels and has no encoder")
     source = _pixels(bag) if need.what == "pixels" else bag
     if not need.variant:
@@ -76,8 +76,12 @@ def source_of(bag: Bag, need: Need | NeedImage) -> Any:
     return source.variant(need.variant)
 
 
-def _pixels(bag: Bag) -> PixelBag:
-    if isinstance(bag, PixelBag):
+def _holds_pixels(bag: Bag) -> bool:
+    return getattr(bag, "holds", "features") == "pixels"
+
+
+def _pixels(bag: Bag) -> Any:
+    if _holds_pixels(bag):
         return bag
     slide = getattr(bag, "slide", None)
     if slide is None:

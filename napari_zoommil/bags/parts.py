@@ -19,6 +19,7 @@ import platform
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -97,16 +98,27 @@ class Part:
 
 
 def parts_of(folder: Path) -> list[Part]:
-    """The parts of a group; damaged ones are left out."""
+    """The parts of a group; damaged ones are left out with a warning."""
     found = []
     for path in _paths(folder, ("part-", "solo-")):
-        with suppress(*DAMAGE):
+        try:
             origins = np.asarray(zarr.open_array(path / "origins", mode="r")[:], np.float64)
-            features = zarr.open_array(
-                path / "features", mode="r"
-            )  # opened after the origins, so that it has at least their rows
+            # opened after the origins, so that it has at least their rows
+            features = zarr.open_array(path / "features", mode="r")
             found.append(Part(path, origins, features))
+        except DAMAGE:
+            warn_unused(path, "it is damaged")
     return found
+
+
+def warn_unused(path: Path, reason: str) -> None:
+    """Warn that features on disk are not used, unless they have been deleted meanwhile."""
+    if path.exists():
+        warnings.warn(
+            f"the features in {path} are not used: {reason}. What is needed of them is encoded again; "
+            "delete them to end this warning",
+            stacklevel=2,
+        )
 
 
 def _paths(folder: Path, prefixes: tuple[str, ...]) -> list[Path]:

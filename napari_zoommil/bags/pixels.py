@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -43,6 +44,8 @@ class PixelBag:
         Rotation and flip of the patches, see :func:`~napari_zoommil.encoders.turned.turned`.
     """
 
+    holds: ClassVar[Literal["features", "pixels"]] = "pixels"
+
     def __init__(
         self,
         slide: Slide | Callable[[], AbstractContextManager[Slide]],
@@ -71,6 +74,8 @@ class PixelBag:
     """Pixels are not cached."""
 
     unkept = ""
+
+    encoder_hash = ""
 
     @property
     def taken(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Subgrids: some patches of the lowest magnification with all their descendants."""
+"""Subgrids: some patches of a grid, each with all its descendants."""
 
 from __future__ import annotations
 
@@ -32,14 +32,46 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
     rows : tuple of (n,) int64
         Rows in ``grid`` of the patches of each magnification.
     """
-    taken = [np.unique(trees)]
-    levels = [grid.levels[0].chosen(taken[0], np.full(len(taken[0]), -1, np.int64))]
-    for level in range(1, len(grid.levels)):
-        children = grid.children(level - 1, taken[-1])
-        parent = np.searchsorted(taken[-1], grid.levels[level].parent[children])
-        levels.append(grid.levels[level].chosen(children, parent))
-        taken.append(children)
-    return replace(grid, levels=tuple(levels)), tuple(taken)
+    rows = inside(grid, 0, np.unique(trees))
+    return _restricted(grid, rows), rows
+
+
+def inside(grid: PatchGrid, level: int, rows: Rows) -> tuple[Rows, ...]:
+    """(n,) rows at each magnification of some patches of one level and their descendants, ascending.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    level : int
+    rows : (m,) int64
+        Rows at ``level``, ascending.
+    """
+    found = [np.empty(0, np.int64)] * level + [rows]
+    for above in range(level, len(grid.levels) - 1):
+        found.append(grid.children(above, found[-1]))
+    return tuple(found)
+
+
+def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Rows, ...]]:
+    """The grid without a patch and its descendants.
+
+    Returns
+    -------
+    part : PatchGrid
+    rows : tuple of (n,) int64
+        Rows in ``grid`` of the patches of each magnification.
+    """
+    gone = inside(grid, level, np.array([row]))
+    rows = tuple(np.delete(np.arange(len(one)), gone[n]) for n, one in enumerate(grid.levels))
+    return _restricted(grid, rows), rows
+
+
+def _restricted(grid: PatchGrid, rows: tuple[Rows, ...]) -> PatchGrid:
+    """The grid of some patches, which must include their parents."""
+    levels = [grid.levels[0].chosen(rows[0], np.full(len(rows[0]), -1, np.int64))]
+    for above, own, level in zip(rows, rows[1:], grid.levels[1:], strict=False):
+        levels.append(level.chosen(own, np.searchsorted(above, level.parent[own])))
+    return replace(grid, levels=tuple(levels))
 
 
 def tree_sizes(grid: PatchGrid) -> Rows:
@@ -60,10 +92,13 @@ class TensorBag:
     grid : PatchGrid
     tensors : tuple of (N, D) Tensor
         Features at each magnification.
+    encoder_hash : str
+        Hash of the encoder; empty if it is unknown.
     """
 
     grid: PatchGrid
     tensors: tuple[Tensor, ...]
+    encoder_hash: str = ""
 
     def features(self, level: int, rows: Rows) -> Tensor:
         return self.tensors[level][from_numpy(rows)]

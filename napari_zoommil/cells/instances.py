@@ -119,9 +119,8 @@ def outlines(labels: LabelImage) -> list[Floats]:
     outer = []
     for number, at in enumerate(ndimage.find_objects(labels), 1):
         framed = np.pad(labels[at] == number, 1).astype(np.float64)
-        corner = np.array(
-            [edges.start - 0.5 for edges in at]
-        )  # padding of one pixel, and pixel centres at i + 0.5
+        # padding of one pixel, and pixel centres at i + 0.5
+        corner = np.array([edges.start - 0.5 for edges in at])
         outer.append(max(find_contours(framed, 0.5), key=len) + corner)
     return outer
 

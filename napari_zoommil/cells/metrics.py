@@ -133,9 +133,8 @@ def match_centres(known: ArrayLike, predicted: ArrayLike, radius: float) -> tupl
     for part in np.split(order, np.flatnonzero(np.diff(crowd[order])) + 1) if near.nnz else ():
         rows, i = np.unique(near.row[part], return_inverse=True)
         columns, j = np.unique(near.col[part], return_inverse=True)
-        far = (radius + 1.0) * (
-            min(len(rows), len(columns)) + 1
-        )  # costs more than all possible pairs together
+        # costs more than all possible pairs together
+        far = (radius + 1.0) * (min(len(rows), len(columns)) + 1)
         cost = np.full((len(rows), len(columns)), far)
         cost[i, j] = near.data[part]
         chosen = linear_sum_assignment(cost)

@@ -157,9 +157,8 @@ def require_resolution(slide: Slide, mpp: float) -> None:
 
 def as_images(pixels: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in [0, 1]."""
-    own = np.require(
-        pixels, requirements=["C", "W"]
-    )  # cached tiles are read-only, torch needs writable arrays
+    # cached tiles are read-only, torch needs writable arrays
+    own = np.require(pixels, requirements=["C", "W"])
     return torch.from_numpy(own).permute(0, 3, 1, 2).float() / 255
 
 

@@ -77,11 +77,14 @@ class CellModel:
     classes : tuple of CellClass
     threshold : float
         Least score of a detection that counts.
+    mpp : float
+        Pixel size of the input, µm/px.
     """
 
     name: str
     classes: tuple[CellClass, ...]
     threshold: float
+    mpp: float
 
     @property
     def title(self) -> str:
@@ -103,4 +106,4 @@ def read_cell_model(name: str | Path) -> CellModel:
         If there is none, or it is not a cell model.
     """
     spec = read_cell_spec(name)
-    return CellModel(str(name), spec.classes, spec.threshold)
+    return CellModel(str(name), spec.classes, spec.threshold, spec.mpp)

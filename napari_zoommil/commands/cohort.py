@@ -37,7 +37,7 @@ def embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
     return each_slide(partial(jobs.embed, **options), slide_paths(slides), told, json)
 
 
-@with_options(jobs.train, hidden=("cohort",))
+@with_options(jobs.train, hidden=("cohort", "num_nodes"))
 def train(cohort: Cohort, /, *, json: Json = False, **options: Any) -> None:
     """Write a trained model."""
     result = drive(jobs.train(cohort, **options), cohort.name, quiet=json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 
 if TYPE_CHECKING:
     from napari_zoommil.jobs.parameters import Field
@@ -19,7 +21,14 @@ if TYPE_CHECKING:
 Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
 Out = Annotated[Path, Parameter(help="Folder to write; for several slides with a subfolder for each.")]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
-Mpp = Annotated[float | None, Parameter(help="Pixel size of level 0 in µm, if the slide does not state it.")]
+Mpp = Annotated[
+    float | None,
+    Parameter(
+        help="Pixel size of level 0, if the slide does not state it or states it wrongly. (µm/px)",
+        validator=Number(gte=PLAUSIBLE_MPP[0], lte=PLAUSIBLE_MPP[1]),
+    ),
+]
+"""The same as that of jobs, defined again because commands start faster without importing them."""
 
 
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
@@ -51,8 +60,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
 
 def _option(field: Field) -> inspect.Parameter:
     """A job's parameter as an option."""
-    unit = f" ({field.range.unit})" if field.range and field.range.unit else ""
-    extras: dict[str, Any] = {"help": field.help + unit}
+    extras: dict[str, Any] = {"help": field.help_with_unit}
     if field.range:
         extras["validator"] = Number(gte=field.range.low, lte=field.range.high)
     kind: Any = field.type
@@ -72,7 +80,10 @@ def _option(field: Field) -> inspect.Parameter:
 def with_options(
     job: Callable[..., Any], hidden: tuple[str, ...]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator that adds the parameters of ``job``, except hidden ones, to a command as ``**options``."""
+    """Decorator that adds the parameters of ``job``, except hidden ones, to a command as ``**options``.
+
+    Each field of a parameter that is a dataclass becomes an option.
+    """
     from napari_zoommil.jobs.parameters import fields
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,14 +92,22 @@ def with_options(
             for p in inspect.signature(command, eval_str=True).parameters.values()
             if p.kind is not p.VAR_KEYWORD
         ]
-        added = [_option(field) for field in fields(job).values() if field.name not in hidden]
+        parts: dict[str, Any] = {
+            name: field.type for name, field in fields(job).items() if is_dataclass(field.type)
+        }
+        single = {name: field for name, field in fields(job).items() if name not in parts}
+        whole = single | {name: field for part in parts.values() for name, field in fields(part).items()}
+        added = [_option(field) for field in whole.values() if field.name not in hidden]
         settings = [name for name, field in fields(job).items() if _is(Mapping, field.type)]
         defaults = {p.name: p.default for p in added if p.default is not p.empty}
 
         @wraps(command)
         def with_defaults(*arguments: Any, **options: Any) -> Any:
             given = {name: _settings(texts) for name in settings if (texts := options.get(name))}
-            return command(*arguments, **(defaults | options | given))
+            taken = defaults | options | given
+            for name, part in parts.items():
+                taken[name] = part(**{one: taken.pop(one) for one in fields(part) if one in taken})
+            return command(*arguments, **taken)
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
         # cyclopts reads these first; a parameter may have the same name as the function's **keywords.

@@ -10,10 +10,9 @@ from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
 from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
-from napari_zoommil.files import make_folder
-from napari_zoommil.jobs.explain import Explanation
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.prediction_files import summary, write_maps, write_prediction
+from napari_zoommil.jobs.prediction_files import summary, write_explanation, write_prediction
 from napari_zoommil.slides import Slide
 
 
@@ -41,8 +40,7 @@ def explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) 
     def write(path: Path, result: Explanation) -> Told:
         with Slide.open(path, options["mpp"], options["icc"]) as slide:
             folder = folder_of(slide, paths, out)
-            make_folder(folder)
-            written = write_maps(slide, result.maps, folder)
+            written = write_explanation(slide, result, folder)
         facts = {
             "slide": path.name,
             "method": result.method,

@@ -41,14 +41,13 @@ def _mean_rgb(name: str) -> Encoder:
 
 def _resnet50(name: str) -> Encoder:
     import timm
-    import torch
 
     from napari_zoommil.encoders.networks import PooledTrunk
+    from napari_zoommil.encoders.random_numbers import own_random_numbers
 
     pretrained = name != "resnet50-random"
     arguments: dict[str, Any] = {"pretrained": pretrained, "features_only": True, "out_indices": (3,)}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)  # the random weights, and so the hash, are always the same
+    with own_random_numbers(0):  # the random weights, and so the hash, are always the same
         trunk = _from_hub(name, lambda: timm.create_model("resnet50.tv_in1k", **arguments))
     return Encoder(name, PooledTrunk(trunk), Preprocessing(), 1024, "BSD-3-Clause (torchvision)")
 

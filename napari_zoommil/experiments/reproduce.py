@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.charts import require_matplotlib
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import MPP_RANGE, DeviceName, documented
 from napari_zoommil.jobs.progress import Job
 
 EXPERIMENTS = {"sparse-labels": "napari_zoommil.experiments.sparse_labels.experiment"}
@@ -34,6 +34,7 @@ class Reproduction:
     results: dict[str, Any]
 
 
+@documented
 def reproduce(
     experiment: str,
     *,
@@ -41,8 +42,8 @@ def reproduce(
     preset: Literal["cpu", "paper"] = "cpu",
     data: Path | None = None,
     only: list[str] | None = None,
-    mpp: Annotated[float, Range(0.02, 50, unit="µm/px")] = 0.25,
-    device: str = "auto",
+    mpp: Annotated[float, MPP_RANGE] = 0.25,
+    device: DeviceName = "auto",
 ) -> Job[Reproduction]:
     """Run an experiment; trials with results in the same folder are not repeated.
 
@@ -61,8 +62,6 @@ def reproduce(
         Trials to run, such as unet/ece/30/0 or yollo/*/30: model, loss, percent of labels, seed.
     mpp : float
         Pixel size of the tiles.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class AttentionProbe:
         from napari_zoommil.bags.view import PartBag
 
         trees = np.arange(len(self.bag.grid.levels[0])) if self.trees is None else self.trees
-        part, device = PartBag(self.bag, trees), self.loaded.device.torch
+        part, device = PartBag.of_trees(self.bag, trees), self.loaded.device.torch
         mil = self.loaded.model.to(device).eval()
         output = yield from zoom(mil, part, device, f"attention {when}, ", paint=False)
         yield Progress(1, 1, f"attention {when}", AttentionMaps(when, self._maps(output, part.rows)))

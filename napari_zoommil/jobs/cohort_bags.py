@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.many_slides import over, results_of
 from napari_zoommil.jobs.progress import Job, retold
 from napari_zoommil.slides import Slide
@@ -53,9 +53,8 @@ def embedded_bags(
     release()  # training does not need the encoder
     cache = FeatureCache(store)
     bags = {slide: one.bag(cache) for slide, one in zip(slides, found, strict=True)}
-    from napari_zoommil.encoders.trust import (
-        name_in_folder,
-    )  # imports torch, which embedding has imported too
+    # imports torch, which embedding has imported too
+    from napari_zoommil.encoders.trust import name_in_folder
 
     first = bags[slides[0]]
     return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.jobs.loading import open_own
-from napari_zoommil.jobs.parameters import Range
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.loading import cell_model_on, open_own
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    Icc,
+    KnownTissue,
+    Mpp,
+    Range,
+    SlideSource,
+    Threads,
+    Workers,
+    documented,
+)
+from napari_zoommil.jobs.progress import Job, Progress, Steady
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
@@ -72,43 +81,30 @@ class Detection:
         return {name: count / area if area else None for name, count in self.counts(threshold).items()}
 
 
+@documented
 def detect(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: str = "yollo",
     *,
     regions: Sequence[Region] = (),
-    tissue: Tissue | None = None,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
+    tissue: KnownTissue = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    device: DeviceName = "auto",
     batch_size: Annotated[int, Range(1, 256, unit="tiles")] = 4,
-    workers: Annotated[int | None, Range(1, 64)] = None,
-    threads: Annotated[int | None, Range(1, 256)] = None,
+    workers: Workers = None,
+    threads: Threads = None,
 ) -> Job[Detection]:
     """Find the cells on a slide.
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     model : str
         Shipped model, folder or hub name of a cell model.
     regions : sequence of (n, 2) array or shapely polygon
         Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
-    tissue : Tissue, optional
-        What is searched without regions; found by itself by default.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
     batch_size : int
         Tiles searched at once, and so between two chances to cancel.
-    workers : int, optional
-        Threads that read tiles; one per core, at most 8, by default.
-    threads : int, optional
-        CPU threads that compute; all cores by default.
 
     Returns
     -------
@@ -127,7 +123,7 @@ def detect(
     NoTissueError
         If nothing on the slide is tissue, and there are no regions.
     """
-    from napari_zoommil.cells.model import fitting, least_score, load_cell_model, require_resolution
+    from napari_zoommil.cells.model import fitting, least_score, require_resolution
     from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners
     from napari_zoommil.encoders.device import choose_device, cpu_threads
 
@@ -135,31 +131,56 @@ def detect(
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
         chosen = choose_device(device)
-        network, spec = load_cell_model(model)
+        network, spec = stack.enter_context(cell_model_on(chosen, model))
         require_resolution(own, spec.mpp)
-        stack.callback(chosen.release)
-        stack.callback(network.to, "cpu")
         stack.enter_context(cpu_threads(threads))
-        network.to(chosen.torch)
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
-        downsample = spec.mpp / resolution[0], spec.mpp / resolution[1]
+        downsample = _downsample(own, spec.mpp)
         corners = tile_corners(own.shape, downsample, area)
         margin = (fitting(network, CORE_PX + 2 * network.margin) - CORE_PX) // 2
         tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
         parts: list[Finds] = []
-        yield Progress(0, len(corners), f"{own.name}: 0 of {len(corners):,} tiles")
+        total, counted, steady = len(corners), 0, Steady()
+        yield Progress(0, total, f"{own.name}: 0 of {total:,} tiles")
         for some, pixels in tiles:
             new = [in_core(one, margin) for one in _found(network, spec, pixels, chosen.torch)]
             parts += new
-            note = f"{own.name}: {len(parts):,} of {len(corners):,} tiles, {sum(map(len, parts)):,} finds"
-            yield Progress(
-                len(parts), len(corners), note, _on_slide(merge_seams(new, some), downsample, area)
-            )
+            partial = _on_slide(merge_seams(new, some), downsample, area)
+            counted += int((partial.scores >= spec.threshold).sum())
+            note = f"{own.name}: {len(parts):,} of {total:,} tiles, {counted:,} cells"
+            yield Progress(len(parts), total, note, partial, steady.seconds_left(len(parts), total))
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
         return Detection(*told, least_score(network, spec), own.damaged)
+
+
+def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue: Tissue | None = None) -> int:
+    """How many tiles a search looks at.
+
+    Parameters
+    ----------
+    slide : Slide
+        Of known resolution.
+    mpp : float
+        µm/px that the model sees.
+    regions, tissue
+        As for :func:`detect`; the whole slide without either.
+    """
+    from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
+
+    if not regions and tissue is not None:
+        area: Area = OnTissue(tissue, slide.shape)
+    else:
+        height, width = slide.shape
+        area = Regions(regions or [np.array([(0, 0), (0, width), (height, width), (height, 0)])], slide.shape)
+    return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
+
+
+def _downsample(slide: Slide, mpp: float) -> tuple[float, float]:
+    resolution = slide.resolution()
+    return mpp / resolution[0], mpp / resolution[1]
 
 
 def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job[Area]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,18 @@ from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid, magnification_name
 from napari_zoommil.jobs.features import current_encoder, find_patches, grid_key
 from napari_zoommil.jobs.loading import encoder_on, open_own
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    EncoderName,
+    Icc,
+    Mpp,
+    NamedStore,
+    PatchSize,
+    SlideSource,
+    TissueShare,
+    Workers,
+    documented,
+)
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
 
@@ -36,8 +47,6 @@ class Embedding:
 
     Attributes
     ----------
-    store : Path
-        Folder of the slide in the store.
     encoded, total : int
         Patches encoded now, and there in all.
     damaged : int
@@ -60,44 +69,28 @@ class Embedding:
         return StoredBag(cache, self.store.name, self.patches, self.encoder)
 
 
+@documented
 def embed(
-    slide: Path | Slide,
-    encoder: str = "nic",
+    slide: SlideSource,
+    encoder: EncoderName = "nic",
     *,
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
-    store: Path = Path("features"),
-    patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
-    min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
-    workers: Annotated[int | None, Range(1, 64)] = None,
+    store: NamedStore = Path("features"),
+    patch_size: PatchSize = 256,
+    min_tissue: TissueShare = 0.1,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    device: DeviceName = "auto",
+    workers: Workers = None,
 ) -> Job[Embedding]:
     """Encode every tissue patch of a slide at every magnification.
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
-    encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
-        is run.
     magnifications : tuple of float
         Rising by whole factors.
     store : Path
         Folder of features; those of a slide that are there already are not made again.
-    patch_size : int
-        Edge of a patch, the same at every magnification.
-    min_tissue : float
-        Least tissue share of a patch at the lowest magnification.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
-    workers : int, optional
-        Threads that read patches; one per core, at most 8, by default.
 
     Returns
     -------

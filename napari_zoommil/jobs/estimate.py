@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +18,15 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    SlideSource,
     Store,
     Threads,
     Workers,
+    documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.jobs.zoom import zoom
-from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class Estimate:
         return self.seconds_per_patch * (sum(self.patches) - sum(self.taken))
 
 
+@documented
 def estimate(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
@@ -89,12 +90,10 @@ def estimate(
 ) -> Job[Estimate]:
     """Detect the tissue, count the patches that a model will read, and time a few of them.
 
-    Other parameters are those of :func:`predict`; with equal values the same patches are counted.
+    With equal values of the parameters of :func:`predict` the same patches are counted.
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     detected : Tissue, optional
         Tissue that was detected before; detected if not given.
     add, leave_out : tuple of (n, 2) arrays

@@ -1,54 +1,51 @@
-"""``explain``: the maps of one method for one class."""
+"""``explain``: a prediction with the maps of one method."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.model_on_slide import open_model_on_slide
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
     EncoderOfModel,
+    Help,
     Icc,
+    KnownTissue,
     MinTissue,
     ModelName,
     Mpp,
+    SlideSource,
     Store,
     Threads,
     Workers,
+    documented,
 )
-from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.progress import Job
+from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.maps import HeatMap
-from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.maps.methods import METHODS, Method, MethodName
 
-Method = Literal["attention", "grad-cam"]
+if TYPE_CHECKING:
+    from napari_zoommil.maps.recorded import Found, RecordedPass
 
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Maps of one method, one per magnification, beside the prediction they explain."""
-
-    method: Method
-    target: str | None
-    maps: tuple[HeatMap, ...]
-    prediction: Prediction
+Choice = Annotated[MethodName, Help(" ".join(f"{name}: {method.help}" for name, method in METHODS.items()))]
 
 
+@documented
 def explain(
-    slide: Path | Slide,
+    slide: SlideSource,
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
-    method: Method = "grad-cam",
+    method: Choice = "grad-cam",
     target: str | None = None,
     mpp: Mpp = None,
     icc: Icc = False,
-    tissue: Tissue | None = None,
+    tissue: KnownTissue = None,
     min_tissue: MinTissue = None,
     store: Store = None,
     device: DeviceName = "auto",
@@ -58,19 +55,10 @@ def explain(
 ) -> Job[Explanation]:
     """Say why a model decided as it did.
 
-    Parameters that are not listed are those of :func:`predict`.
-
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
-    method : {"attention", "grad-cam"}
-        attention = what the model's attention makes of patches, and where it zooms; grad-cam = which patches
-        speak for a class.
     target : str, optional
-        Class that Grad-CAM speaks for; the predicted one by default.
-    tissue : Tissue, optional
-        Where the tissue is; found by itself if not given.
+        Output of the model that is explained, such as a class; the predicted one by default.
 
     Returns
     -------
@@ -79,31 +67,65 @@ def explain(
     Raises
     ------
     ModelError
-        If the model has no such class, or none of these maps.
+        If the model has no such output, or the method has no scores of it.
     """
     from napari_zoommil.models.spec import read_spec
 
-    classes = read_spec(model).task.names
-    if target and target not in classes:
-        raise ModelError(f"{model} has no class {target!r}; it has {', '.join(classes)}")
-    cam = method == "grad-cam"
-    prediction = yield from predict(
-        slide,
-        model,
-        encoder=encoder,
-        mpp=mpp,
-        icc=icc,
-        grad_cam=cam,
-        tissue=tissue,
-        min_tissue=min_tissue,
-        store=store,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        threads=threads,
-    )
-    wanted = (target or prediction.explained) if cam else None
-    maps = prediction.maps_of("grad-cam", wanted) if cam else prediction.maps
-    if not maps:
-        raise ModelError(f"{model} does not score patches one by one, so there is no map of {method}")
-    return Explanation(method, wanted, maps, prediction)
+    chosen, names = _method(method), read_spec(model).task.names
+    if target and target not in names:
+        raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
+    with ExitStack() as stack:
+        opened = yield from open_model_on_slide(
+            stack,
+            slide,
+            model,
+            encoder=encoder,
+            mpp=mpp,
+            icc=icc,
+            tissue=tissue,
+            min_tissue=min_tissue,
+            store=store,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            threads=threads,
+        )
+        answered: list[Any] = []
+        output = yield from opened.look(answered if chosen.target else None)
+        prediction, found = opened.prediction(output), None
+        if chosen.target:
+            found = yield from _computed(chosen, opened.recorded(output, answered))
+        maps = found.maps if found else _maps_in(prediction, chosen)
+        if not maps:
+            raise ModelError(_lack(model, chosen))
+        wanted = (target or prediction.explained) if chosen.per_output else None
+        return Explanation(method, wanted, prediction, found.patches if found else (), maps)
+
+
+def _method(name: str) -> Method:
+    if name not in METHODS:
+        raise ModelError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _computed(method: Method, recorded: RecordedPass) -> Job[Found]:
+    with closing(method.load()(recorded)) as run:
+        while True:
+            try:
+                done, total, note = next(run)
+            except StopIteration as end:
+                return end.value
+            yield Progress(done, total, f"{method.title}: {note}")
+
+
+def _maps_in(prediction: Prediction, method: Method) -> tuple[HeatMap, ...]:
+    """Maps of a method whose values are part of each prediction; attention is that of all heads."""
+    if method.per_output:
+        return tuple(one for one in prediction.maps if one.kind == method.name)
+    return tuple(one for one in prediction.maps if one.kind not in METHODS or one.kind == method.name)
+
+
+def _lack(model: str, method: Method) -> str:
+    if method.per_output and not method.target:
+        return f"there is no {method.name} of {model}: its answer is no sum over patches; take another method"
+    return f"{model} does not score patches one by one, so there is no map of {method.name}"

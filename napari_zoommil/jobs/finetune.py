@@ -1,4 +1,14 @@
-"""``finetune``: a model and a few points on a slide to a model that finds such cells, or looks there."""
+"""``finetune``: a model and a few points on a slide to a model that finds such cells, or looks there.
+
+A request goes through the rooms in this order, whether a window or a command makes it:
+
+1. ``annotations``, ``files``: the window's run folder, with the request and the points (``finetune_run``).
+2. ``training``: the folder is locked until the end.
+3. ``slides``, ``annotations``: the slide is opened, and its points are read and counted in one step.
+4. ``encoders``, ``cells`` or ``models``: the device and the model to begin with, copied or not shared.
+5. ``training``, then ``slides`` and ``cells`` or ``bags``: settings, and windows or patches to learn from.
+6. ``training``: the fit, with a look before and after it; the model, its figures and the end of the run.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +20,47 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.finetune_cells import finetune_cells
 from napari_zoommil.jobs.finetune_mil import finetune_mil
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    EncoderOfModel,
+    Epochs,
+    Icc,
+    LearningRate,
+    ModelFolder,
+    Mpp,
+    Range,
+    Seed,
+    SlideSource,
+    Store,
+    Threads,
+    documented,
+)
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.model_folder import kind_of
-from napari_zoommil.slides import Slide
 
 
+@documented
 def finetune(
-    slide: Path | Slide,
+    slide: SlideSource,
     annotations: Path | Points,
     model: str = "yollo",
     *,
-    out: Path,
-    encoder: str | None = None,
+    out: ModelFolder,
+    encoder: EncoderOfModel = None,
     loss: LossName | None = None,
     preset: PresetName = "interactive",
-    epochs: Annotated[int | None, Range(1, 10_000)] = None,
-    learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
-    seed: Annotated[int, Range(0, 2**31)] = 0,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = 0,
     stain_augmentation: bool = True,
     resume: bool = False,
     label: str | None = None,
     patches: Annotated[int, Range(64, 1_000_000, unit="patches")] = 2048,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
-    threads: Annotated[int | None, Range(1, 256)] = None,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    store: Store = None,
+    device: DeviceName = "auto",
+    threads: Threads = None,
 ) -> Job[FineTuning]:
     """Teach a model with a few points; what is not marked does not count as background.
 
@@ -46,17 +71,10 @@ def finetune(
 
     Parameters
     ----------
-    slide : Path or Slide
-        The slide.
     annotations : Path or Points
         Points, and regions declared complete, as GeoJSON.
     model : str
         Shipped model, folder or hub name of the cell model or MIL model to begin with.
-    out : Path
-        Model folder to write.
-    encoder : str, optional
-        The encoder that a MIL model was trained on, where the model must not choose it: its hub name, or a
-        TorchScript file, which is code and is run. Its hash must be that of the model.
     loss : str, optional
         ece and ece-margin = exclusive cross-entropy, gated by the foreground or by doubt; ce =
         cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
@@ -64,12 +82,6 @@ def finetune(
     preset : {"interactive", "paper"}
         interactive = from a trained model, in about a minute; paper = loss, schedule and 300
         epochs as published, from the given model on.
-    epochs : int, optional
-        Instead of the preset's.
-    learning_rate : float, optional
-        Of Adam, instead of the preset's.
-    seed : int
-        Of order, augmentation and held-out windows.
     stain_augmentation : bool
         Vary haematoxylin and eosin while a cell model trains; leave it off for other stains.
     resume : bool
@@ -80,14 +92,6 @@ def finetune(
     patches : int
         A MIL model learns from so many patches in all magnifications: all that hold points and a sample
         of the others.
-    mpp : float, optional
-        Pixel size of level 0, where the slide does not state it or states it wrongly.
-    icc : bool
-        Convert pixels to sRGB by the slide's colour profile, if it has one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
-    threads : int, optional
-        CPU threads that compute; all cores by default.
 
     Returns
     -------
@@ -114,11 +118,11 @@ def finetune(
         "threads": threads,
     }
     if kind_of(model) == "mil":
-        how |= {"label": label, "patches": patches, "encoder": encoder}
+        how |= {"label": label, "patches": patches, "encoder": encoder, "store": store}
         return (yield from finetune_mil(slide, annotations, model, out=out, **how))
-    if label is not None:
-        raise ModelError(f"{model} is a cell model: a label of the slide is for MIL models, leave it out")
-    if encoder is not None:
-        raise ModelError(f"{model} is a cell model: an encoder is for MIL models, leave it out")
+    of_mil = {"a label of the slide": label, "an encoder": encoder, "a store of features": store}
+    for what, given in of_mil.items():
+        if given is not None:
+            raise ModelError(f"{model} is a cell model: {what} is for MIL models, leave it out")
     how |= {"stain_augmentation": stain_augmentation, "resume": resume}
     return (yield from finetune_cells(slide, annotations, model, out=out, **how))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
-from napari_zoommil.jobs.loading import open_own
+from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
@@ -31,17 +31,17 @@ def finetune_cells(
     model: str,
     *,
     out: Path,
-    loss: LossName | None = None,
-    preset: PresetName = "interactive",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    seed: int = 0,
-    stain_augmentation: bool = True,
-    resume: bool = False,
-    mpp: float | None = None,
-    icc: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
+    loss: LossName | None,
+    preset: PresetName,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
+    stain_augmentation: bool,
+    resume: bool,
+    mpp: float | None,
+    icc: bool,
+    device: str,
+    threads: int | None,
 ) -> Job[FineTuning]:
     """Fine-tune a cell model; the parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
@@ -52,26 +52,25 @@ def finetune_cells(
         :class:`FitStep` during training.
     """
     from napari_zoommil.cells.change_classes import with_classes
-    from napari_zoommil.cells.model import load_cell_model, save_cell_model
     from napari_zoommil.cells.windows import classes_of, hold_out
     from napari_zoommil.encoders.device import choose_device, cpu_threads
-    from napari_zoommil.training.cells.fit import fit_cells
+    from napari_zoommil.training.cells.fit import finish_cells, fit_cells
     from napari_zoommil.training.cells.framing import Framing
     from napari_zoommil.training.cells.presets import recipe
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp, icc))
         stack.enter_context(working_in(out))
+        own = stack.enter_context(open_own(slide, mpp, icc))
+        told = points_on(own, annotations)
         yield Progress(0, 1, "loading the model")
-        chosen = choose_device(device)
+        chosen, cpu = choose_device(device), choose_device("cpu")
         stack.callback(chosen.release)
         stack.enter_context(cpu_threads(threads))
-        told = points_on(own, annotations)
-        classes = classes_of(told.points, own.shape)
-        network, spec = load_cell_model(model)
-        new = len(classes) > 1 and {one.name for one in spec.classes} != {one.name for one in classes}
-        network, spec = with_classes(network, spec, classes)
+        with cell_model_on(cpu, model) as (known, old):
+            classes = classes_of(told.points, own.shape)
+            network, spec = with_classes(known, old, classes)  # a copy, which can be trained
+        new = len(classes) > 1 and {one.name for one in old.classes} != {one.name for one in classes}
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)
@@ -80,14 +79,12 @@ def finetune_cells(
         windows = yield from _read(own, plan)
         train, held_out = hold_out(windows, plan.held_out, seed)
         counts = {"windows": len(train), "held_out": len(held_out)}
-        run = RunFolder(out, provenance(own, told.points, model, settings, **counts))
+        run = RunFolder(out, provenance(told, model, settings, **counts))
         steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
-        described = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
-        save_cell_model(out, trained.network, described, card(described))
-        run.finish(trained.metrics)
+        finish_cells(trained, run, card)
         seconds = round(time.perf_counter() - started, 1)
-        counted = (told.points.counts, len(windows), len(held_out))
+        counted = (told.counts, len(windows), len(held_out))
         return FineTuning(out, classes, *counted, trained.metrics, seconds, off_slide=told.off_slide)
 
 
@@ -141,9 +138,10 @@ def _progress(step: Stage | FitStep, epochs: int) -> Progress:
 def card(spec: CellSpec) -> str:
     """Model card of a fine-tuned model."""
     training: dict[str, Any] = spec.training
+    points = ", ".join(f"{count:,} {name}" for name, count in training["points"].items())
     return model_card(
         f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
-        f"Input at {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {training['points']}.",
+        f"Input at {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {points}.",
         training["metrics"],
         tags=["cell-detection"],
     )

@@ -42,26 +42,21 @@ def finetune_mil(
     model: str,
     *,
     out: Path,
-    encoder: str | None = None,
-    loss: LossName | None = None,
-    preset: PresetName = "interactive",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    seed: int = 0,
-    label: str | None = None,
-    patches: int = 2048,
-    mpp: float | None = None,
-    icc: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
-    store: Path | None = None,
+    encoder: str | None,
+    loss: LossName | None,
+    preset: PresetName,
+    epochs: int | None,
+    learning_rate: float | None,
+    seed: int,
+    label: str | None,
+    patches: int,
+    mpp: float | None,
+    icc: bool,
+    device: str,
+    threads: int | None,
+    store: Path | None,
 ) -> Job[FineTuning]:
     """Fine-tune the attention of a MIL model; parameters are those of :func:`napari_zoommil.jobs.finetune`.
-
-    Parameters
-    ----------
-    store : Path, optional
-        Folder of a feature cache; the user's own cache by default.
 
     Yields
     ------
@@ -75,13 +70,13 @@ def finetune_mil(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        own = stack.enter_context(open_own(slide, mpp, icc))
         stack.enter_context(working_in(out))
-        yield Progress(0, 1, "loading the model")
-        with_model = stack.enter_context(loaded(model, device, threads, encoder))
-        spec, cache = with_model.spec, open_cache(store)
+        own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         points = told.points
+        yield Progress(0, 1, "loading the model")
+        with_model = stack.enter_context(loaded(model, device, threads, encoder, to_train=True))
+        spec, cache = with_model.spec, open_cache(store)
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(with_model)
@@ -97,7 +92,7 @@ def finetune_mil(
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
         annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
         size = sum(len(one) for one in annotated.targets)
-        run = RunFolder(out, provenance(own, points, model, recipe, patches=size, label=marks.label))
+        run = RunFolder(out, provenance(told, model, recipe, patches=size, label=marks.label))
         run.begin(resume=False)
         yield from _fit(with_model, recipe, annotated, run)
         after = yield from probe.measure("after")
@@ -105,7 +100,7 @@ def finetune_mil(
         made_of = run.provenance | {"metrics": metrics}
         _save(out, with_model, replace(spec, training=spec.training | {"points": made_of}))
         run.finish(metrics)
-        counts = {name: count for name, count in points.counts.items() if name in marks.classes}
+        counts = {name: count for name, count in told.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
         return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size, told.off_slide)
@@ -152,20 +147,20 @@ def _annotated(
         yield from encode(bag, level, wanted, "for training, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
     tensors = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return AnnotatedBag(TensorBag(grid, features), tensors, torch.from_numpy(truth))
+    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), tensors, torch.from_numpy(truth))
 
 
 def _fit(with_model: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
     """Train the model in place."""
     from napari_zoommil.training.callbacks import CurveWriter
-    from napari_zoommil.training.fit import TrainerFlags, fit_steps
+    from napari_zoommil.training.fit import fit_steps
     from napari_zoommil.training.mil.points import COLUMNS, PointModule, one_step
 
     steps = fit_steps(
         PointModule(with_model.model, recipe, annotated),
         one_step(),
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(with_model.device),
+        device=with_model.device,
         callbacks=[CurveWriter(run, COLUMNS)],
         seed=recipe.seed,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.jobs.finetune_runs import TrainingRun, kept, undecided
 from napari_zoommil.jobs.finetuning import within
+from napari_zoommil.jobs.loading import cell_model_on
 from napari_zoommil.model_folder import kind_of
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
@@ -203,10 +203,10 @@ def points_for_mil(
     return replace(told, classes=marks.classes, points=len(marks.coordinates), label=marks.label)
 
 
-@lru_cache(maxsize=8)
 def _framing(model: str, crop: int) -> Framing:
-    from napari_zoommil.cells.model import load_cell_model
+    """Framing of a cell model; the model stays in memory for the training."""
+    from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.cells.framing import Framing
 
-    network, spec = load_cell_model(model)
-    return Framing.of(network, spec.mpp, crop)
+    with cell_model_on(choose_device("cpu"), model) as (network, spec):
+        return Framing.of(network, spec.mpp, crop)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from napari_zoommil.jobs import Job, Progress, finetune
 from napari_zoommil.jobs.attention_change import AttentionMaps
-from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty, read_run
+from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty
 from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import CurveLines, read_curves
@@ -83,23 +83,23 @@ def finetune_in_run(
         device=device,
         threads=threads,
     )
-    follow = _Follow(folder)
+    follow = _Follow(folder, read_curves(folder) if resume else ())
     try:
         with closing(job):
             while True:
                 yield from follow.told(next(job))
     except StopIteration as end:
         return end.value
-    finally:
+    except BaseException:  # also when the job is closed
         discard_if_empty(folder)
+        raise
 
 
 class _Follow:
     """Collects the curves of a training and estimates the remaining time."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._trace = Trace(history=read_curves(folder))
+    def __init__(self, folder: Path, history: CurveLines) -> None:
+        self._folder, self._trace = folder, Trace(history=history)
         self._places: list[float] = []
         self._losses: list[float] = []
         self._times: list[float] = []
@@ -116,9 +116,8 @@ class _Follow:
         if not isinstance(step, FitStep):
             yield Progress(progress.done, progress.total, progress.note, self._trace)
             return
-        if not self._times:  # the settings are written by now
-            self._first, run = progress.done, read_run(self._folder)
-            self._epochs = max(1, run.epochs if run else 0)
+        if not self._times:
+            self._first, self._epochs = progress.done, max(1, step.epochs)
         self._times.append(now)
         if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
             self._places.append(progress.done / max(1, progress.total) * self._epochs)

@@ -18,8 +18,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from napari_zoommil.annotations import annotations_path, current_path
-from napari_zoommil.annotations.autosave import SUFFIX, beside, try_writing
+from napari_zoommil.annotations import annotations_path
+from napari_zoommil.annotations.autosave import SUFFIX, places_to_write
 from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.files import make_folder, read_file, write_file, write_json
@@ -113,8 +113,11 @@ def models_folder(slide: Slide) -> Path:
     AnnotationError
         If the slide can no longer be read.
     """
-    path = annotations_path(slide)
-    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.models")
+    return _models_beside(annotations_path(slide))
+
+
+def _models_beside(annotations: Path) -> Path:
+    return annotations.with_name(f"{annotations.name.removesuffix(SUFFIX)}.models")
 
 
 def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
@@ -125,10 +128,9 @@ def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
     FileError
         If there are no annotations, or the folder cannot be created.
     """
-    try_writing(beside(slide).parent)
-    content = read_file(current_path(slide))
-    runs = models_folder(slide) / RUNS
-    folder = _free(runs / (now or datetime.now()).strftime(BEGAN))
+    path, current = places_to_write(slide)
+    content = read_file(current)
+    folder = _free(_models_beside(path) / RUNS / (now or datetime.now()).strftime(BEGAN))
     make_folder(folder, exist_ok=False)
     write_file(folder / POINTS, content)
     write_json(folder / REQUEST, asdict(request))

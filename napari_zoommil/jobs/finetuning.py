@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import AnnotationError
@@ -57,11 +57,31 @@ class FineTuning:
     off_slide: int = 0
 
 
-class SlidePoints(NamedTuple):
-    """Annotations without the points outside the slide, and the number of those."""
+@dataclass(frozen=True, eq=False)
+class SlidePoints:
+    """The annotations of a slide that a fine-tuning uses: those that are on the slide.
+
+    Attributes
+    ----------
+    points : Points
+    off_slide : int
+        Number of points outside the slide, which are left out.
+    counts : dict of str to int
+        Number of points per class.
+    complete : int
+        Number of regions in which every cell is annotated.
+    digest : str
+        Hash of the document's bytes, 16 hexadecimal digits.
+    fingerprint : str
+        Fingerprint of the slide.
+    """
 
     points: Points
     off_slide: int
+    counts: dict[str, int]
+    complete: int
+    digest: str
+    fingerprint: str
 
 
 def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
@@ -72,29 +92,30 @@ def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
     AnnotationError
         If there is none.
     """
-    found = within(slide, annotations if isinstance(annotations, Points) else Points.read(annotations))
-    if not len(found.points):
+    fingerprint = slide.fingerprint
+    read = annotations if isinstance(annotations, Points) else Points.read(annotations)
+    points, off_slide = within(slide, read)
+    if not len(points):
         height, width = slide.shape
-        where = (
-            f"; all {found.off_slide:,} are outside its {width:,} × {height:,} px" if found.off_slide else ""
-        )
+        where = f"; all {off_slide:,} are outside its {width:,} × {height:,} px" if off_slide else ""
         raise AnnotationError(f"there are no points on {slide.name} to train on{where}; add a few first")
-    return found
+    digest = hashlib.sha256(points.to_bytes()).hexdigest()[:16]
+    return SlidePoints(points, off_slide, points.counts, len(points.complete), digest, fingerprint)
 
 
-def within(slide: Slide, points: Points) -> SlidePoints:
-    """The points that are on a slide; the same document if all are."""
+def within(slide: Slide, points: Points) -> tuple[Points, int]:
+    """The points that are on a slide, and the number of those that are not; the same document if all are."""
     outside = points.outside(slide.shape)
     if not outside.any():
-        return SlidePoints(points, 0)
+        return points, 0
     kept = Points()
     kept.adopt(points.content)
     kept.remove([one for one, out in zip(points.ids, outside, strict=True) if out])
-    return SlidePoints(kept, int(outside.sum()))
+    return kept, int(outside.sum())
 
 
 def provenance(
-    slide: Slide, points: Points, model: str, settings: CellRecipe | PointRecipe, **seen: Any
+    told: SlidePoints, model: str, settings: CellRecipe | PointRecipe, **seen: Any
 ) -> dict[str, Any]:
     """Model, data (``seen``) and settings of a training, without the slide's name, which can identify a
     patient."""
@@ -104,10 +125,10 @@ def provenance(
 
     return {
         "model": Path(model).name if Path(model).is_dir() else model,
-        "slide": slide.fingerprint,
-        "annotations": hashlib.sha256(points.to_bytes()).hexdigest()[:16],
-        "points": points.counts,
-        "complete_regions": len(points.complete),
+        "slide": told.fingerprint,
+        "annotations": told.digest,
+        "points": told.counts,
+        "complete_regions": told.complete,
         **seen,
         "settings": asdict(settings) | {"options": repr(settings.options)},
         "versions": {"napari_zoommil": __version__, "torch": torch.__version__},

@@ -1,38 +1,32 @@
-"""Resources of a job: a slide handle, an encoder, or a model with its encoder on a device.
+"""Resources of a job: a slide handle, an encoder, a cell model, or a MIL model with its encoder on a device.
 
-The last used encoder stays in memory, on the CPU, for the next job that needs it, so that it is built and
-hashed only once for many slides, or for an estimate and a prediction. A concurrent job loads its own copy.
+Networks stay in memory for the next job, see :mod:`napari_zoommil.jobs.kept`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.files import Stamp, stamp_of
 from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.jobs.kept import Identity, identity_of, lend
+from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, find_model
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag, FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
+    from napari_zoommil.cells.spec import CellSpec
+    from napari_zoommil.cells.unet import UNet
+    from napari_zoommil.cells.yollo import YOLLO
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
-
-Identity = tuple[str, tuple[tuple[Path, Stamp | None], ...]]
-"""An encoder's name, and the stamp of each of its files."""
-
-_kept: dict[Identity, Encoder] = {}
-"""The encoder for the next job; at most one, which no job is using."""
-
-_lock = Lock()
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
@@ -40,24 +34,6 @@ def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide
     if isinstance(slide, Slide):
         return slide.reopen(mpp, icc)
     return Slide.open(slide, mpp, icc)
-
-
-def release() -> None:
-    """Release the encoder that is in memory for the next job."""
-    with _lock:
-        _kept.clear()
-
-
-def _identity(name: str) -> Identity:
-    from napari_zoommil.encoders.registry import is_file
-    from napari_zoommil.encoders.trust import LOCAL
-
-    files: list[Path] = []
-    if name.startswith(LOCAL):
-        files = sorted(Path(name.removeprefix(LOCAL)).glob("*"))
-    elif is_file(name):
-        files = [Path(name)]
-    return name, tuple((file.resolve(), stamp_of(file)) for file in files)
 
 
 @contextmanager
@@ -76,26 +52,47 @@ def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[
     EncoderError
         If there is no such encoder, or its hash is not the expected one.
     """
-    import torch
-
     from napari_zoommil.encoders import load_encoder
     from napari_zoommil.encoders.device import choose_device
 
-    chosen = choose_device(device)
-    identity = _identity(name)
-    with _lock:  # removed, so that no other job moves it to a device
-        encoder = _kept.pop(identity, None)
-    if encoder is None or expected not in (None, encoder.hash):
-        with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
-            encoder = load_encoder(name, expected)
-    try:
-        yield encoder.to(chosen.torch)
-    finally:
-        encoder.to(torch.device("cpu"))
-        chosen.release()
-        with _lock:
-            _kept.clear()
-            _kept[identity] = encoder
+    def fits(encoder: Encoder) -> bool:
+        return expected in (None, encoder.hash)
+
+    def read() -> tuple[Encoder, None]:
+        return load_encoder(name, expected), None
+
+    with lend("encoder", _encoder_identity(name), read, choose_device(device), fits=fits) as (encoder, _):
+        yield encoder
+
+
+def _encoder_identity(name: str) -> Identity:
+    from napari_zoommil.encoders.registry import is_file
+    from napari_zoommil.encoders.trust import LOCAL
+
+    files: list[Path] = []
+    if name.startswith(LOCAL):
+        files = sorted(Path(name.removeprefix(LOCAL)).glob("*"))
+    elif is_file(name):
+        files = [Path(name)]
+    return identity_of(name, files)
+
+
+def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNet | YOLLO, CellSpec]]:
+    """A cell model on a device for the time of the context; it must not be changed.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or weights and configuration do not match.
+    """
+    from napari_zoommil.cells.model import load_cell_model
+
+    return lend("cells", _model_identity(name, "cells"), lambda: load_cell_model(name), device)
+
+
+def _model_identity(name: str, kind: Kind) -> Identity:
+    folder = find_model(name, kind)
+    return identity_of(name, (folder / CONFIG, folder / WEIGHTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,11 +136,14 @@ class Loaded:
 
 @contextmanager
 def loaded(
-    model: str, device: str = "auto", threads: int | None = None, encoder: str | None = None
+    model: str,
+    device: str = "auto",
+    threads: int | None = None,
+    encoder: str | None = None,
+    *,
+    to_train: bool = False,
 ) -> Iterator[Loaded]:
     """A model and its encoder for the time of the context; afterwards the device's memory is released.
-
-    The model is loaded for each job, which may train it.
 
     Parameters
     ----------
@@ -155,6 +155,8 @@ def loaded(
         Number of CPU threads for computation.
     encoder : str, optional
         The encoder of the model, as named by the user.
+    to_train : bool
+        Whether the job changes the model's weights; then no other job gets this copy.
 
     Raises
     ------
@@ -163,21 +165,18 @@ def loaded(
     EncoderError
         If the model was trained on another encoder.
     """
-    import torch
-
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.encoders.trust import name_to_load
     from napari_zoommil.models.spec import load_model
 
     chosen = choose_device(device)
-    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
-        mil, spec = load_model(model)
+    identity = _model_identity(model, "mil")
     with ExitStack() as stack:
+        lent = lend("mil", identity, lambda: load_model(model), chosen, changes=to_train)
+        mil, spec = stack.enter_context(lent)
         network = None
         if spec.encoder:
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
-        stack.callback(chosen.release)
-        stack.callback(mil.to, "cpu")
         stack.enter_context(cpu_threads(threads))
-        yield Loaded(mil.to(chosen.torch), spec, network, chosen)
+        yield Loaded(mil, spec, network, chosen)

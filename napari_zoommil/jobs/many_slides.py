@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from inspect import signature
@@ -17,6 +16,7 @@ from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILE
 from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
 
@@ -62,7 +62,7 @@ def over(
     """Run a job on each of many slides; the failure of one slide does not stop the others.
 
     During the job on a slide, the tissue of the next slide is detected and its first patches are decoded, if
-    the job reads patches. The encoder is loaded once.
+    the job reads patches. Encoder and model are loaded once.
 
     Parameters
     ----------
@@ -171,27 +171,29 @@ def with_next_ready(
     The slide that it returns stays open until the work on that slide is done, so that its decoded tiles stay
     in the cache. Errors during preparation are ignored; they occur again in the work on that slide.
     """
-    stop = Event()
-    coming: list[Future[Slide | None]] = []
-    with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="next-slide") as pool:
-        try:
-            for place, path in enumerate(paths):
-                coming = [pool.submit(prepare, after, stop) for after in paths[place + 1 : place + 2]]
-                yield path
-                opened.close()
-                _take(coming, opened)  # two threads that detect the tissue of one slide are not faster
-        finally:
-            stop.set()
-            _take(coming, opened)
+    stop, opened = Event(), dict[int, Slide]()
 
+    def ready(place: int) -> int:
+        if place:  # the first slide is needed at once
+            with suppress(*FAILURES):
+                slide = prepare(paths[place], stop)
+                if slide is not None:
+                    opened[place] = slide
+        return place
 
-def _take(coming: list[Future[Slide | None]], opened: ExitStack) -> None:
-    """Wait for a prepared slide, and register it for closing."""
-    while coming:
-        with suppress(*FAILURES):
-            slide = coming.pop().result()
-            if slide is not None:
-                opened.enter_context(slide)
+    def close() -> None:
+        while opened:
+            opened.popitem()[1].close()
+
+    with ExitStack() as ending:
+        ending.callback(close)
+        # one thread, because two threads that detect the tissue of one slide are not faster
+        coming = ending.enter_context(closing(in_order(ready, range(len(paths)), 1, 1, name="next-slide")))
+        ending.callback(stop.set)
+        for place in coming:
+            yield paths[place]
+            if place in opened:
+                opened.pop(place).close()
 
 
 def make_ready(

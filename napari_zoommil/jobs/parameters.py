@@ -1,19 +1,29 @@
 """The range, step, unit and help of a job's parameter: written once, shown by every face.
 
 magicgui and cyclopts each have their own way to say it; ``viewer`` and ``commands`` translate this one.
-Parameters that mean the same in several jobs have a type here, with their help.
+Parameters that mean the same in several jobs have a type here, with their help, which :func:`documented`
+writes into the jobs' docstrings.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from textwrap import fill
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from annotated_types import Interval
 from docstring_parser import parse
+
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
+
+J = TypeVar("J", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -29,39 +39,60 @@ class Range:
 
 @dataclass(frozen=True)
 class Help:
-    """What a parameter is, where its type says it and not the job's docstring."""
+    """What a parameter is, where its type says it and not the job that has it."""
 
     text: str
 
 
+SlideSource = Annotated[Path | Slide, Help("The slide.")]
+
+KnownTissue = Annotated[Tissue | None, Help("Where the tissue is; found by itself if not given.")]
+
 ModelName = Annotated[str, Help("Shipped model, folder or hub name.")]
+
+EncoderName = Annotated[
+    str,
+    Help(
+        "nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and "
+        "is run."
+    ),
+]
 
 EncoderOfModel = Annotated[
     str | None,
     Help(
-        "The encoder that the model was trained on, where the model must not choose it: its hub name, or a "
+        "The encoder that a MIL model was trained on, where the model must not choose it: its hub name, or a "
         "TorchScript file, which is code and is run. Its hash must be that of the model."
     ),
 ]
 
+MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
+
 Mpp = Annotated[
     float | None,
-    Range(0.02, 50, unit="µm/px"),
-    Help("Pixel size of level 0, where the slide does not state it or states it wrongly."),
-]
-
-Store = Annotated[
-    Path | None,
-    Help("Folder of features: what it holds is not encoded again. One in the user's cache by default."),
+    MPP_RANGE,
+    Help("Pixel size of level 0, if the slide does not state it or states it wrongly."),
 ]
 
 Icc = Annotated[bool, Help("Convert pixels to sRGB by the slide's colour profile, if it has one.")]
 
-MinTissue = Annotated[
-    float | None,
-    Range(0, 1, 0.05),
-    Help("Least tissue share of a patch at the lowest magnification; the model's own by default."),
+_STORE = "Folder of features: what it holds is not encoded again."
+
+Store = Annotated[Path | None, Help(f"{_STORE} One in the user's cache by default.")]
+
+NamedStore = Annotated[Path, Help(_STORE)]
+"""Of jobs that fill it for others, so that the user says where it is."""
+
+PatchSize = Annotated[
+    int, Range(16, 4096, unit="px"), Help("Edge of a patch, the same at every magnification.")
 ]
+
+_TISSUE_SHARE = "Least tissue share of a patch at the lowest magnification"
+
+TissueShare = Annotated[float, Range(0, 1, 0.05), Help(f"{_TISSUE_SHARE}.")]
+
+MinTissue = Annotated[float | None, Range(0, 1, 0.05), Help(f"{_TISSUE_SHARE}; the model's own by default.")]
+"""Of jobs with a trained model."""
 
 DeviceName = Annotated[str, Help("auto, cpu, cuda, cuda:1, mps.")]
 
@@ -74,10 +105,30 @@ BatchSize = Annotated[
 Workers = Annotated[
     int | None,
     Range(1, 64),
-    Help("Threads that read patches; one per core, at most 8, by default."),
+    Help("Threads that read the slide; one per core, at most 8, by default."),
 ]
 
 Threads = Annotated[int | None, Range(1, 256), Help("CPU threads that compute; all cores by default.")]
+
+ModelFolder = Annotated[Path, Help("Model folder to write.")]
+
+Epochs = Annotated[
+    int | None,
+    Range(1, 10_000),
+    Help("Passes over what is trained on; the recipe's or the preset's by default."),
+]
+
+LearningRate = Annotated[
+    float | None,
+    Range(1e-6, 1e-1, log=True),
+    Help("Of the optimiser; the recipe's or the preset's by default."),
+]
+
+Seed = Annotated[
+    int,
+    Range(0, 2**31),
+    Help("Of what is drawn at random: weights, order, augmentation, and what is held out."),
+]
 
 
 @dataclass(frozen=True)
@@ -89,6 +140,11 @@ class Field:
     default: Any
     help: str
     range: Range | None
+
+    @property
+    def help_with_unit(self) -> str:
+        """For those who do not see the unit beside the value."""
+        return f"{self.help} ({self.range.unit})" if self.range and self.range.unit else self.help
 
 
 def _limits(extras: Sequence[Any]) -> Range | None:
@@ -118,6 +174,41 @@ def fields(job: Callable[..., Any]) -> dict[str, Field]:
         if get_origin(kind) is Annotated:
             kind, *extras = get_args(kind)
         limits = _limits(extras)
-        text = next((extra.text for extra in extras if isinstance(extra, Help)), "")
-        found[name] = Field(name, kind, parameter.default, help_texts.get(name, text), limits)
+        text = next((extra.text for extra in extras if isinstance(extra, Help)), help_texts.get(name, ""))
+        found[name] = Field(name, kind, parameter.default, text, limits)
     return found
+
+
+HEADING = "Parameters\n----------\n"
+
+
+def documented(job: J) -> J:
+    """Add to a job's docstring the parameters whose types have their help, in the order of its signature."""
+    text = inspect.cleandoc(job.__doc__ or "")
+    if HEADING not in text:
+        text = re.sub(r"\n\n(?=(?:Yields|Returns)\n-)", f"\n\n{HEADING}\n\n", text, count=1)
+    before, heading, after = text.partition(HEADING)
+    own, gap, rest = after.partition("\n\n")
+    written = {
+        name.strip(): entry
+        for entry in re.split(r"\n(?=\S)", own)
+        for name in entry.partition(" : ")[0].split(",")
+    }
+    entries = (written.get(name) or _entry(field) for name, field in fields(job).items())
+    job.__doc__ = before + heading + "\n".join(dict.fromkeys(entries)) + gap + rest
+    return job
+
+
+def _entry(field: Field) -> str:
+    """A parameter as a NumPy docstring has it."""
+    kinds = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
+    if get_origin(field.type) is Literal:
+        names = "{" + ", ".join(f'"{choice}"' for choice in get_args(field.type)) + "}"
+    else:
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+    optional = ", optional" if NoneType in kinds else ""
+    indent = "    "
+    text = fill(
+        field.help_with_unit, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+    return f"{field.name} : {names}{optional}\n{text}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.evidence import leave_one_out
 from napari_zoommil.models.task import Classification, Task
 
 
@@ -28,8 +29,9 @@ class StepResult:
         Names of the columns.
     zoomed : (k,) int64
         Rows zoomed into.
-    grad_cam : (C, n) float32 or None
-        None where it was not computed, or the model has no embeddings of patches.
+    evidence : (C, n) float32 or None
+        What each patch adds to each output: over all steps they sum to the logits less the bias. None of a
+        model whose outputs are no such sums.
     """
 
     level: int
@@ -37,12 +39,20 @@ class StepResult:
     scores: NDArray[np.float32]
     heads: tuple[str, ...]
     zoomed: NDArray[np.int64]
-    grad_cam: NDArray[np.float32] | None = None
+    evidence: NDArray[np.float32] | None = None
 
     @property
     def attention(self) -> NDArray[np.float32]:
         """(n,) scores of the first head."""
         return self.scores[:, 0]
+
+    @property
+    def explained(self) -> dict[str, NDArray[np.float32]]:
+        """(C, n) scores of the methods of explanation that need no more than a prediction, by their names."""
+        if self.evidence is None:
+            return {}
+        left_out = leave_one_out(self.attention, self.evidence)
+        return {"evidence": self.evidence, "leave-one-out": left_out}
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class Prediction:
     steps : tuple of StepResult
         From the lowest magnification on; none of a model that does not score patches.
     maps : tuple of HeatMap
-        Each head's scores at each magnification, then Grad-CAM of each output and magnification.
+        Each head's scores at each magnification, then what is explained of each output.
     cost : Cost
     damaged : int
         Tiles of the slide that cannot be decoded and were read as background.

@@ -12,10 +12,12 @@ import numpy as np
 from napari_zoommil.errors import JobError
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Pair, magnification_name
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
+from napari_zoommil.maps.methods import METHODS, title_of
 from napari_zoommil.slides import Slide
 
 OVERVIEW_PX = 1200
@@ -63,27 +65,45 @@ def summary(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def patches_geojson(prediction: Prediction) -> dict[str, Any]:
+def patches_geojson(prediction: Prediction, explanation: Explanation | None = None) -> dict[str, Any]:
     """The patches looked at as QuPath reads them: tiles with their scores as measurements."""
+    measured = _measurements(prediction)
+    for one in explanation.scores if explanation else ():
+        for name, values in zip(prediction.task.names, one.values, strict=True):
+            title = f"{title_of(explanation.method)} {name}"  # type: ignore[union-attr]
+            for row, value in zip(one.rows.tolist(), values.tolist(), strict=True):
+                measured.setdefault((one.level, row), {})[title] = value
     features = []
-    for step in prediction.steps:
-        level = prediction.grid.levels[step.level]
-        name = magnification_name(level.magnification)
-        height, width = level.size
-        for place, (y, x) in enumerate(level.origins[step.rows]):
-            corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
-            measurements = {head: float(v) for head, v in zip(step.heads, step.scores[place], strict=True)}
-            if step.grad_cam is not None:
-                cams = zip(prediction.task.names, step.grad_cam[:, place], strict=True)
-                measurements |= {f"Grad-CAM {label}": float(value) for label, value in cams}
-            features.append(
-                {
-                    "type": "Feature",
-                    "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
-                    "properties": {"objectType": "tile", "name": name, "measurements": measurements},
-                }
-            )
+    for (index, row), measurements in measured.items():
+        level = prediction.grid.levels[index]
+        (y, x), (height, width) = level.origins[row], level.size
+        corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
+        known = {title: value for title, value in measurements.items() if np.isfinite(value)}
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
+                "properties": {
+                    "objectType": "tile",
+                    "name": magnification_name(level.magnification),
+                    "measurements": known,
+                },
+            }
+        )
     return {"type": "FeatureCollection", "features": features}
+
+
+def _measurements(prediction: Prediction) -> dict[tuple[int, int], dict[str, float]]:
+    """Level and row of each patch looked at → what a prediction says of it."""
+    found: dict[tuple[int, int], dict[str, float]] = {}
+    for step in prediction.steps:
+        columns = dict(zip(step.heads, step.scores.T, strict=True))
+        for method, values in step.explained.items():
+            names = (f"{title_of(method)} {name}" for name in prediction.task.names)
+            columns |= dict(zip(names, values, strict=True))
+        for place, row in enumerate(step.rows.tolist()):
+            found[step.level, row] = {title: float(column[place]) for title, column in columns.items()}
+    return found
 
 
 def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
@@ -111,7 +131,8 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
     make_folder(out)
     written = []
     for kind, target in prediction.kinds:
-        if kind != "grad-cam" or target == prediction.explained:
+        every = kind not in METHODS or not METHODS[kind].per_output
+        if every or target == prediction.explained:
             written += write_maps(slide, prediction.maps_of(kind, target), out)
     for name, content in (
         ("patches.geojson", patches_geojson(prediction)),
@@ -121,6 +142,21 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
         written.append(out / name)
     write_file(out / WHOLE, result_bytes(prediction))
     return [*written, out / WHOLE]
+
+
+def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list[Path]:
+    """What ``explain`` writes: maps of the output that was asked for, and the scores of patches for all.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be written.
+    """
+    make_folder(out)
+    written = write_maps(slide, explanation.maps, out)
+    path = out / f"patches-{explanation.method}.geojson"
+    write_json(path, patches_geojson(explanation.prediction, explanation))
+    return [*written, path]
 
 
 def read_prediction(folder: Path) -> Prediction:
@@ -154,6 +190,8 @@ def _contradiction(found: Prediction) -> str:
                 return "it has scores of patches that are not there"
         if step.scores.shape != (len(step.rows), len(step.heads)):
             return "it has patches without a score"
+        if step.evidence is not None and step.evidence.shape != (len(found.task.names), len(step.rows)):
+            return "its evidence is not that of its patches"
     if not len(found.values) == len(found.logits) == len(found.task.names):
         return "its values are not those of its task"
     return ""

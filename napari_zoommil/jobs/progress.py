@@ -5,6 +5,7 @@ Closing the generator cancels the job within one batch and releases its resource
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -33,6 +34,17 @@ class Progress:
     note: str
     partial: Any = None
     seconds_left: float | None = None
+
+
+class Steady:
+    """Estimates the remaining time of work with equal parts, which begins now."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def seconds_left(self, done: int, total: int) -> float | None:
+        """Remaining time; None as long as nothing is done."""
+        return (time.monotonic() - self._began) / done * (total - done) if done else None
 
 
 Job = Generator[Progress, None, T]

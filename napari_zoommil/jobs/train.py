@@ -7,16 +7,30 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
-from napari_zoommil.jobs.parameters import Range
+from napari_zoommil.jobs.parameters import (
+    DeviceName,
+    EncoderName,
+    Epochs,
+    Icc,
+    LearningRate,
+    ModelFolder,
+    Mpp,
+    NamedStore,
+    PatchSize,
+    Seed,
+    TissueShare,
+    documented,
+)
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.run import RunFolder, working_in
 
 SHOWN = ("train_loss", "val_loss")
@@ -52,43 +66,41 @@ class Training:
         return self.task.names if isinstance(self.task, Classification) else ()
 
 
+@documented
 def train(
     cohort: Path,
     model: str = "zoommil",
     *,
-    store: Path,
-    out: Path,
-    encoder: str = "nic",
+    store: NamedStore,
+    out: ModelFolder,
+    encoder: EncoderName = "nic",
     options: Mapping[str, Any] | None = None,
     recipe: str = "default",
     task: Literal["auto", "classification", "regression"] = "auto",
     unit: str = "",
     magnifications: tuple[float, ...] | None = None,
-    patch_size: Annotated[int, Range(16, 4096, unit="px")] = 256,
-    min_tissue: Annotated[float, Range(0, 1, 0.05)] = 0.1,
-    epochs: Annotated[int | None, Range(1, 10_000)] = None,
-    learning_rate: Annotated[float | None, Range(1e-6, 1e-1, log=True)] = None,
-    seed: Annotated[int, Range(0, 2**31)] = 0,
-    mpp: Annotated[float | None, Range(0.02, 50, unit="µm/px")] = None,
-    icc: bool = False,
-    device: str = "auto",
+    patch_size: PatchSize = 256,
+    min_tissue: TissueShare = 0.1,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = 0,
+    mpp: Mpp = None,
+    icc: Icc = False,
+    device: DeviceName = "auto",
+    flags: TrainerFlags = ONE_DEVICE,
     resume: bool = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
+
+    Features that are not in ``store`` are encoded first.
 
     Parameters
     ----------
     cohort : Path
         Table with the columns slide and label, and optionally split (train, val, test) and group.
     model : str
-        Architecture; the command ``models`` lists them with their options and recipes.
-    store : Path
-        Folder of features; what it lacks is encoded first.
-    out : Path
-        Model folder to write.
-    encoder : str
-        nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and
-        is run. Models that read pixels need none.
+        Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
+        need no encoder.
     options : dict, optional
         Options of the model, such as k=16.
     recipe : str
@@ -100,22 +112,8 @@ def train(
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
         Rising by whole factors; the recipe's by default.
-    patch_size : int
-        Edge of a patch, the same at every magnification.
-    min_tissue : float
-        Least tissue share of a patch at the lowest magnification.
-    epochs : int, optional
-        Passes over the training slides; the recipe's by default.
-    learning_rate : float, optional
-        Of the optimiser; the recipe's by default.
-    seed : int
-        Of weights, order and split.
-    mpp : float, optional
-        Pixel size of level 0 of all slides, where they do not state it.
-    icc : bool
-        Convert pixels to sRGB by the slides' colour profiles, where they have one.
-    device : str
-        auto, cpu, cuda, cuda:1, mps.
+    flags : TrainerFlags
+        Devices and precision; one device and single precision by default.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one.
 
@@ -131,24 +129,30 @@ def train(
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
         another training to go on with, or a finished one.
+    JobError
+        If this machine does not have the devices, or cannot train with these flags.
     FileError
         If ``out`` cannot be written to.
     """
+    from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.mil.cohort import read_cohort
 
+    computes_on = choose_device(device)
+    flags.check(computes_on)
     known = entry(model)
     settings = known.recipe(recipe)
     settings = replace(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
+        accumulate=flags.accumulate or settings.accumulate,
     )
     chosen = magnifications or known.magnifications(settings)
     known.check_scales(chosen)
     built = {**settings.options, **(options or {})}
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
-    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit))
+    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out):
@@ -162,7 +166,7 @@ def train(
             for split in ("train", "val", "test")
         }
         run = RunFolder(out, _provenance(plan, reading, source, entries))
-        return (yield from _fit(plan, reading, source, examples, run, device, resume))
+        return (yield from _fit(plan, reading, source, examples, run, computes_on, resume))
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class Plan:
     recipe_name: str
     seed: int
     task: Task
+    flags: TrainerFlags
 
 
 def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
@@ -200,21 +205,20 @@ def _fit(
     source: Source,
     examples: dict[str, list[Example]],
     run: RunFolder,
-    device: str,
+    device: Device,
     resume: bool,
 ) -> Job[Training]:
-    from napari_zoommil.encoders.device import choose_device
+    from napari_zoommil.encoders.random_numbers import own_random_numbers
     from napari_zoommil.models import create
     from napari_zoommil.models.spec import save_model
-    from napari_zoommil.training.fit import own_random_numbers
     from napari_zoommil.training.mil.fitting import fit
 
     checkpoint = run.begin(resume)
     with own_random_numbers(plan.seed):
         mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
-    mil.task = plan.task
-    chosen = choose_device(device)
-    fitting = fit(mil, plan.recipe, examples["train"], examples["val"], run, checkpoint, chosen, plan.seed)
+    mil.task, mil.patch_size, mil.encoder_hash = plan.task, reading.patch_size, source.encoder_hash
+    slides = examples["train"], examples["val"]
+    fitting = fit(mil, plan.recipe, *slides, run, checkpoint, device, plan.seed, plan.flags)
     with closing(fitting) as steps:
         for step in steps:
             shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
@@ -222,7 +226,7 @@ def _fit(
             yield Progress(step.step, step.total, note, step)
     metrics: dict[str, float] = {}
     for split in ("val", "test"):
-        metrics |= yield from _evaluated(mil, examples[split], split, chosen)
+        metrics |= yield from _evaluated(mil, examples[split], split, device)
     spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
     save_model(run.folder, mil, spec, card(spec))
     run.finish(metrics)
@@ -243,6 +247,7 @@ def _provenance(
         "task": asdict(plan.task),
         "recipe": plan.recipe_name,
         "settings": asdict(plan.recipe) | {"seed": plan.seed},
+        "flags": asdict(plan.flags),
         "reading": asdict(reading),
         "source": asdict(source),
         "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},

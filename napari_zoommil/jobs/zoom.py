@@ -35,10 +35,10 @@ def zoom(
     device: torch.device,
     title: str = "",
     paint: bool = True,
-    gradients: bool = False,
+    answered: list[tuple[Need | NeedImage, Tensor]] | None = None,
     on_need: Callable[[Need | NeedImage], None] | None = None,
 ) -> Job[MILOutput]:
-    """One pass of a model.
+    """One pass of a model, without gradients.
 
     Parameters
     ----------
@@ -51,9 +51,8 @@ def zoom(
         Prefix of notes.
     paint : bool
         Whether to report partial maps.
-    gradients : bool
-        Whether the output is on a graph, whose leaves are the answers of the bag; weights need no gradient.
-        Pixels are then answered as floats of the same values.
+    answered : list, optional
+        Each need and its answer, on ``device``, are appended to it.
     on_need : callable, optional
         Called with each need before it is answered; an exception in it ends the pass.
 
@@ -69,21 +68,19 @@ def zoom(
     Raises
     ------
     ModelError
-        If the magnifications of the grid are not those of the model, or the bag cannot answer a need.
+        If patches or features are not those that the model was built for, or the bag cannot answer a need.
     """
     import torch
 
     from napari_zoommil.bags.need import NeedImage, source_of
 
-    mil.check(bag.grid)
+    mil.check(bag)
     expected = mil.patches_needed(tuple(map(len, bag.grid.levels)), bag.grid.ratios)
     done, answer = 0, None
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:
-                with torch.set_grad_enabled(
-                    gradients
-                ):  # not across a yield, because the mode belongs to the thread
+                with torch.no_grad():  # not across a yield, because the mode belongs to the thread
                     need = steps.send(answer)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
@@ -100,8 +97,8 @@ def zoom(
                 answer = source.features(need.level, need.rows)
                 done += len(need.rows)
             answer = mil.fitting(answer, need).to(device)
-            if gradients:
-                answer = answer.float().requires_grad_()
+            if answered is not None:
+                answered.append((need, answer))
 
 
 def encode(

@@ -7,6 +7,7 @@ patch's embedding). Of a plane of activations A_f it is Σ_f w_f A_f, where w_f 
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_zoommil.geometry import Pair, PatchGrid
-from napari_zoommil.maps.heatmap import HeatMap, rasterise
+from napari_zoommil.maps.heatmap import HeatMap
+from napari_zoommil.maps.patch_scores import PatchScores
+from napari_zoommil.maps.recorded import Found, RecordedPass, Replay
 from napari_zoommil.models.mil import MILOutput
 
 Scores = NDArray[np.float32]
@@ -65,20 +67,24 @@ def grad_cam(output: MILOutput, target: int) -> GradCAM:
     return GradCAM(steps, planes)
 
 
-def cam_maps(
-    output: MILOutput, cam: GradCAM, grid: PatchGrid, mpp: Pair | None, name: str
-) -> tuple[HeatMap, ...]:
-    """Grad-CAM for one output as maps, of its steps and then of its planes; ``name`` is the output's."""
-    steps = [
-        rasterise(grid, step.level, step.rows, scores, mpp, "grad-cam", name)
-        for step, scores in zip(output.steps, cam.steps, strict=True)
-        if scores is not None
+def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
+    """Grad-CAM for each output."""
+    replay, names = Replay(recorded), recorded.names
+    output, cams = replay.output(*replay.inputs), []
+    for index, name in enumerate(names):
+        yield index, len(names), name
+        cams.append(grad_cam(output, index))
+    patches = [
+        PatchScores(step.level, step.rows, np.stack(scores))
+        for step, *scores in zip(output.steps, *(cam.steps for cam in cams), strict=True)
+        if step.embeddings is not None
     ]
     planes = [
-        HeatMap(values, plane.origin, plane.downsample, mpp, plane.magnification, "grad-cam", name)
-        for plane, values in zip(output.planes, cam.planes, strict=True)
+        HeatMap(values, one.origin, one.downsample, recorded.mpp, one.magnification, "grad-cam", name)
+        for name, cam in zip(names, cams, strict=True)
+        for one, values in zip(output.planes, cam.planes, strict=True)
     ]
-    return (*steps, *planes)
+    return recorded.found("grad-cam", tuple(patches), tuple(planes))
 
 
 def _array(values: Tensor) -> Scores:

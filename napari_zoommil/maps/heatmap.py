@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair, PatchGrid, magnification_name
+from napari_zoommil.maps.methods import METHODS, title_of
 
 Scaling = Literal["percentile", "min-max", "raw"]
-
-TITLES = {"zoom": "zoom attention", "grad-cam": "Grad-CAM"}
-"""How kinds of maps are called where it is not by their own name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +22,7 @@ class HeatMap:
     Attributes
     ----------
     values : (h, w) float32
-        Raw scores: attention logits, or gradient × activation. NaN = not looked at.
+        Raw scores, in the unit of the method. NaN = not looked at.
     origin : (float, float)
         Level-0 y, x of the top-left corner of the map.
     downsample : (float, float)
@@ -33,7 +31,7 @@ class HeatMap:
         Level-0 µm/px of the slide.
     magnification : float
     kind : str
-        ``attention``, ``zoom``, or another head of a model's scores; ``grad-cam``.
+        Name of a method, or of a head of a model's scores such as ``zoom``.
     target : str or None
         Class it speaks for.
     """
@@ -48,13 +46,13 @@ class HeatMap:
 
     @property
     def signed(self) -> bool:
-        """Whether zero is the neutral value: Grad-CAM speaks for and against a class."""
-        return self.kind == "grad-cam"
+        """Whether zero is the neutral value: the map speaks for and against an output."""
+        return self.kind in METHODS and METHODS[self.kind].signed
 
     @property
     def title(self) -> str:
         """Such as ``attention 10x`` or ``Grad-CAM tumour 10x``."""
-        words = (TITLES.get(self.kind, self.kind), self.target, magnification_name(self.magnification))
+        words = (title_of(self.kind), self.target, magnification_name(self.magnification))
         return " ".join(word for word in words if word)
 
     def at(self, y: float, x: float) -> float | None:

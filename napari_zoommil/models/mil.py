@@ -40,6 +40,10 @@ class Step:
         Instance embeddings, on the graph if gradients are enabled: the activations of Grad-CAM.
     zoomed : (k,) int64
         Patches selected for the next magnification.
+    evidence : (n, C) Tensor, optional
+        Contribution of each patch to each output, if the outputs of the model are sums over patches: the sum
+        over all steps is ``MILOutput.logits`` without the bias. See
+        :func:`napari_zoommil.models.blocks.attention.evidence`.
     """
 
     level: int
@@ -47,6 +51,7 @@ class Step:
     scores: Tensor
     embeddings: Tensor | None = None
     zoomed: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    evidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:
@@ -135,6 +140,11 @@ class MILModel(nn.Module):
         Meaning of its outputs; unnamed classes until it is loaded or trained.
     ratios : tuple of int
         Ratio of each magnification to the one before it.
+    patch_size : int or None
+        Patch size that the model was trained on, px; None, for any, until it is loaded or trained.
+    encoder_hash : str
+        Hash of the encoder that the model was trained on; empty until it is loaded or trained, and if it has
+        no encoder.
 
     Raises
     ------
@@ -145,6 +155,8 @@ class MILModel(nn.Module):
     name: str = ""
     heads: tuple[str, ...] = ("attention",)
     task: Task
+    patch_size: int | None = None
+    encoder_hash: str = ""
 
     def __init__(self, in_features: int, classes: int, magnifications: Sequence[float], options: Any) -> None:
         super().__init__()
@@ -212,22 +224,34 @@ class MILModel(nn.Module):
 
     def forward(self, bag: Bag) -> MILOutput:
         """Predict from a bag that answers needs at once."""
-        self.check(bag.grid)
+        self.check(bag)
         device = next(self.parameters()).device
         return drain(self.steps(bag.grid), lambda need: self.fitting(answer(bag, need), need).to(device))
 
-    def check(self, grid: PatchGrid) -> None:
-        """Check that a grid has the magnifications of the model.
+    def check(self, bag: Bag) -> None:
+        """Check that magnifications, patch size and encoder of a bag are those of the model.
+
+        The width of features is checked when they are answered, see :meth:`fitting`.
 
         Raises
         ------
         ModelError
         """
+        grid = bag.grid
         if grid.magnifications != self.magnifications:
             made, given = (
                 ", ".join(map(magnification_name, m)) for m in (self.magnifications, grid.magnifications)
             )
             raise ModelError(f"this model reads {made}, but the patches are at {given}")
+        if self.patch_size not in (None, grid.patch_size):
+            raise ModelError(
+                f"this model reads patches of {self.patch_size} px, but these have {grid.patch_size} px"
+            )
+        if self.encoder_hash and bag.encoder_hash and bag.encoder_hash != self.encoder_hash:
+            raise ModelError(
+                f"this model needs features of the encoder {self.encoder_hash}, but these are from "
+                f"{bag.encoder_hash}; embed the slide with the encoder of the model"
+            )
 
     def fitting(self, answered: Tensor, need: Need | NeedImage) -> Tensor:
         """Check the width of the features of an answer, and return it.

@@ -102,5 +102,5 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     model = build(folder, lambda: create(spec.architecture, **spec.config))
     if model.classes != len(spec.task.names):
         raise ModelError(f"{folder} names {len(spec.task.names)} classes, but its model has {model.classes}")
-    model.task = spec.task
+    model.task, model.patch_size, model.encoder_hash = spec.task, spec.patch_size, spec.encoder_hash
     return model.eval().requires_grad_(False), spec

@@ -128,7 +128,9 @@ class Regression:
     def fitted(cls, values: Sequence[float], unit: str = "") -> Regression:
         """With the mean and standard deviation of the training labels as offset and scale."""
         spread = float(np.std(values))
-        return cls(unit, offset=float(np.mean(values)), scale=spread if spread > 0 else 1.0)
+        # The standard deviation of equal numbers can differ from 0, because their mean is rounded.
+        told_apart = spread > np.finfo(np.float32).eps * np.abs(values).max()
+        return cls(unit, offset=float(np.mean(values)), scale=spread if told_apart else 1.0)
 
     @property
     def names(self) -> tuple[str, ...]:

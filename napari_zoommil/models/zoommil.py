@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool
+from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool, evidence
 from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, select
@@ -180,7 +180,9 @@ class ZoomMIL(MILModel):
             if level < len(self.k):
                 scores.append(self.zoom[level](embeddings))
                 view, zoomed = self._zoom(grid, level, view, scores[1][:, 0])
-            steps.append(Step(level, rows, torch.cat(scores, 1), embeddings, zoomed))
+            # In training, instances are mixtures of patches, which have no evidence.
+            added = None if self.training else evidence(embeddings, scores[0][:, 0], self.classifier)
+            steps.append(Step(level, rows, torch.cat(scores, 1), embeddings, zoomed, added))
         return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from napari_zoommil.encoders.random_numbers import seed_torch
 from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
 
 
@@ -32,7 +32,8 @@ class CurveWriter(L.Callback):
         self.run, self.columns = run, columns
 
     def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        self.run.keep_lines(trainer.current_epoch)
+        if trainer.is_global_zero:
+            self.run.keep_lines(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -77,4 +78,5 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
     ) -> None:
-        torch.manual_seed(seed_of(self.seed, trainer.global_step))
+        others = (trainer.global_rank,) if trainer.global_rank else ()  # a different seed in each process
+        seed_torch(seed_of(self.seed, trainer.global_step, *others))

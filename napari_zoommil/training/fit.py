@@ -6,11 +6,9 @@ at a time through a bounded queue; closing the generator stops it after one more
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
 import threading
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,14 +19,15 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch.multiprocessing import ProcessRaisedException
 
 from napari_zoommil.encoders.device import Device
-from napari_zoommil.errors import ModelError
+from napari_zoommil.encoders.random_numbers import own_random_numbers
+from napari_zoommil.errors import JobError, ModelError
+from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
+from napari_zoommil.training.host import last_line, processes_of_a_fit, quiet, silence
 
 POLL_SECONDS = 0.05
-
-GREETINGS = "lightning.pytorch.utilities.rank_zero"
-"""Logger of Lightning's messages about devices and products."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,9 @@ class FitStep:
 
     Attributes
     ----------
-    epoch, step, total : int
+    epoch, epochs : int
+        Index of the epoch, from 0, and number of epochs.
+    step, total : int
         ``step`` of ``total`` optimisation steps.
     metrics : dict of str to float
     validated, to_validate : int
@@ -45,6 +46,7 @@ class FitStep:
     """
 
     epoch: int
+    epochs: int
     step: int
     total: int
     metrics: dict[str, float]
@@ -69,37 +71,6 @@ class Stage:
     total: int
 
 
-@dataclass(frozen=True)
-class TrainerFlags:
-    """Arguments of :class:`lightning.Trainer` for hardware and precision.
-
-    Attributes
-    ----------
-    accelerator : str
-        cpu, gpu or mps.
-    devices : int or tuple of int
-        Number of devices, or their indices.
-    strategy : str
-    num_nodes : int
-    precision : str
-    accumulate : int
-        Batches per update (gradient accumulation).
-    """
-
-    accelerator: str = "cpu"
-    devices: int | tuple[int, ...] = 1
-    strategy: str = "auto"
-    num_nodes: int = 1
-    precision: str = "32-true"
-    accumulate: int = 1
-
-    @classmethod
-    def on(cls, device: Device, accumulate: int = 1) -> TrainerFlags:
-        """Flags for a single device."""
-        kind = {"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu")
-        return cls(kind, (device.torch.index or 0,) if device.is_gpu else 1, accumulate=accumulate)
-
-
 def fit(
     module: L.LightningModule,
     train: Any,
@@ -107,12 +78,14 @@ def fit(
     *,
     epochs: int,
     least_epochs: int = 1,
-    flags: TrainerFlags | None = None,
+    device: Device | None = None,
+    flags: TrainerFlags = ONE_DEVICE,
     callbacks: Sequence[L.Callback] = (),
     resume: Path | None = None,
     seed: int | None = None,
 ) -> L.Trainer:
-    """Fit a module on the calling thread, which must be the main thread for several devices.
+    """Fit a module on the calling thread, which must be the main thread for strategies that restart the
+    program.
 
     Afterwards the state of random numbers, warnings and log filters is restored.
 
@@ -124,8 +97,9 @@ def fit(
     epochs : int
     least_epochs : int
         Epochs before which no callback can stop the fit.
-    flags : TrainerFlags, optional
-        One CPU by default.
+    device : Device, optional
+        The CPU by default.
+    flags : TrainerFlags
     callbacks : sequence of Callback
         Checkpoints are written only by callbacks.
     resume : Path, optional
@@ -143,15 +117,13 @@ def fit(
     ModelError
         If the checkpoint contains code.
     """
-    flags = flags or TrainerFlags()
-    with quiet(), own_random_numbers(seed):
+    device = device or Device(torch.device("cpu"), "")
+    if device.torch.type == "cuda":
+        torch.cuda.init()  # the fit needs it; if it is initialised now, its random numbers are restored
+    with quiet(), own_random_numbers(seed), processes_of_a_fit():
         trainer = L.Trainer(
-            accelerator=flags.accelerator,
-            devices=flags.devices if isinstance(flags.devices, int) else list(flags.devices),
-            strategy=flags.strategy,
-            num_nodes=flags.num_nodes,
-            precision=flags.precision,  # type: ignore[arg-type]
-            accumulate_grad_batches=flags.accumulate,
+            **flags.on(device),
+            use_distributed_sampler=False,  # the loaders' samplers depend on the epoch
             max_epochs=epochs,
             min_epochs=least_epochs,
             callbacks=list(callbacks),
@@ -168,6 +140,8 @@ def fit(
                 f"{resume} is not a checkpoint of a training: it contains code, which is not run; "
                 "train without resuming"
             ) from error
+        except ProcessRaisedException as error:
+            raise JobError(f"one of the training's processes failed: {last_line(error)}") from error
     return trainer
 
 
@@ -176,25 +150,39 @@ def fit_steps(
     train: Any,
     val: Any = None,
     *,
+    device: Device | None = None,
+    flags: TrainerFlags = ONE_DEVICE,
     callbacks: Sequence[L.Callback] = (),
     **settings: Any,
 ) -> Generator[FitStep, None, L.Trainer]:
     """:func:`fit` as a generator, which runs the fit on a thread; parameters and result are the same.
 
+    For several devices, module, loaders and callbacks are pickled for one process per device.
+
     Yields
     ------
     FitStep
         After each batch of training and of validation. Exceptions of the fit are raised here.
+
+    Raises
+    ------
+    JobError
+        If the flags are not valid for such a training, or this machine does not have the devices.
     """
-    queue: Queue[FitStep] = Queue(maxsize=4)
-    stop = threading.Event()
+    device = device or Device(torch.device("cpu"), "")
+    flags.check(device)
+    spawned = multiprocessing.get_context("spawn")
+    queue: Any = Queue(maxsize=4) if flags.devices == 1 else spawned.Queue(maxsize=4)
+    stop: Any = threading.Event() if flags.devices == 1 else spawned.Event()
     trained: list[L.Trainer] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            reporter = _Reporter(queue, stop)
-            trained.append(fit(module, train, val, callbacks=[*callbacks, reporter], **settings))
+            reporters = [*callbacks, _Reporter(queue, stop)]
+            trained.append(
+                fit(module, train, val, device=device, flags=flags, callbacks=reporters, **settings)
+            )
         except BaseException as error:
             failure.append(error)
 
@@ -219,14 +207,24 @@ class _Stopped(Exception):
 
 
 class _Reporter(L.Callback):
-    def __init__(self, queue: Queue[FitStep], stop: threading.Event) -> None:
+    """Reports progress, from the first process only."""
+
+    def __init__(self, queue: Any, stop: Any) -> None:
         self.queue, self.stop = queue, stop
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickled in a process that only runs the fit."""
+        vars(self).update(state)
+        silence()
+
     def _report(self, trainer: L.Trainer, validated: int = 0) -> None:
+        if not trainer.is_global_zero:
+            return None
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         total = int(trainer.estimated_stepping_batches)
         to_validate = int(sum(trainer.num_val_batches)) if validated else 0
-        item = FitStep(trainer.current_epoch, trainer.global_step, total, metrics, validated, to_validate)
+        epoch, epochs, step = trainer.current_epoch, trainer.max_epochs or 0, trainer.global_step
+        item = FitStep(epoch, epochs, step, total, metrics, validated, to_validate)
         while not self.stop.is_set():
             try:
                 return self.queue.put(item, timeout=POLL_SECONDS)
@@ -253,43 +251,3 @@ class _Reporter(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Report again, with the validation metrics."""
         self._report(trainer, int(sum(trainer.num_val_batches)))
-
-
-@contextmanager
-def own_random_numbers(seed: int | None = None) -> Iterator[None]:
-    """Within the context, seed torch's global random numbers (if a seed is given); restore them afterwards.
-
-    Those of Python and numpy are not used here.
-    """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=devices):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
-
-
-class _Warnings(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress Lightning's messages and warnings about its use.
-
-    Only the filters added here are removed, so that overlapping fits and other changes of warnings do not
-    restore outdated lists.
-    """
-    tellers = [logging.getLogger(GREETINGS), *logging.getLogger("lightning.pytorch").handlers]
-    own = _Warnings()
-    for teller in tellers:
-        teller.addFilter(own)
-    warnings.filterwarnings("ignore", module=r"lightning\.")
-    added = warnings.filters[0]
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # other code has restored an earlier list
-            warnings.filters.remove(added)  # type: ignore[attr-defined]
-        for teller in tellers:
-            teller.removeFilter(own)

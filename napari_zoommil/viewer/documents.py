@@ -16,7 +16,6 @@ from napari_zoommil.annotations import (
     CellClass,
     Changed,
     Conflict,
-    Points,
     current_path,
 )
 from napari_zoommil.errors import ZoomMILError
@@ -40,11 +39,7 @@ def open_document(slide: Slide, annotator: str) -> Autosave:
     AnnotationError
         If the file exists and cannot be read.
     """
-    saved = Autosave.of(slide, annotator)
-    if saved.points.classes or saved.points.features or saved.path.exists():
-        return saved
-    saved.close()
-    return Autosave(Points(annotator, (CellClass(FIRST_CLASS, CLASS_CYCLE[0]),)), saved.path)
+    return Autosave.of(slide, annotator, (CellClass(FIRST_CLASS, CLASS_CYCLE[0]),))
 
 
 class Documents:

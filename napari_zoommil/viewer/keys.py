@@ -1,7 +1,8 @@
 """Keys for annotation: one table for the bindings and the help sheet.
 
-They are bound to the layers of this plugin and work while one of these is active; the keys of napari and of
-other layers are not changed. Actions during the use of the mouse have a key on the left half of the keyboard.
+They are bound to a slide and its annotations and work while one of these is the active layer; the keys of
+napari and of other layers are not changed. Actions during the use of the mouse have a key on the left half of
+the keyboard.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ HELP_SIGN = "?"
 class Key:
     """An action and its keys; the first key is its name.
 
-    ``drawing`` states whether they work on the layer of complete regions too, where other keys are napari's.
+    ``anywhere`` states whether they work on the slide and on the layer of complete regions too, where other
+    keys are napari's.
     """
 
     action: str
     keys: tuple[str, ...]
     help: str
-    drawing: bool = True
+    anywhere: bool = True
 
     @property
     def title(self) -> str:
@@ -82,7 +84,7 @@ def with_keys(text: str, action: str) -> str:
     return f"{text} ({title_of(action)})"
 
 
-def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bool = False) -> None:
+def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: bool = False) -> None:
     """Bind the keys of the table to a layer.
 
     Parameters
@@ -90,11 +92,11 @@ def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], drawing: bo
     layer : Layer
     actions : mapping
         Callback per action, called with the number of the key in its row, from 1.
-    drawing : bool
-        Bind only the actions for the layer of complete regions.
+    points : bool
+        Whether it is the layer of points, to which the actions on points are bound too.
     """
     for key in TABLE:
-        if drawing and not key.drawing:
+        if not (points or key.anywhere):
             continue
         for number, name in enumerate(key.keys, 1):
             layer.bind_key(name, _caller(actions[key.action], number), overwrite=True)

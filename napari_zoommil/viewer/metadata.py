@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import ref
 
@@ -44,6 +45,19 @@ def world_scale(slide: Slide) -> dict[str, Any]:
     if slide.mpp is None:
         return {"scale": (1.0, 1.0), "units": ("pixel", "pixel")}
     return {"scale": slide.mpp, "units": (UNIT, UNIT)}
+
+
+def on_level_0(slide: Slide) -> dict[str, Any]:
+    """Scale, translation and units of a layer with data in level-0 px, for which 0 is the corner of a pixel;
+    for napari it is the centre."""
+    unit = per_pixel(slide)
+    return world_scale(slide) | {"translate": (-unit[0] / 2, -unit[1] / 2)}
+
+
+def level_0(slide: Slide, world: Sequence[float]) -> tuple[float, float]:
+    """Level-0 (y, x), px, of world coordinates."""
+    y, x = ((place / unit) + 0.5 for place, unit in zip(world, per_pixel(slide), strict=True))
+    return y, x
 
 
 def per_pixel(slide: Slide) -> Pair:

@@ -13,12 +13,13 @@ from psygnal import Signal
 
 from napari_zoommil.annotations import Autosave
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
 
-PREDICTION, DETECTION = "prediction", "detection"
+PREDICTION, EXPLANATION, DETECTION = "prediction", "explanation", "detection"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class ResultKey:
     model : str
         Name of the model for a job.
     variant : str
-        Distinguishes results of the same kind and model, such as ``saliency tumour``.
+        Distinguishes results of the same kind and model, such as the method of an explanation.
     """
 
     kind: str
@@ -92,6 +93,11 @@ class OpenSlide:
     def prediction(self) -> Prediction | None:
         """The latest prediction."""
         return self.latest(PREDICTION)
+
+    def explanation(self, method: str) -> Explanation | None:
+        """The explanation of the latest prediction by a method, if it was computed."""
+        model = self.prediction.model if self.prediction else ""
+        return self.results.get(ResultKey(EXPLANATION, model, method))
 
     @property
     def detection(self) -> Detection | None:

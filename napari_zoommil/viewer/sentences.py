@@ -6,11 +6,12 @@ import numpy as np
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
-from napari_zoommil.maps.heatmap import TITLES
+from napari_zoommil.maps.methods import METHODS, title_of
 from napari_zoommil.slides import Slide
 
-NO_MAPS = "This model does not score patches one by one, so there is no map of them"
+NO_MAPS = "This model does not score patches one by one: choose a method to explain it"
 
 
 def lack_of(slide: Slide | None) -> str:
@@ -39,10 +40,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def patch_scores(prediction: Prediction, y: float, x: float, target: str) -> str:
+def patch_scores(
+    prediction: Prediction,
+    y: float,
+    x: float,
+    target: str,
+    method: str = "leave-one-out",
+    explanation: Explanation | None = None,
+) -> str:
     """Scores at a level-0 point, one line per magnification; empty outside the tissue.
 
-    ``target`` is the class of the Grad-CAM.
+    Parameters
+    ----------
+    target : str
+        Output to which the scores of ``method`` belong.
+    method : str
+        Included if the prediction, or ``explanation``, has its scores.
     """
     lines = []
     for step in prediction.steps:
@@ -51,24 +64,68 @@ def patch_scores(prediction: Prediction, y: float, x: float, target: str) -> str
             continue
         name = magnification_name(prediction.grid.levels[step.level].magnification)
         place = np.flatnonzero(step.rows == row)
-        told = _scores(prediction, step, int(place[0]), target) if len(place) else "not looked at"
-        lines.append(f"{name}  {told}")
+        if not len(place):
+            lines.append(f"{name}  not looked at")
+            continue
+        told = [_score(step, head, int(place[0])) for head in step.heads]
+        value = _explained(prediction, step, int(place[0]), target, method, explanation)
+        if value is not None:
+            told.append(f"{title_of(method)} {target} {value:+.3g}")
+        if row in step.zoomed:
+            told.append("zoomed in")
+        lines.append(f"{name}  {' · '.join(told)}")
     return "\n".join(lines)
 
 
-def _scores(prediction: Prediction, step: StepResult, place: int, target: str) -> str:
-    told = []
-    for head, scores in zip(step.heads, step.scores.T, strict=True):
-        rank = 1 + int((scores > scores[place]).sum())
-        told.append(f"{TITLES.get(head, head)} {scores[place]:+.2f} (no. {rank} of {len(step.rows)})")
-    if step.grad_cam is not None:
-        told.append(f"{target} {step.grad_cam[prediction.task.names.index(target), place]:+.3g}")
-    if step.rows[place] in step.zoomed:
-        told.append("zoomed in")
-    return " · ".join(told)
+def _score(step: StepResult, head: str, place: int) -> str:
+    """``attention +1.23 (no. 4 of 321)``."""
+    scores = step.scores[:, step.heads.index(head)]
+    rank = 1 + int((scores > scores[place]).sum())
+    return f"{title_of(head)} {scores[place]:+.2f} (no. {rank} of {len(step.rows)})"
 
 
-def kind_title(kind: str, target: str | None) -> str:
-    """``Attention``, ``Zoom attention``, ``Grad-CAM tumour``."""
-    title = TITLES.get(kind, kind)
-    return " ".join(word for word in (title[0].upper() + title[1:], target) if word)
+def _explained(
+    prediction: Prediction,
+    step: StepResult,
+    place: int,
+    target: str,
+    method: str,
+    explanation: Explanation | None,
+) -> float | None:
+    index = prediction.task.names.index(target)
+    if method in step.explained:
+        return float(step.explained[method][index, place])
+    for one in explanation.scores if explanation else ():
+        found = np.flatnonzero((one.rows == step.rows[place]) & (one.level == step.level))
+        if len(found):
+            return float(one.values[index, int(found[0])])
+    return None
+
+
+def kind_title(kind: str) -> str:
+    """``Attention``, ``Zoom attention``, ``Grad-CAM``."""
+    title = title_of(kind)
+    return title[0].upper() + title[1:]
+
+
+def kind_help(kind: str) -> str:
+    """Description of a kind of map."""
+    if kind in METHODS:
+        return METHODS[kind].help
+    return "What the model zooms into." if kind == "zoom" else f"The model's own score of patches, {kind}."
+
+
+def map_kinds(prediction: Prediction) -> tuple[str, ...]:
+    """Kinds of maps to choose from: those of a prediction, then methods that can be computed for its model.
+
+    The first is always available; it is empty if the prediction has no maps.
+    """
+    there = dict.fromkeys(kind for kind, _ in prediction.kinds) or {"": None}
+    return (*there, *(name for name, method in METHODS.items() if method.target and name not in there))
+
+
+def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
+    """Outputs for which there are maps of a kind."""
+    if kind in METHODS and METHODS[kind].target:
+        return prediction.task.names
+    return tuple(target for own, target in prediction.kinds if own == kind and target)

@@ -15,7 +15,8 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
-from napari_zoommil.viewer.metadata import is_slide, slide_of, world_scale
+from napari_zoommil.viewer.layers.slide import keep_in_place
+from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 from napari_zoommil.viewer.sight import sight_of
 
@@ -75,6 +76,8 @@ class Session:
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)
+        if slide is not None:
+            keep_in_place(layer)
         # A duplicated layer shares its slide with the first one, which is kept.
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
@@ -127,9 +130,10 @@ class Session:
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
         """Set the resolution of a slide, µm/px."""
         entry.slide.mpp = as_pair(mpp)
-        placed = world_scale(entry.slide)
         for layer in self._outdate(entry):
-            layer.units, layer.scale = placed["units"], placed["scale"]
+            placed = world_scale(entry.slide) if is_slide(layer) else on_level_0(entry.slide)
+            for name, value in placed.items():
+                setattr(layer, name, value)
         self.documents.mend(entry)
         self.slide_changed.emit(entry)
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,9 +27,7 @@ from napari_zoommil.annotations import (
     autosave,
     current_path,
 )
-from napari_zoommil.annotations.geojson import loads
-from napari_zoommil.annotations.merge import merge
-from napari_zoommil.errors import AnnotationError, ZoomMILError
+from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.slides import Slide
 
 CLASSES = CellClass("tumour", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
@@ -213,37 +213,56 @@ def test_members_of_a_multipoint_that_both_edit_add_up(path: Path) -> None:
     assert mine.points.coordinates.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
-PLACES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
+EDITS = st.lists(st.tuples(st.booleans(), st.sampled_from(range(8)), st.integers(0, 9)), max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
-@given(PLACES, PLACES, PLACES)
-def test_merging_keeps_every_addition_and_every_lone_change(
-    base: dict[str, int], ours: dict[str, int], theirs: dict[str, int]
+def act(points: Points, action: int, n: int) -> None:
+    """One edit that makes sense in the state the document is in."""
+    ids, label = points.ids, n % len(points.classes) + 1 if points.classes else 0
+    chosen, names = ids[n % len(ids) :][:2] if ids else [], {one.name for one in points.classes}
+    if action == 0 and label:
+        points.add((n, n), label)
+    elif action == 1:
+        points.move(chosen, [[n, 0]] * len(chosen))
+    elif action == 2:
+        points.remove(chosen)
+    elif action == 3 and label:
+        points.set_class(chosen, label)
+    elif action == 4 and f"name {n}" not in names:
+        points.add_class(f"name {n}")
+    elif action == 5 and label and f"name {n + 1}" not in names:
+        points.rename_class(label, f"name {n + 1}")
+    elif action == 6 and label and n % 2:
+        points.remove_class(label)
+    elif action == 7:
+        points.undo()
+
+
+@settings(max_examples=30)
+@given(EDITS, EDITS)
+def test_readers_of_one_file_come_to_the_same_and_to_rest(
+    together: list[tuple[bool, int, int]], apart: list[tuple[bool, int, int]]
 ) -> None:
-    def content(places: dict[str, int]) -> Any:
-        points = [
-            {
-                "type": "Feature",
-                "id": id,
-                "geometry": {"type": "Point", "coordinates": [x, 0]},
-                "properties": {},
-            }
-            for id, x in places.items()
-        ]
-        return loads(json.dumps(points).encode(), "a")
-
-    merged, conflicts = merge(content(base), content(ours), content(theirs))
-    found = {one.id: int(one.marks[0].x) for one in merged.features}
-    for id in "abcdef":
-        was, mine, other = base.get(id), ours.get(id), theirs.get(id)
-        if mine == other or other == was:
-            assert found.get(id) == mine
-        elif mine == was:
-            assert found.get(id) == other
-        else:
-            assert found[id] == (other if mine is None else mine)
-            assert id in {one.id for one in conflicts}
+    with tempfile.TemporaryDirectory() as folder:
+        readers = [Autosave.open(Path(folder) / "a.geojson")]
+        readers[0].points.add_class("tumour")
+        readers[0].points.add([[1, 1], [2, 2], [3, 3]], 1)
+        readers.append(Autosave.open(readers[0].path))
+        for second, action, n in together:
+            act(readers[second].points, action, n)
+        for one in readers:
+            one.points.changed.block()  # edits that do not reach the disk at once
+        for second, action, n in apart:
+            act(readers[second].points, action, n)
+        for one in readers:
+            one.points.changed.unblock()
+            one.save()
+        rounds = [[one.refresh() for one in readers] for _ in range(3)]
+        assert rounds[-1] == [False, False]
+        first, second = (sorted(one.text for one in each.points.features.values()) for each in readers)
+        assert first == second
+        assert readers[0].points.classes == readers[1].points.classes
+        assert all(each.problem is None for each in readers)
 
 
 def test_a_damaged_file_is_put_aside_and_not_overwritten(path: Path) -> None:
@@ -322,6 +341,106 @@ def test_on_a_share_that_cannot_be_written_they_lie_in_the_users_folder(
         assert current_path(slide) == path
         assert len(Points.read(path)) == 2 and len(Points.read(start.path)) == 1
         np.testing.assert_array_equal(Autosave.of(slide).points.coordinates, [[1, 2], [3, 4]])
+
+
+class Written:
+    """What is opened for writing in a folder while it is watched, be it for a moment and without a name."""
+
+    watched: Path | None = None
+    names: ClassVar[list[str]] = []
+
+    @classmethod
+    def hear(cls, event: str, arguments: tuple[Any, ...]) -> None:
+        if cls.watched is None or event != "open" or not isinstance(arguments[0], (str, os.PathLike)):
+            return
+        path, writes = Path(arguments[0]), arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes and path.is_relative_to(cls.watched):
+            cls.names.append(path.name)
+
+
+@pytest.fixture(scope="session")
+def audited() -> None:
+    """Python has no way to take such a hook away; it does nothing once no folder is watched."""
+    sys.addaudithook(Written.hear)
+
+
+@pytest.fixture
+def written(audited: None, tmp_path: Path) -> Iterator[list[str]]:
+    Written.watched, Written.names = tmp_path / "slides", []
+    yield Written.names
+    Written.watched = None
+
+
+def test_looking_at_a_slide_makes_no_file_not_even_for_a_moment(
+    tmp_path: Path, make_slide: Callable[..., Path], written: list[str]
+) -> None:
+    folder = tmp_path / "slides"
+    Written.watched = None
+    folder.mkdir()
+    path = make_slide(folder / "a.tif", None)
+    Written.watched = folder
+    with Slide.open(path) as slide:
+        kept = Autosave.of(slide, classes=CLASSES)
+        assert current_path(slide) == annotations_path(slide) and not kept.refresh()
+        assert written == [] and kept.points.classes == CLASSES
+        kept.points.add((1, 1), 1)
+        assert any(one.endswith(".part") for one in written), "the hook hears"
+        assert sorted(one.suffix for one in folder.iterdir() if one.suffix != ".lock") == [".geojson", ".tif"]
+        written.clear()
+        assert len(Autosave.of(slide).points) == 1 and written == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_share_that_takes_no_file_is_noticed_at_the_first_edit(
+    tmp_path: Path, make_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Permissions that allow what the share refuses; what is there can be read."""
+    share, real = tmp_path / "share", os.open
+    share.mkdir()
+    path = make_slide(share / "a.tif", None)
+    with Slide.open(path) as slide:
+        if there:
+            Points(classes=CLASSES).write(annotations_path(slide))
+        before = sorted(share.iterdir())
+
+        def refuse(name: Any, flags: int, *more: Any, **others: Any) -> int:
+            if flags & (os.O_WRONLY | os.O_RDWR) and Path(name).is_relative_to(share):
+                raise PermissionError(13, "the share says no")
+            return real(name, flags, *more, **others)
+
+        def refuse_file(path: Path, content: bytes) -> Any:
+            if path.is_relative_to(share):
+                raise FileError(f"{path.name} cannot be written")
+            return files.write_file(path, content)
+
+        monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr(autosave, "write_file", refuse_file)
+        monkeypatch.setattr(autosave, "_refused", set())
+        monkeypatch.setattr(autosave, "user_data_path", lambda name: tmp_path / name)
+        kept = Autosave.of(slide, classes=CLASSES)
+        kept.points.add((1, 2), 1)
+        assert kept.problem is None and kept.path.parent == tmp_path / "napari-zoommil" / "annotations"
+        assert len(Points.read(kept.path)) == 1 and sorted(share.iterdir()) == before
+        assert current_path(slide) == kept.path
+        kept.points.add((3, 4), 1)
+        monkeypatch.setattr(autosave, "_refused", set())  # another day
+        assert len(Autosave.of(slide).points) == 2 and current_path(slide) == kept.path
+
+
+def test_a_full_disk_is_no_reason_to_go_elsewhere(
+    tmp_path: Path, make_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> Any:
+        raise FileError("no space")
+
+    with Slide.open(make_slide(tmp_path / "a.tif", None)) as slide:
+        kept = Autosave.of(slide, classes=CLASSES)
+        with monkeypatch.context() as patch:
+            patch.setattr(autosave, "write_file", full)
+            kept.points.add((1, 2), 1)
+        assert str(kept.problem) == "no space" and kept.path == annotations_path(slide)
+        kept.points.add((3, 4), 1)
+        assert kept.problem is None and len(Points.read(tmp_path / "a.points.geojson")) == 2
 
 
 def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:

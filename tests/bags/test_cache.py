@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,52 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, grid: PatchGrid, place:
     assert not cache.group(SLIDE, ENCODER, level, 8).find(level.origins).known.any()
 
 
+def made_later(folder: Path) -> bytes:
+    """Let a group be one of the next format; returns what then describes it."""
+    path = folder / "zarr.json"
+    content = json.loads(path.read_text())
+    assert content["attributes"]["format"] == module.FORMAT
+    content["attributes"]["format"] += 1
+    path.write_text(json.dumps(content))
+    return path.read_bytes()
+
+
+def test_a_later_format_in_a_named_folder_is_refused(
+    kept: FeatureCache, grid: PatchGrid, features_of: Callable
+) -> None:
+    made_later(add(kept, grid.levels[1], features_of))
+    kept.keep_grid(SLIDE, KEY, grid)
+    refused = r"features in .*features cannot be used \(.*format 3\); update the package, or name another"
+    with pytest.raises(StoreError, match=refused):
+        kept.group(SLIDE, ENCODER, grid.levels[1], 8)
+    with pytest.raises(StoreError, match=refused):
+        kept.grid(SLIDE, KEY)
+    assert kept.grid("0" * 32, KEY) is None
+    assert not kept.group(SLIDE, ENCODER, grid.levels[0], 8).find(grid.levels[0].origins).known.any()
+
+
+def test_a_later_format_in_the_users_own_cache_is_left_alone(grid: PatchGrid, features_of: Callable) -> None:
+    own, level = open_cache(None), grid.levels[0]
+    folder = add(own, level, features_of)
+    described, files = made_later(folder), sorted(folder.rglob("*"))
+    group = own.group(SLIDE, ENCODER, level, 8)
+    assert not group.find(level.origins).known.any()
+    with pytest.raises(OSError, match=f"a later version of napari-zoommil made {folder.name}, in format 3"):
+        group.append(level.origins, features_of(level.origins))
+    assert sorted(folder.rglob("*")) == files and (folder / "zarr.json").read_bytes() == described
+    own.keep_grid(SLIDE, KEY, grid)
+    assert own.grid(SLIDE, KEY) is not None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"attributes": 1}', '{"attributes": {"format": "9"}}'])
+def test_a_group_that_does_not_tell_its_format_is_this_versions(
+    kept: FeatureCache, grid: PatchGrid, features_of: Callable, content: str
+) -> None:
+    level = grid.levels[0]
+    (add(kept, level, features_of) / "zarr.json").write_text(content)
+    assert kept.group(SLIDE, ENCODER, level, 8).find(level.origins).known.all()
+
+
 def test_a_writable_folder_is_left_as_it_was(tmp_path: Path) -> None:
     FeatureCache(tmp_path / "new" / "features").check_writable()
     assert list((tmp_path / "new" / "features").iterdir()) == []
@@ -215,3 +262,13 @@ def test_what_was_read_last_is_remembered_up_to_a_number_of_bytes() -> None:
     assert read == [*range(12), 0] and recent.nbytes == 10_000
     get(99, 20_000)
     assert recent.nbytes == 10_000, "what is larger than all that may be remembered is not"
+
+
+def test_another_process_remembers_what_it_reads_itself(kept: FeatureCache) -> None:
+    kept.recent = Recent(10_000)
+    kept.recent.get("row", lambda: np.zeros(1000, np.uint8))
+    sent = pickle.loads(pickle.dumps(kept))
+    assert (sent.folder, sent.dtype, sent.recent.nbytes) == (kept.folder, kept.dtype, 0)
+    for key in range(20):
+        sent.recent.get(key, lambda: np.zeros(1000, np.uint8))
+    assert sent.recent.nbytes == 10_000 and kept.recent.nbytes == 1000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,9 +53,19 @@ def test_a_store_of_the_first_format_is_read(
         np.testing.assert_array_equal(both.read(np.arange(len(level))), features_of(level.origins))
 
 
-@pytest.mark.parametrize("change", ["fingerprint", "encoder_hash", "patch_size", "format", "stride", "array"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("fingerprint", None),
+        ("patch_size", None),
+        ("stride", None),
+        ("encoder_hash", "which hashed such files in another way"),
+        ("format", "format is unknown to this version"),
+        ("array", "they are damaged"),
+    ],
+)
 def test_one_of_something_else_or_damaged_is_left_alone(
-    cache: FeatureCache, grid: PatchGrid, change: str
+    cache: FeatureCache, grid: PatchGrid, change: str, reason: str | None
 ) -> None:
     (path,) = cache.folder.glob("*.zarr")
     group = zarr.open_group(path, mode="r+")
@@ -66,5 +77,12 @@ def test_one_of_something_else_or_damaged_is_left_alone(
         group.attrs[change] = 99
     before = sorted(path.rglob("*"))
     level = grid.levels[1]
-    assert not cache.group(SLIDE, ENCODER, level, 8).find(level.origins).known.any()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert not cache.group(SLIDE, ENCODER, level, 8).find(level.origins).known.any()
+    if reason is None:
+        assert not told
+    else:
+        (one,) = told
+        assert reason in str(one.message) and str(path) in str(one.message)
     assert sorted(path.rglob("*")) == before

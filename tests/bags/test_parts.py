@@ -4,6 +4,7 @@ import os
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,7 +173,11 @@ def test_a_damaged_part_counts_as_none_and_is_made_again(
         shutil.rmtree(part)
     else:
         zarr.open_array(part / "features", mode="r+").resize((9, 5))
-    assert not group.find(ORIGINS).known.any()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert not group.find(ORIGINS).known.any()
+    expected = [] if damage == "gone" else [f"the features in {part} are not used: it is damaged"]
+    assert [str(one.message).partition(". ")[0] for one in told] == expected
     group.append(ORIGINS, features_of(ORIGINS))
     found = group.find(ORIGINS)
     assert found.known.all()

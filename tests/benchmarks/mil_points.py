@@ -40,8 +40,7 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.bags import CachedBag, FeatureCache
 from napari_zoommil.cells.losses.schedules import constant
 from napari_zoommil.encoders import load_encoder
-from napari_zoommil.jobs import run, train
-from napari_zoommil.jobs.finetune_mil import finetune_mil
+from napari_zoommil.jobs import finetune, run, train
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.slides.patching import detect_tissue, patch_grid
@@ -158,7 +157,7 @@ def runs(case: Case, work: Path, losses: list[str], seeds: int) -> Iterator[dict
             with TemporaryDirectory() as out, cells:
                 started = time.perf_counter()
                 run(
-                    finetune_mil(
+                    finetune(
                         path,
                         points,
                         case.model,

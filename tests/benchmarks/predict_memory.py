@@ -1,11 +1,11 @@
-"""Peak memory of predicting a slide of many patches, over the features that the prediction keeps.
+"""Peak memory of predicting and explaining a slide of many patches, over the features that are kept.
 
-    python tests/benchmarks/predict_memory.py --json [--patches 50000] [--width 1024] [--grad-cam auto yes no]
+    python tests/benchmarks/predict_memory.py --json [--patches 50000] [--width 1024] [--explain no grad-cam]
 
 The model is gated attention pooling (ABMIL, 512 hidden, 256 attention) as another package brings it
-(``tests/models/outside``), on an encoder whose features cost nothing to compute. ``predict`` runs in a
-process of its own; what counts is the most that is resident (the kernel's ``VmHWM``) from when all patches
-are encoded to the end, less what was resident then. Linux only.
+(``tests/models/outside``), on an encoder whose features cost nothing to compute. ``predict`` (``no``), or
+``explain`` by a method, runs in a process of its own; what counts is the most that is resident (the kernel's
+``VmHWM``) from when all patches are encoded to the end, less what was resident then. Linux only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 OUTSIDE = Path(__file__).parents[1] / "models" / "outside"
 MODEL, ENCODER = "outside-abmil", "repeated-colours"
-FLAGS = {"auto": None, "yes": True, "no": False}
+NO = "no"
+"""Predict, and explain by no method."""
 MIB = 1 << 20
 PATCH = 16
 
@@ -74,11 +76,11 @@ def write_slide(path: Path, patches: int) -> Path:
     return path
 
 
-def child(patches: int, width: int, grad_cam: bool | None) -> None:
-    """Predict, and print what was resident."""
+def child(patches: int, width: int, method: str) -> None:
+    """Predict or explain, and print what was resident."""
     import numpy as np
 
-    from napari_zoommil.jobs import Progress, predict, run
+    from napari_zoommil.jobs import Progress, explain, predict, run
     from napari_zoommil.slides import Slide
     from napari_zoommil.slides.patching import Tissue
 
@@ -96,26 +98,27 @@ def child(patches: int, width: int, grad_cam: bool | None) -> None:
         model, path = write_model(folder, width), write_slide(folder / "slide.tif", patches)
         with Slide.open(path) as slide:
             tissue = Tissue(np.ones((8, 8), bool), (slide.shape[0] / 8, slide.shape[1] / 8))
-            job = predict(slide, str(model), tissue=tissue, device="cpu", threads=1, grad_cam=grad_cam)
-            found = run(job, watch)
+            how = {"tissue": tissue, "device": "cpu", "threads": 1}
+            job = predict if method == NO else partial(explain, method=method)
+            found = run(job(slide, str(model), **how), watch)
+    prediction = found if method == NO else found.prediction
     said = {
-        "patches": len(found.steps[0].rows),
+        "patches": len(prediction.steps[0].rows),
         "over_features_mib": round((resident("VmHWM") - start) / MIB),
-        "explained": found.steps[0].grad_cam is not None,
     }
     print(json.dumps(said))
 
 
-def measure(patches: int, width: int, flags: Sequence[str]) -> dict[str, object]:
-    """A prediction for each of ``auto``, ``yes`` and ``no``: whether Grad-CAM is computed with it."""
+def measure(patches: int, width: int, methods: Sequence[str]) -> dict[str, object]:
+    """A run for each method, or for none (``no``)."""
     results = {}
-    for flag in flags:
+    for method in methods:
         sizes = ["--patches", str(patches), "--width", str(width)]
-        done = subprocess.run([sys.executable, __file__, "--child", flag, *sizes], stdout=subprocess.PIPE)
+        done = subprocess.run([sys.executable, __file__, "--child", method, *sizes], stdout=subprocess.PIPE)
         if done.returncode:
             raise SystemExit(f"the prediction ended in {done.returncode}")
-        results[flag] = json.loads(done.stdout)
-    return {"width": width, "features_mib": round(4 * patches * width / MIB), "grad_cam": results}
+        results[method] = json.loads(done.stdout)
+    return {"width": width, "features_mib": round(4 * patches * width / MIB), "explain": results}
 
 
 def main() -> None:
@@ -125,12 +128,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--patches", type=int, default=50_000)
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--grad-cam", nargs="+", choices=FLAGS, default=["auto", "yes"])
-    parser.add_argument("--child", choices=FLAGS, help=argparse.SUPPRESS)
+    parser.add_argument("--explain", nargs="+", default=[NO, "evidence", "grad-cam", "saliency"])
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        return child(args.patches, args.width, FLAGS[args.child])
-    print(json.dumps(measure(args.patches, args.width, args.grad_cam), indent=2))
+        return child(args.patches, args.width, args.child)
+    print(json.dumps(measure(args.patches, args.width, args.explain), indent=2))
 
 
 if __name__ == "__main__":

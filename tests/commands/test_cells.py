@@ -49,6 +49,23 @@ def test_a_model_is_taught_and_used(
     assert all(score >= 0.5 for score in scores), "what is below the threshold does not count"
 
 
+def test_a_mil_model_is_taught_from_a_store(cmu: Path, tmp_path: Path, cache: Path, capsys) -> None:
+    points = Points(classes=[CellClass("tumour", (213, 94, 0))])
+    points.add([(1500.0, 1100.0)], 1)
+    points.write(tmp_path / "points.geojson")
+    store = ("--store", tmp_path / "features", "--device", "cpu")
+    asked = ("--annotations", tmp_path / "points.geojson", "--model", "demo", "--epochs", 1, *store)
+    assert call("finetune", cmu, *asked, "--out", tmp_path / "new", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == "mil" and found["patches"] > 0
+    assert (tmp_path / "features").is_dir() and not cache.exists()
+    assert (
+        call("predict", cmu, "--model", tmp_path / "new", *store, "--out", tmp_path / "seen", "--json") == 0
+    )
+    levels = json.loads(capsys.readouterr().out)["magnifications"]
+    assert not any(one["encoded"] for one in levels) and any(one["taken_from_cache"] for one in levels)
+
+
 def test_what_lies_off_the_slide_is_told(
     discs: tuple[Path, np.ndarray], points: Path, make_cell_model: Callable[..., str], tmp_path: Path, capsys
 ) -> None:

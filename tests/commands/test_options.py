@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from cyclopts import App
+from annotated_types import Interval
+from cyclopts import App, CycloptsError
 
 from napari_zoommil import cli
 from napari_zoommil.commands.options import Json, Slides, with_options
@@ -91,8 +93,6 @@ def test_values_are_converted(app: App, taken: list[dict[str, Any]]) -> None:
 def test_what_is_out_of_range_or_not_offered_is_refused(
     app: App, taken: list[dict[str, Any]], wrong: tuple[str, ...]
 ) -> None:
-    from cyclopts import CycloptsError
-
     with pytest.raises(CycloptsError):
         app(["a.svs", *wrong])
     assert taken == []
@@ -104,6 +104,43 @@ def test_help_comes_from_docstring_or_type(app: App, capsys) -> None:
     for text in ("Which model. [default: demo]", "Pixel size. (µm/px) [default: 0.5]", "From the type."):
         assert text in shown
     assert "--plain" not in shown and "--no-json" not in shown
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Two in one.
+
+    Attributes
+    ----------
+    width : int
+        From side to side.
+    height, depth : int
+        The others.
+    """
+
+    width: Annotated[int, Interval(ge=1, le=9)] = 2
+    height: int = 3
+    depth: int = 4
+
+
+def test_the_fields_of_a_dataclass_are_options(taken: list[dict[str, Any]], capsys) -> None:
+    def job(slide: Path, sizes: Sizes = Sizes(), plain: bool = False) -> None:
+        """Do."""
+
+    @with_options(job, hidden=("slide", "depth"))
+    def command(slides: Slides, /, **options: Any) -> None:
+        taken.append(options)
+
+    app = App(name="tool", exit_on_error=False, print_error=False, result_action="return_value")
+    app.default(command)
+    app(["a.svs", "--width", "5"])
+    app(["a.svs", "--plain"])
+    assert taken == [{"sizes": Sizes(5), "plain": False}, {"sizes": Sizes(), "plain": True}]
+    for wrong in (["--width", "10"], ["--depth", "1"], ["--sizes", "1"]):
+        with pytest.raises(CycloptsError):
+            app(["a.svs", *wrong])
+    app(["--help"])
+    assert "From side to side. [default: 2]" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

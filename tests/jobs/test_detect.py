@@ -15,11 +15,12 @@ from napari_zoommil.annotations import Points
 from napari_zoommil.annotations.regions import read_regions
 from napari_zoommil.cells.export import write_detections
 from napari_zoommil.cells.model import Finds, as_images, find, load_cell_model, save_cell_model
-from napari_zoommil.cells.spec import CellSpec
+from napari_zoommil.cells.spec import CellSpec, read_cell_model
 from napari_zoommil.errors import AnnotationError, MagnificationError, ModelError, NoTissueError
-from napari_zoommil.jobs import detect, predict, run
-from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs import Progress, detect, predict, run
+from napari_zoommil.jobs.detect import Detection, tile_count
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
 
 WHOLE = np.array([[0.0, 0.0], [0.0, 800.0], [640.0, 800.0], [640.0, 0.0]])
 
@@ -128,6 +129,35 @@ def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:
     assert any("detecting tissue" in one.note for one in seen) or seen[1].total > 10
     partial = [one.partial for one in seen if one.partial is not None]
     assert seen[-1].done == seen[-1].total and abs(sum(map(len, partial)) - len(found.finds)) < 20
+
+
+def test_progress_tells_the_cells_that_count_and_the_time_left(cmu: Path, model: str) -> None:
+    network, spec = load_cell_model(model)
+    save_cell_model(Path(model), network, replace(spec, threshold=0.55), "# Test\n")
+    seen: list[Progress] = []
+    region = np.array([(0, 0), (0, 900), (900, 900), (900, 0)])
+    found = run(detect(cmu, model, regions=[region], device="cpu"), seen.append)
+    searched = [one for one in seen if one.partial is not None]
+    told = int(searched[-1].note.split(", ")[-1].removesuffix(" cells").replace(",", ""))
+    counted = sum(found.counts().values())
+    assert abs(told - counted) < 20 < counted < len(found.finds) - 100, "a cell on a seam may be told twice"
+    left = [one.seconds_left for one in searched]
+    assert left[0] > left[-1] == 0
+
+
+@pytest.mark.parametrize("where", ["region", "tissue", "everywhere"])
+def test_the_tiles_of_a_search_are_known_before(cmu: Path, model: str, where: str) -> None:
+    mask = np.zeros((30, 23), bool)
+    mask[4:8, 4:10] = True
+    tissue = Tissue(mask if where == "tissue" else np.ones_like(mask), (100.0, 100.0))
+    regions = [np.array([(350, 350), (350, 460), (460, 460), (460, 350)])] if where == "region" else []
+    seen: list[Progress] = []
+    run(detect(cmu, model, regions=regions, tissue=tissue, device="cpu"), seen.append)
+    with Slide.open(cmu) as slide:
+        counted = tile_count(
+            slide, read_cell_model(model).mpp, regions, tissue if where == "tissue" else None
+        )
+    assert counted == seen[-1].total > 0
 
 
 def test_cancelling_ends_within_a_batch(discs: tuple[Path, np.ndarray], model: str) -> None:

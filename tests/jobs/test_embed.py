@@ -16,7 +16,7 @@ from napari_zoommil.errors import EncoderError, StoreError
 from napari_zoommil.jobs import Progress, embed, predict, run
 from napari_zoommil.jobs import tissue as tissue_job
 from napari_zoommil.jobs.embed import BATCH_ROWS, Embedding
-from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.many_slides import make_ready
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import read_patch

@@ -9,6 +9,7 @@ import pytest
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import explain, predict, run
 from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides.patching import Tissue
 
 
@@ -16,8 +17,51 @@ def test_grad_cam_of_the_predicted_class_by_default(cmu: Path, make_model: Calla
     explanation = run(explain(cmu, make_model((5.0, 10.0))))
     prediction = explanation.prediction
     assert (explanation.method, explanation.target) == ("grad-cam", prediction.predicted)
-    assert explanation.maps == prediction.maps_of("grad-cam", prediction.predicted)
+    assert explanation.maps == explanation.maps_of("grad-cam", prediction.predicted)
     assert [made.magnification for made in explanation.maps] == [5, 10]
+    index = prediction.class_names.index(prediction.predicted)
+    for made, one, step in zip(explanation.maps, explanation.scores, prediction.steps, strict=True):
+        np.testing.assert_array_equal(one.rows, step.rows)
+        origin = prediction.grid.levels[one.level].origins[one.rows[0]]
+        assert made.at(*(origin + 1)) == one.values[index, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_explains_the_prediction(cmu: Path, make_model: Callable, method: str) -> None:
+    name, seen = make_model((5.0, 10.0)), []
+    prediction = run(predict(cmu, name))
+    explanation = run(explain(cmu, name, method=method, target="tumour"), seen.append)
+    np.testing.assert_array_equal(explanation.prediction.logits, prediction.logits)
+    assert not sum(explanation.prediction.cost.encoded), "the features are there"
+    assert {made.kind for made in explanation.maps} == (
+        {"attention", "zoom"} if method == "attention" else {method}
+    )
+    if METHODS[method].target:
+        assert any(one.note.startswith(f"{METHODS[method].title}: ") for one in seen)
+    else:
+        assert explanation.scores == ()
+
+
+def test_what_a_method_is_computed_of_is_cancelled_between_patches(cmu: Path, make_model: Callable) -> None:
+    job = explain(cmu, make_model((5.0, 10.0)), method="occlusion")
+    while not next(job).note.startswith("Occlusion: 1 of"):
+        pass
+    job.close()
+
+
+def test_a_model_whose_answer_is_no_sum_has_no_evidence(cmu: Path, make_model: Callable) -> None:
+    name = make_model((5.0, 10.0), classifier="mlp")
+    for method in ("evidence", "leave-one-out"):
+        with pytest.raises(
+            ModelError, match=f"there is no {method} of .*: its answer is no sum over patches"
+        ):
+            run(explain(cmu, name, method=method))
+    assert run(predict(cmu, name)).kinds == (("attention", None), ("zoom", None))
+
+
+def test_an_unknown_method_is_refused_before_any_work(cmu: Path, make_model: Callable) -> None:
+    with pytest.raises(ModelError, match="there is no method 'lime'; choose one of attention, evidence"):
+        next(explain(cmu, make_model(), method="lime"))
 
 
 def test_a_class_by_name(cmu: Path, make_model: Callable) -> None:

@@ -40,6 +40,17 @@ def test_the_kind_of_the_model_decides(tmp_path: Path, asked: dict[str, dict[str
     assert asked["cells"]["resume"] is asked["cells"]["stain_augmentation"] is True
 
 
-def test_a_cell_model_has_no_use_for_a_label(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="a label of the slide is for MIL models"):
-        run(finetune(tmp_path / "slide.tif", Points(), "yollo", out=tmp_path, label="tumour"))
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"label": "tumour"}, "a label of the slide is for MIL models"),
+        ({"encoder": "nic"}, "an encoder is for MIL models"),
+        ({"store": Path("features")}, "a store of features is for MIL models"),
+    ],
+)
+def test_a_cell_model_has_no_use_for_what_is_a_mil_models(
+    tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ModelError, match=said):
+        run(finetune(tmp_path / "slide.tif", Points(), "yollo", out=tmp_path / "new", **given))
+    assert not list(tmp_path.iterdir())

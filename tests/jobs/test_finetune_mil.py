@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from napari_zoommil.jobs.finetuning import FineTuning
 from napari_zoommil.maps.agreement import attention_agreement
 from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.zoommil import ZoomMIL
+from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import CURVES, RUN
 
 REGION = (256, 512, 256, 512)
@@ -129,6 +131,21 @@ def test_nothing_is_encoded_twice(
     assert not encoded
 
 
+def test_features_are_kept_in_the_store_that_is_named(
+    slide: Path, points: Points, model: str, tmp_path: Path, cache: Path
+) -> None:
+    store = tmp_path / "features"
+    result = teach(slide, points, model, tmp_path / "new", epochs=1, store=store)
+    assert [folder.name for folder in store.iterdir()] == [Slide.open(slide).fingerprint]
+    assert not cache.exists()
+    taken = run(predict(slide, model, store=store, device="cpu")).cost
+    assert sum(taken.taken) > 250 and not sum(taken.encoded)
+    other = teach(slide, points, model, tmp_path / "cached", epochs=1)
+    assert cache.exists()
+    first = "before_attention_on_points_5x"  # a store holds half precision, so that the zoom may differ
+    assert result.metrics[first] == pytest.approx(other.metrics[first], abs=1e-3)
+
+
 def test_what_a_prediction_encoded_is_not_encoded_again(
     slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,10 +225,37 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_a_cancelled_run_leaves_no_model(slide: Path, points: Points, model: str, tmp_path: Path) -> None:
-    job = finetune(slide, points, model, out=tmp_path / "new", epochs=50, device="cpu")
-    for progress in job:
-        if progress.note.startswith("epoch 3"):
-            break
-    job.close()
-    assert not (tmp_path / "new").exists()
+def test_it_is_cancelled_at_any_moment(
+    make_slide: Callable[..., Path],
+    points: Points,
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At every step of a short run, each time with nothing encoded before."""
+    slide = make_slide(tmp_path / "small.tif", (120, 60, 160))
+
+    def begun(out: str, kept: str) -> Any:
+        monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: tmp_path / kept)
+        return finetune(slide, points, model, out=tmp_path / out, epochs=2, device="cpu", threads=1)
+
+    def weights(out: str) -> list[bytes]:
+        return [one.tobytes() for _, one in sorted(load_file(tmp_path / out / "model.safetensors").items())]
+
+    run(begun("whole", "kept"))
+    moments, notes = 0, set[str]()
+    while True:
+        job = begun("new", f"kept {moments}")
+        steps = list(islice(job, moments + 1))
+        job.close()
+        if len(steps) == moments:
+            break  # it came to its end
+        notes.add(steps[-1].note.split(",")[0])
+        assert not (tmp_path / "new").exists() and not list(tmp_path.rglob("*.part")), steps[-1].note
+        moments += 1
+    assert {"loading the model", "attention before", "for training", "attention after"} <= notes
+    assert {"epoch 1 of 2", "epoch 2 of 2"} <= notes
+    assert weights("new") == weights("whole")
+    for moment in range(2, moments, 6):
+        run(begun(f"new {moment}", f"kept {moment}"))
+        assert weights(f"new {moment}") == weights("whole"), "what a cancelled run kept is whole"

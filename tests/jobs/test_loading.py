@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_zoommil import encoders
 from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.bags import Bag, CachedBag, FeatureCache, LazyBag, StoredBag
+from napari_zoommil.bags.cache import EncoderKey
+from napari_zoommil.bags.subgrid import TensorBag
+from napari_zoommil.bags.view import PartBag
+from napari_zoommil.encoders import Encoder
 from napari_zoommil.errors import ConsentError, EncoderError, ModelError, ZoomMILError
 from napari_zoommil.jobs import Job, estimate, explain, finetune, predict, run, train
-from napari_zoommil.jobs.loading import encoder_on, loaded, release
+from napari_zoommil.jobs.features import find_patches, grid_key
+from napari_zoommil.jobs.kept import release
+from napari_zoommil.jobs.loading import encoder_on, loaded
+from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.models.spec import read_spec
+from napari_zoommil.slides import Slide, patching
 
 Make = Callable[..., str]
 
@@ -273,7 +285,72 @@ def test_a_taught_model_is_not_what_the_next_job_gets(make_model: Make, slide: P
 
     model = make_model((5.0, 10.0), patch_size=32)
     before = run(predict(slide, model))
-    with loaded(model, "cpu") as taught:
+    with loaded(model, "cpu", to_train=True) as taught:
         for weight in taught.model.parameters():
             torch.nn.init.ones_(weight)
     np.testing.assert_array_equal(run(predict(slide, model)).logits, before.logits)
+
+
+@pytest.fixture
+def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches that a store holds, and those that are found, have another size than they are asked for."""
+    real = patching.patch_grid
+
+    def halved(slide: Slide, tissue: Any, magnifications: Any, patch_size: int, min_tissue: float) -> Any:
+        return real(slide, tissue, magnifications, patch_size // 2, min_tissue)
+
+    for job in ("model_on_slide", "features", "estimate"):
+        monkeypatch.setattr(sys.modules[f"napari_zoommil.jobs.{job}"], "patch_grid", halved)
+
+
+@pytest.mark.parametrize("job", [*JOBS, "train"])
+def test_patches_of_another_size_are_refused_by_every_job(
+    make_model: Make, foreign: None, slide: Path, tmp_path: Path, make_slide: Callable, job: str
+) -> None:
+    model = make_model((5.0, 10.0), patch_size=64)
+    if job == "train":
+        lines = [f"{make_slide(tmp_path / f'{n}.tif', (120, 60, 160), 256, n)},{n % 2},{split}"
+                 for n, split in enumerate(("train", "train", "val", "val"))]  # fmt: skip
+        (tmp_path / "cohort.csv").write_text("\n".join(["slide,label,split", *lines]))
+        asked: Job[Any] = train(
+            tmp_path / "cohort.csv", store=tmp_path / "features", out=tmp_path / "new", encoder="mean-rgb",
+            magnifications=(5.0, 10.0), patch_size=64, options={"k": 2}, epochs=1,
+        )  # fmt: skip
+    else:
+        asked = jobs(slide, model, tmp_path / "new")[job]
+    with pytest.raises(ModelError, match="reads patches of 64 px, but these have 32 px"):
+        run(asked)
+    assert not (tmp_path / "new").exists()
+
+
+def test_features_of_another_encoder_are_refused_whatever_bag_holds_them(
+    make_model: Make, slide: Path, tmp_path: Path
+) -> None:
+    """A store, a bag that encodes, a part of it, and features in memory: each says whose features it has."""
+    with loaded(make_model((5.0, 10.0), patch_size=32)) as with_model, Slide.open(slide) as opened:
+        mil, encoder, cache = with_model.model, with_model.encoder, FeatureCache(tmp_path / "features")
+        key = grid_key(opened, (5.0, 10.0), 32, 0.1)
+        grid = run(find_patches(opened, cache, key))
+        other = copy(encoder)
+        other.hash = "0" * 16
+
+        def bags(network: Encoder) -> list[Bag]:
+            whole = CachedBag(cache, opened, grid, network)
+            features = tuple(whole.features(n, np.arange(len(level))) for n, level in enumerate(grid.levels))
+            stored = StoredBag(cache, opened.fingerprint, key, EncoderKey(network.name, network.hash))
+            part = PartBag.of_trees(whole, np.arange(len(grid.levels[0])))
+            return [
+                LazyBag(opened, grid, network),
+                whole,
+                part,
+                stored,
+                TensorBag(grid, features, network.hash),
+            ]
+
+        outputs = [mil(bag).logits for bag in bags(encoder)]
+        assert all(torch.allclose(one, outputs[0], atol=1e-2) for one in outputs)
+        for bag in bags(other):
+            with pytest.raises(ModelError, match=r"but these are from 0{16}; embed the slide with"):
+                mil(bag)
+            with pytest.raises(ModelError, match=r"but these are from 0{16}"):
+                run(zoom(mil, bag, torch.device("cpu")))

@@ -70,16 +70,28 @@ def test_painting_is_throttled(cmu: Path, make_model: Callable, monkeypatch: pyt
 
 def test_maps_hold_the_scores_of_the_steps(cmu: Path, make_model: Callable) -> None:
     prediction = run(predict(cmu, make_model()))
-    assert len(prediction.maps) == 3 + 2 + 2 * 3
+    assert len(prediction.maps) == 3 + 2 + 2 * 2 * 3
     assert prediction.kinds == (
-        ("attention", None), ("zoom", None), ("grad-cam", "benign"), ("grad-cam", "tumour"),
+        ("attention", None), ("zoom", None), ("evidence", "benign"), ("evidence", "tumour"),
+        ("leave-one-out", "benign"), ("leave-one-out", "tumour"),
     )  # fmt: skip
-    for index, target in enumerate(prediction.class_names):
-        for step, made in zip(prediction.steps, prediction.maps_of("grad-cam", target), strict=True):
-            assert step.grad_cam.shape == (2, len(step.rows))
-            origin = prediction.grid.levels[step.level].origins[step.rows[0]]
-            assert made.at(*(origin + 1)) == step.grad_cam[index, 0]
-    assert any(np.abs(step.grad_cam).max() > 0 for step in prediction.steps)
+    for method in ("evidence", "leave-one-out"):
+        for index, target in enumerate(prediction.class_names):
+            for step, made in zip(prediction.steps, prediction.maps_of(method, target), strict=True):
+                assert step.explained[method].shape == (2, len(step.rows))
+                origin = prediction.grid.levels[step.level].origins[step.rows[0]]
+                assert made.at(*(origin + 1)) == step.explained[method][index, 0]
+
+
+def test_evidence_of_all_patches_is_the_output_less_its_bias(cmu: Path, make_model: Callable) -> None:
+    from napari_zoommil.models.spec import load_model
+
+    name = make_model()
+    prediction = run(predict(cmu, name))
+    total = sum(step.evidence.sum(1, dtype=np.float64) for step in prediction.steps)
+    bias = load_model(name)[0].classifier.bias.numpy()
+    np.testing.assert_allclose(total + bias, prediction.logits, atol=1e-5)
+    assert np.abs(total).min() > 1e-3
 
 
 def test_the_prediction_is_that_of_the_model_on_a_bag(cmu: Path, make_model: Callable) -> None:

@@ -23,8 +23,12 @@ def prediction(cmu: Path, make_model: Callable[..., str]) -> Prediction:
 def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path: Path) -> None:
     with Slide.open(cmu) as slide:
         names = {path.name for path in write_prediction(slide, prediction, tmp_path)}
-    cam = f"grad-cam-{prediction.predicted}"
-    maps = {"attention-5x", "attention-10x", "zoom-attention-5x", f"{cam}-5x", f"{cam}-10x"}
+    explained = {
+        f"{method}-{prediction.predicted}-{name}"
+        for method in ("evidence", "leave-one-out")
+        for name in ("5x", "10x")
+    }
+    maps = {"attention-5x", "attention-10x", "zoom-attention-5x"} | explained
     assert names == {f"{name}{end}" for name in maps for end in (".png", ".ome.tiff")} | {
         "prediction.json", "prediction.npz", "patches.geojson",
     }  # fmt: skip
@@ -42,14 +46,16 @@ def test_a_patch_has_a_measurement_for_each_head(prediction: Prediction) -> None
     coarse, fine = (prediction.steps[0], features[0]), (prediction.steps[1], features[-1])
     for (step, feature), heads in zip((coarse, fine), (["attention", "zoom"], ["attention"]), strict=True):
         found = feature["properties"]["measurements"]
-        assert list(found) == [*heads, "Grad-CAM benign", "Grad-CAM tumour"]
+        explained = [f"{m} {name}" for m in ("evidence", "leave-one-out") for name in ("benign", "tumour")]
+        assert list(found) == [*heads, *explained]
+        assert found["evidence tumour"] == step.evidence[1, 0 if feature is features[0] else -1]
         place = 0 if feature is features[0] else -1
         assert [found[head] for head in heads] == step.scores[place].tolist()
     json.dumps(features)
 
 
-def test_what_was_not_explained_is_left_out(prediction: Prediction) -> None:
-    steps = tuple(replace(step, grad_cam=None) for step in prediction.steps)
+def test_what_is_not_explained_is_left_out(prediction: Prediction) -> None:
+    steps = tuple(replace(step, evidence=None) for step in prediction.steps)
     found = patches_geojson(replace(prediction, steps=steps))["features"][0]
     assert list(found["properties"]["measurements"]) == ["attention", "zoom"]
 

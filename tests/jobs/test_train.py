@@ -14,7 +14,7 @@ import pytest
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
-from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.spec import load_model
@@ -174,7 +174,7 @@ def test_a_numeric_label_is_learnt_predicted_and_explained(
     assert prediction.predicted.endswith(" % stain") and prediction.class_names == ()
     with pytest.raises(ModelError, match="tells a number"):
         _ = prediction.probabilities
-    assert [step.grad_cam.shape[0] for step in prediction.steps] == [1, 1]
+    assert [step.evidence.shape[0] for step in prediction.steps] == [1, 1]
     explanation = run(explain(slide, str(training.model)))
     assert explanation.target == "value" and explanation.maps[0].title == "Grad-CAM value 5x"
     with pytest.raises(ModelError, match="has no class 'high'; it has value"):

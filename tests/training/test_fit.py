@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from napari_zoommil.encoders.device import Device
-from napari_zoommil.training.fit import FitStep, TrainerFlags, fit, fit_steps, own_random_numbers, quiet
+from napari_zoommil.errors import JobError
+from napari_zoommil.training.fit import FitStep, fit, fit_steps
+from napari_zoommil.training.flags import TrainerFlags
+from napari_zoommil.training.host import last_line, quiet
 
 
 class Slope(L.LightningModule):
@@ -117,9 +119,21 @@ def test_a_fit_on_the_calling_thread_ends_as_one_on_its_own() -> None:
     assert trainer.global_step == 4 and float(here.weight) == float(apart.weight) != 0
 
 
-def test_flags_of_a_device() -> None:
-    assert TrainerFlags.on(Device(torch.device("cpu"), "")) == TrainerFlags()
-    assert TrainerFlags.on(Device(torch.device("cuda:2"), ""), 4) == TrainerFlags("gpu", (2,), accumulate=4)
+def test_half_precision_reaches_the_trainer() -> None:
+    trainer = fit(Slope(), data(1), epochs=1, flags=TrainerFlags(precision="bf16-mixed"))
+    assert trainer.precision == "bf16-mixed"
+
+
+def test_what_this_machine_cannot_do_is_refused_before_a_step() -> None:
+    module = Slope()
+    with pytest.raises(JobError, match="no strategy of a training"):
+        list(fit_steps(module, data(4), epochs=1, flags=TrainerFlags(strategy="ddp")))
+    assert module.trained == 0
+
+
+def test_of_an_error_in_another_process_the_last_line_counts() -> None:
+    text = "\n\n-- Process 1 terminated with the following error:\nTraceback …\nValueError: no such slide\n"
+    assert last_line(RuntimeError(text)) == "ValueError: no such slide"
 
 
 class Noisy(Slope):
@@ -142,9 +156,6 @@ def test_random_numbers_follow_from_the_seed_and_the_host_keeps_its_own() -> Non
         list(fit_steps(module, data(3), epochs=1, seed=seed))
         drawn.append(module.drawn)
     assert drawn[0] == drawn[1] != drawn[2] and torch.equal(torch.get_rng_state(), before)
-    with own_random_numbers(3):
-        torch.rand(3)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_filters_are_taken_out_again_in_whatever_order() -> None:

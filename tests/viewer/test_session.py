@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from napari.utils.notifications import notification_manager
 
 from napari_zoommil.errors import SlideError
 from napari_zoommil.viewer.layers import tissue_regions
@@ -43,6 +44,18 @@ def test_only_the_active_slide_is_in_sight(model, small_slide, other_slide, add_
     assert first.visible and not second.visible
 
 
+def test_nobody_moves_a_slide_or_an_overlay(model, small_slide, add_slide) -> None:
+    viewer = model
+    session = session_of(viewer)
+    slide = add_slide(viewer, small_slide)
+    overlay = tissue_regions.regions_layer(viewer, session.active.slide, "add")
+    other = viewer.add_points(np.zeros((1, 2)))
+    for layer, mode in ((slide, "pan_zoom"), (overlay, "pan_zoom"), (other, "transform")):
+        layer.mode = "transform"
+        assert layer.mode == mode
+    assert "stay in place" in notification_manager.records[-1].message
+
+
 def test_regions_follow_a_resolution_that_is_given_later(model, data, add_slide) -> None:
     viewer = model
     layer = add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
@@ -50,6 +63,7 @@ def test_regions_follow_a_resolution_that_is_given_later(model, data, add_slide)
     drawn = tissue_regions.regions_layer(viewer, session.active.slide, "add")
     session.set_mpp(session.active, 0.5)
     np.testing.assert_allclose(drawn.scale, layer.scale)
+    np.testing.assert_allclose(drawn.translate, (-0.25, -0.25))
     assert drawn.units == layer.units
 
 

@@ -244,9 +244,8 @@ def main() -> None:
     for name in [args.only] if args.only else RECIPES:
         network, spec = make(name, RECIPES[name], data, args.work)
         rounds = rounds_of(RECIPES[name])
-        save_cell_model(
-            args.out / name, network, spec, card(spec, network, rounds)
-        )  # usable even if the following metrics fail
+        # usable even if the following metrics fail
+        save_cell_model(args.out / name, network, spec, card(spec, network, rounds))
         figures = measured(network, spec, data, foreign)
         if args.slide:
             figures["slide"] = slide_metrics(args.out / name, args.slide)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torchmetrics.functional.classification import binary_auroc
 
 from napari_zoommil.bags import FeatureCache
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
@@ -123,17 +124,12 @@ def judge(recipe: DemoRecipe, model: Path, work: Path) -> dict[str, float]:
             ]
             inside.append([each.inside for each in found])
             expected.append([each.expected for each in found])
-    figures = {"accuracy": float(np.mean(right)), "auc": _auc(np.array(chances), np.array(truth))}
+    auc = float(binary_auroc(torch.tensor(chances), torch.tensor(truth)))
+    figures = {"accuracy": float(np.mean(right)), "auc": auc}
     for index, magnification in enumerate(MAGNIFICATIONS):
         figures[f"attention inside at {magnification:g}x"] = float(np.mean(inside, 0)[index])
         figures[f"tumour's share of patches read at {magnification:g}x"] = float(np.mean(expected, 0)[index])
     return figures
-
-
-def _auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Probability that a tumour slide scores above a normal one."""
-    positive, negative = scores[truth][:, None], scores[~truth][None]
-    return float((positive > negative).mean() + (positive == negative).mean() / 2)
 
 
 def card(recipe: DemoRecipe, figures: dict[str, float], baseline: dict[str, float]) -> str:

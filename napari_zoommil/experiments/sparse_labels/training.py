@@ -22,6 +22,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO, kmeans_anchors
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.data.nuclei import Tile, thinned, typical_diameter, window_of
 from napari_zoommil.experiments.sparse_labels.scores import scores_of
 from napari_zoommil.experiments.sparse_labels.settings import Preset, Trial
@@ -32,7 +33,8 @@ from napari_zoommil.training.cells.module import (
     target_maker,
     train_loader,
 )
-from napari_zoommil.training.fit import FitStep, TrainerFlags, fit_steps, own_random_numbers
+from napari_zoommil.training.fit import FitStep, fit_steps
+from napari_zoommil.training.flags import TrainerFlags
 
 ANCHORS = 2
 """Number of anchors of YOLLO, fitted to the annotated nuclei."""
@@ -135,7 +137,8 @@ def _fit(
         loader,
         callbacks=callbacks,
         epochs=module.recipe.epochs,
-        flags=TrainerFlags.on(device, module.recipe.accumulate),
+        device=device,
+        flags=TrainerFlags(accumulate=module.recipe.accumulate),
     )
     with closing(steps):
         for step in steps:

@@ -42,3 +42,25 @@ def attention_pool(instances: Tensor, logits: Tensor) -> Tensor:
     (F,)
     """
     return torch.softmax(logits, 0) @ instances
+
+
+def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor | None:
+    """Contribution of each instance to each output of a linear classifier on :func:`attention_pool`.
+
+    For instance i and output c it is a_i · (w_c · h_i), with a = softmax(logits). The sum over all instances
+    is the output without its bias.
+
+    Parameters
+    ----------
+    instances : (N, F)
+    logits : (N,)
+    classifier : Module
+
+    Returns
+    -------
+    (N, C) or None
+        None if the classifier is not a linear layer, because there is no such sum.
+    """
+    if not isinstance(classifier, nn.Linear):
+        return None
+    return torch.softmax(logits, 0)[:, None] * (instances @ classifier.weight.T)

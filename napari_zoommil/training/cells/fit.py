@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from napari_zoommil.cells.model import save_cell_model
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
@@ -20,7 +21,8 @@ from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
 from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import WindowFinds, finds_in_window, finds_in_windows, measured
-from napari_zoommil.training.fit import FitStep, Stage, TrainerFlags, fit_steps
+from napari_zoommil.training.fit import FitStep, Stage, fit_steps
+from napari_zoommil.training.flags import TrainerFlags
 from napari_zoommil.training.run import RunFolder
 
 COLUMNS = ("train_loss", "exclusive_recall", "predictions_per_mm2", "f1_complete")
@@ -95,6 +97,26 @@ def fit_cells(
     return TrainedCells(network, spec, {f"before_{name}": value for name, value in before.items()} | after)
 
 
+def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec], str]) -> None:
+    """Write a trained model and its metrics into its run folder.
+
+    Parameters
+    ----------
+    trained : TrainedCells
+    run : RunFolder
+    card : callable
+        Returns the model card.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be written to.
+    """
+    spec = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
+    save_cell_model(run.folder, trained.network, spec, card(spec))
+    run.finish(trained.metrics)
+
+
 def _fit(
     network: UNet | YOLLO,
     spec: CellSpec,
@@ -110,7 +132,8 @@ def _fit(
         train_loader(train, recipe, network),
         DataLoader(list(held_out), batch_size=None) if held_out else None,  # type: ignore[arg-type]
         epochs=recipe.epochs,
-        flags=TrainerFlags.on(device, recipe.accumulate),
+        device=device,
+        flags=TrainerFlags(accumulate=recipe.accumulate),
         callbacks=[CurveWriter(run, COLUMNS), last_checkpoint(run)],
         resume=checkpoint,
     )

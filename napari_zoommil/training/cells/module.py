@@ -22,6 +22,7 @@ from napari_zoommil.cells.targets import BoxTargets, assign_boxes, detection_los
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
+from napari_zoommil.encoders.random_numbers import seed_torch
 from napari_zoommil.errors import ModelError
 from napari_zoommil.training.callbacks import seed_of
 from napari_zoommil.training.cells.elr_memory import NOWHERE, RunningTargets, place_of
@@ -173,7 +174,7 @@ class CellModule(L.LightningModule):
         total = max(1, self.trainer.max_epochs or 1) * max(1, int(self.trainer.num_training_batches))
         done = self.current_epoch * int(self.trainer.num_training_batches) + index
         seed = seed_of(self.recipe.seed, done)
-        torch.manual_seed(seed)  # for dropout
+        seed_torch(seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
         loss = self.loss_of(images, targets, done / total, generator, places)
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(images))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,8 @@ from napari_zoommil.encoders.device import Device
 from napari_zoommil.models.mil import MILModel
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
-from napari_zoommil.training.fit import FitStep, TrainerFlags, fit_steps
+from napari_zoommil.training.fit import FitStep, fit_steps
+from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.module import Example, MILModule, columns, loader
 from napari_zoommil.training.run import BEST, RunFolder
 
@@ -28,6 +30,7 @@ def fit(
     checkpoint: Path | None,
     device: Device,
     seed: int = 0,
+    flags: TrainerFlags = ONE_DEVICE,
 ) -> Generator[FitStep, None, None]:
     """Fit a model; afterwards it has the weights of its best epoch.
 
@@ -43,6 +46,8 @@ def fit(
     device : Device
     seed : int
         Seed of the order of slides and of noise.
+    flags : TrainerFlags
+        ``accumulate`` is that of the recipe.
     """
     module = MILModule(mil, recipe)
     callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
@@ -55,7 +60,8 @@ def fit(
         loader(val),
         epochs=recipe.epochs,
         least_epochs=min(recipe.least_epochs, recipe.epochs),
-        flags=TrainerFlags.on(device, recipe.accumulate),
+        device=device,
+        flags=replace(flags, accumulate=recipe.accumulate),
         callbacks=[*callbacks, last_checkpoint(run)],
         resume=checkpoint,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Sampler
 
 from napari_zoommil.bags.bag import Bag
@@ -36,9 +38,8 @@ class MILModule(L.LightningModule):
         super().__init__()
         self.model, self.recipe = model, recipe
         self.metrics = model.task.metrics()
-        self._on_device = nn.ModuleList(
-            self.metrics.values()
-        )  # registered, so that they are moved to the device
+        # registered, so that they are moved to the device
+        self._on_device = nn.ModuleList(self.metrics.values())
         self.share = 0.0
 
     def training_step(self, batch: Example, _index: int) -> Tensor:
@@ -50,6 +51,7 @@ class MILModule(L.LightningModule):
             {f"train_{name}": loss for name, loss in losses.items()},
             on_step=True,
             on_epoch=True,
+            sync_dist=True,
             batch_size=1,
         )
         return losses["loss"]
@@ -59,7 +61,7 @@ class MILModule(L.LightningModule):
         for metric in self.metrics.values():
             metric.update(self.model.task.measured(output.logits), target[None])
         found: dict[str, Any] = {**losses, **self.metrics}
-        self.log_dict({f"val_{name}": value for name, value in found.items()}, batch_size=1)
+        self.log_dict({f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
         """Bags stay on the CPU; the model moves the features that it requests."""
@@ -108,8 +110,18 @@ class MILModule(L.LightningModule):
         return int(self.trainer.num_training_batches)
 
 
+def processes() -> tuple[int, int]:
+    """Index of this process, and the number of processes of the training."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 class SlideDraws(Sampler[int]):
     """Slides of an epoch in random order, determined by the seed and the epoch.
+
+    Several processes of a training have a share each; if the number of slides is not divisible, the first
+    ones are repeated.
 
     Parameters
     ----------
@@ -128,17 +140,35 @@ class SlideDraws(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return math.ceil(self.count / processes()[1])
 
     def __iter__(self) -> Iterator[int]:
         # Drawn lazily, because Lightning creates the iterator before it sets the epoch of a resumed fit.
-        yield from self._drawn()
+        drawn, (own, several) = self._drawn(), processes()
+        yield from islice(cycle(drawn), own, len(self) * several, several)
 
     def _drawn(self) -> list[int]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         if self.weights is None:
             return torch.randperm(self.count, generator=generator).tolist()
         return torch.multinomial(self.weights, self.count, True, generator=generator).tolist()
+
+
+class SlidesInOrder(Sampler[int]):
+    """Each slide once; several processes have a share each, or all slides if there are too few."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def _own(self) -> range:
+        own, several = processes()
+        return range(own, self.count, several) if self.count >= several else range(self.count)
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._own()
 
 
 def loader(
@@ -157,7 +187,7 @@ def loader(
         Seed of the order.
     """
     if recipe is None:
-        return DataLoader(examples, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(examples, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]
     targets = [target for _, target in examples]
     weights = task.balance(targets) if task is not None and recipe.weighted else None
     return DataLoader(examples, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]

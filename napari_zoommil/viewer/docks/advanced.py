@@ -94,7 +94,9 @@ def _widget(field: Field) -> ValueWidget:
     kind = _kind(field)
     options: dict[str, Any] = {"name": field.name, "tooltip": field.help}
     if kind is bool:
-        return CheckBox(value=field.default, text="", **options)
+        box = CheckBox(value=field.default, **options)
+        box.native.setText("")  # its line in the form has a title
+        return box
     if get_origin(kind) is Literal:
         return _choice(field, [(str(one), one) for one in get_args(kind)], options)
     if kind in (int, float) and field.range is not None:

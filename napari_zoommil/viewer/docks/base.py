@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Page
+from napari_zoommil.viewer.docks.page import Page
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.session import session_of

@@ -14,8 +14,6 @@ from napari_zoommil.annotations import Changed, Points
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.drawing import add_region_layer, encloses_area, outlines, tool_of
-from napari_zoommil.viewer.layers.overlays import placement
-from napari_zoommil.viewer.layers.points import EDGE
 from napari_zoommil.viewer.layers.writing import Writing
 from napari_zoommil.viewer.metadata import per_pixel
 
@@ -41,8 +39,7 @@ class CompleteView:
         self._ids: list[str] = []
         self._writing, self._closed = Writing(), False
         self._width = WIDTH_UM / per_pixel(slide)[1]
-        placed = placement(slide, EDGE, (1.0, 1.0))
-        self.layer = add_region_layer(viewer, slide, COMPLETE, COLOUR, **placed)
+        self.layer = add_region_layer(viewer, slide, COMPLETE, COLOUR)
         self._tool = tool_of(viewer, self.layer)
         self.fill()
         self.layer.events.data.connect(self._edited)

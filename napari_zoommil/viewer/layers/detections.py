@@ -12,16 +12,17 @@ from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Points
+from napari.layers import Layer, Points
 
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.complete_regions import COMPLETE
-from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, placement, put_in
-from napari_zoommil.viewer.layers.points import EDGE, POINTS
+from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, put_in
+from napari_zoommil.viewer.layers.points import POINTS
 from napari_zoommil.viewer.layers.search_regions import SEARCHED
 from napari_zoommil.viewer.layers.tissue_regions import REGIONS
-from napari_zoommil.viewer.metadata import TITLE, overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, slide_of
+from napari_zoommil.viewer.sight import sight_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, sorted by descending score, in its layer's metadata."""
@@ -37,6 +38,22 @@ def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Points | Non
     """The layer of a slide's detected cells by its title, which does not change when it is renamed."""
     layer = find_layer(viewer, slide, title)
     return layer if isinstance(layer, Points) else None
+
+
+def is_cells_of(layer: Layer, slide: Slide) -> bool:
+    """Whether a layer shows detected cells of a slide."""
+    return CELLS in layer.metadata and slide_of(layer) is slide
+
+
+def hide_other_cells(viewer: napari.Viewer, slide: Slide, title: str) -> None:
+    """Hide all detected cells of a slide except those of one title.
+
+    The colours are the same for all models, so that the cells of several models could not be told apart.
+    """
+    for layer in viewer.layers:
+        if is_cells_of(layer, slide) and layer.metadata.get(TITLE) != title:
+            sight_of(viewer).forget(layer)
+            layer.visible = False
 
 
 def show_cells(
@@ -81,7 +98,7 @@ def show_cells(
         canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
         metadata=overlay_metadata(slide, title) | {CELLS: ranked},
         **_looks(ranked, count),
-        **placement(slide, EDGE, (1.0, 1.0)),
+        **on_level_0(slide),
     )
     layer.events.editable.connect(_keep_from_editing)
     layer.editable = False
@@ -112,9 +129,8 @@ def _looks(ranked: Detection, count: int) -> dict[str, Any]:
         "size": (finds.boxes[:, 2:] - finds.boxes[:, :2]).mean(1),
         "features": {"class": names[finds.labels - 1], "score": finds.scores},
     }
-    return (
-        looks | {"border_color": colours[finds.labels - 1]} if count else looks
-    )  # napari needs at least one
+    # napari needs at least one
+    return looks | {"border_color": colours[finds.labels - 1]} if count else looks
 
 
 def _place(layer: Points, ranked: Detection, count: int) -> None:

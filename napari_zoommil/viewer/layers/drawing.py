@@ -23,12 +23,13 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.compat import is_being_drawn
 from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.points import insert_on_top
-from napari_zoommil.viewer.metadata import overlay_metadata
+from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata
 
-NO_REGION = "That encloses no area"
+NO_REGION = "That encloses no area: draw once more"
 HOW = "Hold the button and draw around the region, or click on its corners and end with a double click"
-ON_CANVAS = HOW.replace(", ", ",\n")
-"""The same in two lines, for a narrow canvas."""
+MARGIN = "\u00a0\u00a0"
+ON_CANVAS = "\n".join(f"{MARGIN}{line}{MARGIN}" for line in HOW.replace(", ", ",\n").split("\n"))
+"""The same in two lines, for a narrow canvas; napari (0.9.2) draws the box of a text too narrow."""
 
 DRAW = "add_polygon"
 TOOL = "napari_zoommil.tool"
@@ -49,15 +50,15 @@ SMALLEST = 1.0
 CIRCLE = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
 
 
-def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: str, **more: Any) -> Shapes:
-    """Add an empty layer for regions of a slide on top; ``more`` are further arguments of the layer."""
+def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: str) -> Shapes:
+    """Add an empty layer for regions of a slide, in level-0 px, as the top layer."""
     layer = Shapes(
         ndim=2,
         name=overlay_name(slide, title),
         face_color="transparent",
         edge_color=colour,
         metadata=overlay_metadata(slide, title),
-        **more,
+        **on_level_0(slide),
     )
     tool_of(viewer, layer)
     insert_on_top(viewer, layer)

@@ -21,7 +21,15 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.colours import ramp
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.metadata import TITLE, UNIT, is_slide, overlay_metadata, per_pixel, slide_of
+from napari_zoommil.viewer.metadata import (
+    TITLE,
+    UNIT,
+    is_slide,
+    on_level_0,
+    overlay_metadata,
+    per_pixel,
+    slide_of,
+)
 from napari_zoommil.viewer.sight import sight_of
 
 MAP = "napari_zoommil.map"
@@ -71,7 +79,7 @@ def show_map(
     when : str
         ``before`` or ``after`` for a comparison, for which the map has a separate layer.
     """
-    name = "Grad-CAM" if shown.signed else "attention"
+    name = "signed" if shown.signed else "attention"
     layer = _show_image(
         viewer,
         slide,
@@ -142,7 +150,7 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
         level = prediction.grid.levels[step.level]
         for y, x in level.origins[step.zoomed]:
             h, w = level.size
-            boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]) - 0.5)
+            boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]))
             colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
             widths.append(ZOOM_EDGE * h)
     layer = find_layer(viewer, slide, ZOOMED)
@@ -154,9 +162,8 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
         layer = Shapes(
             ndim=2,
             name=overlay_name(slide, ZOOMED),
-            scale=per_pixel(slide),
-            units=(UNIT if slide.mpp else "pixel",) * 2,
             metadata=overlay_metadata(slide, ZOOMED) | {MAP: None},
+            **on_level_0(slide),
         )
         _insert(viewer, slide, layer)
     layer.data = []

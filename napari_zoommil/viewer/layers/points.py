@@ -20,16 +20,13 @@ from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, Colour
 from napari_zoommil.annotations.edits import Classes
 from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.overlays import overlay_name, placement
+from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata, slide_of
 from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
 FIRST_CLASS = "cell"
-
-EDGE = (-0.5, -0.5)
-"""The corner of level-0 px 0 in napari, which has the centre of the pixel at 0."""
 
 MANY = 100
 """Number of changed points above which the layer is rebuilt instead of updated row by row."""
@@ -83,7 +80,7 @@ class PointsView:
             border_width=BORDER,
             canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
             metadata=overlay_metadata(slide, POINTS),
-            **placement(slide, EDGE, (1.0, 1.0)),
+            **on_level_0(slide),
         )
         self.fill()
         self.layer.events.data.connect(self._edited)

@@ -15,7 +15,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.layers.drawing import add_region_layer, outlines, tool_of
-from napari_zoommil.viewer.layers.overlays import find_layer, placement
+from napari_zoommil.viewer.layers.overlays import find_layer
 
 SEARCHED = "search regions"
 COLOUR = "#e69f00"
@@ -34,7 +34,7 @@ def search_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
     """The layer of search regions, created on the first call."""
     layer = find(viewer, slide)
     if layer is None:
-        return add_region_layer(viewer, slide, SEARCHED, COLOUR, **placement(slide, (0.0, 0.0), (1.0, 1.0)))
+        return add_region_layer(viewer, slide, SEARCHED, COLOUR)
     return layer
 
 
@@ -48,8 +48,7 @@ def drawn(viewer: napari.Viewer, slide: Slide) -> Polygons:
     layer = find(viewer, slide)
     if layer is None:
         return ()
-    # napari's coordinates are those of pixel centres, ours those of corners
-    return on_slide([one + 0.5 for one in outlines(layer)], slide.shape)
+    return on_slide(outlines(layer), slide.shape)
 
 
 def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from napari.layers import Layer
+from napari.utils.notifications import show_info
+
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.metadata import SLIDE, world_scale
+
+IN_PLACE = "Slides and their overlays stay in place"
 
 
 def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
@@ -21,6 +26,21 @@ def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
         **world_scale(slide),
     }
     return slide.pyramid(), arguments, "image"
+
+
+def keep_in_place(layer: Layer) -> None:
+    """Disable napari's transform tool for a layer: results and annotations would be at other places.
+
+    A single key activates it: on a slide the key 2, which chooses a class during annotation.
+    """
+    layer.events.mode.connect(_put_back)
+
+
+def _put_back(event: Any) -> None:
+    layer = event.source
+    if layer.mode == "transform":
+        layer.mode = "pan_zoom"
+        show_info(IN_PLACE)
 
 
 def open_slide_layer(

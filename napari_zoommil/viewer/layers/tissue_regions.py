@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.drawing import add_region_layer, outlines, tool_of
-from napari_zoommil.viewer.layers.overlays import find_layer, placement
+from napari_zoommil.viewer.layers.overlays import find_layer
 
 Use = Literal["add", "leave out"]
 REGIONS: dict[Use, str] = {"add": "tissue added", "leave out": "tissue left out"}
@@ -28,8 +28,7 @@ def regions_layer(viewer: napari.Viewer, slide: Slide, use: Use) -> Shapes:
     """The slide's layer of regions of one use, created on the first call."""
     layer = find_layer(viewer, slide, REGIONS[use])
     if not isinstance(layer, Shapes):
-        placed = placement(slide, (0.0, 0.0), (1.0, 1.0))
-        return add_region_layer(viewer, slide, REGIONS[use], COLOURS[use], **placed)
+        return add_region_layer(viewer, slide, REGIONS[use], COLOURS[use])
     return layer
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool
+from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool, evidence
 
 
 def test_gated_attention_is_equation_2() -> None:
@@ -35,3 +35,18 @@ def test_pooling_is_a_mean_weighted_by_softmax() -> None:
 
 def test_pooling_nothing_gives_zero() -> None:
     assert attention_pool(torch.empty(0, 3), torch.empty(0)).tolist() == [0, 0, 0]
+
+
+def test_evidence_sums_to_the_output_less_its_bias() -> None:
+    torch.manual_seed(0)
+    instances, logits, classifier = (
+        torch.randn(50, 6).double(),
+        torch.randn(50).double(),
+        torch.nn.Linear(6, 3),
+    )
+    added = evidence(instances, logits, classifier.double())
+    expected = classifier(attention_pool(instances, logits)) - classifier.bias
+    torch.testing.assert_close(added.sum(0), expected, atol=1e-12, rtol=0)
+    shares = logits.softmax(0)
+    torch.testing.assert_close(added[3, 1], shares[3] * (classifier.weight[1] @ instances[3]))
+    assert evidence(instances, logits, torch.nn.Sequential(classifier, torch.nn.ReLU())) is None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,45 @@ def test_it_is_trained_predicts_explains_is_taught_and_shown(cohort: Path, tmp_p
     taught = run(finetune(tmp_path / "pink3.tif", points, str(training.model), out=out, epochs=3))
     assert taught.kind == "mil" and load_model(out)[0].name == NAME
     shown(tmp_path / "pink3.tif", prediction)
+
+
+@pytest.mark.usefixtures("site")
+def test_commands_and_docks_take_it_like_our_own(cohort: Path, tmp_path: Path, qtbot, capsys) -> None:  # type: ignore[no-untyped-def]
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QWidget
+
+    from napari_zoommil.viewer.docks.model_choice import ModelChoice
+
+    def call(*arguments: object) -> dict[str, Any]:
+        with pytest.raises(SystemExit) as end:
+            main([*map(str, arguments), "--json"])
+        told = capsys.readouterr()
+        assert not end.value.code, told.err
+        return json.loads(told.out)  # type: ignore[no-any-return]
+
+    folder, slide = tmp_path / "trained", tmp_path / "pink3.tif"
+    training = call(
+        "train", cohort, "--model", NAME, "--store", tmp_path / "features", "--out", folder,
+        "--set", "hidden=32", "--set", "attention=16", "--encoder", "mean-rgb",
+        "--magnifications", "10", "--patch-size", 32,
+        "--epochs", 12, "--learning-rate", 0.01,
+    )  # fmt: skip
+    assert training["metrics"]["test_accuracy"] == 1
+    model, spec = load_model(folder)
+    assert type(model).__name__ == "ABMIL" and (spec.config["hidden"], spec.config["attention"]) == (32, 16)
+    assert call("predict", slide, "--model", folder, "--out", tmp_path / "found")["predicted"] == "pink"
+    assert (tmp_path / "found" / "attention-10x.ome.tiff").is_file()
+    call("explain", slide, "--model", folder, "--target", "blue", "--out", tmp_path / "why")
+    assert any(one.suffix == ".png" for one in (tmp_path / "why").iterdir())
+
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    choice = ModelChoice(parent, lambda: None, ("mil",), hub=True)  # as the Attention dock has it
+    choice.offer([folder])
+    assert choice.itemText(choice.findData(str(folder))) == "trained"
+    choice.choose(folder)
+    assert choice.chosen == str(folder) and choice.kind == "mil"
+    assert choice.itemData(choice.currentIndex(), Qt.ItemDataRole.ToolTipRole) == f"trained · 10x\n{folder}"
 
 
 def shown(path: Path, prediction) -> None:  # type: ignore[no-untyped-def]

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool
+from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool, evidence
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Step
 from napari_zoommil.models.registry import Entry, Recipe
 
@@ -33,8 +33,9 @@ class ABMIL(MILModel):
         rows = np.arange(len(grid.levels[0]))
         embeddings = self.embed((yield Need(0, rows, preview=partial(self.attention_logits, 0))))
         scores = self.attend(embeddings)
-        pooled = attention_pool(embeddings, scores[:, 0])
-        return MILOutput(self.classify(pooled), (Step(0, rows, scores, embeddings),))
+        logits = self.classify(attention_pool(embeddings, scores[:, 0]))
+        added = evidence(embeddings, scores[:, 0], self.classify)
+        return MILOutput(logits, (Step(0, rows, scores, embeddings, evidence=added),))
 
 
 RECIPES = {

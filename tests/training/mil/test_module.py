@@ -12,7 +12,7 @@ from napari_zoommil.models.mil import MILOutput
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.task import Classification, Regression
 from napari_zoommil.models.zoommil import ZoomMIL
-from napari_zoommil.training.mil.module import MILModule, SlideDraws, loader
+from napari_zoommil.training.mil.module import MILModule, SlideDraws, SlidesInOrder, loader
 
 QUIET = {
     "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0,
@@ -149,3 +149,24 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
         assert list(draws) == first != list(other) and len(first) == len(draws) == 40
         draws.set_epoch(1)
         assert list(draws) != first and (balanced or sorted(draws) == list(range(40)))
+
+
+@pytest.mark.parametrize(("count", "several"), [(6, 2), (7, 3), (2, 3), (1, 4)])
+def test_processes_share_the_slides(count: int, several: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_each(make: Callable[[], SlideDraws | SlidesInOrder]) -> list[list[int]]:
+        found = []
+        for own in range(several):
+            monkeypatch.setattr(
+                "napari_zoommil.training.mil.module.processes", lambda own=own: (own, several)
+            )
+            found.append(list(make()))
+            assert len(found[-1]) == len(make())
+        return found
+
+    whole = list(SlideDraws(count, None, 0))
+    shares = of_each(lambda: SlideDraws(count, None, 0))
+    assert len({len(share) for share in shares}) == 1, "they step together"
+    in_turn = [row for step in zip(*shares, strict=True) for row in step]
+    assert in_turn[:count] == whole and set(in_turn) == set(whole)
+    measured = [row for share in of_each(lambda: SlidesInOrder(count)) for row in share]
+    assert sorted(measured) == list(range(count)) if count >= several else set(measured) == set(range(count))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import napari
 import pytest
+from npe2 import PluginManifest
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+import napari_zoommil
 from napari_zoommil.viewer.menus import show_dock
 
 Place = tuple[float, float]
@@ -18,6 +21,13 @@ Place = tuple[float, float]
 
 NONE, LEFT = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
 STEPS = 8
+
+
+@pytest.fixture(scope="session")
+def dock_names() -> tuple[str, ...]:
+    """All docks of the plugin, as its manifest names them."""
+    manifest = PluginManifest.from_file(Path(napari_zoommil.__file__).with_name("napari.yaml"))
+    return tuple(one.display_name for one in manifest.contributions.widgets or ())
 
 
 @pytest.fixture

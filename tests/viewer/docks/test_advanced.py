@@ -37,6 +37,10 @@ def form(qapp):
     return advanced(job, fields(job))
 
 
+def test_a_check_box_is_named_by_its_line_alone(form) -> None:
+    assert form["stained"].native.text() == ""
+
+
 def test_untouched_it_gives_the_jobs_defaults(form) -> None:
     assert form.values == {name: field.default for name, field in fields(job).items()}
 

@@ -14,10 +14,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget, QLineEdit, QPlainTextEdit, QWidget
 
 from napari_zoommil.viewer import settings
-from napari_zoommil.viewer.docks.parts import Page
+from napari_zoommil.viewer.docks.page import Page
 from napari_zoommil.viewer.menus import show_dock
 
-DOCKS = ("Slide", "Attention", "Annotate", "Detect cells", "Fine-tune")
 KEYS = {"7": Qt.Key.Key_7, "J": Qt.Key.Key_J, "Space": Qt.Key.Key_Space, "Up": Qt.Key.Key_Up}
 CTRL = Qt.KeyboardModifier.ControlModifier
 NONE = Qt.KeyboardModifier.NoModifier
@@ -96,11 +95,13 @@ def value_of(control: QWidget) -> object:
     return edited.read(control) if edited.isValid() else None
 
 
-def test_a_key_over_the_slide_is_the_slides_whatever_control_of_any_dock_has_the_focus(desk) -> None:
-    viewer, heard, tried = desk.viewer, [], dict.fromkeys(DOCKS, 0)
+def test_a_key_over_the_slide_is_the_slides_whatever_control_of_any_dock_has_the_focus(
+    desk, dock_names
+) -> None:
+    viewer, heard, tried = desk.viewer, [], dict.fromkeys(dock_names, 0)
     for name in KEYS:
         viewer.bind_key(name, lambda _, name=name: heard.append(name), overwrite=True)
-    for name in DOCKS:
+    for name in dock_names:
         page = show_dock(viewer, name)
         desk.point(page)
         page.setFocus()

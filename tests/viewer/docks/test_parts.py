@@ -1,231 +1,86 @@
-"""What holds for every control on every page, whenever it is put there."""
+"""Parts of docks that keep their place while what they say changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from magicgui.widgets import FloatSlider
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import (
-    QApplication,
-    QComboBox,
-    QDial,
-    QDoubleSpinBox,
-    QLabel,
-    QScrollBar,
-    QSlider,
-    QSpinBox,
-    QTabBar,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt import QLabeledDoubleRangeSlider, QLabeledSlider
+from qtpy.QtWidgets import QApplication, QLabel
 
-from napari_zoommil.viewer.docks.parts import Page
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.jobs import Progress
+from napari_zoommil.viewer.docks.page import Page
+from napari_zoommil.viewer.docks.parts import Act, Sentence
 
-DOWN, UP = -120, 120
-DOCKS = ("Slide", "Attention", "Annotate", "Detect cells", "Fine-tune")
-
-
-def turn_wheel(over: QWidget, angle: int = DOWN) -> None:
-    """As Qt does for a real wheel: from the widget under the mouse outwards, until one accepts it."""
-    widget: QWidget | None = over
-    while widget is not None:
-        at = QPointF(widget.rect().center())
-        event = QWheelEvent(
-            at,
-            widget.mapToGlobal(at),
-            QPoint(),
-            QPoint(0, angle),
-            Qt.MouseButton.NoButton,
-            Qt.KeyboardModifier.NoModifier,
-            Qt.ScrollPhase.NoScrollPhase,
-            False,
-        )
-        QApplication.sendEvent(widget, event)
-        if event.isAccepted() or widget.isWindow():
-            return
-        widget = widget.parentWidget()
-
-
-def combo(editable: bool = False) -> QComboBox:
-    box = QComboBox()
-    box.addItems(["a", "b", "c"])
-    box.setEditable(editable)
-    return box
-
-
-def tabs() -> QTabBar:
-    bar = QTabBar()
-    for name in "abc":
-        bar.addTab(name)
-    return bar
-
-
-CONTROLS: dict[str, Callable[[], QWidget]] = {
-    "combo": combo,
-    "editable combo": lambda: combo(True),
-    "spin": QSpinBox,
-    "double spin": QDoubleSpinBox,
-    "slider": lambda: QSlider(Qt.Orientation.Horizontal),
-    "dial": QDial,
-    "tabs": tabs,
-    "labelled slider": QLabeledSlider,
-    "range slider": QLabeledDoubleRangeSlider,
-    "magicgui": lambda: FloatSlider(value=3, max=10).native,
-}
-
-
-def values(page: QWidget) -> dict[QWidget, object]:
-    """What every control on a page is set to: Qt knows of each class which property the user edits."""
-    found = {}
-    for widget in page.findChildren(QWidget):
-        edited = widget.metaObject().userProperty()
-        shown = edited.read(widget) if edited.isValid() else getattr(widget, "currentIndex", None)
-        value = shown() if callable(shown) else shown
-        if value is not None and not isinstance(widget, QScrollBar) and widget.window() is page.window():
-            found[widget] = value
-    return found
+SHORT = "0.31 mm²"
+LONG = "0.31 mm² of tissue: this takes a while, and cells appear as they are found"
 
 
 @pytest.fixture
 def page(qtbot) -> Page:
-    """A page that is longer than high, with the keyboard."""
     page = Page()
     qtbot.addWidget(page)
-    page.resize(320, 200)
-    for _ in range(30):
-        page.column.addWidget(QLabel("line"))
+    page.resize(320, 600)
     page.show()
     qtbot.waitExposed(page)
-    page.activateWindow()
-    qtbot.waitUntil(page.isActiveWindow)
     return page
 
 
-def put(page: Page, widget: QWidget) -> None:
-    page.column.insertWidget(0, widget)
-
-
-def put_deep(page: Page, widget: QWidget) -> None:
-    """Into a widget on a widget that is there already."""
-    outer, inner = QWidget(), QWidget()
-    column = QVBoxLayout(outer)
-    put(page, outer)
+def below(page: Page, *widgets) -> QLabel:
+    """Something below these on the page."""
+    last = QLabel("last")
+    for widget in (*widgets, last):
+        page.column.addWidget(widget)
+    page.column.addStretch(1)
     QApplication.processEvents()
-    column.addWidget(inner)
+    return last
+
+
+def test_a_sentence_of_two_lines_moves_nothing_below_it(page, qtbot) -> None:
+    sentence = Sentence(lines=2)
+    last = below(page, sentence)
+    places = set()
+    for text in ("", SHORT, LONG, "<b>rich</b>"):
+        sentence.setText(text)
+        qtbot.wait(30)
+        places.add(last.y())
+    assert len(places) == 1
+    one_line = Sentence()
+    page.column.insertWidget(0, one_line)
+    one_line.setText(LONG)
+    qtbot.wait(30)
+    assert last.y() > places.pop() + 1.5 * one_line.fontMetrics().lineSpacing(), "others grow as before"
+
+
+def test_what_is_below_the_main_button_stays_in_its_place(page, qtbot) -> None:
+    act = Act("Detect", lambda: None, lambda: None)
+    last = below(page, act)
+    place = last.y()
+    act.show_running(True)
+    act.show_progress(Progress(3, 36, "slide.svs: 3 of 36 tiles, 1,234 cells", seconds_left=34))
+    qtbot.wait(30)
+    assert act.bar.isVisible() and last.y() == place
+    act.show_running(False)
+    act.note.setText("Done in 3 s on cpu")
+    qtbot.wait(30)
+    assert act.bar.isHidden() and last.y() == place
+
+
+def test_a_page_ends_with_its_content(page) -> None:
+    """Text that wraps at a width which Qt guesses would be three times as high."""
+    rich = QLabel("&nbsp;&nbsp; ".join(["━&nbsp;exclusive&nbsp;recall"] * 2))
+    rich.setWordWrap(True)
+    rich.setSizePolicy(Sentence().sizePolicy())
+    last = below(page, *[Sentence(LONG * 3) for _ in range(4)], rich)
+    page.resize(320, last.geometry().bottom() // 2)
     QApplication.processEvents()
-    QVBoxLayout(inner).addWidget(widget)
+    body = page.widget()
+    assert page.verticalScrollBar().maximum() > 0
+    assert body.height() == body.heightForWidth(body.width())
+    assert body.height() - last.geometry().bottom() < 30
 
 
-def put_late(page: Page, widget: QWidget) -> None:
-    """After it was shown elsewhere."""
-    widget.show()
+def test_a_part_out_of_sight_is_brought_up(page, qtbot) -> None:
+    last = below(page, *[Sentence(LONG * 3) for _ in range(12)])
+    page.resize(320, 200)
     QApplication.processEvents()
-    put_deep(page, widget)
-
-
-@pytest.mark.parametrize("how", [put, put_deep, put_late])
-@pytest.mark.parametrize("name", CONTROLS)
-def test_the_wheel_scrolls_the_page_past_every_control(page, how, name: str) -> None:
-    control = CONTROLS[name]()
-    how(page, control)
-    QApplication.processEvents()
-    bar = page.verticalScrollBar()
-    for part in (control, *control.findChildren(QWidget)):
-        if part.window() is not page or not part.isVisible():
-            continue
-        assert part.focusPolicy() != Qt.FocusPolicy.WheelFocus
-        for angle in (DOWN, UP):
-            before = values(page)
-            bar.setValue(bar.maximum() // 2)
-            turn_wheel(part, angle)
-            assert values(page) == before and (bar.value() - bar.maximum() // 2) * angle < 0
-
-
-@pytest.mark.parametrize("name", ["combo", "double spin", "slider", "labelled slider", "magicgui"])
-def test_a_control_with_the_keyboard_takes_the_wheel(page, name: str) -> None:
-    control, other = CONTROLS[name](), QSpinBox()
-    put(page, control)
-    put(page, other)
-    QApplication.processEvents()
-    part = next(one for one in (control, *control.findChildren(QWidget)) if values(page).get(one) is not None)
-    part.setFocus()
-    before = values(page)
-    turn_wheel(part, DOWN if name == "combo" else UP)
-    assert page.verticalScrollBar().value() == 0
-    assert values(page)[part] != before[part]
-    turn_wheel(other)
-    assert page.verticalScrollBar().value() > 0 and other.value() == 0
-
-
-def test_a_list_on_a_page_scrolls_first_and_then_the_page(page) -> None:
-    tree = QTreeWidget()
-    tree.addTopLevelItems([QTreeWidgetItem([str(number)]) for number in range(30)])
-    tree.setFixedHeight(80)
-    put(page, tree)
-    QApplication.processEvents()
-    inner, outer = tree.verticalScrollBar(), page.verticalScrollBar()
-    turn_wheel(tree.viewport())
-    assert inner.value() > 0 and outer.value() == 0
-    inner.setValue(inner.maximum())
-    turn_wheel(tree.viewport())
-    assert outer.value() > 0
-
-
-def test_the_open_list_of_a_combo_box_scrolls(page, qtbot) -> None:
-    box = QComboBox()
-    box.addItems([str(number) for number in range(100)])
-    put(page, box)
-    QApplication.processEvents()
-    box.showPopup()
-    qtbot.waitUntil(box.view().isVisible)
-    inner = box.view().verticalScrollBar()
-    before = inner.value()
-    turn_wheel(box.view().viewport())
-    assert inner.value() > before
-    box.hidePopup()
-
-
-def fill(page: Page) -> None:
-    """Bring in sight what is hidden or folded, and give every control something to be turned to."""
-    for widget in page.findChildren(QWidget):
-        if widget.isWindow() or widget.window() is not page.window():
-            continue
-        widget.blockSignals(True)
-        if isinstance(widget, QComboBox):
-            widget.addItems(["one more", "another one"])
-            widget.setCurrentIndex(1)
-        elif hasattr(widget, "setRange") and hasattr(widget, "value"):
-            widget.setRange(0, 100)
-            widget.setValue(50)
-        widget.blockSignals(False)
-        widget.show()
-
-
-def test_the_wheel_changes_nothing_on_any_dock(make_napari_viewer, qtbot) -> None:
-    viewer = make_napari_viewer(show=True)
-    pages = {name: show_dock(viewer, name) for name in DOCKS}
-    turned = dict.fromkeys(DOCKS, 0)
-    for name, page in pages.items():
-        assert isinstance(page, Page)
-        show_dock(viewer, name)
-        page.setFixedHeight(200)
-        fill(page)
-        qtbot.waitUntil(lambda page=page: page.isVisible() and page.verticalScrollBar().maximum() > 50)
-        bar = page.verticalScrollBar()
-        for control in values(page):
-            for angle in (DOWN, UP):
-                before = values(page)
-                bar.setValue(bar.maximum() // 2)
-                turn_wheel(control, angle)
-                told = f"{name}: {control} {control.toolTip()}"
-                assert values(page) == before, told
-                assert (bar.value() - bar.maximum() // 2) * angle < 0, told
-            turned[name] += 1
-    assert min(turned.values()) >= 8, turned
+    assert last.visibleRegion().isEmpty()
+    page.scroll_to(last)
+    qtbot.waitUntil(lambda: last.visibleRegion().boundingRect() == last.rect())

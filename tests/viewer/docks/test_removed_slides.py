@@ -15,8 +15,6 @@ from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
-DOCKS = ("Slide", "Attention", "Annotate", "Detect cells", "Fine-tune")
-
 
 def process_events(seconds: float) -> None:
     """As a script does: outside of an event loop Qt takes no widget apart, and napari's hold layers."""
@@ -41,9 +39,9 @@ def use(viewer: napari.Viewer, docks: dict[str, Any], layer: Image) -> None:
     layer.mode = "transform"
 
 
-def test_a_removed_slide_is_given_up(make_napari_viewer, discs, add_slide) -> None:
+def test_a_removed_slide_is_given_up(make_napari_viewer, discs, add_slide, dock_names) -> None:
     viewer = make_napari_viewer()
-    docks = {name: show_dock(viewer, name) for name in DOCKS}
+    docks = {name: show_dock(viewer, name) for name in dock_names}
     for used in (True, False):
         layer = add_slide(viewer, discs[0])
         held = ref(slide_of(layer))

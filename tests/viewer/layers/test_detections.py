@@ -12,7 +12,7 @@ from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.complete_regions import CompleteView
-from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
+from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
 from napari_zoommil.viewer.layers.overlays import show_map
 from napari_zoommil.viewer.layers.points import PointsView
 from napari_zoommil.viewer.metadata import slide_of
@@ -187,3 +187,15 @@ def _document():
     from napari_zoommil.annotations import Points
 
     return Points("reader", CLASSES)
+
+
+def test_cells_of_one_model_are_in_sight_at_a_time(opened, other_slide, add_slide) -> None:
+    viewer, slide = opened
+    session = session_of(viewer)
+    first, second = (show_cells(viewer, slide, detection(), title) for title in ("cells (a)", "cells (b)"))
+    other = slide_of(add_slide(viewer, other_slide))
+    elsewhere = show_cells(viewer, other, detection(), "cells (a)")
+    hide_other_cells(viewer, slide, "cells (b)")  # found while another slide is in sight
+    assert elsewhere.visible
+    viewer.layers.selection.active = session.slides[0].layer
+    assert second.visible and not first.visible

@@ -23,7 +23,7 @@ from napari_zoommil.viewer.layers.overlays import (
     show_tissue,
     show_zoomed,
 )
-from napari_zoommil.viewer.metadata import TITLE, slide_of
+from napari_zoommil.viewer.metadata import TITLE, level_0, slide_of
 from napari_zoommil.viewer.session import session_of
 
 
@@ -99,8 +99,9 @@ def test_patches_that_were_zoomed_into_are_outlined_anew_in_their_layer(
         steps = (SimpleNamespace(level=0, zoomed=np.array(rows)), SimpleNamespace(level=1, zoomed=[]))
         show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps))
         layers.append(find_layer(viewer, slide, ZOOMED))
-        corners = np.array([box.min(0) + 0.5 for box in layers[-1].data])
-        np.testing.assert_allclose(corners, grid.levels[0].origins[rows])
+        corners = np.array([layers[-1].data_to_world(box.min(0)) for box in layers[-1].data])
+        found = [level_0(slide, corner) for corner in corners]
+        np.testing.assert_allclose(found, grid.levels[0].origins[rows], atol=1e-4)
         assert len(layers[-1].edge_width) == len(rows) and not layers[-1].selected_data
     assert all(layer is layers[0] for layer in layers)
     show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps[1:]))

@@ -202,4 +202,6 @@ def swatch(colour: Colour) -> QIcon:
     painter.setPen(QColor("#909090"))
     painter.drawEllipse(3, 3, 2 * SWATCH_PX - 6, 2 * SWATCH_PX - 6)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Qt would tint it, and it is the colour on the canvas
+    return icon

@@ -56,7 +56,7 @@ class AnnotateDock(SessionDock):
             self._place(True)
 
     def _build(self) -> None:
-        self.slide = Sentence(name="annotate-slide")
+        self.slide = Sentence(name="annotate-slide", lines=2)
         self.classes = ClassBox()
         self.classes.list.chosen.connect(self._choose)
         self.classes.edited.connect(lambda method, arguments: self._edit(method, *arguments))
@@ -67,7 +67,7 @@ class AnnotateDock(SessionDock):
         previous = acting("◂", "The detection before", "previous", self._actions)
         following = acting("Next uncertain ▸", "The next most uncertain detection", "next", self._actions)
         self._looking = (previous, following, hide)
-        self.note = Sentence(name="annotate-note")
+        self.note = Sentence(name="annotate-note", lines=2)
         self.file = FileBox(self._documents.annotator, self._actions)
         self.file.signed.connect(self._documents.sign)
         self.file.chosen.connect(self._take_in)
@@ -163,7 +163,7 @@ class AnnotateDock(SessionDock):
     def _show_mode(self, _event: object = None) -> None:
         of, active = self.current, self._viewer.layers.selection.active
         self.mark.show_mode(of, active)
-        self._sign.setEnabled(of is not None and active in of.layers)
+        self._sign.setEnabled(of is not None and active in (of.entry.layer, *of.layers))
 
     def _say(self, text: str = "") -> None:
         self.note.setText(text)

@@ -87,7 +87,7 @@ class FileBox(QWidget):
 
     def __init__(self, annotator: str, actions: Actions) -> None:
         super().__init__()
-        self.place = Sentence(name="annotate-file")
+        self.place = Sentence(name="annotate-file", lines=2)
         self.name = QLineEdit(annotator)
         self.name.setToolTip("Who annotates: written with each point, so that readers can share a slide")
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
@@ -122,18 +122,19 @@ class FileBox(QWidget):
         self.place.setToolTip(str(of.saved.path) if of else "")
 
 
-class HelpSheet(QLabel):
+class HelpSheet(QWidget):
     """The keys, in a small window of their own beside the dock: it may stay open while one works."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock, Qt.WindowType.Tool)
-        self.setText(keys.help_sheet())
         self.setWindowTitle("Keys of annotation")
         self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)
-        self.setContentsMargins(12, 8, 12, 10)
-        # A theme gives a label light letters but no ground of its own.
-        self.setStyleSheet("background-color: #fafafa; color: #202020;")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)  # the ground of the theme
         self.setObjectName("annotate-help")
+        self.text = QLabel(keys.help_sheet())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 8, 12, 10)
+        column.addWidget(self.text)
 
     def toggle(self) -> None:
         """Show or hide it."""
@@ -180,11 +181,11 @@ def several(count: int, noun: str) -> str:
 
 
 def headline(of: SlideAnnotations) -> str:
-    """``3 points, 1 complete region on CMU-1.svs``."""
+    """The slide, and in a second line how much is marked on it: ``3 points, 1 complete region``."""
     told = [several(len(of.points), "point")]
     if complete := len(of.points.complete):
         told.append(several(complete, "complete region"))
-    return f"{', '.join(told)} on {of.entry.slide.name}"
+    return f"on {of.entry.slide.name}\n{', '.join(told)}"
 
 
 def whereabouts(of: SlideAnnotations) -> str:

@@ -69,13 +69,14 @@ class SlideAnnotations:
         return self._shown.layers
 
     def bind(self) -> None:
-        """Let keys act on both layers, as they are now."""
-        keys.bind(self.view.layer, self._actions)
-        keys.bind(self.regions.layer, self._actions, drawing=True)
+        """Let keys act on the slide and on both layers, as they are now."""
+        keys.bind(self.view.layer, self._actions, points=True)
+        for layer in (self.regions.layer, self.entry.layer):
+            keys.bind(layer, self._actions)
 
     def unbind(self) -> None:
-        """Take the keys of both layers away."""
-        for layer in self.layers if self.entry.annotations is not None else ():
+        """Take the keys of all three away."""
+        for layer in (self.entry.layer, *(self.layers if self.entry.annotations is not None else ())):
             keys.unbind(layer)
         self._hidden.clear()
 

@@ -10,6 +10,7 @@ from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
+from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.base import SessionDock
@@ -20,7 +21,7 @@ from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
-from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
+from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
@@ -36,6 +37,7 @@ class AttentionDock(SessionDock):
         self._estimate: Estimate | None = None
         self._key = ResultKey(PREDICTION, "")
         self._reading: OpenSlide | None = None
+        self._how = Reading(None, None)
         self._run_at_once = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
@@ -62,9 +64,10 @@ class AttentionDock(SessionDock):
         self.leave.clicked.connect(lambda: self._draw("leave out"))
         self.cost = Sentence(name="cost")
         self.device = Sentence(name="device")
-        self.act = Act("Run", self._run, self._predicting.cancel)
+        self.act = Act("Run", self._run, self._cancel)
         self.bars = ProbabilityBars()
-        self.maps = MapsPanel(self._viewer)
+        self.maps = MapsPanel(self._viewer, self._explain)
+        self._explainer = Explainer(self._session, self._runner, self.act, self.maps.revert)
         self.readout = Readout(self._viewer, self.maps)
         self._lay_out(
             heading("Model"),
@@ -93,8 +96,12 @@ class AttentionDock(SessionDock):
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
-        if entry is self._entry and key.kind == PREDICTION:
+        if entry is not self._entry:
+            return
+        if key.kind == PREDICTION:
             self._show_result(entry)
+        elif key.kind == EXPLANATION:
+            self.maps.refresh()
 
     def _show_result(self, entry: OpenSlide | None) -> None:
         if entry is self._reading:
@@ -197,25 +204,23 @@ class AttentionDock(SessionDock):
             return
         self.maps.prepare()
         self.tissue.setChecked(False)  # maps are coming in its place
-        slide, model, tissue, chosen = entry.slide, self.model.chosen, found.tissue, compute_settings()
-        encoder = self.encoder.given(model)
+        self._explainer.runner.abandon()
+        slide, model = entry.slide, self.model.chosen
+        self._how = Reading(found.tissue, self.encoder.given(model))
+        options = self._how.options()
         self._key, self._reading = ResultKey(PREDICTION, model), entry
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
-            lambda: predict(
-                slide,
-                model,
-                encoder=encoder,
-                tissue=tissue,
-                device=chosen.device,
-                batch_size=chosen.batch_size,
-                threads=spare_cores(),
-                workers=spare_cores(),
-                grad_cam=True,
-            ),
-            f"ZoomMIL is reading {slide.name}",
-            entry,
+            lambda: predict(slide, model, **options), f"ZoomMIL is reading {slide.name}", entry
         )
+
+    def _cancel(self) -> None:
+        self._predicting.cancel()
+        self._explainer.runner.cancel()
+
+    def _explain(self, method: str) -> None:
+        if self._entry is not None and not self._predicting.running:
+            self._explainer.explain(self._entry, method)
 
     def _progress(self, progress: Progress) -> None:
         entry = self._predicting.of
@@ -226,11 +231,12 @@ class AttentionDock(SessionDock):
     def _predicted(self, prediction: Prediction) -> None:
         entry, cost = self._predicting.of, prediction.cost
         self.act.note.setText(
-            f"{cost.counted}, in {duration(cost.seconds)} on {cost.device}"
+            f"{cost.counted}, {duration(cost.seconds)} on {cost.device}"
             + ("" if entry is self._entry else f", {entry.slide.name}")
             + (f". {cost.unkept}" if cost.unkept else "")
         )
         self._reading = None
+        self._explainer.remember(entry, prediction, self._how)
         self._session.keep(entry, self._key, prediction)
 
     def _ended(self, failure: str | None) -> None:

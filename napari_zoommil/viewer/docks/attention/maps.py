@@ -1,21 +1,22 @@
-"""Which maps are shown and how: an attention or Grad-CAM, scaling, magnifications, opacity."""
+"""Which maps are shown and how: method, output, scaling, magnifications, opacity."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
 
 import napari
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.heatmap import Scaling
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_title
+from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, map_kinds, map_targets
 
 SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
 SCALING_HELP = (
@@ -23,23 +24,31 @@ SCALING_HELP = (
     "Min–max: each magnification stretched by itself\n"
     "Raw: one scale over all magnifications"
 )
-WHAT_HELP = (
-    "Attention: what the model gathers its answer from\n"
-    "Zoom attention: what it zooms into\n"
-    "Grad-CAM: which patches speak for a class"
-)
 
 
 class MapsPanel(QWidget):
-    """Controls of the overlays of one slide, and the overlays themselves."""
+    """Controls of the overlays of one slide, and the overlays themselves.
 
-    def __init__(self, viewer: napari.Viewer) -> None:
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    compute : callable
+        ``compute(method)`` is called where maps are asked for that are not there yet; what was shown before
+        stays until they are.
+    """
+
+    def __init__(self, viewer: napari.Viewer, compute: Callable[[str], None]) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._compute = viewer, compute
         self._entry: OpenSlide | None = None
+        self._painted: str | None = None
         self.what = QComboBox()
-        self.what.setToolTip(WHAT_HELP)
-        self.what.currentIndexChanged.connect(self.refresh)
+        self.what.setToolTip("Where the model looks, or a method that explains it")
+        self.what.currentIndexChanged.connect(self._choose)
+        self.output = QComboBox()
+        self.output.setToolTip("Output of the model that is explained")
+        self.output.currentIndexChanged.connect(self.refresh)
+        self.about = Sentence(name="about-maps")
         self.scaling = QComboBox()
         self.scaling.addItems(list(SCALINGS))
         self.scaling.setToolTip(SCALING_HELP)
@@ -54,33 +63,45 @@ class MapsPanel(QWidget):
         self.toggles: dict[str, QCheckBox] = {}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self.lack = Sentence(NO_MAPS, name="no-maps")
         self._controls = QWidget()
         controls = QVBoxLayout(self._controls)
         controls.setContentsMargins(0, 0, 0, 0)
-        controls.addWidget(row(QLabel("Show"), self.what, self.scaling, stretch=1))
+        controls.addWidget(row(QLabel("Show"), self.what, self.output, stretch=1))
+        controls.addWidget(self.about)
+        controls.addWidget(row(QLabel("Scale"), self.scaling, stretch=1))
         controls.addWidget(self._toggles)
         controls.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
-        column.addWidget(self.lack)
         column.addWidget(self._controls)
 
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Show the results of a slide, if it has any."""
-        self._entry = entry
+        self._entry, self._painted = entry, None
         prediction = entry.prediction if entry else None
         self.setVisible(prediction is not None)
         self.setEnabled(True)
-        self.what.blockSignals(True)
-        self.what.clear()
-        if prediction is not None:
-            for kind, target in prediction.kinds:
-                self.what.addItem(kind_title(kind, target), (kind, target))
-            self._make_toggles(sorted({one.magnification for one in prediction.maps}))
-            self.lack.setVisible(not prediction.maps)
-            self._controls.setVisible(bool(prediction.maps))
-        self.what.blockSignals(False)
-        if prediction is not None:
-            self.refresh()
+        if prediction is None:
+            return
+        with QSignalBlocker(self.what):
+            self.what.clear()
+            for kind in map_kinds(prediction):
+                self.what.addItem(kind_title(kind) if kind else "Nothing", kind)
+                self.what.setItemData(self.what.count() - 1, kind_help(kind), Qt.ItemDataRole.ToolTipRole)
+        self._make_toggles([level.magnification for level in prediction.grid.levels])
+        self._choose()
+
+    def _choose(self) -> None:
+        """Another method was chosen: offer its outputs, and show it."""
+        if self._entry is None or self._entry.prediction is None:
+            return
+        prediction, kept = self._entry.prediction, self.output.currentText()
+        names = map_targets(prediction, self.kind) if self.kind else ()
+        with QSignalBlocker(self.output):
+            self.output.clear()
+            self.output.addItems(list(names))
+            self.output.setCurrentText(kept if kept in names else prediction.explained)
+        self.output.setVisible(len(names) > 1)
+        self.about.setText(kind_help(self.kind) if self.kind else NO_MAPS)
+        self.refresh()
 
     def _make_toggles(self, magnifications: list[float]) -> None:
         names = [magnification_name(value) for value in magnifications]
@@ -108,32 +129,43 @@ class MapsPanel(QWidget):
         self.setEnabled(False)
 
     @property
+    def kind(self) -> str:
+        """Head or method that is chosen; empty if there is none."""
+        return self.what.currentData() or ""
+
+    @property
     def target(self) -> str | None:
-        """Class whose Grad-CAM is shown, or None."""
-        chosen = self.what.currentData()
-        return chosen[1] if chosen and chosen[0] == "grad-cam" else None
+        """Output whose maps are chosen, or None."""
+        return self.output.currentText() or None
 
     def _shown(self) -> tuple[HeatMap, ...]:
-        prediction = self._entry.prediction if self._entry else None
-        chosen = self.what.currentData()
-        if prediction is None or chosen is None:
+        if self._entry is None or self._entry.prediction is None:
             return ()
-        kind, target = cast("tuple[str, str | None]", chosen)
-        return prediction.maps_of(kind, target)
+        explanation = self._entry.explanation(self.kind)
+        return (explanation or self._entry.prediction).maps_of(self.kind, self.target)
 
     def refresh(self) -> None:
         """Bring the layers to what the controls say."""
-        if self._entry is None or self._entry.prediction is None:
+        entry = self._entry
+        if entry is None or entry.prediction is None:
             return
-        shown, slide = self._shown(), self._entry.slide
+        if self.kind in METHODS and METHODS[self.kind].target and entry.explanation(self.kind) is None:
+            return self._compute(self.kind)
+        shown, slide = self._shown(), entry.slide
         for each, values in zip(
             shown, display_values(shown, SCALINGS[self.scaling.currentText()]), strict=True
         ):
             show_map(self._viewer, slide, each, values)
-        show_zoomed(self._viewer, slide, self._entry.prediction)
+        show_zoomed(self._viewer, slide, entry.prediction)
         remove_maps(self._viewer, slide, {ZOOMED, *(each.title for each in shown)})
+        self._painted = self.kind
         self._set_visible()
         self._set_opacity()
+
+    def revert(self) -> None:
+        """What was chosen cannot be had: choose again what is painted."""
+        if self._painted is not None:
+            self.what.setCurrentIndex(self.what.findData(self._painted))
 
     def _set_visible(self) -> None:
         for each in self._shown():

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 import napari
-import numpy as np
 
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
-from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.metadata import level_0
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import patch_scores
 
@@ -23,7 +23,7 @@ class Readout(Sentence):
     def __init__(self, viewer: napari.Viewer, maps: MapsPanel) -> None:
         super().__init__(name="readout")
         self.setMinimumHeight(64)
-        self.setToolTip("Attention: the model's raw score. Class: Grad-CAM, for (+) or against (−) it")
+        self.setToolTip("The model's raw scores, and what the method that is shown makes of the patch")
         self._viewer, self._maps = viewer, maps
         self._entry: OpenSlide | None = None
         self._kept = False
@@ -53,10 +53,10 @@ class Readout(Sentence):
     def _scores(self) -> str:
         entry = self._entry
         assert entry is not None and entry.prediction is not None
-        y, x = np.asarray(self._viewer.cursor.position[-2:]) / per_pixel(entry.slide) + 0.5
-        return patch_scores(
-            entry.prediction, float(y), float(x), self._maps.target or entry.prediction.explained
-        )
+        y, x = level_0(entry.slide, self._viewer.cursor.position[-2:])
+        kind, target = self._maps.kind, self._maps.target or entry.prediction.explained
+        method = kind if kind in METHODS and METHODS[kind].per_output else "leave-one-out"
+        return patch_scores(entry.prediction, y, x, target, method, entry.explanation(method))
 
     def stop(self) -> None:
         """Let go of the viewer."""

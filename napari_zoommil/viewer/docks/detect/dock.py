@@ -13,12 +13,12 @@ from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer.docks.base import SessionDock
-from napari_zoommil.viewer.docks.detect.parts import How, Place, Search, Where, area_sentence
+from napari_zoommil.viewer.docks.detect.parts import WINDOW, How, Pace, Place, Search, Where, area_sentence
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
 from napari_zoommil.viewer.layers import search_regions
-from napari_zoommil.viewer.layers.detections import cells_layer, set_threshold, show_cells
+from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
@@ -35,7 +35,7 @@ class DetectDock(SessionDock):
         super().__init__(napari_viewer)
         self._place: Place | None = None
         self._search: Search | None = None
-        self._pace: dict[str, float] = {}
+        self._pace: dict[str, Pace] = {}
         self._detecting = self._runner(self._progress, self._detected, self._ended)
         self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
@@ -84,7 +84,8 @@ class DetectDock(SessionDock):
             self._reconsider()  # the pace is known now
 
     def _moved(self, _event: object) -> None:
-        self._reconsider()
+        if self.where.choice.currentText() == WINDOW:
+            self._reconsider()
 
     def _draw(self) -> None:
         if self._entry is not None:
@@ -136,19 +137,22 @@ class DetectDock(SessionDock):
 
     def _progress(self, progress: Progress) -> None:
         self.act.show_progress(progress)
-        if self._search is not None and progress.partial is not None:
-            self._search.paint(self._viewer, progress.partial)
+        if self._search is not None:
+            self._search.hear(progress)
+            if progress.partial is not None:
+                self._search.paint(self._viewer, progress.partial)
 
     def _detected(self, detection: Detection) -> None:
         search = self._search
         assert search is not None
         search.result, search.entry.threshold = detection, detection.threshold
         show_cells(self._viewer, search.entry.slide, detection, search.model.title)
+        hide_other_cells(self._viewer, search.entry.slide, search.model.title)
         told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
         hurt = damage_note(detection.damaged)
         self.act.note.setText(f"{told}. {hurt}" if hurt else told)
-        if detection.area_mm2:
-            self._pace[search.model.name] = search.seconds / detection.area_mm2
+        if search.pace is not None:
+            self._pace[search.model.name] = search.pace
         self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
 
     def _ended(self, failure: str | None) -> None:

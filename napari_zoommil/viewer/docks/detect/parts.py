@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs import detect
-from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs import Progress, detect
+from napari_zoommil.jobs.detect import Detection, tile_count
 from napari_zoommil.viewer.docks.advanced import advanced
 from napari_zoommil.viewer.docks.detect.result import area_text
 from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
@@ -35,6 +35,7 @@ class Place:
 
     Attributes
     ----------
+    entry : OpenSlide
     regions : tuple of (n, 2)
         Level-0 y and x; the tissue where there are none.
     mm2 : float or None
@@ -43,9 +44,37 @@ class Place:
         It is not more than this, mm².
     """
 
+    entry: OpenSlide
     regions: search_regions.Polygons
     mm2: float | None
     most: float
+
+    def tiles(self, mpp: float) -> int:
+        """How many tiles of a model that sees so many µm/px; at most, where the tissue is not known yet."""
+        return tile_count(self.entry.slide, mpp, self.regions, self.entry.tissue)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a model took last.
+
+    Attributes
+    ----------
+    start : float
+        Until the first tile, s: the model is loaded, and the tissue found.
+    tile : float
+        Each tile, s.
+    mpp : float
+        µm/px that the model sees.
+    """
+
+    start: float
+    tile: float
+    mpp: float
+
+    def seconds(self, place: Place) -> float:
+        """How long it will take elsewhere."""
+        return self.start + self.tile * place.tiles(self.mpp)
 
 
 class Where(QWidget):
@@ -59,7 +88,7 @@ class Where(QWidget):
         self.choice.setToolTip("Where cells are looked for; the smaller, the sooner they are there")
         self.choice.currentIndexChanged.connect(lambda _: changed())
         self.draw = QPushButton("Draw region")
-        self.area = Sentence(name="detect-area")
+        self.area = Sentence(name="detect-area", lines=2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
@@ -78,7 +107,7 @@ class Where(QWidget):
         if choice == TISSUE:
             whole = slide.shape[0] * slide.shape[1] * mpp[0] * mpp[1] / 1e6
             found = tissue_mm2(entry, mpp)
-            return Place((), found, whole if found is None else found), ""
+            return Place(entry, (), found, whole if found is None else found), ""
         regions = (search_regions.in_window if choice == WINDOW else search_regions.drawn)(
             self._viewer, slide
         )
@@ -86,7 +115,7 @@ class Where(QWidget):
             nothing = "The window shows nothing of the slide" if choice == WINDOW else "Draw a region first"
             return None, nothing
         area = search_regions.area_mm2(regions, mpp)
-        return Place(regions, area, area), ""
+        return Place(entry, regions, area, area), ""
 
 
 def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
@@ -97,15 +126,15 @@ def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
     return float(entry.tissue.mask.sum() * step[0] * step[1] * mpp[0] * mpp[1] / 1e6)
 
 
-def area_sentence(place: Place, seconds_per_mm2: float | None) -> str:
+def area_sentence(place: Place, pace: Pace | None) -> str:
     """``0.31 mm², about 12 s by the last run``: how large, and how long where that can be known."""
     if place.mm2 is None:
         told = f"The tissue, at most {area_text(place.most)}"
     else:
         told = area_text(place.mm2) + ("" if place.regions else " of tissue")
-    if seconds_per_mm2 is not None:
+    if pace is not None:
         least = "at most" if place.mm2 is None else "about"
-        return f"{told}, {least} {duration(place.most * seconds_per_mm2)} by the last run"
+        return f"{told}, {least} {duration(pace.seconds(place))} by the last run"
     if place.most > LARGE_MM2:
         return f"{told}: this takes a while, and cells appear as they are found"
     return told
@@ -133,11 +162,27 @@ class Search:
     result: Detection | None = None
 
     def __post_init__(self) -> None:
-        self._painted = self.started
+        self._painted = self._ready = self.started
+        self._tiles = 0
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast it was; None where no tile was looked at."""
+        if not self._tiles:
+            return None
+        start = self._ready - self.started
+        return Pace(start, (self.seconds - start) / self._tiles, self.model.mpp)
+
+    def hear(self, progress: Progress) -> None:
+        """Take note of how far it is."""
+        if progress.partial is None:
+            self._ready = time.monotonic()  # the last of these comes just before the first tile
+        else:
+            self._tiles = progress.total
 
     def paint(self, viewer: napari.Viewer, part: Any) -> None:
         """Show what has been found so far, but not more often than the window can bear."""

@@ -27,6 +27,10 @@ FAINT = 110
 FEW = 60
 """Epochs up to which each has a dot."""
 
+MOST_NUMBERS = 6
+EPOCH_STEPS = [scale * step for scale in (10**power for power in range(8)) for step in (1, 2, 5)]
+"""Between numbers on the axis of epochs, of which there are about so many at most."""
+
 HANGING = 6
 """px below the name of an axis, which pyqtgraph hangs over its edge."""
 
@@ -107,7 +111,7 @@ class Curves(QWidget):
         last = max((panel for panel in self.panels if not panel.isHidden()), key=self.panels.index)
         for panel in self.panels:
             panel.name_epochs(panel is last)
-            panel.plot.setXRange(0, max(trace.epochs, len(trace.history), 1), padding=ROOM / 2)
+            panel.show_epochs(max(trace.epochs, len(trace.history), 1))
 
 
 class _Panel(pg.PlotWidget):
@@ -125,7 +129,6 @@ class _Panel(pg.PlotWidget):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.plot.getAxis("left").setWidth(AXIS_WIDTH)
         self.plot.getAxis("left").enableAutoSIPrefix(False)
-        self.plot.getAxis("bottom").setTickDensity(0.6)
         self.plot.showGrid(x=False, y=True, alpha=0.15)
 
     def curve(self, colour: str, alpha: int = 255) -> pg.PlotDataItem:
@@ -150,6 +153,12 @@ class _Panel(pg.PlotWidget):
         axis.setHeight(NAMED if named else None)
         self.plot.layout.setContentsMargins(1, 1, 1, HANGING if named else 1)
         self.setFixedHeight(self._height + (NAMED + HANGING if named else 0))
+
+    def show_epochs(self, count: int) -> None:
+        """Few enough numbers to be read, whole ones."""
+        step = next(step for step in EPOCH_STEPS if step * MOST_NUMBERS >= count)
+        self.plot.setXRange(0, count, padding=ROOM / 2)
+        self.plot.getAxis("bottom").setTicks([[(at, f"{at}") for at in range(0, count + 1, step)]])
 
     def _label(self) -> None:
         self.plot.setLabel("left", self._name, color=self._text)

@@ -58,7 +58,9 @@ class Decision:
         name = self._verdict.name.text()
         if folder := self._do(lambda: finetune_runs.keep(run.folder, name)):
             self._session.model_kept.emit(folder, run.request.kind)
-            self._close(lesson, f"Kept as {folder.name}, and chosen for what comes next")
+            self._close(
+                lesson, f"Kept as {folder.name} in {folder.parent.name}, and chosen for what comes next"
+            )
 
     def _discard(self) -> None:
         lesson = self.of

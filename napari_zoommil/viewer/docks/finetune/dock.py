@@ -65,10 +65,10 @@ class FinetuneDock(SessionDock):
         self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
         self.encoder = EncoderQuestion(self._session, self._teach)
         self.slide = Sentence(name="finetune-slide")
-        self.what = Sentence(name="finetune-what")
+        self.what = Sentence(name="finetune-what", lines=2)
         self.slide_is = SlideIs(self._reconsider)
         self.settings = Settings(self._reconsider)
-        self.device = Sentence(name="device")
+        self.device = Sentence(name="device", lines=2)
         self.act = Act("Fine-tune", self._teach, self._cancel)
         self.unfinished = Unfinished(self._resume)
         self.curves = Curves()
@@ -280,6 +280,8 @@ class FinetuneDock(SessionDock):
             self._compare_on(lesson)
         else:
             self._look()
+        if lesson is not None and lesson is self.lesson and lesson.run is not None:
+            self.scroll_to(self.verdict)
         if again:
             self._teach()
 

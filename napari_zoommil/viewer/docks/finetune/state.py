@@ -13,7 +13,7 @@ from napari_zoommil.jobs.finetune_plan import TrainingSet
 from napari_zoommil.jobs.finetune_run import Trace
 from napari_zoommil.jobs.finetune_runs import TrainingRun
 from napari_zoommil.maps import display_values
-from napari_zoommil.viewer.layers.detections import show_cells
+from napari_zoommil.viewer.layers.detections import is_cells_of, show_cells
 from napari_zoommil.viewer.layers.overlays import is_map_of, show_map
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.open_slide import OpenSlide
@@ -46,7 +46,7 @@ class Lesson:
     layers : dict
         What the two models find or look at; see :data:`Views`.
     covered : list of Layer
-        Maps that were put out of sight for these.
+        Maps and cells that were put out of sight for these.
     """
 
     entry: OpenSlide
@@ -81,7 +81,8 @@ class Lesson:
         return {side for side, _ in self.views(viewer)}
 
     def add_cells(self, viewer: napari.Viewer, found: Comparand) -> None:
-        """Show what a model has found."""
+        """Show what a model has found, and nothing that was found before."""
+        self._cover(viewer)
         title = f"{CELLS} {found.title}"
         self.layers[found.title, CELLS] = show_cells(viewer, self.entry.slide, found.detection, title)
 
@@ -126,7 +127,8 @@ class Lesson:
         others = [
             layer
             for layer in viewer.layers
-            if is_map_of(layer, self.entry.slide) and layer not in self.layers.values()
+            if layer not in self.layers.values()
+            and (is_map_of(layer, self.entry.slide) or is_cells_of(layer, self.entry.slide))
         ]
         for layer in others:
             if layer.visible or sight.is_hidden(layer):

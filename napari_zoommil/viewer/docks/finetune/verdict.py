@@ -33,6 +33,12 @@ NOT_MEASURED = (
     "Look at before and after."
 )
 CALIBRATED = "It counts from the score at which it finds nine in ten of the cells it was taught with."
+MANY_TIMES = 1.5
+"""How many times as many cells, or as few, are worth a word."""
+
+MORE_OR_LESS = (
+    "It finds {} times as many cells as before: look at before and after, and keep it only if that is right."
+)
 ONE_SLIDE = (
     "Attention on patches that hold points, and probabilities, on the slide it was trained on: nothing was "
     "held out. One slide bends a model, so check it on others."
@@ -99,12 +105,18 @@ class Verdict(QWidget):
 
 
 def what_figures_are_of(run: TrainingRun) -> str:
-    """Which windows, and what a find of the new model counts from."""
+    """Which windows, what a find of the new model counts from, and what speaks against it."""
     if run.request.kind == "mil":
         return ONE_SLIDE
-    told = HELD_OUT if "exclusive_recall" in run.metrics else NOT_MEASURED
-    kept = run.metrics.get("score_threshold") == run.metrics.get("before_score_threshold")
-    return told if kept else f"{told} {CALIBRATED}"
+    measured = run.metrics
+    told = [HELD_OUT if "exclusive_recall" in measured else NOT_MEASURED]
+    if measured.get("score_threshold") != measured.get("before_score_threshold"):
+        told.append(CALIBRATED)
+    before, after = (measured.get(f"{when}predictions_per_mm2", 0.0) for when in ("before_", ""))
+    if min(before, after) > 0 and not 1 / MANY_TIMES < after / before < MANY_TIMES:
+        share = f"{after / before:.1f}" if after > before else f"{after / before:.2f}"
+        told.append(MORE_OR_LESS.format(share))
+    return " ".join(told)
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import napari
 from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSizePolicy, QToolButton
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QToolButton
 
+from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.base import SessionDock
@@ -16,7 +17,6 @@ from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.metadata import overlay_metadata
 from napari_zoommil.viewer.open_slide import OpenSlide
 
-LEAST_HEIGHT = 345
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
 
@@ -42,7 +42,7 @@ class SlideDock(SessionDock):
         self.name.setStyleSheet("font-weight: 600;")
         self.facts = Sentence(name="slide-facts")
         self.mpp = QDoubleSpinBox()
-        self.mpp.setRange(0.0, 50.0)
+        self.mpp.setRange(0.0, PLAUSIBLE_MPP[1])
         self.mpp.setDecimals(4)
         self.mpp.setSingleStep(0.05)
         self.mpp.setSuffix(" µm/px")
@@ -81,8 +81,6 @@ class SlideDock(SessionDock):
             self.associated,
             row(self.colours, self.smooth, 1),
         )
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-        self.setMinimumHeight(LEAST_HEIGHT)  # or the dock below takes it all
 
     def _magnification_button(self, value: float) -> QToolButton:
         button = QToolButton()

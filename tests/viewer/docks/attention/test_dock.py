@@ -12,9 +12,10 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
-from napari_zoommil.jobs import predict
+from napari_zoommil.jobs import explain, predict
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
+from napari_zoommil.viewer.docks.attention import explaining
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.metadata import TITLE, slide_of
@@ -64,7 +65,8 @@ def test_a_run_ends_in_probabilities_and_a_map_per_magnification(ready, qtbot) -
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
     assert all(slide_of(each) is slide_of(layer) for each in viewer.layers)
-    assert "patches in" in dock.act.note.text()
+    cost = prediction.cost
+    assert dock.act.note.text().startswith(f"{cost.counted}, ") and " s on cpu" in dock.act.note.text()
     assert not dock.maps.isHidden()
     for shown in viewer.layers[2:5]:
         assert np.isfinite(shown.data).any() and np.isnan(shown.data).any()
@@ -103,7 +105,7 @@ def test_cancelling_a_second_run_brings_back_what_the_first_has_found(ready, qtb
     run(qtbot, dock)
     first = dock._entry.prediction
     attention = {layer: layer.data.copy() for layer in viewer.layers if layer.metadata.get(MAP) is not None}
-    dock.maps.what.setCurrentText("Grad-CAM tumour")
+    dock.maps.what.setCurrentText("Evidence")
     click(qtbot, dock.act.button)
     assert dock.maps.what.currentText() == "Attention"
     dock._predicting.cancel()
@@ -125,11 +127,47 @@ def test_nothing_of_other_pixels_comes_back_after_a_cancel(ready, qtbot) -> None
     assert dock._entry.prediction is None and maps_in(viewer) == []
 
 
-def test_grad_cam_scaling_toggles_and_opacity(ready, qtbot) -> None:
+def explained(qtbot, dock, method: str) -> None:
+    """Choose a method and wait for it."""
+    dock.maps.what.setCurrentText(method)
+    qtbot.waitUntil(lambda: not dock._explainer.runner.running, timeout=MINUTE)
+
+
+def test_a_method_is_computed_once_and_belongs_to_its_prediction(ready, qtbot, monkeypatch) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
-    dock.maps.what.setCurrentText("Grad-CAM tumour")
+    first, calls = dock._entry.prediction, []
+    monkeypatch.setattr(explaining, "explain", lambda *a, **k: calls.append(k["method"]) or explain(*a, **k))
+    explained(qtbot, dock, "Grad-CAM")
+    dock.maps.output.setCurrentText("tumour")
     assert maps_in(viewer) == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x", "Grad-CAM tumour 20x"]
+    found = dock._entry.explanation("grad-cam")
+    np.testing.assert_array_equal(found.prediction.logits, first.logits)
+    dock.maps.what.setCurrentText("Attention")
+    explained(qtbot, dock, "Grad-CAM")
+    assert calls == ["grad-cam"] and dock.act.button.text() == "Run"
+    run(qtbot, dock)
+    assert dock._entry.explanation("grad-cam") is None, "it explained another prediction"
+    assert dock.maps.what.currentText() == "Attention"
+
+
+def test_explaining_is_cancelled_and_what_was_shown_stays(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    dock.maps.what.setCurrentText("Occlusion")
+    assert dock.act.button.text() == "Cancel"
+    click(qtbot, dock.act.button)
+    qtbot.waitUntil(lambda: not dock._explainer.runner.running, timeout=10_000)
+    assert dock.act.note.text() == "Cancelled" and dock.act.button.text() == "Run"
+    assert dock.maps.what.currentText() == "Attention"
+    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+
+
+def test_scaling_toggles_and_opacity(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    run(qtbot, dock)
+    dock.maps.what.setCurrentText("Evidence")
+    assert maps_in(viewer)[0].startswith("evidence ")
     dock.maps.what.setCurrentText("Attention")
     dock.maps.toggles["10x"].setChecked(False)
     visible = {layer.metadata[TITLE]: layer.visible for layer in viewer.layers if MAP in layer.metadata}

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QLabel, QProgressBar
+from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
 
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.maps.heatmap import rasterise, score_map
+from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.models.task import Classification, Regression, Task
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.metadata import slide_of
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_title, patch_scores
+from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, patch_scores
 
 CLASSES = Classification(("normal", "tumour"))
 
@@ -30,7 +32,7 @@ def predicted(make_grid: Callable) -> Callable[..., Prediction]:
     """A made-up prediction; without ``heads`` the model says nothing of patches."""
 
     def make(
-        task: Task = CLASSES, heads: tuple[str, ...] = ("attention", "zoom"), cam: bool = True
+        task: Task = CLASSES, heads: tuple[str, ...] = ("attention", "zoom"), added: bool = True
     ) -> Prediction:
         grid, rng = make_grid(3, 4, (5.0, 10.0), patch_size=128), np.random.default_rng(0)
         steps, maps = [], []
@@ -38,14 +40,17 @@ def predicted(make_grid: Callable) -> Callable[..., Prediction]:
             rows = np.arange(0, len(grid.levels[level]), 2)
             own = heads[: len(heads) - level]
             scores = rng.normal(size=(len(rows), len(own))).astype(np.float32)
-            cams = rng.normal(size=(len(task.names), len(rows))).astype(np.float32) if cam else None
-            steps.append(StepResult(level, rows, scores, own, rows[:3], cams))
+            evidence = rng.normal(size=(len(task.names), len(rows))).astype(np.float32) if added else None
+            steps.append(StepResult(level, rows, scores, own, rows[:3], evidence))
             maps += [
                 score_map(grid, level, rows, column, None, head, task.names)
                 for head, column in zip(own, scores.T, strict=True)
             ]
-            for index, name in enumerate(task.names if cam else ()):
-                maps.append(rasterise(grid, level, rows, cams[index], None, "grad-cam", name))  # type: ignore[index]
+            maps += [
+                rasterise(grid, level, rows, values, None, method, name)
+                for method, of_outputs in steps[-1].explained.items()
+                for name, values in zip(task.names, of_outputs, strict=True)
+            ]
         values = np.array([0.07, 0.93] if len(task.names) == 2 else [12.345], np.float32)
         cost = Cost((6, 6), 1.0, "cpu")
         return Prediction("s", "f", "m", task, values, values, grid, tuple(steps), tuple(maps), cost)
@@ -61,9 +66,13 @@ def shown(qtbot, small_slide) -> Callable[[Prediction], tuple[MapsPanel, ViewerM
         viewer = ViewerModel()
         data, arguments, _ = open_slide_layer(small_slide)
         slide = slide_of(viewer.add_image(data, **arguments))
-        panel = MapsPanel(viewer)  # type: ignore[arg-type]
+        asked: list[str] = []
+        panel = MapsPanel(viewer, asked.append)  # type: ignore[arg-type]
         qtbot.addWidget(panel)
-        panel.set_slide(SimpleNamespace(slide=slide, prediction=prediction))  # type: ignore[arg-type]
+        made: dict[str, Explanation] = {}
+        entry = SimpleNamespace(slide=slide, prediction=prediction, explanation=made.get)
+        panel.set_slide(entry)  # type: ignore[arg-type]
+        panel.asked, panel.made = asked, made  # type: ignore[attr-defined]
         return panel, viewer, slide
 
     return make
@@ -86,36 +95,68 @@ def test_classes_are_bars_and_a_number_has_its_unit(qtbot, predicted: Callable[.
         assert sum(isinstance(one, QProgressBar) for one in items) == count
 
 
-def test_each_attention_and_each_class_has_maps(
+def choices(box: QComboBox) -> list[str]:
+    return [box.itemText(index) for index in range(box.count())]
+
+
+COMPUTED = ["Grad-CAM", "Saliency", "Occlusion", "Occlusion by glass"]
+
+
+def test_each_attention_and_each_method_has_maps(
     predicted: Callable[..., Prediction], shown: Callable[..., Any]
 ) -> None:
     panel, viewer, _ = shown(predicted())
-    kinds = ["Attention", "Zoom attention", "Grad-CAM normal", "Grad-CAM tumour"]
-    assert [panel.what.itemText(index) for index in range(panel.what.count())] == kinds
+    assert choices(panel.what) == ["Attention", "Zoom attention", "Evidence", "Leave-one-out", *COMPUTED]
     assert titles(viewer)[:2] == ["attention 5x", "attention 10x"] and panel.target is None
+    assert panel.output.isHidden() and "gathers its answer from" in panel.about.text()
     panel.what.setCurrentText("Zoom attention")
     assert titles(viewer)[:1] == ["zoom attention 5x"] and "attention 5x" not in titles(viewer)
-    panel.what.setCurrentText("Grad-CAM tumour")
-    assert titles(viewer)[:2] == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x"] and panel.target == "tumour"
-    assert panel.lack.isHidden() and not panel._controls.isHidden()
+    panel.what.setCurrentText("Leave-one-out")
+    assert choices(panel.output) == ["normal", "tumour"] and not panel.output.isHidden()
+    assert panel.target == "tumour", "the predicted class"
+    assert titles(viewer)[:2] == ["leave-one-out tumour 5x", "leave-one-out tumour 10x"]
+    panel.output.setCurrentText("normal")
+    panel.what.setCurrentText("Evidence")
+    assert titles(viewer)[:2] == ["evidence normal 5x", "evidence normal 10x"], "the class stays"
 
 
-def test_what_was_not_explained_is_not_offered(
+def test_a_method_is_computed_when_it_is_chosen(
     predicted: Callable[..., Prediction], shown: Callable[..., Any]
 ) -> None:
-    panel, _, _ = shown(predicted(heads=("normal", "tumour"), cam=False))
-    assert [panel.what.itemText(index) for index in range(panel.what.count())] == [
-        "Attention normal", "Attention tumour",
-    ]  # fmt: skip
-    assert panel.target is None
+    prediction = predicted()
+    panel, viewer, _ = shown(prediction)
+    panel.what.setCurrentText("Grad-CAM")
+    assert panel.asked == ["grad-cam"]
+    assert titles(viewer)[:2] == ["attention 5x", "attention 10x"], "what was shown stays until it is there"
+    maps = tuple(
+        rasterise(prediction.grid, 0, np.arange(12), np.full(12, value, np.float32), None, "grad-cam", name)
+        for value, name in ((-1, "normal"), (1, "tumour"))
+    )
+    panel.made["grad-cam"] = Explanation("grad-cam", None, prediction, (), maps)
+    panel.refresh()
+    assert titles(viewer)[0] == "Grad-CAM tumour 5x" and "attention 5x" not in titles(viewer)
+    assert panel.asked == ["grad-cam"]
+    panel.what.setCurrentText("Saliency")
+    panel.revert()
+    assert panel.what.currentText() == "Grad-CAM" and panel.asked == ["grad-cam", "saliency"]
+
+
+def test_a_head_for_each_class_is_chosen_by_its_class(
+    predicted: Callable[..., Prediction], shown: Callable[..., Any]
+) -> None:
+    panel, viewer, _ = shown(predicted(heads=("normal", "tumour"), added=False))
+    assert choices(panel.what) == ["Attention", *COMPUTED]
+    assert choices(panel.output) == ["normal", "tumour"] and titles(viewer)[0] == "attention tumour 5x"
 
 
 def test_a_model_without_patch_scores_says_why_there_is_no_map(
     predicted: Callable[..., Prediction], shown: Callable[..., Any]
 ) -> None:
     panel, viewer, _ = shown(predicted(heads=()))
-    assert not panel.lack.isHidden() and panel.lack.text() == NO_MAPS and panel._controls.isHidden()
-    assert titles(viewer) == []
+    assert choices(panel.what) == ["Nothing", *COMPUTED] and panel.about.text() == NO_MAPS
+    assert titles(viewer) == [] and panel.asked == []
+    panel.what.setCurrentText("Grad-CAM")
+    assert panel.asked == ["grad-cam"]
 
 
 def test_a_patch_tells_each_score_and_its_rank(predicted: Callable[..., Prediction]) -> None:
@@ -124,18 +165,24 @@ def test_a_patch_tells_each_score_and_its_rank(predicted: Callable[..., Predicti
     y, x = prediction.grid.levels[0].origins[step.rows[1]] + 1
     coarse, _ = patch_scores(prediction, y, x, "tumour").split("\n")
     ranks = [1 + int((column > column[1]).sum()) for column in step.scores.T]
-    assert coarse == (
+    heads = (
         f"5x  attention {step.scores[1, 0]:+.2f} (no. {ranks[0]} of 6) · "
-        f"zoom attention {step.scores[1, 1]:+.2f} (no. {ranks[1]} of 6) · "
-        f"tumour {step.grad_cam[1, 1]:+.3g} · zoomed in"  # type: ignore[index]
+        f"zoom attention {step.scores[1, 1]:+.2f} (no. {ranks[1]} of 6)"
     )
-    plain = replace(prediction, steps=tuple(replace(one, grad_cam=None) for one in prediction.steps))
+    assert (
+        coarse == f"{heads} · leave-one-out tumour {step.explained['leave-one-out'][1, 1]:+.3g} · zoomed in"
+    )
+    found = PatchScores(0, step.rows[1:2], np.array([[0.25], [0.5]], np.float32))
+    explanation = Explanation("grad-cam", None, prediction, (found,), ())
+    told = patch_scores(prediction, y, x, "normal", "grad-cam", explanation)
+    assert told.split("\n")[0] == f"{heads} · Grad-CAM normal +0.25 · zoomed in"
+    plain = replace(prediction, steps=tuple(replace(one, evidence=None) for one in prediction.steps))
     assert "tumour" not in patch_scores(plain, y, x, "tumour")
     assert patch_scores(predicted(heads=()), y, x, "tumour") == ""
 
 
 def test_kinds_of_maps_read_as_titles() -> None:
-    assert [kind_title(*one) for one in (("attention", None), ("zoom", None), ("max", None))] == [
-        "Attention", "Zoom attention", "Max",
+    assert [kind_title(one) for one in ("attention", "zoom", "max", "grad-cam")] == [
+        "Attention", "Zoom attention", "Max", "Grad-CAM",
     ]  # fmt: skip
-    assert kind_title("grad-cam", "tumour") == "Grad-CAM tumour"
+    assert kind_help("zoom") == "What the model zooms into." and "max" in kind_help("max")

@@ -84,6 +84,14 @@ def test_the_name_of_the_epochs_is_drawn_whole(curves: Curves) -> None:
     assert label.mapRectToScene(label.boundingRect()).bottom() <= curves.loss.viewport().height()
 
 
+@pytest.mark.parametrize(("epochs", "last"), [(1, 1), (2, 2), (12, 12), (40, 40), (300, 300), (1001, 1000)])
+def test_numbers_of_epochs_do_not_run_together(curves: Curves, epochs: int, last: int) -> None:
+    curves.show_trace(Trace(epochs, (0.5, 1.0), (1.0, 0.8)))
+    (numbers,) = curves.loss.plot.getAxis("bottom")._tickLevels
+    assert [str(at) for at, _ in numbers] == [name for _, name in numbers]
+    assert 2 <= len(numbers) <= 7 and numbers[0][0] == 0 and numbers[-1][0] == last
+
+
 def test_axes_are_in_the_colours_of_the_theme(curves: Curves) -> None:
     curves.set_colours("#112233", "#ddeeff")
     for panel in curves.panels:

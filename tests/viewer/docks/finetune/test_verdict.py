@@ -28,3 +28,9 @@ def test_the_table_has_a_line_for_what_was_measured_twice() -> None:
     table = metrics_table({"before_score_threshold": 0.75, "score_threshold": 0.876, "f1_complete": 0.5})
     assert "score threshold" in table and "0.75" in table and "0.88" in table and "F1" not in table
     assert metrics_table({"f1_complete": 0.5}) == ""
+
+
+@pytest.mark.parametrize(("after", "told"), [(11196, "1.7 times"), (6000, ""), (2000, "0.31 times"), (0, "")])
+def test_many_more_cells_are_told(after: float, told: str) -> None:
+    said = what_figures_are_of(trained(before_predictions_per_mm2=6519.0, predictions_per_mm2=after))
+    assert (f"finds {told} as many" in said) if told else ("as many" not in said)

@@ -1,0 +1,42 @@
+"""What ``explain`` returns: plain numbers and maps beside the prediction that they explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.patch_scores import PatchScores
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """A model's prediction explained by one method.
+
+    Attributes
+    ----------
+    method : str
+        One of :data:`napari_zoommil.maps.methods.METHODS`.
+    target : str or None
+        Output that was asked for; None of a method that does not tell outputs apart.
+    prediction : Prediction
+    scores : tuple of PatchScores
+        Of patches, for each output; none of a method whose scores are part of the prediction.
+    every : tuple of HeatMap
+        Of all outputs, those of an output together.
+    """
+
+    method: str
+    target: str | None
+    prediction: Prediction
+    scores: tuple[PatchScores, ...]
+    every: tuple[HeatMap, ...]
+
+    @property
+    def maps(self) -> tuple[HeatMap, ...]:
+        """Of the output that was asked for, one per magnification."""
+        return tuple(one for one in self.every if self.target in (None, one.target))
+
+    def maps_of(self, kind: str, target: str | None = None) -> tuple[HeatMap, ...]:
+        """Maps of one kind (and output), one per magnification."""
+        return tuple(one for one in self.every if (one.kind, one.target) == (kind, target))

@@ -1,0 +1,184 @@
+"""A model with an open slide and its patches: the first step of predictions and explanations."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.jobs.features import find_patches, grid_key
+from napari_zoommil.jobs.loading import Loaded, loaded, open_own
+from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.zoom import zoom
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue, patch_grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_zoommil.bags import CachedBag, FeatureCache
+    from napari_zoommil.bags.need import Need, NeedImage
+    from napari_zoommil.bags.pixels import PixelBag
+    from napari_zoommil.maps.recorded import RecordedPass
+    from napari_zoommil.models.mil import MILOutput
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOnSlide:
+    """A loaded model, a slide and its bag; runs passes and converts their results.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model, as given by the user.
+    loaded : Loaded
+    slide : Slide
+        The slide handle of the job.
+    bag : CachedBag or PixelBag
+    cache : FeatureCache
+    started : float
+        Start of the job, ``time.perf_counter()``.
+    """
+
+    name: str
+    loaded: Loaded
+    slide: Slide
+    bag: CachedBag | PixelBag
+    cache: FeatureCache
+    started: float
+
+    @property
+    def grid(self) -> PatchGrid:
+        return self.bag.grid
+
+    def look(self, answered: list[tuple[Need | NeedImage, Tensor]] | None = None) -> Job[MILOutput]:
+        """The model's pass; each need and its answer are appended to ``answered``."""
+        return zoom(self.loaded.model, self.bag, self.loaded.device.torch, answered=answered)
+
+    def prediction(self, output: MILOutput) -> Prediction:
+        """The result of a pass, as plain numbers and maps."""
+        task, logits = self.loaded.spec.task, output.logits.cpu()
+        steps = self._steps(output)
+        seconds = time.perf_counter() - self.started
+        device = str(self.loaded.device.torch)
+        return Prediction(
+            slide=self.slide.name,
+            fingerprint=self.slide.fingerprint,
+            model=self.name,
+            task=task,
+            values=task.link(logits).numpy(),
+            logits=logits.numpy(),
+            grid=self.grid,
+            steps=steps,
+            maps=(*self._score_maps(steps), *self._explained_maps(steps)),
+            cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept),
+            damaged=self.cache.damaged(self.slide.fingerprint, self.slide.damaged),
+        )
+
+    def recorded(self, output: MILOutput, answered: list[tuple[Need | NeedImage, Tensor]]) -> RecordedPass:
+        """A finished pass, for a method that explains it.
+
+        Parameters
+        ----------
+        answered : list of (need, answer)
+            As collected by :meth:`look`.
+        """
+        from napari_zoommil.maps.recorded import RecordedPass
+
+        model, device = self.loaded.model, self.loaded.device.torch
+        return RecordedPass(
+            model,
+            self.bag,
+            output,
+            tuple(need for need, _ in answered),
+            tuple(answer for _, answer in answered),
+            self.slide.mpp,
+            lambda bag: zoom(model, bag, device, paint=False),
+        )
+
+    def _steps(self, output: MILOutput) -> tuple[StepResult, ...]:
+        heads = self.loaded.model.heads
+        return tuple(
+            StepResult(
+                step.level,
+                step.rows,
+                step.scores.cpu().numpy(),
+                heads[: step.scores.shape[1]],
+                step.zoomed,
+                None if step.evidence is None else step.evidence.T.cpu().numpy(),
+            )
+            for step in output.steps
+        )
+
+    def _score_maps(self, steps: tuple[StepResult, ...]) -> list[HeatMap]:
+        """Maps of all magnifications for the first head, then for the next one."""
+        from napari_zoommil.maps.heatmap import score_map
+
+        mpp, names = self.slide.mpp, self.loaded.spec.task.names
+        return [
+            score_map(
+                self.grid, step.level, step.rows, step.scores[:, step.heads.index(head)], mpp, head, names
+            )
+            for head in dict.fromkeys(head for step in steps for head in step.heads)
+            for step in steps
+            if head in step.heads
+        ]
+
+    def _explained_maps(self, steps: tuple[StepResult, ...]) -> list[HeatMap]:
+        """Maps of all magnifications for each output, and this for each method."""
+        from napari_zoommil.maps.heatmap import rasterise
+
+        mpp, scores = self.slide.mpp, [step.explained for step in steps]
+        return [
+            rasterise(self.grid, step.level, step.rows, own[method][index], mpp, method, name)
+            for method in dict.fromkeys(method for own in scores for method in own)
+            for index, name in enumerate(self.loaded.spec.task.names)
+            for step, own in zip(steps, scores, strict=True)
+            if method in own
+        ]
+
+
+def open_model_on_slide(
+    stack: ExitStack,
+    slide: Path | Slide,
+    model: str,
+    *,
+    encoder: str | None = None,
+    mpp: float | None = None,
+    icc: bool = False,
+    tissue: Tissue | None = None,
+    min_tissue: float | None = None,
+    store: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> Job[ModelOnSlide]:
+    """Open a slide, load a model and find the patches; parameters are those of
+    :func:`napari_zoommil.jobs.predict`.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Closes the slide and releases the device's memory.
+    """
+    from napari_zoommil.bags.cache import open_cache
+
+    started = time.perf_counter()
+    own = stack.enter_context(open_own(slide, mpp, icc))
+    yield Progress(0, 1, "loading the model")
+    with_model = stack.enter_context(loaded(model, device, threads, encoder))
+    spec, cache = with_model.spec, open_cache(store)
+    share = spec.min_tissue if min_tissue is None else min_tissue
+    if tissue is None:
+        key = grid_key(own, spec.magnifications, spec.patch_size, share)
+        grid = yield from find_patches(own, cache, key)
+    else:
+        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+    bag = with_model.bag(own, grid, cache, batch_size, workers)
+    return ModelOnSlide(model, with_model, own, bag, cache, started)

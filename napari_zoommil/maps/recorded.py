@@ -1,0 +1,117 @@
+"""A pass that was made, with all that is needed to explain it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_zoommil.bags.need import Need, NeedImage
+from napari_zoommil.geometry import Pair, PatchGrid, Rows
+from napari_zoommil.maps.heatmap import HeatMap, rasterise
+from napari_zoommil.maps.patch_scores import PatchScores
+from napari_zoommil.models.mil import MILModel, MILOutput, drain
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a method found.
+
+    Attributes
+    ----------
+    patches : tuple of PatchScores
+        From the lowest magnification on.
+    maps : tuple of HeatMap
+        Of all outputs, those of an output together.
+    """
+
+    patches: tuple[PatchScores, ...]
+    maps: tuple[HeatMap, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedPass:
+    """A model's pass over a slide.
+
+    Attributes
+    ----------
+    model : MILModel
+        In evaluation mode.
+    bag : LazyBag or PixelBag
+        What answered it.
+    output : MILOutput
+    needs : tuple of Need or NeedImage
+    answers : tuple of Tensor
+        To each need, on the model's device.
+    mpp : (float, float) or None
+        Level-0 µm/px.
+    again : callable
+        ``again(bag)`` is another pass, of a bag that is a view on this one: a generator to be drained, which
+        returns its output.
+    """
+
+    model: MILModel
+    bag: Any
+    output: MILOutput
+    needs: tuple[Need | NeedImage, ...]
+    answers: tuple[Tensor, ...]
+    mpp: Pair | None
+    again: Callable[[Any], Generator[Any, None, MILOutput]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the outputs."""
+        return self.model.task.names
+
+    @property
+    def grid(self) -> PatchGrid:
+        grid: PatchGrid = self.bag.grid
+        return grid
+
+    def asked(self) -> tuple[tuple[int, Rows], ...]:
+        """The patches that the model asked for: level and rows, each patch once."""
+        levels: dict[int, list[Rows]] = {}
+        for need in self.needs:
+            if isinstance(need, Need):
+                levels.setdefault(need.level, []).append(need.rows)
+        return tuple((level, np.unique(np.concatenate(levels[level]))) for level in sorted(levels))
+
+    def found(self, kind: str, patches: tuple[PatchScores, ...], planes: tuple[HeatMap, ...] = ()) -> Found:
+        """Scores of patches with their maps, and maps that are there already."""
+        maps = []
+        for index, name in enumerate(self.names):
+            maps += [
+                rasterise(self.grid, one.level, one.rows, one.values[index], self.mpp, kind, name)
+                for one in patches
+            ]
+            maps += [plane for plane in planes if plane.target == name]
+        return Found(patches, tuple(maps))
+
+
+class Replay(nn.Module):
+    """A recorded pass as a function of tensors, which gradients go through, as captum wants it.
+
+    Attributes
+    ----------
+    inputs : tuple of (1, …) Tensor
+        What the model was answered, as floats, with a first axis of length 1.
+    """
+
+    def __init__(self, recorded: RecordedPass) -> None:
+        super().__init__()
+        self.model, self.grid = recorded.model, recorded.grid
+        self.inputs = tuple(one.detach().float()[None].requires_grad_() for one in recorded.answers)
+
+    def output(self, *inputs: Tensor) -> MILOutput:
+        """The pass again, on a graph that begins at ``inputs``."""
+        given = iter(inputs)
+        with torch.enable_grad():
+            return drain(self.model.steps(self.grid), lambda need: next(given)[0])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(1, C) logits."""
+        return self.output(*inputs).logits[None]

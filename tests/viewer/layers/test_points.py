@@ -1,0 +1,415 @@
+"""The layer of points shows the document, whoever edits which of the two; without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+from napari.layers import Points as PointsLayer
+
+from napari_zoommil.annotations import Changed, Points
+from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, CellClass
+from napari_zoommil.annotations.geojson import loads
+from napari_zoommil.errors import AnnotationError
+from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.layers.points import (
+    CLICK_PX,
+    FACE_ALPHA,
+    FIRST_CLASS,
+    MANY,
+    PointsView,
+    looks,
+    rows_of,
+)
+from napari_zoommil.viewer.metadata import slide_of
+
+MPP = 0.25
+RED, BLUE = CellClass("red", (255, 0, 0), 10.0), CellClass("blue", (0, 0, 255), 5.0)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable[..., Path]) -> Iterator[Slide]:
+    """512 px wide and high, 0.25 µm/px."""
+    with Slide.open(make_slide(tmp_path_factory.mktemp("slides") / "a.tif", None), MPP) as opened:
+        yield opened
+
+
+def shown(view: PointsView) -> dict[str, tuple]:
+    """What each row of the layer shows, by the id of its point."""
+    layer = view.layer
+    chosen = set(layer.selected_data)
+    layer.selected_data = set(range(len(layer.data)))
+    ids = view.selected
+    layer.selected_data = chosen
+    assert len(ids) == len(set(ids)) == len(layer.data) == len(layer.size) == len(layer.face_color)
+    columns = (layer.data, layer.size, layer.face_color, layer.border_color)
+    return {id: tuple(np.round(one[row], 4).tolist() for one in columns) for row, id in enumerate(ids)}
+
+
+def told(points: Points) -> dict[str, tuple]:
+    """What the document says should be shown."""
+    styles = [CellClass("none", UNCLASSIFIED_COLOUR), *points.classes]
+    rows = zip(points.ids, points.coordinates, points.labels, strict=True)
+    return {
+        id: (
+            np.round(place, 4).tolist(),
+            round(styles[label].diameter_um / MPP, 4),
+            np.round([*(c / 255 for c in styles[label].colour), FACE_ALPHA], 4).tolist(),
+            np.round([*(c / 255 for c in styles[label].colour), 1], 4).tolist(),
+        )
+        for id, place, label in rows
+    }
+
+
+@pytest.fixture
+def view(model: ViewerModel, slide: Slide) -> PointsView:
+    return PointsView(model, slide, Points("me", (RED, BLUE)))
+
+
+@pytest.fixture
+def points(view: PointsView) -> Points:
+    return view._points
+
+
+@pytest.fixture
+def refusals(view: PointsView) -> list[AnnotationError]:
+    heard: list[AnnotationError] = []
+    view.refused.connect(heard.append)
+    return heard
+
+
+@pytest.fixture
+def steps(points: Points) -> list[Changed]:
+    heard: list[Changed] = []
+    points.changed.connect(heard.append)
+    return heard
+
+
+# From the document to the layer
+
+
+def test_a_document_is_shown_as_it_is(model: ViewerModel, slide: Slide) -> None:
+    points = Points(classes=(RED, BLUE))
+    points.add([[1, 2], [3, 4]], 2)
+    points.add((5, 6), 1)
+    view = PointsView(model, slide, points)
+    assert shown(view) == told(points)
+    assert model.layers[-1] is view.layer and slide_of(view.layer) is slide
+    assert view.layer.units == ("micrometer", "micrometer") and tuple(view.layer.scale) == (MPP, MPP)
+    # a document's px 0 begins where the first pixel does, which napari has the centre of at 0
+    np.testing.assert_allclose(view.layer.data_to_world((0, 0)), (-MPP / 2, -MPP / 2))
+
+
+def test_every_edit_of_the_document_is_followed(view: PointsView, points: Points) -> None:
+    a, b, _ = points.add([[1, 1], [2, 2], [3, 3]], 1)
+    assert shown(view) == told(points)
+    for edit in (
+        lambda: points.move([a, b], [[10, 11], [20, 21]]),
+        lambda: points.set_class([b], 2),
+        lambda: points.add([[7, 7]], 2),
+        lambda: points.remove([a]),
+        lambda: points.recolour_class(1, (9, 99, 199)),
+        lambda: points.resize_class(2, 31.0),
+        lambda: points.rename_class(1, "other"),
+        lambda: points.remove_class(1),
+    ):
+        edit()
+        assert shown(view) == told(points)
+    for back in (points.undo, points.redo):
+        while points.can_undo if back == points.undo else points.can_redo:
+            back()
+            assert shown(view) == told(points)
+
+
+def test_points_without_a_class_are_grey(view: PointsView, points: Points) -> None:
+    bare = b'[{"type":"Feature","geometry":{"type":"Point","coordinates":[5,6]},"properties":{}}]'
+    points.adopt(loads(bare, "a.geojson"))
+    assert shown(view) == told(points)
+    np.testing.assert_allclose(view.layer.face_color[0][:3] * 255, UNCLASSIFIED_COLOUR)
+    faces, borders, sizes = looks((RED, BLUE), None)
+    np.testing.assert_allclose(sizes, [10, 20, 10])  # no class is as small as the smallest; 0.5 µm/px
+    assert faces.shape == borders.shape == (3, 4)
+
+
+def test_a_single_new_point_costs_a_row_and_not_the_layer(
+    view: PointsView, points: Points, monkeypatch
+) -> None:
+    points.add(np.random.default_rng(0).uniform(0, 512, (5000, 2)), 1)
+    monkeypatch.setattr(view, "fill", lambda: pytest.fail("the layer was filled anew"))
+    (id,) = points.add((1, 1), 2)
+    points.move([id], (2, 2))
+    points.remove([id, points.ids[10]])
+    points.undo()
+    monkeypatch.undo()
+    assert shown(view) == told(points)
+
+
+def test_thousands_of_points_come_and_go(view: PointsView, points: Points) -> None:
+    ids = points.add(np.random.default_rng(0).uniform(0, 512, (5000, 2)), 1)
+    points.set_class(ids[::2], 2)
+    assert len(view.layer.data) == 5000 and shown(view) == told(points)
+    points.remove(ids[: MANY + 1])
+    points.move(ids[-MANY - 1 :], np.zeros((MANY + 1, 2)))
+    assert shown(view) == told(points)
+    for _ in range(4):
+        points.undo()
+    assert len(view.layer.data) == 0
+
+
+# From napari's tools to the document
+
+
+def drag_rows(layer: PointsLayer, rows: set[int], by: tuple[float, float]) -> None:
+    """As napari's tool for selecting ends a drag."""
+    centre = layer.data[sorted(rows)].mean(0)
+    layer._set_drag_start(rows, centre)
+    layer._move(rows, centre + by)
+    layer._drag_start = None
+
+
+def test_naparis_tools_edit_the_document_a_step_each(
+    view: PointsView, points: Points, steps: list[Changed]
+) -> None:
+    layer = view.layer
+    view.label = 2
+    layer.add([[100, 100], [200, 200], [300, 300]])
+    assert points.coordinates.tolist() == [[100, 100], [200, 200], [300, 300]]
+    assert points.labels.tolist() == [2, 2, 2] and points.annotators == ["me"] * 3
+    layer.selected_data = {0, 2}
+    layer.remove_selected()
+    assert points.coordinates.tolist() == [[200, 200]]
+    points.undo()
+    drag_rows(layer, {0, 1}, (5, -5))
+    assert len(steps) == 4 and shown(view) == told(points)
+    before = [[100, 100], [200, 200], [300, 300]]
+    assert sum(place not in before for place in points.coordinates.tolist()) == 2
+    points.undo()
+    assert sorted(points.coordinates.tolist()) == before and shown(view) == told(points)
+
+
+def test_data_of_another_count_are_taken_back(view: PointsView, points: Points, steps: list[Changed]) -> None:
+    points.add([[1, 1], [2, 2]], 1)
+    for data in (np.zeros((5, 2)), np.empty((0, 2))):
+        view.layer.data = data
+        assert shown(view) == told(points)
+    assert len(steps) == 1 and len(points) == 2
+
+
+def test_an_edit_that_the_document_refuses_is_taken_back(
+    view: PointsView, points: Points, refusals: list[AnnotationError]
+) -> None:
+    points.add((1, 1), 1)
+    view.label = 7
+    view.layer.add([[5, 5]])
+    (refusal,) = refusals
+    assert "no class 7" in str(refusal) and len(points) == 1 and shown(view) == told(points)
+
+
+def test_the_first_point_makes_a_class(model: ViewerModel, slide: Slide) -> None:
+    view = PointsView(model, slide, Points())
+    view.layer.add([[5, 5]])
+    assert [one.name for one in view._points.classes] == [FIRST_CLASS]
+    assert shown(view) == told(view._points)
+
+
+@pytest.mark.parametrize("place", [(-0.1, 5), (5, -0.1), (512, 5), (5, 512)])
+def test_no_point_is_placed_outside_of_the_slide(
+    view: PointsView, points: Points, refusals: list[AnnotationError], place: tuple[float, float]
+) -> None:
+    view.place(place)
+    assert len(points) == 0 and "outside the slide" in str(refusals[0])
+    view.place((0, 511.9))
+    assert points.coordinates.tolist() == [[0, 511.9]] and len(refusals) == 1
+
+
+OPERATIONS = st.lists(st.tuples(st.sampled_from(range(11)), st.integers(0, 99)), max_size=20)
+
+
+def operate(view: PointsView, points: Points, kind: int, n: int) -> None:
+    """One edit by the document, by the layer, or by somebody else."""
+    layer, ids = view.layer, points.ids
+    rows = {row for row in range(len(ids)) if (row * 7 + n) % 3 == 0}
+    chosen, label = [ids[row] for row in sorted(rows)], n % len(points.classes) + 1
+    if kind == 0:
+        points.add(np.full((n % 4 + 1, 2), n), label)
+    elif kind == 1:
+        points.move(chosen, np.full((len(chosen), 2), n))
+    elif kind == 2:
+        points.remove(chosen)
+    elif kind == 3:
+        points.set_class(chosen, label)
+    elif kind == 4:
+        points.recolour_class(label, (n, 2 * n, 0))
+    elif kind == 5:
+        points.undo()
+    elif kind == 6:
+        points.redo()
+    elif kind == 7:
+        view.label = label
+        layer.add(np.full((n % 3 + 1, 2), n))
+    elif kind == 8:
+        layer.selected_data = rows
+        layer.remove_selected()
+    elif kind == 9 and rows:
+        drag_rows(layer, rows, (n, 1))
+    elif kind == 10:
+        other = Points(classes=points.classes)
+        other.adopt(points.content)
+        other.remove(chosen)
+        other.add((n, n), label)
+        points.adopt(other.content)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OPERATIONS)
+def test_whoever_edits_both_stay_the_same(qapp: Any, slide: Slide, operations: list[tuple[int, int]]) -> None:
+    view = PointsView(ViewerModel(), slide, Points("me", (RED, BLUE)))
+    for kind, n in operations:
+        operate(view, view._points, kind, n)
+        assert shown(view) == told(view._points)
+
+
+# The mouse, while napari's tool for adding is on
+
+
+def gesture(view: PointsView, *path: tuple[float, float], button: int = 1, modifiers: tuple = ()) -> None:
+    """Press, move and release; places are level-0 px, of which one is 10 px on screen."""
+    (callback,) = [one for one in view.layer.mouse_drag_callbacks if one == view._pressed]
+
+    one = SimpleNamespace(type="mouse_press", button=button, modifiers=modifiers)
+
+    def at(place: tuple[float, float]) -> None:
+        one.position, one.pos = view.layer.data_to_world(place), np.multiply(place, 10)
+
+    at(path[0])
+    steps = callback(view.layer, one)
+    next(steps, None)
+    for place in path[1:]:
+        one.type = "mouse_move"
+        at(place)
+        next(steps, None)
+    one.type = "mouse_release"
+    next(steps, None)
+
+
+@pytest.fixture
+def adding(view: PointsView) -> PointsView:
+    view._viewer.scene.camera.zoom = 10 / MPP
+    view.layer.mode = "add"
+    return view
+
+
+def test_a_click_places_and_a_click_on_a_point_selects(adding: PointsView, points: Points) -> None:
+    gesture(adding, (100, 100))
+    gesture(adding, (200, 200), (200 + CLICK_PX / 30, 200))
+    np.testing.assert_allclose(points.coordinates, [[100, 100], [200, 200]], atol=CLICK_PX / 10)
+    gesture(adding, (101, 100))
+    assert len(points) == 2 and adding.selected == points.ids[:1]
+    gesture(adding, (300, 300), (300, 330))  # a drag of the view
+    gesture(adding, (300, 300), button=2)
+    gesture(adding, (300, 300), modifiers=("Shift",))
+    assert len(points) == 2
+
+
+def test_a_drag_moves_what_is_selected_in_one_step(
+    adding: PointsView, points: Points, steps: list[Changed]
+) -> None:
+    a, b, c = points.add([[100, 100], [200, 200], [300, 300]], 1)
+    adding.layer.selected_data = {0, 1}
+    gesture(adding, (100, 100), (110, 100), (120, 130))
+    assert points.coordinates.tolist() == [[120, 130], [220, 230], [300, 300]] and len(steps) == 2
+    gesture(adding, (300, 300), (310, 300))
+    assert points.coordinates[2].tolist() == [310, 300] and adding.selected == [c]
+    points.undo()
+    points.undo()
+    assert points.coordinates.tolist() == [[100, 100], [200, 200], [300, 300]]
+    assert shown(adding) == told(points) and adding.layer.mouse_pan
+    assert [a, b] == points.ids[:2]
+
+
+def test_a_point_that_goes_while_it_is_dragged_is_refused(
+    adding: PointsView, points: Points, refusals: list[AnnotationError]
+) -> None:
+    (id,) = points.add((100, 100), 1)
+    event = SimpleNamespace(
+        type="mouse_press", pos=np.array((0, 0)), position=adding.layer.data_to_world((100, 100))
+    )
+    steps = adding._drag(event, 0)
+    next(steps)
+    points.remove([id])
+    event.type, event.pos, event.position = (
+        "mouse_move",
+        np.array((90, 0)),
+        adding.layer.data_to_world((9, 9)),
+    )
+    next(steps)
+    event.type = "mouse_release"
+    next(steps, None)
+    assert "no longer there" in str(refusals[0]) and shown(adding) == told(points) == {}
+
+
+def test_only_in_the_mode_for_adding_the_mouse_is_ours(view: PointsView) -> None:
+    def names() -> list[str]:
+        return [getattr(one, "__name__", "") for one in view.layer.mouse_drag_callbacks]
+
+    view.layer.mode = "add"
+    assert names().count("_pressed") == 1 and "add" not in names()
+    view.layer.mode = "select"
+    assert "_pressed" not in names()
+    view.layer.mode = "add"
+    view.close()
+    assert "_pressed" not in names() and view.layer not in view._viewer.layers
+
+
+def test_what_is_at_the_cursor(adding: PointsView, points: Points) -> None:
+    a, b, c = points.add([[100, 100], [200, 200], [300, 300]], 1)
+    adding.layer.selected_data = {0, 1}
+    cursor = adding._viewer.cursor
+    for place, ids in (((300, 301), [c]), ((200, 200), [a, b]), ((400, 400), [a, b])):
+        cursor.position = tuple(adding.layer.data_to_world(place))
+        assert adding.at_cursor == ids
+
+
+def test_a_click_reaches_a_quarter_of_a_cell_and_some_pixels_on_screen(
+    adding: PointsView, points: Points
+) -> None:
+    points.add((100, 100), 1)  # 40 px wide
+    assert adding.near((109.9, 100)) == 0 and adding.near((110.1, 100)) is None
+    adding._viewer.scene.camera.zoom = 0.25 / MPP  # a cell is 10 px on screen
+    assert adding.near((123.9, 100)) == 0 and adding.near((124.1, 100)) is None
+    points.remove(points.ids)
+    assert adding.near((100, 100)) is None
+
+
+# The end
+
+
+def test_a_closed_view_follows_nothing(view: PointsView, points: Points, steps: list[Changed]) -> None:
+    points.add((1, 1), 1)
+    view.close()
+    points.add((2, 2), 1)
+    assert len(view.layer.data) == 1
+    view.layer.add([[3, 3]])
+    assert len(points) == 2 and len(steps) == 2
+    view.close()  # the layer is gone already
+
+
+def test_a_new_layer_leaves_the_selection_as_it_was(model: ViewerModel, slide: Slide) -> None:
+    first = model.add_image(np.zeros((4, 4)))
+    PointsView(model, slide, Points())
+    assert set(model.layers.selection) == {first}
+
+
+@given(st.lists(st.integers(0, 30), unique=True), st.sets(st.integers(0, 40)))
+def test_rows_of_ids(ids: list[int], wanted: set[int]) -> None:
+    names = [str(one) for one in ids]
+    found = rows_of(names, {str(one) for one in wanted})
+    assert found == {name: row for row, name in enumerate(names) if int(name) in wanted}
+    assert list(found.values()) == sorted(found.values())

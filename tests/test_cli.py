@@ -126,7 +126,7 @@ def test_embed_is_resumed_and_takes_other_patches_too(cmu: Path, tmp_path: Path,
     (tmp_path / "in-the-way").write_text("a file")
     assert call("predict", cmu, "--out", tmp_path / "out", "--store", tmp_path / "in-the-way") == 0
     printed = capsys.readouterr()
-    assert "warning: CMU-1-Small-Region.svs: features cannot be kept in" in printed.err
+    assert "warning: CMU-1-Small-Region.svs: features cannot be stored in" in printed.err
 
 
 @pytest.mark.parametrize(

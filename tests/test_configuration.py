@@ -228,7 +228,7 @@ def test_as_many_classes_are_named_as_a_cell_model_tells_apart(make_cell_model: 
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     content["classes"] *= 2
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ModelError, match="names 2 classes, but its model tells 1 apart"):
+    with pytest.raises(ModelError, match="names 2 classes, but its model has 1"):
         load_cell_model(folder)
 
 

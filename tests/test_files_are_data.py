@@ -155,7 +155,7 @@ def test_a_training_that_was_cut_off(
     job.close()
     checkpoint = tmp_path / "run" / "last.ckpt"
     torch.save(torch.load(checkpoint, weights_only=True) | {"more": Code(proof)}, checkpoint)
-    with pytest.raises(ModelError, match=r"last\.ckpt is no checkpoint of a training.*without resuming"):
+    with pytest.raises(ModelError, match=r"last\.ckpt is not a checkpoint of a training.*without resuming"):
         run(
             finetune(
                 discs[0], points, make_cell_model(), out=tmp_path / "run", epochs=2, device="cpu", resume=True

@@ -51,7 +51,7 @@ def test_the_card_of_the_demo_is_made_as_it_ships() -> None:
     shipped = ModelCard.load(find_model("demo") / CARD)
     rows = [line.strip("| ").split(" | ") for line in shipped.text.splitlines() if line.startswith("| ")][2:]
     figures, baseline = ({row[0]: float(row[column]) for row in rows} for column in (1, 2))
-    made = ModelCard(demo_model.card(demo_model.Recipe(), figures, baseline))
+    made = ModelCard(demo_model.card(demo_model.DemoRecipe(), figures, baseline))
     assert made.text.strip() == shipped.text.strip()
     assert made.data.to_dict() == shipped.data.to_dict()
 

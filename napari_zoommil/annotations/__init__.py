@@ -1,4 +1,4 @@
-"""Points and complete regions on a slide: the document, its undo history, GeoJSON and autosave."""
+"""Annotations of a slide, points and complete regions: the document, undo history, GeoJSON, autosave."""
 
 from napari_zoommil.annotations.autosave import Autosave, annotations_path, current_path
 from napari_zoommil.annotations.classes import CLASS_CYCLE, CellClass

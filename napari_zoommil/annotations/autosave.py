@@ -1,8 +1,8 @@
-"""Annotations that are on disk at every moment, and that several readers may share.
+"""Autosave: each edit of an annotation document is written to its file, which other programs may share.
 
-Each edit writes the whole file anew, so that the file alone tells everything and any program can open it
-at any time. Text is made once and kept, so that an edit costs the writing and not the formatting. A file
-that another program has changed is merged, not overwritten.
+Each edit writes the whole file, so that any program can open it at any time. The text of unchanged
+features is cached, so that an edit costs the writing but not the formatting. A file that another program
+has changed is merged, not overwritten.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ NOTHING = Content((), (), Envelope())
 
 
 def beside(slide: Slide) -> Path:
-    """Where annotations lie when the slide's folder can be written to."""
+    """The annotation file next to the slide, used if its folder is writable."""
     return slide.path.absolute().parent / f"{slide.stem}{SUFFIX}"
 
 
 def annotations_path(slide: Slide) -> Path:
-    """Where the annotations of a slide are kept.
+    """The file to which the annotations of a slide are saved.
 
-    Beside the slide where one may write; else in the user's data folder under the slide's fingerprint,
-    without its name, which can identify a patient.
+    Next to the slide if its folder is writable; else in the user's data folder, named by the slide's
+    fingerprint and not by its name, which can identify a patient.
 
     Raises
     ------
@@ -52,15 +52,15 @@ def annotations_path(slide: Slide) -> Path:
 
 def _in_users_folder(slide: Path) -> Path:
     try:
-        who = fingerprint(slide)  # that of a slide object changes with colour management
+        who = fingerprint(slide)  # Slide.fingerprint changes with colour management
     except OSError as error:
         raise AnnotationError(f"{slide.name} cannot be read any more: {error}") from error
     return user_data_path("napari-zoommil") / "annotations" / f"{who}{SUFFIX}"
 
 
 def current_path(slide: Slide) -> Path:
-    """The file that holds the annotations of a slide now, if any does: the one beside the slide as long as
-    nothing is in :func:`annotations_path`.
+    """The file that holds the annotations of a slide now: :func:`annotations_path` or, if that does not
+    exist, the file next to the slide.
 
     Raises
     ------
@@ -72,18 +72,18 @@ def current_path(slide: Slide) -> Path:
 
 
 _refused: set[Path] = set()
-"""Folders in which no file could be made, whatever their permissions say."""
+"""Folders in which creating a file failed, although their permissions allow it."""
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made there, as far as can be told without making one: a slide is looked at more
-    often than written about, and on a network share each file costs."""
+    """Whether files can be created there, judged without creating one: most slides are only viewed, and
+    on a network share each file is slow."""
     return folder not in _refused and os.access(folder, os.W_OK | os.X_OK)
 
 
 def try_writing(folder: Path) -> None:
-    """Make a file there and delete it, which tells what permissions alone do not on a network share; to be
-    called when something is to be written there, and not before."""
+    """Create and delete a file there, because on a network share permissions alone do not tell; call it
+    when something is to be written to a folder, and not before."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             _refused.discard(folder)
@@ -92,14 +92,14 @@ def try_writing(folder: Path) -> None:
 
 
 class Places(NamedTuple):
-    """Files of a slide's annotations: ``path`` is written to, ``current`` holds them now, if any does."""
+    """Files of a slide's annotations: the one to write to, and the one that holds them now, if any does."""
 
     path: Path
     current: Path
 
 
 def places_to_write(slide: Slide) -> Places:
-    """As :func:`annotations_path` and :func:`current_path` tell, after trying to write beside the slide.
+    """:func:`annotations_path` and :func:`current_path`, after a trial of writing next to the slide.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def places_to_write(slide: Slide) -> Places:
 
 
 class Merged(NamedTuple):
-    """A file that others had changed: the conflicts, what it held unless it was damaged, and its stamp."""
+    """The merge of a file that others changed: conflicts, its content (None if it was damaged), its stamp."""
 
     conflicts: tuple[Conflict, ...]
     theirs: Content | None = None
@@ -120,9 +120,9 @@ class Merged(NamedTuple):
 
 
 class Autosave:
-    """Keeps a document on disk: after each edit, the file holds it.
+    """Saves a document to its file after each edit.
 
-    An edit never fails because of the disk. What went wrong stands in ``problem``, is emitted by
+    An edit never fails because of the disk. The error is stored in ``problem`` and emitted by
     ``failed``, and the next edit tries again.
 
     Attributes
@@ -134,7 +134,7 @@ class Autosave:
 
     failed = Signal(ZoomMILError)
     merged = Signal(tuple)
-    """The conflicts, after a file that others had changed was merged."""
+    """Emits the conflicts after a merge with a file that others had changed."""
 
     def __init__(
         self, points: Points, path: Path, base: Content = NOTHING, stamp: Stamp | None = None
@@ -145,7 +145,7 @@ class Autosave:
         self._blocks: Blocks = {}
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
-        # A method would be held weakly, and a document is to be saved as long as it lives.
+        # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
 
@@ -153,17 +153,17 @@ class Autosave:
     def open(
         cls, path: Path, annotator: str = "", start: Path | None = None, classes: Iterable[CellClass] = ()
     ) -> Autosave:
-        """The annotations in a file, or none if there is no such file yet.
+        """The annotations in a file; an empty document if the file does not exist yet.
 
         Parameters
         ----------
         path : Path
-            Where they are kept from now on.
+            The file to which they are saved.
         annotator : str
         start : Path, optional
-            What to begin with if ``path`` is not there, such as a file that can only be read.
+            File to read if ``path`` does not exist, such as one that is read-only.
         classes : iterable of CellClass
-            What to begin with if neither is there.
+            Classes of the empty document.
 
         Raises
         ------
@@ -184,8 +184,8 @@ class Autosave:
     def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
         """The annotations of a slide, see :func:`annotations_path`.
 
-        Nothing is written. Where the first edit finds that the slide's folder takes no file, whatever its
-        permissions say, annotations are kept in the user's folder from then on.
+        Nothing is written. If at the first edit no file can be created in the slide's folder, although its
+        permissions allow it, the annotations are saved in the user's data folder from then on.
         """
         home = beside(slide)
         if _in_users_folder(slide.path).exists():  # the folder has refused files before
@@ -196,16 +196,16 @@ class Autosave:
         return kept
 
     def close(self) -> None:
-        """Stop following the document."""
+        """Stop saving the document."""
         self.points.changed.disconnect(self._follow)
 
     def save(self) -> None:
-        """Write the document, merged with what others have made of the file.
+        """Write the document, merged with the changes that others made to the file.
 
         Raises
         ------
         FileError
-            If it cannot be written, or what others have made of it cannot be read.
+            If the file cannot be written, or the changed file cannot be read.
         """
         if self._busy:
             return
@@ -229,14 +229,14 @@ class Autosave:
             merged = self._catch_up()
             content = self.points.content
             if merged and merged.theirs and same_content(content, merged.theirs):
-                self._stamp = merged.stamp  # written again, readers would answer each other for ever
+                self._stamp = merged.stamp  # not written, because two programs would trigger each other
             else:
                 self._stamp = write_file(self.path, dumps(content, self._blocks))
             self._base = content
         return merged
 
     def _moved(self) -> bool:
-        """Whether the slide's folder takes no file at all, and another place is written to from now on."""
+        """Switch to the user's data folder if no file can be created next to the slide; returns whether."""
         if self._slide is None:
             return False
         folder = self._slide.absolute().parent
@@ -247,7 +247,7 @@ class Autosave:
         return True
 
     def refresh(self) -> bool:
-        """Take over what others have made of the file; whether there was anything.
+        """Merge the changes that others made to the file; returns whether there were any.
 
         Raises
         ------
@@ -266,7 +266,7 @@ class Autosave:
             self.failed.emit(error)
 
     def _catch_up(self) -> Merged | None:
-        """Merge the file if others have changed it; None if they have not."""
+        """Merge the file if others have changed it; None if it is unchanged."""
         sweep(self.path)
         stamp = stamp_of(self.path)
         if stamp in (self._stamp, None):
@@ -280,7 +280,7 @@ class Autosave:
         return Merged(conflicts, theirs, stamp)
 
     def _put_aside(self) -> Conflict:
-        """Keep a file that cannot be read under another name: it may be half of somebody's work."""
+        """Rename a file that cannot be read, so that nothing in it is lost."""
         stem, number = self.path.name.removesuffix(".geojson"), 1
         while (aside := self.path.with_name(f"{stem}.damaged-{number}.geojson")).exists():
             number += 1
@@ -288,6 +288,4 @@ class Autosave:
             os.replace(self.path, aside)
         except OSError as error:
             raise FileError(f"{self.path.name} is damaged and cannot be replaced; rename it") from error
-        return Conflict(
-            "", f"{self.path.name} was damaged on disk: it was kept as {aside.name} and written anew"
-        )
+        return Conflict("", f"{self.path.name} was damaged on disk: it was kept as {aside.name} and replaced")

@@ -1,4 +1,4 @@
-"""The classes of cells that an annotator tells apart."""
+"""The cell classes of an annotation document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASS_CYCLE: tuple[Colour, ...] = (
 """Okabe and Ito's colours, safe for the colour-blind."""
 
 UNCLASSIFIED = "unclassified"
-"""The class of points whose file names none."""
+"""The class of points for which the file states none."""
 
 UNCLASSIFIED_COLOUR: Colour = (128, 128, 128)
 
@@ -45,7 +45,7 @@ class CellClass:
     Raises
     ------
     AnnotationError
-        If the name is empty, or colour or diameter is not possible.
+        If the name is empty, or the colour or diameter is invalid.
     """
 
     name: str
@@ -57,7 +57,7 @@ class CellClass:
             raise AnnotationError("a class needs a name")
         if as_colour(self.colour) is None:
             raise AnnotationError(
-                f"{self.colour} is no colour for {self.name}; give red, green and blue, 0 to 255"
+                f"{self.colour} is not a colour for {self.name}; give red, green and blue, 0 to 255"
             )
         if not 0 < self.diameter_um < float("inf"):
             raise AnnotationError(
@@ -66,7 +66,7 @@ class CellClass:
 
 
 def as_colour(value: object) -> Colour | None:
-    """Three whole numbers from 0 to 255, or None where ``value`` is no colour."""
+    """Red, green and blue, 0 to 255; None if ``value`` is not a colour."""
     if not (isinstance(value, (list, tuple)) and len(value) == 3):
         return None
     if not all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= 255 for v in value):
@@ -75,6 +75,6 @@ def as_colour(value: object) -> Colour | None:
 
 
 def next_colour(taken: Iterable[CellClass]) -> Colour:
-    """The first colour of the cycle that no class has; from the beginning again when all are taken."""
+    """The first colour of the cycle that no class has; the cycle starts again when all are used."""
     colours = [one.colour for one in taken]
     return min(CLASS_CYCLE, key=lambda colour: (colours.count(colour), CLASS_CYCLE.index(colour)))

@@ -1,4 +1,4 @@
-"""The cells of a document as arrays that grow, in the order of their features."""
+"""The cells of a document as growing arrays, in the order of their features."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SMALLEST = 64
 
 
 class Columns:
-    """Places and labels of cells, a row each.
+    """Coordinates and labels of cells, one row each.
 
-    Rows are sorted by the serial number of their feature, so a feature finds its rows by bisection and
-    gets them back at their old place when it returns. Adding one at the end takes amortised constant
-    time.
+    Rows are sorted by the serial number of their feature: the rows of a feature are found by bisection,
+    and a feature that is removed and restored has the same position again. Adding at the end takes
+    amortised constant time.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Columns:
         return self._label[: len(self)].copy()
 
     def fill(self, features: Iterable[tuple[Feature, int]]) -> None:
-        """Make all rows anew of features in the order of their serial numbers, with their labels."""
+        """Replace all rows by those of (feature, label) pairs in the order of serial numbers."""
         rows = [(feature.serial, label, *mark) for feature, label in features for mark in feature.marks]
         self.clear()
         self._room(len(rows))
@@ -55,7 +55,7 @@ class Columns:
             self.ids = list(ids)
 
     def set(self, before: Feature | None, after: Feature | None, label: int = 0) -> None:
-        """Replace the rows of a feature, or take them away, or bring them in."""
+        """Replace, remove (``after`` None) or add (``before`` None) the rows of a feature."""
         feature = after or before
         assert feature is not None
         old, marks = len(before.marks) if before else 0, after.marks if after else ()
@@ -66,7 +66,7 @@ class Columns:
         self.ids[start : start + old] = [mark.id for mark in marks]
 
     def _shift(self, start: int, by: int) -> None:
-        """Move the rows from ``start`` on."""
+        """Move the rows from ``start`` to the end by ``by`` rows."""
         count = len(self)
         self._room(count + by)
         if by and start < count:

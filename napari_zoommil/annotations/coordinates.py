@@ -1,4 +1,4 @@
-"""Places on a slide as callers give them."""
+"""Validation of coordinates that callers pass."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from napari_zoommil.errors import AnnotationError
 
 
 def as_places(coordinates: ArrayLike) -> list[tuple[float, float]]:
-    """(y, x) of each of (n, 2) places in level-0 px, or of one (2,).
+    """(y, x) tuples of (n, 2) positions in level-0 px, or of one position (2,).
 
     Raises
     ------
     AnnotationError
-        If they are not numbers of pixels.
+        If they are not finite numbers of that shape.
     """
     try:
         places = np.asarray(coordinates, np.float64)
@@ -30,12 +30,12 @@ def as_places(coordinates: ArrayLike) -> list[tuple[float, float]]:
 
 
 def as_outline(corners: ArrayLike) -> NDArray[np.float64]:
-    """Corners of a region, (n, 2) level-0 y and x.
+    """Corners of a region, (n, 2) level-0 (y, x).
 
     Raises
     ------
     AnnotationError
-        If they make no polygon.
+        If they do not form a polygon.
     """
     places = as_places(corners)
     if len(set(places)) < 3:

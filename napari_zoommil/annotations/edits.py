@@ -1,4 +1,4 @@
-"""What an edit changes, and the history of edits."""
+"""Edits of a document and their history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Classes = tuple[CellClass, ...]
 
 @dataclass(frozen=True)
 class Change:
-    """One feature before and after; None where it is not there."""
+    """One feature before and after; None if it does not exist."""
 
     before: Feature | None
     after: Feature | None
@@ -31,9 +31,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Edit:
-    """One action of the user: any number of features, and perhaps the list of classes.
+    """One action of the user: changes of any number of features, and of the list of classes.
 
-    It holds what changed and nothing else, so its cost does not grow with the document.
+    It holds only what changed, so its size does not grow with the document.
     """
 
     changes: tuple[Change, ...] = ()
@@ -48,7 +48,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Changed:
-    """What became of the points, by id, and whether classes or complete regions are other ones now."""
+    """The points that an edit changed, by id, and whether it changed classes or complete regions."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Changed:
 
 
 def summary(changes: Sequence[Change], classes: bool) -> Changed:
-    """What changes mean for the points."""
+    """The points affected by changes."""
     before = {mark.id: mark for one in changes if one.before for mark in one.before.marks}
     after = {mark.id: one.after for one in changes if one.after for mark in one.after.marks}
     regions = any(
@@ -74,7 +74,7 @@ def summary(changes: Sequence[Change], classes: bool) -> Changed:
 
 
 class History:
-    """Edits done and undone, without a limit."""
+    """Edits done and undone, unlimited."""
 
     def __init__(self) -> None:
         self._done: list[Edit] = []
@@ -93,13 +93,13 @@ class History:
         self._undone.clear()
 
     def undo(self) -> Edit:
-        """The edit that takes back the last one."""
+        """The edit that undoes the last one."""
         edit = self._done.pop()
         self._undone.append(edit)
         return edit.reverse
 
     def redo(self) -> Edit:
-        """The edit that was undone last."""
+        """The last undone edit."""
         edit = self._undone.pop()
         self._done.append(edit)
         return edit

@@ -1,14 +1,14 @@
-"""One GeoJSON feature and what it means here: cells, a region declared complete, or something else.
+"""One GeoJSON feature and its meaning: cells, a complete region, or something else.
 
-What counts as what:
+Rules:
 
 - *cells*: a ``Point`` or ``MultiPoint`` of any object type; a ``Polygon`` or ``MultiPolygon`` whose
-  ``objectType`` is ``cell`` or ``detection``, at the centroid of its nucleus where it has one;
+  ``objectType`` is ``cell`` or ``detection``, at the centroid of its nucleus if it has one;
 - a *region* in which every cell is annotated: a ``Polygon`` without holes that is an annotation and
   has the metadata entry ``zoommil: complete`` or the name ``complete region``;
 - *other*: everything else, such as regions drawn for another purpose. It is kept and written back.
 
-The feature as it stands in the file (``raw``) is the truth, and is never changed in place.
+A feature keeps its JSON from the file (``raw``), which is never changed in place.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Json = dict[str, Any]
 ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 LARGEST_PX = 1e12
-"""Beyond this no number is a position on a slide."""
+"""Largest coordinate that is accepted, px."""
 
 ANNOTATOR, DIAMETER, MARKER = "annotator", "cell_diameter_um", "zoommil"
-"""Our entries of ``properties.metadata``, a map of strings that QuPath keeps."""
+"""Our entries in ``properties.metadata``, a map of strings that QuPath preserves."""
 
 COMPLETE, COMPLETE_NAME = "complete", "complete region"
 
@@ -46,7 +46,7 @@ LEGACY_TYPES = {
     "PathTileObject": "tile",
     "TMACoreObject": "tmaCore",
 }
-"""QuPath 0.2 wrote the type of an object where its id belongs."""
+"""QuPath 0.2 wrote the type of an object into its id."""
 
 
 class Kind(Enum):
@@ -56,7 +56,7 @@ class Kind(Enum):
 
 
 class Mark(NamedTuple):
-    """One cell: its id in this document, and its place in level-0 px."""
+    """One cell: its id in this document, and its position (y, x) in level-0 px."""
 
     id: str
     y: float
@@ -71,12 +71,12 @@ class Feature:
     ----------
     id : str
     serial : int
-        Orders the features of a document.
+        Position in the order of the document's features.
     raw : dict
         The feature as JSON.
     kind : Kind
     class_name : str
-        Of cells.
+        Class of the cells.
     marks : tuple of Mark
         The cells: several in a ``MultiPoint``, else one.
     """
@@ -90,7 +90,7 @@ class Feature:
 
     @cached_property
     def text(self) -> bytes:
-        """The feature as JSON text; made once, so that saving costs no more than what changed."""
+        """The feature as JSON text; cached, so that saving formats only what changed."""
         return ENCODER.encode(self.raw).encode("ascii")
 
     @property
@@ -103,12 +103,12 @@ class Feature:
 
     @property
     def annotator(self) -> str:
-        """Who made it; empty where the file does not say."""
+        """Who made it; empty if the file does not state it."""
         return str(self.metadata.get(ANNOTATOR, ""))
 
     @property
     def polygon(self) -> NDArray[np.float64]:
-        """Outline of a region, (n, 2) level-0 y and x; the first corner is not repeated."""
+        """Outline of a region, (n, 2) level-0 (y, x); the first corner is not repeated."""
         ring = np.array([position(corner) for corner in self.raw["geometry"]["coordinates"][0]])
         return ring[:-1] if len(ring) > 1 and (ring[0] == ring[-1]).all() else ring
 
@@ -123,19 +123,19 @@ def position(value: object) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not a position.
     """
     if not (isinstance(value, list) and len(value) >= 2):
         raise ValueError("a position is not a list of x and y")
     for number in value[:2]:
-        # NaN fails the comparison, and whole numbers of any length pass through it.
+        # NaN fails the comparison; integers of any size can be compared.
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) <= LARGEST_PX:
             raise ValueError("a coordinate is not a number of pixels")
     return float(value[1]), float(value[0])
 
 
 def parse(raw: object, id: str, serial: int) -> Feature:
-    """What a feature means.
+    """The feature of a GeoJSON object.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _kind(feature: Feature) -> Kind:
 
 
 def object_type(raw: Json) -> str:
-    """``objectType`` in the spellings of all versions of QuPath; what states none is an annotation."""
+    """``objectType`` in the spellings of all versions of QuPath; ``annotation`` if none is stated."""
     properties, legacy = as_dict(raw.get("properties")), raw.get("id")
     fallback = LEGACY_TYPES.get(legacy, "annotation") if isinstance(legacy, str) else "annotation"
     return str(properties.get("objectType") or properties.get("object_type") or fallback)
@@ -188,7 +188,7 @@ def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
     Raises
     ------
     ValueError
-        If the classification is malformed; a colour that is none counts as not stated.
+        If the classification is malformed; an invalid colour counts as not stated.
     """
     stated = feature.properties.get("classification")
     names = stated.get("names") if isinstance(stated, dict) else None
@@ -206,7 +206,7 @@ def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
 
 
 def diameter_of(stated: object) -> float | None:
-    """A diameter in µm out of a number or its text; None where it is none."""
+    """A diameter in µm from a number or its text; None if it is not positive."""
     try:
         diameter = float(stated)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -236,12 +236,12 @@ def _centroid(geometry: Json) -> tuple[float, float]:
 
 
 def polygons_of(geometry: Json) -> list[shapely.Polygon]:
-    """A ``Polygon`` or the parts of a ``MultiPolygon``, (y, x), with their holes; empty ones are left out.
+    """The polygons, (y, x), of a ``Polygon`` or ``MultiPolygon``, with their holes; empty ones are left out.
 
     Raises
     ------
     ValueError
-        If a position is none, or an outline has too few.
+        If a position is invalid, or an outline has too few positions.
     """
     coordinates = geometry.get("coordinates")
     polygons: Any = coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]

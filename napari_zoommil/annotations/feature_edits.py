@@ -1,4 +1,4 @@
-"""Features after an edit: each function gives a new one and leaves the old as it is."""
+"""Edits of features: each function returns a new feature and does not change the old one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, a
 
 
 def new_region(id: str, serial: int, outline: NDArray[np.float64], annotator: str) -> Feature:
-    """A region declared complete; ``outline`` is (n, 2) level-0 y and x."""
+    """A complete region; ``outline`` is (n, 2) level-0 (y, x)."""
     properties = {
         "objectType": "annotation",
         "name": COMPLETE_NAME,
@@ -47,7 +47,7 @@ def new_region(id: str, serial: int, outline: NDArray[np.float64], annotator: st
 
 
 def redrawn(feature: Feature, outline: NDArray[np.float64]) -> Feature:
-    """A region with another outline, (n, 2) level-0 y and x."""
+    """A region with a new outline, (n, 2) level-0 (y, x)."""
     return replace(feature, raw=_edited(feature, geometry=_polygon(outline)))
 
 
@@ -61,7 +61,7 @@ def _signed(annotator: str) -> Json:
 
 
 def classed(feature: Feature, of: CellClass) -> Feature:
-    """The same cells in a class, or in a class that looks otherwise now."""
+    """The same cells in another class, or in their class with a new colour or diameter."""
     old = as_dict(feature.properties.get("classification"))
     kept = {key: value for key, value in old.items() if key not in ("names", "colorRGB")}
     classification = {**kept, "name": of.name, "color": list(of.colour)}
@@ -71,7 +71,7 @@ def classed(feature: Feature, of: CellClass) -> Feature:
 
 
 def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
-    """Cells at new places (y, x), by the id of their mark; an outline moves along with its centroid."""
+    """Cells at new positions (y, x), by the id of their mark; an outline moves with its centroid."""
     marks = tuple(Mark(mark.id, *places.get(mark.id, (mark.y, mark.x))) for mark in feature.marks)
     geometry = feature.raw["geometry"]
     if geometry["type"] in ("Point", "MultiPoint"):
@@ -90,7 +90,7 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
 
 
 def without(feature: Feature, ids: set[str]) -> Feature | None:
-    """The cells but those; None where none is left."""
+    """The feature without some cells; None if no cell is left."""
     kept = [index for index, mark in enumerate(feature.marks) if mark.id not in ids]
     if not kept:
         return None
@@ -101,7 +101,7 @@ def without(feature: Feature, ids: set[str]) -> Feature | None:
 
 
 def _edited(feature: Feature, **members: Any) -> Json:
-    """Its JSON with other members, and with an id by which it is known from now on."""
+    """Its JSON with other members, and with its id."""
     raw = {**feature.raw, **members}
     if isinstance(raw.get("id"), str) and raw["id"] in LEGACY_TYPES:
         raw["properties"] = {**as_dict(raw.get("properties")), "objectType": object_type(feature.raw)}

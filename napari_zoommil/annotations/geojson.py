@@ -1,9 +1,9 @@
 """Annotations as GeoJSON, as QuPath 0.2 to 0.6 writes and reads them.
 
 A file is a FeatureCollection, a bare array of features, one feature, or one geometry. Coordinates are x, y
-in level-0 px. A feature that was not edited is written as it was read. Our classes stand in each feature
-(``classification``, and the cell diameter in ``metadata``, which QuPath keeps) and, with their order
-and those that have no cells yet, in a foreign member of the collection, which QuPath drops.
+in level-0 px. A feature that was not edited is written as it was read. Classes are stored in each feature
+(``classification``, and the cell diameter in ``metadata``, which QuPath preserves) and, with their order
+and with the classes that have no cells yet, in a foreign member of the collection, which QuPath drops.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ GEOMETRIES = (
 )  # fmt: skip
 
 NAMESPACE = UUID("0f5b1d0e-8f0c-4f5e-9a55-5a1d1f0f3c77")
-"""Ids of features that have none are hashes in this namespace, so that two readers agree on them."""
+"""Features without an id get a hash in this namespace, so that two programs agree on it."""
 
 
 BLOCK = 256
-"""Features whose text is joined once and kept until one of them changes."""
+"""Features per block; the joined text of a block is cached until one of them changes."""
 
 SEPARATOR = b",\n"
 
 Blocks = dict[int, tuple[tuple[Feature, ...], bytes]]
-"""The features and the text of blocks, by the index of their first feature."""
+"""Features and text of each block, by the index of its first feature."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What a file has around its features."""
+    """The content of a file other than its features."""
 
     form: Literal["collection", "array", "feature"] = "collection"
     members: Json = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds."""
+    """The content of a file."""
 
     features: tuple[Feature, ...]
     classes: tuple[CellClass, ...]
@@ -77,7 +77,7 @@ class Content:
 
 
 def loads(content: bytes, name: str) -> Content:
-    """Read a GeoJSON document; ``name`` is that of its file, for the errors.
+    """Read a GeoJSON document; ``name`` is the file name for error messages.
 
     Raises
     ------
@@ -86,13 +86,13 @@ def loads(content: bytes, name: str) -> Content:
     """
     with _refusing(content, name):
         envelope, raws = _opened(content)
-        ENCODER.encode(envelope.members)  # meets the recursion limit now: what can be read can be written
+        ENCODER.encode(envelope.members)  # raises RecursionError now and not when writing
         features = tuple(_features(raws))
         return Content(features, classes_of(features, envelope), envelope)
 
 
 def raw_features(content: bytes, name: str) -> list[Any]:
-    """The features of a GeoJSON document as they stand in it.
+    """The features of a GeoJSON document as JSON objects.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def raw_features(content: bytes, name: str) -> list[Any]:
 
 @contextmanager
 def _refusing(content: bytes, name: str) -> Iterator[None]:
-    """Say what is wrong with a document."""
+    """Convert errors of parsing to an AnnotationError that states the reason."""
     try:
         yield
         return
@@ -123,7 +123,7 @@ def _refusing(content: bytes, name: str) -> Iterator[None]:
 
 
 def _opened(content: bytes) -> tuple[Envelope, list[Any]]:
-    """A document's features and what is around them; a geometry alone counts as a feature."""
+    """The envelope and the features of a document; a single geometry counts as a feature."""
     document = json.loads(content.decode("utf-8-sig"))
     if isinstance(document, dict) and document.get("type") in GEOMETRIES:
         document = {"type": "Feature", "geometry": document, "properties": {}}
@@ -141,14 +141,14 @@ def _features(raws: list[Any]) -> Iterable[Feature]:
     for number, (raw, id) in enumerate(zip(raws, _ids(raws), strict=True), 1):
         try:
             feature = parse(raw, id, number)
-            assert feature.text  # likewise
+            assert feature.text  # raises RecursionError now, as above
         except ValueError as error:
             raise ValueError(f"its feature {number} is malformed: {error}") from error
         yield feature
 
 
 def _ids(raws: list[Any]) -> list[str]:
-    """An id for each feature: its own where it has one that no other has before it."""
+    """An id for each feature: its own, unless it has none or an earlier feature has the same."""
     ids = [_stated_id(raw) for raw in raws]
     known, taken, copies = {id for id in ids if id}, set[str](), Counter[str]()
     for index, id in enumerate(ids):
@@ -171,7 +171,7 @@ def _stated_id(raw: Any) -> str | None:
 
 
 def classes_of(features: Iterable[Feature], envelope: Envelope) -> tuple[CellClass, ...]:
-    """Classes in the order of the file, with the colour and diameter that are stated first."""
+    """Classes in the order of the file; the first stated colour and diameter of each count."""
     stated: dict[str, tuple[Colour | None, float | None]] = {}
     own = as_dict(envelope.members.get(OWN_MEMBER)).get("classes")
     for entry in own if isinstance(own, list) else []:
@@ -192,7 +192,7 @@ def classes_of(features: Iterable[Feature], envelope: Envelope) -> tuple[CellCla
 
 
 def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
-    """An envelope that states the classes, for those that no feature has."""
+    """The envelope with the list of classes, which includes those without cells."""
     stated = [
         {"name": one.name, "color": list(one.colour), DIAMETER: float(one.diameter_um)} for one in classes
     ]
@@ -201,7 +201,7 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
 
 
 def dumps(content: Content, blocks: Blocks | None = None) -> bytes:
-    """A document as text, a feature a line; ``blocks`` of the last time save joining what did not change."""
+    """A document as text, one feature per line; ``blocks`` is a cache of the last text, updated here."""
     features, blocks = content.features, {} if blocks is None else blocks
     starts = range(0, len(features), BLOCK)
     parts = [_joined(features[start : start + BLOCK], start, blocks) for start in starts] or [b""]
@@ -221,7 +221,7 @@ def dumps(content: Content, blocks: Blocks | None = None) -> bytes:
 
 def _joined(features: tuple[Feature, ...], start: int, blocks: Blocks) -> bytes:
     known = blocks.get(start)
-    if known and known[0] == features:  # features are equal where they are one object
+    if known and known[0] == features:  # features are compared by identity
         return known[1]
     text = SEPARATOR.join([feature.text for feature in features])
     blocks[start] = features, text

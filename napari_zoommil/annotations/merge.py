@@ -1,4 +1,4 @@
-"""Three-way merge of annotations: what we changed and what others changed since we last agreed."""
+"""Three-way merge of annotations: our changes and those of others since the last common version."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from napari_zoommil.annotations.feature import ENCODER, Feature, Kind, parse
 from napari_zoommil.annotations.geojson import OWN_MEMBER, Content, Envelope, with_classes
 
 ROUNDING_PX = 0.01
-"""QuPath writes two decimals, so a place that differs by less was not moved."""
+"""QuPath writes two decimals, so a smaller difference of position is not a move."""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A feature that was changed here and by others; what was kept is in the note."""
+    """A feature that was changed here and by others; the note tells which version was kept."""
 
     id: str
     note: str
 
 
 def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple[Conflict, ...]]:
-    """Bring two versions together.
+    """Merge two versions.
 
-    Additions of both are kept. A feature that one side deleted is gone unless the other changed it.
-    Where both changed one, ours is kept; points put into and taken out of one ``MultiPoint`` add up.
-    Classes stand in the order of theirs unless we changed ours.
+    Additions of both are kept. A feature that one side deleted is deleted, unless the other changed it.
+    If both changed a feature, ours is kept; of a ``MultiPoint``, added and removed points are merged.
+    The order of classes is theirs, unless we changed our classes.
 
     Parameters
     ----------
     base, ours, theirs : Content
-        What both started from, and the two versions of it.
+        The last common version, and the two versions to merge.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple
 
 
 def same_content(one: Content, two: Content) -> bool:
-    """Whether two documents hold the same, in whatever order their features stand."""
+    """Whether two documents are equal except for the order of their features."""
     if (one.classes, one.envelope.form) != (two.classes, two.envelope.form):
         return False
     members, texts = (
@@ -92,7 +92,7 @@ def _same(one: Feature | None, two: Feature | None) -> bool:
 
 
 def _alike(one: Feature, two: Feature) -> bool:
-    """Whether they differ in nothing but the decimals of their places."""
+    """Whether they are equal up to rounding of their coordinates."""
     if (one.kind, one.class_name) != (two.kind, two.class_name) or one.kind is Kind.OTHER:
         return False
     places = _places(one), _places(two)
@@ -110,16 +110,17 @@ def _places(feature: Feature) -> NDArray[np.float64]:
 
 
 def _can_unite(was: Feature, mine: Feature, other: Feature) -> bool:
-    """Whether all three are a ``MultiPoint``, and ours and theirs of one class."""
+    """Whether all three are a ``MultiPoint``, and ours and theirs have the same class."""
     return mine.class_name == other.class_name and all(
         one.kind is Kind.CELLS and one.raw["geometry"]["type"] == "MultiPoint" for one in (was, mine, other)
     )
 
 
 def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
-    """Their ``MultiPoint`` with what we put into it and without what we took out of it; None if it is empty.
+    """Their ``MultiPoint`` with the points that we added and without those that we removed; None if it is
+    empty.
 
-    What else it says is theirs, unless they changed its points alone.
+    Its other members are theirs, unless they changed only its points.
     """
     before, now = (Counter(_key(mark[1:]) for mark in one.marks) for one in (was, mine))
     gone, new = before - now, now - before
@@ -146,7 +147,7 @@ def _key(place: tuple[float, float]) -> tuple[float, float]:
 
 def _classes(base: Content, ours: Content, theirs: Content, used: set[str]) -> Classes:
     was, mine, other = ({one.name: one for one in content.classes} for content in (base, ours, theirs))
-    # A program that does not know our member of the collection drops classes without meaning to.
+    # Programs that do not know our member of the collection drop unused classes; that is not a deletion.
     stated = OWN_MEMBER in theirs.envelope.members
     kept: list[CellClass] = []
     for name in {**other, **mine} if ours.classes == base.classes else {**mine, **other}:

@@ -25,22 +25,22 @@ from napari_zoommil.annotations.geojson import (
     loads,
     with_classes,
 )
-from napari_zoommil.annotations.store import Store
+from napari_zoommil.annotations.state import DocumentState
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.files import read_file, write_file
 
 
 class Points:
-    """Cells of a slide with their classes, and regions in which every cell is annotated.
+    """Cells of a slide with their classes, and complete regions, in which every cell is annotated.
 
-    All coordinates are level-0 px, (y, x). Classes are known by their label: 1, 2, … in the order of
-    ``classes``. Each method that edits is one step of the undo history, however many points it touches,
-    and raises :class:`AnnotationError` and changes nothing where the edit makes no sense.
+    All coordinates are level-0 px, (y, x). A class is identified by its label: 1, 2, … in the order of
+    ``classes``. Each editing method is one step of the undo history for any number of points. If an edit
+    is invalid, it raises :class:`AnnotationError` and changes nothing.
 
     Parameters
     ----------
     annotator : str
-        Who makes the points that are added here.
+        Name stored with the points that are added here.
     classes : iterable of CellClass
     """
 
@@ -48,7 +48,7 @@ class Points:
 
     def __init__(self, annotator: str = "", classes: Iterable[CellClass] = ()) -> None:
         self.annotator = annotator
-        self._store = Store(tuple(classes))
+        self._state = DocumentState(tuple(classes))
         self._classes_read: Classes = ()
         self._envelope = Envelope()
         self._history = History()
@@ -70,7 +70,7 @@ class Points:
         return points
 
     def write(self, path: str | Path) -> None:
-        """Write a GeoJSON file, as a whole or not at all.
+        """Write a GeoJSON file atomically.
 
         Raises
         ------
@@ -85,72 +85,72 @@ class Points:
 
     @property
     def content(self) -> Content:
-        """What a file of this document holds."""
+        """The content of a file of this document."""
         features, envelope = tuple(self.features.values()), self._envelope
         if self.classes != self._classes_read or (self.can_undo and not self._told_by(features)):
             envelope = with_classes(envelope, self.classes)
         return Content(features, self.classes, envelope)
 
     def _told_by(self, features: tuple[Feature, ...]) -> bool:
-        """Whether the features alone tell the classes and their order."""
+        """Whether the features alone define the classes and their order."""
         stated = OWN_MEMBER in self._envelope.members
         return not stated and classes_of(features, self._envelope) == self.classes
 
     def __len__(self) -> int:
-        return len(self._store.rows)
+        return len(self._state.rows)
 
     def __bool__(self) -> bool:
-        """A document is one also while it is empty."""
+        """True, also for an empty document."""
         return True
 
     def __repr__(self) -> str:
-        regions = len(self._store.regions)
+        regions = len(self._state.regions)
         return f"Points({len(self)} in {len(self.classes)} classes, {regions} complete regions)"
 
     @property
     def classes(self) -> Classes:
-        return self._store.classes
+        return self._state.classes
 
     @property
     def coordinates(self) -> NDArray[np.float64]:
         """(n, 2) level-0 px, y and x; a copy."""
-        return self._store.rows.coordinates
+        return self._state.rows.coordinates
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """(n,) 1, 2, … = index into ``classes`` + 1; a copy."""
-        return self._store.rows.labels
+        return self._state.rows.labels
 
     @property
     def ids(self) -> list[str]:
-        """Ids of the points, in the order of ``coordinates``; they hold as long as the document is open."""
-        return self._store.rows.ids.copy()
+        """Ids of the points, in the order of ``coordinates``; valid as long as the document is open."""
+        return self._state.rows.ids.copy()
 
     @property
     def annotators(self) -> list[str]:
-        """Who made each point, in the order of ``coordinates``; empty where the file does not say."""
+        """Who made each point, in the order of ``coordinates``; empty if the file does not state it."""
         return [feature.annotator for feature in self.features.values() for _ in feature.marks]
 
     @property
     def counts(self) -> dict[str, int]:
         """Points per class, by name."""
-        counts = np.bincount(self._store.rows.labels, minlength=len(self._store.classes) + 1)[1:]
-        return {one.name: int(count) for one, count in zip(self._store.classes, counts, strict=True)}
+        counts = np.bincount(self._state.rows.labels, minlength=len(self._state.classes) + 1)[1:]
+        return {one.name: int(count) for one, count in zip(self._state.classes, counts, strict=True)}
 
     @property
     def complete(self) -> dict[str, NDArray[np.float64]]:
-        """Regions in which every cell is annotated: (n, 2) level-0 y and x, by id."""
-        regions = sorted(self._store.regions.values(), key=lambda feature: feature.serial)
+        """Complete regions: outlines (n, 2) level-0 (y, x), by id."""
+        regions = sorted(self._state.regions.values(), key=lambda feature: feature.serial)
         return {feature.id: feature.polygon for feature in regions}
 
     @property
     def features(self) -> Mapping[str, Feature]:
         """Everything in the document, by the id of the feature, in the order of the file."""
-        return self._store.features
+        return self._state.features
 
     def outside(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """(n,) whether each point lies outside a slide of (height, width) level-0 px."""
-        places = self._store.rows.coordinates
+        places = self._state.rows.coordinates
         out: NDArray[np.bool_] = (places < 0) | (places >= np.asarray(shape))
         return np.logical_or(out[:, 0], out[:, 1])
 
@@ -158,7 +158,7 @@ class Points:
         """Add points of a class at (n, 2) level-0 y and x, or at one (2,); returns their ids."""
         of, new = self._class(label), []
         for place in as_places(coordinates):
-            new.append(new_point(str(uuid4()), self._store.new_serial(), place, of, self.annotator))
+            new.append(new_point(str(uuid4()), self._state.new_serial(), place, of, self.annotator))
         self._do(Edit(tuple(Change(None, feature) for feature in new)))
         return [feature.id for feature in new]
 
@@ -168,34 +168,34 @@ class Points:
         if len(places) != len(ids):
             raise AnnotationError(f"{len(ids)} points cannot move to {len(places)} places")
         target = dict(zip(ids, places, strict=True))
-        self._do(Edit(tuple(Change(one, moved(one, target)) for one, _ in self._store.owners(ids))))
+        self._do(Edit(tuple(Change(one, moved(one, target)) for one, _ in self._state.owners(ids))))
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove points."""
-        self._do(Edit(tuple(Change(one, without(one, chosen)) for one, chosen in self._store.owners(ids))))
+        self._do(Edit(tuple(Change(one, without(one, chosen)) for one, chosen in self._state.owners(ids))))
 
     def set_class(self, ids: Iterable[str], label: int) -> None:
-        """Give points another class; some of a ``MultiPoint`` become features of their own."""
+        """Set the class of points; if they are only some of a ``MultiPoint``, they become new features."""
         of, changes = self._class(label), []
-        for feature, chosen in self._store.owners(ids):
+        for feature, chosen in self._state.owners(ids):
             if len(chosen) == len(feature.marks):
                 changes.append(Change(feature, classed(feature, of)))
                 continue
             changes.append(Change(feature, without(feature, chosen)))
             for id, y, x in (mark for mark in feature.marks if mark.id in chosen):
                 changes.append(
-                    Change(None, new_point(id, self._store.new_serial(), (y, x), of, feature.annotator))
+                    Change(None, new_point(id, self._state.new_serial(), (y, x), of, feature.annotator))
                 )
         self._do(Edit(tuple(changes)))
 
     def add_class(
         self, name: str, colour: Colour | None = None, diameter_um: float = DEFAULT_DIAMETER_UM
     ) -> int:
-        """Add a class and return its label; the next colour of a colour-blind-safe cycle by default."""
-        new = CellClass(name, colour or next_colour(self._store.classes), diameter_um)
+        """Add a class and return its label; its colour defaults to the next of a safe cycle."""
+        new = CellClass(name, colour or next_colour(self._state.classes), diameter_um)
         self._check_name(name)
-        self._do(Edit(classes=(self._store.classes, (*self._store.classes, new))))
-        return len(self._store.classes)
+        self._do(Edit(classes=(self._state.classes, (*self._state.classes, new))))
+        return len(self._state.classes)
 
     def rename_class(self, label: int, name: str) -> None:
         self._check_name(name, label)
@@ -205,30 +205,30 @@ class Points:
         self._restyle(label, replace(self._class(label), colour=colour))
 
     def resize_class(self, label: int, diameter_um: float) -> None:
-        """Set the diameter of its cells, µm."""
+        """Set the cell diameter of a class, µm."""
         self._restyle(label, replace(self._class(label), diameter_um=diameter_um))
 
     def remove_class(self, label: int) -> None:
         """Remove a class with its points; the labels above it move down by one."""
         name = self._class(label).name
-        kept = tuple(one for one in self._store.classes if one.name != name)
+        kept = tuple(one for one in self._state.classes if one.name != name)
         self._do(
-            Edit(tuple(Change(one, None) for one in self._store.of_class(name)), (self._store.classes, kept))
+            Edit(tuple(Change(one, None) for one in self._state.of_class(name)), (self._state.classes, kept))
         )
 
     def add_complete(self, outline: ArrayLike) -> str:
-        """Declare that every cell in a polygon, (n, 2) level-0 y and x, is annotated; returns its id."""
-        new = new_region(str(uuid4()), self._store.new_serial(), as_outline(outline), self.annotator)
+        """Add a complete region, a polygon (n, 2) level-0 (y, x); returns its id."""
+        new = new_region(str(uuid4()), self._state.new_serial(), as_outline(outline), self.annotator)
         self._do(Edit((Change(None, new),)))
         return new.id
 
     def redraw_complete(self, outlines: Mapping[str, ArrayLike]) -> None:
-        """Give complete regions other outlines, by id."""
+        """Set new outlines of complete regions, by id."""
         drawn = [(self._region(id), as_outline(outline)) for id, outline in outlines.items()]
         self._do(Edit(tuple(Change(one, redrawn(one, corners)) for one, corners in drawn)))
 
     def remove_complete(self, *ids: str) -> None:
-        """Take back that regions are complete."""
+        """Remove complete regions."""
         self._do(Edit(tuple(Change(self._region(id), None) for id in dict.fromkeys(ids))))
 
     @property
@@ -240,43 +240,43 @@ class Points:
         return self._history.can_redo
 
     def undo(self) -> None:
-        """Take back the last edit; what somebody else has changed since stays as it is."""
+        """Undo the last edit, except for features that somebody else has changed since."""
         if self.can_undo:
             self._apply(self._history.undo())
 
     def redo(self) -> None:
-        """Do again what was undone last."""
+        """Redo the last undone edit."""
         if self.can_redo:
             self._apply(self._history.redo())
 
     def adopt(self, content: Content) -> None:
-        """Become what a file holds, outside of the undo history.
+        """Replace the content of the document by that of a file, outside of the undo history.
 
-        Features that are this document's own objects stay; the others replace those of the same id.
+        Features that are already objects of this document stay; others replace those of the same id.
         """
         new = {feature.id: feature for feature in content.features}
         changes = [Change(old, None) for id, old in self.features.items() if id not in new]
         for id, feature in new.items():
             old = self.features.get(id)
             if feature is not old:
-                serial = old.serial if old else self._store.new_serial()
+                serial = old.serial if old else self._state.new_serial()
                 same = feature.serial == serial
                 changes.append(Change(old, feature if same else replace(feature, serial=serial)))
-        classes = None if content.classes == self._store.classes else (self._store.classes, content.classes)
+        classes = None if content.classes == self._state.classes else (self._state.classes, content.classes)
         self._envelope = content.envelope
         self._classes_read = content.classes
         self._apply(Edit(tuple(changes), classes))
 
     def take_in(self, other: Points) -> None:
-        """Add what another document holds, in one step.
+        """Add the features and classes of another document, in one step.
 
-        A feature whose id is known stays as it is here, and so does a class whose name is known.
+        Features whose id, and classes whose name, already exist here are not changed.
         """
-        known = {one.name for one in self._store.classes}
+        known = {one.name for one in self._state.classes}
         new = [one for one in other.features.values() if one.id not in self.features]
-        changes = tuple(Change(None, replace(one, serial=self._store.new_serial())) for one in new)
-        classes = (*self._store.classes, *(one for one in other.classes if one.name not in known))
-        self._do(Edit(changes, (self._store.classes, classes) if classes != self._store.classes else None))
+        changes = tuple(Change(None, replace(one, serial=self._state.new_serial())) for one in new)
+        classes = (*self._state.classes, *(one for one in other.classes if one.name not in known))
+        self._do(Edit(changes, (self._state.classes, classes) if classes != self._state.classes else None))
 
     def _do(self, edit: Edit) -> None:
         if edit.changes or edit.classes:
@@ -284,26 +284,26 @@ class Points:
             self._apply(edit)
 
     def _apply(self, edit: Edit) -> None:
-        if changed := self._store.apply(edit):
+        if changed := self._state.apply(edit):
             self.changed.emit(changed)
 
     def _restyle(self, label: int, new: CellClass) -> None:
         old = self._class(label)
         if new != old:
-            classes = tuple(new if one is old else one for one in self._store.classes)
-            changes = tuple(Change(one, classed(one, new)) for one in self._store.of_class(old.name))
-            self._do(Edit(changes, (self._store.classes, classes)))
+            classes = tuple(new if one is old else one for one in self._state.classes)
+            changes = tuple(Change(one, classed(one, new)) for one in self._state.of_class(old.name))
+            self._do(Edit(changes, (self._state.classes, classes)))
 
     def _region(self, id: str) -> Feature:
-        if id not in self._store.regions:
+        if id not in self._state.regions:
             raise AnnotationError("that complete region is no longer there")
-        return self._store.regions[id]
+        return self._state.regions[id]
 
     def _class(self, label: int) -> CellClass:
-        if not 1 <= label <= len(self._store.classes):
+        if not 1 <= label <= len(self._state.classes):
             raise AnnotationError(f"there is no class {label}; add a class first")
-        return self._store.classes[label - 1]
+        return self._state.classes[label - 1]
 
     def _check_name(self, name: str, label: int = 0) -> None:
-        if self._store.labels.get(name, label) != label:
+        if self._state.labels.get(name, label) != label:
             raise AnnotationError(f"there is a class {name} already; choose another name")

@@ -1,4 +1,4 @@
-"""Regions of a slide: read from GeoJSON, and as areas to search, to measure, to leave out."""
+"""Regions of a slide: reading from GeoJSON, and conversion to areas."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from napari_zoommil.files import read_file
 AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 Region: TypeAlias = NDArray[np.float64] | shapely.Polygon
-"""An outline, (n, 2) level-0 y and x, or a polygon of such coordinates, with holes where it has some."""
+"""An outline, (n, 2) level-0 (y, x), or a polygon of such coordinates, which may have holes."""
 
 
 def read_regions(path: Path) -> tuple[shapely.Polygon, ...]:
-    """All polygons of a GeoJSON file, level-0 y and x; what their holes cut out does not belong to them.
+    """All polygons of a GeoJSON file, level-0 (y, x), with their holes.
 
     Raises
     ------
     FileError
         If it cannot be read.
     AnnotationError
-        If it is not GeoJSON, a polygon is malformed, or there is none.
+        If it is not GeoJSON, a polygon is malformed, or there is no polygon.
     """
     found: list[shapely.Polygon] = []
     for number, raw in enumerate(raw_features(read_file(path), path.name), 1):
@@ -46,7 +46,7 @@ def read_regions(path: Path) -> tuple[shapely.Polygon, ...]:
 
 
 def _polygons(geometry: Any) -> list[shapely.Polygon]:
-    """Those of a geometry; none where it is no area, or an empty one."""
+    """The polygons of a geometry; none if it is empty or not an area."""
     geometry = as_dict(geometry)
     if geometry.get("type") not in AREAS:
         return []
@@ -59,11 +59,11 @@ def _polygons(geometry: Any) -> list[shapely.Polygon]:
 
 
 def area_of(region: Region) -> shapely.Geometry:
-    """What a region covers, (y, x); an outline that crosses itself covers what it goes round."""
+    """The area of a region, (y, x); a self-intersecting outline is made valid."""
     drawn = region if isinstance(region, shapely.Polygon) else shapely.Polygon(np.asarray(region))
     return shapely.make_valid(drawn)
 
 
 def union_of(regions: Iterable[Region]) -> shapely.Geometry:
-    """What regions cover together, (y, x); where they overlap, an area counts once."""
+    """The union of regions, (y, x); overlaps count once."""
     return shapely.union_all([area_of(one) for one in regions])

@@ -1,4 +1,4 @@
-"""A slide's embeddings per magnification: encoded when asked for, and kept in a cache."""
+"""Bags: the features of a slide's patches per magnification, encoded on demand and cached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for, since bags import torch and the cache does not."""
+    """Import lazily, because bags import torch and the cache does not."""
     from importlib import import_module
 
     if name not in _HOMES:

@@ -1,4 +1,4 @@
-"""What a MIL model looks at: the grid of a slide and the features of its patches."""
+"""Bags, the input of MIL models: the patch grid of a slide and the features of its patches."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
 Holds = Literal["features", "pixels"]
-"""What a bag answers with."""
+"""Kind of data with which a bag answers."""
 
 Wanted = tuple[int, Rows]
-"""Index into the grid's magnifications, and patches there."""
+"""Index into the grid's magnifications, and rows of patches at that magnification."""
 
 
 class Bag(Protocol):
@@ -33,7 +33,7 @@ class Bag(Protocol):
     ----------
     grid : PatchGrid
     encoder_hash : str
-        Of what made the features; empty where that is not known, or they are none.
+        Hash of the encoder; empty if it is unknown, or if there are no features.
     """
 
     @property
@@ -48,19 +48,19 @@ class Bag(Protocol):
 
 
 class LazyBag:
-    """A bag that encodes what is asked for, once, and remembers it.
+    """A bag that encodes patches on demand and keeps their features in memory.
 
     Parameters
     ----------
     slide : Slide
-        A handle of the job's own.
+        A handle that only this job uses.
     grid : PatchGrid
     encoder : Encoder
     batch_size : int
     workers : int, optional
         Reader threads.
     variant : int
-        How patches are turned before they are encoded, see :func:`~napari_zoommil.encoders.turned.turned`.
+        Rotation and flip of the patches before encoding, see :func:`~napari_zoommil.encoders.turned.turned`.
     """
 
     grid: PatchGrid
@@ -86,11 +86,11 @@ class LazyBag:
         return self.encoder.hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification are in memory, (N,) bool."""
+        """Which patches of a magnification have features in memory, (N,) bool."""
         return self._known[level]
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
+        """Encode those of ``rows`` that are not in memory yet; yields the rows of each finished batch."""
         missing = rows[~self._known[level][rows]]
         how = self.batch_size, self.workers, self.turn
         with closing(
@@ -108,11 +108,11 @@ class LazyBag:
         for _ in self.encode(level, rows):
             pass
         own = self._features[level]
-        # All of them are given as they lie, not copied: they may fill a good part of the memory.
+        # All rows are returned without a copy, because they may take a large part of the memory.
         return torch.from_numpy(own if np.array_equal(rows, np.arange(len(own))) else own[rows])
 
     def variant(self, variant: int) -> LazyBag:
-        """The same patches, turned before they are encoded; remembered likewise."""
+        """The bag of the same patches in another variant; each is created once."""
         if variant not in self._turned:
             self._turned[variant] = self._anew(variant)
         return self._turned[variant]
@@ -122,7 +122,7 @@ class LazyBag:
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Patches encoded so far at each magnification."""
+        """Number of patches encoded so far at each magnification."""
         return tuple(int(known.sum()) for known in self._known)
 
 
@@ -137,7 +137,7 @@ def encode_patches(
 ) -> Generator[tuple[int, Rows, NDArray[np.float32]], None, None]:
     """Read and encode patches; yields (level, rows, features) of each batch, in the order of ``wanted``.
 
-    One stream for all magnifications: no thread is idle where one ends and the next begins.
+    All magnifications are one stream, so that no thread is idle between two of them.
     """
     levels: deque[int] = deque()
 

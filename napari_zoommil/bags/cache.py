@@ -1,11 +1,11 @@
-"""The one place where features are kept: a folder with a zarr group per slide, encoder and magnification.
+"""The feature cache: a folder with a zarr group per slide, encoder and magnification.
 
 Layout: ``FINGERPRINT/ENCODER-HASH/20x-256px-…/part-…``, each part with ``features`` (n, D) and ``origins``
 (n, 2), level-0 y and x (see :mod:`napari_zoommil.bags.parts`), and ``FINGERPRINT/grids/…`` with the patches
-that tissue was found on. Slides are known by their fingerprint alone: a name can tell who the patient is.
+of the slide's tissue. Slides are identified only by their fingerprint, because a name can identify a patient.
 
-A bag is a view on the folder: rows are found by the origins of their patches, whichever magnifications,
-tissue or overlap they were encoded for.
+Rows are found by the origins of their patches: features can be used for other sets of magnifications, tissue
+masks and overlaps than those for which they were encoded.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from napari_zoommil.resources import cache_folder
 T = TypeVar("T")
 
 FORMAT = 2
-"""Of groups of features; those of a later one are neither read nor added to."""
+"""Format of feature groups; groups of a later format are neither read nor appended to."""
 
 READING = 1
-"""To be raised when patches are read otherwise than before, so that features of both never mix."""
+"""Version of patch reading; increase it when pixels change, so that features of both are never mixed."""
 
 USER_BYTES = 4 << 30
-"""Size that the user's own cache is kept below; what was used least recently goes."""
+"""Largest size of the user's cache; the least recently used groups are deleted."""
 
 TRIM_BYTES = 64 << 20
-"""Bytes written between two looks at that size."""
+"""Bytes written between two checks of that size."""
 
 RECENT_BYTES = 512 << 20
-"""What a cache remembers of what was read from it, for all bags together."""
+"""Memory that a cache may use for features read lately, for all bags together."""
 
 GRIDS, DAMAGED = "grids", "damaged-"
 
 
 @dataclass(frozen=True)
 class EncoderKey:
-    """An encoder as features know it; the hash is that of its weights and pre-processing."""
+    """Identity of the encoder of some features; the hash is that of its weights and pre-processing."""
 
     name: str
     hash: str
@@ -64,32 +64,32 @@ class EncoderKey:
 
 
 def _safe(encoder: str) -> str:
-    """An encoder's name for a folder; of a file, without the folders that it lies in."""
+    """An encoder's name as a folder name; of a file path only the last component."""
     name = Path(encoder).name if Path(encoder).suffix else encoder
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[-60:]
 
 
 class FeatureCache:
-    """Features in a folder that several processes may read and fill at once.
+    """A folder of features that several processes can read and fill at the same time.
 
     Parameters
     ----------
     folder : Path
-        It need not be there.
+        It need not exist.
     dtype : str
-        In which features are kept, float16 or float32.
+        Type in which features are stored, float16 or float32.
     most_bytes : int, optional
-        Size of the folder from which the oldest groups are deleted; none goes by default. A folder with
-        such a bound is the user's own cache: whatever is found in it is no error.
+        Largest size of the folder, above which the oldest groups are deleted; unlimited by default. A
+        folder with such a limit is the user's own cache, in which unusable content is not an error.
     """
 
     def __init__(self, folder: Path, dtype: str = "float16", most_bytes: int | None = None) -> None:
         self.folder, self.dtype, self.most_bytes = folder, dtype, most_bytes
         self.recent = Recent(RECENT_BYTES)
-        self._untrimmed = TRIM_BYTES  # the first write looks how much is there
+        self._untrimmed = TRIM_BYTES  # the first write checks the size
 
     def check_writable(self) -> None:
-        """Refuse a folder that cannot be written before anything is computed for it.
+        """Check that the folder is writable, before features are computed for it.
 
         Raises
         ------
@@ -105,12 +105,12 @@ class FeatureCache:
     def group(
         self, fingerprint: str, encoder: EncoderKey, level: PatchLevel, patch_size: int, variant: int = 0
     ) -> FeatureGroup:
-        """The features of a slide at one magnification, whether or not there are any yet.
+        """The features of a slide at one magnification; the group may be empty.
 
         Raises
         ------
         StoreError
-            If a later version made those that are there, in a folder that the user named.
+            If the features were written by a later version, in a folder that the user named.
         """
         height, width = level.size
         name = f"{magnification_name(level.magnification)}-{patch_size}px-{height:.6g}x{width:.6g}-r{READING}"
@@ -134,19 +134,19 @@ class FeatureCache:
         return FeatureGroup(folder, self.dtype, older, about, closed)
 
     def hashes(self, fingerprint: str, encoder: str) -> tuple[str, ...]:
-        """Of the encoders of this name that features of a slide were made with."""
+        """Hashes of the encoders of this name for which the slide has features."""
         names = (path.name for path in _folders(self.folder / fingerprint))
         start = f"{_safe(encoder)}-"
         return tuple(sorted(name[len(start) :] for name in names if name.rpartition("-")[0] + "-" == start))
 
     def grid(self, fingerprint: str, key: GridKey) -> PatchGrid | None:
-        """The patches of a slide, where they were found before.
+        """The stored patch grid of a slide; None if there is none.
 
         Raises
         ------
         StoreError
-            If a later version kept features of the slide, in a folder that the user named: here, before
-            anything is computed for them.
+            If features of the slide were written by a later version, in a folder that the user named: here,
+            before anything is computed for them.
         """
         for folder in _folders(self.folder / fingerprint):
             for group in _folders(folder) if folder.name != GRIDS else ():
@@ -156,12 +156,12 @@ class FeatureCache:
         return read_grid(path)
 
     def keep_grid(self, fingerprint: str, key: GridKey, grid: PatchGrid) -> None:
-        """Remember the patches of a slide, if they can be written."""
+        """Store the patch grid of a slide, if the folder is writable."""
         with suppress(*DAMAGE):
             write_grid(self._grid_path(fingerprint, key), grid)
 
     def damaged(self, fingerprint: str, seen: int = 0) -> int:
-        """Tiles of a slide that could not be decoded: ``seen`` now, or more by whoever read more of it."""
+        """Number of damaged tiles of a slide: ``seen`` now, or more if another run found more."""
         folder = self.folder / fingerprint
         known = [int(path.name[len(DAMAGED) :]) for path in _entries(folder) if path.name.startswith(DAMAGED)]
         if seen > max(known, default=0) and folder.is_dir():
@@ -173,7 +173,7 @@ class FeatureCache:
         return self.folder / fingerprint / GRIDS / key.name
 
     def _later(self, group: Path) -> str:
-        """What is wrong with a group that a later version made; an error in a folder that was named."""
+        """Why a group of a later version is not used (or empty); an error in a folder that the user named."""
         made = _format(group)
         if made <= FORMAT:
             return ""
@@ -186,13 +186,13 @@ class FeatureCache:
         return later
 
     def _touch(self, path: Path) -> None:
-        """Mark what is used, so that the rest goes first."""
+        """Mark a path as used, so that unused ones are deleted first."""
         if self.most_bytes is not None:
             with suppress(OSError):
                 os.utime(path)
 
     def wrote(self, count: int) -> None:
-        """So many bytes were written: where the size is bounded, the oldest groups go."""
+        """Count bytes written and, if the size is bounded, delete the oldest groups."""
         self._untrimmed += count
         if self.most_bytes is not None and self._untrimmed >= TRIM_BYTES:
             self._untrimmed = 0
@@ -200,39 +200,39 @@ class FeatureCache:
 
 
 def user_cache() -> FeatureCache:
-    """The user's own cache: features as they were computed, and a bound on its size."""
+    """The user's own cache: features in full precision, bounded in size."""
     return FeatureCache(cache_folder() / "features", "float32", USER_BYTES)
 
 
 def open_cache(store: Path | None) -> FeatureCache:
-    """The cache in a folder that was named, or the user's own."""
+    """The cache in a given folder, or the user's own."""
     return user_cache() if store is None else FeatureCache(store)
 
 
 def unwritable(folder: Path, error: BaseException) -> str:
-    """Why features cannot be kept, in a sentence that names the way out."""
+    """Message that features cannot be stored, with the reason and a remedy."""
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return f"features cannot be kept in {folder} ({reason}); free some space there, or name another --store"
+    return f"features cannot be stored in {folder} ({reason}); free some space there, or name another --store"
 
 
 class Recent:
-    """Remembers what was read last, up to a number of bytes."""
+    """Least-recently-used cache of what was read, bounded in bytes."""
 
     def __init__(self, most_bytes: int) -> None:
         self._kept: LRUCache[Any, Any] = LRUCache(most_bytes, lambda value: value.nbytes)
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
-        """For another process, which remembers what it reads itself."""
+        """For another process, in which the cache begins empty."""
         return Recent, (int(self._kept.maxsize),)
 
     def get(self, key: Any, read: Callable[[], T]) -> T:
-        """What is remembered under a key, or read now; it has ``nbytes``."""
+        """The value of a key, read now if it is not cached; values have ``nbytes``."""
         with self._lock:
             found = self._kept.get(key)
         if found is None:
             found = read()
-            with self._lock, suppress(ValueError):  # larger than all that may be remembered
+            with self._lock, suppress(ValueError):  # larger than the whole cache
                 self._kept[key] = found
         return found
 
@@ -246,7 +246,7 @@ class Recent:
 
 
 def trim(folder: Path, most_bytes: int) -> None:
-    """Delete the groups and grids of a cache that were used least recently, until it is small enough."""
+    """Delete the least recently used groups and grids of a cache until it is small enough."""
     found = []
     for path in _units(folder):
         with suppress(OSError):
@@ -260,7 +260,7 @@ def trim(folder: Path, most_bytes: int) -> None:
 
 
 def _units(folder: Path) -> Iterator[Path]:
-    """What is deleted as a whole: groups, grids, and what was not finished or kept by an older version."""
+    """Paths that are deleted as a whole: groups, grids, unfinished files, files of an older version."""
     for entry in _entries(folder):
         if entry.name.startswith(".") or not entry.is_dir():
             yield entry
@@ -270,7 +270,7 @@ def _units(folder: Path) -> Iterator[Path]:
 
 
 def _format(group: Path) -> int:
-    """Of a group on disk; that of this version where it does not tell."""
+    """Format of a group on disk; that of this version if it states none."""
     try:
         made = json.loads((group / "zarr.json").read_text(encoding="utf-8"))["attributes"]["format"]
     except DAMAGE:
@@ -296,7 +296,7 @@ def _size(path: Path) -> int:
 
 
 def _delete(folder: Path, path: Path) -> None:
-    """First out of sight, so that nobody meets a half of it; then the folders above that are empty now."""
+    """Rename, so that no process sees a half-deleted group, then delete; also delete empty parent folders."""
     gone = folder / f".gone-{uuid.uuid4().hex}"
     with suppress(OSError):
         os.replace(path, gone)

@@ -1,4 +1,4 @@
-"""Bags that are views on a feature cache: one that fills it, and one that only reads."""
+"""Bags on a feature cache: one that also fills it, and one that only reads."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from napari_zoommil.slides import Slide
 
 TAKEN_ROWS = 1024
-"""Rows taken from a cache between two chances to cancel."""
+"""Rows read from a cache between two opportunities to cancel."""
 
 
 class CachedBag(LazyBag):
-    """A :class:`LazyBag` that takes what a cache has and adds what it encodes, as it goes.
+    """A :class:`LazyBag` that reads features from a cache and adds those that it encodes.
 
     Parameters
     ----------
     cache : FeatureCache
     slide, grid, encoder, variant, batch_size, workers
-        As of a lazy bag.
+        As for a lazy bag.
 
     Attributes
     ----------
     unkept : str
-        Why features could not be kept; empty where they were. Nothing else is different then.
+        Why features could not be stored; empty if they were. A failure has no other effect.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class CachedBag(LazyBag):
         )
 
     def stored(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification need not be encoded any more, (N,) bool."""
+        """Which patches of a magnification have features in memory or in the cache, (N,) bool."""
         return self._known[level] | self._found(level).known
 
     def _found(self, level: int) -> Places:
@@ -79,7 +79,7 @@ class CachedBag(LazyBag):
         return found
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Make features of ``rows`` known, from the cache or by encoding; yields the rows of each batch."""
+        """Read features of ``rows`` from the cache or encode them; yields the rows of each batch."""
         yield from self._take(level, rows)
         try:
             with closing(super().encode(level, rows)) as batches:
@@ -101,14 +101,14 @@ class CachedBag(LazyBag):
                 yield part[whole]
 
     def _keep(self, level: int, rows: Rows, features: NDArray[np.float32]) -> None:
-        """Remember features as they will be found again, and add them to the cache."""
+        """Keep features, rounded as in the cache, and add them to the cache."""
         rounded = self._groups[level].rounded(features)
         super()._keep(level, rows, rounded.astype(np.float32))
         origins = self.grid.levels[level].origins[rows]
         self._save(lambda: self._writers[level].add(origins, rounded))
 
     def _save(self, write: Callable[[], int]) -> None:
-        """Write to the cache; where that fails, say why and do it no more."""
+        """Write to the cache; after a failure, store the reason and stop writing."""
         if self.unkept:
             return
         try:
@@ -118,28 +118,27 @@ class CachedBag(LazyBag):
 
     @property
     def taken(self) -> tuple[int, ...]:
-        """Patches whose features came from the cache, at each magnification."""
+        """Number of patches whose features came from the cache, at each magnification."""
         return tuple(self._taken)
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Patches encoded by this bag at each magnification."""
+        """Number of patches encoded by this bag at each magnification."""
         return tuple(known - taken for known, taken in zip(super().encoded, self._taken, strict=True))
 
 
 class StoredBag:
-    """A bag whose features have all been kept; reads them when they are asked for.
+    """A bag whose features are all in a cache, from which they are read on demand.
 
-    What it remembers counts into what its cache may remember of all bags together, so that the memory
-    that a cohort takes does not grow with it.
+    The memory of all bags of a cache is bounded together, so that it does not grow with the cohort.
 
     Parameters
     ----------
     cache : FeatureCache
     fingerprint : str
-        Of the slide.
+        Fingerprint of the slide.
     key : GridKey
-        Of its patches.
+        Key of its patch grid.
     encoder : EncoderKey
     variant : int
     """
@@ -157,7 +156,7 @@ class StoredBag:
         Raises
         ------
         StoreError
-            If they are not there.
+            If the grid is not in the cache.
         """
         return self._cache.recent.get((self.fingerprint, self._key), self._read_grid)
 
@@ -185,11 +184,11 @@ class StoredBag:
         return self._places(0).dim
 
     def variant(self, variant: int) -> StoredBag:
-        """The same patches, turned before they were encoded; asking for what was not kept is an error."""
+        """The bag of the same patches in another variant; reading features that are missing is an error."""
         return StoredBag(self._cache, self.fingerprint, self._key, self.encoder, variant)
 
     def missing(self) -> tuple[int, ...]:
-        """Patches without features at each magnification."""
+        """Number of patches without features at each magnification."""
         return tuple(int((~self._places(level).known).sum()) for level in range(len(self.grid.levels)))
 
     def features(self, level: int, rows: Rows) -> Tensor:
@@ -198,7 +197,7 @@ class StoredBag:
         Raises
         ------
         StoreError
-            If some are not there.
+            If some are missing.
         """
         places = self._places(level)
         found = places.read(rows, self._cache.recent.chunk)

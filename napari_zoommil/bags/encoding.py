@@ -1,4 +1,4 @@
-"""Features of patches, batch by batch: at once on a GPU, on a CPU by threads that share nothing."""
+"""Encoding of patches batch by batch: whole batches on a GPU, independent threads on a CPU."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def encode_batches(
 ) -> Generator[tuple[Rows, Features], None, None]:
     """(rows, features) with features (B, D) for each batch of (rows, patches), in their order.
 
-    Without a GPU each thread computes a few patches by itself. Threads that share every layer wait for
-    one another at its end, and the longer the more other threads read meanwhile.
+    Without a GPU each thread encodes a few patches alone. Threads that share the work of each layer wait
+    for one another after every layer, and longer if reader threads are busy.
     """
     if encoder.device.type != "cpu":
         for rows, patches in batches:
@@ -52,4 +52,4 @@ def encode_batches(
                     yield rows, np.concatenate(found)
                     found = []
     finally:
-        torch.set_num_threads(threads)  # threads that are yet to come take over what was set last
+        torch.set_num_threads(threads)  # also sets the default for threads that start later

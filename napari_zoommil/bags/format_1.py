@@ -1,7 +1,7 @@
-"""Feature stores of the first format: one zarr group for a slide, an encoder and a set of magnifications.
+"""Read-only access to feature stores of the first format: one zarr group per slide, encoder and
+set of magnifications.
 
 They hold ``features`` (N, D) and ``coords`` (N, 2) per magnification, and ``done``, a byte per chunk of rows.
-They are read as parts that nobody adds to.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ OTHER_HASH = (
 def older_parts(
     folder: Path, fingerprint: str, encoder: str, encoder_hash: str, level: PatchLevel, patch_size: int
 ) -> tuple[Part, ...]:
-    """What a folder of stores of the first format knows of a magnification of a slide.
+    """The features of a slide at one magnification in a folder of stores of the first format.
 
-    A store of this slide and encoder that cannot be used is left alone, with a warning.
+    A store of this slide and encoder that cannot be used is skipped with a warning.
     """
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in encoder)
     found = []
@@ -39,7 +39,7 @@ def older_parts(
         try:
             about: dict[str, Any] = dict(zarr.open_group(path, mode="r").attrs)
             if about["fingerprint"] != fingerprint:
-                continue  # another slide's, which begins alike
+                continue  # of another slide with the same first digits
             if about["format"] != 1 or about["encoder_hash"] != encoder_hash:
                 warn_unused(path, OTHER_FORMAT if about["format"] != 1 else OTHER_HASH)
             elif about["patch_size"] == patch_size:

@@ -1,4 +1,4 @@
-"""Patch grids on disk, so that the tissue of a slide is looked for once."""
+"""Patch grids on disk, so that the tissue of a slide is detected once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARRAYS = ("origins", "parent", "tissue")
 
 @dataclass(frozen=True)
 class GridKey:
-    """What decides which patches a slide has.
+    """The settings that determine the patch grid of a slide.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class GridKey:
     mpp : (float, float)
         Level-0 pixel size, µm, y and x.
     detector : str
-        What finds the tissue, and its settings.
+        The tissue detector with its settings.
     """
 
     magnifications: tuple[float, ...]
@@ -43,13 +43,13 @@ class GridKey:
 
     @property
     def name(self) -> str:
-        """16 hexadecimal digits; another version of the package may find other tissue."""
+        """16 hexadecimal digits; they include the package version, which may change the detected tissue."""
         facts = repr((self, napari_zoommil.__version__))
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def write_grid(path: Path, grid: PatchGrid) -> None:
-    """Keep a grid; one that is there is replaced.
+    """Write a grid; an existing one is replaced.
 
     Raises
     ------
@@ -77,14 +77,14 @@ def write_grid(path: Path, grid: PatchGrid) -> None:
         os.replace(aside, path)
         shutil.rmtree(path / "old", ignore_errors=True)
     except OSError:
-        if not path.is_dir():  # another process was first: its grid is as good
+        if not path.is_dir():  # another process was first; its grid is equal
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_grid(path: Path) -> PatchGrid | None:
-    """A grid that was kept; None where there is none, or it is damaged."""
+    """Read a grid; None if there is none, or it is damaged."""
     try:
         group = zarr.open_group(path, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)

@@ -1,4 +1,4 @@
-"""Features of one slide, encoder, magnification and patch size: rows found by where their patches lie."""
+"""Features of one slide, encoder, magnification and patch size; rows are found by the origins of patches."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_zoommil.bags.parts import CHUNK_ROWS, Appender, Floats, Part, forget
 from napari_zoommil.geometry import Rows
 
 PLACES_PER_PX = 64
-"""Patches whose origins agree to this part of a level-0 px are the same."""
+"""Origins that are equal after rounding to this fraction of a level-0 px belong to the same patch."""
 
 FLUSH_SECONDS = 10.0
-"""Longest that encoded rows wait to be written: what a kill may cost, where patches are slow to encode."""
+"""Longest time that encoded rows wait to be written; a killed process loses no more than that."""
 
 PART_BYTES = 32 << 10
-"""About what an open part takes in memory, without its origins."""
+"""Approximate memory of an open part, without its origins."""
 
 NOWHERE = np.empty((0, 2))
 
@@ -30,13 +30,13 @@ Chunks = Callable[[Part, int], Floats]
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where features lie, row by row of a magnification.
+    """The position on disk of the features of each patch of a magnification.
 
     Attributes
     ----------
     parts : tuple of Part
     part, row : (N,) int32
-        Which part, and which row of it; −1 where there are no features.
+        Index of the part, and row in it; −1 if there are no features.
     """
 
     parts: tuple[Part, ...]
@@ -45,7 +45,7 @@ class Places:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(N,) where there are features."""
+        """(N,) whether there are features."""
         return self.part >= 0
 
     @property
@@ -54,21 +54,21 @@ class Places:
 
     @property
     def dim(self) -> int:
-        """D, 0 where nothing is there."""
+        """D, 0 if there are no features."""
         return max((int(part.features.shape[1]) for part in self.parts), default=0)
 
     def in_order(self, rows: Rows) -> Rows:
-        """The rows as they lie on disk."""
+        """The rows, sorted in the order on disk."""
         return rows[np.lexsort((self.row[rows], self.part[rows]))]
 
     def read(self, rows: Rows, chunks: Chunks = Part.chunk) -> Floats:
-        """(n, D) features, NaN where they are not there or cannot be read.
+        """(n, D) features, NaN if they are missing or cannot be read.
 
         Parameters
         ----------
         rows : (n,) int64
         chunks : callable, optional
-            Gives the rows of one file; may remember them.
+            ``chunks(part, number)`` returns the rows of one file; may be cached.
         """
         dtype = np.result_type(*(part.features.dtype for part in self.parts)) if self.parts else np.float32
         out = np.full((len(rows), self.dim), np.nan, dtype)
@@ -82,7 +82,7 @@ class Places:
         return out
 
     def _files(self, rows: Rows) -> Iterator[tuple[Part, int, Rows]]:
-        """Each file that holds some of the rows: its part and number, and which of ``rows`` it holds."""
+        """For each file that holds some of the rows: its part, its number, and the indices into ``rows``."""
         known = np.flatnonzero(self.known[rows])
         sizes = np.array([part.chunk_rows for part in self.parts] or [1])
         part = self.part[rows[known]]
@@ -95,20 +95,20 @@ class Places:
 
 
 class FeatureGroup:
-    """The features of one slide, encoder, magnification, patch size and view.
+    """The features of one slide, encoder, magnification, patch size and variant.
 
     Parameters
     ----------
     folder : Path
-        Of its parts; it need not be there.
+        Folder of its parts; it need not exist.
     dtype : str
-        Of features that are added.
+        Type of features that are added.
     older : tuple of Part
-        What a store of an earlier format holds.
+        Features from stores of an earlier format.
     about : dict, optional
-        Whose features they are: attributes of the zarr group.
+        Attributes of the zarr group, which identify the features.
     closed : str
-        Why nothing in the folder can be read or added to; empty where it can.
+        Why the folder cannot be read or appended to; empty if it can.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class FeatureGroup:
         self._appender = Appender(folder, dtype, about or {})
 
     def find(self, origins: NDArray[np.float64]) -> Places:
-        """Where the features of patches lie, given (N, 2) level-0 origins."""
+        """The position of the features of patches with (N, 2) level-0 origins."""
         parts = (*(() if self._closed else parts_of(self.folder)), *self._older)
         part, row = np.full((2, len(origins)), -1, np.int32)
         keys = _key(origins)
@@ -139,12 +139,12 @@ class FeatureGroup:
         return Places(tuple(replace(one, origins=NOWHERE) for one in parts), part, row)
 
     def rounded(self, features: Floats) -> Floats:
-        """Features in the precision they are kept in; what is too large for it is cut."""
+        """Features rounded and clipped to the type in which they are stored."""
         limits = np.finfo(self.dtype)
         return features.clip(limits.min, limits.max).astype(self.dtype)
 
     def append(self, origins: NDArray[np.float64], features: Floats) -> None:
-        """Keep (n, D) features of patches; those with NaN are none.
+        """Write (n, D) features of patches; rows with NaN are skipped.
 
         Raises
         ------
@@ -159,13 +159,13 @@ class FeatureGroup:
 
 
 def _key(origins: NDArray[np.float64]) -> NDArray[np.int64]:
-    """One number for each place."""
+    """One integer per rounded origin."""
     places = np.rint(origins * PLACES_PER_PX).astype(np.int64)
     return (places[:, 0] << 32) + places[:, 1]
 
 
 class Writer:
-    """Collects rows and adds them to a group, a file's worth at a time."""
+    """Collects rows and appends them to a group, one file at a time."""
 
     def __init__(self, group: FeatureGroup) -> None:
         self._group = group
@@ -173,7 +173,7 @@ class Writer:
         self._flushed = time.monotonic()
 
     def add(self, origins: NDArray[np.float64], features: Floats) -> int:
-        """Keep rows; they may wait for others to be written with them. Returns the bytes written now.
+        """Add rows; they may be buffered until a file is full. Returns the bytes written now.
 
         Raises
         ------
@@ -187,12 +187,12 @@ class Writer:
         return 0
 
     def flush(self) -> int:
-        """Write what waits; returns the bytes written.
+        """Write all buffered rows; returns the bytes written.
 
         Raises
         ------
         OSError
-            If it cannot be written.
+            If they cannot be written.
         """
         waiting, self._waiting = self._waiting, []
         self._flushed = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a model asks of a bag, and the answer."""
+"""Requests of a model to its bag (needs), and the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_zoommil.geometry import Box, Rows
 
 @dataclass(frozen=True, eq=False)
 class Need:
-    """Patches that a pass asks for.
+    """Patches that a model's pass requests.
 
     Attributes
     ----------
@@ -26,11 +26,11 @@ class Need:
     what : {"features", "pixels"}
         (n, D) float32, or (n, 3, p, p) uint8. Neither may be changed in place.
     variant : int
-        How patches are turned before they are encoded, 0 to 7 (0 = as they lie); see
+        Rotation and flip of the patches before encoding, 0 to 7 (0 = unchanged); see
         :func:`~napari_zoommil.encoders.turned.turned`.
     preview : callable, optional
-        (b, …) answers → (b, H) raw scores, for painting while the rest is still encoded; equal to what the
-        finished step will hold.
+        (b, …) answers → (b, H) raw scores, for a partial map while other patches are still encoded; equal
+        to the scores of the finished step.
     """
 
     level: int
@@ -42,12 +42,12 @@ class Need:
 
 @dataclass(frozen=True)
 class NeedImage:
-    """An image that a pass asks for, answered by (3, h, w) uint8.
+    """An image that a model's pass requests, answered by (3, h, w) uint8.
 
     Attributes
     ----------
     box : Box
-        Level-0 px; may overhang the slide, where it is background.
+        Level-0 px; outside the slide it is background.
     mpp : float
         Resolution, µm/px.
     """
@@ -57,7 +57,7 @@ class NeedImage:
 
 
 def source_of(bag: Bag, need: Need | NeedImage) -> Any:
-    """The bag that answers a need: the bag itself, its pixels, or a turned variant of either.
+    """The bag that answers a need: the bag itself, its pixel bag, or another variant of either.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def source_of(bag: Bag, need: Need | NeedImage) -> Any:
     if isinstance(need, NeedImage):
         return _pixels(bag)
     if need.what == "features" and _holds_pixels(bag):
-        raise ModelError("the model asks for features, but it was made to read pixels and has no encoder")
+        raise ModelError("the model requests features, but it was built to read pixels and has no encoder")
     source = _pixels(bag) if need.what == "pixels" else bag
     if not need.variant:
         return source
     if not hasattr(source, "variant"):
-        raise ModelError("the model asks for features of turned patches, which this store does not hold")
+        raise ModelError("the model requests features of rotated patches, which this store does not hold")
     return source.variant(need.variant)
 
 
@@ -90,7 +90,7 @@ def _pixels(bag: Bag) -> Any:
 
 
 def answer(bag: Bag, need: Need | NeedImage) -> Tensor:
-    """What a model asked for, on the CPU.
+    """The answer to a need, on the CPU.
 
     Raises
     ------

@@ -1,14 +1,14 @@
-"""Rows of features appended to a folder by several processes, so that no marked row is ever lost or wrong.
+"""Rows of features that several processes append to one folder; no valid row is ever lost or wrong.
 
 A group of features is a folder of *parts*, each a zarr group with ``features`` (n, D) and ``origins`` (n, 2).
-A row counts once its origin is there; NaN marks one that is not. What makes it safe:
+A row is valid once its origin is written; NaN marks rows that are not. This is safe because:
 
-- A part is changed by one thread alone: the one that holds its lock, in a process of the host that made it.
-  Where files cannot be locked, only the writer that made a part adds to it. Nobody ever waits: a writer that
-  finds all parts busy makes another.
-- A part is made aside and renamed. Features are written before their origins, and each file is replaced as a
-  whole (zarr 3.1.3 and later): killed at any moment, a part holds what it held, or more.
-- A chunk that is gone reads as NaN and one that is damaged fails its checksum: both count as not there.
+- A part is changed only by the thread that holds its lock, in a process of the host that created the part.
+  If files cannot be locked, only the writer that created a part appends to it. A writer never waits: if all
+  parts are locked, it creates a new one.
+- A part is created under a temporary name and renamed. Features are written before their origins, and files
+  are replaced atomically (zarr 3.1.3 and later): if a process is killed, the part keeps all its valid rows.
+- A missing chunk reads as NaN, and a damaged one fails its checksum: both count as missing rows.
 """
 
 from __future__ import annotations
@@ -35,42 +35,42 @@ from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsGroupError
 
 CHUNK_ROWS = 256
-"""Rows that are read and written together."""
+"""Rows per file of features."""
 
 ORIGIN_ROWS = 4096
-"""Origins in one file: a row of them is small, and all are read at once."""
+"""Rows per file of origins, which are small and always read together."""
 
 ABANDONED_SECONDS = 3600.0
-"""Age from which what a killed process left unfinished is deleted."""
+"""Age above which unfinished files of killed processes are deleted."""
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
-"""What zarr raises for files that are not there or not whole."""
+"""Exceptions of zarr for missing or incomplete files."""
 
 HOST = hashlib.sha256(f"{platform.node()} {uuid.getnode()}".encode()).hexdigest()[:8]
-"""Tells apart machines that share a disk: some disks lock files among the processes of one machine only."""
+"""Identifies the host: on some shared disks file locks hold only among the processes of one host."""
 
 _appending = Lock()
-"""Held while this process adds to any part: some disks lock files for a process, not for a thread."""
+"""Held while this process appends to any part: some file locks hold for a process, not for a thread."""
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A part as it was when it was looked at.
+    """A snapshot of a part.
 
     Attributes
     ----------
     path : Path
     origins : (n, 2) float64
-        Level-0 y and x of each row's patch; NaN where there are no features.
+        Level-0 (y, x) of each row's patch; NaN if there are no features.
     features : zarr.Array
         (n or more, D).
 
     Raises
     ------
     ValueError
-        If they do not fit together.
+        If the arrays do not fit together.
     """
 
     path: Path
@@ -88,7 +88,7 @@ class Part:
         return int(self.features.chunks[0])
 
     def chunk(self, number: int) -> Floats:
-        """Rows that lie in one file, (≤ chunk_rows, D); NaN where they cannot be read."""
+        """The rows of one file, (≤ chunk_rows, D); NaN if they cannot be read."""
         start = number * self.chunk_rows
         try:
             return np.asarray(self.features[start : start + self.chunk_rows])
@@ -98,12 +98,13 @@ class Part:
 
 
 def parts_of(folder: Path) -> list[Part]:
-    """The parts of a group; those that are damaged count as none, with a warning."""
+    """The parts of a group; damaged ones are left out with a warning."""
     found = []
     for path in _paths(folder, ("part-", "solo-")):
         try:
             origins = np.asarray(zarr.open_array(path / "origins", mode="r")[:], np.float64)
-            features = zarr.open_array(path / "features", mode="r")  # after the origins: it has their rows
+            # opened after the origins, so that it has at least their rows
+            features = zarr.open_array(path / "features", mode="r")
             found.append(Part(path, origins, features))
         except DAMAGE:
             warn_unused(path, "it is damaged")
@@ -111,7 +112,7 @@ def parts_of(folder: Path) -> list[Part]:
 
 
 def warn_unused(path: Path, reason: str) -> None:
-    """Warn that features on disk are not used, and say what to do; not of what was deleted meanwhile."""
+    """Warn that features on disk are not used, unless they have been deleted meanwhile."""
     if path.exists():
         warnings.warn(
             f"the features in {path} are not used: {reason}. What is needed of them is encoded again; "
@@ -128,14 +129,14 @@ def _paths(folder: Path, prefixes: tuple[str, ...]) -> list[Path]:
 
 
 class Appender:
-    """Adds rows to a group of features.
+    """Appends rows to a group of features.
 
     Parameters
     ----------
     folder : Path
-        Of the group; it need not be there yet.
+        Folder of the group; it need not exist.
     dtype : str
-        Of a part that is made; one that is there keeps its own.
+        Type of new parts; existing parts keep their own.
     about : dict
         Attributes of the group.
     """
@@ -145,12 +146,12 @@ class Appender:
         self._last: Path | None = None
 
     def append(self, origins: NDArray[np.float64], features: Floats) -> None:
-        """Add (n, 2) origins and their (n, D) features.
+        """Append (n, 2) origins and their (n, D) features.
 
         Raises
         ------
         OSError
-            If nothing can be written there.
+            If the folder cannot be written.
         """
         with _appending:
             for path in self._mine():
@@ -163,7 +164,7 @@ class Appender:
             self._last = self._made(origins, features)
 
     def _mine(self) -> list[Path]:
-        """Parts that this writer may add to, the last one first."""
+        """Parts to which this writer may append, the last one first."""
         shared = _paths(self.folder, (f"part-{HOST}-",))
         return sorted(shared if self._last is None else {*shared, self._last}, key=lambda p: p != self._last)
 
@@ -204,24 +205,24 @@ def _append(path: Path, origins: NDArray[np.float64], features: Floats) -> None:
     marks, values = (zarr.open_array(path / name, mode="r+") for name in ("origins", "features"))
     start, end = marks.shape[0], marks.shape[0] + len(origins)
     if values.shape[0] < start or values.shape[1] != features.shape[1]:
-        raise ValueError(f"{path} is damaged, or of other features")
-    values.resize((end, values.shape[1]))  # shorter where a writer was killed before it marked what it wrote
+        raise ValueError(f"{path} is damaged, or holds other features")
+    values.resize((end, values.shape[1]))  # shrinks it if a writer was killed before it wrote the origins
     values[start:end] = features
     marks.resize((end, 2))
     marks[start:end] = origins
 
 
 def _appended(path: Path, origins: NDArray[np.float64], features: Floats) -> bool:
-    """Whether rows could be added to a part that is there."""
+    """Append rows to an existing part; returns whether that was possible."""
     try:
         _append(path, origins, features)
     except DAMAGE:
-        return False  # a part of its own will tell whether nothing can be written at all
+        return False  # creating a new part shows whether the folder can be written at all
     return True
 
 
 def forget(part: Part, rows: NDArray[np.integer]) -> None:
-    """Mark rows as not there, since their features cannot be read; if that can be written."""
+    """Mark rows whose features cannot be read as missing, if the part is writable."""
     if not part.path.name.startswith(f"part-{HOST}-"):
         return
     with suppress(*DAMAGE), _appending, _alone(part.path) as alone:
@@ -234,7 +235,7 @@ def forget(part: Part, rows: NDArray[np.integer]) -> None:
 
 @contextmanager
 def _alone(part: Path) -> Iterator[bool]:
-    """Whether no other process changes a part meanwhile."""
+    """Lock a part; yields whether the lock was obtained."""
     if part.name.startswith("solo-"):
         yield True
         return
@@ -251,14 +252,14 @@ def _alone(part: Path) -> Iterator[bool]:
 
 
 def _sweep_files(part: Path) -> None:
-    """Delete what a writer that was killed left in a part that nobody else changes now."""
+    """Delete unfinished files of killed writers in a locked part."""
     for file in part.rglob("*.partial"):  # zarr's name for a file it has not finished
         with suppress(OSError):
             file.unlink()
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what processes that were killed while they made a part left behind."""
+    """Delete unfinished parts of killed processes."""
     for path in _paths(folder, (".new-",)):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:

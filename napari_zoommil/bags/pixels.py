@@ -1,4 +1,4 @@
-"""The pixels of a slide's patches, for models that have no encoder before them."""
+"""Bags of the pixels of a slide's patches, for models without an encoder."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from napari_zoommil.geometry import Box, PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
 LARGEST_IMAGE = 2 << 30
-"""Bytes of an image above which it is refused."""
+"""Largest image, bytes."""
 
 STRIP_BYTES = 16 << 20
-"""Bytes of an image that are read between two chances to cancel."""
+"""Bytes of an image that are read between two opportunities to cancel."""
 
 
 class PixelBag:
     """A bag whose "features" are the pixels of patches, (n, 3, p, p) uint8.
 
-    It remembers what was asked for last, and no more: pixels are some hundred times as large as features.
+    Only the last answer is kept in memory: pixels are about a hundred times as large as features.
 
     Parameters
     ----------
     slide : Slide or callable
-        An open slide, or what opens one for the time of a read: a cohort has more slides than a process
-        may have files open.
+        An open slide, or a function that opens one for the time of a read: a cohort may have more slides
+        than a process can have open files.
     grid : PatchGrid
     batch_size : int
-        Patches read between two chances to cancel.
+        Patches read between two opportunities to cancel.
     workers : int, optional
         Reader threads.
     variant : int
-        How patches are turned, see :func:`~napari_zoommil.encoders.turned.turned`.
+        Rotation and flip of the patches, see :func:`~napari_zoommil.encoders.turned.turned`.
     """
 
     holds: ClassVar[Literal["features", "pixels"]] = "pixels"
@@ -63,15 +63,15 @@ class PixelBag:
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Patches read so far at each magnification."""
+        """Number of patches read so far at each magnification."""
         return tuple(int(seen.sum()) for seen in self._seen)
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches need not be read, (N,) bool: none."""
+        """Which patches need not be read, (N,) bool: always none."""
         return np.zeros(len(self.grid.levels[level]), bool)
 
     stored = known
-    """Pixels are kept nowhere."""
+    """Pixels are not cached."""
 
     unkept = ""
 
@@ -79,11 +79,11 @@ class PixelBag:
 
     @property
     def taken(self) -> tuple[int, ...]:
-        """Patches at each magnification that were kept from an earlier run: none."""
+        """Number of patches read from a cache at each magnification: always 0."""
         return (0,) * len(self.grid.levels)
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Read ``rows``; yields those of each batch read."""
+        """Read ``rows``; yields the rows of each batch."""
         size = self.grid.patch_size
         self._level, self._place = level, np.full(len(self.grid.levels[level]), -1)
         self._pixels = np.empty((len(rows), size, size, 3), np.uint8)
@@ -118,7 +118,7 @@ class PixelBag:
         Yields
         ------
         float
-            Share that is read.
+            Share that is done.
 
         Returns
         -------
@@ -127,7 +127,7 @@ class PixelBag:
         Raises
         ------
         ModelError
-            If it would not fit into memory.
+            If the image would be larger than :data:`LARGEST_IMAGE`.
         """
         with self._open() as slide:
             scale = [mpp / own for own in slide.resolution()]
@@ -137,7 +137,7 @@ class PixelBag:
             if 3 * height * width > LARGEST_IMAGE:
                 raise ModelError(
                     f"an image of {width:,} × {height:,} px ({slide.name} at {mpp:g} µm/px) is too large; "
-                    "take a model that looks at patches, or at a coarser resolution"
+                    "choose a model that reads patches, or a coarser resolution"
                 )
             out = np.empty((height, width, 3), np.uint8)
             rows = math.ceil(STRIP_BYTES / (3 * width))
@@ -148,5 +148,5 @@ class PixelBag:
         return torch.from_numpy(out).permute(2, 0, 1)
 
     def variant(self, variant: int) -> PixelBag:
-        """The same patches, turned."""
+        """The bag of the same patches in another variant."""
         return PixelBag(self.slide or self._open, self.grid, self.batch_size, self.workers, variant)

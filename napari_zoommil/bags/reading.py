@@ -1,4 +1,4 @@
-"""Patches of a grid in batches, read ahead on threads while the device works on the last batch."""
+"""Patches of a grid in batches, read ahead on threads while the device works on an earlier batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batch = tuple[NDArray[np.int64], NDArray[np.uint8]]
 
 
 def default_workers() -> int:
-    """Reader threads: the cores, but no more than a disk or a decoder can feed."""
+    """Number of reader threads: that of the cores, with an upper limit."""
     return min(8, os.cpu_count() or 1)
 
 
@@ -35,7 +35,7 @@ def read_batches(
 ) -> Generator[Batch, None, None]:
     """Batches of (rows, patches) with patches (B, p, p, 3) uint8, in the order of ``rows``.
 
-    Reading stops within one batch of closing the iterator.
+    After the iterator is closed, reading stops within one batch.
     """
     size = grid.patch_size
     count = workers or default_workers()
@@ -52,6 +52,6 @@ def read_batches(
             out[place] = read_patch(slide, grid, level, int(chunk[place]))
         return chunk, out
 
-    # Every thread fills a part of each batch, so that the first batch is there as soon as can be.
+    # Every thread fills a part of each batch, so that the first batch is ready early.
     with closing(in_order(fill, parts(), count, BATCHES_AHEAD * count, name="patch-reader")) as filled:
         yield from islice(filled, count - 1, None, count)

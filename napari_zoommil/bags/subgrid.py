@@ -1,4 +1,4 @@
-"""Parts of a patch grid that are grids of their own: what holds a patch also holds all patches inside it."""
+"""Subgrids: some patches of a grid, each with all its descendants."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from napari_zoommil.geometry import PatchGrid, Rows
 
 
 def roots(grid: PatchGrid, level: int, rows: Rows) -> Rows:
-    """(m,) patches of the lowest magnification that hold the given ones, ascending and each once."""
+    """(m,) patches of the lowest magnification that contain the given ones, ascending and unique."""
     for above in range(level, 0, -1):
         rows = grid.levels[above].parent[rows]
     return np.unique(rows)
 
 
 def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]:
-    """The grid of some patches of the lowest magnification and of all patches inside them.
+    """The grid of some patches of the lowest magnification and all their descendants.
 
     Parameters
     ----------
@@ -30,21 +30,21 @@ def subtrees(grid: PatchGrid, trees: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]
     -------
     part : PatchGrid
     rows : tuple of (n,) int64
-        Where the patches of each magnification stand in ``grid``.
+        Rows in ``grid`` of the patches of each magnification.
     """
     rows = inside(grid, 0, np.unique(trees))
     return _restricted(grid, rows), rows
 
 
 def inside(grid: PatchGrid, level: int, rows: Rows) -> tuple[Rows, ...]:
-    """(n,) rows at each magnification that are some patches of one level or lie inside them, ascending.
+    """(n,) rows at each magnification of some patches of one level and their descendants, ascending.
 
     Parameters
     ----------
     grid : PatchGrid
     level : int
     rows : (m,) int64
-        At ``level``, ascending.
+        Rows at ``level``, ascending.
     """
     found = [np.empty(0, np.int64)] * level + [rows]
     for above in range(level, len(grid.levels) - 1):
@@ -53,13 +53,13 @@ def inside(grid: PatchGrid, level: int, rows: Rows) -> tuple[Rows, ...]:
 
 
 def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Rows, ...]]:
-    """The grid less a patch and all patches inside it.
+    """The grid without a patch and its descendants.
 
     Returns
     -------
     part : PatchGrid
     rows : tuple of (n,) int64
-        Where the patches of each magnification stand in ``grid``.
+        Rows in ``grid`` of the patches of each magnification.
     """
     gone = inside(grid, level, np.array([row]))
     rows = tuple(np.delete(np.arange(len(one)), gone[n]) for n, one in enumerate(grid.levels))
@@ -67,7 +67,7 @@ def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Row
 
 
 def _restricted(grid: PatchGrid, rows: tuple[Rows, ...]) -> PatchGrid:
-    """The grid of some patches, whose parents are among them."""
+    """The grid of some patches, which must include their parents."""
     levels = [grid.levels[0].chosen(rows[0], np.full(len(rows[0]), -1, np.int64))]
     for above, own, level in zip(rows, rows[1:], grid.levels[1:], strict=False):
         levels.append(level.chosen(own, np.searchsorted(above, level.parent[own])))
@@ -75,7 +75,7 @@ def _restricted(grid: PatchGrid, rows: tuple[Rows, ...]) -> PatchGrid:
 
 
 def tree_sizes(grid: PatchGrid) -> Rows:
-    """(N,) patches of all magnifications within each one of the lowest, itself among them."""
+    """(N,) number of patches of all magnifications in each patch of the lowest one, itself included."""
     sizes = np.ones(len(grid.levels[-1]), np.int64)
     for level in range(len(grid.levels) - 1, 0, -1):
         inside = np.bincount(grid.levels[level].parent, sizes, len(grid.levels[level - 1]))
@@ -85,15 +85,15 @@ def tree_sizes(grid: PatchGrid) -> Rows:
 
 @dataclass(frozen=True, eq=False)
 class TensorBag:
-    """A bag whose features are all in memory.
+    """A bag with all features in memory.
 
     Attributes
     ----------
     grid : PatchGrid
     tensors : tuple of (N, D) Tensor
-        Of each magnification.
+        Features at each magnification.
     encoder_hash : str
-        Of what made them; empty where that is not known.
+        Hash of the encoder; empty if it is unknown.
     """
 
     grid: PatchGrid

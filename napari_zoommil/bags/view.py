@@ -19,16 +19,16 @@ Whole = LazyBag | PixelBag
 
 
 class PartBag:
-    """Some patches of a bag as a bag of their own.
+    """The bag of some patches of another bag.
 
     Parameters
     ----------
     whole : LazyBag or PixelBag
-        Encodes and remembers.
+        Bag of the whole slide.
     grid : PatchGrid
-        Of the part.
+        Grid of the part.
     rows : tuple of (n,) int64
-        Where its patches stand in ``whole``, ascending, for each magnification.
+        Rows in ``whole`` of its patches, ascending, at each magnification.
     """
 
     def __init__(self, whole: Whole, grid: PatchGrid, rows: tuple[Rows, ...]) -> None:
@@ -37,7 +37,7 @@ class PartBag:
 
     @classmethod
     def of_trees(cls, whole: LazyBag, trees: Rows) -> PartBag:
-        """Some patches of the lowest magnification, (m,) rows, with all inside them."""
+        """The bag of some patches of the lowest magnification, (m,) rows, and all their descendants."""
         return cls(whole, *subtrees(whole.grid, trees))
 
     @property
@@ -45,11 +45,11 @@ class PartBag:
         return self.whole.encoder_hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification are encoded, (N,) bool."""
+        """Which patches of a magnification have features in memory, (N,) bool."""
         return self.whole.known(level)[self.rows[level]]
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
+        """Encode those of ``rows`` that are not in memory yet; yields the rows of each finished batch."""
         with closing(self.whole.encode(level, self.rows[level][rows])) as batches:
             for chunk in batches:
                 yield np.searchsorted(self.rows[level], chunk)
@@ -58,7 +58,7 @@ class PartBag:
         return self.whole.features(level, self.rows[level][rows])
 
     def variant(self, variant: int) -> PartBag:
-        """The same patches, turned before they are encoded."""
+        """The same patches, rotated or mirrored before they are encoded."""
         return PartBag(self.whole.variant(variant), self.grid, self.rows)
 
 
@@ -71,7 +71,7 @@ class ReplacedBag:
     rows : tuple of (n,) int64
         The patches, at each magnification.
     features : (…) Tensor
-        Of one patch; see :func:`glass_of`.
+        Features of one patch, see :func:`glass_of`.
     """
 
     def __init__(self, whole: Whole, rows: tuple[Rows, ...], features: Tensor) -> None:
@@ -83,13 +83,13 @@ class ReplacedBag:
         return self.whole.encoder_hash
 
     def known(self, level: int) -> NDArray[np.bool_]:
-        """Which patches of a magnification need not be encoded, (N,) bool."""
+        """Which patches of a magnification have features, (N,) bool."""
         known = self.whole.known(level).copy()
         known[self._rows[level]] = True
         return known
 
     def encode(self, level: int, rows: Rows) -> Generator[Rows, None, None]:
-        """Encode those of ``rows`` that are not known yet; yields the rows of each batch done."""
+        """Encode those of ``rows`` that are not in memory yet; yields the rows of each finished batch."""
         yield from self.whole.encode(level, rows[~np.isin(rows, self._rows[level])])
 
     def features(self, level: int, rows: Rows) -> Tensor:
@@ -101,12 +101,12 @@ class ReplacedBag:
         return out
 
     def variant(self, variant: int) -> ReplacedBag:
-        """The same, with the other patches turned before they are encoded."""
+        """The same, with the other patches rotated or mirrored before they are encoded."""
         return ReplacedBag(self.whole.variant(variant), self._rows, self._features)
 
 
 def glass_of(bag: Whole) -> Tensor:
-    """What a bag would answer for a patch of the slide's background: (D,), or (3, p, p) uint8."""
+    """The answer of a bag for a patch of the slide's background: (D,) features, or (3, p, p) uint8."""
     size = bag.grid.patch_size
     assert bag.slide is not None
     pixels = np.broadcast_to(np.asarray(bag.slide.background, np.uint8), (1, size, size, 3)).copy()

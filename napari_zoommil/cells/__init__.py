@@ -1,1 +1,1 @@
-"""Cells from few points: sparse targets, losses that bear unmarked cells, detectors and their metrics."""
+"""Cell detection from sparse points: targets, losses that tolerate unannotated cells, detectors, metrics."""

@@ -1,4 +1,4 @@
-"""Boxes: y0, x0, y1, x1 in pixels, where pixel i spans [i, i + 1)."""
+"""Boxes (y0, x0, y1, x1) in pixels, where pixel i spans [i, i + 1)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def size_iou(first: ArrayLike, second: ArrayLike) -> Floats:
 
 
 def as_boxes(values: ArrayLike) -> Floats:
-    """Boxes as (N, 4) floats, none included."""
+    """Boxes as (N, 4) floats, also if N = 0."""
     return np.reshape(np.asarray(values, np.float64), (-1, 4))
 
 
 def as_points(values: ArrayLike) -> Floats:
-    """Points, or heights and widths, as (N, 2) floats, none included."""
+    """Points, or heights and widths, as (N, 2) floats, also if N = 0."""
     return np.reshape(np.asarray(values, np.float64), (-1, 2))
 
 
@@ -53,16 +53,16 @@ def nms(
     boxes : (N, 4)
     scores : (N,)
     iou : float
-        A box is dropped if it overlaps a kept one of a higher score by more than this.
+        A box is dropped if its IoU with a kept one of a higher score is larger than this.
     classes : (N,) int, optional
-        Boxes of different classes leave one another alone.
+        Boxes of different classes do not suppress each other.
     sources : (N,) int, optional
-        Where each box comes from, such as its tile: boxes of the same source leave one another alone.
+        Source of each box, such as its tile: boxes of the same source do not suppress each other.
 
     Returns
     -------
     (kept,) int64
-        Rows of the kept boxes, the highest score first; equal scores in their given order.
+        Rows of the kept boxes, highest score first; equal scores in the given order.
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     ranked = as_boxes(boxes)[order]
@@ -72,7 +72,7 @@ def nms(
         span = ranked[:, 2].max() - ranked[:, 0].min() + 1
         ranked = ranked + np.asarray(classes)[order, None] * [span, 0, span, 0]
     source = None if sources is None else np.asarray(sources)[order]
-    # Only a band of rows can overlap a box: the cost grows with the crowd, not with the slide.
+    # Only boxes within a band of rows can overlap: the cost depends on the density, not on the slide.
     by_top = np.argsort(ranked[:, 0])
     tops, tallest = ranked[by_top, 0], (ranked[:, 2] - ranked[:, 0]).max()
     alive: NDArray[np.bool_] = np.ones(len(ranked), bool)
@@ -91,12 +91,12 @@ def nms(
 
 
 def anchor_boxes(shape: tuple[int, int], anchors: Sequence[tuple[float, float]], stride: int) -> Floats:
-    """Each anchor around the centre of each grid cell: the order of everything a detector puts out.
+    """Each anchor around the centre of each grid cell, in the order of a detector's output.
 
     Parameters
     ----------
     shape : (int, int)
-        Height and width of the image, px; cells that it covers only in part count.
+        Height and width of the image, px; partly covered grid cells are included.
     anchors : sequence of (height, width)
         px.
     stride : int
@@ -114,14 +114,14 @@ def anchor_boxes(shape: tuple[int, int], anchors: Sequence[tuple[float, float]],
 
 
 def point_boxes(points: ArrayLike, diameters: ArrayLike) -> Floats:
-    """Squares of one or (M,) diameters, px, around (M, 2) points: (M, 4)."""
+    """Squares around (M, 2) points, with one or (M,) diameters as edges, px: (M, 4)."""
     centres = as_points(points)
     half = np.broadcast_to(np.asarray(diameters, np.float64), len(centres))[:, None] / 2
     return np.concatenate([centres - half, centres + half], 1)
 
 
 def instance_boxes(instances: NDArray[np.integer]) -> tuple[Floats, Rows]:
-    """The tight box of each instance of an (h, w) map, (M, 4), and the instances' numbers, (M,)."""
+    """The bounding box of each instance of an (h, w) map, (M, 4), and the instances' numbers, (M,)."""
     found = [(i, at) for i, at in enumerate(ndimage.find_objects(instances), 1) if at is not None]
     edges = [(y.start, x.start, y.stop, x.stop) for _, (y, x) in found]
     return as_boxes(edges), np.array([number for number, _ in found], np.int64)

@@ -1,4 +1,4 @@
-"""A trained cell model with other classes: what it knows of cells becomes what it begins with."""
+"""Transfer of a trained cell model to other classes: the initial weights of its new output layer."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 
 OFFSETS = 4
-"""Outputs of a detector's anchor before its scores."""
+"""Number of box offsets per anchor, which precede the scores in a detector's output."""
 
 
 def with_classes(
     network: UNet | YOLLO, spec: CellSpec, classes: Sequence[CellClass]
 ) -> tuple[UNet | YOLLO, CellSpec]:
-    """A copy of a model for other classes, all of which it takes at first for what it knew as a cell.
+    """A copy of a model for other classes, with the same probability of being a cell at first.
 
-    Of as many classes as before, those that it knew keep their outputs, in whatever order they come, and the
-    others take over those that are left. Otherwise the probability of being a cell at all stays what it was,
-    and is shared among all classes alike.
+    If the number of classes is the same, classes with a known name keep their output, in any order, and the
+    others take the remaining outputs. Otherwise the probability of being a cell is divided equally among
+    all classes.
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
-    with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
+    with torch.random.fork_rng(devices=()):  # the new network draws random weights, which are then replaced
         made = create_cell_model(new)
     state = network.state_dict()
     anchors, kept = (len(network.anchors), OFFSETS) if isinstance(network, YOLLO) else (1, 0)
@@ -48,7 +48,7 @@ def with_classes(
 
 
 def _rows(old: list[str], names: list[str]) -> list[int]:
-    """Which old output each class begins with: its own, or the next that is nobody's."""
+    """The old output of each class: that of its name, else the next unused one."""
     left = iter([row for row, name in enumerate(old) if name not in names])
     return [old.index(name) if name in old else next(left) for name in names]
 
@@ -57,8 +57,8 @@ def _shared(scores: Tensor, classes: int, bias: bool) -> Tensor:
     """(A, C, …) weights or biases of the old scores → (A, C', …) of the new ones.
 
     One output z is a sigmoid; several are a softmax of which the first is background. With z the logit of
-    being a cell, background 0 and z − log K for each of K classes leave its probability as it is. Of several
-    old classes the mean logit over the background's stands for z, which is exact where they agree.
+    being a cell, logits of 0 for background and z − log K for each of K classes give the same probability.
+    For several old classes, z is their mean logit minus the background's, which is exact if they are equal.
     """
     if scores.shape[1] == 1:
         logit, was = scores[:, 0], 1

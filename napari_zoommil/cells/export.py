@@ -1,4 +1,4 @@
-"""Found cells as GeoJSON that QuPath opens as detections."""
+"""Export of detected cells as GeoJSON, which QuPath opens as detections."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.files import write_file
 
 CORNERS = 16
-"""Of the ellipse that stands for a cell."""
+"""Corners of the ellipse that represents a cell."""
 
 BLOCK = 1024
-"""Cells that become text at once: a slide may have millions."""
+"""Cells formatted at once, because a slide may have millions."""
 
 _ANGLES = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)[[*range(CORNERS), 0]]  # x before y, closed
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)[[*range(CORNERS), 0]]  # (x, y), closed
 
 
 def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> None:
@@ -30,7 +30,7 @@ def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> 
     Raises
     ------
     FileError
-        If it cannot be written; a file that was there before is then untouched.
+        If it cannot be written; an existing file is then unchanged.
     """
     write_file(path, _document(finds, classes))
 
@@ -44,7 +44,7 @@ def _document(finds: Finds, classes: Sequence[CellClass]) -> Iterator[bytes]:
 
 
 def _features(finds: Finds, classes: Sequence[CellClass]) -> Iterator[str]:
-    """The text of a feature for each find: the ellipse that fills its box."""
+    """The text of a feature per detection: the ellipse inscribed in its box."""
     looks = [ENCODER.encode({"name": one.name, "color": one.colour}) for one in classes]
     half, centres = (finds.boxes[:, 2:] - finds.boxes[:, :2]) / 2, finds.centres
     rings = np.round(centres[:, None, ::-1] + half[:, None, ::-1] * _CIRCLE, 2)

@@ -1,4 +1,4 @@
-"""Masks to cells: what touches is split by a watershed of the distance to the background."""
+"""From masks to cells: touching cells are split by a watershed on the distance to the background."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 LabelImage = NDArray[np.int32]
 
 SEPARATION = 0.5
-"""Least distance of two predicted cells' centres, in cell diameters.
+"""Least distance between the centres of two predicted cells, in cell diameters.
 
-On true masks (62 DSB 2018 tiles; a quarter of each of 13 MoNuSeg tiles) the watershed gives a mean AJI of
-0.83 and 0.86 with half a diameter, 0.72 and 0.71 with the whole one that the supplement of ECE asks for;
-connected pieces alone 0.65 and 0.62.
+On true masks (62 DSB 2018 tiles; a quarter of each of 13 MoNuSeg tiles) the watershed has a mean AJI of
+0.83 and 0.86 with half a diameter, and 0.72 and 0.71 with a whole diameter as in the supplement of ECE;
+connected components alone have 0.65 and 0.62.
 """
 
 LEAST_AREA = 0.1
@@ -42,9 +42,9 @@ class Cells:
     areas : (M,) int64
         px.
     scores : (M,)
-        Mean probability over the cell of being one, of whatever class.
+        Mean probability of foreground (the sum over classes) over the pixels of the cell.
     classes : (M,) int64
-        From 1: the class of the highest mean probability.
+        1, 2, …: the class with the highest mean probability.
     """
 
     labels: LabelImage
@@ -58,16 +58,16 @@ class Cells:
 
 
 def split_foreground(mask: Mask, diameter: float, separation: float = 1.0) -> LabelImage:
-    """Cells of a mask that knows only foreground (supplement of ECE, sec. 2).
+    """Cells of a binary mask (supplement of ECE, sec. 2).
 
     Parameters
     ----------
     mask : (h, w) bool
     diameter : float
-        Of a cell, px: 25 for TNBC, 70 for WBC-NuClick.
+        Cell diameter, px: 25 for TNBC, 70 for WBC-NuClick.
     separation : float
-        Local maxima of the distance to the background become cells if at least this many diameters
-        lie between them. Each connected piece (by edges, not corners) becomes at least one cell.
+        Local maxima of the distance to the background become cells if they are at least this many
+        diameters apart. Each 4-connected component becomes at least one cell.
 
     Returns
     -------
@@ -94,13 +94,13 @@ def find_cells(
     Parameters
     ----------
     probabilities : (h, w) or (K, h, w)
-        Of each class; together at most 1.
+        Probability of each class; the sum is at most 1.
     diameter : float
-        Of a cell, px.
+        Cell diameter, px.
     threshold : float
-        A pixel belongs to a cell from this probability on, all classes together.
+        Least probability of a foreground pixel, summed over classes.
     least_area : float, optional
-        Smaller cells are dropped and smaller holes are filled, px; a tenth of a cell's area by default.
+        Smaller cells are removed and smaller holes are filled, px; a tenth of a cell's area by default.
     separation : float
         As in :func:`split_foreground`.
     """
@@ -115,11 +115,12 @@ def find_cells(
 
 
 def outlines(labels: LabelImage) -> list[Floats]:
-    """Outer outline of each label of 1 … M, (n, 2) y and x, px, closed; between pixel centres."""
+    """Outer outline of each label 1 … M, (n, 2) (y, x), px, closed; halfway between pixel centres."""
     outer = []
     for number, at in enumerate(ndimage.find_objects(labels), 1):
         framed = np.pad(labels[at] == number, 1).astype(np.float64)
-        corner = np.array([edges.start - 0.5 for edges in at])  # a frame of one pixel, and centres at i + 0.5
+        # padding of one pixel, and pixel centres at i + 0.5
+        corner = np.array([edges.start - 0.5 for edges in at])
         outer.append(max(find_contours(framed, 0.5), key=len) + corner)
     return outer
 

@@ -1,4 +1,4 @@
-"""How well cells are found. Where there is nothing to find and nothing is found, every score is 1."""
+"""Metrics of cell detection. If there are no cells and no predictions, every score is 1."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 
 def dice(known: NDArray, predicted: NDArray) -> float:
-    """2 |A ∩ B| / (|A| + |B|) of two masks of one shape (Dice 1945)."""
+    """2 |A ∩ B| / (|A| + |B|) of two masks of the same shape (Dice 1945)."""
     a, b = np.asarray(known, bool), np.asarray(predicted, bool)
     return _ratio(2 * int((a & b).sum()), int(a.sum() + b.sum()))
 
 
 def aji(known: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
-    """Aggregated Jaccard index of two instance maps, 0 = none (Kumar 2017, algorithm 1).
+    """Aggregated Jaccard index of two instance maps, 0 = background (Kumar 2017, algorithm 1).
 
-    Each known cell is paired with the predicted cell of the highest IoU, which may serve several.
-    AJI = Σ |intersection| / (Σ |union| + area of predicted cells that serve none); a known cell that nothing
-    overlaps adds its area below the line. Of equal IoUs the lowest number is taken.
+    Each known cell is paired with the predicted cell of the highest IoU, which may be paired several times.
+    AJI = Σ |intersection| / (Σ |union| + area of unpaired predicted cells); the area of a known cell without
+    overlap is added to the denominator. Of equal IoUs the lowest label is taken.
     """
     # Rows: background and known cells; columns: background and predicted cells.
     a, b = (
@@ -52,7 +52,7 @@ def aji(known: NDArray[np.integer], predicted: NDArray[np.integer]) -> float:
 
 @dataclass(frozen=True)
 class DetectionScore:
-    """Found, invented and missed cells; scores of several images add up.
+    """Counts of true and false positives and of false negatives; scores of several images can be added.
 
     Attributes
     ----------
@@ -90,10 +90,10 @@ class DetectionScore:
 
 
 def match_boxes(known: ArrayLike, predicted: ArrayLike, scores: ArrayLike, iou: float = 0.5) -> Rows:
-    """Known box that each predicted one finds, −1 for none: (P,).
+    """The known box matched to each predicted one, −1 for none: (P,).
 
-    From the highest score down, each prediction takes the free known box that it overlaps best, if by more
-    than ``iou`` (supplement of ECE, sec. 3).
+    In the order of descending scores, each prediction is matched to the unmatched known box of the highest
+    IoU, if that is larger than ``iou`` (supplement of ECE, sec. 3).
     """
     known, predicted = as_boxes(known), as_boxes(predicted)
     found, free = np.full(len(predicted), -1, np.int64), np.ones(len(known), bool)
@@ -115,16 +115,16 @@ def box_score(
 
 
 def match_centres(known: ArrayLike, predicted: ArrayLike, radius: float) -> tuple[Rows, Rows]:
-    """Pairs of (K, 2) known and (P, 2) predicted centres at most ``radius`` apart: rows of either.
+    """One-to-one pairs of (K, 2) known and (P, 2) predicted centres at most ``radius`` apart: rows of both.
 
-    One to one, as many pairs as there can be, and of those the pairing with the least sum of distances.
+    The matching has the largest possible number of pairs and, of those, the least sum of distances.
     """
     known, predicted = as_points(known), as_points(predicted)
     none = np.zeros(0, np.int64)
     if not len(known) or not len(predicted):
         return none, none
     near = cKDTree(known).sparse_distance_matrix(cKDTree(predicted), radius, output_type="coo_matrix")
-    # Points that no chain of near pairs joins cannot compete: each crowd is solved by itself.
+    # Connected components of the graph of possible pairs are independent and are solved one by one.
     shape = (len(known) + len(predicted),) * 2
     joined = coo_array((np.ones(near.nnz), (near.row, near.col + len(known))), shape)
     crowd = connected_components(joined, directed=False)[1][near.row]
@@ -133,7 +133,8 @@ def match_centres(known: ArrayLike, predicted: ArrayLike, radius: float) -> tupl
     for part in np.split(order, np.flatnonzero(np.diff(crowd[order])) + 1) if near.nnz else ():
         rows, i = np.unique(near.row[part], return_inverse=True)
         columns, j = np.unique(near.col[part], return_inverse=True)
-        far = (radius + 1.0) * (min(len(rows), len(columns)) + 1)  # dearer than all near pairs together
+        # costs more than all possible pairs together
+        far = (radius + 1.0) * (min(len(rows), len(columns)) + 1)
         cost = np.full((len(rows), len(columns)), far)
         cost[i, j] = near.data[part]
         chosen = linear_sum_assignment(cost)
@@ -151,13 +152,13 @@ def centre_score(known: ArrayLike, predicted: ArrayLike, radius: float) -> Detec
 
 @dataclass(frozen=True)
 class ExclusiveRecall:
-    """Share of the annotated cells that are found, never without the price paid for it.
+    """Recall on annotated cells, together with the density of predictions.
 
     Attributes
     ----------
     recall : float
     predictions_per_mm2 : float
-        Who predicts everywhere finds everything.
+        For comparison: predicting everywhere gives a recall of 1.
     """
 
     recall: float
@@ -165,25 +166,25 @@ class ExclusiveRecall:
 
 
 def exclusive_recall(score: DetectionScore, area_mm2: float) -> ExclusiveRecall:
-    """Recall on sparse annotations, where false positives cannot be told.
+    """Recall on sparse annotations, for which false positives are unknown.
 
     Parameters
     ----------
     score : DetectionScore
-        Of annotated cells and *all* predictions on the area.
+        Score of the annotated cells and *all* predictions in the area.
     area_mm2 : float
 
     Notes
     -----
-    The supplement of ECE names Rec_exc without a formula; this is annotated cells matched over
-    annotated cells.
+    The supplement of ECE names Rec_exc without a formula; here it is the fraction of annotated cells that
+    are matched.
     """
     return ExclusiveRecall(score.recall, score.predictions / area_mm2)
 
 
 @dataclass(frozen=True)
 class BestThreshold:
-    """The highest value of a metric and the (lowest) threshold that gives it."""
+    """The highest value of a metric and the lowest threshold with that value."""
 
     value: float
     threshold: float
@@ -192,10 +193,10 @@ class BestThreshold:
 def best_threshold(
     metric: Callable[[float], float], thresholds: tuple[float, ...] = THRESHOLDS
 ) -> BestThreshold:
-    """A metric at its best threshold: what a model is worth once it is calibrated.
+    """A metric at its best threshold: the performance of a calibrated model.
 
-    The control for losses that mend calibration only: plain cross-entropy on sparse labels may rank well and
-    fail at 0.5.
+    The control for losses that only improve calibration: cross-entropy on sparse labels may rank well and
+    still fail at a threshold of 0.5.
     """
     values = [metric(threshold) for threshold in thresholds]
     best = int(np.argmax(values))
@@ -211,5 +212,5 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _with_zero(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Flat labels, below 0 counted as none, with two pixels more that hold 0 in either map."""
+    """Flat labels, negative ones set to 0, with one additional pixel of 0."""
     return np.append(np.maximum(np.asarray(labels, np.int64).ravel(), 0), 0)

@@ -1,4 +1,4 @@
-"""A cell model as a folder, and its use: windows of a slide in, cells out."""
+"""Cell models: model folders, and detection of cells in images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from napari_zoommil.slides import Slide
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
 
 LEAST_SCORE = 0.1
-"""Boxes below are not kept: there is one for every few pixels."""
+"""Boxes with lower scores are dropped; a detector returns a box for every few pixels."""
 
 NMS_IOU = 0.2
 """Supplement of ECE, Table 2."""
 
 LARGEST_UPSAMPLING = 2.0
-"""Factor by which level 0 may be enlarged for a cell model. Those that ship see 0.35 µm/px and also serve
-slides of 20x (0.5 µm/px); at 10x (1 µm/px) a nucleus has some six pixels, too few to tell it by."""
+"""Largest factor by which level 0 may be enlarged for a cell model. The shipped models take 0.35 µm/px and
+also work on slides at 20x (0.5 µm/px); at 10x (1 µm/px) a nucleus has only about six pixels."""
 
 
 def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
@@ -41,7 +41,7 @@ def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
     Raises
     ------
     ModelError
-        If there is no such architecture, or it does not take the configuration.
+        If there is no such architecture, or the configuration does not fit it.
     """
     if spec.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -56,7 +56,7 @@ def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
 
 
 def save_cell_model(folder: Path, network: nn.Module, spec: CellSpec, card: str) -> None:
-    """Write a model folder; each file is replaced as a whole."""
+    """Write a model folder; each file is replaced atomically."""
     write_folder(folder, network, asdict(spec), card, "cells")
 
 
@@ -71,13 +71,13 @@ def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
     Raises
     ------
     ModelError
-        If there is none, or it is not a cell model, or weights and configuration do not match.
+        If there is no such model, it is not a cell model, or weights and configuration do not match.
     """
     folder, spec = find_model(name, "cells"), read_cell_spec(name)
     network = build(folder, lambda: create_cell_model(spec))
     named, told = len(spec.classes), network.config["classes"]
     if named != told:
-        raise ModelError(f"{folder} names {named} classes, but its model tells {told} apart")
+        raise ModelError(f"{folder} names {named} classes, but its model has {told}")
     return network.eval().requires_grad_(False), spec
 
 
@@ -88,10 +88,10 @@ class Finds:
     Attributes
     ----------
     boxes : (M, 4)
-        y0, x0, y1, x1, px of the image or level-0 px of the slide.
+        (y0, x0, y1, x1), px of the image or level-0 px of the slide.
     scores : (M,)
     labels : (M,) int64
-        From 1.
+        1, 2, …
     """
 
     boxes: NDArray[np.float64]
@@ -103,11 +103,11 @@ class Finds:
 
     @property
     def centres(self) -> NDArray[np.float64]:
-        """(M, 2) y and x."""
+        """(M, 2) (y, x)."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
     def chosen(self, rows: NDArray) -> Finds:
-        """Some of them, by a mask or by rows."""
+        """A subset, by a mask or by rows."""
         return Finds(self.boxes[rows], self.scores[rows], self.labels[rows])
 
     @classmethod
@@ -117,39 +117,39 @@ class Finds:
         return cls(*(np.concatenate(column) for column in columns))
 
     def suppressed(self, sources: NDArray[np.int64] | None = None) -> Finds:
-        """Without those that overlap a better one, of another source where (M,) ``sources`` are told."""
+        """After non-maximum suppression; with (M,) ``sources``, only between different sources."""
         return self.chosen(nms(self.boxes, self.scores, NMS_IOU, sources=sources))
 
 
 def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
-    """The score that every find has at least: a map is cut at the threshold of its model."""
+    """The least score that a detection can have: for a U-Net the threshold of its map."""
     return LEAST_SCORE if isinstance(network, YOLLO) else spec.threshold
 
 
 def rim_of(network: UNet | YOLLO) -> int:
-    """Pixels at each edge of an input that a network says nothing about: what an unpadded U-Net loses."""
+    """Pixels at each edge of an input without output: the margin of an unpadded U-Net, else 0."""
     return 0 if isinstance(network, YOLLO) or network.padding == "same" else network.margin
 
 
 def input_for(network: UNet | YOLLO, output: int) -> int:
-    """The least edge of an input, px, for which a network says something about an edge of ``output`` px."""
+    """The least edge of an input, px, whose output covers an edge of ``output`` px."""
     return output if isinstance(network, YOLLO) else network.input_size(output)
 
 
 def fitting(network: UNet | YOLLO, size: int) -> int:
-    """The least edge of an input, px, from ``size`` on that a network takes: an unpadded U-Net is choosy."""
+    """The least edge of an input ≥ ``size``, px, that a network accepts; an unpadded U-Net accepts few."""
     return input_for(network, size - 2 * rim_of(network))
 
 
 def require_resolution(slide: Slide, mpp: float) -> None:
-    """Refuse a slide that shows too little of a cell to a model that sees ``mpp`` µm/px.
+    """Check that the resolution of a slide is sufficient for a model that takes ``mpp`` µm/px.
 
     Raises
     ------
     MagnificationError
-        If its level 0 would be enlarged by more than :data:`LARGEST_UPSAMPLING`.
+        If level 0 would be enlarged by more than :data:`LARGEST_UPSAMPLING`.
     MissingResolutionError
-        If the slide's resolution is not known.
+        If the slide's resolution is unknown.
     """
     if sum(slide.resolution()) / 2 > mpp * LARGEST_UPSAMPLING:
         raise slide.too_coarse("this cell model", mpp * LARGEST_UPSAMPLING)
@@ -157,7 +157,8 @@ def require_resolution(slide: Slide, mpp: float) -> None:
 
 def as_images(pixels: NDArray[np.uint8]) -> Tensor:
     """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in [0, 1]."""
-    own = np.require(pixels, requirements=["C", "W"])  # tiles of the cache may not be written to
+    # cached tiles are read-only, torch needs writable arrays
+    own = np.require(pixels, requirements=["C", "W"])
     return torch.from_numpy(own).permute(0, 3, 1, 2).float() / 255
 
 
@@ -165,8 +166,8 @@ def as_images(pixels: NDArray[np.uint8]) -> Tensor:
 def find(network: nn.Module, spec: CellSpec, images: Tensor) -> list[Finds]:
     """Cells of each image of a batch, (B, 3, H, W) in [0, 1] on the network's device.
 
-    Scores are single precision whatever the network computes in: half knows few numbers just below 1.
-    Positions are px of the image. An unpadded U-Net says nothing about the margin of its input.
+    Scores are in single precision, because half precision has few numbers just below 1. Positions are px
+    of the image. In the margin of an unpadded U-Net no cells are found.
     """
     output = network(images)
     if isinstance(output, BoxOutput):

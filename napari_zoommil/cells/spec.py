@@ -1,4 +1,4 @@
-"""What a cell model was made of and for, read without loading it: no torch."""
+"""Specification of a cell model, read without its weights and without torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from napari_zoommil.model_folder import parse, read_config
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 
 Resolution = Annotated[float, Interval(ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])]
-"""µm/px that a microscope can have."""
+"""A plausible resolution, µm/px."""
 
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell model was made of and for.
+    """Architecture, input and classes of a trained cell model.
 
     Attributes
     ----------
@@ -29,12 +29,12 @@ class CellSpec:
     config : dict
         Its arguments.
     mpp : float
-        µm/px that it sees.
+        Resolution of its input, µm/px.
     classes : tuple of CellClass
     threshold : float
-        Score from which a find counts: for a U-Net also the probability at which its map is cut.
+        Least score of a detection that counts; for a U-Net also the threshold of its probability map.
     training : dict
-        Data, seeds and figures, as the card states them.
+        Data, seeds and metrics, as in the model card.
     """
 
     architecture: str
@@ -46,12 +46,12 @@ class CellSpec:
 
     @property
     def diameters_px(self) -> NDArray[np.float64]:
-        """Of a cell of each class, at the resolution of the model."""
+        """Cell diameter of each class, px at the resolution of the model."""
         return np.array([one.diameter_um for one in self.classes]) / self.mpp
 
 
 def read_cell_spec(name: str | Path) -> CellSpec:
-    """What a cell model is, by its configuration alone.
+    """Read the specification of a cell model from its configuration.
 
     Parameters
     ----------
@@ -68,17 +68,17 @@ def read_cell_spec(name: str | Path) -> CellSpec:
 
 @dataclass(frozen=True)
 class CellModel:
-    """A cell model as docks show it.
+    """The properties of a cell model that docks show.
 
     Attributes
     ----------
     name : str
-        What ``detect`` takes.
+        Name to pass to ``detect``.
     classes : tuple of CellClass
     threshold : float
-        Score from which a find counts.
+        Least score of a detection that counts.
     mpp : float
-        µm/px that it sees.
+        Pixel size of the input, µm/px.
     """
 
     name: str
@@ -88,17 +88,17 @@ class CellModel:
 
     @property
     def title(self) -> str:
-        """Of the layer of its finds: ``cells (yollo)``."""
+        """Title of the layer of its detections: ``cells (yollo)``."""
         return finds_title(self.name)
 
 
 def finds_title(model: str) -> str:
-    """Of the layer of a model's finds."""
+    """Title of the layer of a model's detections."""
     return f"cells ({Path(model).name})"
 
 
 def read_cell_model(name: str | Path) -> CellModel:
-    """What docks show of a cell model, by its configuration alone.
+    """Read the properties of a cell model that docks show, from its configuration.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What is annotated, as targets per pixel or per box.
+"""Training targets per pixel or per box, made from annotations.
 
-0 = not annotated, 1, 2, … = annotated class, −1 = known background: a region the user declared complete,
-outside every cell. Points are (y, x) in pixels of the window, where pixel i spans [i, i + 1).
+0 = not annotated, 1, 2, … = annotated class, −1 = known background: inside a complete region and outside
+every cell. Points are (y, x) in pixels of the window, where pixel i spans [i, i + 1).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NOT_ANNOTATED, BACKGROUND = 0, -1
 
 
 def region_mask(polygons: Sequence[ArrayLike], shape: tuple[int, int]) -> Mask:
-    """Pixels of an (h, w) window whose centres lie in any of the polygons, each (n, 2) y and x."""
+    """Pixels of an (h, w) window whose centres are in any of the polygons, each (n, 2) (y, x)."""
     mask = np.zeros(shape, bool)
     for polygon in polygons:
         mask |= polygon2mask(shape, np.asarray(polygon) - 0.5)
@@ -41,22 +41,22 @@ def disc_targets(
     complete: Mask | bool = False,
     gap: bool = True,
 ) -> Labels:
-    """A disc of its class for each annotated point.
+    """Targets with a disc for each annotated point.
 
     Parameters
     ----------
     points : (M, 2)
-        Those outside the window count as far as their discs reach into it.
+        Points outside the window are included if their discs extend into it.
     labels : (M,) int
         Classes, from 1.
     diameters : float or (M,)
-        px. Where discs meet, a pixel belongs to the nearest point.
+        px. In overlaps of discs a pixel belongs to the nearest point.
     shape : (int, int)
     complete : (h, w) bool or bool
-        Where every cell is annotated: what no disc covers is background there.
+        Where every cell is annotated: there, pixels outside all discs are background.
     gap : bool
-        Leave one pixel between discs of different points that touch, so that they stay two cells: known
-        background where the region is complete, else not annotated.
+        Leave one pixel between touching discs of different points, so that they stay two cells: known
+        background in complete regions, else not annotated.
 
     Returns
     -------
@@ -83,13 +83,13 @@ def instance_targets(
     complete: Mask | bool = False,
     gap: bool = False,
 ) -> Labels:
-    """Targets of an (h, w) instance map (0 = none) of which only some instances are annotated.
+    """Targets of an (h, w) instance map (0 = background) of which only some instances are annotated.
 
     Parameters
     ----------
     instances : (h, w) int
     keep : collection of int, optional
-        Annotated instances, all by default. The others become "not annotated", in complete regions too.
+        Annotated instances, all by default. The others become "not annotated", also in complete regions.
     classes : mapping of instance to class, optional
         Class 1 by default.
     complete, gap
@@ -106,7 +106,7 @@ def instance_targets(
 
 
 def nested_subset(numbers: ArrayLike, share: float, seed: int) -> Labels:
-    """A share of (M,) numbers drawn at random; of one seed, a smaller share lies within a larger one."""
+    """A random share of (M,) numbers; for one seed, a smaller share is a subset of a larger one."""
     drawn = np.random.default_rng(seed).permutation(np.sort(np.asarray(numbers, np.int64)))
     return np.sort(drawn[: round(share * len(drawn))])
 
@@ -124,7 +124,7 @@ def _with_background(
 
 
 def _seams(owner: NDArray[np.integer]) -> Mask:
-    """Pixels whose upper or left neighbour belongs to another cell: a line one pixel wide."""
+    """Pixels whose upper or left neighbour is in another cell: lines one pixel wide."""
     seam = np.zeros(owner.shape, bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         seam[here] |= (owner[here] != owner[there]) & (owner[here] > 0) & (owner[there] > 0)
@@ -137,11 +137,11 @@ class BoxTargets(NamedTuple):
     Attributes
     ----------
     labels : (N,) int64
-        0, 1, 2, … or −1; above 0 where a box answers for an annotated cell.
+        0, 1, 2, … or −1; above 0 for boxes that are assigned to an annotated cell.
     offsets : (N, 4) float32
-        As in :class:`.yollo.BoxOutput`; 0 where no cell is assigned.
+        As in :class:`.outputs.BoxOutput`; 0 for boxes without an assigned cell.
     trained : (N,) bool
-        False for boxes that lie so near to an annotated cell that they are neither right nor wrong.
+        False for unassigned boxes with a large IoU with an annotated cell, which the loss ignores.
     """
 
     labels: Any
@@ -158,12 +158,12 @@ def assign_boxes(
     ignore_iou: float = 0.5,
     stride: int = 8,
 ) -> BoxTargets:
-    """Which box of a detector answers for which annotated cell (YOLOv2, sec. 2).
+    """Assign annotated cells to boxes of a detector (YOLOv2, sec. 2).
 
-    The grid cell that holds the centre answers, with the anchor whose size fits best; if another cell has
-    taken it, with the next best. A cell that finds all anchors taken, or whose centre is outside the
-    window, goes unanswered. Unlike YOLOv2, boxes are ignored by the IoU of their anchor, not of what they
-    predict now, so that targets are made once and do not move with the model.
+    A cell is assigned to the grid cell that contains its centre, and there to the free anchor of the most
+    similar size. A cell is not assigned if all anchors are taken or its centre is outside the window.
+    Unlike in YOLOv2, boxes are ignored by the IoU of their anchor and not of their current prediction, so
+    that targets are constant during training.
 
     Parameters
     ----------
@@ -175,9 +175,9 @@ def assign_boxes(
         Height and width of the window, px.
     anchors : sequence of (height, width)
     complete : (h, w) bool or bool
-        Where every cell is annotated: boxes whose grid cell is centred there are background, unless assigned.
+        Where every cell is annotated: unassigned boxes whose grid cell is centred there are background.
     ignore_iou : float
-        Boxes that overlap an annotated one by more are not trained, unless assigned.
+        Unassigned boxes with a larger IoU with an annotated one are not trained.
     stride : int
         Edge of a grid cell, px.
     """
@@ -202,7 +202,7 @@ def assign_boxes(
 def _responsible(
     boxes: NDArray, shape: tuple[int, int], anchors: Sequence[tuple[float, float]], stride: int
 ) -> dict[int, int]:
-    """Row of the detector's box → row of the annotated one."""
+    """Row of the detector's box → row of the annotated box."""
     centres, columns = (boxes[:, :2] + boxes[:, 2:]) / 2, -(-shape[1] // stride)
     fit = size_iou(_sizes(boxes), anchors)
     taken: dict[int, int] = {}
@@ -232,20 +232,20 @@ def detection_loss(
     lambda_background: float = 10.0,
     lambda_boxes: float = 1.0,
 ) -> Tensor:
-    """Loss of a detector over a batch (supplement of ECE, sec. 3, for the two weights of the scores).
+    """Loss of a detector for a batch (supplement of ECE, sec. 3, for the two weights of the scores).
 
     λ_boxes · mean squared error of the assigned boxes, summed over the four offsets,
-    + λ_objects · mean score loss of the assigned + λ_background · mean score loss of the others. Which box
-    loss the paper takes is not known; this is YOLOv2's. Elements that the loss drops count in its mean.
+    + λ_objects · mean score loss of the assigned + λ_background · mean score loss of the others. The
+    paper does not state its box loss; this is that of YOLOv2. Elements with a loss of 0 count in the mean.
 
     Parameters
     ----------
     output, targets
-        With a batch axis.
+        Both with a batch axis.
     loss : callable (logits (B, C, N), targets (B, N), progress) → (B, N)
         A cell loss without reduction.
     progress : float
-        Share of the training that is done, 0 to 1.
+        Progress of the training, 0 to 1.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def detection_loss(
     """
     scores = loss(output.scores, targets.labels, progress)
     if scores.shape != targets.labels.shape:
-        raise ModelError("the loss of a detector is weighted box by box: build it with reduction='none'")
+        raise ModelError("the loss of a detector is weighted per box: build it with reduction='none'")
     assigned = targets.labels > 0
     regression = (output.offsets - targets.offsets).square().sum(-1)
     return (
@@ -265,5 +265,5 @@ def detection_loss(
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over some elements, 0 over none; without the wait for a GPU that indexing would cost."""
+    """Mean over some elements, 0 if there are none; without indexing, which would synchronise the GPU."""
     return torch.where(where, values, 0).sum() / where.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Cells of whole slides and regions: overlapping tiles, each cell counted where its centre lies."""
+"""Cells of whole slides and regions: overlapping tiles; a cell belongs to the tile with its centre."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ from napari_zoommil.slides.readers.base import RGB
 Floats = NDArray[np.float64]
 
 CORE_PX = 384
-"""Edge of the part of a tile whose cells count; a multiple of what networks pool."""
+"""Edge of the core of a tile, in which its cells count; a multiple of the networks' pooling factors."""
 
 TILES_AHEAD = 8
 
 
 class Area(Protocol):
-    """Where cells are looked for; level-0 px."""
+    """The area in which cells are detected; level-0 px."""
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
-        """(N,) whether boxes at (N, 2) origins show any of it."""
+        """(N,) whether boxes at (N, 2) origins overlap the area."""
         ...
 
     def contains(self, points: Floats) -> NDArray[np.bool_]:
-        """(M,) whether (M, 2) y and x lie in it."""
+        """(M,) whether (M, 2) points (y, x) are in the area."""
         ...
 
     @property
     def px(self) -> float:
-        """Its extent, level-0 px squared."""
+        """Size of the area, level-0 px squared."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Outlines or polygons with holes, level-0 y and x, as far as they lie on a slide of a shape, level-0 px;
-    where they overlap, an area counts once."""
+    """Outlines or polygons with holes, level-0 (y, x), clipped to a slide of ``shape``, level-0 px;
+    overlaps count once."""
 
     polygons: Sequence[Region]
     shape: tuple[int, int]
 
     @cached_property
     def covered(self) -> shapely.Geometry:
-        """Polygons of (y, x); empty where none of them lies on the slide."""
+        """The union of the polygons, (y, x); empty if none of them is on the slide."""
         return shapely.intersection(union_of(self.polygons), shapely.box(0, 0, *self.shape))
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T
         low_y, low_x, high_y, high_x = self.covered.bounds
         touched = (y <= high_y) & (y + size[0] >= low_y) & (x <= high_x) & (x + size[1] >= low_x)
-        y, x = origins[touched].T  # of a large slide these are few
+        y, x = origins[touched].T  # few of those of a large slide
         touched[touched] = shapely.intersects(self.covered, shapely.box(y, x, y + size[0], x + size[1]))
         return touched
 
@@ -79,7 +79,7 @@ class Regions:
 
 @dataclass(frozen=True, eq=False)
 class OnTissue:
-    """The tissue of a slide of a shape, level-0 px."""
+    """The tissue of a slide of ``shape``, level-0 px."""
 
     tissue: Tissue
     shape: tuple[int, int]
@@ -100,7 +100,7 @@ class OnTissue:
 
 
 def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArray[np.int64]:
-    """(N, 2) corners of the cores that show any of an area; px at the model's resolution."""
+    """(N, 2) corners of the cores that overlap an area; px at the model's resolution."""
     extent = [math.ceil(edge / factor) for edge, factor in zip(shape, downsample, strict=True)]
     counts = [math.ceil(edge / CORE_PX) for edge in extent]
     corners = np.indices(counts).reshape(2, -1).T * CORE_PX
@@ -111,9 +111,9 @@ def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArra
 def read_tiles(
     slide: Slide, corners: NDArray[np.int64], margin: int, mpp: float, batch: int, workers: int | None = None
 ) -> Generator[tuple[NDArray[np.int64], NDArray[np.uint8]], None, None]:
-    """(corners, pixels) of batches of tiles: cores with a margin all around, read ahead on threads.
+    """(corners, pixels) of batches of tiles: cores with a margin on all sides, read ahead on threads.
 
-    Reading stops within a tile of closing the iterator.
+    After the iterator is closed, reading stops within one tile.
     """
     own, size = slide.resolution(), CORE_PX + 2 * margin
     scale = mpp / own[0], mpp / own[1]
@@ -130,18 +130,17 @@ def read_tiles(
 
 
 def in_core(finds: Finds, margin: int) -> Finds:
-    """Those of a tile whose centres lie in its core; places in px of the core."""
+    """The detections of a tile whose centres are in its core, in px of the core."""
     centres = finds.centres - margin
     moved = finds.chosen(np.flatnonzero(((centres >= 0) & (centres < CORE_PX)).all(1)))
     return Finds(moved.boxes - margin, moved.scores, moved.labels)
 
 
 def merge_seams(parts: Sequence[Finds], corners: NDArray[np.int64]) -> Finds:
-    """All finds of tiles, px at the model's resolution; of two tiles' finds that overlap the better stays.
+    """All detections of tiles, px at the model's resolution, after suppression between different tiles.
 
-    Places near a seam follow from the same pixels on both sides, but rounding can put a centre on
-    either, so that a cell would count twice. Finds of the same tile are different cells, near a seam as
-    elsewhere.
+    Rounding can put the centre of a cell near a seam into both tiles, so that it would count twice.
+    Overlapping detections of the same tile are different cells.
     """
     placed = [
         Finds(part.boxes + np.tile(corner, 2), part.scores, part.labels)

@@ -1,4 +1,4 @@
-"""Detections in the order in which a look at them teaches most."""
+"""Order of detections by uncertainty, for active learning."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ THRESHOLD = 0.5
 
 
 def by_uncertainty(scores: ArrayLike, threshold: float = THRESHOLD) -> NDArray[np.int64]:
-    """Rows of detections, the least certain first.
+    """Rows of detections, most uncertain first.
 
     Parameters
     ----------
     scores : (n,)
         Between 0 and 1.
     threshold : float
-        The score from which on a detection counts: the nearer to it, the less certain.
+        Least score of a detection that counts; scores near to it are uncertain.
 
     Returns
     -------
     (n,) int64
-        Equally uncertain ones in their old order.
+        Equally uncertain ones in their original order.
     """
     return np.argsort(np.abs(np.asarray(scores, np.float64) - threshold), kind="stable").astype(np.int64)
 
 
 @dataclass
 class Walk:
-    """A walk through detections, from the least certain on; it goes round.
+    """A cyclic sequence of detections, most uncertain first.
 
     Attributes
     ----------
     centres : (n, 2) float64
-        Level-0 px, y and x.
+        Level-0 px, (y, x).
     scores : (n,) float64
     """
 
@@ -45,7 +45,7 @@ class Walk:
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     threshold: float = THRESHOLD
     at: int | None = None
-    """Which stop of the walk one is at."""
+    """Position in the sequence."""
 
     def __post_init__(self) -> None:
         self.centres = np.asarray(self.centres, np.float64).reshape(-1, 2)
@@ -58,7 +58,7 @@ class Walk:
         return len(self.scores)
 
     def step(self, by: int) -> tuple[Pair, float] | None:
-        """Place (y, x) and score of the next stop, or the one before; None where there are none."""
+        """Move by ``by``; position (y, x) and score of that detection, None if there are none."""
         if not len(self):
             return None
         start = -1 if self.at is None and by > 0 else self.at or 0

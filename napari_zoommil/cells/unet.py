@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger, Fischer, Brox, MICCAI 2015), as published."""
+"""U-Net as published (Ronneberger, Fischer, Brox, MICCAI 2015)."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from napari_zoommil.errors import ModelError
 
 DEPTH = 4
 STEP = 2**DEPTH
-"""Tiles that begin a multiple of this apart, px, are pooled alike: only then do their predictions agree."""
+"""Predictions of two tiles agree only if their origins differ by a multiple of this, px (pooling)."""
 
 VALID_MARGIN = 92
-"""What the unpadded network takes off each side, px: 572 → 388 (fig. 1)."""
+"""Margin that the unpadded network removes on each side, px: 572 → 388 (fig. 1)."""
 
 SAME_MARGIN = 7 * STEP
-"""Pixels this far inside a tile do not feel its edge; a multiple of the step."""
+"""Distance from the edge of a tile at which its padding has no effect, px; a multiple of ``STEP``."""
 
 
 class UNet(nn.Module):
-    """Four levels down, four up, 23 convolutions; logits per pixel.
+    """Network with four down and four up levels, 23 convolutions; returns logits per pixel.
 
     Two 3×3 convolutions with ReLU per level, 2×2 max pooling, 2×2 up-convolutions that halve the channels,
-    cropped maps of the way down concatenated on the way up, a 1×1 convolution at the end. The paper says
-    "drop-out at the end of the contracting path"; as in the network that its authors released, that is after
-    the last two levels down, with a probability of one half.
+    skip connections with cropping, a 1×1 convolution at the end. The paper says "drop-out at the end of the
+    contracting path"; as in the network that its authors released, that is after the last two down levels,
+    with a rate of one half.
 
     Parameters
     ----------
     classes : int
         1 gives one output channel, K > 1 give K + 1, the first for background.
     width : int
-        Channels of the first level; they double at each level down. 64 is the published net: 31,031,745
-        parameters for RGB and one output (31,030,593 for grey images).
+        Channels of the first level; they double at each down level. 64 is the published network, with
+        31,031,745 parameters for RGB and one output (31,030,593 for grey images).
     padding : {"valid", "same"}
-        ``valid`` is the published net: only some sizes fit (see :meth:`input_size`) and the output is
-        smaller by 92 px on each side. ``same`` pads the convolutions with zeros and takes any size: the image
-        is continued to a multiple of 16 px by its last row and column, and the output cut back.
+        ``valid`` is the published network: only some sizes fit (see :meth:`input_size`) and the output is
+        smaller by 92 px on each side. ``same`` pads the convolutions with zeros and takes any size: the
+        image is padded to a multiple of 16 px with its last row and column, and the output is cropped.
     in_channels : int
     dropout : float
     norm : {"none", "batch"}
-        ``none`` is the published net. ``batch`` normalises after each 3×3 convolution, as the network in the
-        example of ECE's authors does: a net without it answers the beginning of their schedule, in which
-        only annotated pixels count, by raising its biases until all is foreground, and stays there.
+        ``none`` is the published network. ``batch`` adds batch normalisation after each 3×3 convolution, as
+        in the example of ECE's authors. At the start of their schedule only annotated pixels count; without
+        normalisation the biases then grow until everything is foreground, and training does not recover.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class UNet(nn.Module):
 
     @property
     def margin(self) -> int:
-        """Pixels at each edge of a tile that are lost (valid) or feel the edge (same).
+        """Pixels at each edge of a tile that are removed (valid) or influenced by padding (same).
 
-        Predictions of tiles whose origins lie multiples of 16 px apart equal, without this margin, those of
-        the whole image.
+        Without this margin, predictions of tiles whose origins are multiples of 16 px equal those of the
+        whole image.
         """
         return VALID_MARGIN if self.padding == "valid" else SAME_MARGIN
 
@@ -93,7 +93,7 @@ class UNet(nn.Module):
         Raises
         ------
         ModelError
-            If the unpadded network does not take this size; names those that it takes.
+            If the unpadded network does not accept this size; the message states the accepted ones.
         """
         if self.padding == "same":
             return size
@@ -105,9 +105,9 @@ class UNet(nn.Module):
         return size - 2 * VALID_MARGIN
 
     def input_size(self, size: int) -> int:
-        """Least edge of an input, px, whose output covers ``size`` px: n = 16 b + 124, 4 ≤ b, when unpadded.
+        """Least edge of an input, px, whose output covers ``size`` px; n = 16 b + 124 (b ≥ 4) if unpadded.
 
-        Every pooling then meets an even size, as the paper asks; the output is 16 b − 60.
+        All max pooling then has an input of even size, as the paper requires; the output is 16 b − 60.
         """
         if self.padding == "same":
             return size
@@ -116,7 +116,7 @@ class UNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) in [0, 1] → logits (B, C, H', W'), with H' = ``output_size(H)``."""
         height, width = (self.output_size(size) for size in images.shape[-2:])
-        # Around 0, as in the authors' example of ECE: bright slides in [0, 1] leave it on a plateau for long.
+        # Centred at 0 as in the example of ECE's authors: bright slides in [0, 1] slow down training.
         x = 2 * (images if self.padding == "valid" else pad_to_multiple(images, STEP)) - 1
         skipped = []
         for level, block in enumerate(self.down):
@@ -145,9 +145,9 @@ def _centre(maps: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _initialise(module: nn.Module) -> None:
-    """Normal weights of variance 2 / N, N the values that one output value sums (sec. 3; He 2015)."""
+    """Normal weights of variance 2 / N, with N the number of inputs of one output (sec. 3; He 2015)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        # The 2×2 windows of an up-convolution do not overlap: each output sums one value per channel.
+        # The 2×2 windows of an up-convolution do not overlap: each output has one input per channel.
         reads = 1 if isinstance(module, nn.ConvTranspose2d) else module.kernel_size[0] * module.kernel_size[1]
         nn.init.normal_(module.weight, std=(2 / (module.in_channels * reads)) ** 0.5)
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Training windows: pixels with what is annotated in them, around the points of a slide or of a tile."""
+"""Training windows: pixels with targets, around the annotated points of a slide or of a tile."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 CORE = 0.75
-"""Share of a window's edge within which a point counts as covered: at the rim it lacks surroundings."""
+"""Central fraction of a window's edge in which a point counts as covered; near the edge it lacks context."""
 
 HELD_OUT = 0.2
-"""Share of the windows that watch a training."""
+"""Share of the windows that are held out for validation."""
 
 LEAST_WINDOWS = 5
-"""Windows below which none is held out: each is dearer to the training."""
+"""Least number of windows for holding some out; with fewer, all are used for training."""
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Pixels and targets; cells in px of the window.
+    """Pixels and targets of a window; coordinates are px of the window.
 
     Attributes
     ----------
@@ -39,15 +39,15 @@ class Window:
     dense : (h, w) int64
         Target per pixel: 0, 1, 2, … or −1.
     boxes : (M, 4)
-        Of annotated cells that are centred in it.
+        Boxes of annotated cells whose centres are in the window.
     labels : (M,) int64
-        Their classes, from 1.
+        Their classes, 1, 2, …
     complete : (h, w) bool
         Where every cell is annotated.
     origin : (int, int)
-        Its corner among the windows of a slide, px.
+        Top-left corner on the slide, px.
     rim : int
-        Edge, px, that only gives a network surroundings: an unpadded one says nothing of it.
+        Width of the border that is only context for the network, px.
     """
 
     image: RGB
@@ -64,18 +64,18 @@ class Window:
 
     @property
     def centres(self) -> Floats:
-        """(M, 2) of its cells."""
+        """(M, 2) centres of its cells."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
     @property
     def inner(self) -> Window:
-        """It without its rim."""
+        """The window without its rim."""
         if not self.rim:
             return self
         return self._part(self.rim, self.rim, *(edge - 2 * self.rim for edge in self.shape))
 
     def cropped(self, y: int, x: int, size: int) -> Window:
-        """A square of it; boxes whose centres lie outside are left out."""
+        """A square crop; boxes whose centres are outside are removed."""
         return self._part(y, x, size, size)
 
     def _part(self, y: int, x: int, height: int, width: int) -> Window:
@@ -87,7 +87,7 @@ class Window:
         return Window(*seen, boxes[inside], labels, self.complete[part], origin)
 
     def without(self, others: Sequence[Window]) -> Window:
-        """As if nothing were known of what other windows of the slide show."""
+        """The window with everything that other windows of the slide show set to "not annotated"."""
         dense, complete, kept = self.dense.copy(), self.complete.copy(), np.ones(len(self.boxes), bool)
         for other in others:
             low = np.subtract(other.origin, self.origin) + other.rim
@@ -99,7 +99,7 @@ class Window:
         return Window(self.image, dense, *known, self.origin, self.rim)
 
     def placed(self, placement: Placement) -> Window:
-        """Turned and flipped."""
+        """The window after a rotation and flip."""
         corners = placement.points(self.boxes.reshape(-1, 2), self.shape).reshape(-1, 2, 2)
         boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
         apply = placement.apply
@@ -109,7 +109,7 @@ class Window:
 def window_of_instances(
     image: RGB, instances: NDArray[np.integer], keep: Collection[int] | None = None, complete: bool = False
 ) -> Window:
-    """A tile with an instance map (h, w), of which only some instances are annotated."""
+    """A window from a tile with an instance map (h, w), of which only some instances are annotated."""
     boxes, numbers = instance_boxes(instances)
     kept = np.ones(len(numbers), bool) if keep is None else np.isin(numbers, list(keep))
     known = np.full(instances.shape, complete)
@@ -119,24 +119,24 @@ def window_of_instances(
 
 @dataclass(frozen=True, eq=False)
 class WindowPlan:
-    """Windows that together show all points and complete regions of a slide, before they are read.
+    """Windows that together cover all points and complete regions of a slide, before they are read.
 
     Attributes
     ----------
     origins : tuple of (int, int)
-        Their corners; none where there is no point.
+        Their top-left corners, px; empty if there are no points.
     size, rim : int
-        Their edge, and how much of it at each side only gives a network surroundings.
+        Their edge, and the width of the border that is only context for the network, px.
     mpp : float
-        µm/px that px are of.
+        Resolution of all px, µm/px.
     places : (M, 2)
         Points on the slide, px.
     labels : (M,) int64
-        Their classes, from 1.
+        Their classes, 1, 2, …
     diameters : (M,)
-        Of their cells, px.
+        Their cell diameters, px.
     regions : tuple of (n, 2)
-        In which every cell is annotated, px.
+        Complete regions, px.
     """
 
     origins: tuple[tuple[int, int], ...]
@@ -153,11 +153,11 @@ class WindowPlan:
 
     @property
     def held_out(self) -> int:
-        """How many of them watch a training."""
+        """Number of windows to hold out for validation."""
         return round(HELD_OUT * len(self)) if len(self) >= LEAST_WINDOWS else 0
 
     def read(self, slide: Slide) -> Iterator[Window]:
-        """The windows one by one, each read when it is asked for."""
+        """Read the windows one by one, on demand."""
         for origin in self.origins:
             yield self._window(slide, origin)
 
@@ -165,7 +165,7 @@ class WindowPlan:
         own, size = slide.resolution(), self.size
         image = slide.read(origin[0] * self.mpp / own[0], origin[1] * self.mpp / own[1], size, size, self.mpp)
         complete = region_mask([region - origin for region in self.regions], (size, size))
-        # Discs reach into the window from outside, boxes answer for what is centred in it.
+        # Discs may extend into the window from outside; boxes need their centres in it.
         near = _covered(self.places, origin, size, 1 + 2 * float(self.diameters.max()) / size)
         discs = self.places[near] - origin, self.labels[near], self.diameters[near]
         dense = disc_targets(*discs, (size, size), complete)
@@ -182,7 +182,7 @@ def plan_windows(
     size: int,
     rim: int = 0,
 ) -> WindowPlan:
-    """Windows of ``size`` px at ``mpp`` µm/px that together show all points and complete regions.
+    """Windows of ``size`` px at ``mpp`` µm/px that together cover all points and complete regions.
 
     Labels 1, 2, … are those of :func:`classes_of`.
 
@@ -190,12 +190,12 @@ def plan_windows(
     ----------
     points : Points
     shape : (int, int)
-        Of the slide, level-0 px; points off it are left out.
+        Extent of the slide, level-0 px; points outside are left out.
     resolution : (float, float)
-        Of the slide, µm/px.
+        Resolution of the slide, µm/px.
     mpp : float
     size, rim : int
-        What lies in the rim of a window counts as not shown.
+        Points in the rim of a window count as not covered.
     """
     scale = np.array([resolution[0] / mpp, resolution[1] / mpp])
     used = ~points.outside(shape)
@@ -210,14 +210,14 @@ def plan_windows(
 
 
 def classes_of(points: Points, shape: tuple[int, int]) -> tuple[CellClass, ...]:
-    """Classes that have a point on a slide of a shape, level-0 px."""
+    """Classes with at least one point on a slide of ``shape``, level-0 px."""
     used = set(points.labels[~points.outside(shape)].tolist())
     return tuple(one for label, one in enumerate(points.classes, 1) if label in used)
 
 
 def hold_out(windows: Sequence[Window], count: int, seed: int) -> tuple[list[Window], list[Window]]:
-    """Windows to train on, and so many of them that watch the training: what these show is not known to
-    the others, and a window of which nothing is left goes."""
+    """Split windows into training windows and ``count`` windows for validation. What the latter show is
+    removed from the former, and windows without targets are dropped."""
     order = np.random.default_rng(seed).permutation(len(windows))
     watching = [windows[i] for i in order[:count]]
     training = [windows[i].without(watching) for i in order[count:]]
@@ -225,8 +225,8 @@ def hold_out(windows: Sequence[Window], count: int, seed: int) -> tuple[list[Win
 
 
 def window_origins(places: ArrayLike, regions: Sequence[Floats], size: int) -> list[tuple[int, int]]:
-    """Corners, px, of few windows that cover all points and regions: around the first point that none
-    covers, again and again; regions are tiled."""
+    """Top-left corners, px, of few windows that cover all points and regions (greedy: a window is placed
+    around the first uncovered point until all are covered); regions are tiled."""
     origins: list[tuple[int, int]] = []
     for region in regions:
         low, high = region.min(0), region.max(0)

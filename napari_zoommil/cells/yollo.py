@@ -1,7 +1,7 @@
-"""YOLLO, You Only Look on Lymphocytes Once (van Rijthoven 2018): a small one-look cell detector.
+"""YOLLO, You Only Look on Lymphocytes Once (van Rijthoven 2018): a small single-stage cell detector.
 
-Only "seven convolutions with batch norm and max pooling" is published (supplement of ECE). Widths, stride and
-anchors are a reconstruction in the manner of YOLOv2 (Redmon 2017).
+Published is only "seven convolutions with batch norm and max pooling" (supplement of ECE). Widths, stride and
+anchors are a reconstruction after YOLOv2 (Redmon 2017).
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from napari_zoommil.cells.outputs import BoxOutput, output_channels, pad_to_mult
 from napari_zoommil.errors import ModelError
 
 MARGIN = 40
-"""Pixels this far inside a tile do not feel its edge: they see 35 px around them. In whole strides."""
+"""Distance from the edge of a tile at which its padding has no effect, px: the receptive field has a radius
+of 35 px, rounded up to whole strides."""
 
 STRIDE = 8
-"""Edge of a grid cell, px: three poolings."""
+"""Edge of a grid cell, px (three poolings)."""
 
 WIDTHS = (1, 2, 4, 8, 8, 4)
 """Channels of the 3×3 convolutions, in widths; max pooling follows each of the first three."""
 
 Edge = Annotated[float, Interval(gt=0, lt=float("inf"))]
-"""Of an anchor, px."""
+"""Edge of an anchor, px."""
 
 DEFAULT_ANCHORS = ((24.0, 24.0),)
 """Height and width, px: a cell of 12 µm at 20x (0.5 µm/px)."""
 
 LARGEST = 4.0
-"""Boxes stay below exp(4) ≈ 55 times their anchor and above its inverse: no overflow before training."""
+"""Limit of the size offsets: edges are at most exp(4) ≈ 55 times those of the anchor and at least 1/55, so
+that an untrained network does not overflow."""
 
 
 class YOLLO(nn.Module):
@@ -45,10 +47,9 @@ class YOLLO(nn.Module):
     Parameters
     ----------
     classes : int
-        1 gives one score per box, K > 1 give K + 1, the first for background: the targets and losses of
-        dense outputs serve as they are.
+        1 gives one score per box, K > 1 give K + 1, the first for background, as in dense outputs.
     width : int
-        Channels of the first convolution; all others follow it.
+        Channels of the first convolution; the others are multiples.
     anchors : sequence of (height, width)
         px; see :func:`kmeans_anchors`.
     """
@@ -62,7 +63,7 @@ class YOLLO(nn.Module):
         super().__init__()
         self.anchors = tuple((float(height), float(width)) for height, width in anchors)
         if not self.anchors or min(map(min, self.anchors)) <= 0:
-            raise ModelError(f"a detector needs one anchor or more, with sizes above 0 px, not {anchors}")
+            raise ModelError(f"a detector needs at least one anchor, with sizes above 0 px, not {anchors}")
         self.config: dict[str, Any] = {"classes": classes, "width": width, "anchors": self.anchors}
         self.channels = output_channels(classes)
         layers: list[nn.Module] = []
@@ -75,7 +76,7 @@ class YOLLO(nn.Module):
     def forward(self, images: Tensor) -> BoxOutput:
         """(B, 3, H, W) in [0, 1], of any size, → N = ⌈H/8⌉ · ⌈W/8⌉ · anchors boxes per image.
 
-        What lies beyond the last whole grid cell continues the last row and column of the image.
+        The image is padded to whole grid cells with its last row and column.
         """
         maps = self.head(self.features(pad_to_multiple(images, STRIDE)))
         # (B, A · P, rows, columns) → (B, rows · columns · A, P)
@@ -88,27 +89,27 @@ class YOLLO(nn.Module):
 
 def decode(offsets: Tensor, priors: Tensor) -> Tensor:
     """(…, N, 4) offsets as in :class:`BoxOutput` and (N, 4) anchor boxes → (…, N, 4) boxes, px."""
-    offsets = offsets.float()  # half precision holds whole pixels only up to 2,048
+    offsets = offsets.float()  # half precision has whole numbers only up to 2,048
     centres = (priors[:, :2] + priors[:, 2:]) / 2 + (offsets[..., :2] - 0.5) * STRIDE
     half = offsets[..., 2:].clamp(-LARGEST, LARGEST).exp() * (priors[:, 2:] - priors[:, :2]) / 2
     return torch.cat([centres - half, centres + half], -1)
 
 
 def kmeans_anchors(sizes: ArrayLike, count: int = 1, rounds: int = 100) -> tuple[tuple[float, float], ...]:
-    """Anchors that fit boxes: k-means with 1 − IoU as the distance (YOLOv2, sec. 2).
+    """Anchors fitted to boxes: k-means with 1 − IoU as the distance (YOLOv2, sec. 2).
 
     Parameters
     ----------
     sizes : (M, 2)
         Heights and widths, px.
     count : int
-        Anchors; no more than there are different sizes.
+        Number of anchors; at most the number of different sizes.
     rounds : int
-        At most.
+        Most iterations.
 
     Returns
     -------
-    tuple of (height, width), the smallest first. Starts at quantiles of the area, so it draws no lots.
+    tuple of (height, width), smallest first. Deterministic: the initial anchors are quantiles of the area.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def kmeans_anchors(sizes: ArrayLike, count: int = 1, rounds: int = 100) -> tuple
 
 def _block(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1, bias=False),  # batch norm brings its own
+        nn.Conv2d(before, after, 3, padding=1, bias=False),  # batch norm has a bias
         nn.BatchNorm2d(after),
         nn.LeakyReLU(0.1, inplace=True),
     )

@@ -1,1 +1,1 @@
-"""What stands behind the commands that are more than a job: demo, doctor, and how results are printed."""
+"""The commands, and the printing of their results."""

@@ -1,4 +1,4 @@
-"""``detect`` and ``finetune``: cells on slides, and models taught with points."""
+"""``detect`` and ``finetune``: cells on slides, and fine-tuning with points."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
-TheSlide = Annotated[Path, Parameter(help="The slide that the points are on.")]
-Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder where there are several slides.")]
-Points = Annotated[Path, Parameter(help="Points, and regions declared complete, as GeoJSON.")]
+TheSlide = Annotated[Path, Parameter(help="The slide of the points.")]
+Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder for several slides.")]
+Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
 Regions = Annotated[
     Path | None,
-    Parameter(help="GeoJSON with polygons that are searched, without their holes; all tissue by default."),
+    Parameter(help="GeoJSON with polygons to search, which may have holes; all tissue by default."),
 ]
 Score = Annotated[
     float | None,
     Parameter(
-        help="Score from which a find is written; the model's by default, which a U-Net has no finds below.",
+        help="Least score of the cells to write; the model's threshold by default.",
         validator=Number(gte=0, lte=1),
     ),
 ]
@@ -71,7 +71,7 @@ def detect(
     paths = slide_paths(slides)
     if regions is not None:
         if len(paths) > 1:
-            raise JobError("regions are those of one slide; name one slide, or leave them out")
+            raise JobError("regions can be given for one slide only; name one slide, or give no regions")
         options["regions"] = read_regions(regions)
 
     def write(path: Path, result: Detection) -> Told:

@@ -1,4 +1,4 @@
-"""``embed`` and ``train``: features of many slides, and a model of them."""
+"""``embed`` and ``train``: features of many slides, and training on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from napari_zoommil.commands.options import Json, Slides, with_options
 from napari_zoommil.commands.report import Told, drive, print_json, slide_paths
 from napari_zoommil.jobs.embed import Embedding
 
-Cohort = Annotated[Path, Parameter(help="CSV with the columns slide and label, and at will split and group.")]
+Cohort = Annotated[
+    Path, Parameter(help="CSV with the columns slide and label, and optionally split and group.")
+]
 
 
 @with_options(jobs.embed, hidden=("slide",))

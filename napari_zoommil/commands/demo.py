@@ -1,4 +1,4 @@
-"""``demo``: a sample slide and the shipped model, on screen or as pictures and a report."""
+"""``demo``: a sample slide and the shipped model, in a window or as images and a report."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FOLDER = Path("zoommil-demo")
 
 
 def run_demo(headless: Path | None) -> None:
-    """Show the demo, or write it where no window can be shown.
+    """Show the demo, or write it if no window can be shown.
 
     Parameters
     ----------
     headless : Path, optional
-        Folder for pictures and report; without it a window is opened.
+        Folder for images and report; without it a window is opened.
     """
     if headless is None:
         try:
@@ -50,13 +50,13 @@ def run_demo(headless: Path | None) -> None:
 
 
 def _write_sample() -> Job[Path]:
-    """The sample slide as a job; it is written once and kept."""
-    yield Progress(0, 1, "writing a synthetic slide, once")
+    """Write the sample slide, if it does not exist yet."""
+    yield Progress(0, 1, "writing a synthetic slide (only once)")
     return synthetic_slide()
 
 
 def write_demo(path: Path, out: Path) -> Path:
-    """Predict the sample and write pictures of three moments, maps and a report.
+    """Predict the sample; write images after each magnification, maps and a report.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def write_demo(path: Path, out: Path) -> Path:
 
 
 def _moments(overview: np.ndarray, downsample: Pair, prediction: Prediction, out: Path) -> list[str]:
-    """The slide after each magnification: maps lie over one another as they do in the viewer."""
+    """Write an image of the slide after each magnification, with maps overlaid as in the viewer."""
     maps = prediction.maps_of("attention")
     names, picture = [], overview
     for number, (shown, values) in enumerate(zip(maps, display_values(maps, "percentile"), strict=True), 1):

@@ -1,4 +1,4 @@
-"""Whether a window can be shown here, and what is missing if not. Imports no Qt."""
+"""Check whether windows can be shown, and what is missing otherwise. Does not import Qt."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ LIBRARIES = {
     "libxcb-xinerama.so.0": "libxcb-xinerama0",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
-"""Shared libraries that Qt's X11 window needs and Debian's package for each.
+"""Shared libraries for Qt's X11 windows, with the Debian package of each.
 
-Qt ends the process where one of them is missing, so they are looked for beforehand.
+Qt aborts the process if one of them is missing, so they are checked first.
 """
 
 BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 
 
 def has_display() -> bool:
-    """Whether there is a screen to show a window on."""
+    """Whether there is a display."""
     if not sys.platform.startswith("linux"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def missing_packages() -> list[str]:
-    """Debian packages that a window needs and that are not installed."""
+    """Debian packages for windows that are not installed."""
     if not sys.platform.startswith("linux"):
         return []
     missing = []
@@ -53,16 +53,16 @@ def missing_packages() -> list[str]:
 
 
 def require_display() -> None:
-    """Refuse where no window can be shown.
+    """Check that windows can be shown.
 
     Raises
     ------
     DisplayError
-        With what to install or set.
+        If not, with what to install or set.
     """
     if not has_display():
         raise DisplayError(
-            "there is no display to show a window on; set DISPLAY, or use a command that writes files, "
+            "there is no display; set DISPLAY, or use a command that writes files, "
             "such as 'napari-zoommil predict'"
         )
     if not any(find_spec(name) for name in BINDINGS):

@@ -1,4 +1,4 @@
-"""``doctor``: is everything here that the tool needs?"""
+"""``doctor``: check the installation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
@@ -36,7 +36,7 @@ class Finding:
 
 
 def doctor(*, json: Json = False) -> int:
-    """Print the findings; 1 if anything is wrong."""
+    """Print the findings; returns 1 if a check failed."""
     findings = examine()
     if json:
         print_json([{f.name: {"ok": f.ok, "value": f.value} for f in findings}])
@@ -47,7 +47,7 @@ def doctor(*, json: Json = False) -> int:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, device, display and shipped weights."""
+    """Check versions, device, display and shipped weights."""
     findings = [Finding("Python", True, f"{platform.python_version()} on {platform.platform()}")]
     findings += [_package(name) for name in PACKAGES]
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -59,7 +59,7 @@ def examine() -> list[Finding]:
     for name, check in checks:
         try:
             findings.append(Finding(name, True, check()))
-        except Exception as error:  # a doctor reports whatever is wrong
+        except Exception as error:  # every error is a finding
             findings.append(Finding(name, False, f"{type(error).__name__}: {error}"))
     return [*findings, *_window()]
 
@@ -104,7 +104,7 @@ def _window() -> list[Finding]:
     found = [name for name in BINDINGS if _package(name).ok]
     missing = missing_packages()
     libraries = f"apt-get install {' '.join(missing)}" if missing else "complete"
-    headless = not has_display()  # then windows are not wanted, and commands need no Qt
+    headless = not has_display()  # then Qt is not needed
     return [
         Finding(
             "Qt binding",

@@ -1,4 +1,4 @@
-"""``info``: the facts of slides. No job, so that it starts at once."""
+"""``info``: properties of slides. Not a job, so that it starts fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_zoommil.slides import Slide
 
 
 def info(slides: Slides, /, *, mpp: Mpp = None, json: Json = False) -> int:
-    """Print the facts of each slide."""
+    """Print the properties of each slide."""
     paths = slide_paths(slides)
     printer = Printer(json, len(paths) > 1)
     for path in paths:

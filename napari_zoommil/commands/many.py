@@ -1,4 +1,4 @@
-"""A job on many slides: what becomes of each is printed as it happens."""
+"""A job on many slides, with the result of each printed when it is done."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from napari_zoommil.jobs.many_slides import Outcome, over
 def each_slide(
     job: Callable[..., Job[Any]], paths: list[Path], told: Callable[[Path, Any], Told], json: bool
 ) -> int:
-    """Do a job on each slide and return 1 if any failed: one bad slide stops no others.
+    """Run a job on each slide; returns 1 if any failed. A failure does not stop the others.
 
     Parameters
     ----------
     job : callable
-        Takes a slide and returns a job.
+        A function of a slide that returns a job.
     paths : list of Path
     told : callable
-        ``told(path, result)`` writes a result, and says what is printed of it.
+        ``told(path, result)`` writes a result and returns what to print.
     json : bool
-        Print one document at the end, and no bar.
+        Print one document at the end, and no progress bar.
     """
     printer = Printer(json, len(paths) > 1)
     titles = iter([path.name for path in (*paths[1:], *paths[-1:])])

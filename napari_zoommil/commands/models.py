@@ -1,4 +1,4 @@
-"""``models``: what ``train`` knows, with the options and recipes of each model."""
+"""``models``: the models for ``train``, with their options and recipes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_zoommil.models.registry import Entry, entries
 
 
 def models(*, json: Json = False) -> None:
-    """Print what there is."""
+    """Print the models."""
     found = describe_models()
     if json:
         print_json(found, many=True)
@@ -20,7 +20,7 @@ def models(*, json: Json = False) -> None:
 
 
 def describe_models() -> list[dict[str, Any]]:
-    """Each model's entry as a table."""
+    """Each model's registry entry as a dictionary."""
     return [{"model": name, **_described(found)} for name, found in entries().items()]
 
 
@@ -36,7 +36,7 @@ def _described(found: Entry) -> dict[str, Any]:
 
 
 def models_text(found: list[dict[str, Any]]) -> str:
-    """:func:`describe_models` for people."""
+    """:func:`describe_models` as text."""
     lines = []
     for one in found:
         lines.append(f"{one['model']} (takes {one['takes']}; magnifications: {one['scales']})")

@@ -1,4 +1,4 @@
-"""A job's parameters as options of a command: names, defaults, ranges and help are written once."""
+"""A job's parameters as options of a command: names, defaults, ranges and help texts are defined once."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from napari_zoommil.jobs.parameters import Field
 
 Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
-Out = Annotated[Path, Parameter(help="Folder to write; one inside it per slide where there are several.")]
+Out = Annotated[Path, Parameter(help="Folder to write; for several slides with a subfolder for each.")]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
 Mpp = Annotated[
     float | None,
     Parameter(
-        help="Pixel size of level 0, where the slide does not state it or states it wrongly. (µm/px)",
+        help="Pixel size of level 0, if the slide does not state it or states it wrongly. (µm/px)",
         validator=Number(gte=PLAUSIBLE_MPP[0], lte=PLAUSIBLE_MPP[1]),
     ),
 ]
-"""That of the jobs, for commands that start sooner without them."""
+"""The same as that of jobs, defined again because commands start faster without importing them."""
 
 
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
@@ -37,12 +37,12 @@ def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
 
 
 def _is(kind: type, annotation: Any) -> bool:
-    """Whether an annotation is a generic of a kind, be it optional."""
+    """Whether an annotation is a generic of ``kind``, or optional with such a generic."""
     return any(get_origin(part) is kind for part in (annotation, *get_args(annotation)))
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``k=16``, ``k=12,16``, ``sigma=none`` → a dictionary; whoever takes it converts the texts.
+    """``k=16``, ``k=12,16``, ``sigma=none`` → a dictionary with texts, which the model converts.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def _settings(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise ModelError(f"an option is set by name=value, not by {text!r}")
+            raise ModelError(f"an option must have the form name=value, not {text!r}")
         found[name] = None if value == "none" else value.split(",") if "," in value else value
     return found
 
@@ -80,9 +80,9 @@ def _option(field: Field) -> inspect.Parameter:
 def with_options(
     job: Callable[..., Any], hidden: tuple[str, ...]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a command take its own parameters and those of ``job`` but the hidden ones, as ``**options``.
+    """Decorator that adds the parameters of ``job``, except hidden ones, to a command as ``**options``.
 
-    Of a parameter that is a dataclass, each field is an option.
+    Each field of a parameter that is a dataclass becomes an option.
     """
     from napari_zoommil.jobs.parameters import fields
 
@@ -110,7 +110,7 @@ def with_options(
             return command(*arguments, **taken)
 
         with_defaults.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
-        # cyclopts asks these first, where a parameter may share its name with the function's **keywords.
+        # cyclopts reads these first; a parameter may have the same name as the function's **keywords.
         with_defaults.__annotations__ = {p.name: p.annotation for p in own + added}
         return with_defaults
 

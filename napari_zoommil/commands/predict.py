@@ -1,4 +1,4 @@
-"""``predict`` and ``explain``: what a MIL model says of slides, as files."""
+"""``predict`` and ``explain``: predictions and explanations of a MIL model as files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_zoommil.slides import Slide
 
 @with_options(jobs.predict, hidden=("slide", "tissue"))
 def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
-    """Write a prediction of each slide."""
+    """Write a prediction for each slide."""
     paths = slide_paths(slides)
 
     def write(path: Path, result: Prediction) -> Told:
@@ -34,7 +34,7 @@ def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) 
 
 @with_options(jobs.explain, hidden=("slide", "tissue"))
 def explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
-    """Write the maps of one method of each slide."""
+    """Write the maps of an explanation method for each slide."""
     paths = slide_paths(slides)
 
     def write(path: Path, result: Explanation) -> Told:

@@ -1,4 +1,4 @@
-"""What commands print: descriptions, progress on standard error, JSON on standard output."""
+"""Output of commands: descriptions and JSON on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.slide import stem_of
 from napari_zoommil.training.mil.cohort import slides_of_table
 
-if TYPE_CHECKING:  # info does without jobs, and starts at once
+if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs import Job, Progress
     from napari_zoommil.jobs.detect import Detection
     from napari_zoommil.jobs.finetuning import FineTuning
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Told:
-    """What is printed of a slide that is done: facts as JSON or a text, its damaged tiles, and a warning."""
+    """Output for a finished slide: properties for JSON, a text, its damaged tiles, and a warning."""
 
     facts: dict[str, Any]
     text: str
@@ -39,13 +39,13 @@ class Told:
 
 @dataclass
 class Printer:
-    """Prints what became of each slide, as it happens; as JSON at the end, in one document.
+    """Prints the result of each slide when it is done, or all results as one JSON document at the end.
 
     Attributes
     ----------
     as_json : bool
     many : bool
-        Whether several slides were asked for: then the document is a list.
+        Whether there are several slides; the document is then a list.
     """
 
     as_json: bool
@@ -74,7 +74,7 @@ class Printer:
 
 
 def sentence(error: Exception) -> str:
-    """One line, which names the type of what is no error of our own."""
+    """An error as one line, with its type if it is not a ZoomMILError."""
     if isinstance(error, ZoomMILError):
         return str(error)
     if isinstance(error, OSError):
@@ -83,14 +83,14 @@ def sentence(error: Exception) -> str:
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
-    """Slides named on the command line, those of a table in its place."""
+    """Slides named on the command line, with tables replaced by their slides."""
     return [
         found for path in slides for found in (slides_of_table(path) if has_ending(path, TABLES) else [path])
     ]
 
 
 def describe(slide: Slide) -> dict[str, Any]:
-    """Facts of a slide; label and macro are named, never shown."""
+    """Properties of a slide; label and macro images are listed, but never shown."""
     return {
         "slide": slide.name,
         "vendor": slide.vendor,
@@ -109,7 +109,7 @@ def describe(slide: Slide) -> dict[str, Any]:
 
 
 def describe_text(found: dict[str, Any]) -> str:
-    """:func:`describe` for people."""
+    """:func:`describe` as text."""
     mpp = found["mpp"]
     scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
@@ -121,14 +121,14 @@ def describe_text(found: dict[str, Any]) -> str:
 
 
 def print_json(results: list[Any], many: bool = False) -> None:
-    """One document: a list where several slides were asked for, else the result itself."""
+    """One document: a list for several slides, else the result itself."""
     if results or many:
         document = finite(results if many else results[0])
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def finite(value: Any) -> Any:
-    """A document in which what is no number is null: JSON knows neither NaN nor infinity."""
+    """A document with NaN and infinity replaced by null, because JSON does not support them."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -137,7 +137,7 @@ def finite(value: Any) -> Any:
 
 
 def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
-    """Where the results of one of several slides go: a folder of its own, also among its namesakes."""
+    """The folder for the results of a slide; of several slides each has its own, also for equal names."""
     if len(paths) == 1:
         return out
     stems = [stem_of(path) for path in paths]
@@ -146,17 +146,17 @@ def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
 
 
 def file_of(slide: Slide, paths: list[Path], out: Path) -> Path:
-    """Where the cells of one of several slides go: into the file that was named, or a folder of that name."""
+    """The file for the cells of a slide: the named file or, for several slides, a file in a folder."""
     return out if len(paths) == 1 else out / f"{folder_of(slide, paths, out).name}.geojson"
 
 
 def describe_cost(cost: Cost) -> str:
-    """Patches and seconds of a prediction, for people."""
+    """Patches and seconds of a prediction as text."""
     return f"{cost.counted}, {cost.seconds:.1f} s"
 
 
 def describe_cells(found: Detection) -> str:
-    """How many cells of which class, for people."""
+    """Number of cells per class as text."""
     densities = found.per_mm2()
     counts = ", ".join(
         f"{count:,} {name}" + (f" ({density:,.0f}/mm²)" if (density := densities[name]) is not None else "")
@@ -166,13 +166,13 @@ def describe_cells(found: Detection) -> str:
 
 
 def describe_training(found: FineTuning) -> str:
-    """What a fine-tuning began with and came to, for people."""
+    """Data and metrics of a fine-tuning as text."""
     points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
     cells = found.kind == "cells"
     seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
     lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
     if found.off_slide:
-        lines.append(f"  {found.off_slide:,} points lie off the slide and were left out")
+        lines.append(f"  {found.off_slide:,} points are outside the slide and were left out")
     for name, value in found.metrics.items():
         if f"before_{name}" in found.metrics:
             before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
@@ -184,17 +184,17 @@ def describe_training(found: FineTuning) -> str:
 def drive(
     job: Job[T], title: str, quiet: bool = False, on_outcome: Callable[[Outcome[Any]], str] | None = None
 ) -> T:
-    """Run a job to its result with a bar on standard error.
+    """Run a job and return its result, with a progress bar on standard error.
 
     Parameters
     ----------
     job : generator
     title : str
-        Stands before the bar.
+        Text before the bar.
     quiet : bool
         Show no bar.
     on_outcome : callable, optional
-        Prints the outcome of one of many slides, and returns the title from there on.
+        Prints the outcome of one of many slides, and returns the next title.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -216,7 +216,7 @@ def drive(
         def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
             if on_outcome is not None and isinstance(progress.partial, Outcome):
-                bar.stop()  # else it would take what is printed for its own
+                bar.stop()  # else it overwrites the printed text
                 bar.update(task, title=on_outcome(progress.partial))
                 bar.start()
 

@@ -1,4 +1,4 @@
-"""``demo`` and ``open``: what is shown in a window."""
+"""``demo`` and ``open``: commands that open a window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def demo(*, headless: Path | None = None) -> None:
     Parameters
     ----------
     headless : Path, optional
-        Write pictures and a report into this folder instead of opening a window.
+        Write images and a report into this folder instead of opening a window.
     """
     from napari_zoommil.commands.demo import run_demo
 
@@ -33,7 +33,7 @@ def open_slide(slide: Path, *, mpp: Mpp = None, icc: bool = False) -> None:
     from napari_zoommil.commands.display import require_display
     from napari_zoommil.slides import Slide
 
-    Slide.open(slide, mpp, icc).close()  # a clear error before a window
+    Slide.open(slide, mpp, icc).close()  # report errors before a window is opened
     require_display()
     from napari_zoommil.viewer.launch import show_slide
 

@@ -1,4 +1,4 @@
-"""Patch pixels to embeddings: one registry of encoders, each with its own pre-processing."""
+"""Encoders from patch pixels to embeddings, in one registry, each with its own pre-processing."""
 
 from napari_zoommil.encoders.encoder import Encoder, Preprocessing
 from napari_zoommil.encoders.registry import load_encoder, names

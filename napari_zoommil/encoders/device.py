@@ -1,4 +1,4 @@
-"""Which device computes, why, and in which precision."""
+"""Choice of device, CPU threads and precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_zoommil.errors import JobError, first_line
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device and the sentence that tells a user why it was taken."""
+    """A torch device and the reason for its choice, as a message for the user."""
 
     torch: torch.device
     reason: str
@@ -26,7 +26,7 @@ class Device:
         return self.torch.type != "cpu"
 
     def release(self) -> None:
-        """Give cached device memory back to other programs."""
+        """Release cached device memory for other programs."""
         if self.torch.type == "cuda":
             torch.cuda.empty_cache()
         elif self.torch.type == "mps":
@@ -44,7 +44,7 @@ def choose_device(name: str = "auto") -> Device:
     Raises
     ------
     JobError
-        If the named device is not there.
+        If the named device is not available.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -63,7 +63,7 @@ def choose_device(name: str = "auto") -> Device:
 
 
 class _Host(NamedTuple):
-    """Jobs that compute now, and with how many threads the host computed before the first of them."""
+    """Number of running jobs, and the thread count of torch before the first of them."""
 
     jobs: int
     threads: int
@@ -75,9 +75,9 @@ _lock = Lock()
 
 @contextmanager
 def cpu_threads(count: int | None = None) -> Iterator[None]:
-    """Compute with so many CPU threads, with as many as the host by default; jobs may overlap.
+    """Set the number of torch's CPU threads, unchanged by default; jobs may overlap.
 
-    When the last of them has ended, torch computes as it did before the first.
+    When the last job has ended, the number from before the first is restored.
     """
     global _host
     with _lock:
@@ -94,7 +94,7 @@ def cpu_threads(count: int | None = None) -> Iterator[None]:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Half precision where the hardware computes in it; elsewhere it is slower and is left off."""
+    """Half precision if the hardware supports it; without support it is slower and stays off."""
     if device.type == "cuda":
         half = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         return torch.autocast("cuda", dtype=half)

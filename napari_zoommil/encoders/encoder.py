@@ -1,4 +1,4 @@
-"""An encoder: a network with the pre-processing it was trained with, known by a hash."""
+"""An encoder: a network with the pre-processing it was trained with, identified by a hash."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from torch import Tensor, nn
 from napari_zoommil.encoders.device import autocast
 
 LARGEST_BATCH = 256
-"""Patches that pass the network at once; more fill memory and gain nothing."""
+"""Most patches in one forward pass; more take memory and are not faster."""
 
 LARGEST_BATCH_CPU = 8
-"""The same without a GPU: more leave the processor's caches, and take up to twice the time."""
+"""The same without a GPU: more do not fit into the processor's caches and take up to twice the time."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From uint8 patches to what a network wants; done on the device, a batch at a time.
+    """Converts uint8 patches to the input of a network, on the device, batch by batch.
 
     Attributes
     ----------
     size : int or None
-        Edge of the input, px; None takes patches as they are.
+        Edge of the input, px; None for patches of any size.
     mean, std : (float, float, float)
-        Of RGB in [0, 1].
+        Normalisation of RGB in [0, 1].
     interpolation : str
-        How a patch of another size is brought to ``size``.
+        Interpolation mode for patches of another size.
     """
 
     size: int | None = None
@@ -55,12 +55,12 @@ class Preprocessing:
 
 
 class Encoder:
-    """Patches to embeddings on one device.
+    """Maps patches to embeddings on one device.
 
     Parameters
     ----------
     name : str
-        What it is asked for by.
+        Name by which it is loaded.
     network : nn.Module
         (B, 3, h, w) float32 → (B, D).
     preprocessing : Preprocessing
@@ -69,9 +69,9 @@ class Encoder:
     licence : str
         Licence of the weights.
     half : bool
-        Whether half precision serves it; tiny networks gain nothing.
+        Whether to use half precision; for tiny networks it is not faster.
     known_hash : str, optional
-        Of a network that came as a file: its weights may be constants of its code.
+        Hash of a network from a file, whose weights may be constants in its code.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Encoder:
 
     @property
     def at_once(self) -> int:
-        """Patches that pass the network together."""
+        """Most patches in one forward pass."""
         return LARGEST_BATCH_CPU if self.device.type == "cpu" else LARGEST_BATCH
 
     @torch.inference_mode()
@@ -138,7 +138,7 @@ class Encoder:
             return self.network(images).float()
 
     def multiply_adds(self, patch_size: int) -> int:
-        """Multiply-accumulate operations to embed one patch."""
+        """Multiply-accumulate operations per patch."""
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
@@ -147,7 +147,7 @@ class Encoder:
 
 
 def weights_hash(network: nn.Module, preprocessing: Preprocessing) -> str:
-    """16 hexadecimal digits over weights and pre-processing: features of two hashes never mix."""
+    """16 hexadecimal digits from weights and pre-processing; features of different hashes are never mixed."""
     digest = hashlib.sha256(repr(sorted(asdict(preprocessing).items())).encode())
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())

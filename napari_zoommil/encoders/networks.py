@@ -1,4 +1,4 @@
-"""Networks of our own making behind the registry: the NIC encoder, trunk of a ResNet, mean colour."""
+"""Networks of the registry: the NIC encoder, the trunk of a ResNet, mean colour."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class NICEncoder(nn.Module):
-    """Encoder of Neural Image Compression (Tellez 2019, appendix): 64×64 RGB → code of 128.
+    """Encoder of Neural Image Compression (Tellez et al. 2019, appendix): 64×64 RGB → code of 128.
 
-    Four times a strided 3×3 convolution of 128 channels without padding, a leaky ReLU and *then*
-    batch normalisation; 64 → 31 → 15 → 7 → 3 px, flattened and mapped linearly. 594,944 parameters.
+    Four blocks of a strided 3×3 convolution with 128 channels without padding, a leaky ReLU and *then*
+    batch normalisation (64 → 31 → 15 → 7 → 3 px), and a linear layer. 594,944 parameters.
     """
 
     def __init__(self, channels: int = 128, code: int = 128) -> None:
@@ -36,7 +36,7 @@ class NICEncoder(nn.Module):
 
 
 class PooledTrunk(nn.Module):
-    """Last map of a feature extractor, averaged over space (ZoomMIL, sec. 4.2)."""
+    """Spatial mean of the last feature map of a feature extractor (ZoomMIL, sec. 4.2)."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class PooledTrunk(nn.Module):
 
 
 class MeanColour(nn.Module):
-    """Mean of red, green and blue: the baseline that tells how much colour alone gives away."""
+    """Mean of red, green and blue: the baseline that uses colour only."""
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, h, w) → (B, 3)."""

@@ -1,7 +1,7 @@
-"""Torch's global random numbers, lent by the host: seeded on what is in use, and given back as they were.
+"""Torch's global random numbers: seeded for the devices in use, and restored afterwards.
 
-``torch.manual_seed`` and ``torch.random.fork_rng`` by themselves do more: the one leaves a seed that CUDA
-begins with whenever it is initialised, the other initialises it.
+``torch.manual_seed`` and ``torch.random.fork_rng`` alone do more: the former leaves a seed for CUDA, which is
+used when CUDA is initialised; the latter initialises CUDA.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 
 def seed_torch(seed: int) -> None:
-    """Seed the generators of the CPU and of GPUs that are in use."""
+    """Seed the generators of the CPU and of the GPUs in use."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
@@ -23,10 +23,10 @@ def seed_torch(seed: int) -> None:
 
 @contextmanager
 def own_random_numbers(seed: int | None = None) -> Iterator[None]:
-    """Torch's random numbers within, from a seed if one is given; the host's afterwards, on CPU and CUDA.
+    """Within the context, seed torch's global random numbers (if a seed is given); restore them afterwards.
 
-    Who initialises CUDA within does so before: what CUDA begins with is not known otherwise. Python's and
-    numpy's random numbers are not drawn from here.
+    Those of CUDA are restored only if CUDA was initialised before. Random numbers of Python and numpy are not
+    used here.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):

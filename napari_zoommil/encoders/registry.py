@@ -1,4 +1,4 @@
-"""Encoders by name: what ships, any timm or hub model, any TorchScript file."""
+"""Encoders by name: those of this package, any timm or hub model, any TorchScript file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_zoommil.resources import resource
 Builder = Callable[[str], Encoder]
 
 FILE_PREPROCESSING = Preprocessing(224)
-"""Of TorchScript files, which bring none."""
+"""Pre-processing for TorchScript files, which state none."""
 
 NIC_PREPROCESSING = Preprocessing(64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "area")
 
@@ -47,7 +47,7 @@ def _resnet50(name: str) -> Encoder:
 
     pretrained = name != "resnet50-random"
     arguments: dict[str, Any] = {"pretrained": pretrained, "features_only": True, "out_indices": (3,)}
-    with own_random_numbers(0):  # untrained weights too are the same, and have the same hash, each time
+    with own_random_numbers(0):  # the random weights, and so the hash, are always the same
         trunk = _from_hub(name, lambda: timm.create_model("resnet50.tv_in1k", **arguments))
     return Encoder(name, PooledTrunk(trunk), Preprocessing(), 1024, "BSD-3-Clause (torchvision)")
 
@@ -58,34 +58,34 @@ REGISTRY: dict[str, Builder] = {
     "resnet50-random": _resnet50,
     "mean-rgb": _mean_rgb,
 }
-"""``resnet50-random`` has untrained weights and serves timings alone."""
+"""``resnet50-random`` has untrained weights and is for timings only."""
 
 
 def names() -> tuple[str, ...]:
-    """Encoders with a name of their own; any timm name, ``hf-hub:…`` and ``*.pt`` file works too."""
+    """Names of the registered encoders; any timm name, ``hf-hub:…`` name and ``*.pt`` file works too."""
     return tuple(REGISTRY)
 
 
 def load_encoder(name: str, expected: str | None = None) -> Encoder:
     """Build an encoder on the CPU.
 
-    The name must come from the user: a TorchScript file is code, and a hub model is fetched from the
-    network. What a model folder names goes through
+    The name must come from the user: a TorchScript file is code, and a hub model is downloaded. The
+    encoder that a model folder names is loaded by
     :func:`~napari_zoommil.encoders.trust.encoder_of_model`.
 
     Parameters
     ----------
     name : str
         One of :func:`names`, a timm model (``vit_small_patch16_224``), a hub model
-        (``hf-hub:owner/name``) or a folder it was downloaded to (``local-dir:path``), or the path
+        (``hf-hub:owner/name``) or the folder of its download (``local-dir:path``), or the path
         of a TorchScript file (``.pt``, ``.ts``), whose code is run.
     expected : str, optional
-        The hash that it must have. That of a TorchScript file is compared before the file is loaded.
+        The hash that it must have. The hash of a TorchScript file is compared before loading it.
 
     Raises
     ------
     EncoderError
-        If there is no such encoder, its weights cannot be had, or it has another hash.
+        If there is no such encoder, its weights cannot be loaded, or its hash differs.
     """
     if name in REGISTRY:
         encoder = _registered(name)
@@ -98,7 +98,7 @@ def load_encoder(name: str, expected: str | None = None) -> Encoder:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a TorchScript file; told by its ending alone."""
+    """Whether a name is that of a TorchScript file, by its suffix only."""
     return has_ending(Path(name), TORCHSCRIPT)
 
 
@@ -120,7 +120,7 @@ def _require(name: str, found: str, expected: str | None) -> None:
 def _from_hub(name: str, build: Callable[[], Any]) -> Any:
     try:
         return build()
-    except Exception as error:  # the hub's client raises a dozen unrelated types
+    except Exception as error:  # the hub's client raises many unrelated types
         raise EncoderError(
             f"the weights of {name} could not be loaded ({type(error).__name__}: {first_line(error)}); "
             "check the network, log in with 'hf auth login' if the model is gated, "
@@ -142,7 +142,7 @@ def _timm(name: str) -> Encoder:
 
 
 def timm_encoder(name: str, network: Any, config: dict[str, Any]) -> Encoder:
-    """Wrap a timm network with the data configuration it brings."""
+    """Wrap a timm network with its data configuration."""
     preprocessing = Preprocessing(
         int(config["input_size"][-1]),
         tuple(config["mean"]),
@@ -155,7 +155,7 @@ def timm_encoder(name: str, network: Any, config: dict[str, Any]) -> Encoder:
 
 
 def file_hash(path: Path) -> str:
-    """16 hexadecimal digits over the bytes of a TorchScript file and its pre-processing; nothing is run.
+    """16 hexadecimal digits from the bytes of a TorchScript file and its pre-processing; no code is run.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _torchscript(path: Path, expected: str | None) -> Encoder:
     import torch
 
     own = file_hash(path)
-    _require(str(path), own, expected)  # first: code is run by loading it already
+    _require(str(path), own, expected)  # first, because loading the file already runs its code
     try:
         network = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:

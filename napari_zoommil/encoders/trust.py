@@ -1,8 +1,8 @@
-"""Which encoder a model gets: a model folder is data, and does not choose what is run or fetched.
+"""Trust in encoders: a model folder is data and must not choose what code is run or downloaded.
 
-From a model folder only the encoders of the registry load without asking. One from the hub is fetched only
-after the user has named it. A file (TorchScript is code, and is run) is never taken from a folder: the
-user names it, and its hash is compared before it is loaded.
+Only registered encoders are loaded because a model folder names them. An encoder from the hub is
+downloaded only after the user has named it. The path of a TorchScript file (which is code that is run)
+is never taken from a model folder: the user names it, and its hash is compared before it is loaded.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from napari_zoommil.encoders.registry import REGISTRY, is_file, load_encoder
 from napari_zoommil.errors import ConsentError
 
 Source = Literal["registry", "hub", "file"]
-"""Where an encoder comes from: this package, the network (as weights), or a path."""
+"""Origin of an encoder: this package, the network (as weights), or a path."""
 
 LOCAL = "local-dir:"
 
 HUB_NAME = re.compile(r"hf-hub:\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?|[a-z][a-z0-9_]*(\.[\w-]+)?", re.ASCII)
-"""``hf-hub:owner/name``, of a revision or not, or the name of a timm model, with its tag or not."""
+"""``hf-hub:owner/name`` with or without a revision, or a timm name with or without its tag."""
 
 
 def source_of(name: str) -> Source:
-    """Where an encoder of this name would come from; nothing is opened to tell."""
+    """Origin of an encoder with this name; no file is opened."""
     if name in REGISTRY:
         return "registry"
     return "hub" if HUB_NAME.fullmatch(name) and not is_file(name) else "file"
 
 
 def name_in_folder(name: str) -> str:
-    """What a model folder says of the encoder that it was trained on; of a path the last part alone."""
+    """The name of its encoder that a model folder stores; for a path, only the last component."""
     if source_of(name) != "file":
         return name
     if name.startswith(LOCAL):
@@ -41,12 +41,12 @@ def name_in_folder(name: str) -> str:
 
 
 def name_to_load(model: str, named: str, expected: str, given: str | None = None) -> str:
-    """Name of the encoder to load for a model; parameters are those of :func:`encoder_of_model`.
+    """Name of the encoder to load for a model; the parameters are those of :func:`encoder_of_model`.
 
     Raises
     ------
     ConsentError
-        If only the user may name such an encoder, and has not.
+        If the user has to name such an encoder, and has not.
     """
     source = source_of(named)
     if given is None and source != "registry":
@@ -60,17 +60,17 @@ def encoder_of_model(model: str, named: str, expected: str, given: str | None = 
     Parameters
     ----------
     model : str
-        As the user knows it.
+        Name of the model, for messages.
     named, expected : str
-        The encoder and its hash as the model folder states them.
+        The encoder and its hash, as the model folder states them.
     given : str, optional
-        The encoder as the user names it.
+        The encoder that the user names.
 
     Raises
     ------
     ConsentError
-        If only the user may name such an encoder, and has not.
+        If the user has to name such an encoder, and has not.
     EncoderError
-        If there is no such encoder, or it is not the one that the model was trained on.
+        If there is no such encoder, or the model was trained on another one.
     """
     return load_encoder(name_to_load(model, named, expected, given), expected)

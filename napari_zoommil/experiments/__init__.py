@@ -1,1 +1,1 @@
-"""The papers' test beds and the models that ship, each a runnable experiment."""
+"""Experiments: reproductions of the papers, and the training of the shipped models."""

@@ -20,12 +20,12 @@ COLUMNS = 2
 PANEL_INCHES = (4.3, 3.3)
 
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "napari-zoommil", "font.size": 9}
-"""Text stays text, and the same values give the same file."""
+"""Text is stored as text, and equal values give equal files."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve; ``spread`` is drawn as an error bar to either side of each point."""
+    """A curve; ``spread`` is drawn as an error bar above and below each point."""
 
     name: str
     x: Sequence[float]
@@ -35,15 +35,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves in one pair of axes.
+    """Curves in one coordinate system.
 
     Attributes
     ----------
     title, x, y : str
-        Of the panel and its axes.
+        Titles of the panel and its axes.
     lines : sequence of Line
     limits : (float, float), optional
-        Of y; from the values otherwise.
+        Limits of y; from the values by default.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Panel:
 
 
 def write_svg(path: Path, panels: Sequence[Panel]) -> None:
-    """Write panels in rows of two; a name has the same colour in all of them, and one legend below.
+    """Write panels in rows of two, with one legend; each name has the same colour in all panels.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def require_matplotlib() -> None:
-    """Refuse, before any work, to draw figures without the library.
+    """Check that matplotlib is installed, before any work.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Published numbers that experiments are laid beside.
+"""Published results, for comparison with the experiments.
 
 Supplement of Panteli et al., "Sparse-shot Learning with Exclusive Cross-Entropy for Extremely Many
 Localisations" (ICCV 2021).

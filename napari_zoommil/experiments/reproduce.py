@@ -18,7 +18,7 @@ EXPERIMENTS = {"sparse-labels": "napari_zoommil.experiments.sparse_labels.experi
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An experiment that is done.
+    """A finished experiment.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Reproduction:
     files : tuple of Path
         Results as JSON, tables and figures.
     results : dict
-        What the JSON holds.
+        Content of the JSON.
     """
 
     out: Path
@@ -45,7 +45,7 @@ def reproduce(
     mpp: Annotated[float, MPP_RANGE] = 0.25,
     device: DeviceName = "auto",
 ) -> Job[Reproduction]:
-    """Run an experiment; what was done before in the same folder is not done again.
+    """Run an experiment; trials with results in the same folder are not repeated.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def reproduce(
     out : Path
         Folder for results, table and figures.
     preset : str
-        cpu: a part that takes at most 90 minutes on two cores; paper: the published extent.
+        cpu: a part that takes at most 90 minutes on two cores; paper: all published trials.
     data : Path, optional
-        Folder of NAME.png and NAME_instances.png, or one of the paper's data sets as published;
-        nuclei/monuseg in the folder NAPARI_ZOOMMIL_DATA otherwise.
+        Folder of NAME.png and NAME_instances.png, or one of the paper's data sets in its original layout;
+        nuclei/monuseg in the folder NAPARI_ZOOMMIL_DATA by default.
     only : list of str, optional
-        Parts to do, such as unet/ece/30/0 or yollo/*/30: model, loss, percent of labels, seed.
+        Trials to run, such as unet/ece/30/0 or yollo/*/30: model, loss, percent of labels, seed.
     mpp : float
         Pixel size of the tiles.
 
@@ -70,7 +70,7 @@ def reproduce(
     Raises
     ------
     JobError
-        If there is no such experiment or part, or matplotlib is not installed.
+        If there is no such experiment or trial, or matplotlib is not installed.
     CohortError
         If the data cannot be read.
     """

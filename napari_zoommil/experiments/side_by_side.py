@@ -1,5 +1,5 @@
-"""Trainings side by side, a process each: on a CPU, several on a core of their own are done sooner than one
-after the other on all cores."""
+"""Parallel trainings, one process each: on a CPU, several trainings with one core each are faster than one
+after the other with all cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from napari_zoommil.errors import JobError
 
 MOST = 4
-"""Processes; each holds a training in memory."""
+"""Most processes; each needs memory for a training."""
 
 SECONDS_BETWEEN = 0.2
 
@@ -26,28 +26,28 @@ Tell = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Standing:
-    """How far trainings are: the share that is done of all, 0 to 1, and which are under way."""
+    """Progress of trainings: the share of all that is done, 0 to 1, and the names of the running ones."""
 
     share: float
     running: tuple[str, ...]
 
 
 def processes(device: torch.device) -> int:
-    """How many trainings a device takes side by side: a GPU, one."""
+    """Number of parallel trainings on a device; one on a GPU."""
     return min(MOST, os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
 def side_by_side(
     work: Callable[..., None], tasks: Mapping[str, tuple[Any, ...]], count: int
 ) -> Generator[Standing, None, None]:
-    """Do tasks, ``count`` at a time; closed early, it stops those under way.
+    """Run tasks, ``count`` at a time; closing the generator stops the running ones.
 
-    A script that calls this does so under ``if __name__ == "__main__"``, for the processes import it.
+    A script must call this under ``if __name__ == "__main__"``, because the processes import it.
 
     Parameters
     ----------
     work : callable
-        Called in another process with a task's arguments and a function that takes the share that is done.
+        Called in another process with a task's arguments and a function that reports the share done.
     tasks : mapping of str to tuple
         Name → arguments.
     count : int
@@ -55,9 +55,9 @@ def side_by_side(
     Raises
     ------
     JobError
-        If one of them fails; what it failed of is on standard error.
+        If one of them fails; its error is on standard error.
     """
-    spawning = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    spawning = multiprocessing.get_context("spawn")  # torch does not support fork
     threads = max(1, (os.cpu_count() or 1) // count)
     left, running = list(tasks), dict[str, tuple[SpawnProcess, Any]]()
     try:
@@ -70,7 +70,7 @@ def side_by_side(
             time.sleep(SECONDS_BETWEEN)
             for name in [name for name, (process, _) in running.items() if process.exitcode is not None]:
                 if running.pop(name)[0].exitcode:
-                    raise JobError(f"{name} failed; what of is said above")
+                    raise JobError(f"{name} failed; its error is printed above")
             finished = len(tasks) - len(left) - len(running) + sum(done.value for _, done in running.values())
             yield Standing(finished / len(tasks), tuple(running))
     finally:
@@ -90,7 +90,7 @@ def _do(work: Callable[..., None], arguments: tuple[Any, ...], done: Any, thread
 
 
 def _end_with_parent() -> None:
-    """Whoever began the trainings was killed: nobody waits for this one."""
+    """End this process when its parent has been killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""The verbs: each a generator of :class:`Progress` that returns a frozen result. No torch at import."""
+"""Jobs: each is a generator of :class:`Progress` that returns a frozen result. No torch at import."""
 
 from napari_zoommil.jobs.detect import detect
 from napari_zoommil.jobs.embed import embed

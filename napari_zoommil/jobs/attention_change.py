@@ -1,4 +1,4 @@
-"""What a MIL model makes of a slide before and after it is taught."""
+"""Attention and prediction of a MIL model on a slide before and after fine-tuning."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ When = Literal["before", "after"]
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps:
-    """Attention before or after, one map for each magnification, lowest first."""
+    """Attention before or after fine-tuning, one map per magnification, lowest first."""
 
     when: When
     maps: tuple[HeatMap, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What a model says of a slide.
+class AttentionState:
+    """The result of a model's pass over a slide.
 
     Attributes
     ----------
     output : MILOutput
     zoomed : (k,) int64
-        Patches of the lowest magnification that it zoomed into.
+        Patches of the lowest magnification that the model selected for zooming.
     figures : dict of str to float
-        Share of the attention on annotated patches, by magnification, and the result's figures.
+        Share of the attention on annotated patches, by magnification, and the task's values.
     """
 
     output: MILOutput
@@ -48,34 +48,34 @@ class Sight:
 
 
 @dataclass(frozen=True, eq=False)
-class Watch:
-    """Looks at a slide with a model, as a prediction does, to compare before and after.
+class AttentionProbe:
+    """Runs a model's pass over a slide, to compare before and after fine-tuning.
 
     Attributes
     ----------
-    taught : Loaded
+    loaded : Loaded
     bag : LazyBag
     targets : tuple of (n,) int64
     trees : (m,) int64 or None
-        Patches of the lowest magnification that it is shown with all inside them; all where None.
+        Patches of the lowest magnification that the pass covers, with all their descendants; None for all.
     """
 
-    taught: Loaded
+    loaded: Loaded
     bag: LazyBag
     targets: tuple[Rows, ...]
     trees: Rows | None
 
-    def look(self, when: When) -> Job[Sight]:
-        """One pass; what it asks for is encoded if it is not known."""
+    def measure(self, when: When) -> Job[AttentionState]:
+        """One pass; patches without features are encoded."""
         from napari_zoommil.bags.view import PartBag
 
         trees = np.arange(len(self.bag.grid.levels[0])) if self.trees is None else self.trees
-        part, device = PartBag.of_trees(self.bag, trees), self.taught.device.torch
-        mil = self.taught.model.to(device).eval()
+        part, device = PartBag.of_trees(self.bag, trees), self.loaded.device.torch
+        mil = self.loaded.model.to(device).eval()
         output = yield from zoom(mil, part, device, f"attention {when}, ", paint=False)
         yield Progress(1, 1, f"attention {when}", AttentionMaps(when, self._maps(output, part.rows)))
         zoomed = output.steps[0].zoomed if output.steps else np.empty(0, np.int64)
-        return Sight(output, part.rows[0][zoomed], self._figures(output, part.rows))
+        return AttentionState(output, part.rows[0][zoomed], self._figures(output, part.rows))
 
     def _maps(self, output: MILOutput, rows: tuple[Rows, ...]) -> tuple[HeatMap, ...]:
         from napari_zoommil.maps.heatmap import rasterise
@@ -93,6 +93,6 @@ class Watch:
             share = step.attention.softmax(0).cpu().numpy()[annotated].sum()
             name = magnification_name(self.bag.grid.magnifications[step.level])
             figures[f"attention_on_points_{name}"] = round(float(share), 4)
-        task = self.taught.spec.task
+        task = self.loaded.spec.task
         values = task.link(output.logits).cpu().numpy()
         return figures | {name: round(value, 4) for name, value in task.figures(values).items()}

@@ -1,4 +1,4 @@
-"""Bags of all slides of a cohort: of features, which are embedded where they are missing, or of pixels."""
+"""Bags of all slides of a cohort: of features, which are computed if they are missing, or of pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """How slides are read."""
+    """Parameters for reading slides."""
 
     magnifications: tuple[float, ...]
     patch_size: int
@@ -31,7 +31,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Source:
-    """Whose features bags hold; of no encoder where they hold pixels."""
+    """The encoder of the features; empty for pixels."""
 
     encoder: str
     encoder_hash: str
@@ -39,28 +39,29 @@ class Source:
 
 
 PIXELS = Source("", "", 3)
-"""Of models that have no encoder before them."""
+"""For models without an encoder."""
 
 
 def embedded_bags(
     slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
 ) -> Job[tuple[dict[Path, Bag], Source]]:
-    """Bags of features, embedded where they are missing."""
+    """Bags of features, which are computed if they are missing."""
     from napari_zoommil.bags.cache import FeatureCache
 
     job = partial(embed, encoder=encoder, store=store, device=device, **asdict(reading))
     found = results_of((yield from over(job, slides)))
-    release()  # a training needs no encoder
+    release()  # training does not need the encoder
     cache = FeatureCache(store)
     bags = {slide: one.bag(cache) for slide, one in zip(slides, found, strict=True)}
-    from napari_zoommil.encoders.trust import name_in_folder  # brings torch, as the embedding did
+    # imports torch, which embedding has imported too
+    from napari_zoommil.encoders.trust import name_in_folder
 
     first = bags[slides[0]]
     return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
 
 
 def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:
-    """Bags that read their slides anew in each epoch; where their patches lie is kept."""
+    """Bags that read their slides again in each epoch; patch grids are cached."""
     from napari_zoommil.bags.cache import FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
 

@@ -22,12 +22,12 @@ def compare(
     device: str = "auto",
     threads: int | None = None,
 ) -> Job[None]:
-    """Find cells with several models in the same region; each :class:`Comparand` comes as it is made.
+    """Find cells with several models in the same region; yields a :class:`Comparand` after each model.
 
     Parameters
     ----------
     region : (n, 2)
-        Polygon, level-0 y and x.
+        Polygon, level-0 (y, x).
     models : sequence of (title, model)
     """
     for number, (title, model) in enumerate(models):
@@ -39,7 +39,7 @@ def compare(
                     tiles = next(job)
                     share = tiles.done / max(1, tiles.total)
                     yield Progress(
-                        round(100 * (number + share)), 100 * len(models), f"cells {title}: looking"
+                        round(100 * (number + share)), 100 * len(models), f"cells {title}: searching"
                     )
             except StopIteration as end:
                 found: Detection = end.value
@@ -50,10 +50,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Comparand:
-    """What one of the models found, as far as it counts: there is no slider to bring in the rest.
-
-    ``title`` tells the models apart, such as ``before`` and ``after``.
-    """
+    """The detections of one model above its threshold; ``title`` is such as ``before`` or ``after``."""
 
     title: str
     detection: Detection

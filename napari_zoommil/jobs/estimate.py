@@ -1,9 +1,9 @@
-"""``estimate``: what a prediction will cost, before it is run."""
+"""``estimate``: the cost of a prediction, before it is run."""
 
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,9 @@ from napari_zoommil.jobs.parameters import (
     Workers,
     documented,
 )
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
@@ -42,17 +43,17 @@ class Estimate:
     Attributes
     ----------
     tissue, detected : Tissue
-        What the prediction will use, and what was found by itself.
+        The tissue that the prediction will use, and the detected tissue.
     patches : tuple of int
-        Patches the model will look at, at each magnification.
+        Patches that the model will read, at each magnification.
     taken : tuple of int
-        Patches among them whose features were kept from an earlier run.
+        Patches among them whose features are in the cache.
     exhaustive : int
-        Tissue patches at the highest magnification: what a model that does not zoom reads.
+        Tissue patches at the highest magnification, which a model that does not zoom would read.
     seconds_per_patch : float
-        Reading and encoding, measured on a few patches of this slide; 0 where none is left to encode.
+        Time for reading and encoding, measured on a few patches of this slide; 0 if none is left to encode.
     device, reason : str
-        Where it will run, and why there.
+        The device, and the reason for its choice.
     """
 
     tissue: Tissue
@@ -87,16 +88,16 @@ def estimate(
     workers: Workers = None,
     threads: Threads = None,
 ) -> Job[Estimate]:
-    """Find the tissue, count the patches a model will read, and time a few of them.
+    """Detect the tissue, count the patches that a model will read, and time a few of them.
 
-    With the same parameters as :func:`predict` it counts the same patches.
+    With equal values of the parameters of :func:`predict` the same patches are counted.
 
     Parameters
     ----------
     detected : Tissue, optional
-        Tissue found before; looked for if not given.
+        Tissue that was detected before; detected if not given.
     add, leave_out : tuple of (n, 2) arrays
-        Polygons, level-0 y and x, that a user adds to the tissue or leaves out.
+        Polygons, level-0 (y, x), to add to the tissue or to remove from it.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def estimate(
 
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
-        yield Progress(0, 1, "loading the model")  # first: it may ask the user for its encoder
+        yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
         if detected is None:
             detected = yield from find_tissue(own)
@@ -118,7 +119,7 @@ def estimate(
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
-        taken, whole = yield from _known_pass(with_model, bag)
+        taken, whole = yield from _cached_pass(with_model, bag)
         seconds = 0.0 if whole else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
@@ -132,44 +133,45 @@ def estimate(
         )
 
 
-def _known_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tuple[int, ...], bool]]:
-    """Go through the model's pass as far as the features are known.
+class _NotCached(Exception):
+    """A pass requests something that is not in the cache."""
 
-    Returns the patches taken at each magnification, and whether they were all it asked for.
+
+def _cached_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tuple[int, ...], bool]]:
+    """Run the model's pass as long as the features that it requests are in the cache.
+
+    Returns the number of cached patches at each magnification, and whether the pass was completed.
     """
-    import torch
+    from napari_zoommil.bags.need import Need, NeedImage
 
-    from napari_zoommil.bags.need import Need
+    taken = [0] * len(bag.grid.levels)
 
-    mil, taken, answer = with_model.model, [0] * len(bag.grid.levels), None
-    mil.check(bag)
-    with closing(mil.steps(bag.grid)) as steps:
-        while True:
-            try:
-                with torch.no_grad():  # never across a yield: the mode is the thread's
-                    need = steps.send(answer)  # type: ignore[arg-type]
-            except StopIteration:
-                return tuple(taken), True
-            if not isinstance(need, Need) or need.what == "pixels" or need.variant:
-                return tuple(taken), False
-            known = bag.stored(need.level)[need.rows]
-            taken[need.level] += int(known.sum())
-            if not known.all():
-                return tuple(taken), False
-            for _ in bag.encode(need.level, need.rows):
-                yield Progress(0, 1, "counting patches")
-            answer = mil.fitting(bag.features(need.level, need.rows), need).to(with_model.device.torch)
+    def count(need: Need | NeedImage) -> None:
+        if not isinstance(need, Need) or need.what == "pixels" or need.variant:
+            raise _NotCached
+        stored = bag.stored(need.level)[need.rows]
+        taken[need.level] += int(stored.sum())
+        if not stored.all():
+            raise _NotCached
+
+    model, device = with_model.model, with_model.device.torch
+    attempt = zoom(model, bag, device, paint=False, on_need=count)
+    try:
+        yield from retold(attempt, lambda _: Progress(0, 1, "counting patches"))
+    except _NotCached:
+        return tuple(taken), False
+    return tuple(taken), True
 
 
 def _timed(bag: CachedBag | PixelBag) -> Job[float]:
-    """Seconds to read and encode a patch that is not known, of the highest magnification that has some."""
+    """Seconds to read and encode a patch, measured at the highest magnification with patches to encode."""
     level, missing = len(bag.grid.levels), np.empty(0, np.int64)
     while level and not len(missing):
         level -= 1
         missing = np.flatnonzero(~bag.stored(level))
     spread = np.linspace(0, len(missing) - 1, min(2 * TRIAL_PATCHES, len(missing))).astype(np.int64)
     seconds = 0.0
-    for part in np.array_split(missing[np.unique(spread)], 2):  # the first half warms up and does not count
+    for part in np.array_split(missing[np.unique(spread)], 2):  # the first half is a warm-up
         started = time.perf_counter()
         bag.features(level, part)
         seconds = (time.perf_counter() - started) / max(1, len(part))

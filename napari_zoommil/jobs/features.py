@@ -1,4 +1,4 @@
-"""What is kept of a slide: its patches and their features, looked for before anything is computed."""
+"""Lookup of cached patch grids and features of a slide."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def grid_key(slide: Slide, magnifications: tuple[float, ...], patch_size: int, min_tissue: float) -> GridKey:
-    """What decides which patches a slide has."""
+    """The key of a slide's patch grid in the cache."""
     from napari_zoommil.bags.grids import GridKey
 
     how = tuple(map(float, magnifications)), int(patch_size), float(min_tissue)
@@ -27,14 +27,14 @@ def grid_key(slide: Slide, magnifications: tuple[float, ...], patch_size: int, m
 
 
 def find_patches(slide: Slide, cache: FeatureCache, key: GridKey) -> Job[PatchGrid]:
-    """The patches of a slide; its tissue is looked for where they are not kept.
+    """The patch grid of a slide, from the cache or, if it is missing, by tissue detection.
 
     Raises
     ------
     NoTissueError
-        If nothing on the slide is tissue.
+        If no tissue was found on the slide.
     MagnificationError
-        If the slide was not scanned finely enough, or the ratios are not whole.
+        If the slide's resolution is too low, or the ratios are not whole.
     """
     grid = cache.grid(slide.fingerprint, key)
     if grid is None:
@@ -45,14 +45,15 @@ def find_patches(slide: Slide, cache: FeatureCache, key: GridKey) -> Job[PatchGr
 
 
 def current_encoder(name: str, cache: FeatureCache, fingerprint: str) -> EncoderKey:
-    """Which weights a name stands for now; the encoder is loaded for that, if it is not in memory already.
+    """The encoder of a name with its current hash; it is loaded if it is not in memory.
 
-    Where it cannot be had, features of a slide that were made with the only weights of that name are taken.
+    If it cannot be loaded and the cache has features of the slide from exactly one encoder of that name, that
+    encoder is returned.
 
     Raises
     ------
     EncoderError
-        If there is no such encoder, and no such features either.
+        If the encoder cannot be loaded, and there are no such features.
     """
     from napari_zoommil.bags.cache import EncoderKey
 

@@ -1,4 +1,4 @@
-"""``finetune`` of a cell model: points on one slide teach it to find such cells."""
+"""``finetune`` of a cell model with points on one slide."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def finetune_cells(
     device: str,
     threads: int | None,
 ) -> Job[FineTuning]:
-    """Teach a cell model; parameters are those of :func:`napari_zoommil.jobs.finetune`.
+    """Fine-tune a cell model; the parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
     Yields
     ------
     Progress
-        After each window that is read or looked at, and each batch that is trained on; ``partial`` holds a
-        :class:`FitStep` while it trains.
+        After each window that is read or measured, and each training batch; ``partial`` is a
+        :class:`FitStep` during training.
     """
     from napari_zoommil.cells.change_classes import with_classes
     from napari_zoommil.cells.windows import classes_of, hold_out
@@ -69,7 +69,7 @@ def finetune_cells(
         stack.enter_context(cpu_threads(threads))
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
-            network, spec = with_classes(known, old, classes)  # a copy, which may be changed
+            network, spec = with_classes(known, old, classes)  # a copy, which can be trained
         new = len(classes) > 1 and {one.name for one in old.classes} != {one.name for one in classes}
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
@@ -89,7 +89,7 @@ def finetune_cells(
 
 
 def _read(slide: Slide, plan: WindowPlan) -> Job[list[Window]]:
-    """The windows of a plan."""
+    """Read the windows of a plan."""
     windows: list[Window] = []
     for window in plan.read(slide):
         windows.append(window)
@@ -100,7 +100,7 @@ def _read(slide: Slide, plan: WindowPlan) -> Job[list[Window]]:
 def _told(
     steps: Generator[Stage | FitStep, None, TrainedCells], epochs: int, device: str
 ) -> Job[TrainedCells]:
-    """A training as a user follows it.
+    """The training with its progress as messages for the user.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _told(
             return trained
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"{device} has too little memory to train on; free it, or take another device"
+                f"{device} has too little memory for training; free some, or choose another device"
             ) from None
 
 
@@ -136,12 +136,12 @@ def _progress(step: Stage | FitStep, epochs: int) -> Progress:
 
 
 def card(spec: CellSpec) -> str:
-    """Card of a fine-tuned model."""
+    """Model card of a fine-tuned model."""
     training: dict[str, Any] = spec.training
     points = ", ".join(f"{count:,} {name}" for name, count in training["points"].items())
     return model_card(
         f"{spec.architecture}: {', '.join(one.name for one in spec.classes)}",
-        f"Sees {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {points}.",
+        f"Input at {spec.mpp:g} µm/px. Fine-tuned from `{training['model']}` on {points}.",
         training["metrics"],
         tags=["cell-detection"],
     )

@@ -1,4 +1,4 @@
-"""``finetune`` of a MIL model: points on one slide teach its attention, the encoder stays as it is."""
+"""``finetune`` of a MIL model: its attention is trained with points on one slide, the encoder is frozen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import PatchGrid, Rows
-from napari_zoommil.jobs.attention_change import Watch
+from napari_zoommil.jobs.attention_change import AttentionProbe
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.targets import Marks, Targets
 
 WHOLE = 4
-"""A pass over the whole slide may encode so many times the patches that are learnt from; where it would
-encode more, before and after are told of that part of the slide."""
+"""Largest number of patches that a pass over the whole slide may encode, in multiples of the training
+patches; if it would encode more, before and after are measured on the training patches only."""
 
 
 def finetune_mil(
@@ -56,12 +56,12 @@ def finetune_mil(
     threads: int | None,
     store: Path | None,
 ) -> Job[FineTuning]:
-    """Teach a MIL model where to look; parameters are those of :func:`napari_zoommil.jobs.finetune`.
+    """Fine-tune the attention of a MIL model; parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
     Yields
     ------
     Progress
-        ``partial`` holds a :class:`FitStep` while it trains, and :class:`AttentionMaps` before and after.
+        ``partial`` is a :class:`FitStep` during training, and :class:`AttentionMaps` before and after.
     """
     from napari_zoommil.bags import CachedBag
     from napari_zoommil.bags.cache import open_cache
@@ -75,30 +75,30 @@ def finetune_mil(
         told = points_on(own, annotations)
         points = told.points
         yield Progress(0, 1, "loading the model")
-        taught = stack.enter_context(loaded(model, device, threads, encoder, to_train=True))
-        spec, cache = taught.spec, open_cache(store)
+        with_model = stack.enter_context(loaded(model, device, threads, encoder, to_train=True))
+        spec, cache = with_model.spec, open_cache(store)
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
-        _require_attention(taught)
+        _require_attention(with_model)
         key = grid_key(own, spec.magnifications, spec.patch_size, spec.min_tissue)
         grid = yield from find_patches(own, cache, key)
         targets = patch_targets(grid, marks.coordinates, list(points.complete.values()), marks.others)
         if not any((one > 0).any() for one in targets):
-            raise AnnotationError(f"no point lies on the tissue of {own.name}; mark a few places there first")
-        bag = CachedBag(cache, own, grid, taught.encoder)
-        watch = Watch(taught, bag, targets, _seen(taught, grid, targets, patches, seed))
-        before = yield from watch.look("before")
+            raise AnnotationError(f"no point lies on the tissue of {own.name}; add a few there first")
+        bag = CachedBag(cache, own, grid, with_model.encoder)
+        probe = AttentionProbe(with_model, bag, targets, _seen(with_model, grid, targets, patches, seed))
+        before = yield from probe.measure("before")
         rng = np.random.default_rng(seed)
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
         annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
         size = sum(len(one) for one in annotated.targets)
         run = RunFolder(out, provenance(told, model, recipe, patches=size, label=marks.label))
         run.begin(resume=False)
-        yield from _fit(taught, recipe, annotated, run)
-        after = yield from watch.look("after")
+        yield from _fit(with_model, recipe, annotated, run)
+        after = yield from probe.measure("after")
         metrics = {f"before_{name}": value for name, value in before.figures.items()} | after.figures
         made_of = run.provenance | {"metrics": metrics}
-        _save(out, taught, replace(spec, training=spec.training | {"points": made_of}))
+        _save(out, with_model, replace(spec, training=spec.training | {"points": made_of}))
         run.finish(metrics)
         counts = {name: count for name, count in told.counts.items() if name in marks.classes}
         classes = tuple(one for one in points.classes if one.name in marks.classes)
@@ -106,26 +106,28 @@ def finetune_mil(
         return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size, told.off_slide)
 
 
-def _require_attention(taught: Loaded) -> None:
-    """Refuse a model without attention before a patch is read."""
+def _require_attention(with_model: Loaded) -> None:
+    """Refuse a model without attention, before any patch is read."""
     import torch
 
     with torch.no_grad():
-        taught.model.attention_logits(0, torch.zeros(1, taught.model.in_features, device=taught.device.torch))
+        with_model.model.attention_logits(
+            0, torch.zeros(1, with_model.model.in_features, device=with_model.device.torch)
+        )
 
 
-def _seen(taught: Loaded, grid: PatchGrid, targets: Targets, patches: int, seed: int) -> Rows | None:
-    """Patches of the lowest magnification that a pass is shown; None where it is shown the whole slide."""
+def _seen(with_model: Loaded, grid: PatchGrid, targets: Targets, patches: int, seed: int) -> Rows | None:
+    """Patches of the lowest magnification that a pass covers; None for the whole slide."""
     from napari_zoommil.training.mil.targets import choose_trees
 
-    needed = taught.model.patches_needed(tuple(map(len, grid.levels)), grid.ratios)
+    needed = with_model.model.patches_needed(tuple(map(len, grid.levels)), grid.ratios)
     if sum(needed) <= WHOLE * patches:
         return None
     return choose_trees(grid, targets, np.empty(0, np.int64), patches, np.random.default_rng(seed))
 
 
 def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float32]:
-    """(C,) what the bag's values shall be: the slide's class, or what they were."""
+    """(C,) target of the bag: the slide's class, or its prediction before the training."""
     if marks.label is None:
         return spec.task.link(before.logits).cpu().numpy()
     return np.eye(len(spec.class_names), dtype=np.float32)[spec.class_names.index(marks.label)]
@@ -134,7 +136,7 @@ def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float
 def _annotated(
     bag: CachedBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]
 ) -> Job[AnnotatedBag]:
-    """Encode what is to be learnt from."""
+    """Encode the training patches and return them with their targets."""
     import torch
 
     from napari_zoommil.bags.subgrid import TensorBag, subtrees
@@ -142,23 +144,23 @@ def _annotated(
 
     grid, rows = subtrees(bag.grid, trees)
     for level, wanted in enumerate(rows):
-        yield from encode(bag, level, wanted, "to learn from, ")
+        yield from encode(bag, level, wanted, "for training, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
-    taught = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), taught, torch.from_numpy(truth))
+    tensors = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
+    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), tensors, torch.from_numpy(truth))
 
 
-def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
-    """Train; the model is changed where it is."""
+def _fit(with_model: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:
+    """Train the model in place."""
     from napari_zoommil.training.callbacks import CurveWriter
     from napari_zoommil.training.fit import fit_steps
     from napari_zoommil.training.mil.points import COLUMNS, PointModule, one_step
 
     steps = fit_steps(
-        PointModule(taught.model, recipe, annotated),
+        PointModule(with_model.model, recipe, annotated),
         one_step(),
         epochs=recipe.epochs,
-        device=taught.device,
+        device=with_model.device,
         callbacks=[CurveWriter(run, COLUMNS)],
         seed=recipe.seed,
     )
@@ -168,7 +170,7 @@ def _fit(taught: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunF
             yield Progress(step.step, step.total, note, step)
 
 
-def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:
+def _save(out: Path, with_model: Loaded, spec: ModelSpec) -> None:
     from napari_zoommil.models.spec import save_model
 
     about = spec.training["points"]
@@ -179,4 +181,4 @@ def _save(out: Path, taught: Loaded, spec: ModelSpec) -> None:
         about["metrics"],
         tags=["multiple-instance-learning"],
     )
-    save_model(out, taught.model, spec, card)
+    save_model(out, with_model.model, spec, card)

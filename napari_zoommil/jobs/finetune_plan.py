@@ -1,4 +1,4 @@
-"""What a training would train on, found out beside the window: points, windows, settings, device."""
+"""Plan of a fine-tuning, shown before it starts: points, windows, settings, device."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Lookout:
-    """What points tell a MIL model.
+class MILPoints:
+    """The points of a slide as a MIL model uses them for training.
 
     Attributes
     ----------
     magnifications : tuple of float
-        In which patches that hold points are learnt from.
+        Magnifications whose patches with points are training patches.
     class_names : tuple of str
-        Of the model.
+        Classes of the model.
     named : tuple of str
-        Those of them that points are named like.
+        Those of them that are also classes of points.
     classes : tuple of str
-        Whose points are learnt from; none as long as it must be said what the slide is.
+        Classes of the training points; empty if a label is needed first.
     points : int
-        Of these classes.
+        Number of training points.
     label : str or None
-        What the slide is taken to be; None where its prediction is held, and as long as it must be said.
+        Class of the slide; None if its prediction is the target, or if a label is needed first.
     """
 
     magnifications: tuple[float, ...]
@@ -51,46 +51,47 @@ class Lookout:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What the slide may be said to be; nothing where its points tell."""
+        """Possible labels of the slide; empty if its points determine the label."""
         return () if len(self.named) == 1 else self.named or self.class_names
 
     @property
-    def unsaid(self) -> bool:
-        """Whether it must be said what the slide is."""
+    def needs_label(self) -> bool:
+        """Whether the user has to state the class of the slide."""
         return len(self.named) > 1 and self.label is None
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What there is to train on, and how it would be trained.
+    """The data and the settings of a fine-tuning.
 
     Attributes
     ----------
     path : Path
-        Where annotations are written to.
+        File to which annotations are saved.
     stamp : Stamp or None
-        Of that file when it was looked at; None where there is none yet.
+        Stamp of that file when it was read; None if it does not exist yet.
     counts : tuple of (CellClass, int)
-        Classes that have points on the slide, with how many.
+        Classes with points on the slide, and the numbers of points.
     off_slide : int
-        Points that lie off it, and are left out.
+        Points outside the slide, which are left out.
     complete : int
-        Regions in which every cell is annotated.
+        Number of complete regions.
     runs : tuple of TrainingRun
-        Of the slide, that are cut off or not decided on.
+        Interrupted and undecided runs of the slide.
     kept : tuple of Path
+        Kept models of the slide.
     model : str
-        What would be taught.
+        The model to fine-tune.
     windows, held_out : int or None
-        Of a cell model; None as long as it is not known.
-    lookout : Lookout or None
-        Of a MIL model; None as long as it is not known.
+        For a cell model; None if not known yet.
+    mil_points : MILPoints or None
+        For a MIL model; None if not known yet.
     epochs, learning_rate
-        Of the preset.
+        Settings of the preset.
     device : str
-        Where it would run, and why.
+        The device and the reason for its choice.
     problem : str
-        What must be mended first.
+        What the user has to correct first.
     """
 
     path: Path
@@ -103,7 +104,7 @@ class TrainingSet:
     model: str = ""
     windows: int | None = None
     held_out: int | None = None
-    lookout: Lookout | None = None
+    mil_points: MILPoints | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     device: str = ""
@@ -118,11 +119,11 @@ def look(
     label: str | None = None,
     annotations: Content | None = None,
 ) -> Iterator[TrainingSet]:
-    """First what the annotations tell at once, then what is known with the model at hand.
+    """Yields the training set twice: first without, then with the properties that depend on the model.
 
-    The second may take seconds, for it loads what a training needs; the press is the quicker for it. Of a
-    MIL model, ``label`` says what the slide is, where its points leave that open. Where the slide's
-    ``annotations`` are at hand they are not read from their file.
+    The second may take seconds, because it loads the model; the training then starts faster. For a MIL
+    model, ``label`` is the class of the slide, used if its points do not determine it. ``annotations`` are
+    those of the slide, if they are in memory; else they are read from their file.
     """
     path, current = annotations_path(slide), current_path(slide)
     stamp = stamp_of(path)
@@ -177,23 +178,24 @@ def _with_mil_model(
 
     chosen, settings = choose_device(device), point_recipe(preset)
     spec = read_spec(model)
+    used = points_for_mil(points, spec.magnifications, spec.class_names, label) if len(points) else None
     return replace(
         found,
-        lookout=look_out(points, spec.magnifications, spec.class_names, label) if len(points) else None,
+        mil_points=used,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         device=f"{chosen.torch} ({chosen.reason})",
     )
 
 
-def look_out(
+def points_for_mil(
     points: Points, magnifications: tuple[float, ...], class_names: tuple[str, ...], label: str | None
-) -> Lookout:
-    """What points tell a MIL model; a ``label`` counts only where they leave it open."""
+) -> MILPoints:
+    """The points as a MIL model uses them; ``label`` is used only if they do not determine the label."""
     from napari_zoommil.training.mil.targets import classes_named, marks_of
 
     used = set(classes_named(points, class_names).values())
-    told = Lookout(magnifications, class_names, tuple(name for name in class_names if name in used))
+    told = MILPoints(magnifications, class_names, tuple(name for name in class_names if name in used))
     label = label if label in told.choices else None
     if len(told.named) > 1 and label is None:
         return told
@@ -202,7 +204,7 @@ def look_out(
 
 
 def _framing(model: str, crop: int) -> Framing:
-    """Reads the model, which is kept for the press."""
+    """Framing of a cell model; the model stays in memory for the training."""
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.cells.framing import Framing
 

@@ -1,4 +1,4 @@
-"""A fine-tuning in a run folder of its slide, with its curves and the time that is left."""
+"""A fine-tuning in a run folder of its slide, with its curves and the remaining time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import CurveLines, read_curves
 
 SECONDS_BETWEEN = 0.1
-"""Between two reports: a window that is told more often only has more to draw."""
+"""Least time between two reports, which the viewer draws."""
 
 STEADY_STEPS = 3
-"""Steps after which the speed of a training is known."""
+"""Steps after which the remaining time is estimated."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The course of a training.
+    """The curves of a training.
 
     Attributes
     ----------
     epochs : int
-        Of the whole training; 0 if not known.
+        Epochs of the whole training; 0 if unknown.
     places, losses : tuple of float
-        Of each step: how many epochs were done after it, and its loss. Those before a training was gone
-        on with are not among them.
+        For each step since the start or resume: epochs done after it, and its loss.
     history : tuple of dict
-        What was measured at the end of each epoch.
+        Metrics at the end of each epoch.
     """
 
     epochs: int = 0
@@ -44,7 +43,7 @@ class Trace:
     history: CurveLines = ()
 
 
-def teach(
+def finetune_in_run(
     slide: Slide,
     request: Request,
     resume: Path | None = None,
@@ -52,20 +51,20 @@ def teach(
     threads: int | None = None,
     encoder: str | None = None,
 ) -> Job[Any]:
-    """Train in a folder of the slide's runs; one without a finished epoch does not outlive this.
+    """Fine-tune a model in a run folder of the slide; a run without a finished epoch is deleted at the end.
 
-    Yields the job's progress with the time left, each with a :class:`Trace`, or with the
-    :class:`~napari_zoommil.jobs.attention_change.AttentionMaps` of a MIL model; returns what
-    :func:`~napari_zoommil.jobs.finetune` does.
+    Yields the job's progress with the remaining time and a :class:`Trace` or, for a MIL model,
+    :class:`~napari_zoommil.jobs.attention_change.AttentionMaps`; returns the result of
+    :func:`~napari_zoommil.jobs.finetune`.
 
     Parameters
     ----------
     resume : Path, optional
-        The run to go on with, by its own points and the ``request`` it began with.
+        The run to resume, with its own points and the ``request`` of its start.
     encoder : str, optional
-        Of a MIL model, as the user names it; it is no part of the request, which is read from a file.
+        The encoder of a MIL model that the user names; not part of the request, which is read from a file.
     """
-    find_model(request.model, request.kind, fetch=False)  # a run's folder may be a stranger's
+    find_model(request.model, request.kind, fetch=False)  # a run folder may be from an untrusted source
     folder = resume or begin(slide, request)
     job = finetune(
         slide,
@@ -91,13 +90,13 @@ def teach(
                 yield from follow.told(next(job))
     except StopIteration as end:
         return end.value
-    except BaseException:  # closed, among others
+    except BaseException:  # also when the job is closed
         discard_if_empty(folder)
         raise
 
 
 class _Follow:
-    """Collects the curves of a training and says how long it will take."""
+    """Collects the curves of a training and estimates the remaining time."""
 
     def __init__(self, folder: Path, history: CurveLines) -> None:
         self._folder, self._trace = folder, Trace(history=history)
@@ -107,7 +106,7 @@ class _Follow:
         self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
 
     def told(self, progress: Progress) -> Iterator[Progress]:
-        """What is worth passing on of it."""
+        """The reports for a step of the job; at most one per ``SECONDS_BETWEEN``."""
         from napari_zoommil.training.fit import FitStep
 
         step, now = progress.partial, time.monotonic()

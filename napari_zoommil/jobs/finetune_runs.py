@@ -1,7 +1,7 @@
-"""Where the trainings of a slide lie, and what becomes of them: files and nothing else.
+"""Run folders and kept models of a slide.
 
-Beside the annotations of ``slide.svs`` lies ``slide.models``: in ``runs`` one folder for each training that
-is cut off or not decided on, named by when it began; everything else in it is a model that was kept.
+Next to the annotations of ``slide.svs`` is the folder ``slide.models``. Its subfolder ``runs`` has one
+folder per interrupted or undecided run, named by its start time; all other subfolders are kept models.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from napari_zoommil.training.run import (
 
 RUNS = "runs"
 REQUEST, POINTS = "request.json", "points.geojson"
-"""What a run of a slide has beside what every run has (:mod:`napari_zoommil.training.run`)."""
+"""Files of a slide's run in addition to those of every run (:mod:`napari_zoommil.training.run`)."""
 BEGAN = "%Y-%m-%d %H.%M.%S"
 NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a training was asked to do: with this and its points it can be gone on with.
+    """The parameters of a fine-tuning; with them and its points it can be resumed.
 
     Attributes
     ----------
     model : str
-        What it begins with; in use until the new one is kept.
+        The initial model.
     loss : str, optional
         The preset's by default.
     preset : str
@@ -56,11 +56,11 @@ class Request:
     learning_rate : float, optional
     seed : int
     label : str, optional
-        What the slide is, of the classes of a MIL model, where its points do not tell.
+        For a MIL model: the class of the slide, if its points do not determine it.
     stain_augmentation : bool
-        Of a cell model: the slide is stained with haematoxylin and eosin.
+        For a cell model: the slide is stained with haematoxylin and eosin.
     kind : {"cells", "mil"}
-        Of the model; a MIL model is not gone on with, for it is trained in seconds.
+        Kind of the model. Runs of MIL models are not resumed, because they take only seconds.
     """
 
     model: str
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training that is not decided on.
+    """A run that the user has neither kept nor discarded.
 
     Attributes
     ----------
@@ -85,11 +85,11 @@ class TrainingRun:
     history : tuple of dict
         Its curves.
     epochs : int
-        Of the whole training; 0 if it was cut off before that was known.
+        Epochs of the whole training; 0 if it was interrupted before that was known.
     trained : bool
-        Whether it came to its end.
+        Whether it is finished.
     metrics : dict of str to float
-        Of the trained model, as :class:`~napari_zoommil.jobs.finetune.FineTuning` has them.
+        Metrics of the trained model, as in :class:`~napari_zoommil.jobs.finetune.FineTuning`.
     """
 
     folder: Path
@@ -101,12 +101,12 @@ class TrainingRun:
 
     @property
     def began(self) -> str:
-        """When, as its folder says: ``2026-11-21 14.05``."""
+        """Start time, from the name of its folder: ``2026-11-21 14.05``."""
         return self.folder.name[:16]
 
 
 def models_folder(slide: Slide) -> Path:
-    """Where trainings and kept models of a slide lie: beside its annotations.
+    """The folder of runs and kept models of a slide, next to its annotations.
 
     Raises
     ------
@@ -121,12 +121,12 @@ def _models_beside(annotations: Path) -> Path:
 
 
 def begin(slide: Slide, request: Request, now: datetime | None = None) -> Path:
-    """A new folder with the request and the annotations as they are on disk.
+    """A new run folder with the request and a copy of the annotation file.
 
     Raises
     ------
     FileError
-        If there are none, or the folder cannot be made.
+        If there are no annotations, or the folder cannot be created.
     """
     path, current = places_to_write(slide)
     content = read_file(current)
@@ -145,14 +145,14 @@ def _free(path: Path) -> Path:
 
 
 def undecided(slide: Slide) -> tuple[TrainingRun, ...]:
-    """Trainings of a slide that were cut off or not decided on, the latest first; not those under way."""
+    """Interrupted and undecided runs of a slide, latest first, without those that are running."""
     folders = sorted((models_folder(slide) / RUNS).glob("*/"), reverse=True)
     found = (read_run(folder) for folder in folders if not in_use(folder))
     return tuple(run for run in found if run is not None)
 
 
 def read_run(folder: Path) -> TrainingRun | None:
-    """What a folder tells of its training; None if it holds none."""
+    """Read a run from its folder; None if there is none."""
     try:
         request = parsed(Request, json.loads((folder / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -164,7 +164,7 @@ def read_run(folder: Path) -> TrainingRun | None:
 
 
 def kept(slide: Slide) -> tuple[Path, ...]:
-    """Models of a slide that were kept, the latest first; none where the slide can no longer be read."""
+    """Kept models of a slide, latest first; empty if the slide can no longer be read."""
     try:
         found = [one.parent for one in models_folder(slide).glob(f"*/{CONFIG}")]
     except AnnotationError:
@@ -173,16 +173,16 @@ def kept(slide: Slide) -> tuple[Path, ...]:
 
 
 def keep(folder: Path, name: str) -> Path:
-    """Make a trained run a kept model of this name; returns its folder.
+    """Turn a trained run into a kept model with this name; returns its folder.
 
     Raises
     ------
     ModelError
-        If the name cannot be one, is taken, or the folder cannot be moved.
+        If the name is invalid or taken, or the folder cannot be moved.
     """
     name = NOT_IN_NAMES.sub("-", name).strip(" .")
     if not name or name == RUNS:
-        raise ModelError("a model needs a name; give it one and keep it then")
+        raise ModelError("a model needs a name; enter one first")
     target = folder.parent.parent / name
     if target.exists():
         raise ModelError(f"there is a model {name} already; choose another name")
@@ -195,7 +195,7 @@ def keep(folder: Path, name: str) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Delete a run, and the folders that held nothing else.
+    """Delete a run, and parent folders that are empty then.
 
     Raises
     ------
@@ -213,11 +213,11 @@ def discard(folder: Path) -> None:
 
 def _tidy(runs: Path) -> None:
     for folder in (runs, runs.parent):
-        with suppress(OSError):  # something else is in it
+        with suppress(OSError):  # the folder is not empty
             folder.rmdir()
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Delete a run that has nothing to go on from: it ended before its first epoch did."""
+    """Delete a run that cannot be resumed, because it has no finished epoch."""
     if folder.exists() and not has_progress(folder):
         discard(folder)

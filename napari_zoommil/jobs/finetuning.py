@@ -1,4 +1,4 @@
-"""What the fine-tunings of cell models and of MIL models share: their result, and what they are made of."""
+"""Common parts of the fine-tuning of cell models and of MIL models: points, result and provenance."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ PresetName = Literal["interactive", "paper"]
 
 @dataclass(frozen=True)
 class FineTuning:
-    """A fine-tuned model and how it did.
+    """A fine-tuned model and its metrics.
 
     Attributes
     ----------
     model : Path
-        Its folder, with ``run.json`` (settings and provenance) and ``curves.csv`` beside the weights.
+        Its folder, with ``run.json`` (settings and provenance), ``curves.csv`` and the weights.
     classes : tuple of CellClass
     points : dict of str to int
-        On the slide, by class; the held-out ones are among them.
+        Number of points on the slide by class, with the held-out ones.
     windows, held_out : int
-        Of a cell model.
+        For a cell model.
     metrics : dict of str to float
-        Before (``before_*``) and after. Of a cell model: the score from which a find counts, and figures of
-        the held-out windows, where there are any. Of a MIL model: the attention's share on the patches that
-        hold points, by magnification, and the slide's probabilities.
+        Before (``before_*``) and after. For a cell model: the threshold, and metrics on the held-out
+        windows, if there are any. For a MIL model: the share of the attention on patches with points, by
+        magnification, and the slide's probabilities.
     seconds : float
     kind : {"cells", "mil"}
     patches : int
-        That a MIL model learnt from, in all magnifications.
+        For a MIL model: number of training patches of all magnifications.
     off_slide : int
-        Points that lie off the slide, and were left out.
+        Points outside the slide, which were left out.
     """
 
     model: Path
@@ -59,21 +59,21 @@ class FineTuning:
 
 @dataclass(frozen=True, eq=False)
 class SlidePoints:
-    """What a training is told by the annotations of a slide, as far as they lie on it.
+    """The annotations of a slide that a fine-tuning uses: those that are on the slide.
 
     Attributes
     ----------
     points : Points
     off_slide : int
-        Points that do not lie on it, and were left out.
+        Number of points outside the slide, which are left out.
     counts : dict of str to int
-        Points by class.
+        Number of points per class.
     complete : int
-        Regions in which every cell is annotated.
+        Number of regions in which every cell is annotated.
     digest : str
-        Of the document's bytes, 16 hexadecimal digits.
+        Hash of the document's bytes, 16 hexadecimal digits.
     fingerprint : str
-        Of the slide.
+        Fingerprint of the slide.
     """
 
     points: Points
@@ -85,7 +85,7 @@ class SlidePoints:
 
 
 def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
-    """The points of a slide that lie on it: others would make classes of nothing.
+    """The points of a slide without those outside it.
 
     Raises
     ------
@@ -97,15 +97,14 @@ def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
     points, off_slide = within(slide, read)
     if not len(points):
         height, width = slide.shape
-        where = f"; all {off_slide:,} lie off its {width:,} × {height:,} px" if off_slide else ""
-        raise AnnotationError(f"there are no points on {slide.name} to train on{where}; mark a few first")
+        where = f"; all {off_slide:,} are outside its {width:,} × {height:,} px" if off_slide else ""
+        raise AnnotationError(f"there are no points on {slide.name} to train on{where}; add a few first")
     digest = hashlib.sha256(points.to_bytes()).hexdigest()[:16]
     return SlidePoints(points, off_slide, points.counts, len(points.complete), digest, fingerprint)
 
 
 def within(slide: Slide, points: Points) -> tuple[Points, int]:
-    """Those of some points that lie on a slide, and how many do not; a document that has no others is given
-    back as it is."""
+    """The points that are on a slide, and the number of those that are not; the same document if all are."""
     outside = points.outside(slide.shape)
     if not outside.any():
         return points, 0
@@ -118,8 +117,8 @@ def within(slide: Slide, points: Points) -> tuple[Points, int]:
 def provenance(
     told: SlidePoints, model: str, settings: CellRecipe | PointRecipe, **seen: Any
 ) -> dict[str, Any]:
-    """What a training was made of, and what it has ``seen``; names no slide, for its name can tell who the
-    patient is."""
+    """Model, data (``seen``) and settings of a training, without the slide's name, which can identify a
+    patient."""
     import torch
 
     from napari_zoommil import __version__

@@ -1,7 +1,7 @@
-"""Networks that stay in memory, on the CPU, for the next job that needs them: the last one of each kind.
+"""Networks that stay in memory, on the CPU, for the next job that needs them: the last used one of each kind.
 
-Of many slides, or after an estimate, an encoder or a model is read once, and an encoder hashed once. A job
-that runs beside another one reads a copy of its own.
+Thus an encoder or a model is loaded (and an encoder hashed) only once for many slides, or for an estimate and
+a prediction. A concurrent job loads its own copy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Movable(Protocol):
-    """What moves its weights to a device in place."""
+    """A network that can move its weights to a device in place."""
 
     def to(self, device: torch.device, /) -> Any: ...
 
@@ -32,7 +32,7 @@ A = TypeVar("A")
 
 
 class Identity(NamedTuple):
-    """What a network was read from: its name, and the state of each of its files."""
+    """The origin of a network: its name, and the stamp of each of its files."""
 
     name: str
     files: tuple[tuple[Path, Stamp | None], ...]
@@ -41,18 +41,18 @@ class Identity(NamedTuple):
 NOTHING: tuple[Identity | None, Any] = None, None
 
 _kept: dict[Kind, tuple[Identity, Any]] = {}
-"""Networks that no job uses at the moment, each with what is known about it."""
+"""Networks for the next job, each with its specification; none of them is used by a job."""
 
 _lock = Lock()
 
 
 def identity_of(name: str, files: Iterable[Path]) -> Identity:
-    """Identity of a network as it is on disk now."""
+    """Identity of a network with the present state of its files."""
     return Identity(name, tuple((file.resolve(), stamp_of(file)) for file in files))
 
 
 def release() -> None:
-    """Forget the networks that are kept for the next job, and free their memory."""
+    """Release the networks that are in memory for the next job."""
     with _lock:
         _kept.clear()
 
@@ -67,27 +67,27 @@ def lend(
     fits: Callable[[N], bool] = lambda _: True,
     changes: bool = False,
 ) -> Iterator[tuple[N, A]]:
-    """Lend a network, on a device; leaving the context frees the device's memory.
+    """A network on a device for the time of the context; afterwards the device's memory is released.
 
     Parameters
     ----------
     kind : {"mil", "cells", "encoder"}
     identity : Identity
-        Of what is asked for, taken before it is read.
+        Identity of the requested network, determined before it is read.
     read : callable
-        Returns the network, on the CPU, and what is known about it.
+        Returns the network, on the CPU, and its specification (or None).
     device : Device
     fits : callable
-        Whether a network of this identity that was kept is the one asked for.
+        Whether a network in memory that has this identity is the requested one.
     changes : bool
-        Whether the borrower changes the weights: nobody else gets the network afterwards.
+        Whether the job changes the weights; then no other job gets this network.
     """
     import torch
 
-    with _lock:  # taken out, so that no two jobs share it
+    with _lock:  # removed, so that no other job uses it
         known, own = _kept.pop(kind, NOTHING)
     if known != identity or not fits(own[0]):
-        own = None  # two of a kind need not be in memory at once
+        own = None  # released before the next one is read
         with torch.random.fork_rng(devices=()):  # a new network draws its weights before it gets its own
             own = read()
     network, about = own

@@ -1,6 +1,6 @@
-"""What a job opens for itself: a slide handle, an encoder, a cell model or a MIL model with its encoder.
+"""Resources of a job: a slide handle, an encoder, a cell model, or a MIL model with its encoder on a device.
 
-Networks are lent, see :mod:`napari_zoommil.jobs.kept`.
+Networks stay in memory for the next job, see :mod:`napari_zoommil.jobs.kept`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
-    """A handle of the job's own; ``mpp`` and ``icc`` overrule what the file, or the open slide, states."""
+    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide."""
     if isinstance(slide, Slide):
         return slide.reopen(mpp, icc)
     return Slide.open(slide, mpp, icc)
@@ -38,19 +38,19 @@ def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide
 
 @contextmanager
 def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[Encoder]:
-    """Lend an encoder, on a device; leaving the context frees the device's memory.
+    """An encoder on a device for the time of the context; afterwards the device's memory is released.
 
     Parameters
     ----------
     device : str
         auto, or a torch device.
     name, expected
-        As :func:`napari_zoommil.encoders.load_encoder` takes them: the name must come from the user.
+        As in :func:`napari_zoommil.encoders.load_encoder`; the name must come from the user.
 
     Raises
     ------
     EncoderError
-        If there is no such encoder, or it has other weights than expected.
+        If there is no such encoder, or its hash is not the expected one.
     """
     from napari_zoommil.encoders import load_encoder
     from napari_zoommil.encoders.device import choose_device
@@ -78,12 +78,12 @@ def _encoder_identity(name: str) -> Identity:
 
 
 def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNet | YOLLO, CellSpec]]:
-    """Lend a cell model, on a device; it is not to be changed.
+    """A cell model on a device for the time of the context; it must not be changed.
 
     Raises
     ------
     ModelError
-        If there is none, or weights and configuration do not match.
+        If there is no such model, or weights and configuration do not match.
     """
     from napari_zoommil.cells.model import load_cell_model
 
@@ -97,7 +97,7 @@ def _model_identity(name: str, kind: Kind) -> Identity:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Everything a prediction computes with."""
+    """A model and its encoder on a device."""
 
     model: MILModel
     spec: ModelSpec
@@ -106,7 +106,7 @@ class Loaded:
 
     @property
     def encoder(self) -> Encoder:
-        """What makes features of patches.
+        """The encoder.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Loaded:
             If the model reads pixels itself.
         """
         if self.network is None:
-            raise ModelError(f"{self.spec.architecture} reads pixels and has no features of patches")
+            raise ModelError(f"{self.spec.architecture} reads pixels and has no encoder")
         return self.network
 
     def bag(
@@ -125,7 +125,7 @@ class Loaded:
         batch_size: int = 64,
         workers: int | None = None,
     ) -> CachedBag | PixelBag:
-        """What the model looks at of an open slide: features, those of the cache among them, or pixels."""
+        """The bag of an open slide: of features, with those in the cache, or of pixels."""
         from napari_zoommil.bags import CachedBag
         from napari_zoommil.bags.pixels import PixelBag
 
@@ -143,7 +143,7 @@ def loaded(
     *,
     to_train: bool = False,
 ) -> Iterator[Loaded]:
-    """Lend a model and its encoder, on a device; leaving the context frees the device's memory.
+    """A model and its encoder for the time of the context; afterwards the device's memory is released.
 
     Parameters
     ----------
@@ -152,18 +152,18 @@ def loaded(
     device : str
         auto, or a torch device.
     threads : int, optional
-        CPU threads that compute.
+        Number of CPU threads for computation.
     encoder : str, optional
-        The encoder that the model was trained on, as the user names it.
+        The encoder of the model, as named by the user.
     to_train : bool
-        Whether the job changes the model's weights, which no other job gets to see.
+        Whether the job changes the model's weights; then no other job gets this copy.
 
     Raises
     ------
     ConsentError
-        If the model was trained on an encoder that only the user may name.
+        If the user has to name the encoder of the model, and has not.
     EncoderError
-        If the encoder has other weights than the model was trained on.
+        If the model was trained on another encoder.
     """
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.encoders.trust import name_to_load

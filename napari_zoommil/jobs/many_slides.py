@@ -1,4 +1,4 @@
-"""Many slides as one job: an outcome each, and the next slide is made ready beside the current one."""
+"""One job for many slides, with an outcome per slide; the next slide is prepared during the current one."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
 
 FIRST_PATCHES = 128
-"""Patches whose tiles are decoded ahead: two batches."""
+"""Patches whose tiles are decoded in advance: two batches."""
 
 PARTS = 1000
-"""Steps of the progress within one of several slides."""
+"""Progress steps per slide."""
 
 READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store")
-"""Parameters of jobs by which it is known what they read first; a model states those that are not given."""
+"""Parameters of jobs that determine what they read first; the model supplies those that are not given."""
 
 FAILURES = (ZoomMILError, OSError, RuntimeError)
-"""What a slide, its results or the device may bring about; anything else is a fault of the program."""
+"""Errors of one slide, its results or the device; other exceptions are bugs and are not caught."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[T]):
-    """What came of one of many slides.
+    """The outcome for one slide.
 
     Attributes
     ----------
     slide : Path
     result : object, optional
-        What the job returned, where it ended well.
+        The job's result, if it succeeded.
     error : Exception, optional
-        Why it did not.
+        Its error, if it failed.
     """
 
     slide: Path
@@ -59,24 +59,24 @@ def over(
     *,
     then: Callable[[Path, Any], Any] | None = None,
 ) -> Job[tuple[Outcome[Any], ...]]:
-    """Do a job on each of many slides; one bad slide stops no others.
+    """Run a job on each of many slides; the failure of one slide does not stop the others.
 
-    While one is worked on, the next one's tissue is looked for and its first patches are decoded, if the job
-    reads patches. Encoder and model are loaded once.
+    During the job on a slide, the tissue of the next slide is detected and its first patches are decoded, if
+    the job reads patches. Encoder and model are loaded once.
 
     Parameters
     ----------
     job : callable
-        Takes a slide and returns a job, such as ``partial(predict, model="demo")``.
+        A function of a slide that returns a job, such as ``partial(predict, model="demo")``.
     slides : iterable of Path
     then : callable, optional
-        ``then(slide, result)`` is called with each result, such as to write it; what it returns is kept in
-        its place.
+        ``then(slide, result)`` is called for each result, for example to write it; its return value
+        replaces the result.
 
     Yields
     ------
     Progress
-        Over all slides. ``partial`` is that of the job, and the :class:`Outcome` where a slide is done.
+        Over all slides. ``partial`` is that of the job, and the :class:`Outcome` at the end of a slide.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def over(
     Raises
     ------
     ConsentError, EncoderError
-        If the encoder cannot be had: it is the same for every slide.
+        If the encoder, which is the same for every slide, cannot be loaded.
     """
     paths = [Path(slide) for slide in slides]
     outcomes: list[Outcome[Any]] = []
@@ -106,14 +106,14 @@ def over(
 
 
 def results_of(outcomes: Sequence[Outcome[T]]) -> tuple[T, ...]:
-    """The results where all slides are needed.
+    """The results, if all slides are needed.
 
     Raises
     ------
     Exception
-        The error of the one slide that failed.
+        The error of the slide, if only one failed.
     JobError
-        If several did, with what is wrong with each.
+        If several failed, with the error of each.
     """
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(errors) == 1:
@@ -131,7 +131,7 @@ def _title(number: int, count: int) -> str:
 
 
 def _part_of(number: int, count: int) -> Callable[[Progress], Progress]:
-    """The progress on one of several slides as a part of the whole; that on a single one as it is."""
+    """Converts the progress on one of several slides to that on all; unchanged for a single slide."""
 
     def tell(progress: Progress) -> Progress:
         if count == 1:
@@ -144,12 +144,12 @@ def _part_of(number: int, count: int) -> Callable[[Progress], Progress]:
 
 
 def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide | None]:
-    """What makes a slide ready for a job, by the job's parameters."""
+    """The function that prepares a slide for a job, by the job's parameters."""
     chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
 
     def prepare(path: Path, stop: Event) -> Slide | None:
         if "min_tissue" not in chosen:
-            return None  # it reads no patches
+            return None  # the job reads no patches
         reading = {name: chosen[name] for name in READING if name in chosen}
         if "magnifications" not in chosen:
             from napari_zoommil.models.spec import read_spec
@@ -166,15 +166,15 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
 def with_next_ready(
     paths: Sequence[Path], prepare: Callable[[Path, Event], Slide | None]
 ) -> Generator[Path, None, None]:
-    """The paths one by one; beside the work on each, ``prepare(next path, stop)`` runs in a thread.
+    """The paths one by one; during the work on each, ``prepare(next path, stop)`` runs on a thread.
 
-    A slide that it returns stays open until that slide's turn is over: what was decoded of it is remembered
-    so long. What fails in preparing fails again, and is told, when it is that slide's turn.
+    The slide that it returns stays open until the work on that slide is done, so that its decoded tiles stay
+    in the cache. Errors during preparation are ignored; they occur again in the work on that slide.
     """
     stop, opened = Event(), dict[int, Slide]()
 
     def ready(place: int) -> int:
-        if place:  # the first one's turn has come
+        if place:  # the first slide is needed at once
             with suppress(*FAILURES):
                 slide = prepare(paths[place], stop)
                 if slide is not None:
@@ -187,7 +187,7 @@ def with_next_ready(
 
     with ExitStack() as ending:
         ending.callback(close)
-        # one thread: two that look for one slide's tissue would be no faster
+        # one thread, because two threads that detect the tissue of one slide are not faster
         coming = ending.enter_context(closing(in_order(ready, range(len(paths)), 1, 1, name="next-slide")))
         ending.callback(stop.set)
         for place in coming:
@@ -207,11 +207,10 @@ def make_ready(
     icc: bool = False,
     store: Path | None = None,
 ) -> Slide | None:
-    """Find a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
+    """Detect a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
-    The tissue stays in memory for whichever job opens the slide next, the tiles as long as the slide that is
-    returned is open. Where its patches are kept in ``store`` (in the user's cache by default), the slide was
-    worked on before and there is nothing to do.
+    The tissue stays in memory for the next job on the slide, the tiles as long as the returned slide is open.
+    If the patch grid is in ``store`` (the user's cache by default), nothing is done.
     """
     from napari_zoommil.bags.cache import open_cache
 

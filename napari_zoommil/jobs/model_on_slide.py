@@ -1,4 +1,4 @@
-"""A model with an open slide and its patches: what predictions and explanations begin with."""
+"""A model with an open slide and its patches: the first step of predictions and explanations."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ModelOnSlide:
-    """What a pass needs, and what makes a prediction of it.
+    """A loaded model, a slide and its bag; runs passes and converts their results.
 
     Attributes
     ----------
     name : str
-        Of the model, as the user gave it.
+        Name of the model, as given by the user.
     loaded : Loaded
     slide : Slide
-        A handle of the job's own.
+        The slide handle of the job.
     bag : CachedBag or PixelBag
     cache : FeatureCache
     started : float
-        When the job began, ``time.perf_counter()``.
+        Start of the job, ``time.perf_counter()``.
     """
 
     name: str
@@ -57,11 +57,11 @@ class ModelOnSlide:
         return self.bag.grid
 
     def look(self, answered: list[tuple[Need | NeedImage, Tensor]] | None = None) -> Job[MILOutput]:
-        """The model's pass; ``answered`` gets each need with its answer."""
+        """The model's pass; each need and its answer are appended to ``answered``."""
         return zoom(self.loaded.model, self.bag, self.loaded.device.torch, answered=answered)
 
     def prediction(self, output: MILOutput) -> Prediction:
-        """What a pass came to, as plain numbers and maps."""
+        """The result of a pass, as plain numbers and maps."""
         task, logits = self.loaded.spec.task, output.logits.cpu()
         steps = self._steps(output)
         seconds = time.perf_counter() - self.started
@@ -81,12 +81,12 @@ class ModelOnSlide:
         )
 
     def recorded(self, output: MILOutput, answered: list[tuple[Need | NeedImage, Tensor]]) -> RecordedPass:
-        """A pass that was made, for a method that explains it.
+        """A finished pass, for a method that explains it.
 
         Parameters
         ----------
         answered : list of (need, answer)
-            As :meth:`look` gives them.
+            As collected by :meth:`look`.
         """
         from napari_zoommil.maps.recorded import RecordedPass
 
@@ -116,7 +116,7 @@ class ModelOnSlide:
         )
 
     def _score_maps(self, steps: tuple[StepResult, ...]) -> list[HeatMap]:
-        """A head's maps of all magnifications, then the next one's."""
+        """Maps of all magnifications for the first head, then for the next one."""
         from napari_zoommil.maps.heatmap import score_map
 
         mpp, names = self.slide.mpp, self.loaded.spec.task.names
@@ -130,7 +130,7 @@ class ModelOnSlide:
         ]
 
     def _explained_maps(self, steps: tuple[StepResult, ...]) -> list[HeatMap]:
-        """Of a method: an output at all magnifications, then the next output; then of the next method."""
+        """Maps of all magnifications for each output, and this for each method."""
         from napari_zoommil.maps.heatmap import rasterise
 
         mpp, scores = self.slide.mpp, [step.explained for step in steps]
@@ -165,7 +165,7 @@ def open_model_on_slide(
     Parameters
     ----------
     stack : ExitStack
-        Closes the slide and frees the device's memory.
+        Closes the slide and releases the device's memory.
     """
     from napari_zoommil.bags.cache import open_cache
 

@@ -71,7 +71,7 @@ MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
 Mpp = Annotated[
     float | None,
     MPP_RANGE,
-    Help("Pixel size of level 0, where the slide does not state it or states it wrongly."),
+    Help("Pixel size of level 0, if the slide does not state it or states it wrongly."),
 ]
 
 Icc = Annotated[bool, Help("Convert pixels to sRGB by the slide's colour profile, if it has one.")]

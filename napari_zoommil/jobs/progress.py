@@ -1,6 +1,6 @@
-"""What a job is: a generator of :class:`Progress` that returns its result.
+"""Jobs: generators of :class:`Progress` that return a result.
 
-Closing the generator cancels the job within one batch and frees what it holds.
+Closing the generator cancels the job within one batch and releases its resources.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes
     ----------
     done, total : int
-        ``total`` may change while the job learns how much there is to do.
+        ``total`` may change during the job.
     note : str
-        What is being done, as a user reads it.
+        Description of the current step, for the user.
     partial : object, optional
-        A part of the result that can be shown already.
+        A partial result to show.
     seconds_left : float, optional
-        Expected until the job ends, where it can be told.
+        Estimated time until the job ends, if known.
     """
 
     done: int
@@ -37,13 +37,13 @@ class Progress:
 
 
 class Steady:
-    """Tells the time left of work whose parts take alike; it begins now."""
+    """Estimates the remaining time of work with equal parts, which begins now."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def seconds_left(self, done: int, total: int) -> float | None:
-        """None as long as nothing is done."""
+        """Remaining time; None as long as nothing is done."""
         return (time.monotonic() - self._began) / done * (total - done) if done else None
 
 
@@ -51,7 +51,7 @@ Job = Generator[Progress, None, T]
 
 
 def retold(job: Job[T], tell: Callable[[Progress], Progress]) -> Job[T]:
-    """A job as part of another one, whose progress is told in other words."""
+    """A job as part of another one, with its progress converted by ``tell``."""
     try:
         while True:
             yield tell(next(job))
@@ -62,12 +62,12 @@ def retold(job: Job[T], tell: Callable[[Progress], Progress]) -> Job[T]:
 
 
 def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
-    """Drive a job to its result.
+    """Run a job and return its result.
 
     Parameters
     ----------
     job : generator
-        Such as ``predict("slide.svs", model="demo")``.
+        For example ``predict("slide.svs", model="demo")``.
     on_progress : callable, optional
         Called with each :class:`Progress`; an exception in it cancels the job.
     """

@@ -1,7 +1,7 @@
-"""A job's result as one file: a NumPy archive with its arrays, and the rest of it as JSON.
+"""A job's result as one file: a NumPy archive with its arrays, and everything else as JSON.
 
-A result is a frozen dataclass of numbers, texts, arrays, and tuples and dataclasses of such. It is read back
-by the types of its fields and nothing else: a file makes no object that they do not name. No pickle is read.
+A result is a frozen dataclass of numbers, texts, arrays, and tuples and dataclasses of these. It is read by
+the types of its fields only: a file cannot create objects of other types. Pickles are not read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from napari_zoommil.errors import JobError
 T = TypeVar("T")
 
 TREE = "result"
-"""Entry of the archive that holds the JSON."""
+"""Name of the archive entry with the JSON."""
 
 
 def result_bytes(result: Any) -> bytes:
@@ -37,7 +37,7 @@ def result_bytes(result: Any) -> bytes:
 
 
 def _taken_apart(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A value as JSON has it; arrays are put beside, and their names stand in their place."""
+    """A value as JSON; arrays are added to ``arrays`` and replaced by their names."""
     if isinstance(value, np.ndarray):
         arrays[place] = value
         return place
@@ -52,12 +52,12 @@ def _taken_apart(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def read_result(path: Path, kind: type[T]) -> T:
-    """A result of a kind, as :func:`result_bytes` wrote it.
+    """Read a result of type ``kind`` that :func:`result_bytes` wrote.
 
     Raises
     ------
     JobError
-        If it cannot be read, or is not of that kind.
+        If it cannot be read, or has another type.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -70,12 +70,12 @@ def read_result(path: Path, kind: type[T]) -> T:
         ValueError, TypeError, KeyError, EOFError, AttributeError, RecursionError,
         NotImplementedError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
-        raise JobError(f"{path} is damaged, or of another version: make it anew ({error})") from error
+        raise JobError(f"{path} is damaged, or of another version: create it again ({error})") from error
     return found
 
 
 def _put_together(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """A value of a type; TypeError if it is not."""
+    """A value of type ``kind`` from JSON; TypeError if it does not fit."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _first_that_fits(arguments, tree, arrays)
@@ -105,13 +105,13 @@ def _first_that_fits(kinds: tuple[Any, ...], tree: Any, arrays: Mapping[str, np.
             return _put_together(kind, tree, arrays)
         except (TypeError, ValueError, KeyError):
             continue
-    raise TypeError(f"{str(tree)[:40]!r} is none of {kinds}")
+    raise TypeError(f"{str(tree)[:40]!r} is not one of {kinds}")
 
 
 def _dataclass(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     types, known = get_type_hints(kind), {one.name: one for one in fields(kind)}
     if not isinstance(tree, dict) or not tree.keys() <= known.keys():
-        raise TypeError(f"{str(tree)[:40]!r} is no {kind.__name__}")
+        raise TypeError(f"{str(tree)[:40]!r} is not a {kind.__name__}")
     for name, one in known.items():
         if name not in tree and one.default is MISSING and one.default_factory is MISSING:
             raise TypeError(f"its {kind.__name__} lacks {name}")

@@ -1,4 +1,4 @@
-"""Where the tissue of a slide is: looked for once, whichever job asks."""
+"""Tissue detection as a job, with a cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_zoommil.slides.patching import Tissue, overview_strips, tissue_of
 from napari_zoommil.slides.tissue import DEFAULT_MPP
 
 KEPT = 16
-"""Slides whose tissue is remembered; a mask takes some megabytes."""
+"""Number of slides whose tissue mask (some megabytes) is cached."""
 
 _found: LRUCache[tuple[str, Pair], Tissue] = LRUCache(KEPT)
 _lock = Lock()
@@ -26,7 +26,7 @@ def find_tissue(slide: Slide) -> Job[Tissue]:
     Raises
     ------
     MissingResolutionError
-        If the slide's resolution is not known.
+        If the slide's resolution is unknown.
     """
     key = slide.fingerprint, slide.resolution()
     with _lock:
@@ -36,7 +36,7 @@ def find_tissue(slide: Slide) -> Job[Tissue]:
     strips = []
     for done, total, pixels in overview_strips(slide, DEFAULT_MPP):
         strips.append(pixels)
-        yield Progress(done, total, "looking for tissue")
+        yield Progress(done, total, "detecting tissue")
     tissue = tissue_of(slide, np.concatenate(strips))
     with _lock:
         _found[key] = tissue

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
-    from napari_zoommil.training.mil.cohort import Entry
+    from napari_zoommil.training.mil.cohort import LabelledSlide
     from napari_zoommil.training.mil.module import Example
 
 
@@ -92,7 +92,7 @@ def train(
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
-    Features that ``store`` lacks are encoded first.
+    Features that are not in ``store`` are encoded first.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def train(
     magnifications : tuple of float, optional
         Rising by whole factors; the recipe's by default.
     flags : TrainerFlags
-        On how many devices and how precisely it computes; one device and single precision by default.
+        Devices and precision; one device and single precision by default.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one.
 
@@ -130,7 +130,7 @@ def train(
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
         another training to go on with, or a finished one.
     JobError
-        If the device is not there, or the machine cannot train as the flags say.
+        If this machine does not have the devices, or cannot train with these flags.
     FileError
         If ``out`` cannot be written to.
     """
@@ -182,7 +182,7 @@ class Plan:
     flags: TrainerFlags
 
 
-def _task(entries: Sequence[Entry], kind: str, unit: str) -> Task:
+def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
     """What the labels of a cohort say is to be learnt.
 
     Raises
@@ -233,7 +233,9 @@ def _fit(
     return Training(run.folder, plan.task, metrics)
 
 
-def _provenance(plan: Plan, reading: Reading, source: Source, entries: Sequence[Entry]) -> dict[str, Any]:
+def _provenance(
+    plan: Plan, reading: Reading, source: Source, entries: Sequence[LabelledSlide]
+) -> dict[str, Any]:
     """What a training is made of; names no slide, for names can tell who the patients are."""
     import torch
 

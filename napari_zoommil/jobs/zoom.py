@@ -1,6 +1,7 @@
-"""A model's pass over a slide as a job, the one driver of prediction and of what compares predictions.
+"""A model's pass over a slide as a job: the driver of predictions, estimates and comparisons.
 
-What the model asks for is encoded batch by batch, with progress, previews and a chance to cancel in between.
+The patches that the model requests are encoded batch by batch. After each batch the job reports progress
+and a partial map, and can be cancelled.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel, MILOutput
 
 PAINT_SECONDS = 0.1
-"""Least time between two partial maps: yields have no back-pressure in a window."""
+"""Least time between two partial maps: the viewer must be able to draw them."""
 
 
 def zoom(
@@ -35,6 +36,7 @@ def zoom(
     title: str = "",
     paint: bool = True,
     answered: list[tuple[Need | NeedImage, Tensor]] | None = None,
+    on_need: Callable[[Need | NeedImage], None] | None = None,
 ) -> Job[MILOutput]:
     """One pass of a model, without gradients.
 
@@ -43,19 +45,21 @@ def zoom(
     mil : MILModel
         In evaluation mode, on ``device``.
     bag : LazyBag, PixelBag or PartBag
-        Encodes, or reads, what the model asks for.
+        Encodes, or reads, the patches that the model requests.
     device : torch.device
     title : str
-        What notes begin with.
+        Prefix of notes.
     paint : bool
-        Whether to show maps while they fill.
+        Whether to report partial maps.
     answered : list, optional
-        Gets each need with its answer, on ``device``.
+        Each need and its answer, on ``device``, are appended to it.
+    on_need : callable, optional
+        Called with each need before it is answered; an exception in it ends the pass.
 
     Yields
     ------
     Progress
-        ``partial`` holds a :class:`PartialMap` while a magnification fills.
+        ``partial`` is a :class:`PartialMap` while a magnification is encoded.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def zoom(
     Raises
     ------
     ModelError
-        If patches or features are not what the model is made for, or the bag cannot answer it.
+        If patches or features are not those that the model was built for, or the bag cannot answer a need.
     """
     import torch
 
@@ -76,15 +80,17 @@ def zoom(
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:
-                with torch.no_grad():  # never across a yield: the mode is the thread's
+                with torch.no_grad():  # not across a yield, because the mode belongs to the thread
                     need = steps.send(answer)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
+            if on_need is not None:
+                on_need(need)
             source = source_of(bag, need)
             if isinstance(need, NeedImage):
                 answer = yield from _image(source, need, title, done, sum(expected))
             else:
-                # Parents at the rim lack children, so what was expected is corrected step by step.
+                # Parents at the edge of the tissue lack children, so the expected total is corrected here.
                 total = done + len(need.rows) + sum(expected[need.level + 1 :])
                 painter = _Painter(mil, bag, source, need, device) if paint and need.preview else None
                 yield from encode(source, need.level, need.rows, title, done, total, painter)
@@ -104,7 +110,7 @@ def encode(
     total: int | None = None,
     paint: Callable[[Rows], PartialMap | None] | None = None,
 ) -> Generator[Progress, None, None]:
-    """Encode those of ``rows`` that a bag does not know, telling how far it is.
+    """Encode those of ``rows`` that a bag does not have in memory, with progress.
 
     Parameters
     ----------
@@ -112,11 +118,11 @@ def encode(
     level : int
     rows : (n,) int64
     title : str
-        What notes begin with.
+        Prefix of notes.
     before, total : int
-        Patches that were done before, and all that there are to do; these alone by default.
+        Patches done before, and the total number; only ``rows`` by default.
     paint : callable, optional
-        Makes a partial map of what it is told to be known now.
+        Called with the rows of each batch; returns a partial map or None.
     """
     name = magnification_name(bag.grid.levels[level].magnification)
     known = rows[bag.known(level)[rows]]
@@ -144,7 +150,7 @@ def _image(source: Any, need: NeedImage, title: str, done: int, total: int) -> J
 
 
 class _Painter:
-    """The map of one need as far as it is known, not too often."""
+    """Draws partial maps of one need, limited in frequency."""
 
     def __init__(self, mil: MILModel, bag: Any, source: Any, need: Need, device: torch.device) -> None:
         self.mil, self.bag, self.source, self.need, self.device = mil, bag, source, need, device
@@ -165,7 +171,7 @@ class _Painter:
         return PartialMap(level, shown)
 
     def _scores(self, rows: Rows) -> NDArray[np.float32]:
-        """(n,) of the first head."""
+        """(n,) scores of the first head."""
         import torch
 
         assert self.need.preview is not None

@@ -1,6 +1,6 @@
-"""Multiple-instance-learning models: bag → prediction and attention.
+"""Multiple-instance learning (MIL) models: bag → prediction and attention.
 
-Importing this package is cheap; torch is loaded with the first model.
+Importing this package does not import torch; the first model does.
 """
 
 from napari_zoommil.models.registry import create, names

@@ -1,4 +1,4 @@
-"""Our own models: options and trainings of each. No torch, so that commands and docks read them at once."""
+"""Options and recipes of the models of this package. No torch, so that commands and docks load fast."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ class ZoomMILOptions:
     attention : int
         Width of the attention's hidden layer.
     dropout : float
-        Share of embeddings and attention that training leaves out.
+        Dropout rate of embeddings and attention.
     classifier : {"linear", "mlp"}
-        The authors' code has one linear layer, the paper names a 2-layer ReLU network.
+        One linear layer as in the authors' code, or a 2-layer ReLU network as in the paper.
     topk : {"exact", "paper"}
-        Gradient of where to zoom: unbiased, or as the authors' code has it.
+        Gradient of the patch selection: unbiased, or as in the authors' code.
     samples : int
-        Perturbations in training.
+        Number of perturbed samples in training.
     sigma : float, optional
-        Noise; the mode's own by default. In ``exact`` mode it falls linearly to a tenth over training.
+        Standard deviation of the noise; that of the mode by default. In ``exact`` mode it decreases
+        linearly to a tenth during training.
     """
 
     k: Count | tuple[Count, ...] = 16

@@ -1,8 +1,8 @@
-"""What every MIL model shares: a pass that says what it needs, and what it returns.
+"""Base class of MIL models: a pass over a slide that requests features, and its output.
 
-The pass is a coroutine: ``features = yield Need(level, rows)``. Training answers from a store,
-prediction by encoding batch by batch with progress, cancel and a live overlay in between, and
-``forward(bag)`` drains it. One definition serves all three.
+The pass is a coroutine: ``features = yield Need(level, rows)``. In training a feature store answers; in
+prediction patches are encoded batch by batch, with progress, cancellation and partial maps;
+``forward(bag)`` runs the pass at once. One definition serves all three.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["MILModel", "MILOutput", "Need", "NeedImage", "Pass", "Plane", "Step"
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a model saw at one magnification.
+    """The patches and scores of a pass at one magnification.
 
     Attributes
     ----------
     level : int
     rows : (n,) int64
-        Patches looked at.
+        Patches that the model read.
     scores : (n, H) Tensor
-        Raw scores of the patches, a column for each of the model's ``heads``, or for the first of them
-        where a step has not all. Of an attention, the logits before the softmax.
+        Raw scores of the patches, one column per head of the model; a step may have only the first
+        heads. For an attention, the logits before the softmax.
     embeddings : (n, F) Tensor, optional
-        Instance embeddings, on the graph where gradients are on: Grad-CAM's activations.
+        Instance embeddings, on the graph if gradients are enabled: the activations of Grad-CAM.
     zoomed : (k,) int64
-        Rows that were zoomed into.
+        Patches selected for the next magnification.
     evidence : (n, C) Tensor, optional
-        What each patch adds to each output, of a model whose outputs are sums over patches: over all steps
-        it sums to ``MILOutput.logits`` less the bias. See
+        Contribution of each patch to each output, if the outputs of the model are sums over patches: the sum
+        over all steps is ``MILOutput.logits`` without the bias. See
         :func:`napari_zoommil.models.blocks.attention.evidence`.
     """
 
@@ -55,7 +55,7 @@ class Step:
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:
-            raise ModelError(f"scores of patches have a column for each head, not {tuple(self.scores.shape)}")
+            raise ModelError(f"scores of patches need one column per head, not {tuple(self.scores.shape)}")
 
     @property
     def attention(self) -> Tensor:
@@ -65,16 +65,16 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Activations of a model that looks at an image, not at patches one by one.
+    """Activations of a model that reads an image instead of single patches.
 
     Attributes
     ----------
     activation : (F, h, w) Tensor
-        On the graph where gradients are on.
+        On the graph if gradients are enabled.
     origin, downsample : (float, float)
-        Level-0 y and x of its top-left corner, and level-0 px per value.
+        Level-0 (y, x) of its top-left corner, and level-0 px per value.
     magnification : float
-        Of what it was computed from.
+        Magnification of the image.
     """
 
     activation: Tensor
@@ -90,10 +90,10 @@ class MILOutput:
     Attributes
     ----------
     logits : (C,) Tensor
-        Outputs before the link of the model's task.
+        Outputs before the link function of the model's task.
     steps : tuple of Step
-        From the lowest magnification on; none of a model that does not score patches. In training, where
-        the patches of a step may be mixtures, only the first step's rows stand for single patches.
+        Lowest magnification first; empty if the model does not score patches. In training the instances
+        of a step may be mixtures of patches; only the first step's rows are single patches.
     planes : tuple of Plane
     """
 
@@ -106,7 +106,7 @@ Pass = Generator[Need | NeedImage, Tensor, MILOutput]
 
 
 def drain(steps: Pass, answer: Callable[[Any], Tensor]) -> MILOutput:
-    """Drive a pass to its end with ``answer(need)`` for what it asks."""
+    """Run a pass to its end with ``answer(need)`` for each of its needs."""
     try:
         need = next(steps)
         while True:
@@ -121,34 +121,35 @@ class MILModel(nn.Module):
     Parameters
     ----------
     in_features : int
-        Width of the features it is given.
+        Width of the input features.
     classes : int
-        Its outputs.
+        Number of outputs.
     magnifications : sequence of float
-        Rising by whole factors.
+        Ascending, with whole ratios.
     options : dataclass instance
-        Of the type that the model's registry entry names.
+        An instance of the ``config`` type of the model's registry entry.
 
     Attributes
     ----------
     name : str
-        Under which the registry knows it.
+        Name in the registry.
     heads : tuple of str
-        Names of the columns of ``Step.scores``: ``"attention"``, another word, or a class that a column
-        speaks for. The first is shown by default.
+        Names of the columns of ``Step.scores``: ``"attention"``, another word, or the name of the class
+        that a column is for. The first is shown by default.
     task : Task
-        What its outputs mean; unnamed classes until it is loaded or trained.
+        Meaning of its outputs; unnamed classes until it is loaded or trained.
     ratios : tuple of int
-        Between each magnification and the one before it.
+        Ratio of each magnification to the one before it.
     patch_size : int or None
-        px of the patches it is made for; None, and so any, until it is loaded or trained.
+        Patch size that the model was trained on, px; None, for any, until it is loaded or trained.
     encoder_hash : str
-        Of the encoder it is made for; empty until it is loaded or trained, and where it has none.
+        Hash of the encoder that the model was trained on; empty until it is loaded or trained, and if it has
+        no encoder.
 
     Raises
     ------
     MagnificationError
-        If the magnifications do not rise by whole factors.
+        If the magnifications are not ascending with whole ratios.
     """
 
     name: str = ""
@@ -169,21 +170,21 @@ class MILModel(nn.Module):
         """The pass over one slide."""
 
     def losses(self, output: MILOutput, target: Tensor, progress: float) -> dict[str, Tensor]:
-        """What training makes small, by name; their sum is, weighted by the recipe.
+        """The losses by name; training minimises their sum, weighted by the recipe.
 
         Parameters
         ----------
         output : MILOutput
-            Of a bag.
+            Output for a bag.
         target : () Tensor
             Index of the bag's class, or its value.
         progress : float
-            How far training is, 0 to 1.
+            Progress of the training, 0 to 1.
         """
         return {"bag": self.task.loss(output.logits, target)}
 
     def config(self) -> dict[str, Any]:
-        """Arguments of :func:`napari_zoommil.models.create` that make the same architecture again."""
+        """Arguments of :func:`napari_zoommil.models.create` that build the same architecture."""
         options = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.options).items()}
         return {
             "in_features": self.in_features,
@@ -193,12 +194,12 @@ class MILModel(nn.Module):
         }
 
     def patches_needed(self, counts: tuple[int, ...], ratios: tuple[int, ...]) -> tuple[int, ...]:
-        """Patches a pass asks for at each magnification, given how many the slide holds there; all of them
-        unless a model says otherwise."""
+        """Number of patches that a pass requests at each magnification, given their number on the slide; all
+        of them unless a model overrides this."""
         return counts
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
-        """What the attention makes of single patches, whether or not a pass would look at them.
+        """Attention logits of single patches, also of those that a pass would not select.
 
         Parameters
         ----------
@@ -209,7 +210,7 @@ class MILModel(nn.Module):
         Returns
         -------
         (n, H)
-            Raw logits, a column for each attention at this magnification. The first is the one that pools.
+            Raw logits, one column per attention at this magnification; the first is used for pooling.
 
         Raises
         ------
@@ -217,20 +218,20 @@ class MILModel(nn.Module):
             If the model has no attention over patches.
         """
         raise ModelError(
-            f"{self.name} has no attention over patches that points could teach; choose a model that has, "
+            f"{self.name} has no attention over patches that points can train; choose a model that has one, "
             "such as zoommil"
         )
 
     def forward(self, bag: Bag) -> MILOutput:
-        """Predict from a bag whose features can be had at once."""
+        """Predict from a bag that answers needs at once."""
         self.check(bag)
         device = next(self.parameters()).device
         return drain(self.steps(bag.grid), lambda need: self.fitting(answer(bag, need), need).to(device))
 
     def check(self, bag: Bag) -> None:
-        """Refuse patches of other magnifications or another size, and features of another encoder.
+        """Check that magnifications, patch size and encoder of a bag are those of the model.
 
-        The width of features is looked at where they are answered, see :meth:`fitting`.
+        The width of features is checked when they are answered, see :meth:`fitting`.
 
         Raises
         ------
@@ -241,19 +242,19 @@ class MILModel(nn.Module):
             made, given = (
                 ", ".join(map(magnification_name, m)) for m in (self.magnifications, grid.magnifications)
             )
-            raise ModelError(f"this model looks at {made}, but the patches are at {given}")
+            raise ModelError(f"this model reads {made}, but the patches are at {given}")
         if self.patch_size not in (None, grid.patch_size):
             raise ModelError(
-                f"this model looks at patches of {self.patch_size} px, but these have {grid.patch_size} px"
+                f"this model reads patches of {self.patch_size} px, but these have {grid.patch_size} px"
             )
         if self.encoder_hash and bag.encoder_hash and bag.encoder_hash != self.encoder_hash:
             raise ModelError(
-                f"this model takes features of the encoder {self.encoder_hash}, but these are those of "
-                f"{bag.encoder_hash}; embed the slide with the model's own"
+                f"this model needs features of the encoder {self.encoder_hash}, but these are from "
+                f"{bag.encoder_hash}; embed the slide with the encoder of the model"
             )
 
     def fitting(self, answered: Tensor, need: Need | NeedImage) -> Tensor:
-        """The answer to a need, unless its features are of another width.
+        """Check the width of the features of an answer, and return it.
 
         Raises
         ------
@@ -262,10 +263,10 @@ class MILModel(nn.Module):
         features = isinstance(need, Need) and need.what == "features"
         if features and answered.shape[1] != self.in_features:
             raise ModelError(
-                f"this model takes {self.in_features} features of a patch, but was given "
-                f"{answered.shape[1]}: they are another encoder's"
+                f"this model takes {self.in_features} features per patch, but was given "
+                f"{answered.shape[1]}: they are from another encoder"
             )
         return answered
 
     def progress(self, share: float) -> None:
-        """Told how far training is, 0 to 1, before each step; models with a schedule listen."""
+        """Called before each training step with the progress, 0 to 1; for models with a schedule."""

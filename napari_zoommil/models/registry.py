@@ -1,7 +1,7 @@
-"""The models that there are: one entry says all that others must know of a model. No torch.
+"""The registry of MIL models: an entry holds all that other modules must know of a model. No torch.
 
-Our own entries stand in :mod:`napari_zoommil.models.entries`. Another package brings a model through the
-entry point group ``napari_zoommil.models``::
+The entries of this package are in :mod:`napari_zoommil.models.entries`. Another package registers a model
+by the entry point group ``napari_zoommil.models``::
 
     [project.entry-points."napari_zoommil.models"]
     mymil = "mypackage.mymodule:ENTRY"
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 GROUP = "napari_zoommil.models"
 
 OWN = {"zoommil": "napari_zoommil.models.entries:ZOOMMIL"}
-"""Our own models, named as an entry point names its object."""
+"""Models of this package, in the syntax of entry points."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training. All have defaults: those of ZoomMIL's authors (Thandiackal 2022, sec. 4.2).
+    """Settings of a training; the defaults are those of ZoomMIL (Thandiackal et al. 2022, sec. 4.2).
 
     Attributes
     ----------
     optimizer : str
-        As timm names it: ``adam``, ``adamw``, ``rmsprop``, ``lookahead_radam``, …
+        Name in timm: ``adam``, ``adamw``, ``rmsprop``, ``lookahead_radam``, …
     learning_rate, weight_decay : float
     optimizer_options : dict
         Further arguments of the optimiser, such as ``{"betas": (0.5, 0.9)}``.
@@ -47,19 +47,19 @@ class Recipe:
     least_rate : float
     epochs : int
     least_epochs : int
-        Before these are over, training is not stopped early.
+        Epochs before which training is not stopped early.
     stop_after : int, optional
-        Epochs without a better ``monitor`` after which training stops; never where not given.
+        Epochs without a better ``monitor`` after which training stops; None for no early stopping.
     monitor : str
-        What tells the best epoch: ``val_loss``, ``val_f1``, ``val_bag_loss``, …
+        Metric that selects the best epoch: ``val_loss``, ``val_f1``, ``val_bag_loss``, …
     weighted : bool
-        Draw slides so that classes come equally often.
+        Sample slides so that classes are equally frequent.
     accumulate : int
-        Slides whose gradients make one step.
+        Slides per optimiser step (gradient accumulation).
     loss_weights : dict of str to float
-        Factors of a model's losses in their sum, by name; 1 where not given.
+        Weights of the model's losses in their sum, by name; 1 by default.
     magnifications : tuple of float
-        What the model is trained at by default; see :meth:`Entry.magnifications`.
+        Default magnifications; see :meth:`Entry.magnifications`.
     options : dict
         Options of the model that go with the recipe.
     """
@@ -84,13 +84,13 @@ class Recipe:
 
     @property
     def mode(self) -> Literal["min", "max"]:
-        """Which way ``monitor`` gets better."""
+        """Whether a lower or a higher ``monitor`` is better."""
         return "min" if self.monitor.endswith(("loss", "mae")) else "max"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All that others must know of a model.
+    """All that other modules must know of a model.
 
     Attributes
     ----------
@@ -98,13 +98,13 @@ class Entry:
         Its class, ``package.module:Class``; imported when a model is built. Its arguments are
         ``(in_features, classes, magnifications, options)``.
     config : type
-        Frozen dataclass of its options. ``config.json``, ``--set`` and docks read this one.
+        Frozen dataclass of its options, used by ``config.json``, ``--set`` and docks.
     takes : {"bag", "pixels"}
-        What a pass asks for: features of an encoder, or pixels.
+        Input: features of an encoder, or pixels.
     scales : {"one", "several", "nested"}
-        One magnification; one or more; two or more that it zooms through.
+        One magnification; one or more; or two or more through which it zooms.
     recipes : dict of str to Recipe
-        Trainings by name; ``default`` is one of them.
+        Recipes by name, with ``default``.
     citation : str
     """
 
@@ -116,7 +116,7 @@ class Entry:
     citation: str = ""
 
     def recipe(self, name: str = "default") -> Recipe:
-        """A training by name.
+        """A recipe by name.
 
         Raises
         ------
@@ -128,12 +128,12 @@ class Entry:
         return self.recipes[name]
 
     def magnifications(self, recipe: Recipe | None = None) -> tuple[float, ...]:
-        """What it is trained at where nobody says: the recipe's, 20x, or 5x, 10x and 20x."""
+        """Default magnifications: those of the recipe, else 20x, or 5x, 10x and 20x."""
         own = (recipe or self.recipe()).magnifications
         return own or ((20.0,) if self.scales == "one" else (5.0, 10.0, 20.0))
 
     def options(self, given: Mapping[str, Any]) -> Any:
-        """The options, checked and converted: a text such as ``"12"`` serves for the number.
+        """The options, validated and converted; numbers may be given as text such as ``"12"``.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Entry:
             raise ModelError(f"{name} = {given.get(name)!r}: {first['msg']}") from error
 
     def check_scales(self, magnifications: Sequence[float]) -> None:
-        """Refuse a number of magnifications that it does not look at.
+        """Check the number of magnifications.
 
         Raises
         ------
@@ -162,13 +162,13 @@ class Entry:
         """
         count, given = len(magnifications), ", ".join(map(magnification_name, magnifications))
         if self.scales == "one" and count != 1:
-            raise ModelError(f"it looks at one magnification, not at {given or 'none'}; choose one")
+            raise ModelError(f"it uses one magnification, not {given or 'none'}; choose one")
         if self.scales == "nested" and count < 2:
             raise ModelError(f"it zooms: it needs two magnifications or more, not {given or 'none'}")
 
 
 def _sources() -> dict[str, EntryPoint]:
-    """Where the entries are, our own first; no other package takes one of their names."""
+    """The entry points, those of this package first; other packages cannot reuse their names."""
     own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
     return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
 
@@ -179,17 +179,17 @@ def entry(name: str) -> Entry:
     Raises
     ------
     ModelError
-        If there is none, or another package's cannot be used.
+        If there is no such model, or the entry of another package cannot be used.
     """
     found = EntryPoint(name, OWN[name], GROUP) if name in OWN else _sources().get(name)
     if found is None:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(names())}")
     try:
         loaded = found.load()
-    except Exception as error:  # whatever another package's code raises
+    except Exception as error:  # code of another package may raise anything
         raise ModelError(f"{_title(found)} cannot be used ({_said(error)})") from error
     if not isinstance(loaded, Entry):
-        raise ModelError(f"{_title(found)} cannot be used ({found.value} is no Entry)")
+        raise ModelError(f"{_title(found)} cannot be used ({found.value} is not an Entry)")
     return loaded
 
 
@@ -203,7 +203,7 @@ def _said(error: BaseException) -> str:
 
 
 def entries() -> dict[str, Entry]:
-    """All models by name. Another package's that cannot be used is left out, with a warning."""
+    """All models by name. Unusable entries of other packages are left out, with a warning."""
     found = {}
     for name in _sources():
         try:
@@ -214,7 +214,7 @@ def entries() -> dict[str, Entry]:
 
 
 def names() -> tuple[str, ...]:
-    """Models that :func:`create` knows."""
+    """Names of the models that :func:`create` builds."""
     return tuple(entries())
 
 
@@ -234,11 +234,11 @@ def create(
     in_features : int
         Width of the encoder's features.
     classes : int
-        Outputs: classes to tell apart, or 1 for a number.
+        Number of outputs: the number of classes, or 1 for a regression.
     magnifications : sequence of float, optional
         The model's own by default.
     **options
-        Of the model; see its :attr:`Entry.config`.
+        Options of the model; see its :attr:`Entry.config`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a MIL model was made of and for, and its model folder."""
+"""Specification of a MIL model, and its model folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model was made of and for.
+    """Architecture, input and task of a trained model.
 
     Attributes
     ----------
@@ -29,17 +29,17 @@ class ModelSpec:
     config : dict
         The architecture's arguments.
     encoder, encoder_hash : str
-        Features of other weights are refused.
+        The encoder and the hash of its weights; features with another hash are refused.
     patch_size : int
         px, at every magnification.
     min_tissue : float
         Least tissue share of a patch at the lowest magnification.
     class_names : tuple of str
-        Of a classification; none of a regression.
+        Classes of a classification; empty for a regression.
     training : dict
-        Data, seeds and figures, as the card states them.
+        Data, seeds and metrics, as in the model card.
     regression : Regression, optional
-        What is told where it is a number.
+        The task, if it is a regression.
     """
 
     architecture: str
@@ -62,12 +62,12 @@ class ModelSpec:
 
 
 def save_model(folder: Path, model: MILModel, spec: ModelSpec, card: str) -> None:
-    """Write a model folder; each file is replaced as a whole."""
+    """Write a model folder; each file is replaced atomically."""
     write_folder(folder, model, asdict(spec), card, "mil")
 
 
 def read_spec(name: str | Path) -> ModelSpec:
-    """What a model is, without loading its weights (torch is not needed).
+    """The specification of a model, read without its weights and without torch.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_spec(name: str | Path) -> ModelSpec:
         entry(spec.architecture)
     except ModelError as error:
         raise ModelError(
-            f"{folder} holds a {spec.architecture!r}, which this version does not know: {error}"
+            f"{folder} holds a {spec.architecture!r}, which this version does not support: {error}"
         ) from error
     return spec
 
@@ -101,8 +101,6 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     folder, spec = find_model(name), read_spec(name)
     model = build(folder, lambda: create(spec.architecture, **spec.config))
     if model.classes != len(spec.task.names):
-        raise ModelError(
-            f"{folder} names {len(spec.task.names)} classes, but its model tells {model.classes} apart"
-        )
+        raise ModelError(f"{folder} names {len(spec.task.names)} classes, but its model has {model.classes}")
     model.task, model.patch_size, model.encoder_hash = spec.task, spec.patch_size, spec.encoder_hash
     return model.eval().requires_grad_(False), spec

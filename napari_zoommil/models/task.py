@@ -1,7 +1,7 @@
-"""What a MIL model tells of a slide: one of several classes, or a number with a unit.
+"""The task of a MIL model: classification, or regression of a number with a unit.
 
-The task decides the loss, the link from the model's outputs to what is shown, the metrics, and how a
-result reads. torch is imported where it computes, so that configurations and results do without.
+The task defines the loss, the link function from outputs to results, the metrics, and the text of a
+result. torch is imported inside functions, so that reading configurations and results does not load it.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 MOST_CLASSES = 20
-"""Distinct whole numbers up to which numeric labels name classes: 0/1 and grades do, counts do not."""
+"""Most distinct whole numbers that are taken for classes, such as 0/1 and grades, and not for counts."""
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Tells classes apart: softmax, cross-entropy, accuracy and weighted F1.
+    """Classification: softmax, cross-entropy, accuracy and weighted F1.
 
     Attributes
     ----------
     names : tuple of str
-        Of the classes, one for each output.
+        Names of the classes, one per output.
     """
 
     names: tuple[str, ...]
 
     @classmethod
     def unnamed(cls, classes: int) -> Classification:
-        """Classes that nobody has named yet: ``0``, ``1``, …"""
+        """Classes without names: ``0``, ``1``, …"""
         return cls(tuple(map(str, range(classes))))
 
     def target(self, label: str) -> int:
@@ -57,7 +57,7 @@ class Classification:
         return logits.softmax(0)
 
     def metrics(self) -> dict[str, Metric]:
-        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""
         from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
         classes = len(self.names)
@@ -71,7 +71,7 @@ class Classification:
         return logits[None]
 
     def balance(self, targets: Sequence[float]) -> list[float] | None:
-        """How often each example is to be drawn so that classes come equally often."""
+        """Sampling weight of each example, with which classes are equally frequent."""
         counts = Counter(targets)
         return [1.0 / counts[target] for target in targets]
 
@@ -80,15 +80,15 @@ class Classification:
         return self.names[int(np.argmax(values))]
 
     def explained(self, values: NDArray[np.float32]) -> str:
-        """Name of the output that is explained where nobody says which."""
+        """Name of the output that is explained by default."""
         return self.predicted(values)
 
     def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
-        """A line for each output: name, share of 1 for a bar, and the value as text."""
+        """A line for each output: name, fraction of 1 for a bar, and the value as text."""
         return [(name, float(value), f"{value:.2f}") for name, value in zip(self.names, values, strict=True)]
 
     def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """What ``prediction.json`` says."""
+        """The result for ``prediction.json``."""
         shares = zip(self.names, values, strict=True)
         return {
             "predicted": self.predicted(values),
@@ -96,7 +96,7 @@ class Classification:
         }
 
     def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
-        """The result as figures of a table."""
+        """The result as numbers for a table."""
         return {f"probability_{name}": float(v) for name, v in zip(self.names, values, strict=True)}
 
     def sentence(self, values: NDArray[np.float32]) -> str:
@@ -106,17 +106,17 @@ class Classification:
 
 @dataclass(frozen=True)
 class Regression:
-    """Tells a number: squared error, mean absolute error and correlation.
+    """Regression: squared error, mean absolute error and correlation.
 
     Attributes
     ----------
     unit : str
-        As users read it, such as ``cells/mm²``.
+        Unit for display, such as ``cells/mm²``.
     name : str
-        What is told.
+        Name of the value.
     offset, scale : float
-        The value is ``offset + scale · output``: mean and spread of the training labels, so that a
-        network's outputs, which begin near 0, need not travel to values in the thousands.
+        The value is ``offset + scale · output``, with mean and standard deviation of the training
+        labels, so that the network's outputs are standardised.
     """
 
     unit: str = ""
@@ -126,43 +126,43 @@ class Regression:
 
     @classmethod
     def fitted(cls, values: Sequence[float], unit: str = "") -> Regression:
-        """With offset and scale of the values to be learnt."""
+        """With the mean and standard deviation of the training labels as offset and scale."""
         spread = float(np.std(values))
-        # The standard deviation of equal numbers need not be 0: their mean is rounded.
+        # The standard deviation of equal numbers can differ from 0, because their mean is rounded.
         told_apart = spread > np.finfo(np.float32).eps * np.abs(values).max()
         return cls(unit, offset=float(np.mean(values)), scale=spread if told_apart else 1.0)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the outputs: the one value."""
+        """Name of the only output."""
         return (self.name,)
 
     def target(self, label: str) -> float:
-        """The number a label states."""
+        """The label as a number."""
         return float(label)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Squared error of the (1,) output, in units of the labels' spread; the target is in the unit."""
+        """Squared error of the (1,) output, in units of ``scale``²; the target is in ``unit``."""
         from torch.nn.functional import mse_loss
 
         return mse_loss(logits, (target.reshape(1).to(logits) - self.offset) / self.scale)
 
     def link(self, logits: Tensor) -> Tensor:
-        """(1,) output → (1,) value in the unit."""
+        """(1,) output → (1,) value in ``unit``."""
         return self.offset + self.scale * logits
 
     def metrics(self) -> dict[str, Metric]:
-        """By name; each is given what :meth:`measured` makes of the logits, and (1,) targets."""
+        """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""
         from torchmetrics import MeanAbsoluteError, PearsonCorrCoef
 
         return {"mae": MeanAbsoluteError(), "correlation": PearsonCorrCoef()}
 
     def measured(self, logits: Tensor) -> Tensor:
-        """(1,) output → (1,) value in the unit."""
+        """(1,) output → (1,) value in ``unit``."""
         return self.link(logits)
 
     def balance(self, targets: Sequence[float]) -> list[float] | None:
-        """None: there are no classes to balance."""
+        """None, because there are no classes to balance."""
         return None
 
     def predicted(self, values: NDArray[np.float32]) -> str:
@@ -170,19 +170,19 @@ class Regression:
         return f"{values[0]:.4g} {self.unit}".rstrip()
 
     def explained(self, values: NDArray[np.float32]) -> str:
-        """Name of the output that is explained where nobody says which."""
+        """Name of the output that is explained by default."""
         return self.name
 
     def lines(self, values: NDArray[np.float32]) -> list[tuple[str, float | None, str]]:
-        """A line for each output: name, None for it is no share of anything, and the value as text."""
+        """A line for the output: name, None (there is no fraction for a bar), and the value as text."""
         return [(self.name, None, self.predicted(values))]
 
     def summary(self, values: NDArray[np.float32]) -> dict[str, Any]:
-        """What ``prediction.json`` says."""
+        """The result for ``prediction.json``."""
         return {"predicted": float(values[0]), "unit": self.unit}
 
     def figures(self, values: NDArray[np.float32]) -> dict[str, float]:
-        """The result as figures of a table."""
+        """The result as numbers for a table."""
         return {self.name: float(values[0])}
 
     def sentence(self, values: NDArray[np.float32]) -> str:
@@ -194,10 +194,10 @@ Task = Classification | Regression
 
 
 def are_measurements(labels: Sequence[str]) -> bool:
-    """Whether labels read as measurements, not as names of classes.
+    """Whether labels are measurements and not names of classes, which are often numbers too.
 
-    They do where all are numbers and one has a fraction, or there are more than :data:`MOST_CLASSES`
-    different ones. Classes are often numbered, 0 and 1 first of all.
+    True if all labels are numbers, and one has a fraction or there are more than :data:`MOST_CLASSES`
+    different ones.
     """
     try:
         values = {float(label) for label in labels}
@@ -214,7 +214,7 @@ def measurements(labels: Sequence[str]) -> list[float]:
     Raises
     ------
     CohortError
-        If one is none.
+        If one is not a number.
     """
     values = []
     for label in labels:
@@ -223,5 +223,5 @@ def measurements(labels: Sequence[str]) -> list[float]:
         except ValueError:
             values.append(math.nan)
         if not math.isfinite(values[-1]):
-            raise CohortError(f"a regression needs a number for each slide, and {label!r} is none")
+            raise CohortError(f"a regression needs a number for each slide, and {label!r} is not a number")
     return values

@@ -2,9 +2,9 @@
 
 The k largest of N scores are selected S times under Gaussian noise; the soft indicator T (k, N) is
 the mean of the selections, each sorted by position so that row i is "the i-th selected patch in
-raster order". Nothing of size S·k·N is ever built: the S·k selected positions say all there is.
-T lives on the union U of the positions that any sample selected, and the backward pass draws the
-noise again from its seed, a few samples at a time. Memory is O(S·k + k·|U| + chunk·N).
+raster order". No tensor of size S·k·N is built: the S·k selected positions are sufficient.
+T is restricted to the union U of the positions that any sample selected, and the backward pass draws
+the noise again from its seed, a few samples at a time. Memory is O(S·k + k·|U| + chunk·N).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 Mode = Literal["exact", "paper"]
 
 SIGMA: dict[str, float] = {"exact": 0.05, "paper": 0.002}
-"""Noise of min-max normalised scores (Cordonnier 2021) and of softmax scores (ZoomMIL)."""
+"""Standard deviation of the noise for min-max normalised (Cordonnier 2021) and softmax (ZoomMIL) scores."""
 
 CHUNK_VALUES = 1 << 20
-"""Noise values held at once."""
+"""Most noise values in memory at once."""
 
 
 def normalise_scores(logits: Tensor, mode: Mode) -> Tensor:
-    """(N,) attention logits → scores on the scale that the mode's noise is made for."""
+    """(N,) attention logits → scores on the scale that the mode's noise is for."""
     if mode == "paper":
         return torch.softmax(logits, 0)
     low, high = logits.min(), logits.max()
@@ -37,7 +37,7 @@ def hard_topk(scores: Tensor, k: int) -> Tensor:
 
 
 class _Noise:
-    """The same standard normal noise each time it is drawn, in chunks of samples."""
+    """Reproducible standard normal noise, drawn again in chunks of samples."""
 
     def __init__(self, samples: int, like: Tensor, generator: torch.Generator | None) -> None:
         self.samples, self.like = samples, like.detach()
@@ -47,7 +47,7 @@ class _Noise:
     def chunks(self) -> Any:
         """Yields (slice of samples, (chunk, N) noise)."""
         generator = torch.Generator(self.like.device).manual_seed(self.seed)
-        # torch's CPU generator fills in groups of 16: only whole groups make chunks draw what one draw would.
+        # torch's CPU generator fills groups of 16: chunks equal a single draw only in whole groups.
         step = 16 * max(1, CHUNK_VALUES // (16 * max(1, len(self.like))))
         for start in range(0, self.samples, step):
             size = (min(step, self.samples - start), len(self.like))
@@ -69,7 +69,7 @@ class _PerturbedTopK(torch.autograd.Function):
         seen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
         seen[chosen.view(-1)] = True
         union = seen.nonzero()[:, 0]
-        # Where in T each selection counts, row after row.
+        # Flat index into T of each selection.
         place = (seen.cumsum(0) - 1)[chosen] + len(union) * torch.arange(k, device=scores.device)
         weight = scores.new_full((place.numel(),), 1 / noise.samples)
         indicator = scores.new_zeros(k * len(union)).index_add_(0, place.view(-1), weight).view(k, -1)
@@ -100,7 +100,7 @@ def _score_function(out: Tensor, reward: Tensor, noise: _Noise) -> None:
 
 
 def _diagonal(out: Tensor, reward: Tensor, chosen: Tensor, noise: _Noise) -> None:
-    """Only the diagonal of the Jacobian, as the authors' code has it: Σ_s Σ_k G[k, i] Z_s[i]."""
+    """Only the diagonal of the Jacobian, as in the authors' code: Σ_s Σ_k G[k, i] Z_s[i]."""
     for part, values in noise.chunks():
         positions = chosen[part]
         out.index_add_(0, positions.reshape(-1), (reward[part] * values.gather(1, positions)).reshape(-1))
@@ -119,22 +119,22 @@ def select(
     Parameters
     ----------
     scores : (N,)
-        Used as given; see :func:`normalise_scores`.
+        Used without normalisation; see :func:`normalise_scores`.
     k : int
-        At most N are selected.
+        Number selected; at most N.
     samples : int
         S, perturbed copies of the scores.
     sigma : float, optional
         Standard deviation of the noise; 0.05 in ``exact`` and 0.002 in ``paper`` mode by default.
         0 gives the hard top-k without a gradient.
     mode : {"exact", "paper"}
-        Gradient: the unbiased score function, or the diagonal that the published code keeps.
+        Gradient: the unbiased score function, or the diagonal as in the published code.
     generator : torch.Generator, optional
 
     Returns
     -------
     indicator : (min(k, N), U)
-        Share of samples whose i-th selected position is the u-th of ``union``; rows sum to 1.
+        Fraction of samples whose i-th selected position is the u-th of ``union``; rows sum to 1.
     union : (U,) int64
         Positions that any sample selected, ascending. All other columns of T are zero.
     """
@@ -155,7 +155,7 @@ def perturbed_topk(
     mode: Mode = "exact",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The dense indicator T, (min(k, N), N): for tests and small bags. Parameters as :func:`select`."""
+    """The dense indicator T, (min(k, N), N), for tests and small bags. Parameters as in :func:`select`."""
     indicator, union = select(scores, k, samples, sigma, mode, generator)
     dense = scores.new_zeros(len(indicator), len(scores))
     return dense.index_copy(1, union, indicator)

@@ -1,4 +1,4 @@
-"""ZoomMIL: learn where to zoom, encode only what is zoomed into (Thandiackal 2022)."""
+"""ZoomMIL: a model that learns where to zoom and reads only those patches (Thandiackal et al. 2022)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, select
 
 LEAST_NOISE = 0.1
-"""Share of the noise that annealing leaves: the gradient's variance grows with its inverse."""
+"""Fraction of the noise at the end of annealing; the gradient's variance grows with its inverse."""
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """The instances of one step: patches as they are, or mixtures of them while top-k is soft.
+    """The instances of one step: single patches, or mixtures of them if top-k is soft.
 
     A soft selection of k parents out of c candidates has k · slots instances: instance (i, j) mixes
     the j-th children of the candidates with the weights of selection i. This is (T ⊗ 1)ᵀ H of
-    eq. 6 without the product: candidates of no weight are left out and T is applied slot by slot.
+    eq. 6 without the full product: candidates of zero weight are left out and T is applied slot by slot.
 
     Attributes
     ----------
     rows : (m,) int64
         Patches whose features are needed.
     weights : (k, c) Tensor or None
-        Weight of each candidate parent in each selection; None where instance i is patch i.
+        Weight of each candidate parent in each selection; None if instance i is patch i.
     place : (m,) int64 Tensor or None
         Candidate · slots + slot of each patch.
     slots : int
-        Children a parent can have.
+        Most children per parent.
     """
 
     rows: NDArray[np.int64]
@@ -48,7 +48,7 @@ class _View:
     slots: int = 1
 
     def instances(self, features: Tensor) -> Tensor:
-        """(m, D) features → (n, D): patches as they are, or the mixtures that exist."""
+        """(m, D) features → (n, D): single patches, or the mixtures that exist."""
         if self.weights is None or self.place is None:
             return features
         candidates = self.weights.shape[1]
@@ -61,7 +61,7 @@ class _View:
 
     @cached_property
     def existing(self) -> Tensor:
-        """(n,) int64, instances that have any part: at the rim parents lack children."""
+        """(n,) int64, instances with at least one patch; parents at the edge of the tissue lack children."""
         assert self.weights is not None and self.place is not None
         exists = self.weights.new_zeros(self.weights.shape[1] * self.slots)
         exists[self.place] = 1
@@ -82,10 +82,10 @@ class _View:
 
 
 def banded_product(weights: Tensor, values: Tensor, block: int = 32) -> Tensor:
-    """``weights @ values`` where what is not zero in neighbouring rows lies close together.
+    """``weights @ values`` for weights whose non-zero columns in neighbouring rows are close together.
 
-    So it is with selections sorted by position. A weight of zero outside its block's band gets no
-    gradient, and needs none: no sample selected there.
+    This holds for selections sorted by position. A zero weight outside the band of its block gets no
+    gradient, and needs none, because no sample selected it.
 
     Parameters
     ----------
@@ -106,11 +106,11 @@ def banded_product(weights: Tensor, values: Tensor, block: int = 32) -> Tensor:
 class ZoomMIL(MILModel):
     """Differentiable zooming over M ≥ 2 magnifications.
 
-    At each magnification, patches are embedded, pooled by one gated attention and, but for the last,
-    ranked by a second (dual gated attention, sec. 3.3); the K best are zoomed into. Representations
-    of all magnifications are summed and classified (eq. 7).
+    At each magnification, patches are embedded, pooled by a gated attention and, except at the last,
+    ranked by a second one (dual gated attention, sec. 3.3); the children of the K best are read next.
+    Representations of all magnifications are summed and classified (eq. 7).
 
-    Both attentions score the patches of a step: ``attention``, which pools, and ``zoom``, which ranks.
+    Both attentions score the patches of a step: ``attention`` is used for pooling, ``zoom`` for ranking.
 
     Parameters
     ----------
@@ -118,15 +118,15 @@ class ZoomMIL(MILModel):
         Width of the encoder's features.
     classes : int
     magnifications : sequence of float
-        Rising by whole factors.
+        Ascending, with whole ratios.
     options : ZoomMILOptions
 
     Raises
     ------
     ModelError
-        If there is a single magnification, or ``k`` does not fit them.
+        If there is only one magnification, or ``k`` does not fit their number.
     MagnificationError
-        If the magnifications do not rise by whole factors.
+        If the magnifications are not ascending with whole ratios.
     """
 
     name = "zoommil"
@@ -180,20 +180,20 @@ class ZoomMIL(MILModel):
             if level < len(self.k):
                 scores.append(self.zoom[level](embeddings))
                 view, zoomed = self._zoom(grid, level, view, scores[1][:, 0])
-            # In training, instances are mixtures of patches, which have no evidence of their own.
+            # In training, instances are mixtures of patches, which have no evidence.
             added = None if self.training else evidence(embeddings, scores[0][:, 0], self.classifier)
             steps.append(Step(level, rows, torch.cat(scores, 1), embeddings, zoomed, added))
         return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
-        """(n, D) → (n, 2), the attention that pools and the one that zooms; (n, 1) at the last level."""
+        """(n, D) → (n, 2), the attentions for pooling and for zooming; (n, 1) at the last magnification."""
         embeddings = self.embed[level](features)
         return torch.cat([head(embeddings) for head in (self.pool[level], *self.zoom[level : level + 1])], 1)
 
     def _zoom(
         self, grid: PatchGrid, level: int, view: _View, scores: Tensor
     ) -> tuple[_View, NDArray[np.int64]]:
-        """The next step's view, and the rows zoomed into."""
+        """The view of the next step, and the selected rows."""
         k = self.k[level]
         if not self.training:
             zoomed = view.rows[hard_topk(scores, k).cpu().numpy()]

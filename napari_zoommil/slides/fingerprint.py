@@ -1,4 +1,4 @@
-"""Who a slide is, independent of its name and place: a hash of its size, head and tail."""
+"""Identity of a slide that does not depend on its name or location: a hash of its size, head and tail."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 SAMPLE_BYTES = 256 << 10
 SAMPLED_FILES = 64
-"""Files of a folder whose contents are read: names and sizes alone cannot tell uncompressed chunks apart."""
+"""Files of a folder whose contents are hashed: uncompressed chunks do not differ in name and size."""
 
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-"""What file managers leave in a folder that was looked at."""
+"""Files that file managers write into the folders they show; ignored."""
 
 
 def fingerprint(path: Path, variant: str = "") -> str:
-    """32 hexadecimal digits; a folder is known by its files' names and sizes and the ends of some of them.
+    """32 hexadecimal digits; for a folder from the names and sizes of its files and the ends of some.
 
-    ``variant`` tells apart ways of showing the same file.
+    ``variant`` distinguishes renderings of the same file, such as with and without its colour profile.
     """
     digest = hashlib.sha256(variant.encode())
     if path.is_dir():

@@ -26,12 +26,12 @@ from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 
 STRIP_BYTES = 32 << 20
-"""Source pixels of a strip of an overview, so that giants without a pyramid fit into memory."""
+"""Bytes of source pixels per strip of an overview: slides without a pyramid must fit into memory."""
 
 STRIPS_AT_ONCE = 4
 
 TRACE = 1e-6
-"""Tissue share below which a patch holds none: what float rounding leaves of an empty one."""
+"""Tissue share below which a patch counts as empty: float rounding error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Tissue:
         return np.where(share < TRACE, np.float32(0), share)
 
     def edited(self, add: Sequence[NDArray] = (), leave_out: Sequence[NDArray] = ()) -> Tissue:
-        """The mask with polygons, (n, 2) level-0 y and x, added and then left out."""
+        """The mask after adding and then removing polygons, each (n, 2) level-0 (y, x)."""
         from skimage.draw import polygon2mask
 
         mask = self.mask.copy()
@@ -66,9 +66,9 @@ class Tissue:
 
 
 def overview_strips(slide: Slide, mpp: float) -> Generator[tuple[int, int, RGB], None, None]:
-    """The whole slide at a low resolution, strip by strip: (rows so far, rows in all, pixels).
+    """The whole slide at a low resolution, strip by strip: (rows so far, all rows, pixels).
 
-    Strips are read ahead on threads; reading stops within one strip of closing the iterator.
+    Strips are read ahead on threads; after the iterator is closed, reading stops within one strip.
     """
     own = slide.resolution()
     downsample = (mpp / own[0], mpp / own[1])
@@ -96,13 +96,13 @@ def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissu
     Raises
     ------
     MissingResolutionError
-        If the slide's resolution is not known.
+        If the slide's resolution is unknown.
     """
     return tissue_of(slide, read_overview(slide), detector)
 
 
 def tissue_of(slide: Slide, overview: RGB, detector: TissueDetector | None = None) -> Tissue:
-    """The tissue on an overview that :func:`read_overview` gave."""
+    """The tissue on an overview from :func:`read_overview`."""
     own = slide.resolution()
     mask = (detector or TissueDetector())(overview, DEFAULT_MPP)
     return Tissue(mask, (DEFAULT_MPP / own[0], DEFAULT_MPP / own[1]))
@@ -121,20 +121,20 @@ def patch_grid(
     ----------
     slide, tissue
     magnifications : tuple of float
-        Rising by whole factors, such as ``(5, 10, 20)``.
+        Ascending, with whole ratios, such as ``(5, 10, 20)``.
     patch_size : int
         Edge of a patch in px, at every magnification.
     min_tissue : float
         Least tissue share of a patch at the lowest magnification (0.1 on CAMELYON16 and BRIGHT,
-        0.5 on CRC); where none has that much, every patch with any tissue is kept. Higher
-        magnifications keep every part of a kept patch that holds any tissue.
+        0.5 on CRC). If no patch has that much, all patches with any tissue are kept. At higher
+        magnifications every child with any tissue is kept.
 
     Raises
     ------
     NoTissueError
-        If nothing on the slide is tissue.
+        If no tissue was found on the slide.
     MagnificationError
-        If the slide was not scanned finely enough, or the ratios are not whole.
+        If the slide's resolution is too low, or the ratios are not whole.
     """
     ratios = zoom_ratios(magnifications)
     mpps = _nested_mpps(slide.serving_mpp(magnifications[-1]), ratios)
@@ -168,7 +168,7 @@ def no_tissue(slide: Slide) -> NoTissueError:
 
 
 def _nested_mpps(finest: float, ratios: tuple[int, ...]) -> list[float]:
-    """Resolutions from the lowest magnification to the highest, exact multiples of the finest."""
+    """Resolutions (µm/px), lowest magnification first, as exact multiples of the finest."""
     factors = np.cumprod(np.array((1, *ratios[::-1])))[::-1]
     return [finest * float(factor) for factor in factors]
 

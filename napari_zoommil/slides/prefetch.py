@@ -1,4 +1,4 @@
-"""Pixels around those in view, decoded quietly while nobody waits for others."""
+"""Prefetching: chunks around the view are decoded on a thread while no other read is in progress."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Callable, Sequence
 from threading import Condition, Thread
 
 Chunk = tuple[int, int, int]
-"""Level, row and column on the lattice of chunks that a viewer asks for."""
+"""Level, row and column on the lattice of chunks that a viewer requests."""
 
 QUIET_S = 0.05
-"""Seconds without a read from outside after which reading ahead begins."""
+"""Seconds without an outside read after which prefetching starts."""
 
 IDLE_S = 3.0
-"""Seconds without work after which the thread ends; it comes back with the next view."""
+"""Seconds without work after which the thread ends; the next view starts a new one."""
 
 WANTED = 64
-"""Chunks kept in mind, the latest first: what a view of forty has around it."""
+"""Most chunks in the queue, latest first: about the ring around a view of forty chunks."""
 
 
 class Prefetcher:
-    """Reads the ring of chunks around those that are read, so that their tiles lie in the cache.
+    """Reads the ring of chunks around those in view, so that their tiles are in the cache.
 
     Parameters
     ----------
     read : callable
-        ``read(level, y, x, height, width)``, for the effect it has on a cache.
+        ``read(level, y, x, height, width)``; its result is ignored, it fills the cache.
     shapes : sequence of (int, int)
         Extent of each level, px.
     edge : int
-        Of a chunk, px.
+        Edge of a chunk, px.
     """
 
     def __init__(self, read: Callable[..., object], shapes: Sequence[tuple[int, int]], edge: int) -> None:
@@ -43,7 +43,7 @@ class Prefetcher:
         self._thread: Thread | None = None
 
     def __enter__(self) -> None:
-        """A read from outside begins: reading ahead rests."""
+        """An outside read begins: prefetching pauses."""
         with self._changed:
             self._readers += 1
 
@@ -53,7 +53,7 @@ class Prefetcher:
             self._last = time.monotonic()
 
     def viewed(self, level: int, y: int, x: int, height: int, width: int) -> None:
-        """A window came into view: the chunks around it may be next."""
+        """Queue the chunks around a window that came into view."""
         top, left = y // self._edge, x // self._edge
         bottom, right = (y + height - 1) // self._edge, (x + width - 1) // self._edge
         rows, columns = (-(-extent // self._edge) for extent in self._shapes[level])
@@ -75,7 +75,7 @@ class Prefetcher:
                 self._wanted.popitem(last=False)
 
     def _remember(self, chunk: Chunk) -> None:
-        """Chunks read lately, which the cache still holds."""
+        """Mark a chunk as read lately, so probably still in the cache."""
         self._wanted.pop(chunk, None)
         self._done[chunk] = None
         self._done.move_to_end(chunk)
@@ -88,12 +88,12 @@ class Prefetcher:
             height, width = self._shapes[level]
             try:
                 self._read(level, y, x, min(self._edge, height - y), min(self._edge, width - x))
-            except Exception:  # closed, gone, out of memory: whoever looks at it will be told
+            except Exception:  # slide closed or removed, out of memory: an outside read reports it
                 with self._changed:
                     self._wanted.clear()
 
     def _next(self) -> Chunk | None:
-        """The chunk to read, when it is quiet; None when the thread has long had nothing to do."""
+        """Wait for a chunk to read and a moment without outside reads; None after ``IDLE_S`` without work."""
         idle_since = time.monotonic()
         with self._changed:
             while True:

@@ -1,8 +1,8 @@
-"""The slide as napari likes it: one lazy dask array per level over one thin level object.
+"""The slide as a multiscale image for napari: one lazy dask array per level.
 
-Chunks are 512 px whatever the file's tiles are; names are deterministic, so that dask's cache
-survives reopening. Where the file's coarsest level is still large, virtual levels follow it:
-napari keeps the coarsest level in memory and would otherwise read it whole.
+Chunks are 512 px for every tile size; names are deterministic, so dask's cache stays valid when a
+slide is opened again. If the coarsest stored level is still large, virtual levels follow it: napari
+holds the coarsest level in memory.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from napari_zoommil.slides.resample import ReadWindow
 
 CHUNK = 512
 COARSEST_PX = 2_000
-"""Largest edge the coarsest level may have."""
+"""Largest edge of the coarsest level, px."""
 
 AVERAGED_PX = 1 << 27
-"""Pixels of a stored level that virtual levels may average over where each must be decoded in full;
-beyond, they sample it."""
+"""Most pixels of a stored level without cheap decoding that virtual levels average over; larger levels
+are sampled."""
 
 SAMPLE_EDGE = 64
 """Edge of a sample, px of the stored level."""
 
-SAMPLED_CELL = 42
-"""Edge of the cell that one sample stands for, px of the virtual level; less where decoding is cheap."""
+SAMPLED_SQUARE = 42
+"""Edge of the square that one sample represents, px of the virtual level; less if decoding is cheap."""
 
 
-class Source(Protocol):
-    """What a pyramid is read from, such as a :class:`~napari_zoommil.slides.slide.Slide`."""
+class PixelSource(Protocol):
+    """The source of a pyramid's pixels, such as a :class:`~napari_zoommil.slides.slide.Slide`."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class LevelArray:
-    """Array-like (height, width, 3) uint8 whose pixels are read when they are indexed."""
+    """Array-like (height, width, 3) uint8 whose pixels are read on indexing."""
 
     shape: tuple[int, int, int]
     read: Callable[[int, int, int, int], RGB]
@@ -72,7 +72,7 @@ class LevelArray:
 
 
 def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
-    """Levels at successive halves after the coarsest stored one, until one fits in memory."""
+    """Levels that halve the coarsest stored one again and again, until the edge is small enough."""
     last, found = levels[-1], []
     while max(last.shape) > COARSEST_PX:
         height, width = (-(-edge // 2) for edge in last.shape)
@@ -81,7 +81,7 @@ def virtual_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def build_pyramid(slide: Source) -> list[da.Array]:
+def build_pyramid(slide: PixelSource) -> list[da.Array]:
     """Dask arrays (height, width, 3) uint8, finest first, stored levels and then virtual ones."""
     ahead = Prefetcher(_reader_ahead(slide), [level.shape for level in slide.levels], CHUNK)
     levels: list[tuple[tuple[int, int], ReadWindow]] = [
@@ -106,8 +106,8 @@ def build_pyramid(slide: Source) -> list[da.Array]:
     ]
 
 
-def _reader_ahead(slide: Source) -> Callable[..., object]:
-    """Reads a slide for as long as somebody else keeps it: the thread that reads ahead does not."""
+def _reader_ahead(slide: PixelSource) -> Callable[..., object]:
+    """A read function with a weak reference to the slide: the prefetch thread must not keep it open."""
     held = ref(slide)
 
     def read(*window: int) -> None:
@@ -118,8 +118,8 @@ def _reader_ahead(slide: Source) -> Callable[..., object]:
     return read
 
 
-def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: int) -> RGB:
-    """Chunks are kept as they are put together: a moving view asks for most of its own again."""
+def _read_and_look_ahead(slide: PixelSource, ahead: Prefetcher, level: int, *window: int) -> RGB:
+    """Read a chunk and cache it whole: a moving view requests most of its chunks again."""
     with ahead:
         key = ref(slide), slide.fingerprint, level, window
         pixels = TILES.get(key, lambda: slide.read_level(level, *window))
@@ -127,8 +127,8 @@ def _read_and_look_ahead(slide: Source, ahead: Prefetcher, level: int, *window: 
     return pixels
 
 
-def _virtual_reader(slide: Source, level: Level, factor: int) -> ReadWindow:
-    """The mean of the pixels of the coarsest stored level, or samples of them where that takes long."""
+def _virtual_reader(slide: PixelSource, level: Level, factor: int) -> ReadWindow:
+    """A reader that averages the coarsest stored level, or samples it if averaging would take long."""
     base = len(slide.levels) - 1
     height, width = slide.levels[base].shape
     if height * width <= AVERAGED_PX * slide.shrinks[-1] or factor <= 4:
@@ -136,30 +136,30 @@ def _virtual_reader(slide: Source, level: Level, factor: int) -> ReadWindow:
     return partial(_sampled, slide, base, factor)
 
 
-def _averaged(slide: Source, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
+def _averaged(slide: PixelSource, downsample: Pair, y: int, x: int, height: int, width: int) -> RGB:
     return slide.read_downsampled(y * downsample[0], x * downsample[1], height, width, downsample)
 
 
-def _sampled(slide: Source, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
-    """One small window per cell of a lattice stands for the cell: a giant without a pyramid must
-    show an overview in seconds, and decoding all of it takes longer."""
+def _sampled(slide: PixelSource, base: int, factor: int, y: int, x: int, height: int, width: int) -> RGB:
+    """One small window per square of a lattice gives the colour of the square: a very large level must
+    give an overview in seconds, and decoding all of it takes longer."""
     shrink = slide.shrinks[-1]
-    cell = max(1, int(SAMPLED_CELL / shrink**0.5), 256 // factor)
-    rows = range(y // cell, -(-(y + height) // cell))
-    columns = range(x // cell, -(-(x + width) // cell))
-    edge = min(SAMPLE_EDGE, cell * factor) // shrink * shrink
-    offset = (cell * factor - edge) // 2
-    # The last cells overhang; places are multiples of the shrink, which is decoded at no loss.
+    square = max(1, int(SAMPLED_SQUARE / shrink**0.5), 256 // factor)
+    rows = range(y // square, -(-(y + height) // square))
+    columns = range(x // square, -(-(x + width) // square))
+    edge = min(SAMPLE_EDGE, square * factor) // shrink * shrink
+    offset = (square * factor - edge) // 2
+    # The last squares overhang; positions are multiples of the shrink, so decoding is exact.
     far_y, far_x = (max(extent - edge, 0) for extent in slide.levels[base].shape)
-    tops = [min(row * cell * factor + offset, far_y) // shrink * shrink for row in rows]
-    lefts = [min(column * cell * factor + offset, far_x) // shrink * shrink for column in columns]
+    tops = [min(row * square * factor + offset, far_y) // shrink * shrink for row in rows]
+    lefts = [min(column * square * factor + offset, far_x) // shrink * shrink for column in columns]
     coarse = np.array([[_mean_colour(slide, base, top, left, edge) for left in lefts] for top in tops])
-    spread = coarse.astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
-    y, x = y - rows[0] * cell, x - columns[0] * cell
+    spread = coarse.astype(np.uint8).repeat(square, 0).repeat(square, 1)
+    y, x = y - rows[0] * square, x - columns[0] * square
     return np.ascontiguousarray(spread[y : y + height, x : x + width])
 
 
-def _mean_colour(slide: Source, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
+def _mean_colour(slide: PixelSource, level: int, y: int, x: int, edge: int) -> NDArray[np.float64]:
     factor, shrink = slide.levels[level].downsample, slide.shrinks[-1]
     size = edge // shrink
     scaled = factor[0] * shrink, factor[1] * shrink

@@ -1,4 +1,4 @@
-"""From pixels of one stored level to pixels at any resolution: pure functions on arrays."""
+"""Resampling of one stored level to any resolution: pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from napari_zoommil.slides.readers.base import RGB, Level
 ReadWindow = Callable[[int, int, int, int], RGB]
 
 SCALE_TOLERANCE = 0.002
-"""Relative difference of scale below which pixels are taken as they are: half a pixel in 256."""
+"""Relative difference of scale below which pixels are not resampled: half a pixel in 256."""
 
 ALIGNED = 1e-3
-"""Pixels by which a place may miss a whole one and be taken for it: what float rounding leaves."""
+"""Largest distance from a whole pixel, px, at which a position counts as whole: float rounding error."""
 
 DRIFT_PX = 0.5
-"""Pixels by which the far end of a window may be off where its scale is taken for a whole one."""
+"""Largest error at the far end of a window, px, when its scale is rounded to a whole number."""
 
 
 def choose_level(levels: tuple[Level, ...], downsample: Pair) -> int:
-    """The coarsest level that is at least as fine as ``downsample``; level 0 where none is."""
+    """Index of the coarsest level that is at least as fine as ``downsample``; 0 if there is none."""
     y, x = (factor * (1 + SCALE_TOLERANCE) for factor in downsample)
     fine = [i for i, level in enumerate(levels) if level.downsample[0] <= y and level.downsample[1] <= x]
     return fine[-1] if fine else 0
 
 
 def choose_shrink(shrinks: tuple[int, ...], origin: Pair, scale: Pair, shape: tuple[int, int]) -> int:
-    """The factor at which a decoder is best asked for pixels that cover ``scale`` source pixels.
+    """The largest decoder shrink usable for result pixels that cover ``scale`` source pixels each.
 
-    Whole scales keep to factors that divide both them and the origin, in source px: what comes out
-    is then the mean of the same blocks.
+    For a whole scale the shrink must divide both the scale and the origin (source px), so that each
+    result pixel is still the mean of the same block.
     """
     whole = _whole_factors(scale, shape)
     if whole is None:
@@ -59,7 +59,7 @@ def read_padded(
     width: int,
     background: tuple[int, ...],
 ) -> RGB:
-    """A window that may overhang a level: what lies outside is background."""
+    """A window that may extend beyond the level; pixels outside are background."""
     if y >= 0 and x >= 0 and y + height <= extent[0] and x + width <= extent[1]:
         return read(y, x, height, width)
     y0, y1 = (min(max(edge, 0), extent[0]) for edge in (y, y + height))
@@ -72,11 +72,11 @@ def read_padded(
 
 
 def read_scaled(read: ReadWindow, origin: Pair, scale: Pair, shape: tuple[int, int]) -> RGB:
-    """Pixels (*shape*, 3) where each covers ``scale`` source pixels, from a float ``origin``.
+    """Pixels (*shape*, 3) from a float ``origin``; each covers ``scale`` source pixels.
 
-    ``read(y, x, height, width)`` gives source pixels and pads by itself. Whole factors average their
-    block exactly; other factors use an antialiased linear filter on the exact float window, with a
-    margin as wide as the filter so that a window shows the same pixels as a larger one around it.
+    ``read(y, x, height, width)`` returns source pixels, padded outside the level. A whole factor gives
+    the exact mean of each block. Other factors use an antialiased linear filter on the exact float
+    window, with a margin as wide as the filter: a window has the same pixels as a larger one around it.
     """
     whole = _whole_factors(scale, shape)
     if whole:
@@ -96,7 +96,7 @@ def read_scaled(read: ReadWindow, origin: Pair, scale: Pair, shape: tuple[int, i
 
 
 def _whole_factors(scale: Pair, shape: tuple[int, int]) -> tuple[int, int] | None:
-    """The scale in whole source px, if a result of ``shape`` px may be read as if it were that."""
+    """The scale rounded to whole source px; None if the error over ``shape`` px would be too large."""
     y, x = (max(round(factor), 1) for factor in scale)
     for factor, whole, count in ((scale[0], y, shape[0]), (scale[1], x, shape[1])):
         error = abs(factor / whole - 1)

@@ -18,7 +18,7 @@ CMU_1_SHA256 = "00a3d54482cd707abf254fe69dccc8d06b8ff757a1663f1290c23418c480eb30
 
 
 def sample() -> SyntheticSlide:
-    """The recipe of the synthetic sample, which knows where its tumour is."""
+    """The parameters of the synthetic sample slide; they tell where its tumour is."""
     return SyntheticSlide(SAMPLE_SEED, SAMPLE_SIZE)
 
 
@@ -28,9 +28,9 @@ def synthetic_slide(folder: Path | None = None, progress: Callable[[int, int], N
     Parameters
     ----------
     folder : Path, optional
-        Where to keep it; the user's cache by default.
+        Where to write it; the user's cache by default.
     progress : callable, optional
-        Called with (done, total) while it is written; may raise to cancel.
+        Called with (done, total) during writing; may raise an exception to cancel.
     """
     path = (folder or cache_folder()) / f"synthetic-tumour-{SAMPLE_SEED}.tif"
     if not path.is_file():
@@ -45,14 +45,14 @@ def cmu_1(folder: Path | None = None, progress: Any = None) -> Path:
     Parameters
     ----------
     folder : Path, optional
-        Where to keep it; the user's cache by default.
+        Where to write it; the user's cache by default.
     progress : object, optional
-        A bar as :class:`pooch.HTTPDownloader` takes it; may raise a :class:`ZoomMILError` to cancel.
+        A progress bar for :class:`pooch.HTTPDownloader`; may raise a :class:`ZoomMILError` to cancel.
 
     Raises
     ------
     SlideError
-        If it cannot be downloaded, or arrives damaged.
+        If the download fails or its checksum is wrong.
     """
     import pooch
 
@@ -66,7 +66,7 @@ def cmu_1(folder: Path | None = None, progress: Any = None) -> Path:
         )
     except ZoomMILError:
         raise
-    except Exception as error:  # pooch lets through whatever its transport raises
+    except Exception as error:  # pooch does not wrap the exceptions of its transport
         raise SlideError(
             f"CMU-1.svs could not be downloaded from openslide.cs.cmu.edu ({type(error).__name__}); "
             "check the network, or open the synthetic sample"

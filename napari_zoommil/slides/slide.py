@@ -44,7 +44,7 @@ def as_pair(mpp: float | Pair | None) -> Pair | None:
 
 
 def stem_of(path: Path) -> str:
-    """A slide's name without its extension; ``.ome.zarr`` goes as one, a folder named by a UID has none."""
+    """A slide's name without its extension; ``.ome.zarr`` counts as one, the name of a DICOM UID has none."""
     if path.suffix[1:].isdigit():
         return path.name
     return path.name.removesuffix(path.suffix).removesuffix(".ome") or path.name
@@ -61,8 +61,7 @@ class Slide:
     shape : (int, int)
         Level-0 extent, px.
     mpp : (float, float) or None
-        Level-0 pixel size, µm, y and x: the truth about scale. None where neither the file nor
-        the caller states it.
+        Level-0 pixel size, µm, (y, x). None if neither the file nor the caller states it.
     levels : tuple of Level
         Stored levels, finest first, with float downsamples.
     """
@@ -89,22 +88,22 @@ class Slide:
         Raises
         ------
         SlideError
-            If it is not there, is broken, or no reader understands it.
+            If the file is missing, damaged, or not in a supported format.
         """
         path = Path(path)
-        with suppress(RuntimeError):  # "~x.svs" is a file's name where no user is called that
+        with suppress(RuntimeError):  # "~x.svs" is a file name if there is no such user
             path = path.expanduser()
         slide = cls(path, open_reader(path), as_pair(mpp))
         slide.manage_colours(icc)
         return slide
 
     def manage_colours(self, on: bool) -> None:
-        """Convert pixels to sRGB by the file's colour profile, if it has one, or no longer."""
+        """Switch on or off the conversion of pixels to sRGB by the file's colour profile, if it has one."""
         self._shown = colour_managed(self._reader) if on else self._reader
         self.__dict__.pop("fingerprint", None)
 
     def reopen(self, mpp: float | Pair | None = None, icc: bool = False) -> Slide:
-        """A second, independent handle on the same slide, for a job beside a window."""
+        """A second, independent handle on the same slide, for a job that runs beside the viewer."""
         return Slide.open(self.path, mpp or self.mpp, icc or self.colour_managed)
 
     def close(self) -> None:
@@ -133,7 +132,7 @@ class Slide:
 
     @property
     def stated_mpp(self) -> Pair | None:
-        """What the file itself states."""
+        """Pixel size as the file states it."""
         return self._reader.mpp
 
     @property
@@ -151,7 +150,7 @@ class Slide:
 
     @property
     def associated(self) -> tuple[str, ...]:
-        """Names of label, macro and thumbnail; they can identify a patient and are read on request only."""
+        """Names of label, macro and thumbnail images; they can identify a patient: read only on request."""
         return self._reader.associated
 
     def associated_image(self, name: str) -> RGB:
@@ -162,7 +161,7 @@ class Slide:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the pixels, independent of the file's name and place."""
+        """Identity of the pixels, independent of the file's name and location."""
         try:
             return fingerprint(self.path, "icc" if self.colour_managed else "")
         except OSError as error:
@@ -180,37 +179,37 @@ class Slide:
 
     @property
     def shrinks(self) -> tuple[int, ...]:
-        """Factors by which its pixels can be decoded smaller at less cost."""
+        """Factors by which pixels can be reduced while decoding, at less cost."""
         return self._reader.shrinks
 
     @property
     def damaged(self) -> int:
-        """Tiles that could not be decoded so far, and were read as background."""
+        """Number of tiles that could not be decoded so far and were read as background."""
         return self._reader.damaged
 
     @property
     def magnification(self) -> float | None:
-        """Nominal magnification of level 0; the stated objective only where mpp is missing."""
+        """Nominal magnification of level 0; the stated objective only if ``mpp`` is unknown."""
         if self.mpp:
             return magnification_of(sum(self.mpp) / 2)
         return self._reader.objective
 
     def resolution(self) -> Pair:
-        """``mpp``, or an error that says how to give it."""
+        """``mpp``; :class:`MissingResolutionError` if it is unknown."""
         if self.mpp is None:
             raise MissingResolutionError(self.name)
         return self.mpp
 
     def serving_mpp(self, magnification: float) -> float:
-        """Resolution in µm/px at which patches of a magnification are best read here.
+        """Resolution in µm/px at which patches of a magnification are read from this slide.
 
-        The nominal one, or level 0's own where it is within 5 %: pixels that need no resampling
-        are worth more than two per cent of scale.
+        The nominal resolution, or that of level 0 times a power of two if the two differ by at most 5 %,
+        which avoids resampling.
 
         Raises
         ------
         MagnificationError
-            If the slide was not scanned that finely.
+            If the slide's resolution is too low.
         """
         own = sum(self.resolution()) / 2
         nominal = mpp_of(magnification)
@@ -220,7 +219,7 @@ class Slide:
         return own * octave if abs(own * octave / nominal - 1) <= SNAP else nominal
 
     def too_coarse(self, what: str, mpp: float) -> MagnificationError:
-        """The error for a slide that was not scanned at the ``mpp`` µm/px that ``what`` needs, or finer."""
+        """The error for a slide whose resolution is coarser than the ``mpp`` µm/px that ``what`` needs."""
         own = sum(self.resolution()) / 2
         return MagnificationError(
             f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
@@ -234,11 +233,11 @@ class Slide:
         return build_pyramid(self)
 
     def read_level(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
-        """Pixels of a stored level, in that level's px; background outside the slide."""
+        """Pixels of a stored level, all in px of that level; background outside the slide."""
         return self._window(level, 1, y, x, height, width)
 
     def _window(self, level: int, shrink: int, y: int, x: int, height: int, width: int) -> RGB:
-        """As :meth:`read_level`, all in px ``shrink`` times as large as those of ``level``."""
+        """As :meth:`read_level`, all in px that are ``shrink`` times as large as those of ``level``."""
         return read_padded(
             lambda y, x, height, width: self._shown.read(level, y, x, height, width, shrink),
             shrunken(self.levels[level].shape, shrink),
@@ -268,7 +267,7 @@ class Slide:
         Raises
         ------
         MissingResolutionError
-            If the slide's own resolution is not known.
+            If the slide's resolution is unknown.
         """
         wanted, own = as_pair(mpp), self.resolution()
         assert wanted is not None

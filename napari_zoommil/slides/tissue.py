@@ -1,6 +1,6 @@
 """Where the tissue is on a slide overview, and how much of it each patch holds.
 
-scipy and scikit-image are imported where they are used: a slide is opened without them.
+scipy and scikit-image are imported inside functions, so that opening a slide does not load them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ DEFAULT_MPP = 8.0
 
 _WORK_MPP = 8.0  # finer overviews are reduced to about this
 _WORK_PIXELS = 2e6  # larger ones too, for speed
-_WORK_EDGE = 128  # but never to a shorter edge than this, px, so that one patch alone still works
+_WORK_EDGE = 128  # but not to an edge shorter than this, px: a single patch must work too
 _DIMMEST_GLASS = 208.0  # grey
-_SAMPLE = 200_000  # pixels enough to tell the colour of the glass
-_DEFAULT_WHITE = 243.0  # glass on a typical scanner; used when no glass is in sight
+_SAMPLE = 200_000  # pixels sampled to find the colour of the glass
+_DEFAULT_WHITE = 243.0  # glass on a typical scanner; used if no glass is found
 _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 _MAX_ROUNDS = 20
 
@@ -32,11 +32,11 @@ _MAX_ROUNDS = 20
 class TissueDetector:
     """Gaussian tissue detector of ZoomMIL (Thandiackal et al., ECCV 2022, sec. 4.2).
 
-    The smoothed grey overview is thresholded by Otsu's method, what is darker is kept and
-    dilated, and the rest is thresholded again until its mean grey looks like glass; so pale
-    tissue is found after dark tissue. Two guards come on top: a pixel counts as tissue only if
-    it is darker or more coloured than the glass by a set amount, so that noise on an empty
-    slide stays empty, and felt pen is left out by its colour.
+    The smoothed grey overview is thresholded by Otsu's method. Darker pixels are kept and dilated,
+    and the rest is thresholded again until its mean grey is that of glass; pale tissue is so found
+    after dark tissue. Two rules are added: a pixel counts as tissue only if it is darker or more
+    coloured than the glass by a set amount (noise on an empty slide is no tissue), and felt pen is
+    removed by its colour.
 
     Parameters
     ----------
@@ -45,19 +45,18 @@ class TissueDetector:
     dilate_um
         Radius by which the tissue of each round grows, µm.
     min_area_um2, min_hole_um2
-        Smaller pieces are dropped and smaller holes are filled, µm². In a small field both are
-        at most a twentieth of its area.
+        Smaller components are removed and smaller holes are filled, µm². Both are limited to a
+        twentieth of the overview's area.
     background_grey
-        The rounds end once the mean grey (0 to 255) of the remaining background reaches this.
+        The rounds end when the mean grey (0 to 255) of the remaining background reaches this.
     min_contrast
-        Grey levels by which colourless tissue is darker than the glass.
+        Least difference in grey level between the glass and colourless tissue.
     min_chroma
-        Levels between the largest and the smallest channel, relative to the glass, from which a
-        pixel counts as stained, however pale it is.
+        Least difference between the largest and the smallest channel, relative to the glass, at
+        which a pixel counts as stained, even if it is pale.
     reject_pens
-        Leave out green, blue, red and black pen, and black borders. Turn it off for stains with
-        a blue or green counterstain only, such as Alcian blue. Pale red pen has the colour of
-        eosin and stays.
+        Remove green, blue, red and black pen, and black borders. Turn it off for purely blue or green
+        stains, such as Alcian blue. Pale red pen has the colour of eosin and is not removed.
     """
 
     sigma_um: float = 10.0
@@ -99,7 +98,7 @@ class TissueDetector:
         return mask.repeat(factor, 0).repeat(factor, 1)[:height, :width]
 
     def _detect(self, rgb: Floats, mpp: float) -> Mask:
-        """Tissue mask of float RGB (h, w, 3) that is small enough to be worked on as it is."""
+        """Tissue mask (h, w) of a reduced float RGB overview (h, w, 3)."""
         from scipy.ndimage import gaussian_filter
 
         planes = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
@@ -114,7 +113,7 @@ class TissueDetector:
         return filled & ~pen
 
     def _rounds(self, smooth: Floats, white: Floats, pen: Mask, mpp: float) -> Mask:
-        """Repeat threshold and dilation until what remains looks like glass."""
+        """Repeat threshold and dilation until the mean grey of the rest is that of glass."""
         grey = _grey(smooth)
         relative = smooth * (255 / white[:, None, None])
         chroma = relative.max(0) - relative.min(0)
@@ -143,8 +142,8 @@ def tissue_share(mask: Mask, origins: NDArray[np.floating], size: tuple[float, f
     mask
         Bool (h, w).
     origins
-        Upper left corners, float (n, 2) as (y, x), mask pixels; fractions count, and so do
-        parts outside the mask, as background.
+        Top-left corners, float (n, 2) as (y, x), mask pixels. Fractions of pixels count; area
+        outside the mask counts as background.
     size
         Height and width of every box, mask pixels.
 
@@ -174,25 +173,25 @@ def tissue_share(mask: Mask, origins: NDArray[np.floating], size: tuple[float, f
 
 
 def _reduction(height: int, width: int, mpp: float) -> int:
-    """Integer factor by which an overview is reduced before work."""
+    """Integer factor by which an overview is reduced before detection."""
     wanted = max(_WORK_MPP / mpp, math.ceil(math.sqrt(height * width / _WORK_PIXELS)))
     return max(1, int(min(wanted, min(height, width) / _WORK_EDGE)))
 
 
 def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral image at fractional points, clamped: exact, as it is bilinear within a pixel."""
+    """Integral image at fractional points, clamped; linear interpolation is exact within a pixel."""
     from scipy.ndimage import map_coordinates
 
     return map_coordinates(integral, [y, x], order=1, mode="nearest")
 
 
 def _grey(rgb: Floats) -> Floats:
-    """Grey (...) of channels first RGB (3, ...)."""
+    """Grey (...) of channels-first RGB (3, ...)."""
     return np.tensordot(_GREY_WEIGHTS, rgb, 1)
 
 
 def _split(grey: Floats, min_contrast: float) -> float:
-    """Grey level that parts dark from bright; infinite if there is but one population."""
+    """Threshold between dark and bright grey levels; infinite if there is only one population."""
     from skimage.filters import threshold_otsu
 
     levels = grey.astype(np.uint8)
@@ -206,10 +205,10 @@ def _split(grey: Floats, min_contrast: float) -> float:
 
 
 def _white(planes: Floats) -> Floats:
-    """Colour (3,) of the glass: the commonest bright one that is nearly colourless.
+    """Colour (3,) of the glass: the most frequent bright, nearly colourless one.
 
-    The commonest, not the brightest, since some scanners pad what they skip with 255. Taken
-    before smoothing, which mixes the lumina of fat with their walls.
+    Not the brightest, because some scanners fill unscanned areas with 255. Measured before smoothing,
+    because smoothing mixes the lumina of fat with their walls.
     """
     sample = planes.reshape(3, -1)[:, :: max(1, planes[0].size // _SAMPLE)]
     grey = _grey(sample)
@@ -224,12 +223,12 @@ def _white(planes: Floats) -> Floats:
 
 
 def _pen(smooth: Floats, white: Floats, mpp: float) -> Mask:
-    """Felt pen and black borders, by the ratios of the channels' optical densities.
+    """Mask of felt pen and black borders, by the ratios of the channels' optical densities.
 
-    Haematoxylin, eosin and DAB all absorb green at least about as much as red; green and blue
-    ink do not. Red ink absorbs blue as much as green but no red, eosin absorbs less blue, DAB
-    more red. Clear marks are found first and then followed to their pale rims; the rims' bounds
-    keep clear of all three stains, lest one dark speck take the tissue around it along.
+    Haematoxylin, eosin and DAB absorb green at least about as much as red; green and blue ink do not.
+    Red ink absorbs blue as much as green but no red, eosin absorbs less blue, DAB more red. Clear
+    marks are found first and then extended to their pale rims. The thresholds of the rims exclude all
+    three stains, so that one dark speck does not mark the tissue around it as pen.
     """
     from scipy.ndimage import binary_propagation
 
@@ -249,7 +248,7 @@ def _pen(smooth: Floats, white: Floats, mpp: float) -> Mask:
 
 
 def _dilated(mask: Mask, radius_px: float) -> Mask:
-    """The mask grown by a disk."""
+    """The mask dilated by a disk."""
     from skimage.morphology import dilation, disk
 
     radius = int(radius_px + 0.5)
@@ -257,7 +256,7 @@ def _dilated(mask: Mask, radius_px: float) -> Mask:
 
 
 def without_small(mask: Mask, min_pixels: float) -> Mask:
-    """The mask without its 4-connected pieces of fewer pixels."""
+    """The mask without 4-connected components of fewer than ``min_pixels`` pixels."""
     from scipy.ndimage import label
 
     labels, _ = label(mask)

@@ -1,9 +1,9 @@
-"""Synthetic H&E slides: whole-slide images of our own making with a planted tumour.
+"""Synthetic H&E slides: generated whole-slide images with a planted tumour.
 
 No pixel comes from a real slide. Colour follows the Beer-Lambert law with one optical-density vector per
-stain (Ruifrok and Johnston 2001); the reference vectors are near those that Macenko et al. (2009) measured.
-Stain, thickness and geometry differ from slide to slide, and tumour is stained like the other tissues on
-average, so that what tells it apart is how its nuclei look and crowd.
+stain (Ruifrok and Johnston 2001); the reference vectors are close to those of Macenko et al. (2009). Stain,
+thickness and geometry vary between slides. The mean stain of tumour equals that of other tissues, so that
+tumour differs only in the shape and density of its nuclei.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _composition_lock = Lock()
 
 @dataclass(frozen=True)
 class SyntheticSlide:
-    """A square H&E-like slide at 40x (0.25 um/px), any part of which can be read at any level.
+    """A square H&E-like slide at 40x (0.25 µm/px); windows are computed on reading, at any level.
 
     Attributes
     ----------
     seed : int
-        Everything on the slide follows from it.
+        Determines the content of the slide.
     size : int
         Edge in level-0 px, a multiple of 32, at least 1024.
     tumour : bool
         Whether a tumour is planted.
     tumour_fraction : float
-        Tumour's share of the tissue area.
+        Share of the tumour in the tissue area.
     texture_seed, texture_px : int
-        Seed and edge (a multiple of 32) of the periodic textures, which slides of one seed share.
+        Seed and edge (a multiple of 32) of the periodic textures, shared by slides with equal values.
     """
 
     seed: int
@@ -61,12 +61,12 @@ class SyntheticSlide:
             raise ValueError("tumour_fraction must lie between 0 and 0.5")
 
     def read(self, y: int, x: int, height: int, width: int, downsample: int = 1) -> Image:
-        """Pixels of a window; outside the slide there is background.
+        """Pixels of a window; background outside the slide.
 
         Parameters
         ----------
         y, x : int
-            Top left corner in px of the level.
+            Top-left corner in px of the level.
         height, width : int
             Size in px of the level.
         downsample : int
@@ -89,7 +89,7 @@ class SyntheticSlide:
         return image
 
     def is_background(self, y: int, x: int, height: int, width: int, downsample: int = 1) -> bool:
-        """Whether a window (as for `read`) certainly holds no tissue; its pixels are then all equal."""
+        """Whether a window (as for `read`) certainly has no tissue; its pixels are then all equal."""
         return _composition(self).is_background(y + np.arange(height), x + np.arange(width), downsample)
 
     def label_map(self, downsample: int) -> Image:
@@ -105,23 +105,23 @@ class SyntheticSlide:
         return labels
 
     def outline(self) -> list[NDArray[np.float64]]:
-        """Closed polygons (n, 2), (y, x) in level-0 px, round the planted tumour; none on a normal slide."""
+        """Closed polygons (n, 2), (y, x) level-0 px, around the planted tumour; none on a normal slide."""
         layout = _composition(self).layout
         inside = np.pad(np.minimum(layout.tumour, layout.tissue), 1, constant_values=-STEP)
         rings = [approximate_polygon((ring - 1) * STEP, STEP / 4) for ring in find_contours(inside, 0.0)]
         return [np.clip(ring, 0, self.size) for ring in rings if len(ring) > 4 and _signed_area(ring) < 0]
 
     def write(self, path: Path | str, workers: int = 2, progress: Progress | None = None) -> None:
-        """Write a pyramidal JPEG TIFF that states 0.25 um/px, and `NAME.geojson` beside it.
+        """Write a pyramidal JPEG TIFF with 0.25 µm/px, and `NAME.geojson` in the same folder.
 
         Parameters
         ----------
         path : path
-            Name of the TIFF. It and the GeoJSON appear whole or not at all.
+            Name of the TIFF. Both files are written atomically.
         workers : int
-            Threads that draw and compress tiles.
+            Threads for drawing and compressing tiles.
         progress : callable, optional
-            Called with (tiles done, tiles in all); what it raises ends the writing and is passed on.
+            Called with (tiles done, all tiles); an exception in it cancels writing.
         """
         write_slide(self, Path(path), workers, progress)
 

@@ -1,4 +1,4 @@
-"""The periodic square that tissues are drawn on: smooth noises, wavy fibres and scattered points."""
+"""The periodic square on which tissues are drawn: smooth noise, wavy fibres and random points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_zoommil.synthetic.nuclei import Pen, Plane, Points, Stain, poisson_d
 
 
 def periodic_noise(rng: np.random.Generator, size: int, wave_y: float, wave_x: float | None = None) -> Plane:
-    """Smooth periodic noise (size, size) of unit variance whose features are about `wave` px wide."""
+    """Smooth periodic noise (size, size) of unit variance with features about `wave` px wide."""
     ky = fft.fftfreq(size, 1 / size).astype(np.float32)[:, None] * (wave_y / size)
     kx = fft.rfftfreq(size, 1 / size).astype(np.float32)[None, :] * ((wave_x or wave_y) / size)
     power = np.exp(-(ky**2 + kx**2))
@@ -27,7 +27,7 @@ def periodic_noise(rng: np.random.Generator, size: int, wave_y: float, wave_x: f
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the drawings of one bank share: size, random numbers, pen, and noises to roll about."""
+    """Common properties of the textures of a bank: size, random generator, pen, and noise fields."""
 
     rng: np.random.Generator
     size: int
@@ -37,7 +37,7 @@ class Canvas:
 
     @classmethod
     def create(cls, seed: int, size: int) -> Canvas:
-        """A canvas of `size` px whose every line follows from `seed`."""
+        """A canvas of `size` px, determined by `seed`."""
         rng = np.random.default_rng([seed, size])
         waves = {"grain": 4.0, "fine": 14.0, "mid": 60.0, "broad": 320.0, "nest": 520.0}
         noises = {name: periodic_noise(rng, size, wave) for name, wave in waves.items()}
@@ -47,12 +47,12 @@ class Canvas:
         return cls(rng, size, Pen(rng, periodic_noise(rng, 512, 8.0)), noises, {})
 
     def noise(self, name: str) -> Plane:
-        """A noise of unit variance, rolled to a random place."""
+        """Noise of unit variance with a random periodic shift."""
         shift = self.rng.integers(0, self.size, 2)
         return np.roll(self.noises[name], tuple(shift), (0, 1))
 
     def points(self, spacing: float) -> Points:
-        """Poisson-disc points over the whole square."""
+        """Poisson-disc points in the square."""
         return poisson_disc(self.rng, self.size, spacing)
 
     def fibres(self, waviness: float) -> tuple[Plane, Plane, Plane]:

@@ -1,4 +1,4 @@
-"""Composition of a synthetic slide's pixels from its layout, the textures and its stain."""
+"""Composition of a synthetic slide's pixels from layout, textures and stain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_zoommil.synthetic.texture import CONCENTRATION_SCALE, DOWNSAMPLES, T
 Image = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Packed = NDArray[Any]
-"""Stain concentrations as uint16: one of them, or both packed into low and high byte."""
+"""Stain concentrations as uint16: one stain, or both packed into low and high byte."""
 
 HAEMATOXYLIN = (0.56, 0.72, 0.41)
 EOSIN = (0.15, 0.88, 0.45)
@@ -37,9 +37,9 @@ _GAIN_BITS = 7
 
 @dataclass(frozen=True)
 class _Cutting:
-    """Where a lobule's texture is cut from: rolled by (y, x) level-0 px, mirrored, transposed.
+    """Position of a lobule's texture: shifted by (y, x) level-0 px, mirrored, transposed.
 
-    Rolls are multiples of the coarsest downsample, so that the levels stay in register.
+    Shifts are multiples of the largest downsample, so that the levels match.
     """
 
     texture: Texture
@@ -65,20 +65,21 @@ class _Cutting:
 
 @dataclass(frozen=True)
 class Composition:
-    """All that the pixels of one slide follow from.
+    """Everything that determines the pixels of a slide.
 
     Attributes
     ----------
     layout : Layout
-        Where each tissue lies.
+        The position of each tissue.
     stroma : pair of _Cutting
-        Dense and loose stroma, under all else; `loose` (n, n) is the second's share on the nodes.
+        Dense and loose stroma, below all other tissue; `loose` (n, n) is the share of loose stroma on the
+        nodes.
     lobules : tuple of _Cutting or None
-        What fills each lobule of the layout; None shows the stroma.
+        Texture of each lobule of the layout; None for stroma.
     gain_h, gain_e : (n, n) float32
-        Local strength of the stains on the nodes.
+        Local factor of the stains on the nodes.
     colours : (65536,) uint32
-        Red, green, blue and a spare byte by packed concentration.
+        Red, green, blue and an unused byte by packed concentration.
     ripple : tuple of (m, m) int8
         Roughness of the boundaries per level, in px.
     """
@@ -93,7 +94,7 @@ class Composition:
     ripple: tuple[NDArray[np.int8], ...]
 
     def is_background(self, ys: Indices, xs: Indices, downsample: int) -> bool:
-        """Whether no tissue lies in rows `ys` by columns `xs` (px of the level)."""
+        """Whether rows `ys` by columns `xs` (px of the level) have no tissue."""
         nodes = len(self.layout.tissue)
         low_y, high_y, low_x, high_x = (
             int(np.clip(at * downsample // STEP + extra, 0, nodes))
@@ -103,7 +104,7 @@ class Composition:
         return tissue.size == 0 or bool(tissue.max() < -_RIPPLE_PX - downsample)
 
     def pixels(self, ys: Indices, xs: Indices, downsample: int) -> Image:
-        """Rows `ys` (h,) by columns `xs` (w,) of the level, both rising by 1: (h, w, 3)."""
+        """Rows `ys` (h,) by columns `xs` (w,) of the level, both in steps of 1: (h, w, 3)."""
         if self.is_background(ys, xs, downsample):
             return np.broadcast_to(self._rgb(np.zeros((1, 1), np.uint16)), (len(ys), len(xs), 3))
         level = DOWNSAMPLES.index(downsample)
@@ -160,7 +161,7 @@ def _strengthen(stain: Packed, gain: Plane, present: Packed) -> Packed:
 
 
 def compose(seed: int, size: int, tumour_fraction: float, bank: TextureBank) -> Composition:
-    """Lay out and stain the slide of `seed`: `size` px wide, `tumour_fraction` of its tissue tumour."""
+    """The composition of a slide of `size` px; `tumour_fraction` of its tissue is tumour."""
     rng = np.random.default_rng(seed)
     layout = make_layout(rng, size, tumour_fraction)
     field = NoiseField(rng, size)
@@ -188,7 +189,7 @@ def _lobule(rng: np.random.Generator, tissue: str, bank: TextureBank) -> _Cuttin
 
 
 def _colours(rng: np.random.Generator) -> NDArray[np.uint32]:
-    """Colour of each packed concentration under the slide's own stain vectors, strengths and lamp."""
+    """Colour of each packed concentration, for random stain vectors, strengths and illumination."""
     vectors = np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0, 0.035, (2, 3))
     vectors = np.clip(vectors, 0.03, 1)
     vectors *= rng.uniform(0.8, 1.25, (2, 1)) / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -26,13 +26,13 @@ TILE_PX = 512
 JPEG_QUALITY = 85
 
 AHEAD = 4
-"""Tiles that are drawn ahead, for each thread."""
+"""Tiles drawn ahead per thread."""
 
 _SMALLEST_LEVEL_PX = 512
 
 
 class DrawnSlide(Protocol):
-    """A slide that is drawn where it is read: :class:`napari_zoommil.synthetic.SyntheticSlide`."""
+    """The interface of :class:`napari_zoommil.synthetic.SyntheticSlide`."""
 
     @property
     def seed(self) -> int: ...
@@ -53,7 +53,7 @@ class DrawnSlide(Protocol):
 def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress | None) -> None:
     """Write `slide` to the TIFF `path` and its outline to `path` with the suffix .geojson.
 
-    Each is moved into place when it is whole, the outline first: a slide that is there has its outline.
+    Both are written atomically, the outline first, so that a slide always has its outline.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress 
 
 
 def outline_geojson(slide: DrawnSlide) -> dict[str, Any]:
-    """The outline as the GeoJSON feature collection that QuPath reads: x, y in level-0 px."""
+    """The outline as a GeoJSON feature collection for QuPath, (x, y) in level-0 px."""
     features = [
         {
             "type": "Feature",
@@ -121,7 +121,7 @@ def _description(slide: DrawnSlide) -> str:
 
 
 def _encoded_tiles(slide: DrawnSlide, downsample: int, workers: int) -> Generator[bytes, None, None]:
-    """JPEG tiles of a level by rows, a few of them ahead in memory."""
+    """JPEG tiles of a level in row order; a few are drawn ahead."""
     starts = range(0, slide.size // downsample, TILE_PX)
     blank = _encode(slide.read(-TILE_PX, -TILE_PX, TILE_PX, TILE_PX, downsample))
 

@@ -1,7 +1,7 @@
-"""Where each tissue lies on a synthetic slide: fragments, zones, lobules and the planted tumour.
+"""Position of each tissue on a synthetic slide: fragments, zones, lobules and the planted tumour.
 
-Everything is kept on a grid of nodes `STEP` px apart and read between nodes by bilinear interpolation, so
-a pixel's tissue depends on its place alone and windows agree whatever their size.
+All fields are stored on a grid of nodes `STEP` px apart and interpolated bilinearly, so that the tissue of a
+pixel depends only on its position and windows of all sizes agree.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from napari_zoommil.synthetic.canvas import periodic_noise
 from napari_zoommil.synthetic.nuclei import Plane
 
 Positions = NDArray[Any]
-"""Level-0 px as floats: along one axis, or (n, 2) points."""
+"""Level-0 px as floats, along one axis or as (n, 2) points."""
 
 STEP = 16
 """Level-0 px between the nodes of the layout's grid."""
@@ -37,11 +37,11 @@ class Layout:
     Attributes
     ----------
     tissue, tumour : (n, n) float32
-        About the signed distance in px to the edge of the tissue and of the tumour, positive inside.
+        Approximate signed distance in px to the edge of the tissue and of the tumour, positive inside.
     lobule : (n, n) float32
-        The same for the edge of the lobule a node lies in; between lobules runs stroma.
+        The same for the edge of the node's lobule; there is stroma between lobules.
     cell : (n, n) int16
-        Index of the lobule nearest to a node.
+        Index of the nearest lobule of each node (a Voronoi cell).
     cell_type : (cells,) uint8
         Tissue type of each lobule, an index of `TISSUE_TYPES`.
     """
@@ -54,7 +54,7 @@ class Layout:
 
 
 def make_layout(rng: np.random.Generator, size: int, tumour_fraction: float) -> Layout:
-    """Lay out a slide of `size` px; `tumour_fraction` of its tissue is tumour, none if 0."""
+    """The layout of a slide of `size` px; `tumour_fraction` of its tissue is tumour, none if 0."""
     field = NoiseField(rng, size)
     tissue, depth = _fragments(rng, field, size)
     tumour = np.full_like(tissue, -1e4)
@@ -83,7 +83,7 @@ def _nodes(size: int) -> tuple[Plane, Plane]:
 
 
 def _fragments(rng: np.random.Generator, field: NoiseField, size: int) -> tuple[Plane, Plane]:
-    """Signed distance to the tissue's edge, and the depth across a fragment: -1 luminal to 1 deep."""
+    """Signed distance to the tissue's edge, and the depth in a fragment, from -1 (luminal) to 1 (deep)."""
     rows, columns = _nodes(size)
     count = 1 if size < 6000 else 3
     tissue, depth = np.full_like(rows, -1e4), np.zeros_like(rows)
@@ -136,7 +136,7 @@ def _lobules(
 def _choose_types(
     rng: np.random.Generator, field: NoiseField, depth: Plane, centres: Positions
 ) -> NDArray[np.uint8]:
-    """Type of each lobule: mucosa, then stroma with follicles, then muscle and fat, by depth."""
+    """Type of each lobule by depth: mucosa, then stroma with follicles, then muscle and fat."""
     node = np.clip(np.rint(centres / STEP), 0, depth.shape[0] - 1).astype(int)
     wandering = depth + 0.22 * field(field.size / 6)
     at = wandering[node[:, 0], node[:, 1]]
@@ -176,7 +176,7 @@ def _plant_tumour(
 
 
 def _with_tumour(layout: Layout) -> Layout:
-    """Give the tumour lobules of its own, with a seam of stroma between it and the other tissue."""
+    """Add lobules for the tumour, with stroma between it and the other tissue."""
     inside = layout.tumour > 0
     if not inside.any():
         return layout
@@ -193,7 +193,7 @@ def _with_tumour(layout: Layout) -> Layout:
 
 
 def sample(field: Plane, ys: Positions, xs: Positions) -> Plane:
-    """Bilinear values of a node field at level-0 px `ys` (h,) by `xs` (w,), both rising: (h, w) float32."""
+    """Bilinear values (h, w) float32 of a node field at level-0 px `ys` (h,) by `xs` (w,), both ascending."""
     low_y, share_y = _between(field.shape[0], ys)
     low_x, share_x = _between(field.shape[1], xs)
     needed = field[low_y[0] : low_y[-1] + 2]
@@ -214,7 +214,7 @@ def nearest(field: NDArray[np.int16], ys: Positions, xs: Positions) -> NDArray[n
 
 
 def _between(nodes: int, at: Positions) -> tuple[NDArray[np.intp], Plane]:
-    """Index of the node at or before each place, and how far on towards the next node it lies."""
+    """Index of the node at or before each position, and the fraction of the distance to the next node."""
     place = np.clip(at / STEP, 0, nodes - 1.001)
     low = place.astype(np.intp)
     return low, (place - low).astype(np.float32)

@@ -27,22 +27,22 @@ class Stain:
 
 @dataclass(frozen=True)
 class NucleusKind:
-    """How one kind of nucleus looks.
+    """Appearance of a kind of nucleus.
 
     Attributes
     ----------
     length_um, aspect : float
-        Mean long axis in um and its mean ratio to the short axis.
+        Mean long axis in µm, and its mean ratio to the short axis.
     spread : float
-        Relative standard deviation of the size: pleomorphism.
+        Relative standard deviation of the size (pleomorphism).
     irregular : float
-        Relative amplitude of the outline's bumps.
+        Relative amplitude of the irregularity of the outline.
     level : float
         Haematoxylin concentration of the chromatin.
     clump : float
         Relative contrast of chromatin clumps.
     vesicular : float
-        How much paler the centre is than the rim, 0 to 1.
+        Relative brightening of the centre, 0 to 1.
     nucleoli : float
         Mean number of nucleoli.
     """
@@ -74,14 +74,14 @@ SHAPES = 14
 
 @dataclass(frozen=True)
 class Sprite:
-    """A drawn nucleus: its opacity and its haematoxylin, both (2r + 1, 2r + 1) float32."""
+    """A drawn nucleus: opacity and haematoxylin, both (2r + 1, 2r + 1) float32."""
 
     alpha: Plane
     h: Plane
 
 
 def draw_nucleus(rng: np.random.Generator, kind: NucleusKind, angle: float, grain: Plane) -> Sprite:
-    """One nucleus of `kind` with its long axis at `angle` (radians from x); `grain` is clumpy noise."""
+    """A nucleus of `kind` with its long axis at `angle` (radians from x); `grain` is noise for chromatin."""
     size = np.clip(1 + kind.spread * rng.standard_normal(), 0.6, 1.6)
     aspect = 1 + (kind.aspect - 1) * rng.uniform(0.6, 1.4)
     mean_axis = kind.length_um / UM_PER_PX / 2 / np.sqrt(kind.aspect) * size
@@ -108,7 +108,7 @@ def draw_nucleus(rng: np.random.Generator, kind: NucleusKind, angle: float, grai
 
 
 class Pen:
-    """Draws nuclei on a periodic square; sprites are drawn once per kind and angle, then stamped."""
+    """Draws nuclei on a periodic square; sprites are drawn once per kind and angle and then copied."""
 
     def __init__(self, rng: np.random.Generator, grain: Plane) -> None:
         self._rng = rng
@@ -125,18 +125,18 @@ class Pen:
         return of_angle[self._rng.integers(SHAPES)]
 
     def stamp(self, stain: Stain, y: float, x: float, kind: NucleusKind, angle: float) -> None:
-        """Draw one nucleus centred at (y, x); what passes an edge comes back at the other."""
+        """Draw a nucleus centred at (y, x), with periodic boundaries."""
         sprite = self._sprite(kind, angle)
         index = square_index(y, x, sprite.alpha.shape[0] // 2, stain.h.shape[0])
         h, e = stain.h[index], stain.e[index]
-        # The darker of two overlapping nuclei shows, as in a section that light passes through.
+        # The darker of two overlapping nuclei is visible, as in a transmitted-light image.
         stain.h[index] = h + sprite.alpha * np.maximum(sprite.h - h, 0.3 * (sprite.h - h))
         stain.e[index] = e * (1 - 0.3 * sprite.alpha)
 
     def scatter(
         self, stain: Stain, points: Points, kinds: tuple[NucleusKind, ...], share: tuple[float, ...]
     ) -> None:
-        """Draw a nucleus at each of `points` (n, 2), of random angle, its kind drawn by `share`."""
+        """Draw a nucleus at each of `points` (n, 2), with random angle and with kinds in shares `share`."""
         chosen = self._rng.choice(len(kinds), len(points), p=share)
         angles = self._rng.uniform(0, np.pi, len(points))
         for (y, x), kind, angle in zip(points, chosen, angles, strict=True):
@@ -144,13 +144,13 @@ class Pen:
 
 
 def square_index(y: float, x: float, radius: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Open-mesh index of the square of `radius` round (y, x) on a periodic plane of `size`."""
+    """Open-mesh index of the square of `radius` around (y, x) on a periodic plane of `size`."""
     offsets = np.arange(-radius, radius + 1)
     return (round(y) + offsets)[:, None] % size, (round(x) + offsets)[None, :] % size
 
 
 def poisson_disc(rng: np.random.Generator, size: int, spacing: float) -> Points:
-    """Random points (n, 2) on a periodic square, no two nearer than `spacing` px."""
+    """Random points (n, 2) on a periodic square, at least `spacing` px apart."""
     count = int(3.0 * (size / spacing) ** 2) + 1
     points = rng.uniform(0, size, (count, 2))
     pairs = cKDTree(points, boxsize=size).query_pairs(spacing, output_type="ndarray")

@@ -1,8 +1,8 @@
-"""Periodic H&E textures, one or more per tissue type, drawn from nothing but random numbers.
+"""Periodic H&E textures, one or more per tissue type, drawn from random numbers.
 
-A texture is a square of haematoxylin and eosin concentrations that tiles the plane without a seam, with
-smaller copies for the coarser pyramid levels. A slide is composed from them (`synthetic.py`), so that
-its pixels come on demand at any level at the cost of a few table look-ups.
+A texture is a periodic square of haematoxylin and eosin concentrations, with reduced copies for the coarser
+pyramid levels. A slide is composed of them (`compose.py`), so that its pixels can be computed on demand at
+any level by a few table look-ups.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Texture:
 
 @dataclass(frozen=True)
 class TextureBank:
-    """The textures by name, and `ripple`: int8 noise (n, n) per downsample that roughens the boundaries."""
+    """The textures by name, and `ripple`: int8 noise (n, n) per downsample for rough boundaries."""
 
     textures: dict[str, tuple[Texture, ...]]
     ripple: tuple[NDArray[np.int8], ...]
@@ -68,7 +68,7 @@ _bank_lock = Lock()
 
 
 def texture_bank(seed: int, size: int) -> TextureBank:
-    """The bank of textures of `size` px (a multiple of 32), drawn once per process and kept."""
+    """The bank of textures of `size` px (a multiple of 32), drawn once per process and cached."""
     with _bank_lock:
         return _draw_bank(seed, size)
 
@@ -96,7 +96,7 @@ def _block_mean(plane: Plane, downsample: int) -> Plane:
 
 
 def _pyramid(plane: Plane) -> list[Plane]:
-    """The plane at every downsample; a coarse pixel lets through the mean light of those below it."""
+    """The plane at every downsample; a coarse pixel has the mean transmittance of its fine pixels."""
     light = np.exp(-0.7 * plane)
     levels = [plane]
     for _ in DOWNSAMPLES[1:]:

@@ -1,6 +1,6 @@
-"""How each tissue is drawn on a periodic square: fibres, glands, lymphoid follicles, fat, muscle, tumour.
+"""Drawing of each tissue on a periodic square: fibres, glands, lymphoid follicles, fat, muscle, tumour.
 
-Lengths are px of 0.25 um. Stain concentrations are natural-log optical densities along a unit stain vector:
+Lengths are px of 0.25 µm. Stain concentrations are natural-log optical densities along a unit stain vector:
 about 0.5 of eosin in loose stroma, about 1.5 of haematoxylin in a lymphocyte.
 """
 
@@ -36,7 +36,7 @@ def _at(plane: Plane, points: Points) -> Plane:
 
 
 def copied_stroma(canvas: Canvas, density: float) -> Stain:
-    """Stroma of about `density` for the other tissues to lie in: drawn once, rolled to a random place."""
+    """Stroma of about `density` around other tissues: drawn once, with a random periodic shift."""
     if density not in canvas.stromas:
         canvas.stromas[density] = draw_stroma(canvas, density)
     shift = tuple(canvas.rng.integers(0, canvas.size, 2))
@@ -91,9 +91,9 @@ def draw_inflamed(canvas: Canvas) -> Stain:
 def _ring(
     canvas: Canvas, y: float, x: float, radius: float, wobble: float
 ) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], Plane, NDArray[np.float64]]:
-    """Index of a square round (y, x), the relative radius on it (1 on the outline), and the outline.
+    """Index of a square around (y, x), the relative radius in it (1 on the outline), and the outline.
 
-    The outline is (360,): radius in px by degree.
+    The outline is (360,): radius in px per degree.
     """
     degrees = np.arange(360) * (np.pi / 180)
     outline = np.ones(360)
@@ -132,9 +132,9 @@ def _draw_vessel(canvas: Canvas, stain: Stain, y: float, x: float, radius: float
 
 
 def draw_gland(canvas: Canvas, crowded: bool = False) -> Stain:
-    """Mucosa: glands with basal nuclei round a lumen, in a lamina propria with lymphocytes.
+    """Mucosa: glands with basal nuclei around a lumen, in a lamina propria with lymphocytes.
 
-    `crowded` glands are smaller, closer and have stratified dark nuclei and little mucin.
+    `crowded` glands are smaller and closer together, with stratified dark nuclei and little mucin.
     """
     stain = copied_stroma(canvas, 0.7)
     centres = canvas.points(205 if crowded else 250)
@@ -226,7 +226,7 @@ def draw_fat(canvas: Canvas) -> Stain:
 def draw_tumour(canvas: Canvas, nest: float = -0.4) -> Stain:
     """Carcinoma: nests and cords of crowded, large, uneven nuclei with nucleoli, some mitoses, thin stroma.
 
-    `nest` shifts the share of nests: -0.25 is near solid, -0.75 is scirrhous.
+    `nest` shifts the share of nests: -0.25 is nearly solid, -0.75 is scirrhous.
     """
     stain = copied_stroma(canvas, 0.7)
     fine, mid = canvas.noise("fine"), canvas.noise("mid")

@@ -1,1 +1,1 @@
-"""Lightning modules and data, and a fit that can be stepped through like any job."""
+"""Training with Lightning: modules, data, and a fit as a generator like any job."""

@@ -1,4 +1,4 @@
-"""What a fit leaves in its run folder, and how its random numbers follow from the seed."""
+"""Lightning callbacks: curves and checkpoints in the run folder, and reproducible random numbers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed that follows from several numbers."""
+    """A seed derived from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class CurveWriter(L.Callback):
-    """A line of a run's curves at the end of each epoch.
+    """Writes a line of a run's curves at the end of each epoch.
 
     Parameters
     ----------
     run : RunFolder
     columns : sequence of str
-        Metrics of the fit; those that nobody logs stay empty.
+        Metrics of the fit; those that are not logged stay empty.
     """
 
     def __init__(self, run: RunFolder, columns: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ class CurveWriter(L.Callback):
 
 
 def last_checkpoint(run: RunFolder) -> ModelCheckpoint:
-    """All that a fit needs to go on, written at the end of each epoch; to be the last callback."""
+    """Checkpoint from which a fit resumes, written at the end of each epoch; must be the last callback."""
     return ModelCheckpoint(
         run.folder,
         filename=CHECKPOINT.removesuffix(".ckpt"),
@@ -56,7 +56,7 @@ def last_checkpoint(run: RunFolder) -> ModelCheckpoint:
 
 
 def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelCheckpoint:
-    """Weights of the epoch with the lowest (``min``) or highest (``max``) value of a metric."""
+    """Checkpoint of the epoch with the lowest (``min``) or highest (``max``) value of a metric."""
     return ModelCheckpoint(
         run.folder,
         filename=BEST.removesuffix(".ckpt"),
@@ -69,8 +69,8 @@ def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelChe
 
 
 class SeededSteps(L.Callback):
-    """Torch's random numbers in a step follow from a seed and the step's number, so that a fit that was cut
-    off goes on as an unbroken one."""
+    """Seeds torch before each step with a seed and the number of the step, so that a resumed fit is equal to
+    an uninterrupted one."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -78,5 +78,5 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
     ) -> None:
-        others = (trainer.global_rank,) if trainer.global_rank else ()  # of several processes, each its own
+        others = (trainer.global_rank,) if trainer.global_rank else ()  # a different seed in each process
         seed_torch(seed_of(self.seed, trainer.global_step, *others))

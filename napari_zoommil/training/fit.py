@@ -1,7 +1,7 @@
-"""A Lightning fit that leaves its host as it was; also as a generator, with progress and cancel like a job.
+"""A Lightning fit without side effects on the process; also as a generator with progress, like a job.
 
-Lightning drives its own loop. For a window it does so on a thread, which hands over one :class:`FitStep` at a
-time through a bounded queue; closing the generator stops it one batch later.
+Lightning runs its own loop. For the generator the loop runs on a thread, which passes one :class:`FitStep`
+at a time through a bounded queue; closing the generator stops it after one more batch.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class FitStep:
-    """How far a fit is, and what was logged last.
+    """Progress of a fit, and the values logged last.
 
     Attributes
     ----------
     epoch, epochs : int
-        From 0, and how many there are.
+        Index of the epoch, from 0, and number of epochs.
     step, total : int
         ``step`` of ``total`` optimisation steps.
     metrics : dict of str to float
     validated, to_validate : int
-        Batches of the validation that is under way; 0 after a training step.
+        Batches of the current validation; 0 after a training step.
     """
 
     epoch: int
@@ -56,14 +56,14 @@ class FitStep:
 
 @dataclass(frozen=True)
 class Stage:
-    """How far a part of a training is that is not its fit, such as measuring the model.
+    """Progress of a part of a training other than its fit, such as measuring the model.
 
     Attributes
     ----------
     title : str
-        What is being done, as a user reads it.
+        Description for the user.
     done, total : int
-        Of what it goes through one by one.
+        Items done, and all items.
     """
 
     title: str
@@ -84,27 +84,28 @@ def fit(
     resume: Path | None = None,
     seed: int | None = None,
 ) -> L.Trainer:
-    """Fit a module on the calling thread; strategies that start the program anew need the main thread.
+    """Fit a module on the calling thread, which must be the main thread for strategies that restart the
+    program.
 
-    Random numbers, warnings and log records are as before when it returns.
+    Afterwards the state of random numbers, warnings and log filters is restored.
 
     Parameters
     ----------
     module : LightningModule
     train, val : data loaders
-        ``val`` is gone through at the end of each epoch.
+        ``val`` is evaluated at the end of each epoch.
     epochs : int
     least_epochs : int
-        Before these are over, no callback stops the fit early.
+        Epochs before which no callback can stop the fit.
     device : Device, optional
         The CPU by default.
     flags : TrainerFlags
     callbacks : sequence of Callback
-        Checkpoints are written only by those among them.
+        Checkpoints are written only by callbacks.
     resume : Path, optional
-        Checkpoint to go on from.
+        Checkpoint from which to resume.
     seed : int, optional
-        Of torch's global random numbers within the fit.
+        Seed of torch's global random numbers during the fit.
 
     Returns
     -------
@@ -114,15 +115,15 @@ def fit(
     Raises
     ------
     ModelError
-        If what it is to go on from holds code.
+        If the checkpoint contains code.
     """
     device = device or Device(torch.device("cpu"), "")
     if device.torch.type == "cuda":
-        torch.cuda.init()  # the fit does so anyway; now, the host's random numbers can be given back to it
+        torch.cuda.init()  # the fit needs it; if it is initialised now, its random numbers are restored
     with quiet(), own_random_numbers(seed), processes_of_a_fit():
         trainer = L.Trainer(
             **flags.on(device),
-            use_distributed_sampler=False,  # loaders have their own, which knows the epoch
+            use_distributed_sampler=False,  # the loaders' samplers depend on the epoch
             max_epochs=epochs,
             min_epochs=least_epochs,
             callbacks=list(callbacks),
@@ -136,7 +137,7 @@ def fit(
             trainer.fit(module, train, val, ckpt_path=resume, weights_only=True)
         except UnpicklingError as error:
             raise ModelError(
-                f"{resume} is no checkpoint of a training: it holds code, which is not run; "
+                f"{resume} is not a checkpoint of a training: it contains code, which is not run; "
                 "train without resuming"
             ) from error
         except ProcessRaisedException as error:
@@ -154,19 +155,19 @@ def fit_steps(
     callbacks: Sequence[L.Callback] = (),
     **settings: Any,
 ) -> Generator[FitStep, None, L.Trainer]:
-    """:func:`fit` step by step, on a thread of its own; parameters and result are the same.
+    """:func:`fit` as a generator, which runs the fit on a thread; parameters and result are the same.
 
-    Several devices have a process each, to which module, loaders and callbacks are sent: they can be pickled.
+    For several devices, module, loaders and callbacks are pickled for one process per device.
 
     Yields
     ------
     FitStep
-        After each batch, of training and of validation. What the fit raised is raised here.
+        After each batch of training and of validation. Exceptions of the fit are raised here.
 
     Raises
     ------
     JobError
-        If the flags are not for such a training, or this machine lacks the devices.
+        If the flags are not valid for such a training, or this machine does not have the devices.
     """
     device = device or Device(torch.device("cpu"), "")
     flags.check(device)
@@ -206,13 +207,13 @@ class _Stopped(Exception):
 
 
 class _Reporter(L.Callback):
-    """The first process reports for all."""
+    """Reports progress, from the first process only."""
 
     def __init__(self, queue: Any, stop: Any) -> None:
         self.queue, self.stop = queue, stop
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """It comes into a process that does nothing but fit."""
+        """Unpickled in a process that only runs the fit."""
         vars(self).update(state)
         silence()
 
@@ -248,5 +249,5 @@ class _Reporter(L.Callback):
         self._report(trainer, index + 1)
 
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        """Once more, with what was measured."""
+        """Report again, with the validation metrics."""
         self._report(trainer, int(sum(trainer.num_val_batches)))

@@ -1,4 +1,4 @@
-"""On how many devices and how precisely a training computes; torch is not needed to say so."""
+"""Devices and precision of a training; importable without torch."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
 
 SPAWNED = "ddp_spawn_find_unused_parameters_true"
-"""How several devices train where nobody says: a model need not use all of its weights for each slide."""
+"""Default strategy for several devices; a model need not use all of its weights for each slide."""
 
 STEPWISE = ("auto", "ddp_spawn", SPAWNED)
-"""Strategies of a training that is gone through step by step. Others start the whole command anew for each
-device, or fork a process that has threads."""
+"""Strategies for a training that runs as a generator. Others restart the whole command for each device, or
+fork a process that has threads."""
 
 
 @dataclass(frozen=True)
 class TrainerFlags:
-    """How a fit computes, as :class:`lightning.Trainer` takes it.
+    """Arguments of :class:`lightning.Trainer` for hardware and precision.
 
     Attributes
     ----------
     devices : int
-        Devices that train together, each on a slide of its own, so that a step learns from so many slides;
-        of a CPU, processes.
+        Number of devices; each processes another slide, so that a step uses as many slides. On a CPU,
+        number of processes.
     strategy : str
-        How several devices share the work: auto, ddp_spawn, ddp_spawn_find_unused_parameters_true.
+        Distribution over several devices: auto, ddp_spawn, ddp_spawn_find_unused_parameters_true.
     num_nodes : int
-        Machines.
+        Number of machines.
     precision : {"32-true", "16-mixed", "bf16-mixed"}
-        Half precision takes less memory, and less time where the device computes in it.
+        Half precision needs less memory, and less time on devices that support it.
     accumulate : int, optional
-        Slides whose gradients make one step on a device; the recipe's by default.
+        Slides per step and device (gradient accumulation); that of the recipe by default.
     """
 
     devices: Annotated[int, Interval(ge=1, le=64)] = 1
@@ -47,7 +47,7 @@ class TrainerFlags:
     accumulate: Annotated[int | None, Interval(ge=1, le=4096)] = None
 
     def check(self, device: Device) -> None:
-        """Refuse what a training that is gone through step by step cannot do on this machine.
+        """Check that a training as a generator is possible with these flags on this machine.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class TrainerFlags:
             )
 
     def on(self, device: Device) -> dict[str, Any]:
-        """Arguments of a trainer on a device, or on as many of its kind as are asked for."""
+        """Arguments of a trainer for a device, or for several devices of its kind."""
         kind = {"cuda": "gpu", "mps": "mps"}.get(device.torch.type, "cpu")
         one = self.devices == 1
         return {

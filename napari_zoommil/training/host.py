@@ -1,4 +1,4 @@
-"""What a fit changes of the process it runs in, and gives back: logs, warnings and the environment."""
+"""Process-wide settings that a fit changes and restores: log filters, warnings and environment variables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PORT, CPP_LOG = "MASTER_PORT", "TORCH_CPP_LOG_LEVEL"
 """Variables of the environment."""
 
 GREETINGS = "lightning.pytorch.utilities.rank_zero"
-"""Logger of what Lightning tells about devices and its own products."""
+"""Logger of Lightning's messages about devices and products."""
 
 
 @contextmanager
 def processes_of_a_fit() -> Iterator[None]:
-    """The environment for them: torch tells them nothing but errors, and where they meet is not kept, which
-    the next fit would take for its own."""
+    """Environment of the processes of a fit: torch logs only errors, and the port at which they meet is
+    removed afterwards, because the next fit would use it."""
     before = dict(os.environ)
     os.environ.setdefault(CPP_LOG, "ERROR")
     try:
@@ -31,12 +31,12 @@ def processes_of_a_fit() -> Iterator[None]:
 
 
 def last_line(error: BaseException) -> str:
-    """Of an error of another process, whose text holds a traceback: what it said."""
+    """The message of an error of another process, whose text contains a traceback."""
     return str(error).strip().rpartition("\n")[2]
 
 
 def silence() -> tuple[list[logging.Filterer], logging.Filter, Any]:
-    """Who tells no more, the filter that was added to them, and the one that was added to warnings."""
+    """Suppress messages; returns the loggers and handlers, the filter added to them, and that of warnings."""
     logs = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
     tellers = [logging.getLogger(GREETINGS), *(handler for log in logs for handler in log.handlers)]
     own = _Warnings()
@@ -53,16 +53,16 @@ class _Warnings(logging.Filter):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's greetings and remarks on how it is used: they are no user's concern.
+    """Suppress Lightning's messages and warnings about its use.
 
-    Adds filters and takes them out again, so that fits that overlap, and whoever else changes warnings
-    meanwhile, do not restore what is no longer so.
+    Only the filters added here are removed, so that overlapping fits and other changes of warnings do not
+    restore outdated lists.
     """
     tellers, own, added = silence()
     try:
         yield
     finally:
-        with suppress(ValueError):  # somebody has restored an earlier list
+        with suppress(ValueError):  # other code has restored an earlier list
             warnings.filters.remove(added)  # type: ignore[attr-defined]
         for teller in tellers:
             teller.removeFilter(own)

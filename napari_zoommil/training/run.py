@@ -1,6 +1,6 @@
-"""A training as a folder: settings and provenance, curves, checkpoint, and at the end the model.
+"""Run folders: the settings, provenance, curves and checkpoint of a training, and finally its model.
 
-Imports neither torch nor Lightning: windows ask for the state of runs.
+Imports neither torch nor Lightning, because the viewer reads the state of runs.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ from napari_zoommil.model_folder import WEIGHTS
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
 
 CHECKPOINT = "last.ckpt"
-"""State at the end of the last epoch, from which a run goes on; gone when the run has ended."""
+"""State at the end of the last epoch, from which a run resumes; deleted at the end of the run."""
 
 BEST = "best.ckpt"
-"""Weights of the best epoch so far, where a training keeps those and not the last."""
+"""Weights of the best epoch so far, for trainings that keep those."""
 
 LOCK_SECONDS = 1.0
-"""How long a run waits for another one in its folder to end."""
+"""Longest wait for the lock of a folder."""
 
 EPOCH = "epoch"
 """First column of the curves."""
 
 CurveLines = tuple[dict[str, float], ...]
-"""Lines of the curves, one for each epoch; what was not measured is left out."""
+"""Lines of the curves, one per epoch, without values that were not measured."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A training in a folder.
+    """The folder of a training.
 
     Parameters
     ----------
     folder : Path
-        Work in it within :func:`working_in`.
+        To be used within :func:`working_in`.
     provenance : dict
-        What it trains on and how, as JSON has it; a run goes on only with the same.
+        Data and settings of the training, as JSON; a run is resumed only with the same.
     """
 
     folder: Path
     provenance: dict[str, Any]
 
     def begin(self, resume: bool) -> Path | None:
-        """Where to go on from, if there is such a place; else the folder has no earlier run in it.
+        """Start a run; an earlier run in the folder is removed unless it is resumed.
 
         Returns
         -------
         Path or None
-            The checkpoint to go on from.
+            The checkpoint from which to resume; None to start at the first epoch.
 
         Raises
         ------
         ModelError
-            If it is to go on in a folder that holds another run, or a finished one.
+            If ``resume`` is set and the folder holds another run, or a finished one.
         """
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
@@ -75,15 +75,14 @@ class RunFolder:
                 )
             return checkpoint
         if resume and is_trained(self.folder):
-            raise ModelError(f"the training in {self.folder} is done; train into another folder")
+            raise ModelError(f"the training in {self.folder} is finished; train into another folder")
         for name in (CHECKPOINT, BEST, CURVES):
             (self.folder / name).unlink(missing_ok=True)
         self._write(self.provenance)
         return None
 
     def keep_lines(self, epochs: int) -> None:
-        """Take back lines of later epochs: a run that was killed may have written one that its checkpoint
-        does not know."""
+        """Remove the lines of later epochs: a killed run may have written one after its last checkpoint."""
         path = self.folder / CURVES
         if path.exists():
             lines = path.read_bytes().splitlines(keepends=True)
@@ -100,7 +99,7 @@ class RunFolder:
             writer.writerow({EPOCH: epoch} | {name: f"{value:.6g}" for name, value in values.items()})
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Figures of the trained model, which is in the folder by now; the checkpoints go."""
+        """Write the metrics of the trained model, which is already in the folder; delete the checkpoints."""
         self._write(self.provenance | {"metrics": dict(metrics)})
         for name in (CHECKPOINT, BEST):
             (self.folder / name).unlink(missing_ok=True)
@@ -110,12 +109,12 @@ class RunFolder:
 
 
 def _lasting(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What a run may not change: it goes on under other versions, and where its end was cut off."""
+    """The provenance without versions and metrics, which may change when a run is resumed."""
     return {name: value for name, value in provenance.items() if name not in ("versions", "metrics")}
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:
-    """What a folder tells of its run, with ``metrics`` once it is trained; empty if it tells nothing."""
+    """The provenance of the run in a folder, with ``metrics`` if it is trained; empty if there is none."""
     try:
         known = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -124,17 +123,17 @@ def provenance_of(folder: Path) -> dict[str, Any]:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether the run came to its end: its figures are written after the weights."""
+    """Whether the run is finished: its metrics are written after the weights."""
     return "metrics" in provenance_of(folder) and (folder / WEIGHTS).exists()
 
 
 def has_progress(folder: Path) -> bool:
-    """Whether there is a model, or a finished epoch to go on from."""
+    """Whether there is a model, or a finished epoch from which to resume."""
     return (folder / CHECKPOINT).exists() or (folder / WEIGHTS).exists()
 
 
 def read_curves(folder: Path) -> CurveLines:
-    """The curves of a run so far; none where they are damaged."""
+    """The curves of a run so far; empty if they are damaged."""
     try:
         with (folder / CURVES).open(newline="", encoding="utf-8") as file:
             return tuple(
@@ -147,16 +146,16 @@ def read_curves(folder: Path) -> CurveLines:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Make a folder for a run, and keep others from working in it; to be entered before any work.
+    """Create the folder of a run and lock it; to be entered before any work.
 
-    Afterwards nothing is left of a run that has neither a model nor a finished epoch to go on from.
+    Afterwards a run without a model and without a finished epoch is deleted.
 
     Raises
     ------
     FileError
-        If it cannot be written to.
+        If it is not writable.
     ModelError
-        If another run is under way in it.
+        If another run has the lock.
     """
     make_folder(folder)
     if not os.access(folder, os.W_OK):
@@ -172,17 +171,17 @@ def working_in(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             if not (folder / CHECKPOINT).exists():
                 (folder / LOCK).unlink(missing_ok=True)
-            folder.rmdir()  # not where anything is in it
+            folder.rmdir()  # fails if the folder is not empty
 
 
 @contextmanager
 def using(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Keep other processes, and other runs of this one, from working in a folder.
+    """Lock a folder against other processes, and against other runs of this process.
 
     Raises
     ------
     ModelError
-        If another run is under way in it, and does not end within some seconds.
+        If another run has the lock and does not release it in time.
     """
     lock = _acquired(folder, seconds)
     try:
@@ -197,7 +196,7 @@ def _acquired(folder: Path, seconds: float) -> FileLock:
         lock.acquire(timeout=seconds)
     except Timeout as error:
         raise ModelError(
-            f"a training is under way in {folder}; wait until it ends, or train into another folder"
+            f"another training is running in {folder}; wait until it ends, or train into another folder"
         ) from error
     except (OSError, NotImplementedError):
         pass  # some network shares cannot lock
@@ -205,7 +204,7 @@ def _acquired(folder: Path, seconds: float) -> FileLock:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a run is under way in a folder, here or in another process."""
+    """Whether a training is running in a folder, in this or another process."""
     if not (folder / LOCK).exists():
         return False
     try:

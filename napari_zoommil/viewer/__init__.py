@@ -1,1 +1,1 @@
-"""The window: the only room that knows napari, magicgui and Qt."""
+"""The viewer: the only package that imports napari, magicgui and Qt."""

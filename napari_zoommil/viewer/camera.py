@@ -1,4 +1,4 @@
-"""Where the camera looks, in the slide's terms: magnification and field of view."""
+"""The camera in units of the slide: magnification and field of view."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from napari_zoommil.viewer.metadata import per_pixel
 
 
 def magnification(viewer: napari.Viewer, slide: Slide) -> float | None:
-    """Magnification on screen (one screen px is 10 µm at 1x); None where the scale is unknown."""
+    """Magnification on screen (one screen px is 10 µm at 1x); None if the scale is unknown."""
     if slide.mpp is None:
         return None
     return MICRONS_AT_1X * viewer.scene.camera.zoom
 
 
 def set_magnification(viewer: napari.Viewer, value: float) -> None:
-    """Zoom to a magnification, about the centre of the view."""
+    """Zoom to a magnification around the centre of the view."""
     viewer.scene.camera.zoom = value / MICRONS_AT_1X
 
 
 def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
-    """What the canvas shows, in shares of the slide (0 to 1; may reach beyond)."""
+    """The visible box, in fractions of the slide (0 to 1; may extend beyond)."""
     height, width = viewer.canvas.size
     unit = per_pixel(slide)
     extent = (slide.shape[0] * unit[0], slide.shape[1] * unit[1])
@@ -33,7 +33,7 @@ def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
 
 
 def go_to(viewer: napari.Viewer, slide: Slide, y: float, x: float) -> None:
-    """Centre the view on a place given in shares of the slide."""
+    """Centre the view on a position in fractions of the slide."""
     unit = per_pixel(slide)
     centre = (y * slide.shape[0] * unit[0], x * slide.shape[1] * unit[1])
     viewer.scene.camera.center = (*viewer.scene.camera.center[:-2], *centre)

@@ -1,7 +1,7 @@
-"""Every touch of napari API that is not public, checked against napari 0.9.2.
+"""All uses of private napari API, checked with napari 0.9.2.
 
-Each function says what to do where the private name is gone, so that a newer napari costs comfort
-and not the plugin.
+Each function has a fallback for missing private names, so that the plugin works with a newer napari, with
+less comfort.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from qtpy.QtWidgets import QWidget
 
 
 def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
-    """The viewer itself: docks are handed a proxy each, and a session must know that they are one."""
+    """The viewer behind the proxies that docks get; a session needs one key for all of them."""
     return getattr(viewer, "__wrapped__", viewer)
 
 
 def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any]) -> Callable[[], None]:
-    """Tell the window that work is going on: it asks with this sentence before it closes and cancels.
+    """Register a running task with the window, which asks before it closes and cancels the task.
 
     Returns
     -------
     callable
-        To be called when the work has ended.
+        To be called at the end of the task.
     """
     register = getattr(viewer.window, "_register_task_status", None)
     update = getattr(viewer.window, "_update_task_status", None)
     if register is None or update is None:
         return lambda: None
-    # The window keeps the callback of every task for good, and through it whatever it holds.
+    # The window never releases the callbacks of tasks, nor what they reference.
     held = [cancel]
     task = register("ZoomMIL", Status.BUSY, sentence, cancel_callback=lambda: [call() for call in held])
 
@@ -46,12 +46,12 @@ def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any
 
 
 def delete_in_own_context(viewer: napari.Viewer) -> None:
-    """Have what removed layers were drawn with deleted in the OpenGL context that it was made in.
+    """Delete the OpenGL objects of removed layers in the context of the canvas.
 
-    napari (0.9.2) deletes the shader programs and buffers of a layer as soon as it is removed, in
-    whichever context is current: between two paints that is one of Qt's own. Mesa (22.3) then takes the
-    vertex shader away from the canvas too, and the next layer that is drawn ends in a segmentation
-    fault. A viewer without a window is left as it is.
+    napari (0.9.2) deletes the shader programs and buffers of a layer when it is removed, in the current
+    context: between two paint events that is a context of Qt. Mesa (22.3) then deletes the vertex shader of
+    the canvas too, and drawing the next layer ends in a segmentation fault. A viewer without a window is
+    not changed.
     """
     window = getattr(viewer, "window", None)
     canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
@@ -63,19 +63,19 @@ def delete_in_own_context(viewer: napari.Viewer) -> None:
     def make_current(_event: Any) -> None:
         still = held()
         if still is not None:
-            with suppress(RuntimeError):  # its window is gone
+            with suppress(RuntimeError):  # its window was closed
                 still.set_current()
 
     viewer.layers.events.removing.connect(make_current)
 
 
 def is_being_drawn(layer: Shapes) -> bool:
-    """Whether the last shape of a layer is one that the mouse has begun and not ended."""
+    """Whether the last shape of a layer is still being drawn with the mouse."""
     return bool(getattr(layer, "_is_creating", False))
 
 
 def canvas_of(dock: QWidget) -> QWidget | None:
-    """The canvas of the window that a dock belongs to, docked or floating; None where there is none."""
+    """The canvas of the window of a dock, docked or floating; None if there is none."""
     widget: QWidget | None = dock
     while widget is not None and not hasattr(widget, "_qt_viewer"):
         widget = widget.parentWidget()

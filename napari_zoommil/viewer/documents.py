@@ -1,4 +1,4 @@
-"""The annotation documents of the slides that are open in a viewer: on disk, and on the canvas."""
+"""The annotation documents of the slides in a viewer: files and layers."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.worker import JobRunner, sentence_of
 
 LARGE_BYTES = 1 << 20
-"""Size of a file from which on it is read beside the window: some 5,000 points."""
+"""Least size of a file that is read on a thread: about 5,000 points."""
 
 
 def open_document(slide: Slide, annotator: str) -> Autosave:
-    """The annotations of a slide; where there are none, a document with one class and no file as yet.
+    """The annotations of a slide; if there are none, a document with one class and without a file.
 
     Raises
     ------
     AnnotationError
-        If the file is there and cannot be read.
+        If the file exists and cannot be read.
     """
     return Autosave.of(slide, annotator, (CellClass(FIRST_CLASS, CLASS_CYCLE[0]),))
 
 
 class Documents:
-    """Opens the document of each slide, shows what is in it, and says what goes wrong with its file.
+    """Opens the document of each slide, shows it in layers, and reports problems with its file.
 
-    Opening a slide writes nothing: without annotations there are neither layers nor a file before the first
-    edit, unless somebody is about to annotate.
+    Opening a slide writes nothing: without annotations there are no layers and no file before the first edit,
+    except that annotating a slide creates its layers.
 
     Parameters
     ----------
     viewer : napari.Viewer
     changed : callable
-        Called with the slide and what became of its document after each edit, and once it has been read.
+        Called with the slide and the change of its document after each edit, and after reading it.
 
     Attributes
     ----------
     annotator : str
-        Who annotates: written with each new point.
+        Name stored with each new point.
     problems : dict of OpenSlide to str
-        Why a document could not be read, or last be saved.
+        Errors of the last reading or saving.
     """
 
     said = Signal(object, str)
-    """(OpenSlide, str) there is news of its file."""
+    """(OpenSlide, str) a message about its file."""
 
     def __init__(self, viewer: napari.Viewer, changed: Callable[[OpenSlide, Changed], Any]) -> None:
         self._viewer, self._changed = ref(viewer), changed
@@ -73,7 +73,7 @@ class Documents:
         self.problems: dict[OpenSlide, str] = {}
 
     def open(self, entry: OpenSlide) -> None:
-        """Read the annotations of a slide, where that has not been done; a large file takes a while."""
+        """Read the annotations of a slide, if not done yet; large files are read on a thread."""
         viewer = self._viewer()
         if entry.document is not None or entry in self._reading or viewer is None:
             return
@@ -121,7 +121,7 @@ class Documents:
         self._changed(entry, changed)
 
     def _complain(self, entry: OpenSlide, text: str) -> None:
-        if self.problems.get(entry) != text:  # once, not at each edit until it is mended
+        if self.problems.get(entry) != text:  # report it once and not after every edit
             show_warning(text)
         self.problems[entry] = text
         self.said.emit(entry, text)
@@ -134,20 +134,20 @@ class Documents:
         self.said.emit(entry, text)
 
     def show(self, entry: OpenSlide) -> None:
-        """Put a slide's points and regions on the canvas, where they are not."""
+        """Add the layers of a slide's points and regions, if they do not exist."""
         viewer = self._viewer()
         if entry.annotations is None and entry.document is not None and viewer is not None:
             entry.annotations = AnnotationLayers(viewer, entry.slide, entry.document.points)
 
     def mend(self, entry: OpenSlide) -> bool:
-        """Make layers anew that were removed, or are of another pixel size; whether there were such."""
+        """Recreate layers that were removed or have another pixel size; returns whether there were any."""
         if entry.annotations is None or entry.annotations.in_place:
             return False
         entry.annotations.renew()
         return True
 
     def rest(self, entry: OpenSlide) -> None:
-        """Nobody annotates a slide any more: layers without anything in them go."""
+        """End annotating a slide: remove its empty layers."""
         if entry.annotations is None or entry.document is None:
             return
         entry.annotations.rest()
@@ -156,7 +156,7 @@ class Documents:
             entry.annotations = None
 
     def refresh(self, entry: OpenSlide) -> None:
-        """Take over what others have made of the file."""
+        """Merge the changes that others made to the file."""
         if entry.document is not None:
             try:
                 entry.document.refresh()
@@ -164,7 +164,7 @@ class Documents:
                 self._complain(entry, str(error))
 
     def sign(self, name: str) -> None:
-        """Write another annotator with what is added from now on, and remember the name."""
+        """Set the annotator for new points, and store the name in the settings."""
         self.annotator = name
         if name != settings.annotator():
             settings.set_annotator(name)
@@ -173,7 +173,7 @@ class Documents:
                 entry.document.points.annotator = name
 
     def close(self, entry: OpenSlide) -> None:
-        """The slide is gone: its document stays on disk."""
+        """Close the document of a removed slide; its file stays."""
         if (reading := self._reading.pop(entry, None)) is not None:
             reading.abandon()
         if (heard := self._heard.pop(entry, None)) is not None:

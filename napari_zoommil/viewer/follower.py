@@ -1,4 +1,4 @@
-"""Connections to signals that end together."""
+"""Groups of signal connections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Follower:
-    """Connections of a dock that end with it, so that reopening the dock adds no second ones."""
+    """Signal connections of a dock, disconnected together when it is closed."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
@@ -17,7 +17,7 @@ class Follower:
         self._undo.append(lambda: signal.disconnect(callback))  # type: ignore[attr-defined]
 
     def stop(self) -> None:
-        """End them all."""
+        """Disconnect all."""
         for undo in self._undo:
             undo()
         self._undo.clear()

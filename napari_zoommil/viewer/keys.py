@@ -1,8 +1,8 @@
-"""Keys of annotation: one table, from which come the bindings and the help sheet.
+"""Keys for annotation: one table for the bindings and the help sheet.
 
-They are bound on a slide and its annotations, so they count while one of these is the active layer, and
-napari's keys and those of other layers stay what they are. What the left hand does while the right one
-holds the mouse has a key on the left half of the keyboard.
+They are bound to a slide and its annotations and work while one of these is the active layer; the keys of
+napari and of other layers are not changed. Actions during the use of the mouse have a key on the left half of
+the keyboard.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from html import escape
 from napari.layers import Layer
 
 HELP_SIGN = "?"
-"""Where this sign lies differs from keyboard to keyboard, and napari does not know it: Qt finds it."""
+"""The key of this sign depends on the keyboard layout and napari does not support it; Qt does."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One action and the keys that do it, the first one being its name.
+    """An action and its keys; the first key is its name.
 
-    ``anywhere`` says that they do it on the slide and on the layer of complete regions too, where the others
-    are napari's.
+    ``anywhere`` states whether they work on the slide and on the layer of complete regions too, where other
+    keys are napari's.
     """
 
     action: str
@@ -32,7 +32,7 @@ class Key:
 
     @property
     def title(self) -> str:
-        """As the help sheet and tooltips show it: ``Ctrl+Z``."""
+        """Text for the help sheet and tooltips: ``Ctrl+Z``."""
         if self.action == "choose":
             return f"{self.keys[0]} – {self.keys[-1]}"
         signs = (HELP_SIGN,) if self.action == "help" else ()
@@ -43,10 +43,10 @@ TABLE = (
     Key("choose", tuple("123456789"), "choose a class: clicks place its cells"),
     Key("remove", ("X", "Delete", "Backspace"), "remove the point at the cursor, else the selected", False),
     Key("relabel", ("R",), "give the chosen class to the point at the cursor, else the selected", False),
-    Key("next", ("N", "E"), "fly to the next most uncertain detection"),
-    Key("previous", ("Shift-N", "W"), "fly to the one before"),
-    Key("hide", ("H", "Q"), "hide overlays, and bring them back"),
-    Key("complete", ("C",), "draw a region in which every cell is marked; again: stop"),
+    Key("next", ("N", "E"), "go to the next most uncertain detection"),
+    Key("previous", ("Shift-N", "W"), "go to the previous one"),
+    Key("hide", ("H", "Q"), "hide or show overlays"),
+    Key("complete", ("C",), "draw a region in which every cell is annotated; again: stop"),
     Key("undo", ("Ctrl-Z",), "undo"),
     Key("redo", ("Ctrl-Shift-Z",), "redo"),
     Key("rename", ("F2",), "rename the chosen class"),
@@ -54,7 +54,7 @@ TABLE = (
 )
 
 BEFORE_AFTER = "B"
-"""Bound on the viewer by the Fine-tune dock, so it counts whatever layer is active."""
+"""Bound to the viewer by the Fine-tune dock, so that it works with any active layer."""
 
 MOUSE = (
     ("Click", "place a cell of the chosen class"),
@@ -63,19 +63,19 @@ MOUSE = (
     ("Drag, wheel", "move the view, zoom"),
 )
 
-FINE_TUNED = ((BEFORE_AFTER, "change over between before and after"),)
+FINE_TUNED = ((BEFORE_AFTER, "switch between before and after"),)
 
 NAPARI = (
-    ("Space", "hold to move the view, whatever the tool"),
+    ("Space", "hold to move the view, with any tool"),
     ("P", "back to placing points"),
     ("S", "select several points with a box"),
-    ("Enter", "end the region that is being drawn"),
-    ("Escape", "draw no region"),
+    ("Enter", "finish the region"),
+    ("Escape", "cancel the region"),
 )
 
 
 def title_of(action: str) -> str:
-    """The keys of an action, in words."""
+    """The keys of an action as text."""
     return next(key.title for key in TABLE if key.action == action)
 
 
@@ -85,15 +85,15 @@ def with_keys(text: str, action: str) -> str:
 
 
 def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: bool = False) -> None:
-    """Bind the table on a layer.
+    """Bind the keys of the table to a layer.
 
     Parameters
     ----------
     layer : Layer
     actions : mapping
-        What to call by the name of each action, with the number of the key in its row from 1.
+        Callback per action, called with the number of the key in its row, from 1.
     points : bool
-        It is the layer of points: bind what is done to these too.
+        Whether it is the layer of points, to which the actions on points are bound too.
     """
     for key in TABLE:
         if not (points or key.anywhere):
@@ -103,7 +103,7 @@ def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: boo
 
 
 def unbind(layer: Layer) -> None:
-    """Take all bindings of a layer away, and with them what they hold."""
+    """Remove all key bindings of a layer, and the references that they hold."""
     for name in [name for key in TABLE for name in key.keys]:
         layer.bind_key(name, None)
 
@@ -116,7 +116,7 @@ def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], Non
 
 
 def help_sheet() -> str:
-    """The table as rich text."""
+    """The help sheet as rich text."""
     ours = [(key.title, key.help) for key in TABLE]
     parts = (("Mouse", MOUSE), ("Keys", ours), ("Once fine-tuned", FINE_TUNED), ("napari's own", NAPARI))
     rows = "".join(_section(title, lines) for title, lines in parts)

@@ -1,4 +1,4 @@
-"""Open a window on a slide."""
+"""Open a window with a slide."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SCREEN_SHARE = 0.9
 def open_viewer(
     path: Path, mpp: float | None = None, icc: bool = False
 ) -> tuple[napari.Viewer, AttentionDock]:
-    """A viewer with a slide and both docks, the slide whole in view."""
+    """A viewer with a slide and both docks, with the whole slide in view."""
     viewer = napari.Viewer(title="ZoomMIL")
     _fill_screen(viewer)
     show_dock(viewer, "Slide")
     dock = cast(AttentionDock, show_dock(viewer, "Attention"))
     data, arguments, _ = open_slide_layer(path, mpp, icc)
     viewer.add_image(data, **arguments)
-    QTimer.singleShot(0, viewer.reset_view)  # once the docks have taken their room
+    QTimer.singleShot(0, viewer.reset_view)  # after the layout of the docks
     return viewer, dock
 
 
 def _fill_screen(viewer: napari.Viewer) -> None:
-    """Nine tenths of the screen: both docks are to be seen whole."""
+    """Resize the window to nine tenths of the screen, so that both docks are completely visible."""
     screen = QApplication.primaryScreen()
     if screen is not None:
         size = screen.availableSize() * SCREEN_SHARE
@@ -45,7 +45,7 @@ def show_slide(path: Path, mpp: float | None = None, icc: bool = False) -> None:
 
 
 def show_demo(path: Path) -> None:
-    """Show the sample and run the shipped model on it."""
+    """Show the sample slide and run the shipped model on it."""
     _, dock = open_viewer(path)
     dock.run_when_ready()
     napari.run()

@@ -1,4 +1,4 @@
-"""Menu entries that bring a dock up."""
+"""Menu entries that show a dock."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PLUGIN, DISPLAY_NAME = "napari-zoommil", "ZoomMIL"
 
 
 def show_dock(viewer: napari.Viewer, name: str) -> object:
-    """Bring a dock of this plugin to the front, made if need be; returns its widget."""
-    # What napari's Plugins menu calls it: a dock that was opened here is the one that is meant there.
+    """Show a dock of this plugin, which is created if necessary; returns its widget."""
+    # The name that napari's Plugins menu uses, so that both open the same dock.
     full_name = f"{name} ({DISPLAY_NAME})"
     page = viewer.window.dock_widgets.get(full_name)
     if page is None:

@@ -1,4 +1,4 @@
-"""A slide that is open in a viewer, with its annotations and results."""
+"""A slide in a viewer, with its annotations and results."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ PREDICTION, EXPLANATION, DETECTION = "prediction", "explanation", "detection"
 
 @dataclass(frozen=True)
 class ResultKey:
-    """What a result is of: its kind, the model it comes from, and which one of several.
+    """Identity of a result: its kind, its model and its variant.
 
     Attributes
     ----------
     kind : str
         Such as ``prediction`` or ``detection``.
     model : str
-        As a job takes it.
+        Name of the model for a job.
     variant : str
-        Tells apart several results of the same kind and model, such as the method of an explanation.
+        Distinguishes results of the same kind and model, such as the method of an explanation.
     """
 
     kind: str
@@ -43,31 +43,31 @@ class ResultKey:
 
 @dataclass(eq=False)
 class OpenSlide:
-    """A slide in the viewer with what was found out about it.
+    """A slide in the viewer with its annotations and results.
 
     Attributes
     ----------
     slide : Slide
     layer : Layer
     generation : int
-        Raised whenever the slide's pixels, resolution or place become other ones, and when it is removed:
-        what was computed of an earlier generation does not count.
+        Incremented when the slide's pixels, resolution or position change, and when it is removed; results
+        of an earlier generation are invalid.
     results : dict of ResultKey to result
-        The latest last.
+        Latest last.
     detected, tissue : Tissue or None
-        The tissue found automatically, and the same with the user's regions applied.
+        The detected tissue, and the same with the user's regions applied.
     document : Autosave or None
-        Its annotations; None as long as they are being read, and where they cannot be.
+        Its annotations; None while they are being read, or if they cannot be read.
     annotations : AnnotationLayers or None
-        The layers of the document; None as long as there is nothing in it.
+        The layers of the document; None if it is empty.
     threshold : float
-        Score from which the cells of ``detection`` count.
+        Least score of the cells of ``detection`` that count.
     alive : bool
-        Whether its layer is still there.
+        Whether its layer is still in the viewer.
     """
 
     outdated: ClassVar[Signal] = Signal()
-    """There is another generation: what runs on the old one must stop."""
+    """A new generation: jobs on the old one must stop."""
 
     slide: Slide
     layer: Layer
@@ -95,17 +95,17 @@ class OpenSlide:
         return self.latest(PREDICTION)
 
     def explanation(self, method: str) -> Explanation | None:
-        """What a method makes of the latest prediction, if that was computed."""
+        """The explanation of the latest prediction by a method, if it was computed."""
         model = self.prediction.model if self.prediction else ""
         return self.results.get(ResultKey(EXPLANATION, model, method))
 
     @property
     def detection(self) -> Detection | None:
-        """The cells found last."""
+        """The latest detection of cells."""
         return self.latest(DETECTION)
 
     def outdate(self) -> None:
-        """Begin another generation: nothing that was computed counts any more."""
+        """Start a new generation: all results are invalid."""
         self.generation += 1
         self.results.clear()
         self.detected = self.tissue = None

@@ -1,4 +1,4 @@
-"""napari's way in: drag a slide on the window, or File › Open."""
+"""Reader for napari: drag and drop, and File › Open."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """A reader for one slide, or None, at once, for what is none.
+    """A reader for a slide; None if the path is not a slide.
 
-    Plain TIFF is claimed only if it is a tiled pyramid: napari opens the others well by itself.
+    A plain TIFF is accepted only if it is a tiled pyramid; napari opens other TIFFs itself.
     """
     if isinstance(path, list) or not slide_format(Path(path)):
         return None
@@ -22,7 +22,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read(path: str) -> list[LayerData]:
-    """Layer of a slide; its annotations follow it, without any dock."""
+    """Layer of a slide; the session adds its annotations."""
     import napari
 
     from napari_zoommil.viewer.layers.slide import open_slide_layer

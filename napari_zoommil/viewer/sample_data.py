@@ -16,7 +16,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def synthetic() -> list[LayerData]:
-    """The synthetic slide; writing it the first time shows progress."""
+    """The synthetic slide, written on the first call with a progress bar."""
     bar: list[Any] = []
 
     def show(done: int, total: int) -> None:
@@ -34,7 +34,7 @@ def synthetic() -> list[LayerData]:
 
 
 class _Download:
-    """pooch's idea of a progress bar, shown by napari, with cancel."""
+    """Progress bar for pooch, shown by napari, with cancellation."""
 
     total = 0
 
@@ -43,7 +43,7 @@ class _Download:
         self._waiting = 0
 
     def update(self, count: int) -> None:
-        """Called for each kilobyte; the window is told of each megabyte."""
+        """Called for each kilobyte; the window is updated for each megabyte."""
         self._waiting += count
         if self._waiting < STEP_BYTES:
             return
@@ -55,7 +55,7 @@ class _Download:
             raise JobError("the download was cancelled")
 
     def reset(self) -> None:
-        """pooch fills its bar anew at the end; this one is full already."""
+        """Called by pooch at the end; does nothing, because the bar is already full."""
         self._waiting = -self.total
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is said to users, in words: pure functions."""
+"""Messages for users, as pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_MAPS = "This model does not score patches one by one: choose a method to expl
 
 
 def lack_of(slide: Slide | None) -> str:
-    """What must be done before anything can run on a slide; empty if nothing."""
+    """What the user must do before jobs can run on a slide; empty if nothing."""
     if slide is None:
         return "Open a slide first"
     return "" if slide.mpp else "Set the pixel size in the Slide dock first: this slide does not state it"
@@ -32,7 +32,7 @@ def cost_sentence(found: Estimate) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it."""
+    """A duration as text."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:
@@ -48,14 +48,14 @@ def patch_scores(
     method: str = "leave-one-out",
     explanation: Explanation | None = None,
 ) -> str:
-    """What the model saw at a level-0 point, one line per magnification; empty off the tissue.
+    """Scores at a level-0 point, one line per magnification; empty outside the tissue.
 
     Parameters
     ----------
     target : str
-        Output that ``method`` is told for.
+        Output to which the scores of ``method`` belong.
     method : str
-        Told where the prediction, or ``explanation``, has it.
+        Included if the prediction, or ``explanation``, has its scores.
     """
     lines = []
     for step in prediction.steps:
@@ -109,7 +109,7 @@ def kind_title(kind: str) -> str:
 
 
 def kind_help(kind: str) -> str:
-    """What a kind of map shows."""
+    """Description of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].help
     return "What the model zooms into." if kind == "zoom" else f"The model's own score of patches, {kind}."
@@ -122,16 +122,16 @@ def kind_summary(kind: str) -> str:
 
 
 def map_kinds(prediction: Prediction) -> tuple[str, ...]:
-    """Kinds of maps to choose from: those of a prediction, then methods that can be computed of its model.
+    """Kinds of maps to choose from: those of a prediction, then methods that can be computed for its model.
 
-    The first costs nothing: it is empty where a prediction has no maps.
+    The first is always available; it is empty if the prediction has no maps.
     """
     there = dict.fromkeys(kind for kind, _ in prediction.kinds) or {"": None}
     return (*there, *(name for name, method in METHODS.items() if method.target and name not in there))
 
 
 def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
-    """Outputs that a kind of map tells apart."""
+    """Outputs for which there are maps of a kind."""
     if kind in METHODS and METHODS[kind].target:
         return prediction.task.names
     return tuple(target for own, target in prediction.kinds if own == kind and target)

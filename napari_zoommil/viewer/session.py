@@ -1,4 +1,4 @@
-"""What is open in one viewer: slides, which one is active, their annotations and their results."""
+"""State of a viewer: its slides, the active slide, their annotations and results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_zoommil.viewer.sight import sight_of
 
 
 class Session:
-    """State of one viewer; docks subscribe to its signals, and hear of each other by them.
+    """State of one viewer; docks communicate through its signals.
 
     Parameters
     ----------
@@ -31,25 +31,25 @@ class Session:
     Attributes
     ----------
     documents : Documents
-        Of the annotations of its slides.
+        Annotation documents of its slides.
     encoders : dict of str to str
-        Encoders that the user named for models that must not choose them, by their hash.
+        Encoders that the user named for models, by their hash.
     """
 
     activated = Signal(object)
-    """(OpenSlide or None) another slide is active."""
+    """(OpenSlide or None) the active slide changed."""
 
     slide_changed = Signal(object)
-    """(OpenSlide) its resolution, colours or place changed: there is another generation."""
+    """(OpenSlide) its resolution, colours or position changed: a new generation."""
 
     result_changed = Signal(object, ResultKey)
-    """(OpenSlide, ResultKey) there is a result, another one, or none any more."""
+    """(OpenSlide, ResultKey) a result was added, replaced or removed."""
 
     document_changed = Signal(object, Changed)
-    """(OpenSlide, Changed) its annotations were edited, or have been read."""
+    """(OpenSlide, Changed) its annotations were edited or read."""
 
     model_kept = Signal(Path, str)
-    """(Path, Kind) there is a new model in a folder, to be chosen for what comes next."""
+    """(Path, Kind) a new model in a folder, which docks select."""
 
     removed = Signal(object)
     """(OpenSlide) its layer was removed."""
@@ -65,7 +65,7 @@ class Session:
         for layer in viewer.layers:
             self._add(layer)
         self._select(selected)
-        # Once napari knows the layer: more layers are inserted then.
+        # After napari has added the layer, because further layers are inserted then.
         viewer.layers.events.inserted.connect(lambda event: self._add(event.value), position="last")
         viewer.layers.events.removed.connect(lambda event: self._remove(event.value))
         viewer.layers.selection.events.active.connect(lambda event: self._select(event.value))
@@ -78,7 +78,7 @@ class Session:
         slide = slide_of(layer)
         if slide is not None:
             keep_in_place(layer)
-        # A duplicated layer shares its slide with the first, which stays the one that counts.
+        # A duplicated layer shares its slide with the first one, which is kept.
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
             self.documents.open(entry)
@@ -114,21 +114,21 @@ class Session:
     # Results
 
     def keep(self, entry: OpenSlide, key: ResultKey, result: Any) -> None:
-        """Put a result in the place of an earlier one of the same key."""
+        """Store a result; it replaces an earlier one with the same key."""
         entry.results.pop(key, None)
         entry.results[key] = result
         self.result_changed.emit(entry, key)
 
     def forget(self, entry: OpenSlide, kind: str) -> None:
-        """Drop the results of a kind."""
+        """Remove the results of a kind."""
         for key in [one for one in entry.results if one.kind == kind]:
             del entry.results[key]
             self.result_changed.emit(entry, key)
 
-    # Another generation
+    # New generations
 
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
-        """Give a slide the resolution it does not state, µm/px."""
+        """Set the resolution of a slide, µm/px."""
         entry.slide.mpp = as_pair(mpp)
         for layer in self._outdate(entry):
             placed = world_scale(entry.slide) if is_slide(layer) else on_level_0(entry.slide)
@@ -138,7 +138,7 @@ class Session:
         self.slide_changed.emit(entry)
 
     def manage_colours(self, entry: OpenSlide, on: bool) -> None:
-        """Show a slide's colours as its profile means them, or as they are stored."""
+        """Switch colour management of a slide on or off."""
         entry.slide.manage_colours(on)
         entry.layer.data = entry.slide.pyramid()
         self._outdate(entry)
@@ -146,7 +146,7 @@ class Session:
         self.slide_changed.emit(entry)
 
     def _outdate(self, entry: OpenSlide) -> list[Layer]:
-        """Drop what was computed of a slide's old pixels; the slide and the user's regions stay."""
+        """Remove results computed from a slide's old pixels; the slide and the user's regions stay."""
         entry.outdate()
         own = [layer for layer in self._layers if slide_of(layer) is entry.slide]
         kept = [layer for layer in own if is_slide(layer) or isinstance(layer, Shapes)]
@@ -160,7 +160,7 @@ _SESSIONS: WeakKeyDictionary[napari.Viewer, Session] = WeakKeyDictionary()
 
 
 def session_of(viewer: napari.Viewer) -> Session:
-    """The session of a viewer; made on the first call."""
+    """The session of a viewer; created on the first call."""
     if viewer not in _SESSIONS:
         _SESSIONS[viewer] = Session(viewer)
     return _SESSIONS[viewer]

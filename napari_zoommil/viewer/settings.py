@@ -1,4 +1,4 @@
-"""The plugin's page in napari's Preferences; its defaults where napari has no such page."""
+"""The plugin's settings in napari's Preferences; defaults if napari has no such page."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PLUGIN = "napari-zoommil"
 
 @dataclass(frozen=True)
 class ComputeSettings:
-    """How models run. Defaults are those of the manifest."""
+    """Settings for running models; the defaults are those of the manifest."""
 
     device: str = "auto"
     batch_size: int = 64
 
 
 def compute_settings() -> ComputeSettings:
-    """What the user chose in Preferences."""
+    """The settings in Preferences."""
     try:
         from napari.settings import get_plugin_settings
 
@@ -38,7 +38,7 @@ def allowed_encoders() -> tuple[str, ...]:
 
 
 def allow_encoder(name: str) -> None:
-    """Remember that models may use an encoder of the hub; forgotten where napari has no such page."""
+    """Allow models to use an encoder of the hub; not stored if napari has no such page."""
     try:
         from napari.settings import get_plugin_settings
 
@@ -49,7 +49,7 @@ def allow_encoder(name: str) -> None:
 
 
 def annotator() -> str:
-    """Who annotates: the name given in Preferences or in the dock, else that of the login."""
+    """The annotator: the name from Preferences or the dock, else the login name."""
     try:
         from napari.settings import get_plugin_settings
 
@@ -64,7 +64,7 @@ def annotator() -> str:
 
 
 def set_annotator(name: str) -> None:
-    """Remember who annotates; forgotten with the window where napari has no such page."""
+    """Store the annotator; only for this window if napari has no such page."""
     try:
         from napari.settings import get_plugin_settings
 

@@ -1,4 +1,4 @@
-"""Which slide of a viewer is in sight: slides share one origin, so the layers of only one are shown."""
+"""The visible slide of a viewer: slides share one origin, so only the layers of one slide are shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_zoommil.viewer.metadata import slide_of
 
 
 class Sight:
-    """The slide in sight, and what of the other slides is hidden meanwhile.
+    """The visible slide, and the layers of other slides that are hidden because of it.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class Sight:
     Attributes
     ----------
     slide : Slide or None
-        Whose layers are shown.
+        The slide whose layers are shown.
     held : bool
-        Whether what is selected changes nothing; see :meth:`held_still`.
+        Whether selecting a layer does not change the visible slide; see :meth:`held_still`.
     """
 
     def __init__(self, layers: LayerList) -> None:
@@ -37,7 +37,7 @@ class Sight:
         layers.events.removed.connect(lambda event: self.forget(event.value))
 
     def show_only(self, slide: Slide | None) -> None:
-        """Show a slide with its layers, and hide those of every other."""
+        """Show the layers of a slide, and hide those of all others."""
         self.slide = slide
         for layer in self._layers:
             if slide_of(layer) not in (None, slide) and layer.visible:
@@ -47,26 +47,26 @@ class Sight:
             self._hidden.remove(layer)
 
     def is_away(self, slide: Slide) -> bool:
-        """Whether another slide than this is in sight."""
+        """Whether another slide is visible."""
         return self.slide is not None and self.slide is not slide
 
     def is_hidden(self, layer: Layer) -> bool:
-        """Whether a layer is hidden only as long as another slide is in sight."""
+        """Whether a layer is hidden only because another slide is visible."""
         return any(layer is one for one in self._hidden)
 
     def hide(self, layer: Layer) -> None:
-        """Hide a layer until its slide is in sight again."""
+        """Hide a layer until its slide is visible again."""
         layer.visible = False
         if not self.is_hidden(layer):
             self._hidden.append(layer)
 
     def forget(self, layer: Layer) -> None:
-        """Leave a layer hidden when its slide comes back."""
+        """Do not show a layer again when its slide is shown."""
         self._hidden = [one for one in self._hidden if one is not layer]
 
     @contextmanager
     def held_still(self) -> Iterator[None]:
-        """Layers may come and go inside, which napari selects, without another slide coming in sight."""
+        """Context in which layers can be added and removed (and so selected) without changing the slide."""
         before, self.held = self.held, True
         try:
             yield
@@ -78,7 +78,7 @@ _SIGHTS: WeakKeyDictionary[Any, Sight] = WeakKeyDictionary()
 
 
 def sight_of(viewer: Any) -> Sight:
-    """That of a viewer; made on the first call."""
+    """The :class:`Sight` of a viewer; created on the first call."""
     if viewer not in _SIGHTS:
         _SIGHTS[viewer] = Sight(viewer.layers)
     return _SIGHTS[viewer]

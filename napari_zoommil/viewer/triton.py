@@ -1,4 +1,4 @@
-"""Shared libraries that must not meet inside a window's process."""
+"""Loading of triton without a conflict of its LLVM with that of Mesa."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from importlib.util import find_spec
 
 
 def load_triton_apart() -> None:
-    """Load triton so that it keeps to the LLVM it brings.
+    """Load triton so that it uses its own LLVM.
 
-    torchvision, and with it timm, loads triton. Where Mesa draws the window, Mesa's own LLVM has put
-    its symbols before everybody's, triton takes those for its own, and the process ends in a
-    segmentation fault (seen with torch 2.15, triton 3.9 and Mesa's software OpenGL). Deep binding
-    lets triton look at its own symbols first.
+    torchvision, and so timm, loads triton. If Mesa draws the window, triton finds the symbols of Mesa's LLVM
+    first, and the process ends in a segmentation fault (seen with torch 2.15, triton 3.9 and Mesa's software
+    OpenGL). With deep binding triton uses its own symbols first.
     """
     if not sys.platform.startswith("linux") or "triton" in sys.modules or find_spec("triton") is None:
         return
@@ -22,6 +21,6 @@ def load_triton_apart() -> None:
     try:
         import triton  # noqa: F401
     except ImportError:
-        return  # whoever needs it will say so
+        return  # importing triton reports the error
     finally:
         sys.setdlopenflags(usual)

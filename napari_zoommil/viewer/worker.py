@@ -1,7 +1,7 @@
-"""A job on a thread: its generator is closed whatever happens, and every failure is reported.
+"""Jobs on a thread: the generator is always closed, and every error is reported.
 
-A plain napari worker neither closes its generator on ``quit`` nor reports a RuntimeError, and
-running out of device memory *is* a RuntimeError.
+A napari worker does not close its generator on ``quit`` and does not report a RuntimeError, such as running
+out of device memory.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from napari_zoommil.viewer.triton import load_triton_apart
 JOIN_SECONDS = 1.0
 
 OUTDATED = (
-    "The slide has another resolution or other colours by now, or is closed: "
-    "what was computed of the old ones is dropped"
+    "The slide was closed, or its resolution or colours were changed: results of the old ones are dropped"
 )
 
 
 def spare_cores() -> int:
-    """Cores a job may use beside a window: all but one, since a window that stalls is no window."""
+    """Number of cores for a job beside the window: all but one, so that the window stays responsive."""
     return max(1, (os.cpu_count() or 2) - 1)
 
 
 class JobWorker(GeneratorWorker):
-    """Runs a job's generator, closes it on the same thread and lets go of it.
+    """Runs a job's generator, closes it on the same thread and releases it.
 
-    From Python 3.12 on a generator that is closed before its first step keeps what it would have worked
-    on, such as a slide that was removed before its turn came.
+    Since Python 3.12 a generator that is closed before its first step keeps its arguments alive, such as a
+    slide that was removed.
     """
 
     def work(self) -> Any:
@@ -53,37 +52,36 @@ class JobWorker(GeneratorWorker):
 
 
 class Subject(Protocol):
-    """What a job is of: an open slide."""
+    """The subject of a job: an open slide."""
 
     generation: int
     outdated: Any
-    """A signal: what runs on an earlier generation must stop."""
+    """Signal of a new generation: jobs on an earlier one must stop."""
 
 
 class JobRunner:
-    """At most one job at a time, each bound to a generation of its slide.
+    """Runs one job at a time, each bound to a generation of its slide.
 
-    Nothing is heard of a job whose slide has become another one meanwhile, by its resolution, its colours
-    or its removal: the job is cancelled, and a result that is already under way is dropped. This is the one
-    place where that is done.
+    If the slide's resolution or colours change, or it is removed, the job is cancelled and its result is
+    dropped. This is the only place for that.
 
     Parameters
     ----------
     viewer : napari.Viewer
     yielded, returned, ended : callable
-        Called on the window's thread with each :class:`Progress`, the result, and at the end of
-        every run with what it failed of: a sentence, or None if it succeeded or was cancelled.
+        Called on the main thread with each :class:`Progress`, with the result, and at the end of every run
+        with an error message, or None if it succeeded or was cancelled.
     quiet : bool
-        A short look at files: the window is not told of it, and a failure is no notification.
+        For short tasks: without registration at the window and without notifications of errors.
 
     Attributes
     ----------
     of : OpenSlide or None
-        What the job that runs is of, until its end has been told.
+        Subject of the running job, until ``ended`` has been called.
     done : bool
-        Whether the last job returned a result that counts.
+        Whether the last job returned a valid result.
     error : Exception or None
-        What the last run failed of. It is told as a notification, unless it is a question of its dock.
+        Error of the last run. It is shown as a notification, unless the dock handles it with a question.
     """
 
     def __init__(
@@ -113,7 +111,7 @@ class JobRunner:
 
     @property
     def late(self) -> bool:
-        """Whether the slide has become another one since the job began."""
+        """Whether the generation of the slide has changed since the job began."""
         return self.of is not None and self.of.generation != self._generation
 
     def start(self, job: Callable[[], Iterator[Any]], sentence: str = "", of: Subject | None = None) -> None:
@@ -122,15 +120,15 @@ class JobRunner:
         Parameters
         ----------
         job : callable
-            Makes its generator, on the job's thread.
+            Returns its generator; called on the job's thread.
         sentence : str
-            Tells the user what goes on if the window is to be closed.
+            Message for the user if the window is closed during the job.
         of : Subject, optional
-            The slide whose generation the job is bound to.
+            The slide to whose generation the job is bound.
         """
         assert self._worker is None, "a job is running"
 
-        def drive() -> Generator[Any, None, Any]:  # a worker asks for a generator function
+        def drive() -> Generator[Any, None, Any]:  # a worker needs a generator function
             load_triton_apart()
             return (yield from job())
 
@@ -141,7 +139,7 @@ class JobRunner:
         if of is not None:
             self._generation = of.generation
             self._bound.follow(of.outdated, worker.quit)
-        # They know their worker by its number: a signal that held it would keep it, and its job's slide.
+        # Callbacks identify the worker by a number: a reference would keep it and its slide alive.
         worker.yielded.connect(lambda progress: self._is_heard(number) and self._yielded(progress))
         worker.returned.connect(lambda result: self._succeed(number, result))
         worker.errored.connect(lambda error: self._fail(number, error))
@@ -172,29 +170,29 @@ class JobRunner:
             self._worker = None
             failure = None if self.error is None else sentence_of(self.error)
             self._ended(OUTDATED if self.late else failure)
-            if number == self._number:  # no other job has been started at the end of this one
+            if number == self._number:  # unless another job has been started
                 self._unbind()
 
     def _unbind(self) -> None:
-        """Let go of the slide, which may be removed."""
+        """Release the slide, which may be removed."""
         self._bound.stop()
         self.of = None
 
     def cancel(self) -> None:
-        """Ask the job to stop; it does within one batch."""
+        """Request the job to stop, which takes at most one batch."""
         if self._worker is not None:
             self._worker.quit()
 
     def abandon(self) -> None:
-        """Cancel, and hear nothing more of it: another job takes its place."""
+        """Cancel, and ignore all further signals of the job."""
         self.cancel()
         self._worker = None
         self._unbind()
 
     def close(self) -> None:
-        """Abandon the job of a dock that goes, and give it a moment to let go of what it holds.
+        """Abandon the job of a closed dock, and wait shortly until it releases its resources.
 
-        A worker that outlives the window has nothing left to tell its end to.
+        After the window is closed there is no receiver for the signals of a worker.
         """
         worker, end = self._worker, time.monotonic() + JOIN_SECONDS
         self.abandon()
@@ -203,5 +201,5 @@ class JobRunner:
 
 
 def sentence_of(error: Exception) -> str:
-    """A sentence for the user; what is no :class:`ZoomMILError` names its type, for a bug report."""
+    """Message for the user; with the type of errors other than :class:`ZoomMILError`, for bug reports."""
     return str(error) if isinstance(error, ZoomMILError) else f"{type(error).__name__}: {error}"

@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, grid: PatchGrid, place:
     (tmp_path / "file").write_text("in the way")
     folder = tmp_path / "file" / ("" if place == "file" else "features")
     cache = FeatureCache(folder)
-    with pytest.raises(StoreError, match=r"features cannot be kept in .*file.*name another --store"):
+    with pytest.raises(StoreError, match=r"features cannot be stored in .*file.*name another --store"):
         cache.check_writable()
     cache.keep_grid(SLIDE, KEY, grid)
     assert cache.grid(SLIDE, KEY) is None and cache.damaged(SLIDE, 2) == 2

@@ -159,7 +159,7 @@ def test_a_cache_that_cannot_be_written_does_not_fail(
         monkeypatch.setattr("napari_zoommil.bags.parts._append", fail)
     bag = make()
     assert bag.features(1, ROWS).shape == (3, 3) and bag.encoded == (0, 3)
-    assert bag.unkept.startswith(f"features cannot be kept in {tmp_path / 'features'} (")
+    assert bag.unkept.startswith(f"features cannot be stored in {tmp_path / 'features'} (")
     told = bag.unkept
     bag.features(1, np.arange(9))
     assert bag.unkept == told and bag.encoded == (0, 9)

@@ -75,7 +75,7 @@ def test_what_lies_off_the_slide_is_told(
     asked = ("--annotations", points, "--model", make_cell_model(), "--epochs", 1, "--out", tmp_path / "new")
     assert call("finetune", discs[0], *asked) == 0
     said = capsys.readouterr().out
-    assert "2 points lie off the slide and were left out" in said and "elsewhere" not in said
+    assert "2 points are outside the slide and were left out" in said and "elsewhere" not in said
     assert call("finetune", discs[0], *asked, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["off_slide"] == 2 and [one["name"] for one in found["classes"]] == ["disc"]
@@ -109,7 +109,7 @@ def test_regions_are_searched_and_a_score_is_kept_to(
     certain = scores("--threshold", middle)
     assert 0 < len(certain) < len(every) and certain[0] >= middle
     assert call("detect", discs[0], discs[0], *asked, *within) == 1
-    assert "regions are those of one slide" in capsys.readouterr().err
+    assert "regions can be given for one slide only" in capsys.readouterr().err
 
 
 def test_several_slides_get_a_file_each(

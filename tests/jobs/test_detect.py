@@ -126,7 +126,7 @@ def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:
     seen = []
     found = run(detect(cmu, model, device="cpu"), seen.append)
     assert 0.5 < found.area_mm2 < 1.65 and found.classes[0].name == "class 0"
-    assert any("looking for tissue" in one.note for one in seen) or seen[1].total > 10
+    assert any("detecting tissue" in one.note for one in seen) or seen[1].total > 10
     partial = [one.partial for one in seen if one.partial is not None]
     assert seen[-1].done == seen[-1].total and abs(sum(map(len, partial)) - len(found.finds)) < 20
 

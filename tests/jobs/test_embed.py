@@ -141,7 +141,7 @@ def test_slides_of_the_same_name_do_not_meet(make_slide: Callable, tmp_path: Pat
 def test_a_store_that_cannot_be_written_is_refused_before_anything_is_read(cmu: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     seen: list[Progress] = []
-    with pytest.raises(StoreError, match=r"features cannot be kept in .*file.*name another --store"):
+    with pytest.raises(StoreError, match=r"features cannot be stored in .*file.*name another --store"):
         run(embed(cmu, "mean-rgb", store=tmp_path / "file", **SMALL), seen.append)
     assert [progress.note for progress in seen] == ["looking at the encoder"]
 

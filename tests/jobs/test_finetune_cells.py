@@ -121,7 +121,7 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
     resumed = finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu")
     result = run(resumed, seen.append)
     assert not any(one.note.startswith("epoch 1 ") for one in seen)
-    with pytest.raises(ModelError, match="is done"):
+    with pytest.raises(ModelError, match="is finished"):
         run(finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu"))
     after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
     assert all(np.array_equal(after[name], expected[name]) for name in expected)
@@ -212,9 +212,9 @@ def units(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 PHASES = {
     "reading": "read",
     "measuring the model before": "look",
-    "looking how large marked cells are": "look",
+    "measuring the sizes of annotated cells": "look",
     "epoch": "train",
-    "looking how surely they are found": "look",
+    "measuring the scores of annotated cells": "look",
     "measuring the model after": "look",
 }
 """What a fine-tuning tells, in order, and what it works on meanwhile."""
@@ -269,7 +269,7 @@ def test_it_is_cancelled_at_any_moment(
     job.close()
     assert len(units) <= before + 6, "a fit runs up to its queue ahead"
     assert not is_trained(out) and not list(tmp_path.rglob("*.part"))
-    if phase in ("looking how surely they are found", "measuring the model after"):
+    if phase in ("measuring the scores of annotated cells", "measuring the model after"):
         assert {path.name for path in out.iterdir()} == {RUN, CURVES, CHECKPOINT, LOCK}
         assert run(finetune(discs[0], points, model, out=out, resume=True, device="cpu")).model == out
     else:
@@ -314,7 +314,7 @@ def test_points_off_the_slide_are_left_out_and_told(
     network, _ = load_cell_model(result.model)
     assert network.channels == 1, "a class without a point on the slide is no output"
     points.remove(points.ids[:marked])
-    with pytest.raises(AnnotationError, match="all 4 lie off its 800 × 640 px"):
+    with pytest.raises(AnnotationError, match="all 4 are outside its 800 × 640 px"):
         run(finetune(discs[0], points, model, out=tmp_path / "none", device="cpu"))
 
 
@@ -339,7 +339,7 @@ def test_where_one_may_not_write_nothing_is_begun(
 def test_without_points_there_is_nothing_to_learn(
     discs: tuple[Path, np.ndarray], make_cell_model: Callable[..., str], tmp_path: Path
 ) -> None:
-    with pytest.raises(AnnotationError, match=r"no points on discs\.tif to train on; mark a few first"):
+    with pytest.raises(AnnotationError, match=r"no points on discs\.tif to train on; add a few first"):
         run(finetune(discs[0], Points(), make_cell_model(), out=tmp_path / "new", device="cpu"))
     assert not (tmp_path / "new").exists()
 
@@ -355,5 +355,5 @@ def test_a_device_without_memory_is_told(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(CellModule, "loss_of", too_much)
-    with pytest.raises(ModelError, match="cpu has too little memory to train on"):
+    with pytest.raises(ModelError, match="cpu has too little memory for training"):
         run(finetune(discs[0], points, make_cell_model(), out=tmp_path / "new", device="cpu"))

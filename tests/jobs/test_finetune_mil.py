@@ -211,9 +211,9 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(
     slide: Path, points: Points, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new"
-    with pytest.raises(AnnotationError, match=r"no points on slide\.tif to train on; mark a few first"):
+    with pytest.raises(AnnotationError, match=r"no points on slide\.tif to train on; add a few first"):
         teach(slide, Points(), model, out)
-    with pytest.raises(ModelError, match="tells benign, tumour apart, not stroma"):
+    with pytest.raises(ModelError, match="has no class stroma; choose one of benign, tumour"):
         teach(slide, points, model, out, label="stroma")
     aside = Points(classes=[CellClass("tumour", (1, 2, 3))])
     aside.add([[5.0, 5.0]], 1)
@@ -253,7 +253,7 @@ def test_it_is_cancelled_at_any_moment(
         notes.add(steps[-1].note.split(",")[0])
         assert not (tmp_path / "new").exists() and not list(tmp_path.rglob("*.part")), steps[-1].note
         moments += 1
-    assert {"loading the model", "attention before", "to learn from", "attention after"} <= notes
+    assert {"loading the model", "attention before", "for training", "attention after"} <= notes
     assert {"epoch 1 of 2", "epoch 2 of 2"} <= notes
     assert weights("new") == weights("whole")
     for moment in range(2, moments, 6):

@@ -10,8 +10,8 @@ import pytest
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path, autosave
 from napari_zoommil.jobs import finetune_runs, run
-from napari_zoommil.jobs.finetune_plan import Lookout, look, look_out
-from napari_zoommil.jobs.finetune_run import teach
+from napari_zoommil.jobs.finetune_plan import MILPoints, look, points_for_mil
+from napari_zoommil.jobs.finetune_run import finetune_in_run
 from napari_zoommil.jobs.finetune_runs import Request
 from napari_zoommil.slides import Slide
 
@@ -26,7 +26,7 @@ def test_the_training_set_is_told_at_once_and_then_in_full(
     assert first.windows is None and first.complete == 0
     assert full.windows and full.held_out == round(0.2 * full.windows) and full.off_slide == 0
     assert (full.epochs, full.learning_rate) == (3, 1e-2) and full.device.startswith("cpu")
-    result = run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
 
 
@@ -39,7 +39,7 @@ def test_what_would_be_left_out_or_refused_is_told_before(
     model = make_cell_model()
     _, full = look(slide, model, "interactive", "cpu")
     assert [(one.name, count) for one, count in full.counts] == [("disc", 24)] and full.off_slide == 2
-    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(model, epochs=1), device="cpu", threads=1))
     assert (result.windows, result.off_slide) == (full.windows, 2)
     slide.mpp = (3.0, 3.0)
     assert (
@@ -52,33 +52,33 @@ def test_an_unpadded_network_is_planned_as_it_is_taught(
 ) -> None:
     model = make_cell_model("unet", padding="valid", width=2)
     _, full = look(slide, model, "interactive", "cpu")
-    result = run(teach(slide, Request(model, epochs=1), device="cpu", threads=1))
+    result = run(finetune_in_run(slide, Request(model, epochs=1), device="cpu", threads=1))
     assert (result.windows, result.held_out) == (full.windows, full.held_out)
 
 
 def test_what_points_tell_a_mil_model(slide: Slide) -> None:
-    def told(label: str | None, *names: str) -> Lookout:
+    def told(label: str | None, *names: str) -> MILPoints:
         points = Points(classes=[CellClass(name, (1, 2, 3)) for name in (*names, "unused", "benign")])
         for number in range(1, len(names) + 1):
             points.add(np.full((number, 2), 9.0), number)
-        return look_out(points, (5.0, 10.0), ("benign", "tumour"), label)
+        return points_for_mil(points, (5.0, 10.0), ("benign", "tumour"), label)
 
     one = told("benign", "Tumour", "stroma")
     assert (one.classes, one.points, one.label, one.choices) == (("Tumour",), 1, "tumour", ())
     none = told(None, "stroma", "fat")
-    assert (none.named, none.label, none.points) == ((), None, 3) and not none.unsaid
+    assert (none.named, none.label, none.points) == ((), None, 3) and not none.needs_label
     assert none.choices == ("benign", "tumour") and told("tumour", "stroma").label == "tumour"
     both = told(None, "tumour", "Benign")
-    assert both.unsaid and both.choices == ("benign", "tumour") and both.classes == ()
+    assert both.needs_label and both.choices == ("benign", "tumour") and both.classes == ()
     said = told("benign", "tumour", "Benign")
-    assert (said.classes, said.points, said.label) == (("Benign",), 2, "benign") and not said.unsaid
+    assert (said.classes, said.points, said.label) == (("Benign",), 2, "benign") and not said.needs_label
 
 
 def test_a_mil_model_is_told_of_in_full(slide: Slide) -> None:
     first, full = look(slide, "demo", "interactive", "cpu")
-    assert first.lookout is None and first.model == full.model == "demo"
-    assert full.lookout is not None and full.lookout.magnifications == (5, 10, 20)
-    assert full.lookout.named == () and full.lookout.points == 24
+    assert first.mil_points is None and first.model == full.model == "demo"
+    assert full.mil_points is not None and full.mil_points.magnifications == (5, 10, 20)
+    assert full.mil_points.named == () and full.mil_points.points == 24
     assert full.windows is None and full.epochs and full.learning_rate and full.device.startswith("cpu")
 
 

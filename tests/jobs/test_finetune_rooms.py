@@ -18,7 +18,7 @@ import pytest
 import napari_zoommil
 from napari_zoommil.annotations import CellClass, Points, annotations_path
 from napari_zoommil.jobs import run
-from napari_zoommil.jobs.finetune_run import teach
+from napari_zoommil.jobs.finetune_run import finetune_in_run
 from napari_zoommil.jobs.finetune_runs import Request
 from napari_zoommil.slides import Slide
 
@@ -63,7 +63,7 @@ def slide(discs: tuple[Path, np.ndarray]) -> Iterator[Slide]:
 def test_no_room_is_entered_more_than_twice(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     request = Request(make_cell_model(), epochs=2)
     with entered() as rooms:
-        result = run(teach(slide, request, device="cpu", threads=1))
+        result = run(finetune_in_run(slide, request, device="cpu", threads=1))
     assert result.model.is_dir()
     visits = Counter(name for name, _ in groupby(rooms))
     assert set(visits) == set(MOST), "each was seen"

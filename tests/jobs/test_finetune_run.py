@@ -12,7 +12,7 @@ from napari_zoommil.annotations import Points, annotations_path
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.compare import Comparand, compare
-from napari_zoommil.jobs.finetune_run import Trace, teach
+from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
 from napari_zoommil.jobs.finetune_runs import Request
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RUN
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_cells")
 def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     told: list[Trace] = []
     result = run(
-        teach(slide, Request(make_cell_model()), device="cpu", threads=1),
+        finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1),
         lambda progress: told.append(progress.partial),
     )
     last = told[-1]
@@ -36,7 +36,7 @@ def test_a_training_tells_its_course(slide: Slide, make_cell_model: Callable[...
 def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     for vary in (True, False):
         request = Request(make_cell_model(), epochs=1, stain_augmentation=vary)
-        result = run(teach(slide, request, device="cpu", threads=1))
+        result = run(finetune_in_run(slide, request, device="cpu", threads=1))
         told = json.loads((result.model / RUN).read_text())
         assert told["settings"]["stained"] is vary
 
@@ -44,15 +44,18 @@ def test_other_stains_are_left_as_they_are(slide: Slide, make_cell_model: Callab
 def test_what_is_left_to_do_is_told_in_time(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     left: list[float | None] = []
     request = Request(make_cell_model(), epochs=20)
-    run(teach(slide, request, device="cpu", threads=1), lambda progress: left.append(progress.seconds_left))
+    run(
+        finetune_in_run(slide, request, device="cpu", threads=1),
+        lambda progress: left.append(progress.seconds_left),
+    )
     told = [seconds for seconds in left if seconds is not None]
     assert told and min(told) > 0 and left[-1] is None
 
 
 def test_a_failure_leaves_no_folder(slide: Slide, make_cell_model: Callable[..., str]) -> None:
     Points().write(annotations_path(slide))
-    with pytest.raises(AnnotationError, match="mark a few first"):
-        run(teach(slide, Request(make_cell_model()), device="cpu", threads=1))
+    with pytest.raises(AnnotationError, match="add a few first"):
+        run(finetune_in_run(slide, Request(make_cell_model()), device="cpu", threads=1))
     assert not finetune_runs.models_folder(slide).exists()
 
 
@@ -75,7 +78,7 @@ def test_a_model_that_a_run_names_is_not_fetched(slide: Slide, monkeypatch: pyte
     found = finetune_runs.read_run(folder)
     assert found is not None and found.request.model == "owner/name"
     for job in (
-        teach(slide, found.request, folder, device="cpu"),
+        finetune_in_run(slide, found.request, folder, device="cpu"),
         compare(slide, region, (("before", found.request.model),), "cpu", 1),
     ):
         with pytest.raises(ModelError, match="no model 'owner/name'; give a folder, or yollo, unet"):

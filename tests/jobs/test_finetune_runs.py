@@ -126,7 +126,7 @@ def test_a_run_under_way_is_offered_to_nobody(slide: Slide) -> None:
     folder = finetune_runs.begin(slide, ASKED)
     with using(folder):
         assert finetune_runs.undecided(slide) == ()
-        with pytest.raises(ModelError, match="under way"), using(folder, 0):
+        with pytest.raises(ModelError, match="another training is running"), using(folder, 0):
             pass
     assert [run.folder for run in finetune_runs.undecided(slide)] == [folder]
 

@@ -23,7 +23,7 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.encoders import Encoder, load_encoder
 from napari_zoommil.encoders.encoder import Preprocessing
 from napari_zoommil.jobs import detect, explain, finetune, predict, run, train
-from napari_zoommil.jobs.loading import release
+from napari_zoommil.jobs.kept import release
 from napari_zoommil.models import create
 from napari_zoommil.models.spec import ModelSpec, load_model, save_model
 from napari_zoommil.slides import Slide

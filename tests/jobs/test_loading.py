@@ -318,7 +318,7 @@ def test_patches_of_another_size_are_refused_by_every_job(
         )  # fmt: skip
     else:
         asked = jobs(slide, model, tmp_path / "new")[job]
-    with pytest.raises(ModelError, match="looks at patches of 64 px, but these have 32 px"):
+    with pytest.raises(ModelError, match="reads patches of 64 px, but these have 32 px"):
         run(asked)
     assert not (tmp_path / "new").exists()
 
@@ -350,7 +350,7 @@ def test_features_of_another_encoder_are_refused_whatever_bag_holds_them(
         outputs = [mil(bag).logits for bag in bags(encoder)]
         assert all(torch.allclose(one, outputs[0], atol=1e-2) for one in outputs)
         for bag in bags(other):
-            with pytest.raises(ModelError, match=r"but these are those of 0{16}; embed the slide with"):
+            with pytest.raises(ModelError, match=r"but these are from 0{16}; embed the slide with"):
                 mil(bag)
-            with pytest.raises(ModelError, match=r"but these are those of 0{16}"):
+            with pytest.raises(ModelError, match=r"but these are from 0{16}"):
                 run(zoom(mil, bag, torch.device("cpu")))

@@ -252,7 +252,7 @@ def test_a_cache_that_cannot_be_written_is_told_of(cmu: Path, make_model: Callab
     cache.parent.mkdir(parents=True)
     cache.write_text("in the way")
     prediction = run(predict(cmu, make_model()))
-    assert prediction.cost.unkept.startswith("features cannot be kept in")
+    assert prediction.cost.unkept.startswith("features cannot be stored in")
     cache.unlink()
     whole = run(predict(cmu, make_model()))
     np.testing.assert_array_equal(prediction.logits, whole.logits)

@@ -24,7 +24,7 @@ def notes(slide: Slide) -> list[str]:
 def test_the_second_job_finds_it_known(make_slide, tmp_path: Path) -> None:
     path = make_slide(tmp_path / "a.tif", (150, 60, 120), seed=11)
     with Slide.open(path) as slide:
-        assert set(notes(slide)) == {"looking for tissue"}
+        assert set(notes(slide)) == {"detecting tissue"}
         assert np.array_equal(run(find_tissue(slide)).mask, detect_tissue(slide).mask)
     copy = shutil.copyfile(path, tmp_path / "b.tif")
     with Slide.open(copy) as slide:

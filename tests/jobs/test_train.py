@@ -207,7 +207,7 @@ def test_the_task_can_be_said(
     training = run(train(table, **settings | {"task": task, "epochs": 1}))
     assert type(training.task).__name__ == kind
     assert type(run(train(table, **settings | {"epochs": 1})).task).__name__ == "Classification"
-    with pytest.raises(CohortError, match="'blue' is none"):
+    with pytest.raises(CohortError, match="'blue' is not a number"):
         next(train(cohort, **settings | {"task": "regression"}))
 
 
@@ -258,7 +258,7 @@ def test_a_training_that_was_killed_ends_as_an_unbroken_one(
     assert result.metrics == whole.metrics and outcome(result.model) == outcome(whole.model)
     lines = read_curves(result.model)
     assert len(lines) == 12 and set(lines[0]) == {"epoch", "train_loss", "val_loss", "val_f1", "val_accuracy"}
-    with pytest.raises(ModelError, match="is done"):
+    with pytest.raises(ModelError, match="is finished"):
         run(train(cohort, **settings, resume=True))
 
 

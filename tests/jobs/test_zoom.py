@@ -181,20 +181,20 @@ def _all(job: Any) -> list[Progress]:
 def test_encoding_tells_how_far_it_is(bag: LazyBag) -> None:
     rows = np.arange(10)
     bag.features(1, rows[:4])
-    told = list(encode(bag, 1, rows, "to learn from, "))
+    told = list(encode(bag, 1, rows, "for training, "))
     assert [one.done for one in told] == [4, 8, 10] and told[0].total == 10
-    assert told[-1].note == "to learn from, 10x: 10 of 10 patches"
+    assert told[-1].note == "for training, 10x: 10 of 10 patches"
 
 
 def test_features_of_another_width_are_refused(bag: LazyBag) -> None:
     model = registry.create("zoommil", 5, 2, (5.0, 10.0), k=2, hidden=8, attention=4).eval()
     for job in (zoom(model, bag, CPU), partial(model, bag)):
-        with pytest.raises(ModelError, match="takes 5 features of a patch, but was given 3"):
+        with pytest.raises(ModelError, match="takes 5 features per patch, but was given 3"):
             job() if callable(job) else run(job)
 
 
 def test_other_magnifications_are_refused(bag: LazyBag) -> None:
-    with pytest.raises(ModelError, match="looks at 5x, but the patches are at 5x, 10x"):
+    with pytest.raises(ModelError, match="reads 5x, but the patches are at 5x, 10x"):
         next(zoom(registry.create("pixels", 3, 2, (5.0,)), bag, CPU))
 
 

@@ -62,7 +62,7 @@ def test_an_unknown_model_says_what_there_is() -> None:
 
 def test_a_grid_of_other_magnifications_is_refused(make_grid: Callable, make_bag: Callable) -> None:
     model = create("zoommil", in_features=4, magnifications=(5, 10), k=2)
-    with pytest.raises(ModelError, match="looks at 5x, 10x, but the patches are at 5x, 20x"):
+    with pytest.raises(ModelError, match="reads 5x, 10x, but the patches are at 5x, 20x"):
         model(make_bag(make_grid(2, 2, (5.0, 20.0)), 4))
 
 
@@ -74,7 +74,7 @@ def test_patches_and_features_of_something_else_are_refused(make_grid: Callable,
     model.patch_size, model.encoder_hash = 8, "a" * 16
     assert torch.equal(model(bag).logits, free)
     assert torch.equal(model(replace(bag, encoder_hash="")).logits, free), "nobody says whose they are"
-    with pytest.raises(ModelError, match=r"features of the encoder a{16}, but these are those of b{16}"):
+    with pytest.raises(ModelError, match=r"features of the encoder a{16}, but these are from b{16}"):
         model(replace(bag, encoder_hash="b" * 16))
     with pytest.raises(ModelError, match="patches of 8 px, but these have 16 px"):
         model(replace(bag, grid=replace(grid, patch_size=16)))

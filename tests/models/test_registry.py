@@ -74,7 +74,7 @@ def test_k_of_each_step_is_an_option() -> None:
 
 @pytest.mark.parametrize(
     ("scales", "count", "said"),
-    [("one", 2, "one magnification, not at 1x, 2x"), ("one", 0, "not at none"), ("nested", 1, "two magnif")],
+    [("one", 2, "one magnification, not 1x, 2x"), ("one", 0, "not none"), ("nested", 1, "two magnif")],
 )
 def test_magnifications_that_do_not_fit_are_refused(scales: Any, count: int, said: str) -> None:
     with pytest.raises(ModelError, match=said):

@@ -108,5 +108,5 @@ def test_labels_that_are_measurements(labels: list[str], found: bool) -> None:
 @pytest.mark.parametrize("label", ["none", "", "nan", "-inf", "1,5"])
 def test_a_label_that_is_no_number_is_named(label: str) -> None:
     assert measurements(["1", "2.5"]) == [1, 2.5]
-    with pytest.raises(CohortError, match=r"a number for each slide, and '.*' is none"):
+    with pytest.raises(CohortError, match=r"a number for each slide, and '.*' is not a number"):
         measurements(["1", label])

@@ -79,7 +79,7 @@ def test_a_finished_run_is_a_model_with_its_figures(tmp_path: Path) -> None:
     run.finish({"f1": 0.5})
     assert is_trained(tmp_path) and provenance_of(tmp_path)["metrics"] == {"f1": 0.5}
     assert not (tmp_path / CHECKPOINT).exists()
-    with pytest.raises(ModelError, match="is done"):
+    with pytest.raises(ModelError, match="is finished"):
         run.begin(resume=True)
     assert run.begin(resume=False) is None and not is_trained(tmp_path)
 
@@ -110,7 +110,7 @@ def test_one_run_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     with working_in(folder):
         begun(folder)
         assert in_use(folder)
-        with pytest.raises(ModelError, match="a training is under way in"), working_in(folder):
+        with pytest.raises(ModelError, match="another training is running in"), working_in(folder):
             pass
         assert (folder / CHECKPOINT).exists(), "who was refused takes nothing away"
     assert not in_use(folder) and not in_use(tmp_path)
@@ -131,7 +131,7 @@ def test_another_process_is_noticed_until_it_ends(tmp_path: Path) -> None:
     )
     assert child.stdout is not None and child.stdout.readline() == "in\n"
     assert in_use(tmp_path / "new")
-    with pytest.raises(ModelError, match="under way"), using(tmp_path / "new", 0):
+    with pytest.raises(ModelError, match="another training is running"), using(tmp_path / "new", 0):
         pass
     child.kill()
     child.wait()

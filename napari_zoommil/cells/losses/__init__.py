@@ -1,13 +1,13 @@
-"""Losses for outputs of which few elements are annotated, dense (pixels) and boxes alike.
+"""Losses for sparse annotations, for dense outputs (pixels) and for boxes.
 
 Each is called as ``loss(logits, targets, progress)``:
 
 - logits (B, C, ...): one sigmoid output (C = 1), or background and K classes under a softmax (C = K + 1);
-- targets (B, ...): 0 = not annotated, 1, 2, … = annotated class, −1 = known background (inside a region
-  that was declared complete). One output takes any annotated class for foreground;
+- targets (B, ...): 0 = not annotated, 1, 2, … = annotated class, −1 = known background (inside a
+  complete region). With one output, every annotated class is foreground;
 - progress: 0 at the start of training, 1 at its end.
 
-The loss is the mean over *all* elements, those that count for nothing included, as in the authors' code.
+The loss is the mean over *all* elements, including those that contribute 0, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Gate = Literal["foreground", "margin"]
 GATES = ("foreground", "margin")
 
 SMALLEST_BASE = 1e-7
-"""Lower bound of 1 − exp(−CE) under a power: a small exponent has an infinite slope at 0."""
+"""Lower bound of 1 − exp(−CE) before the power, because exponents below 1 have an infinite slope at 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Loss):
-    """Takes all that is not annotated for background."""
+    """Cross-entropy in which elements that are not annotated are background."""
 
     def terms(self, elements: Elements, progress: float, generator: torch.Generator | None) -> Tensor:
         return elements.cross_entropy()
@@ -42,12 +42,12 @@ class CrossEntropy(Loss):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedCrossEntropy(Loss):
-    """Cross-entropy with down-weighted negatives: the control for what exclusivity itself contributes.
+    """Cross-entropy with down-weighted negatives: the control for the effect of exclusivity.
 
     Parameters
     ----------
     unannotated_weight : float
-        Of elements that are not annotated; all others weigh 1.
+        Weight of elements that are not annotated; all others have 1.
     """
 
     unannotated_weight: float = 0.1
@@ -61,12 +61,12 @@ class WeightedCrossEntropy(Loss):
 class Focal(Loss):
     """α_t (1 − p_t)^γ CE with p_t = exp(−CE) (Lin et al. 2017, eq. 5; their best setting by default).
 
-    Whatever is not annotated is a negative, and known background is weighted like any other negative.
+    Elements that are not annotated and known background are both negatives.
 
     Parameters
     ----------
     alpha : float or None
-        Weight of annotated elements; the negatives have 1 − alpha. None weighs both by 1 (eq. 4).
+        Weight of annotated elements; negatives have 1 − alpha. With None both have 1 (eq. 4).
     gamma : float
         Focusing exponent.
     """
@@ -87,18 +87,18 @@ class ExclusiveCrossEntropy(Loss):
 
     An element that is not annotated counts if it is drawn, with probability ``sampling(progress)``, and
     if the model's confidence in it is at most ``threshold(progress)``. It then contributes
-    weight · (1 − exp(−CE))^exponent · CE, else nothing. Annotated elements and known background
-    contribute their plain cross-entropy. Constants and schedules are those of the authors' code.
+    weight · (1 − exp(−CE))^exponent · CE, else 0. Annotated elements and known background contribute
+    their cross-entropy. Constants and schedules are those of the authors' code.
 
     Parameters
     ----------
     gate : {"foreground", "margin"}
-        Confidence: the probability of any annotated class, so that likely cells are left out; or the
-        gap between the two largest probabilities, which leaves out confident background too.
+        Confidence: the probability of foreground, which excludes likely cells; or the difference
+        between the two largest probabilities, which excludes confident background too.
     threshold, sampling : callable of the progress
-        :func:`napari_zoommil.cells.losses.schedules.constant` switches either off.
+        :func:`napari_zoommil.cells.losses.schedules.constant` disables a schedule.
     weight, exponent : float
-        Of elements that are not annotated and count.
+        For elements that are not annotated and count.
     """
 
     gate: Gate = "foreground"
@@ -122,15 +122,15 @@ class ExclusiveCrossEntropy(Loss):
 
 
 def focused(cross_entropy: Tensor, exponent: float) -> Tensor:
-    """(1 − p_t)^exponent · CE with p_t = exp(−CE), finite in value and slope everywhere."""
+    """(1 − p_t)^exponent · CE with p_t = exp(−CE), with finite values and gradients."""
     if exponent == 0:
         return cross_entropy
     base = torch.expm1(-cross_entropy).neg().clamp(min=SMALLEST_BASE)
-    return base.log().mul(exponent).exp() * cross_entropy  # forward and backward faster than pow
+    return base.log().mul(exponent).exp() * cross_entropy  # faster than pow, forward and backward
 
 
 def confidence(elements: Elements, gate: Gate) -> Tensor:
-    """(B, ...) what a gate compares with its threshold, in [0, 1] and without gradient."""
+    """(B, ...) confidence that a gate compares with its threshold, in [0, 1], without gradient."""
     logits = elements.logits.detach()
     if elements.single:
         foreground = torch.sigmoid(logits)
@@ -140,7 +140,7 @@ def confidence(elements: Elements, gate: Gate) -> Tensor:
 
 
 def _margin(probabilities: Tensor) -> Tensor:
-    """(B, ...) gap of the two largest along axis 1: a running pair, far faster than top-k on few classes."""
+    """(B, ...) difference of the two largest along axis 1; much faster than top-k for few classes."""
     largest, second = probabilities[:, 0], torch.zeros_like(probabilities[:, 0])
     for other in probabilities[:, 1:].unbind(1):
         second = torch.maximum(second, torch.minimum(largest, other))
@@ -149,7 +149,7 @@ def _margin(probabilities: Tensor) -> Tensor:
 
 
 def _uniform_like(terms: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws from [0, 1), on the generator's device: the same seed says the same on a GPU and a CPU."""
+    """Uniform samples in [0, 1), drawn on the generator's device: equal on GPU and CPU for one seed."""
     source = terms.device if generator is None else generator.device
     return torch.rand(terms.shape, generator=generator, device=source).to(terms.device)
 
@@ -164,8 +164,8 @@ LOSSES: dict[str, Callable[..., Loss | EarlyLearning]] = {
     "elr-cifar100": partial(EarlyLearning, beta=0.9, strength=7.0),
     "elr-asymmetric": partial(EarlyLearning, beta=0.9, strength=1.0),
 }
-"""The three of :class:`EarlyLearning` are its published settings (CIFAR-10, CIFAR-100 and CIFAR-10 under
-asymmetric noise), which the supplement's Table 3 compares with."""
+"""The three settings of :class:`EarlyLearning` are published ones (CIFAR-10, CIFAR-100 and CIFAR-10 with
+asymmetric noise), used for comparison in the supplement, Table 3."""
 
 
 def create_loss(name: str, **options: Any) -> Loss | EarlyLearning:
@@ -176,7 +176,7 @@ def create_loss(name: str, **options: Any) -> Loss | EarlyLearning:
     name : str
         One of :data:`LOSSES`.
     **options
-        Its class's parameters.
+        Parameters of its class.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What all cell losses share: shapes, precision, options and the cross-entropy of each element.
+"""Base classes of the cell losses: shapes, precision, options and the cross-entropy of each element.
 
 An element is a pixel of a dense output or a predicted box. Its target is 0 = not annotated,
 1, 2, … = annotated class, or −1 = known background.
@@ -27,7 +27,7 @@ def require(value: str, known: tuple[str, ...], what: str) -> None:
 
 
 def precise(logits: Tensor) -> Tensor:
-    """In float32 at least: half precision overflows in losses and in their gradients."""
+    """Logits in float32 at least: half precision overflows in losses and in their gradients."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
@@ -38,7 +38,7 @@ class Elements:
     Parameters
     ----------
     logits : (B, ...) or (B, C, ...) float32 or float64
-        Of one sigmoid output, or of softmax outputs of which the first is background.
+        Logits of one sigmoid output, or of softmax outputs of which the first is background.
     targets : (B, ...)
     """
 
@@ -47,13 +47,13 @@ class Elements:
 
     @classmethod
     def of(cls, logits: Tensor, targets: Tensor) -> Elements:
-        """Bring a model's output and its targets into one form.
+        """Elements of a model's output and targets.
 
         Parameters
         ----------
         logits : (B, C, ...)
         targets : (B, ...)
-            Where they have the shape of the logits, every logit is a sigmoid output of its own.
+            If they have the shape of the logits, every logit is a separate sigmoid output.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Elements:
         return self.logits.ndim == self.targets.ndim
 
     def cross_entropy(self) -> Tensor:
-        """(B, ...) cross-entropy in nats; whatever is not annotated counts as background."""
+        """(B, ...) cross-entropy in nats; elements that are not annotated count as background."""
         if self.single:
             labels = (self.targets > 0).to(self.logits)
             return F.binary_cross_entropy_with_logits(self.logits, labels, reduction="none")
@@ -90,10 +90,10 @@ class LossOptions:
     Parameters
     ----------
     reduction : {"mean", "none"}
-        The mean over *all* elements, those that count for nothing included, as in the authors' code;
+        The mean over *all* elements, including those that contribute 0, as in the authors' code;
         ``none`` returns the (B, ...) terms.
     generator : torch.Generator, optional
-        Source of what a loss draws; torch's default otherwise.
+        Random generator; torch's default otherwise.
 
     Raises
     ------
@@ -108,13 +108,13 @@ class LossOptions:
         require(self.reduction, REDUCTIONS, "reduction")
 
     def reduced(self, terms: Tensor) -> Tensor:
-        """The terms or their mean, which is 0 where there are none (an image without boxes)."""
+        """The terms or their mean, which is 0 if there are none (an image without boxes)."""
         return terms if self.reduction == "none" else terms.sum() / max(1, terms.numel())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(LossOptions, ABC):
-    """A loss that knows nothing but the batch and the progress of the training."""
+    """A loss that depends only on the batch and the progress of the training."""
 
     def __call__(
         self, logits: Tensor, targets: Tensor, progress: float, *, generator: torch.Generator | None = None
@@ -125,15 +125,15 @@ class Loss(LossOptions, ABC):
         ----------
         logits : (B, C, ...)
         targets : (B, ...)
-            Where they have the shape of the logits, every logit is a sigmoid output of its own.
+            If they have the shape of the logits, every logit is a separate sigmoid output.
         progress : float
             From 0 at the start of training to 1 at its end.
         generator : torch.Generator, optional
-            Instead of the loss's own.
+            Used instead of the loss's own.
 
         Returns
         -------
-        () or, without reduction, the shape of the targets; float32 also under mixed precision.
+        () or, without reduction, the shape of the targets; float32 also in mixed precision.
 
         Raises
         ------

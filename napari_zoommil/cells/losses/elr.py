@@ -1,8 +1,8 @@
-"""Early-learning regularisation (Liu et al. 2020): a model stays with what it said of a sample early on.
+"""Early-learning regularisation (Liu et al. 2020): keeps predictions close to those of early training.
 
-The loss is CE + strength · log(1 − ⟨t, p⟩), where t is a moving average of the probabilities p that the
-model gave this very sample in earlier epochs. The published method classifies images and keeps one t
-per image; here every pixel or box has its own.
+The loss is CE + strength · log(1 − ⟨t, p⟩), where t (the running target) is a moving average of the
+model's probabilities p for the same sample in earlier epochs. The published method classifies images, with
+one t per image; here every pixel or box has its own.
 
 The caller holds t, one array per training sample, and takes three steps per batch, in the authors' order:
 
@@ -27,12 +27,12 @@ MARGIN = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyLearning(LossOptions):
-    """Cross-entropy with early-learning regularisation; whatever is not annotated counts as background.
+    """Cross-entropy with early-learning regularisation; elements not annotated count as background.
 
     Parameters
     ----------
     beta : float
-        Share of the old running targets that an update keeps.
+        Weight of the old running targets in an update.
     strength : float
         λ, weight of the regularisation.
     """
@@ -49,13 +49,13 @@ class EarlyLearning(LossOptions):
         ensemble: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The loss of a batch; ``progress`` and ``generator`` are taken as by all losses and change nothing.
+        """The loss of a batch; ``progress`` and ``generator`` are those of all losses and have no effect.
 
         Parameters
         ----------
         logits : (B, C, ...)
         targets : (B, ...)
-            For C = 1 also the shape of the logits.
+            For C = 1 the shape of the logits is accepted too.
         ensemble : (B, C', ...)
             Running targets from :meth:`updated`, C' = 2 for C = 1 and C otherwise.
 
@@ -71,18 +71,18 @@ class EarlyLearning(LossOptions):
                 f"{tuple(logits.shape)} and targets of shape {tuple(targets.shape)}; "
                 f"they need {tuple(probabilities.shape)} and one target per element"
             )
-        # Running targets stored in half precision can add up to a little more than 1.
+        # Running targets stored in half precision can sum to slightly more than 1.
         agreement = (ensemble.detach() * probabilities).sum(1).clamp(max=1 - MARGIN)
         terms = elements.cross_entropy()
         return self.reduced(terms + self.strength * torch.log1p(-agreement).view_as(terms))
 
     def updated(self, ensemble: Tensor | None, logits: Tensor) -> Tensor:
-        """(B, C', ...) running targets after the model has seen the samples once more, without gradient.
+        """(B, C', ...) running targets, updated with the logits of one more epoch, without gradient.
 
         Parameters
         ----------
         ensemble : (B, C', ...), optional
-            None before the first time, which counts as zeros, as in the authors' code.
+            None in the first epoch, which counts as zeros, as in the authors' code.
         logits : (B, C, ...)
         """
         latest = _probabilities(logits.detach())
@@ -91,7 +91,7 @@ class EarlyLearning(LossOptions):
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    """(B, C', ...) of a sigmoid output's two sides or of softmax outputs, within the margin."""
+    """(B, C', ...) probabilities of a sigmoid (both classes) or of softmax outputs, within the margin."""
     logits = precise(logits)
     if logits.shape[1] == 1:
         probabilities = torch.cat((torch.sigmoid(-logits), torch.sigmoid(logits)), 1)

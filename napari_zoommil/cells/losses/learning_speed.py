@@ -1,13 +1,13 @@
-"""How fast a loss drives a model: the second derivative in time of the supplement's §1 and Fig. 1.
+"""Learning speed of a loss: its second derivative in time (supplement of ECE, sec. 1 and Fig. 1).
 
 Let one element have the loss ℓ(z) of a linear layer z = W x. Gradient flow dW/dt = −ε ∇ℓ xᵀ moves the
 logits by dz/dt = −ε ‖x‖² ∇ℓ, so that dℓ/dt = −ε ‖x‖² ‖∇ℓ‖² (eq. 6) and d²ℓ/dt² = 2 ε² ‖x‖⁴ ∇ℓᵀ H ∇ℓ.
 
-A sigmoid output has ∇ℓᵀ H ∇ℓ = ℓ′² ℓ″. Cross-entropy towards background (ℓ′ = p, ℓ″ = p (1 − p)) gives
-p³ (1 − p), which is eq. 9 but for its sign, that of a log-likelihood, and an ε lost after eq. 8; an
-annotated element gives p (1 − p)³. Exclusive cross-entropy has speed 0 where an element is gated off or
-not drawn, and elsewhere that of weight · p^exponent · CE; the gate itself has no slope. As in the paper
-every element is taken alone: products between elements that share weights are left out.
+A sigmoid output has ∇ℓᵀ H ∇ℓ = ℓ′² ℓ″. Cross-entropy with target background (ℓ′ = p, ℓ″ = p (1 − p)) gives
+p³ (1 − p). This is eq. 9 except for its sign (that of a log-likelihood) and an ε that is missing after
+eq. 8. An annotated element gives p (1 − p)³. Exclusive cross-entropy has speed 0 for elements that are
+gated off or not drawn, and else that of weight · p^exponent · CE; the gate has no gradient. As in the
+paper, each element is treated alone: products between elements that share weights are left out.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from napari_zoommil.cells.losses.elr import EarlyLearning
 
 @dataclass(frozen=True)
 class LearningSpeed:
-    """Second derivatives in time over a training, at ε = 1 and ‖x‖ = 1: the curves of Fig. 1.
+    """Second derivatives in time during a training, for ε = 1 and ‖x‖ = 1: the curves of Fig. 1.
 
     Parameters
     ----------
     progress : (n,) float64
     objects, background : (n,) float64
-        Terms of the annotated elements, and of all others, each summed and divided by the number of all
-        elements, as the losses are reduced.
+        Sums over the annotated elements and over all others, each divided by the number of all elements,
+        as in the reduction of the losses.
     """
 
     progress: NDArray[np.float64]
@@ -45,21 +45,21 @@ class LearningSpeed:
 def second_derivatives(
     loss: Loss | EarlyLearning, logits: Tensor, targets: Tensor, progress: float, **call: Any
 ) -> Tensor:
-    """d²ℓ/dt² of each element, at ε = 1 and ‖x‖ = 1.
+    """d²ℓ/dt² of each element, for ε = 1 and ‖x‖ = 1.
 
     Parameters
     ----------
     loss : Loss or EarlyLearning
-        Its reduction does not matter.
+        Its reduction has no effect.
     logits : (B, C, ...)
     targets : (B, ...)
     progress : float
     **call
-        What else the loss is called with: ``generator``, ``ensemble``.
+        Further arguments of the loss: ``generator``, ``ensemble``.
 
     Returns
     -------
-    The shape of the targets; negative where the loss bends down.
+    Array of the shape of the targets; negative where the loss is concave.
     """
     with torch.enable_grad():
         scores = precise(logits.detach()).requires_grad_()
@@ -74,15 +74,15 @@ def second_derivatives(
 def second_derivative_curves(
     loss: Loss | EarlyLearning, snapshots: Iterable[tuple[float, Tensor, Tensor]], **call: Any
 ) -> LearningSpeed:
-    """The measure of a batch in the course of a training, split into objects and background.
+    """Learning speed of a batch during a training, for objects and for background.
 
     Parameters
     ----------
     loss : Loss or EarlyLearning
     snapshots : iterable of (progress, logits (B, C, ...), targets (B, ...))
-        What a model said of a batch at each progress.
+        The model's outputs for a batch, at each progress.
     **call
-        As for :func:`second_derivatives`.
+        As in :func:`second_derivatives`.
     """
     rows = []
     for progress, logits, targets in snapshots:

@@ -1,1 +1,1 @@
-"""Published data sets of nuclei, read from their own layouts."""
+"""Readers for published data sets of nuclei."""

@@ -1,4 +1,4 @@
-"""Tiles of tissue with every nucleus outlined: files ``NAME.png`` and ``NAME_instances.png`` in a folder."""
+"""Tiles with instance maps of all nuclei: files ``NAME.png`` and ``NAME_instances.png`` in a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_zoommil.slides.readers.base import RGB
 SUFFIX = "_instances.png"
 SPLITS = ("train", "val", "test")
 SHARES = (0.6, 0.2, 0.2)
-"""Of the tiles that each split gets, as the supplement of ECE divides sets that come undivided."""
+"""Shares of the splits, for data sets without a published split (supplement of ECE)."""
 
 SPLIT_SEED = 0
 VARIABLE = "NAPARI_ZOOMMIL_DATA"
@@ -27,14 +27,14 @@ VARIABLE = "NAPARI_ZOOMMIL_DATA"
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A picture and its nuclei.
+    """An image and its nuclei.
 
     Attributes
     ----------
     name : str
     image : (h, w, 3) uint8
     instances : (h, w) int32
-        0 = none, then one number per nucleus.
+        0 = background, then one number per nucleus.
     """
 
     name: str
@@ -48,7 +48,7 @@ def nuclei_folder(folder: Path | None = None) -> Path:
     Raises
     ------
     CohortError
-        If there is none.
+        If there is no such folder.
     """
     if folder is None:
         if not (root := os.environ.get(VARIABLE)):
@@ -62,16 +62,16 @@ def nuclei_folder(folder: Path | None = None) -> Path:
 
 
 def read_tiles(folder: Path) -> list[Tile]:
-    """All tiles of a folder by name.
+    """All tiles of a folder, sorted by name.
 
     Raises
     ------
     CohortError
-        If there are fewer than three (one for each split), or one cannot be read.
+        If there are fewer than three (one per split), or one cannot be read.
     """
     maps = sorted(folder.glob(f"*{SUFFIX}"))
     if len(maps) < len(SPLITS):
-        raise CohortError(f"{folder} holds {len(maps)} files NAME{SUFFIX}; three tiles are needed at least")
+        raise CohortError(f"{folder} holds {len(maps)} files NAME{SUFFIX}; at least three tiles are needed")
     return [_tile(path) for path in maps]
 
 
@@ -91,7 +91,7 @@ def _tile(path: Path) -> Tile:
 
 
 def split_tiles(tiles: Sequence[Tile], seed: int = SPLIT_SEED) -> dict[str, list[Tile]]:
-    """60 % of the tiles to train on, 20 % to validate, 20 % to test, at least one each; drawn at random."""
+    """Random split into 60 % training, 20 % validation and 20 % test tiles, at least one each."""
     order = np.random.default_rng(seed).permutation(len(tiles))
     held = [max(1, round(share * len(tiles))) for share in SHARES[1:]]
     edges = [len(tiles) - sum(held), len(tiles) - held[-1]]
@@ -100,9 +100,9 @@ def split_tiles(tiles: Sequence[Tile], seed: int = SPLIT_SEED) -> dict[str, list
 
 
 def annotated(tile: Tile, percent: int, seed: int) -> NDArray[np.int64]:
-    """Numbers of the nuclei that a sparse annotation keeps.
+    """Numbers of the nuclei in a sparse annotation, drawn for each tile separately.
 
-    Those of a smaller share lie within those of a larger one of the same seed; each tile draws by itself.
+    For the same seed, a smaller share is a subset of a larger one.
     """
     numbers = np.unique(tile.instances[tile.instances > 0])
     own = np.random.SeedSequence([seed, *tile.name.encode()]).generate_state(1)[0]
@@ -110,25 +110,25 @@ def annotated(tile: Tile, percent: int, seed: int) -> NDArray[np.int64]:
 
 
 def thinned(tile: Tile, percent: int, seed: int) -> Tile:
-    """A tile whose instance map holds :func:`annotated` nuclei only."""
+    """The tile with only the :func:`annotated` nuclei in its instance map."""
     kept = annotated(tile, percent, seed)
     return Tile(tile.name, tile.image, np.where(np.isin(tile.instances, kept), tile.instances, 0))
 
 
 def window_of(tile: Tile) -> Window:
-    """A training window; whatever its map leaves out is not annotated, at 100 % too."""
+    """A training window; pixels outside the nuclei of its map are not annotated, even at 100 %."""
     return window_of_instances(tile.image, tile.instances)
 
 
 def typical_diameter(tiles: Sequence[Tile]) -> float:
-    """Median diameter of a disc of a nucleus's area, px.
+    """Median equivalent diameter of the nuclei, px.
 
     Raises
     ------
     CohortError
-        If the tiles hold no nucleus.
+        If the tiles have no nuclei.
     """
     areas = np.concatenate([np.bincount(tile.instances.ravel())[1:] for tile in tiles])
     if not areas.any():
-        raise CohortError("the training tiles hold no annotated nucleus; keep a larger share of them")
+        raise CohortError("the training tiles have no annotated nucleus; keep a larger share of them")
     return float(np.median(2 * np.sqrt(areas[areas > 0] / np.pi)))

@@ -1,11 +1,11 @@
-"""The nine published data sets of the paper as they lie on disk when unpacked.
+"""The nine published data sets of the ECE paper in their original folder layouts.
 
-A picture's annotation is found by where it lies, so that no set has to be named:
+The annotation of an image is found by its path, so that the data set need not be named:
 
 - CoNSeP, CPM17, Kumar and CPM15: ``PART/Images/S.png`` (or .tif), ``PART/Labels/S.mat`` with ``inst_map``;
-- CPM15 as its challenge gave it: ``S.png``, ``S_mask.txt``;
-- MoNuSeg, Kumar as their challenge gave them: ``PART/Tissue Images/S.tif``, ``PART/Annotations/S.xml``, or
-  ``S.tif`` and ``S.xml`` side by side;
+- CPM15 in the layout of its challenge: ``S.png``, ``S_mask.txt``;
+- MoNuSeg and Kumar in the layout of their challenge: ``PART/Tissue Images/S.tif``,
+  ``PART/Annotations/S.xml``, or ``S.tif`` and ``S.xml`` in one folder;
 - TNBC: ``Slide_N/S.png``, ``GT_N/S.png`` (a mask);
 - WBC-NuClick: ``PART/images/S.png``, ``PART/masks/S.png`` (a mask);
 - CRCHisto: ``imgN/imgN.bmp``, ``imgN/imgN_detection.mat`` (points);
@@ -41,13 +41,13 @@ Reader = Callable[[Path, tuple[int, int]], Map]
 
 TILES = (*PICTURES, ".bmp")
 TNBC_DIAMETER, WBC_DIAMETER = 25.0, 70.0
-"""Cells that masks are split into, px (supplement of ECE, sec. 2)."""
+"""Cell diameters for splitting binary masks, px (supplement of ECE, sec. 2)."""
 
 POINT_DIAMETER = 22.0
-"""Of the disc that stands for a point, px: a cell of 12 µm at 20x (0.55 µm/px)."""
+"""Diameter of the disc for a point, px: a cell of 12 µm at 20x (0.55 µm/px)."""
 
 VALIDATION = 0.3
-"""Of the training images, where test images are given."""
+"""Share of the training images, for data sets with test images only."""
 
 
 def mat_instances(path: Path, shape: tuple[int, int]) -> Map:
@@ -60,7 +60,7 @@ def _matlab(path: Path, name: str) -> NDArray[np.floating]:
     Raises
     ------
     ValueError
-        If it is not a MATLAB file of version 7.2 or before.
+        If it is not a MATLAB file of version 7.2 or earlier.
     """
     try:
         return np.asarray(loadmat(path)[name])
@@ -69,13 +69,13 @@ def _matlab(path: Path, name: str) -> NDArray[np.floating]:
 
 
 def text_instances(path: Path, shape: tuple[int, int]) -> Map:
-    """Width and height, then one number per pixel, row by row."""
+    """A text file: width and height, then one number per pixel, row by row."""
     width, height, *numbers = np.array(path.read_text(encoding="ascii").split(), np.int32)
     return np.array(numbers, np.int32).reshape(height, width)
 
 
 def aperio_instances(path: Path, shape: tuple[int, int]) -> Map:
-    """Each ``Region`` of an Aperio XML is a nucleus; where two overlap, the later one is on top."""
+    """Each ``Region`` of an Aperio XML is a nucleus; in overlaps the later one counts."""
     instances = np.zeros(shape, np.int32)
     for number, region in enumerate(ElementTree.parse(path).getroot().iter("Region"), 1):
         corners = [(float(one.attrib["Y"]), float(one.attrib["X"])) for one in region.iter("Vertex")]
@@ -86,7 +86,7 @@ def aperio_instances(path: Path, shape: tuple[int, int]) -> Map:
 
 
 def mask_instances(diameter: float) -> Reader:
-    """A mask that knows only foreground, split by a watershed."""
+    """A reader for binary masks, which are split by a watershed."""
 
     def read(path: Path, shape: tuple[int, int]) -> Map:
         with Image.open(path) as picture:
@@ -97,7 +97,7 @@ def mask_instances(diameter: float) -> Reader:
 
 
 def mat_points(path: Path, shape: tuple[int, int]) -> Map:
-    """``detection`` of a MATLAB file: x and y, counted from 1."""
+    """``detection`` of a MATLAB file: x and y, starting at 1."""
     found = _matlab(path, "detection").astype(float).reshape(-1, 2)
     return discs(found[:, ::-1] - 0.5, shape)
 
@@ -109,7 +109,7 @@ def csv_points(path: Path, shape: tuple[int, int]) -> Map:
 
 
 def discs(points: Sequence[tuple[float, float]] | NDArray[np.float64], shape: tuple[int, int]) -> Map:
-    """An instance per point, (M, 2) y and x."""
+    """An instance map with a disc per point, (M, 2) (y, x)."""
     numbers = np.arange(1, len(points) + 1)
     return disc_targets(np.reshape(points, (-1, 2)), numbers, POINT_DIAMETER, shape, gap=False).astype(
         np.int32
@@ -117,19 +117,19 @@ def discs(points: Sequence[tuple[float, float]] | NDArray[np.float64], shape: tu
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A way in which annotations lie beside pictures.
+class FolderLayout:
+    """The position and format of annotations relative to images.
 
     Attributes
     ----------
     folder : str
-        Name of the picture's folder, in lower case, that is replaced by ``other``; "" for beside.
+        Name of the image's folder, in lower case, that is replaced by ``other``; "" for the same folder.
     other : str
     ending : str
-        Of the annotation, after the picture's stem.
+        Suffix of the annotation after the image's stem.
     read : Reader
     grouped : bool
-        Whether pictures of one folder are of one patient or slide and stay together.
+        Whether images of a folder are of one patient or slide and stay in one split.
     """
 
     folder: str
@@ -139,7 +139,7 @@ class Layout:
     grouped: bool = False
 
     def annotation(self, picture: Path) -> Path | None:
-        """Of a picture, if it is there."""
+        """The annotation of an image, if it exists."""
         name, place = picture.parent.name, picture.parent
         if self.folder:
             if not name.lower().startswith(self.folder):
@@ -150,24 +150,24 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("images", "Labels", ".mat", mat_instances),
-    Layout("", "", "_mask.txt", text_instances),
-    Layout("tissue images", "Annotations", ".xml", aperio_instances),
-    Layout("", "", ".xml", aperio_instances),
-    Layout("slide_", "GT_", ".png", mask_instances(TNBC_DIAMETER), grouped=True),
-    Layout("images", "masks", ".png", mask_instances(WBC_DIAMETER)),
-    Layout("", "", "_detection.mat", mat_points),
-    Layout("", "", ".csv", csv_points, grouped=True),
+    FolderLayout("images", "Labels", ".mat", mat_instances),
+    FolderLayout("", "", "_mask.txt", text_instances),
+    FolderLayout("tissue images", "Annotations", ".xml", aperio_instances),
+    FolderLayout("", "", ".xml", aperio_instances),
+    FolderLayout("slide_", "GT_", ".png", mask_instances(TNBC_DIAMETER), grouped=True),
+    FolderLayout("images", "masks", ".png", mask_instances(WBC_DIAMETER)),
+    FolderLayout("", "", "_detection.mat", mat_points),
+    FolderLayout("", "", ".csv", csv_points, grouped=True),
 )
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A picture with its annotation."""
+class AnnotatedPicture:
+    """An image with its annotation."""
 
     picture: Path
     annotation: Path
-    layout: Layout
+    layout: FolderLayout
 
     def read(self, root: Path) -> Tile:
         """
@@ -193,33 +193,33 @@ class Entry:
         return str(self.picture.parent if self.layout.grouped else self.picture)
 
     def part(self, root: Path) -> str:
-        """``test``, ``val`` or ``train`` as the names of the folders below the root say, else nothing."""
+        """``test``, ``val`` or ``train`` by the names of the folders below the root, else empty."""
         names = [name.lower() for name in self.picture.relative_to(root).parts[:-1]]
         told = {"val": "valid"}
         parts = ("test", "val", "train")
         return next((p for p in parts if any(told.get(p, p) in name or name == p for name in names)), "")
 
 
-def entries(root: Path) -> Iterator[Entry]:
-    """All pictures below a folder that have an annotation."""
+def entries(root: Path) -> Iterator[AnnotatedPicture]:
+    """All images below a folder that have an annotation."""
     for picture in sorted(path for path in root.rglob("*") if has_ending(path, TILES)):
         for layout in LAYOUTS:
             if annotation := layout.annotation(picture):
-                yield Entry(picture, annotation, layout)
+                yield AnnotatedPicture(picture, annotation, layout)
                 break
 
 
 def read_split(root: Path, seed: int = SPLIT_SEED) -> dict[str, list[Tile]]:
-    """A data set, divided as the paper divides it.
+    """Read a data set with the splits of the paper.
 
-    Test and validation images are those that are given. Where only test images are, 30 % of the others
-    validate; where none are, 60, 20 and 20 % are drawn. Images of one slide (TNBC) or patient (TIL) stay
-    together.
+    Published test and validation images are used. If only test images are published, 30 % of the others are
+    for validation; without any, the split is 60, 20 and 20 %. Images of one slide (TNBC) or patient (TIL)
+    stay in one split.
 
     Raises
     ------
     CohortError
-        If there are no images of a known layout, or too few to divide.
+        If there are no images in a known layout, or too few to split.
     """
     found = list(entries(root))
     given = {part for entry in found if (part := entry.part(root)) in ("val", "test")}

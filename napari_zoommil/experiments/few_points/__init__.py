@@ -1,1 +1,1 @@
-"""What a detector learns from sixty points on one slide."""
+"""Fine-tuning of a detector with sixty points on one slide."""

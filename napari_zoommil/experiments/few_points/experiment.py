@@ -1,12 +1,13 @@
-"""What sixty points in a window teach the model that ships, loss by loss: the evidence for ``interactive``.
+"""Fine-tuning of the shipped model with sixty points and various losses: the evidence for ``interactive``.
 
     python -m napari_zoommil.experiments.few_points.experiment --work FOLDER [--data FOLDER] [--model yollo]
 
-Four tiles with all nuclei known are laid together as a slide, some nuclei are marked at random, the model is
-fine-tuned as ``finetune`` does, and its finds are judged on the whole slide: F1 of centres within half a cell
-diameter and of boxes at an IoU above 0.5, at the threshold the model began with, at its own, and at the best
-one, which nobody knows who has not marked everything.
-Tiles to train on are those of ``sparse-labels``; its test tiles are not looked at.
+Four tiles with all nuclei known are joined to a slide, some random nuclei are annotated, and the model is
+fine-tuned by ``finetune``. Its detections are evaluated on the whole slide: F1 of centres within half a cell
+diameter and of boxes at an IoU above 0.5, at the threshold of the initial model, at that of the new model,
+and at the best one, which is known only with all nuclei annotated.
+
+The tiles are the training tiles of ``sparse-labels``; its test tiles are not used.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ TILES = 4
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to fine-tune; thresholds and schedules as exclusive cross-entropy takes them."""
+class Method:
+    """A method of fine-tuning; ``threshold`` and ``sampling`` are those of exclusive cross-entropy."""
 
     loss: str
     threshold: float | None = None
@@ -59,27 +60,27 @@ class Way:
         return {name: constant(value) for name, value in values.items() if value is not None}
 
 
-WAYS = (
-    *map(Way, ("ce", "weighted-ce", "focal", "ece", "ece-margin")),
-    Way("ece-margin", threshold=0.9, sampling=0.5),
-    Way("ece-margin", learning_rate=5e-4),
+METHODS = (
+    *map(Method, ("ce", "weighted-ce", "focal", "ece", "ece-margin")),
+    Method("ece-margin", threshold=0.9, sampling=0.5),
+    Method("ece-margin", learning_rate=5e-4),
 )
 
 
 class F1(NamedTuple):
-    """Of centres and of boxes."""
+    """F1 of centres and of boxes."""
 
     centres: float
     boxes: float
 
 
 class Result(NamedTuple):
-    """A way to fine-tune and how it did: at the threshold of the model it began with (``begun``), at the new
-    model's own, and at the best for each F1."""
+    """A method and its F1 at the threshold of the initial model (``begun``), at that of the new model, and
+    at the best threshold for each F1."""
 
     slide: int
     seed: int
-    way: str
+    method: str
     threshold: float
     begun_centres: float
     begun_boxes: float
@@ -91,7 +92,7 @@ class Result(NamedTuple):
 
 
 def write_slide(tiles: list[Tile], path: Path) -> NDArray[np.float64]:
-    """Lay four tiles together, as a slide; (n, 4) boxes of all nuclei, level-0 px."""
+    """Join four tiles to a slide; returns (n, 4) boxes of all nuclei, level-0 px."""
     images = [tile.image for tile in tiles]
     height, width = images[0].shape[:2]
     image = np.concatenate([np.concatenate(images[:2], 1), np.concatenate(images[2:], 1)])
@@ -119,31 +120,31 @@ def judged(known: Finds, finds: Finds, begun: float, own: float) -> tuple[float,
 
 
 def compare(
-    slide: Path, known: Finds, model: str, ways: tuple[Way, ...], count: int, seed: int, work: Path
+    slide: Path, known: Finds, model: str, methods: tuple[Method, ...], count: int, seed: int, work: Path
 ) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Way → figures; the first is the model as it is."""
+    """Yields method and metrics; first those of the initial model."""
     found = run(detect(slide, model))
     begun = found.threshold
     yield "as it is", judged(known, found.finds, begun, begun)
     points = Points(classes=[NUCLEUS])
     points.add(known.centres[np.random.default_rng(seed).choice(len(known), count, replace=False)], 1)
     usual = presets.CONSTANT
-    for way in ways:
-        presets.CONSTANT = way.options or usual
+    for method in methods:
+        presets.CONSTANT = method.options or usual
         job = finetune(
             slide,
             points,
             model,
             out=work / f"model {slide.stem}",
-            loss=way.loss,  # type: ignore[arg-type]
-            learning_rate=way.learning_rate,
-            epochs=way.epochs,
+            loss=method.loss,  # type: ignore[arg-type]
+            learning_rate=method.learning_rate,
+            epochs=method.epochs,
             seed=seed,
         )
         result = run(job)
         presets.CONSTANT = usual
         found = run(detect(slide, str(result.model)))
-        yield str(way), (*judged(known, found.finds, begun, found.threshold), result.seconds)
+        yield str(method), (*judged(known, found.finds, begun, found.threshold), result.seconds)
 
 
 def main() -> None:
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--model", default="yollo")
     parser.add_argument("--points", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--slides", type=int, nargs="+", help="numbers of those to do; all by default")
+    parser.add_argument("--slides", type=int, nargs="+", help="numbers of the slides to use; all by default")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     tiles = split_tiles(read_tiles(nuclei_folder(args.data)))["train"]
@@ -165,8 +166,8 @@ def main() -> None:
         path = args.work / f"slide{number}.tif"
         boxes = write_slide(tiles[TILES * number : TILES * (number + 1)], path)
         known = Finds(boxes, np.ones(len(boxes)), np.ones(len(boxes), np.int64))
-        for way, values in compare(path, known, args.model, WAYS, args.points, seed, args.work):
-            writer.writerow(Result(number, seed, way, *(round(value, 3) for value in values)))
+        for method, values in compare(path, known, args.model, METHODS, args.points, seed, args.work):
+            writer.writerow(Result(number, seed, method, *(round(value, 3) for value in values)))
             sys.stdout.flush()
 
 

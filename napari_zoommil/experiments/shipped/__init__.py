@@ -1,1 +1,1 @@
-"""How the models and the encoder in resources/ were trained."""
+"""Training of the models and the encoder in resources/."""

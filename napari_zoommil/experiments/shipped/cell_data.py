@@ -1,7 +1,7 @@
-"""What the shipped cell models learn from: free tiles, rescaled and restained, and drawn tissue.
+"""Training data of the shipped cell models: free tiles, rescaled and restained, and synthetic tissue.
 
-No pixel comes from a set that may not be passed on: dsb2018 and the tiles without labels are free, and the
-rest is drawn (:mod:`napari_zoommil.synthetic`).
+All data may be redistributed: dsb2018 and the tiles without labels are free, and the rest is synthetic
+(:mod:`napari_zoommil.synthetic`).
 """
 
 from __future__ import annotations
@@ -25,45 +25,46 @@ from napari_zoommil.slides.readers.base import RGB
 from napari_zoommil.synthetic.nuclei import UM_PER_PX, Stain
 
 MPP = 0.35
-"""µm/px of the models. Every slide has 0.5, but a nucleus of 6 µm is then hardly wider than a grid cell of
-YOLLO, and 0.25 is beyond slides of 20x."""
+"""Resolution of the models, µm/px. At 0.5, which every slide has, a nucleus of 6 µm is hardly wider than a
+grid cell of YOLLO; 0.25 is not available on slides at 20x."""
 
 DIAMETERS_UM = (5.0, 9.0)
-"""Median diameter of the nuclei of a real tile, drawn anew each time it is used."""
+"""Range of the median diameter to which nuclei of real tiles are rescaled, drawn for each copy."""
 
 HELD_OUT_UM = 7.0
-"""The same of held-out tiles."""
+"""Median diameter of nuclei in held-out tiles."""
 
 DRAWN_PX, CUT_PX = 1024, 512
-"""Edges of a drawing and of the tiles cut out of it, px at 40x."""
+"""Edges of a synthetic texture and of the tiles cropped from it, px at 40x."""
 
 LEAST_EDGE = 128
-"""Tiles are not made smaller than what is cut out of them, px."""
+"""Least edge of a rescaled tile: that of the training crops, px."""
 
 WHITE = 190
-"""A tile is no stained section throughout if a tenth of it is greener than this: cells on bare glass."""
+"""Green value above which pixels are glass; tiles with a tenth of such pixels are not used."""
 
 SLIVER_PX = 12
-"""Nuclei of which less is left are neither taught nor known background."""
+"""Nuclei with a smaller visible area are neither targets nor known background."""
 
 
 @dataclass(frozen=True, eq=False)
 class FreeData:
-    """All that may be learned from, and what is held out of it.
+    """Training data and held-out data.
 
     Attributes
     ----------
     train : list of Window
-        Every nucleus known.
+        Windows in which every nucleus is annotated.
     validation, test : list of Tile
-        Real tiles that are held out, with nuclei of :data:`HELD_OUT_UM`; to validate, twice in the colours of
-        other tissue, as a threshold for purple tiles is too low for others; to test, in their own.
+        Held-out real tiles with nuclei of :data:`HELD_OUT_UM`. Validation tiles occur twice in the colours
+        of other tissue, because a threshold for purple tiles is too low for others; test tiles occur in
+        their own colours.
     synthetic : list of Tile
-        Of a texture that is not trained on.
+        Tiles of a held-out texture.
     unlabelled : list of (h, w, 3) uint8
-        Real tissue.
+        Real tissue without annotations.
     styles : list of Colours
-        Of that tissue.
+        Colours of that tissue.
     """
 
     train: list[Window]
@@ -75,7 +76,7 @@ class FreeData:
 
     @classmethod
     def read(cls, folder: Path, variants: int = 8, textures: Sequence[int] = (1, 2, 3, 4)) -> FreeData:
-        """Below a folder: ``nuclei/dsb2018`` and ``tiles/tcga``; the last of the textures is held out."""
+        """Read ``nuclei/dsb2018`` and ``tiles/tcga`` below a folder; the last texture is held out."""
         split = split_tiles(sections(read_tiles(folder / "nuclei" / "dsb2018")))
         unlabelled = read_images(folder / "tiles" / "tcga")
         styles = tissue_colours(unlabelled)
@@ -93,7 +94,7 @@ class FreeData:
 
 
 def sections(tiles: Sequence[Tile]) -> list[Tile]:
-    """Those that show stained tissue from edge to edge, with nuclei in it."""
+    """The tiles that are completely covered with stained tissue and have nuclei."""
     return [
         tile
         for tile in tiles
@@ -102,7 +103,7 @@ def sections(tiles: Sequence[Tile]) -> list[Tile]:
 
 
 def resampled(tile: Tile, factor: float) -> Tile:
-    """So many times as large."""
+    """The tile enlarged by a factor."""
     shape = tuple(round(edge * factor) for edge in tile.instances.shape)
     image = resize(tile.image, shape, order=1, anti_aliasing=factor < 1, preserve_range=True)
     instances = resize(tile.instances, shape, order=0, anti_aliasing=False, preserve_range=True)
@@ -110,7 +111,7 @@ def resampled(tile: Tile, factor: float) -> Tile:
 
 
 def rescaled(tile: Tile, diameter_px: float) -> Tile:
-    """With nuclei of a median diameter, as far as :data:`LEAST_EDGE` allows."""
+    """The tile rescaled to a median diameter of its nuclei, limited by :data:`LEAST_EDGE`."""
     factor = diameter_px / typical_diameter([tile])
     return resampled(tile, max(factor, LEAST_EDGE / min(tile.instances.shape)))
 
@@ -124,13 +125,13 @@ class Colours:
 
     @classmethod
     def of(cls, image: RGB, least_density: float = 0.0) -> Colours:
-        """Of the pixels of at least a mean density."""
+        """Colours of the pixels whose mean density is at least ``least_density``."""
         density = _density(image).reshape(-1, 3)
         density = density[density.mean(1) >= least_density]
         return cls(density.mean(0), np.cov(density.T) + 1e-5 * np.eye(3))
 
     def laid_on(self, image: RGB) -> RGB:
-        """An image in these colours: the linear Monge-Kantorovitch map of densities (Pitié 2007)."""
+        """The image in these colours, by the linear Monge-Kantorovitch map of densities (Pitié 2007)."""
         own = Colours.of(image)
         root = np.real(sqrtm(own.covariance))
         inverse = np.linalg.inv(root)
@@ -139,26 +140,26 @@ class Colours:
 
 
 def tissue_colours(images: Sequence[RGB]) -> list[Colours]:
-    """Of those images that are mostly tissue in both stains."""
+    """Colours of those images that are mostly tissue with both stains."""
     found = []
     for image in images:
         density = _density(image)
         tissue = density.mean(-1) > 0.12
         red, green = density[tissue].mean(0)[:2] if tissue.any() else (0, 1)
-        if tissue.mean() > 0.3 and red > 0.4 * green:  # blood has no haematoxylin, which takes red
+        if tissue.mean() > 0.3 and red > 0.4 * green:  # blood has no haematoxylin, which absorbs red
             found.append(Colours.of(image, 0.12))
     return found
 
 
 def restained(image: RGB, styles: Sequence[Colours], rng: np.random.Generator) -> RGB:
-    """In the colours of a tissue drawn at random, somewhat lighter or darker."""
+    """The image in the colours of a random tissue, slightly lighter or darker."""
     style = styles[int(rng.integers(len(styles)))]
     strength, contrast = rng.uniform(0.6, 1.2), rng.uniform(0.4, 1)
     return Colours(style.mean * strength, style.covariance * contrast).laid_on(image)
 
 
 def real_windows(tiles: Sequence[Tile], styles: Sequence[Colours], variants: int, seed: int) -> list[Window]:
-    """Each tile in several sizes and colours, the last time in its own."""
+    """Windows of each tile in several sizes and colours, the last in its own colours."""
     rng = np.random.default_rng(seed)
     windows = []
     for tile in tiles:
@@ -170,7 +171,7 @@ def real_windows(tiles: Sequence[Tile], styles: Sequence[Colours], variants: int
 
 
 def window_of(tile: Tile) -> Window:
-    """A window of a tile of which every nucleus is known; touching ones are a pixel apart."""
+    """A window of a completely annotated tile, with a gap of one pixel between touching nuclei."""
     areas = np.bincount(tile.instances.ravel())
     sliver = (areas < SLIVER_PX)[tile.instances] & (tile.instances > 0)
     window = window_of_instances(tile.image, np.where(sliver, 0, tile.instances), complete=True)
@@ -183,8 +184,8 @@ def window_of(tile: Tile) -> Window:
 def synthetic_tiles(
     seeds: Sequence[int], seed: int, size: int = DRAWN_PX, cut: int = CUT_PX
 ) -> Iterator[Tile]:
-    """Tiles of ``cut`` px at 40x out of every drawing of ``size`` px, each in colours of its own; of those
-    without nuclei one per drawing."""
+    """Tiles of ``cut`` px at 40x from each synthetic texture of ``size`` px, each in its own colours; of the
+    tiles without nuclei only one per texture."""
     rng = np.random.default_rng(seed)
     for texture in seeds:
         for name, draw in PLANES.items():
@@ -200,7 +201,7 @@ def synthetic_tiles(
 
 
 def synthetic_windows(seeds: Sequence[int], seed: int) -> list[Window]:
-    """Those tiles in several sizes."""
+    """Windows of synthetic tiles in several sizes."""
     rng = np.random.default_rng(seed)
     return [
         window_of(
@@ -213,12 +214,12 @@ def synthetic_windows(seeds: Sequence[int], seed: int) -> list[Window]:
 
 
 def read_images(folder: Path) -> list[RGB]:
-    """All PNG pictures below a folder."""
+    """All PNG images below a folder."""
     return [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.rglob("*.png"))]
 
 
 def _touching(instances: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels of a nucleus whose upper or left neighbour belongs to another."""
+    """Pixels of a nucleus whose upper or left neighbour is in another nucleus."""
     seam = np.zeros(instances.shape, bool)
     for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         a, b = instances[here], instances[there]

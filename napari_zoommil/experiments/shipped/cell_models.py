@@ -1,8 +1,8 @@
-"""Train the two cell models that ship, on free tiles and drawn tissue (:mod:`.cell_data`).
+"""Train the two shipped cell models on free tiles and synthetic tissue (:mod:`.cell_data`).
 
-A first round learns from tiles of which every nucleus is known. The model then marks the nuclei that it is
-sure of on free tiles of real tissue without labels, and a second round learns from both: exclusive
-cross-entropy does not take for background what it left unmarked.
+The first round uses completely annotated tiles. Its confident detections on free real tiles without labels
+are pseudo-labels, and the second round uses both: exclusive cross-entropy does not treat the other pixels of
+these tiles as background.
 
     python -m napari_zoommil.experiments.shipped.cell_models --work DIR --out resources/models [--only yollo]
 """
@@ -35,8 +35,8 @@ from napari_zoommil.cells.yollo import STRIDE, YOLLO, decode, kmeans_anchors
 from napari_zoommil.experiments.data.nuclei import VARIABLE, Tile, read_tiles
 from napari_zoommil.experiments.shipped.cell_data import MPP, FreeData, resampled, restained
 from napari_zoommil.experiments.shipped.cell_report import (
-    Look,
     Metrics,
+    TileOutput,
     card,
     chosen_threshold,
     slide_metrics,
@@ -50,36 +50,36 @@ from napari_zoommil.training.fit import fit_steps
 NUCLEUS = CellClass("nucleus", CLASS_CYCLE[0], 8.0)
 
 TYPICAL_UM = 7.0
-"""Diameter of a nucleus: tells whether a tile is of 20x or 40x."""
+"""Typical diameter of a nucleus, to decide whether a tile is at 20x or 40x."""
 
 MONUSEG_MPP = 0.25
 
 RESOLUTIONS = (0.5, 0.25)
-"""µm/px that a tile may have."""
+"""Possible resolutions of tiles, µm/px."""
 
 OVERLAP = 2.0
-"""Weight of what boxes lack in overlap."""
+"""Weight of the IoU loss of boxes."""
 
 FEWEST = 10
-"""Nuclei that must be found with certainty on a tile without labels to learn from it."""
+"""Least number of pseudo-labels on a tile for training on it."""
 
 FIT = CellRecipe("ece", CONSTANT, epochs=14, draws=160, batch_size=8, accumulate=1, crop=128, background=5.0)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a model is and how it learns.
+class CellModelRecipe:
+    """Architecture and training of a model.
 
     Attributes
     ----------
     config : dict
         Arguments of the network.
     anchors : int
-        Box sizes that a detector starts from, taken from the nuclei; 0 for a network that draws masks.
+        Number of anchors of a detector, fitted to the nuclei; 0 for a segmentation network.
     first, second : CellRecipe
-        Rounds of the training, without and with what the model marked itself.
+        Rounds of the training, without and with pseudo-labels.
     sure : float
-        Score from which a find counts as marked.
+        Least score of a pseudo-label.
     """
 
     config: dict[str, Any]
@@ -90,14 +90,14 @@ class Recipe:
 
 
 RECIPES = {
-    "yollo": Recipe(
+    "yollo": CellModelRecipe(
         {"width": 24},
         2,
         replace(FIT, learning_rate=2e-3, epochs=20),
         replace(FIT, learning_rate=1e-3, epochs=14, seed=1),
         0.8,
     ),
-    "unet": Recipe(
+    "unet": CellModelRecipe(
         {"width": 16, "padding": "same", "norm": "batch", "dropout": 0.1},
         0,
         replace(FIT, learning_rate=2e-3, epochs=24),
@@ -108,7 +108,7 @@ RECIPES = {
 
 
 class Annealed(CellModule):
-    """Adam under a learning rate that rises and falls once; boxes are also judged by their overlap."""
+    """Adam with a one-cycle learning rate, and an additional IoU loss for boxes."""
 
     def loss_of(
         self,
@@ -118,9 +118,9 @@ class Annealed(CellModule):
         generator: torch.Generator,
         places: Tensor = NOWHERE[None],
     ) -> Tensor:
-        """The cell loss; of a detector, with 1 − complete IoU of the assigned boxes (Zheng 2020) on top.
+        """The cell loss; for a detector plus 1 − complete IoU of the assigned boxes (Zheng 2020).
 
-        The squares of offsets hardly tell a box that overlaps a small nucleus by half from one that fits.
+        For small nuclei the squared error of offsets is small even if a box overlaps only half of a nucleus.
         """
         if not isinstance(self.network, YOLLO):
             return super().loss_of(images, targets, progress, generator, places)
@@ -146,7 +146,7 @@ class Annealed(CellModule):
 
 
 def fit(network: UNet | YOLLO, recipe: CellRecipe, windows: Sequence[Window], folder: Path) -> None:
-    """Train a network; goes on from the last checkpoint in the folder, if there is one."""
+    """Train a network; resumes from the last checkpoint in the folder, if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "last.ckpt"
     steps = fit_steps(
@@ -165,27 +165,29 @@ def fit(network: UNet | YOLLO, recipe: CellRecipe, windows: Sequence[Window], fo
 def self_marked(
     network: UNet | YOLLO, spec: CellSpec, data: FreeData, sure: float, seed: int = 0
 ) -> list[Window]:
-    """Tiles without labels on which the model is sure of some nuclei, in their own colours and in others'.
+    """Windows with pseudo-labels from tiles without labels, in their own and in other colours.
 
-    Their resolution is not stated: of both that they may have, the one that gives nuclei of their usual
-    size is taken.
+    The resolution of these tiles is unknown: of the two possible ones, that with nuclei closest to their
+    typical size is used.
     """
     rng = np.random.default_rng(seed)
     windows = []
     for image in data.unlabelled:
         tile = Tile("", image, np.zeros(image.shape[:2], np.int32))
-        looks = [Look.at(network, spec, resampled(tile, mpp / MPP)) for mpp in RESOLUTIONS]
-        sizes = [look.typical_px(spec.threshold) for look in looks]
-        look = looks[int(np.argmin(np.abs(np.log(np.array(sizes) * MPP / TYPICAL_UM))))]
-        marked = look.instances(spec.threshold, sure)
+        outputs = [TileOutput.at(network, spec, resampled(tile, mpp / MPP)) for mpp in RESOLUTIONS]
+        sizes = [output.typical_px(spec.threshold) for output in outputs]
+        output = outputs[int(np.argmin(np.abs(np.log(np.array(sizes) * MPP / TYPICAL_UM))))]
+        marked = output.instances(spec.threshold, sure)
         if len(np.unique(marked)) > FEWEST:
-            for own in (look.tile.image, restained(look.tile.image, data.styles, rng)):
+            for own in (output.tile.image, restained(output.tile.image, data.styles, rng)):
                 windows.append(window_of_instances(own, marked))
     return windows
 
 
-def make(architecture: str, recipe: Recipe, data: FreeData, work: Path) -> tuple[UNet | YOLLO, CellSpec]:
-    """Both rounds; the threshold is chosen on held-out tiles."""
+def make(
+    architecture: str, recipe: CellModelRecipe, data: FreeData, work: Path
+) -> tuple[UNet | YOLLO, CellSpec]:
+    """Both rounds of training; the threshold is chosen on validation tiles."""
     config = dict(recipe.config)
     if recipe.anchors:
         boxes = np.concatenate([window.boxes for window in data.train])
@@ -206,8 +208,8 @@ def make(architecture: str, recipe: Recipe, data: FreeData, work: Path) -> tuple
     return network, spec
 
 
-def rounds_of(recipe: Recipe) -> str:
-    """How long a model is trained, as its card says it."""
+def rounds_of(recipe: CellModelRecipe) -> str:
+    """The extent of the training, for the model card."""
     first, second = (f"{one.epochs * one.draws:,}" for one in (recipe.first, recipe.second))
     return (
         f"The rounds saw {first} and {second} windows of {recipe.first.crop} px, turned, flipped, blurred\n"
@@ -229,7 +231,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of model folders")
     parser.add_argument("--only", choices=tuple(RECIPES))
     parser.add_argument("--data", type=Path, help=f"folder of nuclei/ and tiles/, by default ${VARIABLE}")
-    parser.add_argument("--slide", type=Path, help="slide with NAME.cells.csv to measure on, too")
+    parser.add_argument("--slide", type=Path, help="slide with NAME.cells.csv for additional metrics")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -242,7 +244,8 @@ def main() -> None:
     for name in [args.only] if args.only else RECIPES:
         network, spec = make(name, RECIPES[name], data, args.work)
         rounds = rounds_of(RECIPES[name])
-        save_cell_model(args.out / name, network, spec, card(spec, network, rounds))  # of use already
+        # usable even if the following metrics fail
+        save_cell_model(args.out / name, network, spec, card(spec, network, rounds))
         figures = measured(network, spec, data, foreign)
         if args.slide:
             figures["slide"] = slide_metrics(args.out / name, args.slide)

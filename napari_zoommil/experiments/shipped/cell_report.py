@@ -1,4 +1,4 @@
-"""How the shipped cell models do, and their cards."""
+"""Evaluation of the shipped cell models, and their model cards."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from napari_zoommil.jobs import detect, run
 from napari_zoommil.model_card import markdown_table, model_card
 
 NEARLY = 0.01
-"""F1 that may be lacking at the threshold that is chosen."""
+"""Largest difference between the best F1 and that at the chosen threshold."""
 
 Metrics = dict[str, dict[str, float]]
 """Set → metric → value."""
 
 
-class _Said(nn.Module):
-    """Repeats what a network said of an image, so that many thresholds cost one look."""
+class _CachedOutput(nn.Module):
+    """Returns a stored output, so that many thresholds need only one forward pass."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
@@ -54,50 +54,50 @@ class _Said(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """A tile and what a network said of it."""
+class TileOutput:
+    """A tile and the output of a network for it."""
 
     tile: Tile
     images: Tensor
-    said: _Said
+    cached: _CachedOutput
     spec: CellSpec
 
     @property
     def masked(self) -> bool:
-        """Whether the threshold decides what is found and not only what counts."""
+        """Whether the threshold changes the detections and not only which of them count."""
         return self.spec.architecture == "unet"
 
     @cached_property
     def every(self) -> Finds:
-        """What a detector finds, however unlikely."""
-        return find(self.said, self.spec, self.images)[0]
+        """All detections, also unlikely ones."""
+        return find(self.cached, self.spec, self.images)[0]
 
     @classmethod
     @torch.inference_mode()
-    def at(cls, network: UNet | YOLLO, spec: CellSpec, tile: Tile) -> Look:
+    def at(cls, network: UNet | YOLLO, spec: CellSpec, tile: Tile) -> TileOutput:
         images = as_images(tile.image[None])
-        return cls(tile, images, _Said(network(images)), spec)
+        return cls(tile, images, _CachedOutput(network(images)), spec)
 
     def finds(self, threshold: float) -> Finds:
-        """What counts from a threshold on."""
+        """Detections with at least a score of ``threshold``."""
         spec = replace(self.spec, threshold=threshold)
-        found = find(self.said, spec, self.images)[0] if self.masked else self.every
+        found = find(self.cached, spec, self.images)[0] if self.masked else self.every
         return found.chosen(found.scores >= threshold)
 
     def typical_px(self, threshold: float) -> float:
-        """Median size of what is found; a pixel where nothing is."""
+        """Median size of the detections, px; 1 if there are none."""
         boxes = self.finds(threshold).boxes
         sizes = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
         return float(np.median(sizes)) if len(sizes) else 1.0
 
     def score(self, threshold: float) -> DetectionScore:
-        """Boxes of nuclei at an IoU above 0.5."""
+        """Score of boxes at an IoU above 0.5."""
         return box_score(instance_boxes(self.tile.instances)[0], self.finds(threshold))
 
     def instances(self, threshold: float, sure: float = 0.0) -> NDArray[np.int32]:
-        """A number per nucleus of at least a score, (h, w); of a detector, ellipses within its boxes."""
+        """Instance map (h, w) of the detections; for a detector, ellipses inscribed in its boxes."""
         if self.masked:
-            maps = class_probabilities(self.said.output)[0].numpy()
+            maps = class_probabilities(self.cached.output)[0].numpy()
             cells = find_cells(maps, float(self.spec.diameters_px.mean()), threshold)
             return np.where(np.append(False, cells.scores >= sure)[cells.labels], cells.labels, 0)
         labels = np.zeros(self.tile.instances.shape, np.int32)
@@ -110,34 +110,33 @@ class Look:
 
 
 def box_score(known: NDArray[np.float64], found: Finds) -> DetectionScore:
-    """Found, invented and missed nuclei, one to one, at an IoU above 0.5."""
+    """Detection score with one-to-one matching at an IoU above 0.5."""
     right = int((match_boxes(known, found.boxes, found.scores) >= 0).sum())
     return DetectionScore(right, len(found) - right, len(known) - right)
 
 
-def total(looks: Sequence[Look]) -> Callable[[float], float]:
-    """F1 over all tiles, by threshold."""
-    return lambda threshold: reduce(add, (look.score(threshold) for look in looks)).f1
+def total(outputs: Sequence[TileOutput]) -> Callable[[float], float]:
+    """F1 over all tiles, as a function of the threshold."""
+    return lambda threshold: reduce(add, (output.score(threshold) for output in outputs)).f1
 
 
 def chosen_threshold(network: UNet | YOLLO, spec: CellSpec, tiles: Sequence[Tile]) -> float:
-    """The highest threshold whose F1 is nearly the best.
+    """The highest threshold whose F1 is at most :data:`NEARLY` below the best.
 
-    F1 hardly changes around its best, and tissue that a model has never seen holds more that looks like a
-    nucleus.
+    F1 is nearly constant around its maximum, and on unseen tissue false positives are more frequent.
     """
-    f1 = total([Look.at(network, spec, tile) for tile in tiles])
+    f1 = total([TileOutput.at(network, spec, tile) for tile in tiles])
     values = {threshold: f1(threshold) for threshold in THRESHOLDS}
     return max(threshold for threshold, value in values.items() if value >= max(values.values()) - NEARLY)
 
 
 def tile_metrics(network: UNet | YOLLO, spec: CellSpec, tiles: Sequence[Tile]) -> dict[str, float]:
-    """F1 over all tiles, Dice and AJI as means, at the model's threshold; and F1 at the best one."""
-    looks = [Look.at(network, spec, tile) for tile in tiles]
-    masks = [(look.tile.instances, look.instances(spec.threshold)) for look in looks]
-    best = best_threshold(total(looks), THRESHOLDS)
+    """F1 over all tiles and mean Dice and AJI at the model's threshold, and F1 at the best threshold."""
+    outputs = [TileOutput.at(network, spec, tile) for tile in tiles]
+    masks = [(output.tile.instances, output.instances(spec.threshold)) for output in outputs]
+    best = best_threshold(total(outputs), THRESHOLDS)
     return {
-        "F1": total(looks)(spec.threshold),
+        "F1": total(outputs)(spec.threshold),
         "Dice": float(np.mean([dice(known > 0, found > 0) for known, found in masks])),
         "AJI": float(np.mean([aji(known, found) for known, found in masks])),
         "best F1": best.value,
@@ -157,63 +156,63 @@ def slide_metrics(model: Path, slide: Path) -> dict[str, float]:
 
 
 ABOUT = {
-    "dsb2018": "dsb2018, tiles held out",
-    "synthetic": "drawn tissue, a texture held out",
-    "monuseg": "MoNuSeg, 13 tiles, never trained on",
-    "slide": "a slide composed of real tissue with known nuclei, likewise",
+    "dsb2018": "dsb2018, held-out tiles",
+    "synthetic": "synthetic tissue, a held-out texture",
+    "monuseg": "MoNuSeg, 13 tiles, not used for training",
+    "slide": "a slide composed of real tissue with known nuclei, not used for training",
 }
-"""What the sets of the figures are."""
+"""Descriptions of the test sets."""
 
 COLUMNS = ("F1", "best F1", "its threshold", "Dice", "AJI", "precision", "recall")
 
 MASKS = {
-    "unet": "Nuclei are the pieces of its map, cut at the threshold and split by a watershed.",
-    "yollo": "Its masks are ellipses within its boxes.",
+    "unet": "Nuclei are the components of the thresholded map, split by a watershed.",
+    "yollo": "Its masks are ellipses inscribed in its boxes.",
 }
 
 SIZES = {
-    "unet": "at a width of {width} where the published network has 64, and with `{padding}` padding",
-    "yollo": "at a width of {width}; none is published",
+    "unet": "with a width of {width} (the published network has 64) and `{padding}` padding",
+    "yollo": "with a width of {width} (none is published)",
 }
 
 
 def card(spec: CellSpec, network: UNet | YOLLO, rounds: str) -> str:
-    """Model card in the hub's form; ``rounds`` says how long it was trained."""
+    """Model card for the hub; ``rounds`` describes the extent of the training."""
     figures = spec.training.get("figures", {})
     rows = ((ABOUT[name], *(_cell(values, column) for column in COLUMNS)) for name, values in figures.items())
     architecture = spec.architecture
     weights = sum(parameter.numel() for parameter in network.parameters())
     text = f"""
-Finds nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, on slides of 20x and 40x alike: a slide is
-resampled as it is read, and a nucleus of 6 µm is then 17 px wide. It is a beginning for fine-tuning on one's
-own cells, made in minutes from little free data, and **serves no diagnosis**.
+Detects nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, on slides at 20x and 40x: a slide is resampled
+when it is read, and a nucleus of 6 µm is then 17 px wide. It is a starting point for fine-tuning on your own
+cells, trained in minutes on little free data, and **not for diagnosis**.
 
 {weights:,} parameters in single precision, {SIZES[architecture].format(**spec.config)}.
-Finds count from a score of {spec.threshold:g} on, the highest that comes within {NEARLY} of the best F1
-on held-out tiles of dsb2018 in the colours of other tissue.
+Detections count from a score of {spec.threshold:g}: the highest threshold with an F1 at most {NEARLY} below
+the best, on held-out tiles of dsb2018 in the colours of other tissue.
 
-## What it learned from
+## Training data
 
-- **dsb2018** (2018 Data Science Bowl, BBBC038, CC0): the tiles that are stained sections from edge to
-  edge. Their resolution is not stated, so each was scaled to nuclei of a median diameter of 5 to 9 µm, drawn
-  anew for every copy; most are purple throughout, so most copies were given the colours of the tiles below.
-- **Drawn tissue** of this package's synthetic slides, whose nuclei are known.
-- **Tiles of six TCGA slides** (open access) without labels: nuclei that the model was sure of after a first
-  round were taken for known in a second one, with exclusive cross-entropy (Panteli 2021) for all else.
+- **dsb2018** (2018 Data Science Bowl, BBBC038, CC0): the tiles that are completely covered with stained
+  tissue. Their resolution is unknown, so each copy was scaled to a random median diameter of its nuclei
+  between 5 and 9 µm. Most tiles are purple, so most copies were given the colours of the tiles below.
+- **Synthetic tissue** of this package's synthetic slides, whose nuclei are known.
+- **Tiles of six TCGA slides** (open access) without labels: confident detections after the first round were
+  pseudo-labels in the second, with exclusive cross-entropy (Panteli 2021) for all other pixels.
 
 {rounds}
 
-## Figures
+## Metrics
 
 F1 is that of boxes at an IoU above 0.5, over all nuclei of a set, at the model's threshold; *best F1* is at
-the threshold that is best for that very set, of which nobody knows it beforehand. Dice and AJI are means over
-tiles. {MASKS[architecture]}
+the best threshold for that set, which is not known in practice. Dice and AJI are means over tiles.
+{MASKS[architecture]}
 
 {markdown_table(("set", *COLUMNS), rows)}
 
-Held-out tiles come from the same set as those learned from and look like them. The sets that were never
-trained on do not, and tell what to expect on another slide; but resolution, losses and the rule for the
-threshold were settled with the figures on MoNuSeg in view.
+Held-out tiles are from the same sets as the training tiles and similar to them. The other sets show what to
+expect on other slides; but resolution, losses and the rule for the threshold were chosen with knowledge of
+the metrics on MoNuSeg.
 
 Made by `python -m napari_zoommil.experiments.shipped.cell_models`.
 """

@@ -1,7 +1,7 @@
-"""Train the ZoomMIL model that ships, on synthetic slides with slide labels alone.
+"""Train the shipped ZoomMIL model on synthetic slides with slide labels only.
 
-A colour-only baseline (the same model on mean RGB) is trained beside it, and both are judged on
-slides of fresh seeds: accuracy, and how much of the attention lies in the planted region.
+A colour-only baseline (the same model on mean RGB) is trained too, and both are evaluated on slides of
+new seeds: accuracy, and the share of the attention in the planted region.
 
     python -m napari_zoommil.experiments.shipped.demo_model --work FOLDER --out resources/models/demo
 """
@@ -32,8 +32,8 @@ LABELS = ("normal", "tumour")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Cohort and fit. Slides of no two splits share a seed, test slides no texture with the others."""
+class DemoRecipe:
+    """Cohort and fit. The splits have different seeds, and test slides have different textures."""
 
     train: int = 80
     val: int = 20
@@ -47,8 +47,8 @@ class Recipe:
     learning_rate: float = 2e-4
 
 
-def cohort(recipe: Recipe) -> Iterator[tuple[str, SyntheticSlide, str]]:
-    """(name, slide, split) of every slide: half of them with a tumour, sizes and shares varied."""
+def cohort(recipe: DemoRecipe) -> Iterator[tuple[str, SyntheticSlide, str]]:
+    """(name, slide, split) of every slide; half of them have a tumour, sizes and shares vary."""
     number = 0
     for split in ("train", "val", "test"):
         for _ in range(getattr(recipe, split)):
@@ -64,8 +64,8 @@ def cohort(recipe: Recipe) -> Iterator[tuple[str, SyntheticSlide, str]]:
             number += 1
 
 
-def write_cohort(recipe: Recipe, folder: Path) -> Path:
-    """Write the slides that are not there yet, and their table."""
+def write_cohort(recipe: DemoRecipe, folder: Path) -> Path:
+    """Write missing slides, and the table."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, slide, split in cohort(recipe):
@@ -78,8 +78,8 @@ def write_cohort(recipe: Recipe, folder: Path) -> Path:
     return table
 
 
-def fit(recipe: Recipe, table: Path, work: Path, encoder: str) -> Path:
-    """Train on the cohort with one encoder; returns the model folder."""
+def fit(recipe: DemoRecipe, table: Path, work: Path, encoder: str) -> Path:
+    """Train on the cohort with an encoder; returns the model folder."""
 
     def show(progress: Progress) -> None:
         if progress.done % 200 == 0:
@@ -100,8 +100,8 @@ def fit(recipe: Recipe, table: Path, work: Path, encoder: str) -> Path:
     return run(job, show).model
 
 
-def judge(recipe: Recipe, model: Path, work: Path) -> dict[str, float]:
-    """Figures on the test slides."""
+def judge(recipe: DemoRecipe, model: Path, work: Path) -> dict[str, float]:
+    """Metrics on the test slides."""
     mil, spec = load_model(model)
     cache, size = FeatureCache(work / "features"), recipe.patch_size
     right, chances, truth, inside, expected = [], [], [], [], []
@@ -132,25 +132,25 @@ def judge(recipe: Recipe, model: Path, work: Path) -> dict[str, float]:
     return figures
 
 
-def card(recipe: Recipe, figures: dict[str, float], baseline: dict[str, float]) -> str:
-    """Model card in the hub's form."""
+def card(recipe: DemoRecipe, figures: dict[str, float], baseline: dict[str, float]) -> str:
+    """Model card for the hub."""
     rows = ((name, f"{value:.3f}", f"{baseline[name]:.3f}") for name, value in figures.items())
     text = f"""
-Tells synthetic H&E-like slides with a planted tumour-like region from slides without one, and shows
-where it looked. **It knows nothing of real tissue and serves no diagnosis**: its probabilities are
-near 0 or 1 there too, and mean nothing.
+Classifies synthetic H&E-like slides with and without a planted tumour-like region, and shows its attention.
+**It was not trained on real tissue and is not for diagnosis**: its probabilities are near 0 or 1 there too,
+and have no meaning.
 
 ZoomMIL (Thandiackal 2022) at 5x → 10x → 20x, patches of {recipe.patch_size} px at every magnification,
-K = {recipe.k}, encoder `nic`. Trained from slide labels alone on {recipe.train} slides of
+K = {recipe.k}, encoder `nic`. Trained with slide labels only on {recipe.train} slides of
 {recipe.smallest:,} to {recipe.largest:,} px at 40x, model chosen on {recipe.val} others.
 
-Figures on {recipe.test} slides of fresh seeds and textures, half of them with a tumour, beside the
-same model on mean RGB (colour alone):
+Metrics on {recipe.test} slides of new seeds and textures, half of them with a tumour, compared with the
+same model on mean RGB (colour only):
 
 {markdown_table(("figure", "nic", "mean RGB"), rows)}
 
-*Attention inside*: share of the softmax attention that lies in the planted region, averaged over
-tumour slides; the row below it is what even attention over the patches read would give.
+*Attention inside*: share of the softmax attention in the planted region, averaged over tumour slides; the
+row below it is the share for uniform attention over the patches read.
 
 Made by `python -m napari_zoommil.experiments.shipped.demo_model`.
 """
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--slides-only", action="store_true", help="write the cohort and stop")
     args = parser.parse_args()
-    recipe = Recipe()
+    recipe = DemoRecipe()
     table = write_cohort(recipe, args.work / "slides")
     if args.slides_only:
         return

@@ -1,4 +1,4 @@
-"""Drawn tissue with all its nuclei: the drawings of synthetic slides, by a pen that remembers."""
+"""Synthetic tissue with instance maps: the textures of synthetic slides, with their nuclei recorded."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ PLANES = {
     "tumour": draw_tumour,
     "solid tumour": lambda canvas: draw_tumour(canvas, -0.25),
 }
-"""The drawings of synthetic slides, by name."""
+"""The textures of synthetic slides, by name."""
 
 LOOSE = 0.7
-"""Density of the stroma that the other tissues lie in."""
+"""Density of the stroma around the other tissues."""
 
 VISIBLE_H = 0.5
-"""Haematoxylin from which a nucleus is seen; cytoplasm has less."""
+"""Least haematoxylin of a visible nucleus; cytoplasm has less."""
 
 
 class _Recorder(Pen):
-    """A pen that remembers what it drew, or draws nothing at all."""
+    """A pen that records the nuclei that it draws, or that draws nothing."""
 
     def __init__(self, rng: np.random.Generator, grain: Plane, mute: bool = False) -> None:
         super().__init__(rng, grain)
@@ -65,10 +65,10 @@ class _Recorder(Pen):
 
 
 def drawn_tissue(draw: Callable[[Canvas], Stain], seed: int, size: int) -> tuple[Stain, NDArray[np.int32]]:
-    """A periodic square of stains at 40x with all its nuclei, both (size, size)."""
+    """A periodic square of stains at 40x and its instance map, both (size, size)."""
     canvas = Canvas.create(seed, size)
     grain = canvas.pen._grain
-    # The stroma that others lie in has no nuclei here: where it is rolled to is not told.
+    # The stroma around other tissues has no nuclei here, because its random shift is not recorded.
     bare = replace(canvas, pen=_Recorder(canvas.rng, grain, mute=True))
     pen = _Recorder(canvas.rng, grain)
     stain = draw(replace(canvas, pen=pen, stromas={LOOSE: draw_stroma(bare, LOOSE)}))
@@ -82,14 +82,14 @@ def drawn_tissue(draw: Callable[[Canvas], Stain], seed: int, size: int) -> tuple
 
 
 def _seen(instances: NDArray[np.int32], haematoxylin: Plane) -> NDArray[np.int32]:
-    """Without nuclei that later strokes painted over."""
+    """The instance map without nuclei that were painted over."""
     area = np.bincount(instances.ravel())
     dark = np.bincount(instances.ravel(), haematoxylin.ravel() >= VISIBLE_H)
     return np.where((dark > 0.6 * area)[instances], instances, 0)
 
 
 def stained(stain: Stain, rng: np.random.Generator) -> RGB:
-    """Stains in a slide's colours, somewhat blurred: (n, n, 3)."""
+    """Stains in a slide's colours, slightly blurred, (n, n, 3)."""
     vectors = np.clip(np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0, 0.06, (2, 3)), 0.03, 1)
     vectors *= rng.uniform(0.6, 1.3, (2, 1)) / np.linalg.norm(vectors, axis=1, keepdims=True)
     planes = [

@@ -1,9 +1,9 @@
-"""Train the small encoder that ships: NIC's architecture on synthetic tissue and free real tiles.
+"""Train the shipped small encoder: NIC's architecture on synthetic tissue and free real tiles.
 
-Two tasks share the network. On synthetic patches at 5x, 10x and 20x it names the tissue type, with
-one head per magnification (the supervised route of Tellez 2019, sec. 3.1). On real tiles without
-labels it pulls two views of a patch together (SimCLR), so that real stain and texture are not
-strange to it. Stain is perturbed in optical density throughout: colour is not to be relied on.
+Two tasks share the network. On synthetic patches at 5x, 10x and 20x it classifies the tissue type, with
+one head per magnification (the supervised method of Tellez et al. 2019, sec. 3.1). On real tiles without
+labels it is trained with a contrastive loss (SimCLR), to adapt to real stains and textures. Stains are
+always perturbed in optical density, so that the encoder does not rely on colour.
 
     python -m napari_zoommil.experiments.shipped.nic_encoder --tiles FOLDER --out resources/encoders/nic
 """
@@ -31,21 +31,21 @@ from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.synthetic import SyntheticSlide
 
 PATCH, CODE = 128, 64
-"""Edge of a patch as read, and as the encoder sees it after 2×2 averaging, px."""
+"""Edge of a patch, and of the encoder's input after 2×2 averaging, px."""
 
 DOWNSAMPLES = (8, 4, 2)  # 5x, 10x and 20x of a 40x slide
 LABEL_STEP = 16
 PURITY = 0.6
-"""Share of a patch that its tissue type must cover to label it."""
+"""Least share of a patch that a tissue type covers to be its label."""
 
 TRAIN_TEXTURES, TEST_TEXTURES = (1, 2, 3), (4,)
-"""Texture banks; a network could learn a bank by heart, so it is judged on another."""
+"""Texture banks; a network may overfit to a bank, so others are used for testing."""
 
 Patches = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncoderRecipe:
     """Settings of the fit; training and test slides share neither seeds nor textures."""
 
     slides: int = 40
@@ -59,7 +59,7 @@ class Recipe:
 
 
 def labelled_patches(seed: int, count: int, texture_seed: int) -> Iterator[tuple[Patches, int, int]]:
-    """Patches (64, 64, 3) of one synthetic slide with tissue type and magnification, types balanced."""
+    """Patches (64, 64, 3) of a synthetic slide with tissue type and magnification; types are balanced."""
     rng = np.random.default_rng(seed)
     slide = SyntheticSlide(seed, 8192, True, 0.12, texture_seed)
     labels = slide.label_map(LABEL_STEP)
@@ -80,7 +80,7 @@ def labelled_patches(seed: int, count: int, texture_seed: int) -> Iterator[tuple
 
 
 def real_patches(folder: Path, count: int, seed: int) -> Patches:
-    """Random squares of 64 to 256 px out of all PNG tiles below a folder, (count, 64, 64, 3)."""
+    """Random squares of 64 to 256 px from all PNG tiles below a folder, (count, 64, 64, 3)."""
     rng = np.random.default_rng(seed)
     paths = sorted(path for path in folder.rglob("*.png") if "_instances" not in path.name)
     tiles = [Image.open(path).convert("RGB") for path in paths]
@@ -95,7 +95,7 @@ def real_patches(folder: Path, count: int, seed: int) -> Patches:
 
 
 def augment(patches: Tensor) -> Tensor:
-    """(B, 3, 64, 64) in [0, 1]: flips, turns, a random crop, stain and brightness of each patch."""
+    """(B, 3, 64, 64) in [0, 1] with random flips, rotations, crops, stain and brightness."""
     patches = patches.flip([axis for axis in (2, 3) if torch.rand(()) < 0.5])
     patches = patches.transpose(2, 3) if torch.rand(()) < 0.5 else patches
     if torch.rand(()) < 0.5:
@@ -106,7 +106,7 @@ def augment(patches: Tensor) -> Tensor:
 
 
 def perturb_stain(patches: Tensor, strength: float = 0.35) -> Tensor:
-    """Scale and shift haematoxylin, eosin and the rest by themselves, in optical density."""
+    """Scale and shift haematoxylin, eosin and the residual separately, in optical density."""
     to_hed = torch.as_tensor(hed_from_rgb, dtype=patches.dtype)
     to_rgb = torch.as_tensor(rgb_from_hed, dtype=patches.dtype)
     density = -torch.log(patches.clamp(min=1 / 255)).permute(0, 2, 3, 1) @ to_hed
@@ -116,7 +116,7 @@ def perturb_stain(patches: Tensor, strength: float = 0.35) -> Tensor:
 
 
 def contrastive_loss(codes: Tensor, temperature: float = 0.2) -> Tensor:
-    """NT-Xent over (2B, D) codes whose halves are two views of the same patches."""
+    """NT-Xent loss of (2B, D) codes whose halves are two views of the same patches."""
     codes = F.normalize(codes, dim=1)
     likeness = (codes @ codes.T / temperature).fill_diagonal_(-1e9)
     half = len(codes) // 2
@@ -130,7 +130,7 @@ def tensor_of(patches: Patches) -> Tensor:
 
 
 class TwoTasks(nn.Module):
-    """The encoder with its training heads, which are thrown away afterwards."""
+    """The encoder with its training heads, which are discarded afterwards."""
 
     def __init__(self, types: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class TwoTasks(nn.Module):
 def dataset(
     seeds: range, per_slide: int, textures: tuple[int, ...]
 ) -> tuple[Patches, NDArray[np.int64], NDArray[np.int64]]:
-    """Patches, tissue types and magnifications of many slides, block by block of one texture."""
+    """Patches, tissue types and magnifications of many slides, grouped by texture."""
     rows = [
         row
         for texture, block in zip(textures, np.array_split(seeds, len(textures)), strict=True)
@@ -157,7 +157,7 @@ def dataset(
 
 
 def accuracy(model: TwoTasks, data: tuple[Patches, NDArray[np.int64], NDArray[np.int64]]) -> list[float]:
-    """Share of patches named rightly at each magnification."""
+    """Accuracy at each magnification."""
     patches, types, which = data
     model.eval()
     with torch.no_grad():
@@ -168,8 +168,8 @@ def accuracy(model: TwoTasks, data: tuple[Patches, NDArray[np.int64], NDArray[np
     return [float((guesses[i] == types)[which == i].mean()) for i in range(len(DOWNSAMPLES))]
 
 
-def fit(recipe: Recipe, tiles: Path) -> tuple[TwoTasks, dict[str, object]]:
-    """Train; returns the model and its figures on slides it never saw."""
+def fit(recipe: EncoderRecipe, tiles: Path) -> tuple[TwoTasks, dict[str, object]]:
+    """Train; returns the model and its metrics on held-out slides."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     first = recipe.first_seed
@@ -207,9 +207,9 @@ def main() -> None:
     )
     parser.add_argument("--tiles", type=Path, required=True, help="folder of free real tiles (PNG)")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=EncoderRecipe.steps)
     args = parser.parse_args()
-    model, figures = fit(Recipe(steps=args.steps), args.tiles)
+    model, figures = fit(EncoderRecipe(steps=args.steps), args.tiles)
     make_folder(args.out)
     state = {key: value.contiguous() for key, value in model.encoder.eval().state_dict().items()}
     write_file(args.out / WEIGHTS, save(state))

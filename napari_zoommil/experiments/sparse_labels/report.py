@@ -1,4 +1,4 @@
-"""The tables and figures of the experiment ``sparse-labels``, beside the paper's."""
+"""Tables and figures of the experiment ``sparse-labels``, compared with those of the paper."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ TITLES = {
 }
 DIGITS = {"predictions_per_mm2": 0}
 NOTES = """
-Means ± standard deviations over seeds. A seed draws weights, order, augmentation and the annotated nuclei;
-the tiles of each split stay. Validation tiles are labelled as sparsely as training tiles, test tiles
-exhaustively. *At 0.5*: as it is. *At the validation's best*: the threshold of the best Dice (U-Net) or F1
-(YOLLO) on the sparse validation labels. *At the test's best*: what the model would be worth, calibrated
-perfectly; nobody has that threshold, it is the control for losses that mend calibration alone.
+Means ± standard deviations over seeds. A seed determines weights, order, augmentation and the annotated
+nuclei; the splits are fixed. Validation tiles are annotated as sparsely as training tiles, test tiles
+completely.
+*At 0.5*: without calibration. *At the validation's best*: the threshold of the best Dice (U-Net) or F1
+(YOLLO) on the sparse validation labels. *At the test's best*: perfect calibration, which is not possible in
+practice; the control for losses that only improve calibration.
 """
 
 
 class Mean(NamedTuple):
-    """Over seeds; the deviation is 0 for one seed."""
+    """Mean and standard deviation over seeds; the deviation is 0 for one seed."""
 
     mean: float
     sd: float
@@ -51,13 +52,13 @@ Summary = dict[str, dict[str, dict[int, dict[str, dict[str, Mean]]]]]
 """Model → setting → percent → metric → operating point."""
 
 
-def summarise(cells: Iterable[dict[str, Any]]) -> Summary:
-    """Results of cells, gathered over seeds."""
+def summarise(trials: Iterable[dict[str, Any]]) -> Summary:
+    """Results of trials, aggregated over seeds."""
     values: dict[tuple[str, str, int, str, str], list[float]] = defaultdict(list)
-    for cell in cells:
-        for metric, points in cell["scores"].items():
+    for trial in trials:
+        for metric, points in trial["scores"].items():
             for point, value in points.items():
-                values[cell["model"], cell["setting"], cell["percent"], metric, point].append(value)
+                values[trial["model"], trial["setting"], trial["percent"], metric, point].append(value)
     summary: Summary = {}
     for (model, setting, percent, metric, point), found in values.items():
         by_metric = summary.setdefault(model, {}).setdefault(setting, {}).setdefault(percent, {})
@@ -100,11 +101,11 @@ def _own_table(model: str, metric: str, settings: dict[str, Any], percents: Sequ
 
 
 CONTROLS = (("ce", "half"), ("weighted-ce", "half"), ("ce", "chosen"), ("ce", "oracle"))
-"""What exclusivity has to beat: the plain loss, the simple remedy, and the plain loss calibrated."""
+"""Controls for exclusivity: cross-entropy, weighted cross-entropy, and calibrated cross-entropy."""
 
 
 def _against_controls(model: str, settings: dict[str, Any], percents: Sequence[int]) -> str:
-    """Differences of means in the main metric: exclusive cross-entropy at 0.5 less each control."""
+    """Differences of the mean main metric: exclusive cross-entropy at 0.5 minus each control."""
     metric = MAIN_METRIC[model]
     rows = []
     for setting, percent in product((name for name in settings if name.startswith("ece")), percents):
@@ -131,7 +132,7 @@ def _shown(metric: str, value: Mean | None) -> str:
 
 
 def _paper_tables(summary: Summary) -> str:
-    """Published rows, and ours at 0.5 below them."""
+    """Published results, and ours at 0.5 below them."""
     parts = []
     published: dict[str, dict[str, dict[str, dict[int, float]]]] = {
         f"Table 3: {name}": {
@@ -166,7 +167,7 @@ def _paper_tables(summary: Summary) -> str:
 
 
 def write_figure(path: Path, summary: Summary) -> None:
-    """The main metric against the share of labels, at 0.5 and at the other thresholds."""
+    """The main metric as a function of the share of labels, at 0.5 and at the other thresholds."""
     panels = [
         Panel(
             f"{model}, threshold: {words.removeprefix('at ')}",
@@ -194,15 +195,15 @@ def _means(by_percent: dict[int, Any], metric: str, point: str) -> list[tuple[fl
     return [(one.mean, one.sd) for one in found]
 
 
-def write_speeds(path: Path, cells: Iterable[dict[str, Any]]) -> bool:
-    """Second derivatives in the course of training, supplement's Fig. 1: one row of panels per share.
+def write_speeds(path: Path, trials: Iterable[dict[str, Any]]) -> bool:
+    """Learning speed during training (supplement, Fig. 1), one row of panels per share of labels.
 
-    Of the first seed of each setting; False where no cell followed them.
+    For the first seed of each setting; returns False if no trial recorded it.
     """
     first: dict[tuple[int, str], dict[str, Any]] = {}
-    for cell in sorted(cells, key=lambda one: one["seed"]):
-        if cell["speed"]:
-            first.setdefault((cell["percent"], cell["setting"]), cell["speed"])
+    for trial in sorted(trials, key=lambda one: one["seed"]):
+        if trial["speed"]:
+            first.setdefault((trial["percent"], trial["setting"]), trial["speed"])
     panels = [
         Panel(
             f"{part}, {percent} % annotated",

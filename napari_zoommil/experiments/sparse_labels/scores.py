@@ -1,8 +1,8 @@
-"""How a model trained on sparse labels does: at 0.5, and at thresholds chosen on either labels.
+"""Evaluation of a model trained on sparse labels, at three operating points.
 
-Three operating points: ``half`` is a threshold of 0.5; ``chosen`` is the best one on the validation tiles, as
-sparsely labelled as the training tiles; ``oracle`` is the best one on the exhaustively labelled test tiles
-themselves, which nobody has: what a model would be worth if it were calibrated perfectly.
+``half`` is a threshold of 0.5. ``chosen`` is the best threshold on the validation tiles, which are annotated
+as sparsely as the training tiles. ``oracle`` is the best threshold on the completely annotated test tiles:
+the performance with perfect calibration, which is not possible in practice.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ Scores = dict[str, dict[str, float]]
 """Metric → operating point → value."""
 
 TRIED = (0.01, 0.02, 0.03, *THRESHOLDS)
-"""Low ones too: on a tenth of the labels, cross-entropy says a tenth of what it should."""
+"""Thresholds; low ones too, because with a tenth of the labels cross-entropy gives low probabilities."""
 
 
 def operating_points(
     validation: Callable[[float], float], test: Callable[[float], float]
 ) -> dict[str, float]:
-    """Thresholds of the three points, from a metric on either set."""
+    """Thresholds of the three operating points, from a metric on the validation and on the test set."""
     return {
         "half": 0.5,
         "chosen": best_threshold(validation, TRIED).threshold,
@@ -61,13 +61,13 @@ def scores_of(
     ----------
     network : UNet or YOLLO
     validation : sequence of Tile
-        Labelled as sparsely as the training tiles.
+        Annotated as sparsely as the training tiles.
     test : sequence of Tile
-        Labelled exhaustively.
+        Completely annotated.
     diameter : float
-        Of a nucleus, px: masks are split into nuclei with it.
+        Diameter of a nucleus for splitting masks, px.
     mpp : float
-        µm/px of the tiles.
+        Resolution of the tiles, µm/px.
     """
     network.eval()
     if isinstance(network, UNet):
@@ -77,7 +77,7 @@ def scores_of(
 
 @torch.inference_mode()
 def probability_map(network: UNet, image: RGB) -> NDArray[np.float32]:
-    """(h, w) probability of a nucleus; what the network lacks around the tile is mirrored (U-Net, fig. 2)."""
+    """(h, w) probability of a nucleus; the tile is padded by reflection (U-Net, fig. 2)."""
     height, width = image.shape[:2]
     sizes = [network.input_size(edge) for edge in (height, width)]
     margin = (sizes[0] - network.output_size(sizes[0])) // 2
@@ -89,7 +89,7 @@ def probability_map(network: UNet, image: RGB) -> NDArray[np.float32]:
 
 
 def _mask_scores(network: UNet, validation: Sequence[Tile], test: Sequence[Tile], diameter: float) -> Scores:
-    """Dice and AJI, means over tiles; the threshold of either is the one with the best Dice."""
+    """Mean Dice and AJI over tiles; thresholds are those with the best Dice."""
     chosen_on, judged_on = (
         [(probability_map(network, tile.image), tile.instances) for tile in tiles]
         for tiles in (validation, test)
@@ -115,14 +115,14 @@ def _mask_scores(network: UNet, validation: Sequence[Tile], test: Sequence[Tile]
 
 
 class Matched(NamedTuple):
-    """Boxes of a tile after suppression, (P,): their scores and whether each finds a nucleus of ``known``."""
+    """Boxes of a tile after suppression, (P,): scores, and whether each matches one of ``known`` nuclei."""
 
     scores: NDArray[np.float64]
     right: NDArray[np.bool_]
     known: int
 
     def at(self, threshold: float) -> DetectionScore:
-        """With the boxes from a score on: neither suppression nor matching depends on weaker ones."""
+        """Score at a threshold; neither suppression nor matching depends on boxes with lower scores."""
         counted = self.scores >= threshold
         right = int((counted & self.right).sum())
         return DetectionScore(right, int(counted.sum()) - right, self.known - right)
@@ -130,7 +130,7 @@ class Matched(NamedTuple):
 
 @torch.inference_mode()
 def matched_boxes(network: YOLLO, tile: Tile) -> Matched:
-    """Detection on a tile: IoU above 0.5, suppression at 0.2 (supplement of ECE, Table 2)."""
+    """Detections on a tile, matched at an IoU above 0.5, suppressed at 0.2 (supplement of ECE, Table 2)."""
     device = next(network.parameters()).device
     output = network(as_images(tile.image[None]).to(device))
     scores = class_probabilities(output.scores)[0].sum(0).double().cpu().numpy()
@@ -142,7 +142,7 @@ def matched_boxes(network: YOLLO, tile: Tile) -> Matched:
 
 
 def _box_scores(network: YOLLO, validation: Sequence[Tile], test: Sequence[Tile], mpp: float) -> Scores:
-    """F1 over all test tiles; exclusive recall and its price over the sparse validation tiles."""
+    """F1 over all test tiles; exclusive recall and density of predictions over the validation tiles."""
     sparse, whole = ([matched_boxes(network, tile) for tile in tiles] for tiles in (validation, test))
 
     def total(matched: list[Matched], threshold: float) -> DetectionScore:

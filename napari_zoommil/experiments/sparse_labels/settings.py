@@ -1,4 +1,4 @@
-"""What the experiment ``sparse-labels`` varies: models, losses, shares of the labels, seeds."""
+"""Settings of the experiment ``sparse-labels``: models, losses, shares of labels, seeds."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from napari_zoommil.training.cells.presets import CONSTANT, PAPER
 
 @dataclass(frozen=True)
 class Setting:
-    """A loss as the experiment tries it.
+    """A loss with its options.
 
     Attributes
     ----------
     loss : str
     options : dict
-        Of the loss.
+        Options of the loss.
     background : float
-        λ of the boxes that answer for no annotated cell; the supplement's 10, unless told.
+        λ_background, the weight of boxes without an assigned cell; 10 in the supplement.
     models : tuple of str
-        That can be trained so.
+        Models that can be trained with it.
     """
 
     loss: str
@@ -47,13 +47,13 @@ SETTINGS = {
     "elr-cifar100": Setting("elr-cifar100", models=("unet",)),
     "elr-asymmetric": Setting("elr-asymmetric", models=("unet",)),
 }
-"""``-constant``: threshold and sampling at 0.5 from the first step on. ``ece-background``: the larger weight
-of no-object boxes in the supplement's Table 4, whose value is not published; here twice the usual one."""
+"""``-constant``: threshold and sampling are 0.5 from the first step. ``ece-background``: the larger weight of
+no-object boxes in the supplement's Table 4, whose value is not published; here twice the usual one."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One training: a cell of the experiment's table."""
+class Trial:
+    """One training of the experiment."""
 
     model: str
     setting: str
@@ -77,7 +77,7 @@ class Preset:
     networks : dict of str to dict
         Arguments of each model.
     recipes : dict of str to CellRecipe
-        Of each model, but for its loss and seed.
+        Recipe of each model, without loss and seed.
     settings : tuple of str
     percents, seeds : tuple of int
     """
@@ -88,29 +88,29 @@ class Preset:
     percents: tuple[int, ...]
     seeds: tuple[int, ...]
 
-    def cells(self) -> Iterator[Cell]:
-        """All of them, seed by seed: a run that is cut off has the first seeds whole."""
+    def trials(self) -> Iterator[Trial]:
+        """All trials, ordered by seed, so that an interrupted run has complete first seeds."""
         for seed, percent, model, setting in product(self.seeds, self.percents, self.networks, self.settings):
             if model in SETTINGS[setting].models:
-                yield Cell(model, setting, percent, seed)
+                yield Trial(model, setting, percent, seed)
 
-    def recipe(self, cell: Cell) -> CellRecipe:
-        """How a cell is trained."""
-        setting = SETTINGS[cell.setting]
+    def recipe(self, trial: Trial) -> CellRecipe:
+        """The recipe of a trial."""
+        setting = SETTINGS[trial.setting]
         return replace(
-            self.recipes[cell.model],
+            self.recipes[trial.model],
             loss=setting.loss,
             options=setting.options,
             background=setting.background,
-            seed=cell.seed,
+            seed=trial.seed,
         )
 
-    def described(self, cell: Cell) -> dict[str, Any]:
-        """Everything that a cell's result follows from but the data, as JSON holds it."""
-        options = {name: repr(value) for name, value in SETTINGS[cell.setting].options.items()}
+    def described(self, trial: Trial) -> dict[str, Any]:
+        """Everything that determines the result of a trial except the data, as JSON."""
+        options = {name: repr(value) for name, value in SETTINGS[trial.setting].options.items()}
         return {
-            "network": self.networks[cell.model],
-            "recipe": asdict(replace(self.recipe(cell), options=None)) | {"options": options},
+            "network": self.networks[trial.model],
+            "recipe": asdict(replace(self.recipe(trial), options=None)) | {"options": options},
         }
 
 
@@ -135,41 +135,41 @@ PRESETS = {
         seeds=(0, 1, 2),
     ),
 }
-"""``paper``: the published widths; the U-Net is padded, because without padding it takes no crop of 512 px.
-Both normalise by batches: without, ECE under its full annealing ends with everything foreground.
-``cpu``: 155 minutes of one core, so under 90 on two."""
+"""``paper``: the published widths; the U-Net has padding, because without it a crop of 512 px does not fit.
+Both have batch normalisation: without it, ECE with full annealing ends with everything foreground.
+``cpu``: 155 minutes on one core, less than 90 on two."""
 
 
-def select(preset: Preset, only: Sequence[str]) -> list[Cell]:
-    """Cells of a preset, or those that are asked for.
+def select(preset: Preset, only: Sequence[str]) -> list[Trial]:
+    """All trials of a preset, or those that match patterns.
 
     Parameters
     ----------
     preset : Preset
     only : sequence of str
-        Such as ``unet/ece/30/0``, ``unet/*/30``, ``yollo/ce,ece-constant``: model, setting, percent and
-        seed, each one value, several with commas between, or * for what the preset has; what is left out at
-        the end is *. Settings, shares and seeds need not belong to the preset.
+        Patterns such as ``unet/ece/30/0``, ``unet/*/30``, ``yollo/ce,ece-constant``: model, setting, percent
+        and seed, each as one value, several separated by commas, or * for all values of the preset. Missing
+        parts at the end are *. Settings, percents and seeds need not be in the preset.
 
     Raises
     ------
     JobError
-        If one of them names nothing that there is.
+        If a pattern matches no trial.
     """
     if not only:
-        return list(preset.cells())
-    return list(dict.fromkeys(cell for pattern in only for cell in _matching(preset, pattern)))
+        return list(preset.trials())
+    return list(dict.fromkeys(trial for pattern in only for trial in _matching(preset, pattern)))
 
 
-def _matching(preset: Preset, pattern: str) -> Iterator[Cell]:
+def _matching(preset: Preset, pattern: str) -> Iterator[Trial]:
     parts = pattern.strip("/").split("/")
     if len(parts) > 4:
         raise JobError(
-            f"{pattern!r} is no cell; write it as model/setting/percent/seed, such as unet/ece/30/0"
+            f"{pattern!r} is no trial; write it as model/setting/percent/seed, such as unet/ece/30/0"
         )
     models, settings, percents, seeds = [*parts, *["*"] * (4 - len(parts))]
     found = [
-        Cell(model, setting, int(percent), int(seed))
+        Trial(model, setting, int(percent), int(seed))
         for seed, percent, model, setting in product(
             _values(seeds, map(str, preset.seeds), None),
             _values(percents, map(str, preset.percents), [str(n) for n in range(1, 101)]),
@@ -179,7 +179,7 @@ def _matching(preset: Preset, pattern: str) -> Iterator[Cell]:
         if model in SETTINGS[setting].models
     ]
     if not found:
-        raise JobError(f"{pattern!r} names no cell: this loss is not for this model")
+        raise JobError(f"{pattern!r} names no trial: this loss is not for this model")
     return iter(found)
 
 
@@ -190,5 +190,5 @@ def _values(part: str, usual: Any, known: list[str] | None) -> list[str]:
     for value in values:
         if value not in known if known is not None else not value.isdecimal():
             choice = "a number" if known is None else "a percentage" if "100" in known else ", ".join(known)
-            raise JobError(f"{value!r} is no part of a cell here; choose {choice}")
+            raise JobError(f"{value!r} is not possible here; choose {choice}")
     return values

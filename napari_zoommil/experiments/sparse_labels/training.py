@@ -1,4 +1,4 @@
-"""One cell of the experiment ``sparse-labels``: a model trained on sparse labels and judged."""
+"""A trial of the experiment ``sparse-labels``: training on sparse labels, and evaluation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.data.nuclei import Tile, thinned, typical_diameter, window_of
 from napari_zoommil.experiments.sparse_labels.scores import scores_of
-from napari_zoommil.experiments.sparse_labels.settings import Cell, Preset
+from napari_zoommil.experiments.sparse_labels.settings import Preset, Trial
 from napari_zoommil.training.cells.module import (
     CellModule,
     CellRecipe,
@@ -37,14 +37,14 @@ from napari_zoommil.training.fit import FitStep, fit_steps
 from napari_zoommil.training.flags import TrainerFlags
 
 ANCHORS = 2
-"""Box sizes that YOLLO starts from, taken from the annotated nuclei."""
+"""Number of anchors of YOLLO, fitted to the annotated nuclei."""
 
 WATCHED = 4
-"""Windows whose learning speed is followed."""
+"""Windows whose learning speed is recorded."""
 
 
 class SpeedRecorder(L.Callback):
-    """What a network says of fixed windows at the start of each epoch and at the end of the training."""
+    """Records the output for fixed windows at the start of each epoch and at the end of the training."""
 
     def __init__(self, windows: Sequence[Window], recipe: CellRecipe, network: UNet, loss: Loss) -> None:
         data = WindowData(windows, recipe, target_maker(network, recipe.crop), augment=False)
@@ -69,39 +69,39 @@ class SpeedRecorder(L.Callback):
         self.said.append((progress, logits, self.targets))
 
     def curves(self, seed: int) -> dict[str, list[float]]:
-        """The second derivatives of the supplement's Fig. 1."""
+        """The learning speed (supplement, Fig. 1)."""
         found = second_derivative_curves(self.loss, self.said, generator=torch.Generator().manual_seed(seed))
         return {name: values.tolist() for name, values in asdict(found).items()}
 
 
 def compute(
-    cell: Cell, preset: Preset, split: dict[str, list[Tile]], mpp: float, device: Device
+    trial: Trial, preset: Preset, split: dict[str, list[Tile]], mpp: float, device: Device
 ) -> Generator[FitStep, None, dict[str, Any]]:
-    """Train and judge.
+    """Train and evaluate.
 
     Parameters
     ----------
-    cell : Cell
+    trial : Trial
     preset : Preset
     split : dict of str to list of Tile
-        ``train`` and ``val`` are thinned to the cell's share; ``test`` is judged as it is.
+        ``train`` and ``val`` are thinned to the trial's share; ``test`` is used completely.
     mpp : float
-        µm/px of the tiles.
+        Resolution of the tiles, µm/px.
     device : Device
 
     Returns
     -------
     dict
-        ``scores``, ``losses`` per epoch, ``speed`` of learning (where the loss has no memory and the
-        output is dense), ``diameter_px``, ``seconds``, ``device``.
+        ``scores``, ``losses`` per epoch, ``speed`` of learning (for losses without running targets and
+        dense outputs), ``diameter_px``, ``seconds``, ``device``.
     """
     started = time.perf_counter()
     train, validation = (
-        [thinned(tile, cell.percent, cell.seed) for tile in split[name]] for name in ("train", "val")
+        [thinned(tile, trial.percent, trial.seed) for tile in split[name]] for name in ("train", "val")
     )
-    diameter, recipe = typical_diameter(train), fitted(preset.recipe(cell), train)
-    with own_random_numbers(cell.seed):
-        network = _network(cell.model, preset.networks[cell.model], train)
+    diameter, recipe = typical_diameter(train), fitted(preset.recipe(trial), train)
+    with own_random_numbers(trial.seed):
+        network = _network(trial.model, preset.networks[trial.model], train)
     module, windows = CellModule(network, recipe), [window_of(tile) for tile in train]
     recorder = None
     if isinstance(network, UNet) and isinstance(module.loss, Loss):
@@ -113,7 +113,7 @@ def compute(
     return {
         "scores": scores,
         "losses": losses,
-        "speed": recorder.curves(cell.seed) if recorder else None,
+        "speed": recorder.curves(trial.seed) if recorder else None,
         "diameter_px": diameter,
         "annotated": sum(len(instance_boxes(tile.instances)[1]) for tile in train),
         "seconds": time.perf_counter() - started,
@@ -122,7 +122,7 @@ def compute(
 
 
 def fitted(recipe: CellRecipe, tiles: Sequence[Tile]) -> CellRecipe:
-    """Crops are powers of two (supplement, sec. 2), and no larger than the smallest tile."""
+    """The recipe with a crop that is a power of two (supplement, sec. 2) and fits into the smallest tile."""
     least = min(min(tile.image.shape[:2]) for tile in tiles)
     return replace(recipe, crop=min(recipe.crop, 2 ** int(math.log2(least))))
 
@@ -148,7 +148,7 @@ def _fit(
 
 
 def _network(model: str, config: dict[str, Any], train: Sequence[Tile]) -> UNet | YOLLO:
-    """An untrained network; a detector's anchors come from the nuclei that are annotated."""
+    """An untrained network; a detector's anchors are fitted to the annotated nuclei."""
     if model == "yollo":
         boxes = np.concatenate([instance_boxes(tile.instances)[0] for tile in train])
         config = {**config, "anchors": kmeans_anchors(boxes[:, 2:] - boxes[:, :2], ANCHORS)}

@@ -1,1 +1,1 @@
-"""Parts that several models share."""
+"""Modules that several models share."""

@@ -13,9 +13,9 @@ class GatedAttention(nn.Module):
     ----------
     features, hidden : int
     dropout : float
-        After each of V and U.
+        Dropout rate after each of V and U.
     heads : int
-        Attention columns; one for a single bag representation.
+        Number of attention columns; 1 for a single bag representation.
     """
 
     def __init__(self, features: int = 512, hidden: int = 256, dropout: float = 0.25, heads: int = 1) -> None:
@@ -45,10 +45,10 @@ def attention_pool(instances: Tensor, logits: Tensor) -> Tensor:
 
 
 def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor | None:
-    """What each instance adds to each output of a linear classifier over :func:`attention_pool`.
+    """Contribution of each instance to each output of a linear classifier on :func:`attention_pool`.
 
     For instance i and output c it is a_i · (w_c · h_i), with a = softmax(logits). The sum over all instances
-    is the output less its bias.
+    is the output without its bias.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor
     Returns
     -------
     (N, C) or None
-        None where the classifier is not a linear layer: no such sum exists then.
+        None if the classifier is not a linear layer, because there is no such sum.
     """
     if not isinstance(classifier, nn.Linear):
         return None

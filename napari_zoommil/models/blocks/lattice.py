@@ -11,20 +11,20 @@ Place = tuple[int, int]
 
 
 def as_image(features: Tensor, lattice: NDArray[np.int64], fill: float = 0.0) -> tuple[Tensor, Place]:
-    """Rows of patches laid out as the patches lie.
+    """Features of patches as an image with a pixel per lattice position.
 
     Parameters
     ----------
     features : (N, C)
     lattice : (N, 2) int64
-        Row and column of each patch; no two at one place.
+        Row and column of each patch, unique.
     fill : float
-        Where there is no patch.
+        Value of pixels without a patch.
 
     Returns
     -------
     image : (C, h, w)
-        As large as the patches reach.
+        The bounding box of the patches.
     origin : (int, int)
         Row and column on the lattice of the image's first pixel.
     """
@@ -36,7 +36,7 @@ def as_image(features: Tensor, lattice: NDArray[np.int64], fill: float = 0.0) ->
 
 
 def as_rows(image: Tensor, lattice: NDArray[np.int64], origin: Place) -> Tensor:
-    """(C, h, w) → (N, C): what lies at the patches' places; the inverse of :func:`as_image`."""
+    """(C, h, w) → (N, C): the values at the patches' positions; the inverse of :func:`as_image`."""
     place = _places(lattice - np.asarray(origin), image.shape[2], image.device)
     return image.flatten(1).T[place]
 

@@ -1,1 +1,1 @@
-"""One reader per way of storing a slide, and the cache of decoded tiles that they share."""
+"""One reader per storage format, and the shared cache of decoded tiles."""

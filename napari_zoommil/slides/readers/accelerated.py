@@ -1,4 +1,4 @@
-"""Slides that OpenSlide knows, read past it: their tiles decoded one by one, once for everybody."""
+"""Fast reader for formats that OpenSlide supports: tiles are decoded directly and shared by all readers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from napari_zoommil.slides.readers.tiff_segments import MissingSegment, RefusedP
 from napari_zoommil.slides.readers.tiles import TiledImage, identity
 
 VENDORS = ("aperio", "generic-tiff")
-"""Formats whose tiles lie as TIFF says; others overlap, lack parts or keep their own index."""
+"""Formats with plain TIFF tiles; in others tiles overlap, are incomplete or have an index of their own."""
 
 
 def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
-    """The same slide through the decoders of its tiles; None where that does not apply."""
+    """The same slide, read tile by tile; None if that is not possible."""
     if slow.vendor not in VENDORS:
         return None
     file = None
@@ -31,7 +31,7 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
         with open_tiff(path) as tiff:
             pages = [_page_of(level.shape, tiff) for level in slow.levels]
             if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):
-                return None  # OpenSlide makes up for missing tiles in a way of its own
+                return None  # OpenSlide fills missing tiles in its own way
             file = SharedFile(path)
             levels = [segments_of(pages[:1], file.fetch)]
             levels += [segments_of([page], file.fetch, levels[0].white) for page in pages[1:]]
@@ -42,7 +42,7 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
             file.close()
         slow.close()
         raise UnsupportedSlideError(f"{path.name} {error}") from error
-    except Exception:  # whatever tifffile makes of the file, OpenSlide can read it
+    except Exception:  # tifffile failed, but OpenSlide can read the file
         if file is not None:
             file.close()
         return None
@@ -63,7 +63,7 @@ def _is_ome(path: Path) -> bool:
 
 
 def _page_of(shape: tuple[int, int], tiff: TiffFile) -> TiffPage:
-    """The tiled page of a level, told by its extent; ValueError if that is not unique."""
+    """The tiled page of a level, identified by its extent; ValueError if that is not unique."""
     (found,) = [
         page
         for page in tiff.pages
@@ -73,14 +73,14 @@ def _page_of(shape: tuple[int, int], tiff: TiffFile) -> TiffPage:
 
 
 class FastReader:
-    """Facts of a slide from OpenSlide, its pixels from the tiles; OpenSlide again for tiles that fail."""
+    """Metadata from OpenSlide, pixels from the tiles, and OpenSlide again for tiles that fail."""
 
     accepts = staticmethod(OpenSlideReader.accepts)
 
     @staticmethod
     def open(path: Path) -> Reader:
-        """A slide by the fastest way there is."""
-        if TiffReader.accepts(path) and _is_ome(path):  # a plain TIFF to OpenSlide
+        """Open a slide with the fastest reader that supports it."""
+        if TiffReader.accepts(path) and _is_ome(path):  # OpenSlide would take it for a plain TIFF
             return TiffReader.open(path)
         slow = OpenSlideReader(path)
         return _accelerated(slow, path) or cast(Reader, slow)
@@ -108,13 +108,13 @@ class FastReader:
             return self._rescued(level, row, column, shrink, failure)
 
     def _rescued(self, level: int, row: int, column: int, shrink: int, failure: Exception) -> RGB:
-        """A tile as OpenSlide has it: it fills what was not scanned, and knows dialects of JPEG."""
+        """A tile as OpenSlide reads it: it fills unscanned areas, and supports unusual JPEG streams."""
         (rows, columns), extent = self._levels[level].geometry.tile, self.levels[level].shape
         y, x = row * rows, column * columns
         height, width = min(rows, extent[0] - y), min(columns, extent[1] - x)
         try:
             tile = self._slow.read_strictly(level, y, x, height, width)
-        except DamagedWindow as error:  # anything else says that the slide is closed or gone
+        except DamagedWindow as error:  # any other error: the slide is closed or was removed
             if not isinstance(failure, MissingSegment):
                 raise ValueError(str(error)) from failure
             tile = np.full((height, width, 3), self.background, np.uint8)

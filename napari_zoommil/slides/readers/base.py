@@ -1,7 +1,7 @@
-"""What a slide format has to offer, and which reader takes which file.
+"""The interface of a slide reader, and the choice of the reader for a file.
 
-A reader adapts one library to one hook, :meth:`Reader.read`: raw pixels of one stored level.
-Padding, choice of level, resampling and units live in :class:`~napari_zoommil.slides.Slide` alone.
+A reader adapts one library to one method, :meth:`Reader.read`: raw pixels of one stored level.
+Padding, choice of level, resampling and units are in :class:`~napari_zoommil.slides.Slide` only.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ class Reader(Protocol):
     levels : tuple of Level
         From the finest to the coarsest.
     shrinks : tuple of int
-        Factors by which windows may be had smaller at less cost than reading them whole: 1, and
-        powers of two where the file's codec can decode at them.
+        Factors by which a window can be reduced while decoding, at less cost than in full: 1, and
+        powers of two if the codec supports them.
     mpp : (float, float) or None
         Level-0 pixel size in µm, y and x, as the file states it.
     objective : float or None
-        Magnification of the objective as the file states it.
+        Magnification of the objective, as the file states it.
     background : (int, int, int)
-        Colour of what was not scanned, and of what cannot be decoded.
+        Colour of areas that were not scanned or cannot be decoded.
     associated : tuple of str
         Names of label, macro and thumbnail images.
     icc : bytes or None
         The colour profile of the pixels.
     damaged : int
-        Tiles that could not be decoded so far, and were read as background.
+        Number of tiles that could not be decoded so far and were read as background.
     """
 
     vendor: str
@@ -73,8 +73,8 @@ class Reader(Protocol):
     def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
         """Pixels (height, width, 3) of a window that lies inside ``level``.
 
-        All in px of that level, or in its px ``shrink`` times as large, of which there are
-        ``shrunken(extent, shrink)``.
+        All arguments are in px of that level, or in px ``shrink`` times as large; the level then has
+        ``shrunken(extent, shrink)`` px.
         """
         ...
 
@@ -86,7 +86,7 @@ class Reader(Protocol):
 
 
 def shrunken(extent: tuple[int, int], shrink: int) -> tuple[int, int]:
-    """Extent in px ``shrink`` times as large; the last ones may overhang."""
+    """Extent in px that are ``shrink`` times as large; the last ones may overhang."""
     return -(-extent[0] // shrink), -(-extent[1] // shrink)
 
 
@@ -96,14 +96,14 @@ READERS = (
     ("napari_zoommil.slides.readers.tiff", "TiffReader"),
     ("napari_zoommil.slides.readers.image", "ImageReader"),
 )
-"""Readers in the order they are asked; each has ``accepts(path)`` and ``open(path)``."""
+"""Readers in the order they are tried; each has ``accepts(path)`` and ``open(path)``."""
 
 PLAUSIBLE_MPP = (0.02, 50.0)
-"""µm/px outside which a stated resolution is a printing density (72 dpi is 353 µm/px), not a scale."""
+"""Range of stated resolutions that are believed, µm/px; others are a print density (72 dpi = 353 µm/px)."""
 
 
 def plausible(mpp: Pair | None) -> Pair | None:
-    """The stated resolution, or None where no microscope could have it."""
+    """The stated resolution, or None if it is outside ``PLAUSIBLE_MPP``."""
     low, high = PLAUSIBLE_MPP
     return mpp if mpp and all(low <= value <= high for value in mpp) else None
 
@@ -114,13 +114,13 @@ def _readers_for(path: Path) -> list[Any]:
 
 
 LARGE_PX = 1 << 26
-"""Pixels above which an image without a pyramid is better viewed as a slide."""
+"""Pixels above which an image without a pyramid is opened as a slide."""
 
 
 def slide_format(path: Path) -> bool:
-    """Whether a path is a slide that deserves lazy viewing: told without reading it whole.
+    """Whether a path is a slide that needs lazy viewing; decided without reading its pixels.
 
-    What is no slide by its suffix counts only if it is a pyramid, or very large.
+    A file with the suffix of an ordinary image counts only if it is a pyramid, or very large.
     """
     if not path.exists() or not _readers_for(path):
         return False
@@ -143,11 +143,11 @@ def open_reader(path: Path) -> Reader:
     Raises
     ------
     SlideError
-        If nothing is there, or it is damaged.
+        If the path does not exist, or the slide is damaged.
     UnsupportedSlideError
-        If no reader understands it.
+        If no reader supports it.
     """
-    if not os.path.exists(path):  # unlike Path.exists, says no to names the system refuses
+    if not os.path.exists(path):  # unlike Path.exists, False for names that the system refuses
         raise SlideError(f"there is no slide at {path}")
     failures = []
     for reader in _readers_for(path):

@@ -1,7 +1,7 @@
-"""How stored samples become RGB: one rule for grey, palette, CMYK, YCbCr, alpha and deep pixels.
+"""Conversion of stored samples to RGB: grey, palette, CMYK, YCbCr, alpha and 16-bit ("deep") samples.
 
-Deep samples are shown on the smallest bit depth, from 8 to 16, that holds the brightest value:
-that value's 2^bits − 1 is white. Grey is repeated, alpha is laid on white.
+The white of deep samples is 2^bits − 1, with the smallest number of bits from 8 to 16 that holds the
+brightest value. Grey is repeated, alpha is composited on white.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from napari_zoommil.slides.readers.base import RGB
 Model = Literal["grey", "rgb", "cmyk", "ycbcr", "palette"]
 
 SAMPLES: dict[Model, int] = {"grey": 1, "rgb": 3, "cmyk": 4, "ycbcr": 3, "palette": 1}
-"""Samples per pixel of a colour model; one more is alpha."""
+"""Samples per pixel of a colour model; an additional one is alpha."""
 
 
 @dataclass(frozen=True, eq=False)
 class Colour:
-    """What the samples of a pixel mean.
+    """The meaning of the samples of a pixel.
 
     Attributes
     ----------
     model : str
     white : int
-        Value of a full sample.
+        Largest sample value, 255 in the result.
     inverted : bool
-        Whether 0 is white, for grey.
+        For grey: whether 0 is white.
     premultiplied : bool
-        Whether colours are already weighted by alpha.
+        Whether colours are already multiplied by alpha.
     palette : (n, 3) uint8, optional
     """
 
@@ -51,17 +51,17 @@ RED_TO_RED = (round(1.402 * (1 << 16)) * CHROMA + HALF) >> 16
 BLUE_TO_BLUE = (round(1.772 * (1 << 16)) * CHROMA + HALF) >> 16
 BLUE_TO_GREEN = -round(0.34414 * (1 << 16)) * CHROMA + HALF
 RED_TO_GREEN = -round(0.71414 * (1 << 16)) * CHROMA
-"""What chroma adds to a channel (JFIF 1.02, p. 3); for green, 2^16 times as much."""
+"""Contribution of chroma to a channel (JFIF 1.02, p. 3); for green times 2^16."""
 
 
 def white_of(blocks: Iterable[NDArray[Any]]) -> int:
-    """White of deep samples, from some of them."""
+    """White of deep samples, estimated from some blocks."""
     brightest = max((int(block.max()) for block in blocks if block.size), default=0)
     return 2 ** min(max(brightest.bit_length(), 8), 16) - 1
 
 
 def to_rgb(block: NDArray[Any], colour: Colour) -> RGB:
-    """Samples (h, w, s) → (h, w, 3) uint8; ValueError where there are too few or too many."""
+    """Samples (h, w, s) → (h, w, 3) uint8; ValueError if s does not fit the colour model."""
     if block.shape[2] - SAMPLES[colour.model] not in (0, 1):
         raise ValueError(f"{block.shape[2]} samples per pixel are not {colour.model}")
     if colour.model == "palette":
@@ -96,7 +96,7 @@ def _to_three(block: NDArray[np.uint8], colour: Colour) -> RGB:
 
 
 def _from_ycbcr(block: NDArray[np.uint8]) -> RGB:
-    """By the fixed-point arithmetic of libjpeg and of OpenSlide, to the same bit."""
+    """The fixed-point arithmetic of libjpeg and OpenSlide, with bit-equal results."""
     luma, blue, red = block[..., 0], block[..., 1], block[..., 2]
     green = (BLUE_TO_GREEN[blue] + RED_TO_GREEN[red]) >> 16
     rgb = np.stack([luma + RED_TO_RED[red], luma + green, luma + BLUE_TO_BLUE[blue]], axis=2)

@@ -1,4 +1,4 @@
-"""Slides whose colours a profile describes, shown in sRGB."""
+"""Colour management: pixels of slides with an ICC profile, converted to sRGB."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from napari_zoommil.slides.readers.base import RGB, Reader
 
 
 def colour_managed(reader: Reader) -> Reader:
-    """The reader with its pixels in sRGB; itself where it has no RGB profile that can be used.
+    """The reader with its pixels in sRGB; the reader itself if it has no usable RGB profile.
 
-    A slide with a damaged profile is better seen in raw colours than not at all:
-    only what is an instance of :class:`ColourManagedReader` is converted.
+    A slide with a damaged profile is shown in raw colours; only an instance of
+    :class:`ColourManagedReader` converts.
     """
     transform = reader.icc and to_srgb(reader.icc)
     return cast(Reader, ColourManagedReader(reader, transform)) if transform else reader
 
 
 def to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """The perceptual transform from an RGB profile to sRGB; None where the profile is of no use.
+    """The perceptual transform from an RGB profile to sRGB; None if the profile cannot be used.
 
-    It may serve several threads at once: LittleCMS 2 writes nothing into a transform that runs (even
-    its one-pixel cache is a copy of each run's own), and Pillow releases the GIL meanwhile.
+    Several threads may use it at once: LittleCMS 2 does not write to a transform while it runs (each
+    run has its own copy of the one-pixel cache), and Pillow releases the GIL.
     """
     try:
         return ImageCms.buildTransform(
@@ -35,21 +35,21 @@ def to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
             "RGB",
             ImageCms.Intent.PERCEPTUAL,
         )
-    except (ImageCms.PyCMSError, OSError, ValueError):  # also where the profile is not of RGB
+    except (ImageCms.PyCMSError, OSError, ValueError):  # also if the profile is not for RGB
         return None
 
 
 class ColourManagedReader:
     """A reader whose windows and background are converted to sRGB.
 
-    Whatever else a reader has is the inner reader's, ``icc`` too: it stays the file's profile. Label
-    and macro stay as they are, as the profile is that of the slide's pixels.
+    All other attributes are those of the inner reader; ``icc`` too stays the file's profile. Label and
+    macro images are not converted, because the profile describes the slide's pixels only.
 
     Parameters
     ----------
     reader : Reader
     transform : ImageCmsTransform
-        From the colours of ``reader`` to sRGB, see :func:`to_srgb`.
+        From the colours of ``reader`` to sRGB; see :func:`to_srgb`.
     """
 
     def __init__(self, reader: Reader, transform: ImageCms.ImageCmsTransform) -> None:

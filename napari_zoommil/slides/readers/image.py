@@ -23,20 +23,20 @@ from napari_zoommil.slides.readers.colour import Colour, to_rgb, white_of
 from napari_zoommil.slides.readers.orientation import oriented
 
 LIMIT_MPX = 400
-"""Largest image that is decoded whole; its pixels take 1.2 GB, and 3 GB while they are decoded."""
+"""Largest image that is read, million px: decoded whole, it takes 1.2 GB, and 3 GB during decoding."""
 
 BAND_PX = 1 << 22
-"""Pixels turned into RGB at once, so that intermediate images stay small."""
+"""Pixels converted to RGB at once, so that intermediate images stay small."""
 
 END_OF_JPEG = b"\xff\xd9"
 
 BROKEN = (OSError, SyntaxError, ValueError, struct.error)
-"""What Pillow's decoders raise on files that are cut off or corrupt."""
+"""Exceptions of Pillow's decoders on truncated or corrupt files."""
 
 
 class _PNG(PngImageFile):
     def load_end(self) -> None:
-        with suppress(*BROKEN):  # chunks behind the pixels cannot change them
+        with suppress(*BROKEN):  # chunks after the pixels cannot change them
             super().load_end()
 
 
@@ -44,8 +44,8 @@ FORMATS: dict[bytes, tuple[str, type[ImageFile]]] = {
     b"\xff\xd8\xff": ("JPEG", JpegImageFile),
     b"\x89PNG\r\n\x1a\n": ("PNG", _PNG),
 }
-"""Pillow's classes by the bytes a file begins with. They are used directly: Image.open has a limit of
-its own, which only a setting of the whole process can lift."""
+"""Pillow's classes by the first bytes of a file. They are used directly: Image.open has a size limit
+that only a process-wide setting can change."""
 
 
 def _format(path: Path) -> tuple[str, type[ImageFile]] | None:
@@ -55,16 +55,16 @@ def _format(path: Path) -> tuple[str, type[ImageFile]] | None:
 
 
 class ImageReader:
-    """Reader over a JPEG or PNG, which is decoded whole on the first read and kept in memory.
+    """Reader for a JPEG or PNG file, which is decoded whole on the first read and kept in memory.
 
-    Grey is repeated, palettes are resolved, alpha is laid on white, 16-bit grey is scaled as
-    :mod:`~napari_zoommil.slides.readers.colour` says; of 16-bit colour the upper bytes count. Resolution
-    is not taken from the file: what such files state is a density for printing.
+    Grey is repeated, palettes are resolved, alpha is composited on white, 16-bit grey is scaled as in
+    :mod:`~napari_zoommil.slides.readers.colour`; of 16-bit colour the upper bytes are used. The
+    resolution in such files is ignored: it is a print density.
 
     Attributes
     ----------
     orientation : int
-        What EXIF says, 1 where it says nothing; applied by :meth:`open`.
+        EXIF orientation, 1 if not stated; applied by :meth:`open`.
     """
 
     @staticmethod
@@ -76,7 +76,7 @@ class ImageReader:
 
     @classmethod
     def open(cls, path: Path) -> Reader:
-        """The image as its EXIF orientation says it is to be seen.
+        """The image in its EXIF orientation.
 
         Raises
         ------
@@ -156,15 +156,15 @@ class ImageReader:
             raise SlideError(f"{self._path.name} cannot be decoded: {first_line(error)}") from error
 
     def _salvaged(self, image: ImageFile) -> RGB:
-        """What could be decoded of a file that is cut off or corrupt; the rest is background."""
+        """The decodable part of a truncated or corrupt file; the rest is background."""
         if image.info.get("progressive"):
-            # If the file just ends, Pillow shows nothing of it; if it says that it ends, all scans so far.
+            # Without an end marker Pillow returns nothing; with one, all scans decoded so far.
             with self._opener(BytesIO(self._path.read_bytes() + END_OF_JPEG)) as ended:
                 ended.load()
                 return _rgb(ended, ended.height)
-        image.tile = []  # nothing is left to decode: Pillow takes what is there for the image
-        reached = image.getbbox(alpha_only=False)  # the rows that were not are zero
-        if reached is None or image.info.get("interlace"):  # interlaced, no row is whole until all are
+        image.tile = []  # nothing left to decode: Pillow returns the pixels it has
+        reached = image.getbbox(alpha_only=False)  # rows that were not decoded are zero
+        if reached is None or image.info.get("interlace"):  # of an interlaced image no row is complete
             raise SlideError(f"{self._path.name} is cut off or corrupt; nothing of it can be shown")
         return _rgb(image, reached[3])
 
@@ -178,16 +178,16 @@ class ImageReader:
 
 
 def _orientation(image: ImageFile) -> int:
-    """What EXIF says, 1 where it says nothing."""
+    """EXIF orientation, 1 if not stated."""
     try:
-        # Not the PNG's own getexif, which would decode all pixels to look behind them.
+        # Not getexif of the PNG class, which decodes all pixels to read the chunks after them.
         return int(Image.Image.getexif(image).get(Base.Orientation, 1))
     except (*BROKEN, TypeError, LookupError):
         return 1
 
 
 def _rgb_profile(image: ImageFile) -> bytes | None:
-    """The colour profile, if it is that of the RGB pixels; CMYK and grey are converted without."""
+    """The colour profile if it is for RGB pixels; CMYK and grey are converted without a profile."""
     profile: bytes = image.info.get("icc_profile") or b""
     return profile if image.mode in ("RGB", "RGBA", "P") and profile[16:20] == b"RGB " else None
 
@@ -199,7 +199,7 @@ def _bands(image: ImageFile, rows: int) -> Iterator[Image.Image]:
 
 
 def _rgb(image: ImageFile, rows: int) -> RGB:
-    """The first ``rows`` rows as RGB, the others white: (height, width, 3)."""
+    """The first ``rows`` rows as RGB and the others white, (height, width, 3)."""
     pixels = np.full((image.height, image.width, 3), 255, np.uint8)
     deep = image.mode.startswith("I")  # 16-bit grey
     white = white_of(np.asarray(band) for band in _bands(image, rows)) if deep else 255

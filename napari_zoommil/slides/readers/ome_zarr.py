@@ -1,4 +1,4 @@
-"""OME-Zarr images (NGFF 0.4 and 0.5), also as bioformats2raw lays them out."""
+"""OME-Zarr images (NGFF 0.4 and 0.5), also in the layout of bioformats2raw."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _image_group(path: Path) -> tuple[zarr.Group, zarr.Group]:
     """The root and the group that holds the slide's multiscales (series 0 of a multi-image file)."""
-    import zarr  # other formats need not wait for it
+    import zarr  # slow to import, and other formats do not need it
 
     try:
         root = zarr.open_group(path, mode="r")
@@ -68,7 +68,7 @@ class OMEZarrReader:
         self._axes = [axis["name"] if isinstance(axis, dict) else axis for axis in axes]
         self._arrays = [self._array(self._group, dataset["path"]) for dataset in scales["datasets"]]
         shapes = [self._extent(array) for array in self._arrays]
-        # Downsamples from the shapes: writers state a nominal factor 2 where the data says 3.87.
+        # Downsamples from the shapes: some writers state a factor of 2 when the shapes give 3.87.
         self.levels = tuple(
             Level(shape, (shapes[0][0] / shape[0], shapes[0][1] / shape[1])) for shape in shapes
         )
@@ -124,7 +124,7 @@ class OMEZarrReader:
         return size[0], size[1]
 
     def _others(self) -> dict[str, zarr.Group]:
-        """Further images of a multi-image file by the name their writer gave them."""
+        """Further images of a multi-image file, by the name that their writer gave them."""
         if self._root is self._group:
             return {}
         found = {}

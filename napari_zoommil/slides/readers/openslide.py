@@ -19,17 +19,17 @@ from napari_zoommil.slides.readers.tiles import damage_of, identity
 CACHE_BYTES = 128 << 20
 """Decoded tiles kept per open slide; about two rows of a wide viewport."""
 
-CELL = 256
-"""Edge, px, of the cells by which damage is told where the file has no tiles of its own."""
+SQUARE = 256
+"""Edge of the squares in which damage is recorded if the file states no tile size, px."""
 
 FILES_TRIED = 64
-"""Files of a folder that are looked at for DICOM before it counts as none."""
+"""Most files of a folder that are tested for DICOM."""
 
 
 def entry_file(path: Path) -> Path:
-    """The file OpenSlide is to be given: a DICOM folder is opened by any of its files.
+    """The path to give to OpenSlide: for a DICOM folder any of its files.
 
-    Of any other folder none is taken: it may hold many slides.
+    Any other folder is returned as it is: it may hold many slides.
     """
     if not path.is_dir():
         return path
@@ -39,7 +39,7 @@ def entry_file(path: Path) -> Path:
 
 
 def _readable(slide: openslide.OpenSlide) -> dict[str, str]:
-    """The properties of a slide but those whose damaged names cannot be looked up."""
+    """The properties of a slide, without those whose names are damaged."""
     found = {}
     for name in slide.properties:
         with suppress(KeyError, UnicodeDecodeError):
@@ -48,7 +48,7 @@ def _readable(slide: openslide.OpenSlide) -> dict[str, str]:
 
 
 class DamagedWindow(SlideError):
-    """A window that holds a tile OpenSlide cannot decode."""
+    """A window with a tile that OpenSlide cannot decode."""
 
 
 class OpenSlideReader:
@@ -94,7 +94,7 @@ class OpenSlideReader:
         return slide
 
     def _number(self, key: str) -> float | None:
-        """A stated quantity; None where it is missing or not a positive number."""
+        """A numeric property; None if it is missing or not a positive number."""
         try:
             value = float(self.properties[key])
         except (KeyError, ValueError):
@@ -110,10 +110,10 @@ class OpenSlideReader:
         try:
             return self.read_strictly(level, y, x, height, width)
         except DamagedWindow:
-            return self._cell_by_cell(level, y, x, height, width)
+            return self._square_by_square(level, y, x, height, width)
 
     def read_strictly(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
-        """As :meth:`read`; :class:`DamagedWindow` where a tile of the window cannot be decoded."""
+        """As :meth:`read`, but raises :class:`DamagedWindow` if a tile of the window cannot be decoded."""
         downsample = self.levels[level].downsample[0]
         location = (round(x * downsample), round(y * downsample))
         return self._on_background(
@@ -123,9 +123,9 @@ class OpenSlideReader:
             )
         )
 
-    def _cell_by_cell(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
-        """A window whose cells are background where they cannot be decoded, and remembered as such."""
-        rows, columns = (self._cell(level, edge) for edge in ("height", "width"))
+    def _square_by_square(self, level: int, y: int, x: int, height: int, width: int) -> RGB:
+        """A window read square by square; squares that cannot be decoded become background."""
+        rows, columns = (self._square_edge(level, edge) for edge in ("height", "width"))
         out = np.full((height, width, 3), self.background, np.uint8)
         for row in range(y // rows, math.ceil((y + height) / rows)):
             y0, y1 = max(row * rows, y), min((row + 1) * rows, y + height)
@@ -140,16 +140,16 @@ class OpenSlideReader:
                     self._damaged.add((level, row, column))
         return out
 
-    def _cell(self, level: int, edge: str) -> int:
-        """Extent of a stored tile, where the format states a sensible one."""
+    def _square_edge(self, level: int, edge: str) -> int:
+        """Edge of a stored tile, if the format states a sensible one; else ``SQUARE``."""
         stated = self._number(f"openslide.level[{level}].tile-{edge}")
-        return int(stated) if stated and CELL / 4 <= stated <= CELL * 8 else CELL
+        return int(stated) if stated and SQUARE / 4 <= stated <= SQUARE * 8 else SQUARE
 
     def _image(self, decode: Callable[[openslide.OpenSlide], Image.Image], where: str) -> Image.Image:
-        """What ``decode`` makes of the slide.
+        """The result of ``decode`` on the slide.
 
-        One damaged tile condemns an OpenSlide handle for good, and with it the windows of other
-        threads, so a failure is tried again on a handle of its own before it counts.
+        After one damaged tile an OpenSlide handle fails for ever, also for other threads; so a failure
+        is repeated on a new handle before it counts.
         """
         slide = self._slide
         if slide is None:
@@ -179,4 +179,4 @@ class OpenSlideReader:
         return self._on_background(self._image(lambda slide: slide.associated_images[name], f"in its {name}"))
 
     def close(self) -> None:
-        self._slide = None  # closed by the last thread that still reads from it
+        self._slide = None  # closed with the last reference, of a thread that still reads

@@ -1,4 +1,4 @@
-"""Slides whose rows and columns are stored turned or mirrored: tag 274 of TIFF and of EXIF."""
+"""Slides that are stored rotated or mirrored: orientation, tag 274 of TIFF and EXIF."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ TURNS = {
 
 
 def _turned(pixels: RGB, orientation: int) -> RGB:
-    """Stored pixels (height, width, 3) as they are to be shown."""
+    """Stored pixels (height, width, 3) in the shown orientation."""
     rows, columns, swap = TURNS[orientation]
     shown = pixels[:: -1 if rows else 1, :: -1 if columns else 1]
     return np.ascontiguousarray(shown.swapaxes(0, 1) if swap else shown)
 
 
 def _swapped(pair: tuple[T, T], orientation: int) -> tuple[T, T]:
-    """A (y, x) pair of the stored image as one of the shown image, or the other way round."""
+    """Convert a (y, x) pair between the stored and the shown image, in either direction."""
     return (pair[1], pair[0]) if TURNS[orientation][2] else pair
 
 
 def oriented(reader: Reader, orientation: int) -> Reader:
-    """The reader as ``orientation`` shows it; itself where that is 1 or not one of 1 to 8."""
+    """The reader in the given orientation; the reader itself if that is not one of 2 to 8."""
     if orientation not in TURNS:
         return reader
     return cast(Reader, OrientedReader(reader, orientation))
 
 
 class OrientedReader:
-    """A reader whose pixels are shown as a TIFF or EXIF orientation says.
+    """A reader whose pixels are rotated and mirrored by a TIFF or EXIF orientation.
 
-    Whatever else a reader has is the inner reader's, its label and macro too: they are images of
-    their own, which the slide's orientation does not speak of.
+    All other attributes are those of the inner reader. Label and macro images are not changed: the
+    slide's orientation does not apply to them.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class OrientedReader:
             for level in reader.levels
         )
         self.mpp: Pair | None = reader.mpp and _swapped(reader.mpp, orientation)
-        # The larger px count from the stored origin. A flip puts that origin at the other end, from
-        # where the same px are had only if none of them overhangs.
+        # Larger px are counted from the stored origin. A flip moves that origin to the other end, which
+        # gives the same px only if none of them overhangs.
         self.shrinks = tuple(
             shrink
             for shrink in reader.shrinks
@@ -80,7 +80,7 @@ class OrientedReader:
         return getattr(self._reader, name)
 
     def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
-        """As :meth:`Reader.read`, in px as they are shown."""
+        """As :meth:`Reader.read`, in px of the shown orientation."""
         start = _swapped((y, x), self._orientation)
         size = _swapped((height, width), self._orientation)
         extent = shrunken(self._reader.levels[level].shape, shrink)

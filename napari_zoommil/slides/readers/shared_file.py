@@ -1,4 +1,4 @@
-"""How files are opened: bytes for any thread without a position to share, and the index of a TIFF."""
+"""Opening of files: positioned reads that threads can share, and the index of a TIFF."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tifffile import TiffFile
 
 from napari_zoommil.errors import SlideError
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # odd tags are no news to a user
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # users need no warnings about odd tags
 
 
 class _Handle(FileIO):
-    """A file that is closed with its last reference, without a warning that nobody closed it."""
+    """A file that is closed with its last reference, without a ResourceWarning."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class SharedFile:
-    """A file that many threads read at once.
+    """A file that several threads can read at once.
 
     Raises
     ------
     SlideError
-        If it cannot be opened, or was closed, or the system no longer gives its bytes.
+        If it cannot be opened or read, or was closed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,11 +46,11 @@ class SharedFile:
         self._lock = Lock()
 
     def fetch(self, offset: int, size: int) -> bytes:
-        """``size`` bytes from ``offset``; EOFError where the file has fewer."""
+        """``size`` bytes from ``offset``; EOFError if the file has fewer."""
         file = self._file
         if file is None:
             raise SlideError(f"{self._name} was closed")
-        if not 0 <= offset <= offset + size <= self.size:  # a damaged index must not ask for gigabytes
+        if not 0 <= offset <= offset + size <= self.size:  # a damaged index must not request gigabytes
             raise EOFError("the file ends too early")
         try:
             data = self._read(file, offset, size)
@@ -68,15 +68,15 @@ class SharedFile:
             return file.read(size) or b""
 
     def close(self) -> None:
-        self._file = None  # closed by the last thread that still reads from it
+        self._file = None  # closed with the last reference, of a thread that still reads
 
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[TiffFile]:
-    """The index of a TIFF; odd numbers in it are no news to a user either.
+    """The index of a TIFF, without numpy's warnings about odd numbers in it.
 
-    No other file is opened, whatever an OME-TIFF names: a path of a stranger's choice may be a pipe that is
-    waited for without end, or a share that is logged in to.
+    Other files that an OME-TIFF names are never opened: a path from an untrusted file may be a pipe that
+    blocks for ever, or a network share that asks for a login.
     """
     with np.errstate(all="ignore"), ExitStack() as stack:
         tiff = stack.enter_context(TiffFile(path))
@@ -85,7 +85,7 @@ def open_tiff(path: Path) -> Iterator[TiffFile]:
 
 
 def _without_other_files(xml: str | None, name: str) -> str | None:
-    """OME-XML whose other files are nowhere to be found; None where it names none."""
+    """OME-XML with the names of all other files removed; None if it names none."""
     try:
         root = ElementTree.fromstring(xml) if xml and "FileName" in xml else None
     except ElementTree.ParseError:
@@ -93,7 +93,7 @@ def _without_other_files(xml: str | None, name: str) -> str | None:
     if root is None:
         return None
     others = [one for one in root.iter() if one.get("FileName", name).lower() != name.lower()]
-    others = [one for one in others if one.text != root.get("UUID")]  # this one, renamed
+    others = [one for one in others if one.text != root.get("UUID")]  # the same file, renamed
     for one in others:
         one.set("FileName", "")
     return ElementTree.tostring(root, encoding="unicode") if others else None

@@ -1,6 +1,6 @@
-"""TIFF that OpenSlide does not open: OME-TIFF, flat and striped files, grey, CMYK, 16 bits.
+"""TIFF files that OpenSlide does not open: OME-TIFF, flat and striped files, grey, CMYK, 16 bits.
 
-Shown is the first image of the file, at its first time and focus, with all its resolutions.
+The first image of the file is read, at its first time point and focal plane, with all its resolutions.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ BACKGROUND = (255, 255, 255)
 
 MICRONS = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "nm": 1e-3, "\u03bcm": 1.0, "um": 1.0, "micron": 1.0}
 RESOLUTION_UNITS = {RESUNIT.INCH: 25_400.0, RESUNIT.CENTIMETER: 10_000.0, RESUNIT.MILLIMETER: 1_000.0}
-"""µm in the unit of a TIFF's resolution tags."""
+"""µm per unit of a TIFF's resolution tags."""
 
 
 class TiffReader:
-    """Reader over the pages of a TIFF by tifffile's index."""
+    """Reader for the pages of a TIFF, by tifffile's index."""
 
     @staticmethod
     def accepts(path: Path) -> bool:
@@ -46,12 +46,12 @@ class TiffReader:
 
     @classmethod
     def open(cls, path: Path) -> Reader:
-        """The slide as its orientation tag says it is to be seen.
+        """The slide in the orientation of its tag.
 
         Raises
         ------
         SlideError
-            If it is damaged, or holds what is not an image in grey or colour.
+            If it is damaged, or is not a grey or colour image.
         """
         reader = cls(path)
         return oriented(reader, reader.orientation)
@@ -87,7 +87,7 @@ class TiffReader:
         first, *coarser = _levels_of(tiff.series[0])
         self._levels = [segments_of(first, self._file.fetch)]
         for pages in coarser:
-            with suppress(UnreadablePage):  # a pyramid is as good as the levels that can be read
+            with suppress(UnreadablePage):  # levels that cannot be read are left out
                 self._levels.append(segments_of(pages, self._file.fetch, self._levels[0].white))
         page = first[0]
         self.levels = tuple(_level(segments, self._levels[0]) for segments in self._levels)
@@ -129,12 +129,12 @@ class TiffReader:
 
 
 def _levels_of(series: TiffPageSeries) -> list[list[TiffPage]]:
-    """Pages of each resolution: one, or one per channel where channels have pages of their own."""
+    """Pages of each resolution: one, or one per channel if channels are stored as separate pages."""
     return [_channels(level) for level in series.levels]
 
 
 def _channels(level: TiffPageSeries) -> list[TiffPage]:
-    """The pages that make up one image, at the first time, focus and whatever else there is."""
+    """The pages of one image: the first index of every axis other than the channels."""
     axes, shape = _page_axes(level)
     order = np.arange(math.prod(shape)).reshape(shape)[
         tuple(slice(None) if axis == "C" else 0 for axis in axes)
@@ -154,13 +154,13 @@ def _page_axes(level: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
 
 
 def _level(segments: Segments, finest: Segments) -> Level:
-    """Downsamples from the shapes, which are what the pixels have."""
+    """A level with its downsample computed from the shapes."""
     shape, full = segments.geometry.shape, finest.geometry.shape
     return Level(shape, (full[0] / shape[0], full[1] / shape[1]))
 
 
 def _ome_pixels(tiff: TiffFile) -> Mapping[str, Any]:
-    """Attributes of the first image's pixels, as OME-XML states them."""
+    """Attributes of the first image's ``Pixels`` element in OME-XML."""
     root = _ome_root(tiff)
     pixels = None if root is None else root.find(".//{*}Pixels")
     return {} if pixels is None else pixels.attrib
@@ -203,7 +203,7 @@ def _tag_mpp(page: TiffPage) -> Pair | None:
 
 
 def _imagej_mpp(tiff: TiffFile, page: TiffPage) -> Pair | None:
-    """ImageJ names the unit of the resolution tags in words."""
+    """Pixel size by ImageJ's metadata, which name the unit of the resolution tags."""
     unit = (tiff.imagej_metadata or {}).get("unit", "").replace("\\u00B5", "µ")
     return _per_unit(page, MICRONS.get(unit))
 

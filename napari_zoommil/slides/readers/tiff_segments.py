@@ -1,4 +1,4 @@
-"""Tiles and strips of a TIFF page: where they lie in the file, and how they become pixels."""
+"""Segments (tiles and strips) of a TIFF page: their position in the file and their decoding."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Fetch = Callable[[int, int], bytes]
 """``fetch(offset, size)`` → bytes of the file."""
 
 BAND_BYTES = 4 << 20
-"""Rows that are read at once of pixels that lie raw in the file."""
+"""Bytes of uncompressed rows that are read at once."""
 
 SEGMENT_PIXELS = 400_000_000
-"""Pixels beyond which a tile or strip is no longer decoded: it would fill the memory."""
+"""Largest segment that is decoded, px: larger ones would fill the memory."""
 
 PROBE_BYTES = 1 << 16
-"""Rows of such pixels that are read at once where only their white is looked for."""
+"""Bytes of uncompressed rows that are read at once to estimate white."""
 
 PROBES = 64
-"""Segments that are looked at for the white of deep pixels."""
+"""Segments that are read to estimate the white of deep pixels."""
 
 MODELS: dict[int, Model] = {
     PHOTOMETRIC.MINISWHITE: "grey",
@@ -44,35 +44,35 @@ APERIO_MODELS: dict[int, Model] = {
     COMPRESSION.APERIO_JP2000_YCBC: "ycbcr",
     COMPRESSION.APERIO_JP2000_RGB: "rgb",
 }
-"""Colours of JPEG 2000 where the compression names them, whatever the page states besides."""
+"""Colour models of JPEG 2000 that the compression tag states; they override the photometric tag."""
 
 
 class UnreadablePage(Exception):
-    """Why the pixels of a page cannot be read, in half a sentence."""
+    """Why the pixels of a page cannot be read; the message continues a sentence that begins with a name."""
 
 
 class RefusedPage(UnreadablePage):
-    """A page that nobody else should be asked to read: what came out would be wrong, or endless."""
+    """A page that no other reader should try: the result would be wrong, or would never come."""
 
 
 class MissingSegment(Exception):
-    """A tile that the file does not hold: it was not scanned."""
+    """A tile that is not in the file because it was not scanned."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """How one level is read.
+    """The segments of one level and their decoder.
 
     Attributes
     ----------
     geometry : TiledLevel
-        Extent of the level and of its tiles or strips.
+        Extent of the level and of its segments.
     shrinks : tuple of int
-        Factors at which a tile can be decoded.
+        Factors by which a tile can be reduced while decoding.
     decode : callable
         ``decode(fetch, row, column, shrink)`` → the tile, (h, w, 3) uint8.
     white : int
-        Value of a full sample.
+        Largest sample value, 255 in the result.
     """
 
     geometry: TiledLevel
@@ -82,20 +82,20 @@ class Segments:
 
 
 def segments_of(pages: Sequence[TiffPage], fetch: Fetch, white: int | None = None) -> Segments:
-    """The segments of a page, or of pages that hold one channel each.
+    """The segments of a page, or of several pages with one channel each.
 
     Parameters
     ----------
     pages : sequence of TiffPage
     fetch : callable
-        Used now only to look at deep pixels.
+        Used here only to estimate the white of deep pixels.
     white : int, optional
-        White of deep pixels, where it is known from another level.
+        White of deep pixels, if known from another level.
 
     Raises
     ------
     UnreadablePage
-        If the page is damaged or stores what is not shown.
+        If the page is damaged or its format is not supported.
     """
     _check(pages)
     page = pages[0]
@@ -119,7 +119,7 @@ def segments_of(pages: Sequence[TiffPage], fetch: Fetch, white: int | None = Non
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Stored samples, (h, w, s) each, by row and column."""
+    """Blocks of stored samples, each (h, w, s), by row and column."""
 
     geometry: TiledLevel
     read: Callable[[Fetch, int, int], NDArray[Any]]
@@ -170,7 +170,7 @@ def _model(pages: Sequence[TiffPage]) -> Model:
 
 
 def colour_of(pages: Sequence[TiffPage], white: int) -> Colour:
-    """What the samples of a page mean."""
+    """The meaning of the samples of a page."""
     page = pages[0]
     palette = None
     if page.photometric == PHOTOMETRIC.PALETTE:
@@ -208,7 +208,7 @@ def _geometry(page: TiffPage) -> TiledLevel:
 
 
 def _plain_jpeg(page: TiffPage) -> bool:
-    """8-bit JPEG in three interleaved components, or grey: what libjpeg makes RGB of by itself."""
+    """Whether libjpeg alone decodes it to RGB: 8-bit JPEG, grey or with three interleaved components."""
     return (
         page.compression == COMPRESSION.JPEG
         and page.dtype == np.uint8
@@ -236,7 +236,7 @@ def _jpeg_segments(page: TiffPage) -> Segments:
 
 
 def _raw(pages: Sequence[TiffPage]) -> bool:
-    """Whether whole rows lie in the file one after the other."""
+    """Whether the rows are stored uncompressed and one after the other."""
     if len(pages) > 1:
         return False
     page = pages[0]
@@ -245,7 +245,7 @@ def _raw(pages: Sequence[TiffPage]) -> bool:
 
 
 def _raw_blocks(page: TiffPage, band_bytes: int) -> _Blocks:
-    """Pixels that lie uncompressed and in order: bands of rows, however the writer called them."""
+    """Uncompressed pixels in bands of rows, independent of the strips that the file states."""
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     samples, width = page.samplesperpixel, page.imagewidth
     row_bytes = width * samples * dtype.itemsize
@@ -261,11 +261,11 @@ def _raw_blocks(page: TiffPage, band_bytes: int) -> _Blocks:
 
 
 def _decoded_blocks(pages: Sequence[TiffPage]) -> _Blocks:
-    """Any compression tifffile knows; channels in planes or pages of their own are put together."""
+    """Pixels of any compression that tifffile supports; channels in separate planes or pages are joined."""
     rows, columns = _counts(pages[0])
     for page in pages:
         if page.compression in APERIO_MODELS:
-            page.subsampling = 1, 1  # the stream knows its own; for the tag's sake nothing would be decoded
+            page.subsampling = 1, 1  # the stream states its own; with the tag, tifffile refuses to decode
     planes = [
         (page, plane * rows * columns, page.decode, page.jpegtables, page.jpegheader)
         for page in pages
@@ -295,6 +295,6 @@ def _probe(blocks: _Blocks, fetch: Fetch) -> list[NDArray[Any]]:
     for index in np.linspace(0, rows * columns - 1, min(PROBES, rows * columns)).astype(int):
         try:
             found.append(blocks.read(fetch, *divmod(int(index), columns)))
-        except Exception:  # a damaged tile says nothing about white
+        except Exception:  # a damaged segment is skipped
             continue
     return found

@@ -1,4 +1,4 @@
-"""Decoded tiles: windows put together from them, and the one cache that all open slides share."""
+"""Decoded tiles: windows assembled from them, and the cache that all open slides share."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
 from napari_zoommil.slides.readers.base import RGB, shrunken
 
 CACHE_BYTES = 64 << 20
-"""Decoded pixels kept for all open slides together: two 4K screens, or a row of tiles of a wide slide."""
+"""Size of the cache of all open slides: two 4K screens, or a row of tiles of a wide slide."""
 
 
 class TileCache:
-    """Tiles by key, bounded in bytes; what several threads ask for at once is decoded once.
+    """Least-recently-used cache of tiles, bounded in bytes; concurrent requests for a tile decode it once.
 
-    The bytes counted are the bytes held: a view of something larger is copied. A tile larger than the
-    whole cache is kept until the next such one: an image that can only be decoded in one piece would
+    A view of a larger array is copied, so that the bytes counted are the bytes held. A tile larger than
+    the whole cache is kept until the next such tile: an image that can only be decoded whole would
     otherwise be decoded for every window.
 
-    A key is a tuple whose first part says whose the tile is, see :meth:`drop`.
+    A key is a tuple whose first item is the owner of the tile, see :meth:`drop`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class TileCache:
         self._lock = Lock()
 
     def get(self, key: Hashable, decode: Callable[[], RGB]) -> RGB:
-        """The tile of a key, read-only; decoded here if no other thread is about it."""
+        """The tile of a key, read-only; decoded here unless another thread is decoding it."""
         while True:
             with self._lock:
                 tile = self._tiles.get(key)
@@ -49,7 +49,7 @@ class TileCache:
                     ours = self._coming[key] = Lock()
                     ours.acquire()
                     break
-            with coming:  # until the other thread has it, or has failed
+            with coming:  # wait until the other thread has decoded it, or has failed
                 pass
         try:
             tile = _compact(decode())
@@ -74,26 +74,26 @@ class TileCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of decoded pixels held."""
+        """Bytes of decoded pixels in the cache."""
         with self._lock:
             return int(self._tiles.currsize) + sum(tile.nbytes for tile in self._oversized.values())
 
     def drop(self, owner: Hashable) -> None:
-        """Forget what belongs to an owner: the first part of its keys."""
+        """Remove the tiles of an owner, which is the first item of their keys."""
         with self._lock:
             for tiles in (self._tiles, self._oversized):
                 for key in [each for each in tiles if isinstance(each, tuple) and each[0] == owner]:
                     del tiles[key]
 
     def clear(self) -> None:
-        """Forget everything; what is just being decoded comes in again."""
+        """Remove all tiles; tiles that are being decoded are still added."""
         with self._lock:
             self._tiles.clear()
             self._oversized.clear()
 
 
 def _compact(tile: RGB) -> RGB:
-    """The same pixels in memory that is no larger than they are."""
+    """The same pixels in an array that owns no more memory than they need."""
     owner: Any = tile
     while isinstance(owner, np.ndarray) and owner.base is not None:
         owner = owner.base
@@ -104,7 +104,7 @@ TILES = TileCache(CACHE_BYTES)
 
 
 class _Damage(set[tuple[int, int, int]]):
-    """Level, row and column of a file's tiles that cannot be decoded."""
+    """(level, row, column) of the tiles of a file that cannot be decoded."""
 
 
 _DAMAGED: WeakValueDictionary[Hashable, _Damage] = WeakValueDictionary()
@@ -112,19 +112,19 @@ _DAMAGED: WeakValueDictionary[Hashable, _Damage] = WeakValueDictionary()
 _OPEN: WeakSet[TiledImage] = WeakSet()
 
 _SHARED = Lock()
-"""Held while handles of a file come or go."""
+"""Held while images are opened or closed."""
 
 PROBES = 4
-"""Tiles of a new slide that are tried before it counts as one that cannot be decoded."""
+"""Tiles tried on opening before a slide counts as one that cannot be decoded."""
 
 PROBED_PX = 1 << 24
-"""Pixels of a tile above which none is tried: opening must stay quick."""
+"""Tiles larger than this are not tried on opening, which must be quick, px."""
 
 
 def identity(path: Path) -> Hashable:
-    """What tells one state of a file, or of a folder and its entries, from another.
+    """Path, sizes and times of a file, or of a folder and its entries; differs after a change.
 
-    Handles of one slide share their tiles by it.
+    Images with the same identity share their decoded tiles.
     """
     files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
     stats = [file.stat() for file in files]
@@ -132,38 +132,38 @@ def identity(path: Path) -> Hashable:
 
 
 def damage_of(identity: Hashable) -> set[tuple[int, int, int]]:
-    """Level, row and column of a file's tiles that cannot be decoded: as shared as the tiles are."""
+    """(level, row, column) of the tiles of a file that cannot be decoded; shared like the tiles."""
     with _SHARED:
         return _DAMAGED.setdefault(identity, _Damage())
 
 
 def damage_note(count: int) -> str:
-    """What is said of a slide with damaged tiles; nothing of a sound one."""
+    """Message about damaged tiles; empty if there are none."""
     return f"{count:,} damaged tile{'s' if count > 1 else ''}, read as background" if count else ""
 
 
 @dataclass(frozen=True)
 class TiledLevel:
-    """Extent of a level and of its tiles, px (y, x); tiles at the far edges may overhang."""
+    """Extent of a level and of its tiles, px (y, x); tiles at the bottom and right may overhang."""
 
     shape: tuple[int, int]
     tile: tuple[int, int]
 
 
 class TiledImage:
-    """Windows of a tiled pyramid, through the shared cache.
+    """Windows of a tiled pyramid, read through the shared cache.
 
-    The tiles of a file leave the cache when its last image is closed.
+    The tiles of a file are removed from the cache when its last image is closed.
 
     Parameters
     ----------
     identity : Hashable
-        Of the file: readers of one file share what they have decoded.
+        Identity of the file: images of the same file share decoded tiles.
     levels : sequence of TiledLevel
     decode : callable
-        ``decode(level, row, column, shrink)`` → the tile, (h, w, 3) uint8, or larger at the far
-        edges. It raises :class:`SlideError` where the slide cannot be read at all; any other
-        exception condemns this tile only.
+        ``decode(level, row, column, shrink)`` → the tile, (h, w, 3) uint8; at the bottom and right it
+        may be larger than the level. It raises :class:`SlideError` if the slide cannot be read at
+        all; any other exception marks this tile as damaged.
     background : (int, int, int)
         Colour of tiles that cannot be decoded.
     """
@@ -183,11 +183,11 @@ class TiledImage:
 
     @property
     def damaged(self) -> int:
-        """Tiles of the file that could not be decoded so far, through any handle."""
+        """Number of tiles of the file that could not be decoded so far, by any image."""
         return len(self._damaged)
 
     def probe(self, name: str) -> None:
-        """Decode a tile; UnsupportedSlideError if none of those that are tried can be."""
+        """Decode one tile; UnsupportedSlideError if none of the tiles tried can be decoded."""
         level, reasons = len(self.levels) - 1, []
         shape, tile = self.levels[level].shape, self.levels[level].tile
         if tile[0] * tile[1] > PROBED_PX:
@@ -206,7 +206,7 @@ class TiledImage:
         )
 
     def read(self, level: int, y: int, x: int, height: int, width: int, shrink: int = 1) -> RGB:
-        """As :meth:`Reader.read`; read-only where the window is a tile."""
+        """As :meth:`Reader.read`; read-only if the window is exactly one tile."""
         rows, columns = (edge // shrink for edge in self.levels[level].tile)
         first_row, first_column = y // rows, x // columns
         last_row, last_column = (y + height - 1) // rows, (x + width - 1) // columns
@@ -227,15 +227,15 @@ class TiledImage:
         return out
 
     def tile(self, level: int, row: int, column: int, shrink: int = 1) -> RGB:
-        """One tile, cut off where the level ends; background if it cannot be decoded."""
+        """One tile, cropped to the level; background if it cannot be decoded."""
         key = (self.identity, level, row, column, shrink)
         tile = TILES.get(key, lambda: self._decoded(level, row, column, shrink))
-        if self not in _OPEN:  # any more: it was closed meanwhile
+        if self not in _OPEN:  # it was closed in the meantime
             self.close()
         return tile
 
     def close(self) -> None:
-        """Let go of what is kept for this image, if nobody else has the file open."""
+        """Close the image; if it was the last of its file, remove the tiles from the cache."""
         with _SHARED:
             _OPEN.discard(self)
             if all(other.identity != self.identity for other in _OPEN):
@@ -254,6 +254,6 @@ class TiledImage:
             raise
         except Exception:  # each codec raises errors of its own
             self._damaged.add((level, row, column))
-            return np.broadcast_to(np.array(self.background, np.uint8), (height, width, 3))  # of no size
+            return np.broadcast_to(np.array(self.background, np.uint8), (height, width, 3))  # takes no memory
         whole = tile.shape[:2] == (height, width)
         return tile if whole else tile[:height, :width].copy()  # a view would hold the whole tile

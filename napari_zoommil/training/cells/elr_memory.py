@@ -1,7 +1,7 @@
-"""What early-learning regularisation remembers: its running targets, pixel by pixel of each window.
+"""Running targets of early-learning regularisation, per pixel of each window.
 
-A sample shows a part of a window, turned and flipped at random. The memory lies in the window's own
-geometry, so that a pixel meets its own past wherever a sample shows it.
+A sample is a crop of a window, rotated and flipped at random. The running targets are stored in the
+geometry of the window, so that a pixel has the same running target in every sample.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ NOWHERE = torch.zeros(9, dtype=torch.int64)
 
 
 def place_of(window: int, corner: tuple[int, int], shape: tuple[int, int], placement: Placement) -> Tensor:
-    """Where a sample comes from, (9,) int64, so that a batch of them collates.
+    """Position of a sample, (9,) int64, in a form that can be collated to batches.
 
     Parameters
     ----------
     window : int
         Index of the window.
     corner, shape : (int, int)
-        Of the sample in the window, and of the whole window, px.
+        Corner of the sample in the window, and shape of the window, px.
     placement : Placement
-        How the sample was laid afterwards.
+        Rotation and flip of the sample.
     """
     return torch.tensor(
         (window, *corner, *shape, placement.turns, *placement.flips, placement.transposed), dtype=torch.int64
@@ -39,14 +39,14 @@ class RunningTargets:
     Attributes
     ----------
     windows : dict of int to (C', h, w) float16
-        Zero where the model has said nothing yet, as in the authors' code.
+        Zero for pixels without earlier predictions, as in the authors' code.
     """
 
     def __init__(self) -> None:
         self.windows: dict[int, Tensor] = {}
 
     def refreshed(self, loss: EarlyLearning, logits: Tensor, places: Tensor, margin: int) -> Tensor:
-        """Remember what a model says of a batch.
+        """Update the running targets with the predictions for a batch.
 
         Parameters
         ----------
@@ -55,12 +55,12 @@ class RunningTargets:
         places : (B, 9)
             From :func:`place_of`.
         margin : int
-            Pixels at each edge of a sample that the model says nothing about.
+            Pixels at each edge of a sample without output.
 
         Returns
         -------
         (B, C', H', W') float32
-            Running targets, laid as the batch is.
+            Running targets in the geometry of the batch.
         """
         rows = zip(logits.detach().float().cpu(), places.tolist(), strict=True)
         return torch.stack([self._one(loss, one, place, margin) for one, place in rows]).to(logits.device)

@@ -1,4 +1,4 @@
-"""A fine-tuning of a cell model in its run folder: look before, fit, look after, all of it step by step."""
+"""Fine-tuning of a cell model in a run folder: measure, fit, measure again, as a generator."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from napari_zoommil.training.flags import TrainerFlags
 from napari_zoommil.training.run import RunFolder
 
 COLUMNS = ("train_loss", "exclusive_recall", "predictions_per_mm2", "f1_complete")
-"""Of the curves."""
+"""Columns of the curves."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedCells:
-    """A trained cell model on the CPU, what it is for, and its figures before (``before_*``) and after."""
+    """A trained cell model on the CPU, its specification, and metrics before (``before_*``) and after."""
 
     network: UNet | YOLLO
     spec: CellSpec
@@ -48,45 +48,47 @@ def fit_cells(
     resume: bool,
     device: Device,
 ) -> Generator[Stage | FitStep, None, TrainedCells]:
-    """Train a cell model on windows, with held-out windows that watch.
+    """Train a cell model on windows, with held-out windows for validation.
 
     Parameters
     ----------
     network, spec
-        The model to begin with.
+        The initial model.
     recipe : CellRecipe
-        Of the fit.
+        Settings of the fit.
     train, held_out : sequence of Window
         See :func:`napari_zoommil.cells.windows.hold_out`.
     run : RunFolder
-        Gets the curves, and a checkpoint at the end of each epoch.
+        Folder for the curves and for a checkpoint at the end of each epoch.
     resume : bool
-        Go on from that checkpoint, if there is one.
+        Resume from that checkpoint, if there is one.
     device : Device
 
     Yields
     ------
     Stage or FitStep
-        After each window that is looked at, and each batch that is trained on.
+        After each measured window and after each training batch.
 
     Raises
     ------
     ModelError
-        If it is to go on in a folder that holds another run, or a finished one.
+        If ``resume`` is set and the folder holds another run, or a finished one.
     """
     checkpoint = run.begin(resume)
     network.to(device.torch)
     try:
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model before")
         before = measured(seen, spec) | {"score_threshold": spec.threshold}
-        taught = train
-        if isinstance(network, YOLLO):  # what is no detector learns discs
-            seen = yield from finds_in_windows(network, spec, train, "looking how large marked cells are")
-            taught = with_known_sizes(seen, spec)
-        yield from _fit(network, spec, recipe, taught, held_out, run, checkpoint, device)
+        windows = train
+        if isinstance(network, YOLLO):  # other networks learn discs
+            seen = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
+            windows = with_known_sizes(seen, spec)
+        yield from _fit(network, spec, recipe, windows, held_out, run, checkpoint, device)
         network.to(device.torch)
-        if isinstance(network, YOLLO):  # the map of others is cut there: elsewhere it would find other cells
-            seen = yield from finds_in_windows(network, spec, train, "looking how surely they are found")
+        if isinstance(network, YOLLO):  # for other networks the threshold changes which cells there are
+            seen = yield from finds_in_windows(
+                network, spec, train, "measuring the scores of annotated cells"
+            )
             spec = replace(spec, threshold=threshold_by_marks(seen, spec))
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model after")
         after = measured(seen, spec) | {"score_threshold": spec.threshold}
@@ -96,19 +98,19 @@ def fit_cells(
 
 
 def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec], str]) -> None:
-    """Write a trained model and its figures into the folder of its run.
+    """Write a trained model and its metrics into its run folder.
 
     Parameters
     ----------
     trained : TrainedCells
     run : RunFolder
     card : callable
-        Makes the model's card.
+        Returns the model card.
 
     Raises
     ------
     FileError
-        If they cannot be written.
+        If the folder cannot be written to.
     """
     spec = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
     save_cell_model(run.folder, trained.network, spec, card(spec))
@@ -140,7 +142,7 @@ def _fit(
 
 
 class WatchedCells(CellModule):
-    """A training that is measured on held-out windows at the end of each epoch."""
+    """A training with validation on held-out windows at the end of each epoch."""
 
     def __init__(self, network: UNet | YOLLO, recipe: CellRecipe, spec: CellSpec) -> None:
         super().__init__(network, recipe)
@@ -148,7 +150,7 @@ class WatchedCells(CellModule):
         self._found: list[WindowFinds] = []
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A held-out window stays where it is; the network gets its pixels."""
+        """Held-out windows stay on the CPU; their pixels are moved when the network needs them."""
         if isinstance(batch, Window):
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)

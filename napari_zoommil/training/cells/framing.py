@@ -1,4 +1,4 @@
-"""How large the windows of a slide are for a network: the same for a training and for its estimate."""
+"""Sizes of the training windows for a network, used by the training and by its estimate."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.slides import Slide
 
 WINDOW = 1.5
-"""Edge of a window in edges of what is cut out of it at random; of an unpadded network without its rim."""
+"""Edge of a window in edges of the random crop; for an unpadded network without the rim."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """What a network asks of windows.
+    """Requirements of a network on its windows.
 
     Attributes
     ----------
     mpp : float
-        µm/px that it sees.
+        Resolution of its input, µm/px.
     crop, window : int
-        Edge of what is cut out of a window at random, and of a window, px.
+        Edge of the random crop, and of a window, px.
     rim : int
-        Of both, px that an unpadded network says nothing about.
+        Border of both for which an unpadded network has no output, px.
     """
 
     mpp: float
@@ -37,19 +37,19 @@ class Framing:
 
     @classmethod
     def of(cls, network: UNet | YOLLO, mpp: float, crop: int) -> Framing:
-        """For a network that is taught ``crop`` × ``crop`` px of its output at a time, or a little more."""
+        """For a network that is trained on crops with an output of at least ``crop`` × ``crop`` px."""
         rim, edge = rim_of(network), input_for(network, crop)
         return cls(mpp, edge, input_for(network, math.ceil(WINDOW * (edge - 2 * rim))), rim)
 
     def plan(self, points: Points, slide: Slide) -> WindowPlan:
-        """The windows of a slide that show its points.
+        """The windows of a slide that cover its points.
 
         Raises
         ------
         MagnificationError
-            If the slide was scanned too coarsely for the network.
+            If the slide's resolution is too low for the network.
         MissingResolutionError
-            If the slide's resolution is not known.
+            If the slide's resolution is unknown.
         """
         require_resolution(slide, self.mpp)
         return plan_windows(points, slide.shape, slide.resolution(), self.mpp, self.window, self.rim)

@@ -1,4 +1,4 @@
-"""What finds tell of marked cells: their sizes before a training, how surely they are found after it."""
+"""Detections of annotated cells: their sizes before a training, and their scores after it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from napari_zoommil.cells.windows import Window
 from napari_zoommil.training.cells.scores import REACH, WindowFinds
 
 RECALL = 0.9
-"""Share of the marked cells that a fine-tuned model shall find. Where few cells are marked, nothing tells
-what is wrongly found, so recall is all that a threshold can be chosen by."""
+"""Recall on annotated cells at which the threshold of a fine-tuned model is set. With sparse annotations
+false positives are unknown, so that recall is the only criterion."""
 
 
 def pairs(found: WindowFinds, spec: CellSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of annotated cells and of the finds that they belong to, one to one, whatever their classes."""
+    """One-to-one pairs of annotated cells and detections of any class: rows of both."""
     return match_centres(found.window.centres, found.finds.centres, REACH * float(spec.diameters_px.max()))
 
 
 def with_known_sizes(found: Sequence[WindowFinds], spec: CellSpec) -> list[Window]:
-    """Windows in which a point has the box of the find that it lies in; without one, that of its class.
+    """Windows in which each point has the box of its detection or, without one, the size of its class.
 
-    A detector that learns boxes of one size from points soon gives that size to every cell it finds.
+    A detector trained on boxes of constant size soon returns that size for every cell.
     """
     return [_sized(one, spec) for one in found]
 
@@ -39,32 +39,32 @@ def _sized(found: WindowFinds, spec: CellSpec) -> Window:
 
 
 def threshold_by_marks(found: Sequence[WindowFinds], spec: CellSpec) -> float:
-    """The score from which :data:`RECALL` of the marked cells are found.
+    """The threshold at which the recall on annotated cells is :data:`RECALL`.
 
-    Exclusive losses leave alone what a model takes for a cell, so its scores rise with those of the marked
-    cells, and the threshold of the model it began with lets too much through.
+    Exclusive losses do not lower the scores of likely cells, so that all scores rise with those of the
+    annotated cells, and the threshold of the initial model is too low.
 
     Parameters
     ----------
     found : sequence of WindowFinds
-        Of the trained model, in the windows it was trained on, each point with its own place.
+        Detections of the trained model in its training windows.
     spec : CellSpec
 
     Returns
     -------
     float
-        That of ``spec`` where less of them is found at any score, or none is marked.
+        The threshold of ``spec`` if the recall cannot be reached, or no cell is annotated.
     """
     scores = np.sort(_scores_of_marks(found, spec))
     if not len(scores):
         return spec.threshold
     missed = len(scores) - math.ceil(RECALL * len(scores))
-    # In hundredths, as the slider has it, and some score must lie above; 0: it is not found.
+    # In hundredths like the slider, and below at least one score; 0 means not detected.
     return min(math.floor(100 * float(scores[missed])) / 100, 0.99) or spec.threshold
 
 
 def _scores_of_marks(found: Sequence[WindowFinds], spec: CellSpec) -> NDArray[np.float64]:
-    """(M,) of what is found of each marked cell, the best of the windows it is in; 0 where nothing is."""
+    """(M,) score of the detection of each annotated cell, the best of its windows; 0 if not detected."""
     best: dict[tuple[float, ...], float] = {}
     for one in found:
         scores = np.zeros(len(one.window.boxes))

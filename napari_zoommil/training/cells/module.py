@@ -37,22 +37,21 @@ class CellRecipe:
     loss : str
         One of :data:`napari_zoommil.cells.losses.LOSSES`.
     options : dict
-        Of the loss.
+        Options of the loss.
     epochs, draws : int
-        An epoch draws so many windows, each at random with its turns and colours; as many as there are
-        windows where ``draws`` is 0.
+        Number of epochs, and of randomly augmented windows per epoch; 0 for as many as there are windows.
     batch_size, accumulate : int
-        Windows per step, and steps per update.
+        Windows per batch, and batches per update.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     head_rate : float
-        That of the last layer in multiples of it.
+        Factor of the learning rate for the last layer.
     crop : int
-        Edge of what is cut out of a window at random, px; of an unpadded network's, the output is smaller.
+        Edge of the random crop, px; the output of an unpadded network is smaller.
     background : float
-        Weight of the boxes that answer for no annotated cell.
+        Weight of boxes without an assigned cell.
     stained : bool
-        Perturb stains: tissue in haematoxylin and eosin.
+        Perturb the stains of haematoxylin and eosin.
     seed : int
     """
 
@@ -71,7 +70,7 @@ class CellRecipe:
 
 
 class Sample(NamedTuple):
-    """A window as the network takes it: (3, h, w) float32 in [0, 1], its targets, and where it was cut."""
+    """Input of the network: pixels (3, h, w) float32 in [0, 1], targets, and position of the crop."""
 
     image: Tensor
     targets: Any
@@ -79,7 +78,7 @@ class Sample(NamedTuple):
 
 
 class WindowData(Dataset[Sample]):
-    """Windows cut, turned and coloured at random; the same (seed, epoch, draw) gives the same sample."""
+    """Random crops and augmentations of windows; the same (seed, epoch, draw) gives the same sample."""
 
     def __init__(
         self, windows: Sequence[Window], recipe: CellRecipe, targets: Callable[[Window], Any], augment: bool
@@ -106,13 +105,13 @@ class WindowData(Dataset[Sample]):
 
 
 class Draws(Sampler[tuple[int, int, int]]):
-    """(epoch, number, index) of the windows of an epoch, each equally often as far as that goes."""
+    """(epoch, number, index) of the windows of an epoch; all windows are drawn about equally often."""
 
     def __init__(self, windows: int, draws: int, seed: int) -> None:
         self.windows, self.draws, self.seed, self.epoch = windows, draws or windows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning's hook: a resumed fit goes on with the order it would have had."""
+        """Lightning's hook, with which a resumed fit has the order of an uninterrupted one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -136,7 +135,7 @@ def train_loader(windows: Sequence[Window], recipe: CellRecipe, network: nn.Modu
 
 
 def target_maker(network: nn.Module, size: int) -> Callable[[Window], Any]:
-    """What a network is taught of a window of ``size`` px."""
+    """The function that makes the targets of a network from a window of ``size`` px."""
     if isinstance(network, YOLLO):
         anchors = network.anchors
         return lambda window: _as_tensors(
@@ -153,29 +152,29 @@ def _as_tensors(targets: BoxTargets) -> BoxTargets:
 
 
 class CellModule(L.LightningModule):
-    """A cell loss on windows; what it draws follows from the seed and the step, so that a resumed fit goes
-    on as an unbroken one would have."""
+    """Training step with a cell loss on windows; random numbers depend on the seed and the step, so that a
+    resumed fit is equal to an uninterrupted one."""
 
     def __init__(self, network: UNet | YOLLO, recipe: CellRecipe) -> None:
         super().__init__()
-        # Up to twice as fast on a CPU; kept by all that follows.
+        # Up to twice as fast on a CPU; later operations keep the memory format.
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         boxes = isinstance(network, YOLLO)
         loss = create_loss(recipe.loss, reduction="none" if boxes else "mean", **(recipe.options or {}))
         if boxes and not isinstance(loss, Loss):
-            raise ModelError(f"the loss {recipe.loss} remembers pixels; train a U-Net or take another loss")
+            raise ModelError(f"the loss {recipe.loss} needs pixels; train a U-Net or choose another loss")
         self.loss, self.running = loss, RunningTargets()
 
     def on_train_epoch_start(self) -> None:
-        self.network.train()  # Lightning leaves a network that was just used as it finds it
+        self.network.train()  # Lightning does not restore the mode after validation
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         images, targets, places = batch
         total = max(1, self.trainer.max_epochs or 1) * max(1, int(self.trainer.num_training_batches))
         done = self.current_epoch * int(self.trainer.num_training_batches) + index
         seed = seed_of(self.recipe.seed, done)
-        seed_torch(seed)  # of dropout
+        seed_torch(seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
         loss = self.loss_of(images, targets, done / total, generator, places)
         self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(images))
@@ -189,7 +188,7 @@ class CellModule(L.LightningModule):
         generator: torch.Generator,
         places: Tensor = NOWHERE[None],
     ) -> Tensor:
-        """The loss of a batch at a progress of the training, 0 to 1."""
+        """The loss of a batch; ``progress`` is that of the training, 0 to 1."""
         output, loss = self.network(images), self.loss
         if isinstance(loss, EarlyLearning):
             margin = (images.shape[-1] - output.shape[-1]) // 2

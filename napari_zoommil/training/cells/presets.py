@@ -1,4 +1,4 @@
-"""Settings of cell trainings that are known to serve a purpose."""
+"""Presets of cell training."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ INTERACTIVE = replace(
     crop=160,
     background=1.0,
 )
-"""From a trained model, in about a minute on two cores. Five times the learning rate gained nothing and
-spread more (:mod:`napari_zoommil.experiments.few_points.experiment`)."""
+"""Fine-tuning of a trained model in about a minute on two cores. Five times the learning rate was not better
+and varied more between seeds (:mod:`napari_zoommil.experiments.few_points.experiment`)."""
 
 PRESETS = {"interactive": INTERACTIVE, "paper": PAPER}
 
 NEW_CLASSES = 10.0
-"""Head rate of ``interactive`` where a model is to tell classes apart that it did not know: its last layer
-begins with the same output for all of them. On a made slide with thirty marks of each of two, 0.49 of the
-finds among fibroblasts were called so without and 0.86 with it; lymphocytes 0.93 and 0.92."""
+"""Head rate of ``interactive`` for new classes, which start with equal outputs of the last layer. On a
+synthetic slide with thirty points of each of two classes, 0.49 of the detected fibroblasts had the right
+class without it and 0.86 with it; lymphocytes 0.93 and 0.92."""
 
 CONSTANT = {"threshold": constant(0.5), "sampling": constant(0.5)}
-"""Options of exclusive cross-entropy without annealing: a model that knows cells needs no foreground-only
-beginning, and a short training would never see background. On 30 % of the labels of ``sparse-labels`` a
-U-Net had the best Dice at 0.5 with the margin gate and these, of all losses and over three seeds. Of sixty
-points (:mod:`napari_zoommil.experiments.few_points`, three draws) all losses make the same of the shipped
+"""Options of exclusive cross-entropy without annealing: a trained model does not need the foreground-only
+phase, and a short training would never reach background. On 30 % of the labels of ``sparse-labels`` a
+U-Net with the margin gate and these options had the best Dice at 0.5 of all losses, over three seeds. With
+sixty points (:mod:`napari_zoommil.experiments.few_points`, three draws) all losses are equal for the shipped
 detector."""
 
 
 def recipe(preset: str, loss: str | None = None, new_classes: bool = False, **changes: Any) -> CellRecipe:
-    """Settings by name, with some of them changed; what is None stays.
+    """A preset by name, with changes; values of None are ignored.
 
-    ``new_classes`` says that the model is to tell classes apart that it does not know.
+    ``new_classes`` states that the model has to learn new classes.
     """
     changed = {name: value for name, value in changes.items() if value is not None}
     settings = replace(PRESETS[preset], **changed)
@@ -51,5 +51,5 @@ def recipe(preset: str, loss: str | None = None, new_classes: bool = False, **ch
     loss = loss or settings.loss
     if not loss.startswith("ece") or preset == "paper":
         return replace(settings, loss=loss)
-    # The loss takes a tenth of what is not annotated (0.2 · 0.5), the paper's weight brings it back to one.
+    # On average elements that are not annotated count 0.1 (0.2 · 0.5); the weight restores the paper's 1.
     return replace(settings, loss=loss, options=CONSTANT, background=PAPER.background)

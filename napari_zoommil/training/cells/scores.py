@@ -1,4 +1,4 @@
-"""How a cell model does on windows of which only some cells are annotated."""
+"""Evaluation of a cell model on sparsely annotated windows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from napari_zoommil.cells.windows import Window
 from napari_zoommil.training.fit import Stage
 
 REACH = 0.5
-"""A find and an annotated cell belong together within so many cell diameters."""
+"""Largest distance between a detection and an annotated cell that match, in cell diameters."""
 
 
 @dataclass(frozen=True, eq=False)
 class WindowFinds:
-    """A window, as far as a network says anything of it, and what it finds there; px of that part."""
+    """A window without its rim, and the cells that a network detects in it; px of that part."""
 
     window: Window
     finds: Finds
@@ -28,7 +28,7 @@ class WindowFinds:
 
 @torch.inference_mode()
 def finds_in_window(network: nn.Module, spec: CellSpec, window: Window) -> WindowFinds:
-    """What a network finds in a window, on the device that it is on."""
+    """The cells that a network detects in a window, on the network's device."""
     images = as_images(window.image[None]).to(next(network.parameters()).device)
     finds = find(network, spec, images)[0]
     return WindowFinds(window.inner, Finds(finds.boxes - window.rim, finds.scores, finds.labels))
@@ -37,7 +37,7 @@ def finds_in_window(network: nn.Module, spec: CellSpec, window: Window) -> Windo
 def finds_in_windows(
     network: nn.Module, spec: CellSpec, windows: Sequence[Window], title: str
 ) -> Generator[Stage, None, list[WindowFinds]]:
-    """What a network finds in each of some windows, one by one."""
+    """The cells that a network detects in each of several windows; yields after each window."""
     network.eval()
     found = []
     for window in windows:
@@ -49,8 +49,8 @@ def finds_in_windows(
 def measured(found: Sequence[WindowFinds], spec: CellSpec) -> dict[str, float]:
     """Exclusive recall with predictions per mm², and F1 where every cell is annotated.
 
-    Centres of one class within half its diameter of each other are paired one to one; finds count from the
-    model's threshold on. Without windows nothing is said, and without complete regions nothing of F1.
+    Centres of the same class at most half its diameter apart are paired one to one; detections count from
+    the model's threshold. Without windows the result is empty, and without complete regions it has no F1.
     """
     if not found:
         return {}
@@ -76,13 +76,13 @@ def _score(window: Window, finds: Finds, spec: CellSpec) -> DetectionScore:
 
 
 def _inside(window: Window) -> Window:
-    """Only its annotated cells in complete regions."""
+    """The window with only its annotated cells in complete regions."""
     kept = _of(window, Finds(window.boxes, window.labels.astype(float), window.labels))
     return Window(window.image, window.dense, kept.boxes, kept.labels, window.complete)
 
 
 def _of(window: Window, finds: Finds) -> Finds:
-    """Finds whose centres lie in complete regions."""
+    """Detections whose centres are in complete regions."""
     y, x = finds.centres.astype(int).T
     inside = (y >= 0) & (x >= 0) & (y < window.shape[0]) & (x < window.shape[1])
     y, x = y.clip(0, window.shape[0] - 1), x.clip(0, window.shape[1] - 1)

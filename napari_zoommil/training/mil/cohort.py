@@ -1,4 +1,4 @@
-"""A labelled table of slides: ``slide,label[,split][,group]``, separated by commas, semicolons or tabs."""
+"""Cohorts: tables of labelled slides, ``slide,label[,split][,group]``, with commas, semicolons or tabs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from napari_zoommil.training.mil.table import Row, read_table
 SPLITS = ("train", "val", "test")
 
 MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
-"""What R, pandas and spreadsheets write where a value is missing."""
+"""Missing values as written by R, pandas and spreadsheets."""
 
 TOLD = 20
-"""Faults that an error's sentence tells; all of them are in its ``faults``."""
+"""Most faults in an error message; all of them are in its ``faults``."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class LabelledSlide:
     """One slide of a cohort.
 
     Attributes
@@ -33,11 +33,11 @@ class Entry:
     slide : Path
     label : str
     split : str
-        ``train``, ``val`` or ``test``; empty where the table does not say.
+        ``train``, ``val`` or ``test``; empty if not stated.
     group : str
-        A patient, say, whose slides are never divided between splits.
+        Such as a patient; slides of a group are always in the same split.
     line : int
-        Of the table; 0 where there is none.
+        Line of the table; 0 if there is no table.
     """
 
     slide: Path
@@ -53,17 +53,17 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Cohort(Sequence[Entry]):
+class Cohort(Sequence[LabelledSlide]):
     """Labelled slides.
 
     Attributes
     ----------
-    entries : tuple of Entry
+    entries : tuple of LabelledSlide
     malformed : tuple of str
-        What was wrong with lines of the table.
+        Faults in lines of the table.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[LabelledSlide, ...]
     malformed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Cohort(Sequence[Entry]):
         return self.entries[index]
 
     def faults(self) -> tuple[str, ...]:
-        """All that speaks against training on these slides, a sentence each; slides are looked for."""
+        """All faults that prevent training, each as a message; whether the slides exist is checked too."""
         return (
             *self.malformed,
             *(fault for entry in self.entries for fault in _entry_faults(entry)),
@@ -82,9 +82,9 @@ class Cohort(Sequence[Entry]):
         )
 
     def _contradictions(self) -> Iterator[str]:
-        """Slides with two labels, slides and groups in two splits."""
-        slides: dict[Path, list[Entry]] = defaultdict(list)
-        groups: dict[str, list[Entry]] = defaultdict(list)
+        """Slides with two labels, and slides or groups in two splits."""
+        slides: dict[Path, list[LabelledSlide]] = defaultdict(list)
+        groups: dict[str, list[LabelledSlide]] = defaultdict(list)
         for entry in self.entries:
             slides[entry.slide.resolve()].append(entry)
         for found in slides.values():
@@ -105,7 +105,7 @@ class Cohort(Sequence[Entry]):
                     yield f"it has no slides in its split {split!r}"
 
 
-def _entry_faults(entry: Entry) -> Iterator[str]:
+def _entry_faults(entry: LabelledSlide) -> Iterator[str]:
     if entry.slide == Path():
         yield f"{entry.place}: slide is empty"
     elif not entry.slide.exists():
@@ -118,9 +118,11 @@ def _entry_faults(entry: Entry) -> Iterator[str]:
         yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
 
 
-def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -> Iterator[str]:
-    """``a.svs is in the splits train (line 2) and test (line 6)``, where values are not all the same."""
-    first: dict[str, Entry] = {}
+def _several(
+    said: str, found: Iterable[LabelledSlide], value: Callable[[LabelledSlide], str]
+) -> Iterator[str]:
+    """``a.svs is in the splits train (line 2) and test (line 6)``, if values differ."""
+    first: dict[str, LabelledSlide] = {}
     for entry in found:
         first.setdefault(value(entry), entry)
     named = [f"{one} ({entry.place})" for one, entry in first.items() if one]
@@ -131,15 +133,15 @@ def _several(said: str, found: Iterable[Entry], value: Callable[[Entry], str]) -
 def read_cohort(path: Path, seed: int = 0) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
-    Where there is no ``split`` column, groups are divided 70/15/15 at random, class by class where labels
-    name classes.
+    Without a ``split`` column, groups are split 70/15/15 at random, stratified by class if the labels are
+    classes.
 
     Raises
     ------
     FileError
         If the table cannot be read.
     CohortError
-        If it is no table, or there is any fault of :meth:`Cohort.faults`: it tells all of them.
+        If it is not a table, or has faults (see :meth:`Cohort.faults`); the error lists all of them.
     """
     rows = read_table(path, ("slide", "label"))
     malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
@@ -154,14 +156,14 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
 
 
 def slides_of_table(path: Path) -> list[Path]:
-    """The column ``slide`` of a table, relative to it; a slide that stands in it twice counts once.
+    """The column ``slide`` of a table, relative to it, without duplicates.
 
     Raises
     ------
     FileError
         If the table cannot be read.
     CohortError
-        If it is no table with such a column, or a line has no slide.
+        If it is not a table with such a column, or a line has no slide.
     """
     rows = read_table(path, ("slide",))
     wrong = [(row.line, row.fault or "slide is empty") for row in rows if row.fault or not row["slide"]]
@@ -175,12 +177,12 @@ def _refuse(path: Path, faults: tuple[str, ...]) -> None:
         raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", faults)
 
 
-def _entry(folder: Path, row: Row) -> Entry:
+def _entry(folder: Path, row: Row) -> LabelledSlide:
     slide = folder / row["slide"] if row["slide"] else Path()
-    return Entry(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
+    return LabelledSlide(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
 
 
-def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
+def _divided(entries: Sequence[LabelledSlide], seed: int) -> tuple[LabelledSlide, ...]:
     measured = are_measurements([entry.label for entry in entries])
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
@@ -196,7 +198,7 @@ def _divided(entries: Sequence[Entry], seed: int) -> tuple[Entry, ...]:
     return tuple(replace(entry, split=split_of[entry.group]) for entry in entries)
 
 
-def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
+def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:
     """Labels, sorted.
 
     Raises
@@ -206,5 +208,5 @@ def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
     """
     found = tuple(sorted({entry.label for entry in entries}))
     if len(found) < 2:
-        raise CohortError(f"the cohort has a single label, {found[0]!r}; there is nothing to tell apart")
+        raise CohortError(f"the cohort has a single label, {found[0]!r}; classification needs two or more")
     return found

@@ -1,4 +1,4 @@
-"""A MIL model fitted by a recipe and measured, step by step."""
+"""Fit of a MIL model by a recipe, and its evaluation, as generators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fit(
     seed: int = 0,
     flags: TrainerFlags = ONE_DEVICE,
 ) -> Generator[FitStep, None, None]:
-    """Fit a model, and leave it as it was in its best epoch.
+    """Fit a model; afterwards it has the weights of its best epoch.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def fit(
     recipe : Recipe
     train, val : sequence of (Bag, target)
     run : RunFolder
-        Where curves and checkpoints go.
+        Folder for curves and checkpoints.
     checkpoint : Path, optional
-        What to go on from.
+        Checkpoint from which to resume.
     device : Device
     seed : int
-        Of order and noise.
+        Seed of the order of slides and of noise.
     flags : TrainerFlags
-        The recipe says how many slides make one step.
+        ``accumulate`` is that of the recipe.
     """
     module = MILModule(mil, recipe)
     callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
@@ -74,9 +74,9 @@ def fit(
 def evaluate(
     mil: MILModel, examples: Sequence[Example], device: Device
 ) -> Generator[int, None, dict[str, float]]:
-    """The task's metrics and the mean of its loss over bags; yields how many are done.
+    """The task's metrics and mean loss over bags; yields the number of bags done.
 
-    A metric that so few bags do not have, as a correlation of two equal ones, is left out.
+    Metrics that are undefined for the bags, such as a correlation of equal values, are left out.
     """
     if not examples:
         return {}

@@ -1,4 +1,4 @@
-"""Training of MIL models on bags, a slide at a time: the model and its task say what is learnt."""
+"""Training of MIL models on bags, one slide at a time; the model and its task define the losses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Example = tuple[Bag, int | float]
 
 
 def columns(task: Task) -> tuple[str, ...]:
-    """Of the curves of a training: losses, and the task's metrics on validation slides."""
+    """Columns of the curves: losses, and the task's metrics on validation slides."""
     return ("train_loss", "val_loss", *(f"val_{name}" for name in task.metrics()))
 
 
 class MILModule(L.LightningModule):
-    """The weighted sum of a model's losses, and its task's metrics on validation slides.
+    """Trains on the weighted sum of a model's losses, and computes the task's metrics on validation slides.
 
     Logs the sums as ``train_loss`` and ``val_loss``, each loss as ``train_NAME_loss`` and ``val_NAME_loss``,
     and each metric as ``val_NAME``.
@@ -38,7 +38,8 @@ class MILModule(L.LightningModule):
         super().__init__()
         self.model, self.recipe = model, recipe
         self.metrics = model.task.metrics()
-        self._on_device = nn.ModuleList(self.metrics.values())  # which moves them
+        # registered, so that they are moved to the device
+        self._on_device = nn.ModuleList(self.metrics.values())
         self.share = 0.0
 
     def training_step(self, batch: Example, _index: int) -> Tensor:
@@ -63,11 +64,11 @@ class MILModule(L.LightningModule):
         self.log_dict({f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
-        """A bag stays where it lies; the model moves the features it asks for."""
+        """Bags stay on the CPU; the model moves the features that it requests."""
         return batch
 
     def _losses(self, batch: Example) -> tuple[dict[str, Tensor], MILOutput, Tensor]:
-        """The sum as ``loss`` and each as ``NAME_loss``, with what they are of."""
+        """The sum as ``loss`` and each loss as ``NAME_loss``, with the output and the target."""
         bag, value = batch
         target = torch.tensor(value, device=self.device)
         output = self.model(bag)
@@ -90,8 +91,8 @@ class MILModule(L.LightningModule):
         )
         if recipe.schedule == "constant":
             return {"optimizer": optimizer}
-        # By steps, though once an epoch: Lightning's steps by epoch come after the checkpoint is written, so
-        # that a fit that goes on from it would miss one.
+        # interval="step", although stepped once per epoch: Lightning steps "epoch" schedules after it writes
+        # the checkpoint, so that a resumed fit would miss one.
         each_epoch = {"interval": "step", "frequency": self._batches()}
         schedules = torch.optim.lr_scheduler
         if recipe.schedule == "cosine":
@@ -104,29 +105,29 @@ class MILModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": told}
 
     def _batches(self) -> int:
-        """Slides of an epoch; Lightning counts them when it is asked for the steps of the fit."""
+        """Number of slides per epoch; Lightning computes it together with the number of steps."""
         assert self.trainer.estimated_stepping_batches
         return int(self.trainer.num_training_batches)
 
 
 def processes() -> tuple[int, int]:
-    """Which of the processes that train together this is, and how many there are."""
+    """Index of this process, and the number of processes of the training."""
     if not distributed.is_available() or not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 class SlideDraws(Sampler[int]):
-    """Slides of an epoch in random order, which follows from the seed and the epoch.
+    """Slides of an epoch in random order, determined by the seed and the epoch.
 
-    Of several processes that train together, each has its share of them; where they do not come out even,
-    the first ones come once more.
+    Several processes of a training have a share each; if the number of slides is not divisible, the first
+    ones are repeated.
 
     Parameters
     ----------
     count : int
     weights : sequence of float, optional
-        Draw with replacement, each slide as often as its weight says.
+        Sample with replacement, with these weights.
     seed : int
     """
 
@@ -135,14 +136,14 @@ class SlideDraws(Sampler[int]):
         self.weights = None if weights is None else torch.tensor(weights)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning's hook: a fit that goes on has the order it would have had."""
+        """Lightning's hook, with which a resumed fit has the order of an uninterrupted one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return math.ceil(self.count / processes()[1])
 
     def __iter__(self) -> Iterator[int]:
-        # Drawn with the first slide: Lightning asks for an iterator before it tells the epoch to go on with.
+        # Drawn lazily, because Lightning creates the iterator before it sets the epoch of a resumed fit.
         drawn, (own, several) = self._drawn(), processes()
         yield from islice(cycle(drawn), own, len(self) * several, several)
 
@@ -154,7 +155,7 @@ class SlideDraws(Sampler[int]):
 
 
 class SlidesInOrder(Sampler[int]):
-    """Each slide once; of several processes each has its share, or all where there are too few to share."""
+    """Each slide once; several processes have a share each, or all slides if there are too few."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -173,17 +174,17 @@ class SlidesInOrder(Sampler[int]):
 def loader(
     examples: Sequence[Example], task: Task | None = None, recipe: Recipe | None = None, seed: int = 0
 ) -> DataLoader[Example]:
-    """One slide at a time: in order, or, by a recipe, shuffled and balanced as the task says.
+    """Data loader with one slide per batch: in order or, with a recipe, shuffled and balanced by the task.
 
     Parameters
     ----------
     examples : sequence of (Bag, target)
     task : Task, optional
-        How examples are balanced, where the recipe weights them.
+        Defines the balance of examples, if the recipe is weighted.
     recipe : Recipe, optional
-        Of a training.
+        Given for training.
     seed : int
-        Of the order.
+        Seed of the order.
     """
     if recipe is None:
         return DataLoader(examples, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]

@@ -1,17 +1,16 @@
-"""Points teach a MIL model: exclusive cross-entropy on its attention beside the loss of the bag.
+"""Fine-tuning of a MIL model with points: exclusive cross-entropy on its attention plus the bag's loss.
 
-A patch that holds a point is annotated, and what is not marked does not count as background (Panteli et
-al. 2021). ZoomMIL has no instance classifier: what tells its patches apart is the attention (eq. 2) and the
-scores that it zooms by (sec. 3.3), so these are the instance scores. Softmax gives a patch the share
-exp(logit) / Σ exp(logit), and the odds of a sigmoid are exp(logit − offset): the attention *is* the odds
-that a patch is annotated, but for an offset that softmax does not see. Each attention is therefore given
-one, learnt with it. It begins where a patch of average attention has the odds of the annotated share of the
-patches (the prior of Lin et al. 2017, sec. 3.3, by data): begun at even odds, every patch above
-the average would pass for a likely positive and be left out of the loss from the first step on.
+A patch with a point is annotated, and patches without points do not count as background (Panteli et al.
+2021). ZoomMIL has no instance classifier; the instance scores are the attention logits (eq. 2) and the
+logits by which it zooms (sec. 3.3). The softmax weight of a patch is exp(logit) / Σ exp(logit), and the odds
+of a sigmoid are exp(logit − offset): the attention is proportional to the odds that a patch is annotated. The
+offset of each attention is a learnt parameter. At the start, a patch of average attention has the odds of the
+annotated share of the patches (the prior of Lin et al. 2017, sec. 3.3, estimated from the data). With even
+odds, every patch above the average would be a likely positive, which the loss ignores from the first step.
 
-In training, the patches of ZoomMIL's later steps are mixtures, and only those it zooms into are seen at all.
-Instance scores come from the attention on single patches instead, at every magnification. The bag is passed
-as in prediction: points say directly where to zoom, better than the noisy gradient of a perturbed selection.
+In training, the instances of ZoomMIL's later steps are mixtures of the selected patches. Instance scores are
+therefore computed from the attention on single patches, at every magnification. The bag's pass is that of
+prediction: points train the selection directly, without the noisy gradient of a perturbed selection.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ class PointRecipe:
     Attributes
     ----------
     loss : str
-        One of :data:`napari_zoommil.cells.losses.LOSSES`, on the instance scores.
+        Loss of the instance scores, one of :data:`napari_zoommil.cells.losses.LOSSES`.
     options : dict
-        Of the loss.
+        Options of the loss.
     weight : float
-        Of the loss on instance scores; the bag's counts 1.
+        Weight of the loss of the instance scores; that of the bag is 1.
     epochs : int
-        Steps: the bag is one slide.
+        Number of steps, because the bag is one slide.
     learning_rate, offset_rate : float
-        Of Adam, for the model and for the offsets.
+        Learning rates of Adam, for the model and for the offsets.
     seed : int
     """
 
@@ -63,19 +62,19 @@ class PointRecipe:
 
 
 COLUMNS = ("train_loss", "bag_loss", "point_loss")
-"""Of the curves."""
+"""Columns of the curves."""
 
 PRESETS = {"interactive": PointRecipe(epochs=100, learning_rate=3e-4), "paper": PointRecipe()}
 
 INTERACTIVE = {"threshold": constant(0.5), "sampling": constant(1.0), "weight": 1.0}
-"""Options of exclusive cross-entropy without annealing, sampling and down-weighting: only the gate is left.
-A slide has some hundred patches where an image has 10⁵ pixels, of which a few per cent are annotated. With
-the authors' expected weight of 0.1 little holds back the scores of patches that are not annotated:
-``tests/benchmarks/mil_points.py`` compares both, with plain cross-entropy beside them."""
+"""Options of exclusive cross-entropy without annealing, sampling and down-weighting, so only with the gate.
+A slide has some hundred patches while an image has 10⁵ pixels, of which a few per cent are annotated. With
+the authors' expected weight of 0.1, the scores of patches that are not annotated are hardly limited:
+``tests/benchmarks/mil_points.py`` compares both, and cross-entropy."""
 
 
 def point_recipe(preset: str, loss: str | None = None, **changes: Any) -> PointRecipe:
-    """Settings by name, with some of them changed; what is None stays."""
+    """A preset by name, with changes; values of None are ignored."""
     changed = {name: value for name, value in changes.items() if value is not None}
     settings = replace(PRESETS[preset], **changed)
     loss = loss or settings.loss
@@ -84,20 +83,20 @@ def point_recipe(preset: str, loss: str | None = None, **changes: Any) -> PointR
 
 
 SHARES = (0.01, 0.5)
-"""Bounds of the annotated share that offsets begin with."""
+"""Bounds of the annotated share in the initial offsets."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedBag:
-    """A bag with what is known of it: what a model is taught of a slide.
+    """A bag with its patch targets and its label.
 
     Attributes
     ----------
     bag : TensorBag
     targets : tuple of (n,) int64 Tensor
-        Of each magnification's patches: 1 = annotated, 0 = not annotated, −1 = known background.
+        For the patches of each magnification: 1 = annotated, 0 = not annotated, −1 = known background.
     truth : (C,) float32 Tensor
-        What the bag's values shall be: one class, or where they were.
+        Target of the bag: a class, or its prediction before the training.
     """
 
     bag: TensorBag
@@ -106,16 +105,16 @@ class AnnotatedBag:
 
 
 class PointModule(L.LightningModule):
-    """The bag's cross-entropy and the mean over magnifications of a loss on the instance scores."""
+    """Training step with the bag's loss and the mean over magnifications of the instance loss."""
 
     def __init__(self, model: MILModel, recipe: PointRecipe, annotated: AnnotatedBag) -> None:
         super().__init__()
         loss = create_loss(recipe.loss, **(recipe.options or {}))
         if not isinstance(loss, Loss):
-            raise ModelError(f"the loss {recipe.loss} remembers pixels; take another for a MIL model")
+            raise ModelError(f"the loss {recipe.loss} needs pixels; choose another one for a MIL model")
         self.model, self.recipe, self.annotated, self.loss = model, recipe, annotated, loss
         model.requires_grad_(False)
-        self.taught = [one.requires_grad_() for one in taught_parameters(model)]
+        self.trained = [one.requires_grad_() for one in trained_parameters(model)]
         self.offsets = nn.ParameterList(prior_offsets(model, annotated))
 
     def training_step(self, _step: int, _index: int) -> Tensor:
@@ -127,12 +126,12 @@ class PointModule(L.LightningModule):
         return loss
 
     def bag_loss(self) -> Tensor:
-        """The task's loss between the truth about the bag and what the model would predict."""
+        """The task's loss between the bag's target and its prediction."""
         logits = self.model.eval()(self.annotated.bag).logits
         return self.model.task.loss(logits, self.annotated.truth.to(logits))
 
     def point_loss(self, progress: float) -> Tensor:
-        """The mean over magnifications of the loss of every patch and attention."""
+        """The loss over all patches and attentions, averaged over magnifications."""
         losses = []
         for level, targets in enumerate(self.annotated.targets):
             scores = self.scores(level)
@@ -147,17 +146,17 @@ class PointModule(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
         groups: list[dict[str, Any]] = [
-            {"params": self.taught},
+            {"params": self.trained},
             {"params": self.offsets.parameters(), "lr": recipe.offset_rate},
         ]
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
 
 
-def taught_parameters(model: MILModel) -> list[nn.Parameter]:
-    """What points may change: the attention, and all there is where a model has none of the shared kind.
+def trained_parameters(model: MILModel) -> list[nn.Parameter]:
+    """The trained parameters: those of :class:`GatedAttention`, or all if a model has none.
 
-    Embeddings and classifier stay as they are, for one slide would bend them to itself: trained whole, the
-    shipped model soon took a slide without tumour for one with it.
+    Embeddings and classifier are frozen, because they would overfit to one slide: with all parameters
+    trained, the shipped model soon predicted tumour on slides without tumour.
     """
     attention: list[nn.Module] = [part for part in model.modules() if isinstance(part, GatedAttention)]
     return [one for part in attention or [model] for one in part.parameters()]
@@ -165,7 +164,7 @@ def taught_parameters(model: MILModel) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def prior_offsets(model: MILModel, annotated: AnnotatedBag) -> list[nn.Parameter]:
-    """(H,) for each magnification: a patch of average attention gets the odds of the annotated share."""
+    """Initial offsets (H,) per magnification: average attention has the odds of the annotated share."""
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     found: list[nn.Parameter] = []
@@ -179,5 +178,5 @@ def prior_offsets(model: MILModel, annotated: AnnotatedBag) -> list[nn.Parameter
 
 
 def one_step() -> DataLoader[int]:
-    """What an epoch draws: nothing, for the bag is the module's."""
+    """A data loader with one dummy item, because the bag is in the module."""
     return DataLoader([0], batch_size=None)  # type: ignore[arg-type]

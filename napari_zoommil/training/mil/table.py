@@ -1,4 +1,4 @@
-"""Tables as spreadsheets and statistics programs write them."""
+"""Reading of CSV tables as written by spreadsheets and statistics programs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Row:
     Attributes
     ----------
     line : int
-        Where it ends in the file, from 1.
+        Its last line in the file, from 1.
     cells : mapping of str to str
-        By column; blanks around values are gone.
+        Values by column, without surrounding blanks.
     fault : str
-        What is wrong with the row; empty where nothing is.
+        What is wrong with the row; empty if nothing is.
     """
 
     line: int
@@ -39,8 +39,8 @@ class Row:
 def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     """The rows of a table with a header.
 
-    The separator is that of the header: a comma, a semicolon or a tab. Names of columns count in upper
-    or lower case. Rows without any value are left out.
+    The separator is that of the header: a comma, a semicolon or a tab. Names of columns are not case
+    sensitive. Rows without any value are left out.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
         ) from error
     if not rows or not set(columns) <= set(header):
         what = f"column{'s' * (len(columns) > 1)} {' and '.join(columns)}"
-        raise CohortError(f"{path.name} needs a header with the {what}, and a row at least")
+        raise CohortError(f"{path.name} needs a header with the {what}, and at least one row")
     return tuple(rows)
 
 
 def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Lines with any value: their numbers, and their values without blanks around them."""
+    """Lines with any value: their numbers, and their values without surrounding blanks."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     for cells in reader:
         values = [cell.strip() for cell in cells]

@@ -1,4 +1,4 @@
-"""Points and complete regions as targets per patch, and the part of a slide that is learnt from."""
+"""Patch targets from points and complete regions, and the choice of training patches of a slide."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ANNOTATED, NOT_ANNOTATED, BACKGROUND = 1, 0, -1
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What the points of a document say to a MIL model.
+    """The points of a document as annotations for a MIL model.
 
     Attributes
     ----------
     coordinates, others : (M, 2), (K, 2)
-        Level-0 y and x of points that count as annotated, and of those that do not.
+        Level-0 (y, x) of points that count as annotated, and of those that do not.
     classes : tuple of str
-        Whose points count.
+        Classes of the points that count.
     label : str or None
-        Class of the slide as the model names it, if it is known.
+        Class of the slide, by its name in the model, if known.
     """
 
     coordinates: NDArray[np.float64]
@@ -41,33 +41,33 @@ class Marks:
 
 
 def classes_named(points: Points, class_names: Sequence[str]) -> dict[str, str]:
-    """Classes that have points → the model's class of that name, whatever their case."""
+    """Classes that have points → the model's class of the same name, ignoring case."""
     known = {name.casefold(): name for name in class_names}
     used = (name for name, count in points.counts.items() if count)
     return {name: known[name.casefold()] for name in used if name.casefold() in known}
 
 
 def marks_of(points: Points, class_names: Sequence[str], label: str | None) -> Marks:
-    """Which points count, and which class the slide has.
+    """Determine the points that count and the class of the slide.
 
     Raises
     ------
     ModelError
-        If the model knows no class ``label``.
+        If the model has no class ``label``.
     AnnotationError
-        If there is no point, or points are of several classes of the model and ``label`` does not decide.
+        If there are no points, or the points have several classes of the model and no ``label`` is given.
     """
     known = {name.casefold(): name for name in class_names}
     names = np.array([points.classes[label - 1].name for label in points.labels], object)
     used = classes_named(points, class_names)
     if label is not None and label.casefold() not in known:
-        raise ModelError(f"the model tells {', '.join(class_names)} apart, not {label}; choose one of these")
+        raise ModelError(f"the model has no class {label}; choose one of {', '.join(class_names)}")
     if not len(names):
-        raise AnnotationError("there are no points to train on; mark a few places first")
+        raise AnnotationError("there are no points to train on; add a few first")
     if label is None and len(set(used.values())) > 1:
         raise AnnotationError(
             f"there are points of several classes of the model ({', '.join(used)}); "
-            "say with --label which of them the slide is"
+            "state the class of the slide with --label"
         )
     truth = next(iter(used.values()), None) if label is None else known[label.casefold()]
     chosen = [name for name, of in used.items() if of == truth] or sorted(set(names))
@@ -85,16 +85,16 @@ def patch_targets(
     ----------
     grid : PatchGrid
     points : (M, 2)
-        Level-0 y and x. Those on no patch teach nothing.
+        Level-0 (y, x). Points outside all patches have no effect.
     complete : sequence of (n, 2)
-        Polygons, level-0 y and x, in which everything is annotated.
+        Complete regions: polygons, level-0 (y, x), in which everything is annotated.
     others : (K, 2)
-        Points of other classes: a patch that holds one is not known to be background.
+        Points of other classes: a patch with such a point is not known background.
 
     Returns
     -------
     tuple of (n,) int64
-        1 = holds a point; −1 = known background, a patch that lies within complete regions and holds none;
+        1 = contains a point; −1 = known background, a patch in complete regions without points;
         0 = not annotated.
     """
     return tuple(_level_targets(level, _pairs(points), complete, _pairs(others)) for level in grid.levels)
@@ -114,7 +114,7 @@ def _level_targets(
 
 
 def rows_of(level: PatchLevel, points: NDArray) -> Rows:
-    """(m,) rows of the patches that hold any of (M, 2) level-0 points, ascending and each once."""
+    """(m,) rows of the patches that contain any of (M, 2) level-0 points, ascending and unique."""
     return np.unique(level.covering(points)[1])
 
 
@@ -125,11 +125,10 @@ def _pairs(points: ArrayLike) -> NDArray[np.float64]:
 def choose_trees(
     grid: PatchGrid, targets: Targets, looked_at: Rows, patches: int, rng: np.random.Generator
 ) -> Rows:
-    """Patches of the lowest magnification to learn from, each with all patches inside it.
+    """Choose patches of the lowest magnification for training, each with all its descendants.
 
-    Those that hold points are all among them, and about as many patches beside them at least. Up to half of
-    the room beside them goes to known background and to what the model zooms into, the rest is drawn at
-    random from the whole slide.
+    All patches with points are chosen, and about as many others at least. Up to half of the others are
+    known background and patches that the model zooms into; the rest is drawn at random from the slide.
 
     Parameters
     ----------
@@ -137,7 +136,7 @@ def choose_trees(
     looked_at : (m,) int64
         Rows at the lowest magnification that the model zooms into.
     patches : int
-        To stay below in all magnifications together, unless points lie in more than half of that.
+        Largest number of patches of all magnifications, unless those with points are more than half of it.
     rng : numpy.random.Generator
 
     Returns
@@ -158,5 +157,5 @@ def choose_trees(
 
 
 def _fitting(order: Rows, sizes: NDArray[np.int64], room: int) -> Rows:
-    """As many of the first as there is room for."""
+    """The longest prefix of ``order`` whose sizes fit into ``room``."""
     return order[np.cumsum(sizes[order]) <= room]

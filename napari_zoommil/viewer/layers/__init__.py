@@ -1,1 +1,1 @@
-"""Layers of a slide: the slide itself, maps over it, points, regions and detected cells."""
+"""Layers of a slide: the image, maps, points, regions and detected cells."""

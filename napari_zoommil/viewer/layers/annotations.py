@@ -1,4 +1,4 @@
-"""The annotations of one slide on the canvas: a layer of points, and one of complete regions."""
+"""The annotation layers of a slide: one for points, one for complete regions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AnnotationLayers:
     def _show(self) -> None:
         self.regions = CompleteView(self._viewer, self._slide, self._points)
         self.view = PointsView(self._viewer, self._slide, self._points)
-        # napari pastes without telling its layer's events what was pasted.
+        # napari does not emit what was pasted.
         self.view.layer.bind_key("Ctrl-V", lambda _: None, overwrite=True)
 
     @property
@@ -38,23 +38,23 @@ class AnnotationLayers:
 
     @property
     def in_place(self) -> bool:
-        """Whether both layers are there, and on the slide: it may have got another pixel size."""
+        """Whether both layers exist and have the slide's current scale."""
         scale = per_pixel(self._slide)
         return all(layer in self._viewer.layers and np.allclose(layer.scale, scale) for layer in self.layers)
 
     def renew(self) -> None:
-        """Make both layers anew; the document and its history stay."""
+        """Recreate both layers; the document and its history are not changed."""
         label = self.view.label
         self.close()
         self._show()
         self.view.label = label
 
     def rest(self) -> None:
-        """Let clicks be clicks again."""
+        """Switch both layers to a mode without editing."""
         self.regions.stop()
         self.view.layer.mode = "pan_zoom"
 
     def close(self) -> None:
-        """Take both layers away, and follow the document no more."""
+        """Remove both layers, and disconnect from the document."""
         self.view.close()
         self.regions.close()

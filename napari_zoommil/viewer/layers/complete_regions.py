@@ -1,4 +1,4 @@
-"""Regions in which every cell is marked, as a napari Shapes layer: a view of the document."""
+"""Complete regions as a napari Shapes layer, a view of the document."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CompleteView:
 
     refused = Signal(ZoomMILError)
     drawn = Signal()
-    """A region was drawn and is in the document."""
+    """A region was drawn and added to the document."""
 
     def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
         self._viewer, self._points = viewer, points
@@ -46,7 +46,7 @@ class CompleteView:
         points.changed.connect(self._follow)
 
     def close(self) -> None:
-        """Follow nothing more, and take the layer away."""
+        """Disconnect from the document, and remove the layer."""
         self._closed = True
         self._points.changed.disconnect(self._follow)
         self.layer.events.data.disconnect(self._edited)
@@ -62,7 +62,7 @@ class CompleteView:
         self._tool.start()
 
     def stop(self) -> None:
-        """Draw no more; a region that is not done is dropped."""
+        """Stop drawing; an unfinished region is dropped."""
         self._tool.stop()
 
     def fill(self) -> None:
@@ -71,7 +71,7 @@ class CompleteView:
         complete = {id: one for id, one in self._points.complete.items() if encloses_area(one)}
         self._ids = list(complete)
         with self._writing():
-            layer.mode = "pan_zoom"  # ends a shape that is being drawn
+            layer.mode = "pan_zoom"  # finishes a shape that is being drawn
             layer.selected_data = set(range(len(layer.data)))
             layer.remove_selected()
             if complete:
@@ -87,18 +87,18 @@ class CompleteView:
         if self._writing or event.action not in ("added", "removed", "changed"):
             return
         rows = list(event.data_indices)
-        # napari is still busy with the shape that it tells of.
+        # napari has not finished processing the shape.
         QTimer.singleShot(0, lambda: self._take_over(str(event.action), rows))
 
     def _take_over(self, action: str, rows: list[int]) -> None:
-        """Do to the document what was done to the layer."""
+        """Apply an edit of the layer to the document."""
         if self._closed:
             return
         found, count = outlines(self.layer), len(self._ids)
         if action == "added" and len(found) > count:
             if self._edit(lambda: self._add(found[count:])):
                 self.drawn.emit()
-        elif action != "added" and len(found) == count - len(rows):  # a triangle less one corner goes
+        elif action != "added" and len(found) == count - len(rows):  # a triangle without a corner is removed
             self._edit(lambda: self._points.remove_complete(*(self._ids[row] for row in rows)))
         elif action == "changed" and len(found) == count:
             self._edit(lambda: self._points.redraw_complete({self._ids[row]: found[row] for row in rows}))

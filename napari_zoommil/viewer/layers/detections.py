@@ -1,8 +1,8 @@
-"""Found cells as rings on the slide: a layer to look at, which nobody edits.
+"""Detected cells as rings on the slide, in a layer without editing.
 
-A layer of two dimensions shows all its points whatever its ``shown`` says (napari 0.9.2), and drawing costs
-as much as there are points. So the layer holds those that count, the best first: a higher threshold cuts
-its end off, a lower one makes it longer.
+A 2-D layer ignores ``shown`` (napari 0.9.2), and the cost of drawing depends on the number of points. The
+layer therefore holds only the cells that count, sorted by descending score: a new threshold truncates or
+extends it.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, 
 from napari_zoommil.viewer.sight import sight_of
 
 CELLS = "napari_zoommil.cells"
-"""Key of the whole detection, the best finds first, in its layer's metadata."""
+"""Key of the whole detection, sorted by descending score, in its layer's metadata."""
 
 DRAWN = (POINTS, COMPLETE, *REGIONS.values(), SEARCHED)
-"""Titles of the layers on which a user draws: found cells lie below."""
+"""Titles of the layers on which a user draws; detected cells are below them."""
 
 RING = 0.12  # of the diameter
 SMALLEST_ON_SCREEN_PX = 4.0
 
 
 def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Points | None:
-    """The layer of a slide's found cells by its title; renaming the layer does not lose it."""
+    """The layer of a slide's detected cells by its title, which does not change when it is renamed."""
     layer = find_layer(viewer, slide, title)
     return layer if isinstance(layer, Points) else None
 
 
 def is_cells_of(layer: Layer, slide: Slide) -> bool:
-    """Whether a layer shows cells that were found on a slide."""
+    """Whether a layer shows detected cells of a slide."""
     return CELLS in layer.metadata and slide_of(layer) is slide
 
 
 def hide_other_cells(viewer: napari.Viewer, slide: Slide, title: str) -> None:
-    """Put all found cells of a slide out of sight but those of one title.
+    """Hide all detected cells of a slide except those of one title.
 
-    Models share their colours: nobody could tell whose rings these are, and which of them were counted.
+    The colours are the same for all models, so that the cells of several models could not be told apart.
     """
     for layer in viewer.layers:
         if is_cells_of(layer, slide) and layer.metadata.get(TITLE) != title:
@@ -59,10 +59,10 @@ def hide_other_cells(viewer: napari.Viewer, slide: Slide, title: str) -> None:
 def show_cells(
     viewer: napari.Viewer, slide: Slide, detection: Detection, title: str, threshold: float | None = None
 ) -> Points:
-    """Show found cells as rings of their size in the colours of their classes.
+    """Show detected cells as rings with their size and the colours of their classes.
 
-    A layer of this title is filled anew, or another takes its place: what is selected, its visibility and
-    the order of layers stay. On a slide that is out of sight the cells are so too.
+    A layer with this title is updated or replaced; selection, visibility and the order of layers are kept.
+    If the slide is not visible, the cells are hidden too.
 
     Parameters
     ----------
@@ -72,18 +72,18 @@ def show_cells(
     title : str
         Such as ``cells (yollo)``.
     threshold : float, optional
-        Score from which cells are shown, that of the detection by default; see :func:`set_threshold`.
+        Least score of shown cells, that of the detection by default; see :func:`set_threshold`.
 
     Returns
     -------
     napari.layers.Points
-        In µm as the slide; its data are centres in level-0 px, its features class and score.
+        In µm like the slide; its data are centres in level-0 px, its features are class and score.
     """
     best_first = np.argsort(-detection.finds.scores, kind="stable")
     ranked = replace(detection, finds=detection.finds.chosen(best_first))
     count = _count(ranked, detection.threshold if threshold is None else threshold)
     old = cells_layer(viewer, slide, title)
-    # With fewer rows a slice that napari still makes in the background would miss those that went.
+    # With fewer rows, a slice that napari is still computing on a thread would have invalid indices.
     if old is not None and len(old.data) <= count:
         old.metadata[CELLS] = ranked
         _place(old, ranked, count)
@@ -107,7 +107,7 @@ def show_cells(
 
 
 def set_threshold(layer: Points, threshold: float) -> None:
-    """Show the cells of a layer from a score on, without another search."""
+    """Show the cells of a layer with at least a score of ``threshold``."""
     ranked: Detection = layer.metadata[CELLS]
     before, count = len(layer.data), _count(ranked, threshold)
     if count != before:
@@ -121,7 +121,7 @@ def _count(ranked: Detection, threshold: float) -> int:
 
 
 def _looks(ranked: Detection, count: int) -> dict[str, Any]:
-    """What napari's Points take for each of the best ``count`` cells."""
+    """Arguments of napari's Points for the ``count`` best cells."""
     finds = ranked.finds.chosen(np.arange(count))
     names = np.array([one.name for one in ranked.classes], object)
     colours = np.array([(*one.colour, 255) for one in ranked.classes]) / 255
@@ -129,13 +129,14 @@ def _looks(ranked: Detection, count: int) -> dict[str, Any]:
         "size": (finds.boxes[:, 2:] - finds.boxes[:, :2]).mean(1),
         "features": {"class": names[finds.labels - 1], "score": finds.scores},
     }
-    return looks | {"border_color": colours[finds.labels - 1]} if count else looks  # napari wants one or more
+    # napari needs at least one
+    return looks | {"border_color": colours[finds.labels - 1]} if count else looks
 
 
 def _place(layer: Points, ranked: Detection, count: int) -> None:
     layer.selected_data = set()
     layer.data = ranked.finds.centres[:count]
-    # Colours are painted by the rows of the last slice, and napari makes none of a layer that is hidden.
+    # Colours are set by the rows of the last slice, and napari does not slice a hidden layer.
     layer.set_view_slice()
 
 
@@ -145,12 +146,12 @@ def _paint(layer: Points, ranked: Detection, count: int) -> None:
 
 
 def _keep_from_editing(event: Any) -> None:
-    """napari makes a layer editable with new data, and whenever it comes back from 3D."""
+    """napari makes a layer editable with new data, and after a switch from 3-D."""
     event.source.editable = False
 
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Points, old: Points | None) -> None:
-    """In the place of ``old``, else above the slide and its maps and below what a user draws."""
+    """Insert a layer in place of ``old``, else above the slide and its maps and below the user's layers."""
     layers = viewer.layers
     drawn = [
         index

@@ -1,9 +1,9 @@
-"""Regions that a user draws on a slide: how they are drawn, and what counts as one.
+"""Drawing of regions on a slide: the tool, and the rules for valid regions.
 
-All layers of regions keep to the same rules. One tool draws on them: hold the button and go round the region,
-or click on its corners and end with a double click or Enter; Escape stops. While the tool is on, the canvas
-says how to draw. When a region is done, the layer that was active before becomes active again. A shape that
-encloses no area, such as one of fewer than three distinct corners, is removed, and the user is told why.
+All layers of regions have the same rules. The user holds the button and draws around the region, or clicks on
+its corners and ends with a double click or Enter; Escape cancels. While the tool is on, the canvas shows how
+to draw. After a region is finished, the previously active layer is active again. A shape that encloses no
+area, such as one with fewer than three distinct corners, is removed with a message.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from napari_zoommil.viewer.layers.points import insert_on_top
 from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata
 
 NO_REGION = "That encloses no area: draw once more"
-HOW = "Hold the button and go round the region, or click on its corners and end with a double click"
+HOW = "Hold the button and draw around the region, or click on its corners and end with a double click"
 MARGIN = "\u00a0\u00a0"
 ON_CANVAS = "\n".join(f"{MARGIN}{line}{MARGIN}" for line in HOW.replace(", ", ",\n").split("\n"))
-"""The same in two lines, for a canvas may be narrow; napari (0.9.2) draws the box about a text too narrow."""
+"""The same in two lines, for a narrow canvas; napari (0.9.2) draws the box of a text too narrow."""
 
 DRAW = "add_polygon"
 TOOL = "napari_zoommil.tool"
@@ -39,19 +39,19 @@ EDGE_PX = 2.0
 """Width of an outline on screen while it is drawn."""
 
 STEP_PX = 10.0
-"""A held mouse that has moved so far on screen has drawn another corner."""
+"""Movement on screen after which a held mouse adds a corner."""
 
 TREMBLE_PX = 15.0
-"""A held mouse that has moved no further on screen has clicked."""
+"""Largest movement on screen of a held mouse that counts as a click."""
 
 SMALLEST = 1.0
-"""Area of a region, level-0 px; less are clicks in one place or on one line."""
+"""Least area of a region, level-0 px squared; smaller ones are clicks at one position or on a line."""
 
 CIRCLE = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
 
 
 def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: str) -> Shapes:
-    """Add an empty layer for regions of a slide, in level-0 px, on top."""
+    """Add an empty layer for regions of a slide, in level-0 px, as the top layer."""
     layer = Shapes(
         ndim=2,
         name=overlay_name(slide, title),
@@ -66,17 +66,17 @@ def add_region_layer(viewer: napari.Viewer, slide: Slide, title: str, colour: st
 
 
 def tool_of(viewer: napari.Viewer, layer: Shapes) -> RegionTool:
-    """The tool of a layer of regions, made on the first call."""
+    """The tool of a layer of regions, created on the first call."""
     tool = layer.metadata.get(TOOL)
-    if tool is None or tool.layer is not layer:  # a duplicate has that of the first
+    if tool is None or tool.layer is not layer:  # a duplicated layer has the tool of the original
         tool = layer.metadata[TOOL] = RegionTool(viewer, layer)
     return tool
 
 
 def outlines(layer: Shapes) -> list[NDArray[np.float64]]:
-    """Regions on a layer, (n, 2) y and x each, without the one that is being drawn.
+    """Regions on a layer, each (n, 2) (y, x), without the one that is being drawn.
 
-    Can be called at any time, in the middle of an edit by napari too.
+    Can be called at any time, also during an edit by napari.
     """
     shapes = [_corners(*one) for one in zip(layer.data, layer.shape_type, strict=False)]
     done = shapes[:-1] if is_being_drawn(layer) else shapes
@@ -84,7 +84,7 @@ def outlines(layer: Shapes) -> list[NDArray[np.float64]]:
 
 
 def encloses_area(corners: NDArray[np.float64]) -> bool:
-    """Whether a polygon, (n, 2) level-0 px, is a region; fewer than three distinct corners never are."""
+    """Whether a polygon, (n, 2) level-0 px, encloses an area; it needs three distinct corners."""
     return len(corners) >= 3 and shapely.make_valid(shapely.Polygon(corners)).area >= SMALLEST
 
 
@@ -92,12 +92,12 @@ def _corners(shape: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     corners = np.asarray(shape, np.float64)[:, -2:]
     if kind != "ellipse":
         return corners
-    first, second, third, _ = corners  # of the rectangle about it
+    first, second, third, _ = corners  # of its bounding rectangle
     return (first + third + np.cos(CIRCLE) * (second - first) + np.sin(CIRCLE) * (third - second)) / 2
 
 
 class RegionTool:
-    """Lets the user draw on a layer of regions, and removes what is no region.
+    """Tool to draw on a layer of regions; removes invalid regions.
 
     Parameters
     ----------
@@ -115,21 +115,21 @@ class RegionTool:
         self._had = 0
         layer.mouse_drag_callbacks.append(self._pressed)
         layer.bind_key("Escape", lambda _: self.stop(), overwrite=True)
-        # napari holds methods weakly: these connections end with the layer, which holds its tool.
+        # napari references methods weakly: these connections end with the layer, which references its tool.
         layer.events.data.connect(self._edited)
         layer.events.mode.connect(self._show_how)
         viewer.layers.selection.events.active.connect(self._show_how)
 
     @property
     def drawing(self) -> bool:
-        """Whether the mouse draws regions now."""
+        """Whether the tool is on."""
         return self.layer.mode == DRAW and self._viewer.layers.selection.active is self.layer
 
     def start(self) -> None:
         """Let the user draw one region."""
         active = self._viewer.layers.selection.active
         if active is not None and TOOL in active.metadata:
-            active.metadata[TOOL].stop()  # it may be drawing, here or on another layer
+            active.metadata[TOOL].stop()  # it may be on, for this or another layer
         layer, selection = self.layer, self._viewer.layers.selection
         layer.visible = True
         layer.selected_data = set()
@@ -138,9 +138,9 @@ class RegionTool:
         layer.mode, self._before = DRAW, before
 
     def stop(self) -> None:
-        """Draw no more; a region that is not done is dropped."""
+        """Stop drawing; an unfinished region is dropped."""
         unfinished = is_being_drawn(self.layer)
-        self.layer.mode = "pan_zoom"  # napari takes an unfinished shape for done
+        self.layer.mode = "pan_zoom"  # napari finishes an incomplete shape
         if unfinished:
             self.layer.remove([len(self.layer.data) - 1])
         self._go_back()
@@ -165,7 +165,7 @@ class RegionTool:
     # The mouse
 
     def _pressed(self, layer: Shapes, event: Any) -> Any:
-        """A held mouse draws as many clicks do, and its release ends the region as a double click does."""
+        """Moving a held mouse adds corners like clicks; its release ends the region like a double click."""
         if layer.mode != DRAW or event.button != 1:
             return
         last, drawn = np.array(event.pos), 0
@@ -184,25 +184,25 @@ class RegionTool:
             if callback != self._pressed:
                 callback(self.layer, event)
 
-    # What comes of it
+    # The result
 
     def _edited(self, event: Any) -> None:
         if event.action == "adding":
             self._had = len(self.layer.data)
         elif event.action in ("added", "changed"):
             mode, had = str(self.layer.mode) if event.action == "added" else "", self._had
-            # napari is still busy with the shape that it tells of.
+            # napari has not finished processing the shape.
             QTimer.singleShot(0, lambda: self._tidy(mode, had))
 
     def _tidy(self, mode: str, had: int) -> None:
-        """Remove what is no region; a shape was added in ``mode`` to ``had`` others, or none was."""
+        """Remove invalid regions; a shape was added in ``mode`` to ``had`` others, or none was."""
         layer = self.layer
         if is_being_drawn(layer):
-            return  # the next one; it is looked at when that is done
+            return  # the next region is being drawn; checked at its end
         shapes = zip(layer.data, layer.shape_type, strict=True)
         empty = [row for row, one in enumerate(shapes) if not encloses_area(_corners(*one))]
         layer.remove(empty)
-        if empty or (mode.startswith("add_") and len(layer.data) <= had):  # napari drops lines by itself
+        if empty or (mode.startswith("add_") and len(layer.data) <= had):  # napari removes lines itself
             show_info(f"{NO_REGION}. {HOW}")
         elif mode == DRAW:
             self._go_back()

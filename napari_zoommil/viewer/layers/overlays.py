@@ -1,8 +1,8 @@
-"""Heat maps and tissue as layers exactly on the slide.
+"""Heat maps and tissue as layers, aligned with the slide.
 
-One small float image per magnification, a value per patch: napari scales it, so painting a batch
-costs kilobytes. napari puts the centre of pixel 0 at its origin; a map whose pixels are whole
-patches is therefore moved by half a patch less half a slide pixel.
+A map is a small float image per magnification with one value per patch, which napari scales, so that updating
+a batch costs kilobytes. napari has the centre of pixel 0 at the origin; a map whose pixels are patches is
+therefore translated by half a patch minus half a slide pixel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAP = "napari_zoommil.map"
 """Key of the heat map in its layer's metadata."""
 
 WHEN = "napari_zoommil.when"
-"""Key of what its layer's map is compared as, ``before`` or ``after``; such do not go with a prediction."""
+"""Key of ``before`` or ``after``, for maps of a comparison; they are not removed with a prediction."""
 
 TISSUE = "tissue"
 ZOOMED = "zoomed into"
@@ -60,7 +60,7 @@ def placement(slide: Slide, origin: tuple[float, float], downsample: tuple[float
 
 
 def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
-    """The overlay of a slide by its title; renaming the layer does not lose it."""
+    """The overlay of a slide by its title, which does not change when the layer is renamed."""
     for layer in viewer.layers:
         if slide_of(layer) is slide and layer.metadata.get(TITLE) == title:
             return layer
@@ -70,14 +70,14 @@ def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
 def show_map(
     viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.ndarray, when: str = ""
 ) -> Image:
-    """Paint a map, into its layer if there is one; on a slide that is out of sight it is so too.
+    """Show a map, in its layer if there is one; hidden if the slide is not visible.
 
     Parameters
     ----------
     values : (h, w) float32
-        What to show, as :func:`~napari_zoommil.maps.display_values` gives it.
+        Values to show, from :func:`~napari_zoommil.maps.display_values`.
     when : str
-        Such as ``before``: what a map is compared as, which then has a layer of its own.
+        ``before`` or ``after`` for a comparison, for which the map has a separate layer.
     """
     name = "signed" if shown.signed else "attention"
     layer = _show_image(
@@ -100,7 +100,7 @@ def map_title(shown: HeatMap, when: str) -> str:
 
 
 def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
-    """Paint the tissue mask."""
+    """Show the tissue mask."""
     return _show_image(
         viewer,
         slide,
@@ -121,7 +121,7 @@ def _show_image(
     colormap: Colormap,
     contrast_limits: Pair,
 ) -> Image:
-    """Give the layer of this title other values, wherever they lie, or make it; its looks are the user's."""
+    """Update or create the layer with this title; its appearance, which the user may change, is kept."""
     layer = find_layer(viewer, slide, title)
     if isinstance(layer, Image):
         layer.data = values
@@ -144,7 +144,7 @@ def _show_image(
 
 
 def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> None:
-    """Outline the patches that were zoomed into, one colour per magnification."""
+    """Outline the patches selected for zooming, one colour per magnification."""
     boxes, colours, widths = [], [], []
     for step in prediction.steps:
         level = prediction.grid.levels[step.level]
@@ -172,7 +172,7 @@ def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> 
 
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
-    """Above the slide and its other images, below what a user draws."""
+    """Insert above the slide and its other images, and below the user's layers."""
     own = [
         index
         for index, other in enumerate(viewer.layers)
@@ -182,9 +182,9 @@ def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
 
 
 def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None, place: int) -> None:
-    """Insert a layer of a slide at a place among the layers as they are, and take ``old`` away for it.
+    """Insert a layer of a slide at an index of the current layers, in place of ``old``.
 
-    The selection stays, and what was out of sight does, be it with its slide.
+    The selection is kept; a layer stays hidden if ``old`` was hidden or the slide is not visible.
     """
     sight, layers = sight_of(viewer), viewer.layers
     selected = {layer if one is old else one for one in layers.selection}
@@ -203,12 +203,12 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None,
 
 
 def remove_maps(viewer: napari.Viewer, slide: Slide, kept: Collection[str] = ()) -> None:
-    """Take the heat maps of a slide's predictions away, but for those of some titles."""
+    """Remove the heat maps of a slide's predictions, except those with some titles."""
     for layer in [each for each in viewer.layers if is_map_of(each, slide) and not each.metadata.get(WHEN)]:
         if layer.metadata[TITLE] not in kept:
             viewer.layers.remove(layer)
 
 
 def is_map_of(layer: Layer, slide: Slide) -> bool:
-    """Whether a layer shows where a model looked on a slide."""
+    """Whether a layer is a heat map of a prediction on a slide."""
     return slide_of(layer) is slide and MAP in layer.metadata

@@ -1,8 +1,7 @@
-"""The points of a document as a napari layer: a view of it, and a hand on it.
+"""The points of a document as a napari layer, for display and editing.
 
-The document is the truth. What napari's own tools do to the layer goes to the document; what becomes of
-the document, by undo or by another reader, comes to the layer row by row, so that one point more costs
-one row and not the layer.
+Edits of the layer by napari's tools are applied to the document. Changes of the document, also by undo or
+another program, are applied to the layer row by row, so that a new point costs one row and not the layer.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ POINTS = "points"
 FIRST_CLASS = "cell"
 
 MANY = 100
-"""Changed points from which on the layer is filled anew rather than row by row."""
+"""Number of changed points above which the layer is rebuilt instead of updated row by row."""
 
 ASSUMED_MPP = 0.5
-"""For the size of cells on a slide whose resolution is not known, µm/px."""
+"""Resolution for the size of cells on a slide of unknown resolution, µm/px."""
 
-FACE_ALPHA = 0.4  # the nucleus is to be seen through it
+FACE_ALPHA = 0.4  # the nucleus must be visible
 BORDER = 0.08  # of the diameter
 SMALLEST_ON_SCREEN_PX = 9.0
-REACH = 0.25  # of the diameter: a cell that touches a marked one can still be marked
+REACH = 0.25  # of the diameter: touching cells can still be annotated
 REACH_ON_SCREEN_PX = 6.0
 CLICK_PX = 5.0
-"""A mouse that moves further on screen drags."""
+"""Largest movement on screen that is not a drag."""
 
 
 class PointsView:
@@ -57,16 +56,16 @@ class PointsView:
     Attributes
     ----------
     layer : napari.layers.Points
-        In µm as the slide; its data are the document's coordinates, level-0 px.
+        In µm like the slide; its data are the document's coordinates, level-0 px.
     label : int
-        The class of points to be placed.
+        The class of new points.
     """
 
     editing = Signal()
-    """The user is about to change the document."""
+    """The user begins to edit the document."""
 
     refused = Signal(ZoomMILError)
-    """An edit made no sense; nothing was changed."""
+    """An edit was invalid; nothing was changed."""
 
     def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
         self._viewer, self._slide, self._points = viewer, slide, points
@@ -90,7 +89,7 @@ class PointsView:
         insert_on_top(viewer, self.layer)
 
     def close(self) -> None:
-        """Follow nothing more, and take the layer away."""
+        """Disconnect from the document, and remove the layer."""
         self._points.changed.disconnect(self._follow)
         self.layer.events.data.disconnect(self._edited)
         self.layer.events.mode.disconnect(self._mode_changed)
@@ -106,14 +105,14 @@ class PointsView:
 
     @property
     def at_cursor(self) -> list[str]:
-        """Ids to act on: the point at the cursor; the selected ones if it is among them or there is none."""
+        """Ids for an action: the point at the cursor, or the selected ones if it is selected or missing."""
         row = self.near(self.layer.world_to_data(self._viewer.cursor.position))
         if row is None or row in self.layer.selected_data:
             return self.selected
         return [self._ids[row]]
 
     def near(self, place: ArrayLike) -> int | None:
-        """The row of the point that a click at (y, x) level-0 px means; None if it means a new one."""
+        """The row of the point that a click at (y, x) level-0 px selects; None for a new point."""
         if not self._ids:
             return None
         distances = np.linalg.norm(self.layer.data - np.asarray(place)[-2:], axis=1)
@@ -123,10 +122,10 @@ class PointsView:
         return row if distances[row] <= reach else None
 
     def place(self, place: ArrayLike) -> None:
-        """Put a point of the chosen class at (y, x) level-0 px."""
+        """Add a point of the chosen class at (y, x) level-0 px."""
         y, x = np.asarray(place, np.float64)[-2:]
         if not (0 <= y < self._slide.shape[0] and 0 <= x < self._slide.shape[1]):
-            self.refused.emit(AnnotationError("That is outside of the slide; points lie on it"))
+            self.refused.emit(AnnotationError("That is outside the slide; points must be on it"))
             return
         self.edit(lambda: self._add((y, x)))
 
@@ -136,7 +135,7 @@ class PointsView:
         self._points.add(places, self.label)
 
     def edit(self, action: Callable[[], object]) -> None:
-        """Do something to the document; where it refuses, the layer shows what it was."""
+        """Edit the document; if the edit is invalid, the layer is restored."""
         self.editing.emit()
         try:
             action()
@@ -147,7 +146,7 @@ class PointsView:
     # From the document to the layer
 
     def fill(self) -> None:
-        """Show the document, made anew."""
+        """Rebuild the layer from the document."""
         points, layer = self._points, self.layer
         self._ids, self._labels = points.ids, points.labels
         self._known = set(self._ids)
@@ -161,7 +160,7 @@ class PointsView:
                 layer.border_color = borders[self._labels]
 
     def _follow(self, changed: Changed) -> None:
-        """Bring what has changed to what the document says now."""
+        """Update the layer after a change of the document."""
         touched = {*changed.added, *changed.removed, *changed.altered}
         if changed.classes or len(touched) > MANY:
             self.fill()
@@ -220,7 +219,7 @@ class PointsView:
         if event.action == "added" and count == len(self._ids) + len(rows):
             places = layer.data[rows].copy()
             with self._writing():
-                layer.remove(rows)  # they come back by way of the document
+                layer.remove(rows)  # they are added again by the document
             self.edit(lambda: self._add(places))
         elif event.action == "removed" and count == len(self._ids) - len(event.data_indices):
             ids = [self._ids[row] for row in event.data_indices]
@@ -238,7 +237,7 @@ class PointsView:
         self._take_over(str(event.mode) == "add")
 
     def _take_over(self, adding: bool) -> None:
-        """In napari's mode for adding, a click selects and a drag moves where a point is already."""
+        """In napari's mode for adding, a click on a point selects it and a drag moves it."""
         callbacks = self.layer.mouse_drag_callbacks
         if self._pressed in callbacks:
             callbacks.remove(self._pressed)
@@ -268,7 +267,7 @@ class PointsView:
         ids = self.selected
         origins = layer.data[sorted(layer.selected_data)].copy()
         start, from_place = np.array(event.pos), np.asarray(layer.world_to_data(event.position))
-        layer.mouse_pan = False  # or the view moves too
+        layer.mouse_pan = False  # else the view moves too
         yield
         moved = False
         while event.type == "mouse_move":
@@ -282,14 +281,14 @@ class PointsView:
             self.edit(lambda: self._points.move(ids, places))
 
     def _show_at(self, ids: Sequence[str], places: NDArray[np.float64]) -> None:
-        """Show points elsewhere while they are being dragged; some may be gone by now."""
+        """Show points at new positions while they are dragged; some may have been removed."""
         rows = rows_of(self._ids, set(ids))
         kept = [at for at, id in enumerate(ids) if id in rows]
         self._move_rows([rows[ids[at]] for at in kept], places[kept])
 
 
 def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
-    """Where ids stand in a list, of those that do; the last ones are found at once."""
+    """Row of each of the ``wanted`` ids in a list; fast for the last ones."""
     found: dict[str, int] = {}
     for row in range(len(ids) - 1, -1, -1):
         if len(found) == len(wanted):
@@ -302,7 +301,7 @@ def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
 def looks(
     classes: Classes, mpp: tuple[float, float] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Face and border colour (k + 1, 4) and diameter in level-0 px (k + 1,) by label; 0 is no class."""
+    """Face and border colour (k + 1, 4) and diameter in level-0 px (k + 1,) by label; 0 is unused."""
     colours: list[Colour] = [UNCLASSIFIED_COLOUR, *(one.colour for one in classes)]
     borders = np.array([(*colour, 255) for colour in colours]) / 255
     faces = borders * (1, 1, 1, FACE_ALPHA)
@@ -312,7 +311,7 @@ def looks(
 
 
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:
-    """Add a layer above all others; what was selected stays so, and what is out of sight does."""
+    """Add a layer on top; the selection and the visible slide are kept."""
     selected, sight = set(viewer.layers.selection), sight_of(viewer)
     slide = slide_of(layer)
     if slide is not None and sight.is_away(slide):

@@ -1,4 +1,4 @@
-"""Hear of regions that are drawn on a slide."""
+"""Events of regions that are drawn on a slide."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 
 class DrawnRegions:
-    """Edits of one slide's regions of some kinds, while their layers come and go.
+    """Notifies of edits of a slide's regions, also when their layers are added or removed.
 
     Parameters
     ----------
     viewer : napari.Viewer
     titles : collection of str
-        Which regions: what their layers are called on every slide.
+        Titles of the layers.
     changed : callable
-        Called when there are other regions than before.
+        Called when the regions have changed.
     """
 
     def __init__(self, viewer: napari.Viewer, titles: Collection[str], changed: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ class DrawnRegions:
         self._layers.follow(viewer.layers.events.removed, self._come_or_gone)
 
     def set_slide(self, slide: Slide | None) -> None:
-        """Hear of its regions from now on, and of no other's."""
+        """Set the slide whose regions are observed."""
         self._slide = slide
         self._follow()
         self._known = self._regions()
@@ -64,7 +64,7 @@ class DrawnRegions:
     def _edited(self, event: Any) -> None:
         if event.action not in ("added", "removed", "changed"):
             return
-        if is_being_drawn(event.source):  # napari is still busy with the shape that it tells of
+        if is_being_drawn(event.source):  # napari has not finished processing the shape
             QTimer.singleShot(0, self._compare)
         else:
             self._compare()
@@ -75,7 +75,7 @@ class DrawnRegions:
             self._changed()
 
     def stop(self) -> None:
-        """The dock is being taken apart."""
+        """Disconnect."""
         self._layers.stop()
         self._edits.stop()
         self._slide, self._known = None, []

@@ -1,4 +1,4 @@
-"""Where cells are looked for: what the window shows, or regions that a user draws for it."""
+"""Search regions for cells: the visible part of the slide, or regions drawn by the user."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SEARCHED = "search regions"
 COLOUR = "#e69f00"
 
 Polygons = tuple[NDArray[np.float64], ...]
-"""(n, 2) level-0 y and x each."""
+"""Polygons, each (n, 2) level-0 (y, x)."""
 
 
 def find(viewer: napari.Viewer, slide: Slide) -> Shapes | None:
-    """The layer of these regions, if there is one."""
+    """The layer of search regions, if there is one."""
     layer = find_layer(viewer, slide, SEARCHED)
     return layer if isinstance(layer, Shapes) else None
 
 
 def search_layer(viewer: napari.Viewer, slide: Slide) -> Shapes:
-    """The same, made on the first call."""
+    """The layer of search regions, created on the first call."""
     layer = find(viewer, slide)
     if layer is None:
         return add_region_layer(viewer, slide, SEARCHED, COLOUR)
@@ -44,7 +44,7 @@ def start_drawing(viewer: napari.Viewer, slide: Slide) -> None:
 
 
 def drawn(viewer: napari.Viewer, slide: Slide) -> Polygons:
-    """The regions drawn so far, as far as they lie on the slide."""
+    """The drawn regions, clipped to the slide."""
     layer = find(viewer, slide)
     if layer is None:
         return ()
@@ -52,7 +52,7 @@ def drawn(viewer: napari.Viewer, slide: Slide) -> Polygons:
 
 
 def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:
-    """The part of the slide that the window shows."""
+    """The visible part of the slide."""
     seen = camera.field_of_view(viewer, slide)
     low = np.array((seen.y, seen.x)) * slide.shape
     high = low + np.array((seen.height, seen.width)) * slide.shape
@@ -61,7 +61,7 @@ def in_window(viewer: napari.Viewer, slide: Slide) -> Polygons:
 
 
 def on_slide(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> Polygons:
-    """The parts of polygons that lie on a slide of a shape, level-0 px."""
+    """Polygons clipped to a slide of ``shape``, level-0 px."""
     whole = shapely.box(0, 0, *shape)
     cut = [shapely.intersection(area_of(one), whole) for one in polygons]
     parts = shapely.get_parts(shapely.get_parts(cut))
@@ -73,5 +73,5 @@ def on_slide(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) ->
 
 
 def area_mm2(polygons: Polygons, mpp: Pair) -> float:
-    """Their extent; where they overlap, an area counts once."""
+    """Their area, mm²; overlaps count once."""
     return float(union_of(polygons).area * mpp[0] * mpp[1] / 1e6)

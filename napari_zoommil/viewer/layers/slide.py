@@ -15,13 +15,13 @@ IN_PLACE = "Slides and their overlays stay in place"
 
 
 def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
-    """Layer data as napari's readers return it."""
+    """Layer data for napari's readers."""
     arguments = {
         "name": slide.stem,
         "rgb": True,
         "multiscale": True,
         "contrast_limits": (0, 255),
-        "cache": False,  # decoded tiles are kept below dask already, within bounds
+        "cache": False,  # decoded tiles are already cached below dask, with a size limit
         "metadata": {SLIDE: slide},
         **world_scale(slide),
     }
@@ -29,10 +29,9 @@ def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
 
 
 def keep_in_place(layer: Layer) -> None:
-    """Let nobody move a layer against the slide: what is computed of it and drawn on it would lie elsewhere.
+    """Disable napari's transform tool for a layer: results and annotations would be at other places.
 
-    One key brings up napari's tool for that, on a slide the key 2, which chooses a class where cells are
-    marked.
+    A single key activates it: on a slide the key 2, which chooses a class during annotation.
     """
     layer.events.mode.connect(_put_back)
 
@@ -47,5 +46,5 @@ def _put_back(event: Any) -> None:
 def open_slide_layer(
     path: str | Path, mpp: float | None = None, icc: bool = False
 ) -> tuple[list[Any], dict[str, Any], str]:
-    """Open a slide and describe its layer."""
+    """Open a slide and return its layer data."""
     return slide_layer(Slide.open(path, mpp, icc))

@@ -1,4 +1,4 @@
-"""Regions a user adds to the tissue or leaves out: polygons on a layer above the slide for each use."""
+"""Regions that the user adds to the tissue or leaves out: one layer of polygons for each use."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from napari_zoommil.viewer.layers.overlays import find_layer
 
 Use = Literal["add", "leave out"]
 REGIONS: dict[Use, str] = {"add": "tissue added", "leave out": "tissue left out"}
-"""Title of the layer of each use. One layer for both would have to tell them by their colours, and napari
-gives shapes the colours of others when it drops one that it does not like."""
+"""Title of the layer of each use. One layer for both would have to distinguish them by colour, but napari
+mixes up the colours of shapes when it removes an invalid one."""
 
 COLOURS: dict[Use, str] = {"add": "#009e73", "leave out": "#d55e00"}
 
 Polygons = tuple[NDArray[np.float64], ...]
-"""(n, 2) level-0 y and x each."""
+"""Polygons, each (n, 2) level-0 (y, x)."""
 
 
 def regions_layer(viewer: napari.Viewer, slide: Slide, use: Use) -> Shapes:
-    """The slide's layer of regions of one use, made on the first call."""
+    """The slide's layer of regions of one use, created on the first call."""
     layer = find_layer(viewer, slide, REGIONS[use])
     if not isinstance(layer, Shapes):
         return add_region_layer(viewer, slide, REGIONS[use], COLOURS[use])
@@ -38,7 +38,7 @@ def start_drawing(viewer: napari.Viewer, slide: Slide, use: Use) -> None:
 
 
 def polygons(viewer: napari.Viewer, slide: Slide) -> tuple[Polygons, Polygons]:
-    """Polygons to add and to leave out."""
+    """Polygons to add, and polygons to leave out."""
     added, left_out = (find_layer(viewer, slide, title) for title in REGIONS.values())
     return _outlines(added), _outlines(left_out)
 

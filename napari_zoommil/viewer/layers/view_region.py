@@ -1,4 +1,4 @@
-"""What two models are compared on: the part of the slide that the window shows, but no more than is quick."""
+"""The region for comparing two models: the visible part of the slide, limited in size."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.metadata import per_pixel
 
 LARGEST_UM = 1000.0
-"""Edge of a square about the centre of the window beyond which nothing is looked at: two models at 40x take
-seconds for it, and a whole slide takes hours."""
+"""Largest edge of the region, around the centre of the view: two models at 40x take seconds for it, and hours
+for a whole slide."""
 
 
 def view_region(viewer: napari.Viewer, slide: Slide) -> NDArray[np.float64] | None:
-    """Polygon (4, 2), level-0 y and x; None where the window shows nothing of the slide."""
+    """Polygon (4, 2), level-0 (y, x); None if no part of the slide is visible."""
     seen = search_regions.in_window(viewer, slide)
     if not seen:
         return None

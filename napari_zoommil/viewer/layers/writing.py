@@ -1,4 +1,4 @@
-"""Who edits a layer that is a view of a document: the document, or the user with napari's tools."""
+"""Source of an edit of a layer: its document, or the user with napari's tools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Writing:
-    """True while what happens to a layer comes from its document, and so does not go back to it."""
+    """True while a layer is updated from its document, so that the update is not applied to the document."""
 
     def __init__(self) -> None:
         self._depth = 0

@@ -30,14 +30,14 @@ from napari_zoommil.experiments.shipped.cell_models import (
     FIT,
     NUCLEUS,
     RECIPES,
-    Recipe,
+    CellModelRecipe,
     make,
     measured,
     self_marked,
 )
 from napari_zoommil.experiments.shipped.cell_report import (
     ABOUT,
-    Look,
+    TileOutput,
     card,
     chosen_threshold,
     slide_metrics,
@@ -75,7 +75,9 @@ def free() -> FreeData:
 def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, tmp_path: Path) -> None:
     tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
     full = RECIPES[architecture]
-    recipe = Recipe({**full.config, "width": 4}, full.anchors, tiny, replace(tiny, seed=1), full.sure)
+    recipe = CellModelRecipe(
+        {**full.config, "width": 4}, full.anchors, tiny, replace(tiny, seed=1), full.sure
+    )
     network, spec = make(architecture, recipe, free, tmp_path)
     assert (tmp_path / architecture / "first" / "last.ckpt").is_file()
     assert spec.classes == (NUCLEUS,) and spec.mpp == MPP and 0 < spec.threshold < 1
@@ -95,7 +97,9 @@ def test_a_round_that_is_done_is_not_trained_again(
     free: FreeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
-    recipe = Recipe({"width": 4}, 1, tiny, tiny, 2.0)  # no score is that high: there is no second round
+    recipe = CellModelRecipe(
+        {"width": 4}, 1, tiny, tiny, 2.0
+    )  # no score is that high: there is no second round
     network, spec = make("yollo", recipe, free, tmp_path)
     steps = []
     monkeypatch.setattr(
@@ -136,7 +140,7 @@ def test_figures_of_a_model_that_knows() -> None:
     assert figures["F1"] == figures["best F1"] == 1 and min(figures["Dice"], figures["AJI"]) > 0.97
     half = replace(tiles[0], instances=np.where(tiles[0].instances % 2, tiles[0].instances, 0))
     known = len(np.unique(half.instances)) - 1
-    score = Look.at(network, spec, half).score(0.5)
+    score = TileOutput.at(network, spec, half).score(0.5)
     assert score.true_positives == known and score.false_negatives == 0 and score.false_positives > 0
 
 

@@ -17,7 +17,7 @@ from napari_zoommil.errors import CohortError, JobError
 from napari_zoommil.experiments.data.nuclei import read_tiles, split_tiles
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.experiments.sparse_labels import experiment as module
-from napari_zoommil.experiments.sparse_labels.settings import PRESETS, Cell, Preset
+from napari_zoommil.experiments.sparse_labels.settings import PRESETS, Preset, Trial
 from napari_zoommil.experiments.sparse_labels.training import compute, fitted
 from napari_zoommil.jobs import Progress, run
 from napari_zoommil.training.cells.module import CellRecipe
@@ -40,32 +40,32 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the cells that are computed from now on."""
+    """Names of the trials that are computed from now on."""
     names: list[str] = []
 
-    def spy(cell: Cell, *arguments: Any) -> Generator:
-        names.append(str(cell))
-        return compute(cell, *arguments)
+    def spy(trial: Trial, *arguments: Any) -> Generator:
+        names.append(str(trial))
+        return compute(trial, *arguments)
 
     monkeypatch.setattr(module, "compute", spy)
     return names
 
 
-def one(cell: Cell, nuclei: Path, preset: Preset = TINY) -> dict[str, Any]:
-    result = run(compute(cell, preset, split_tiles(read_tiles(nuclei)), 0.25, choose_device("cpu")))
+def one(trial: Trial, nuclei: Path, preset: Preset = TINY) -> dict[str, Any]:
+    result = run(compute(trial, preset, split_tiles(read_tiles(nuclei)), 0.25, choose_device("cpu")))
     del result["seconds"]
     return result
 
 
 @pytest.mark.parametrize("model", ["unet", "yollo"])
 def test_a_seed_says_the_same_again_and_another_says_something_else(model: str, nuclei: Path) -> None:
-    first, again = (one(Cell(model, "ece", 30, 0), nuclei) for _ in range(2))
+    first, again = (one(Trial(model, "ece", 30, 0), nuclei) for _ in range(2))
     assert first == again
-    assert first["losses"] != one(Cell(model, "ece", 30, 1), nuclei)["losses"]
+    assert first["losses"] != one(Trial(model, "ece", 30, 1), nuclei)["losses"]
 
 
 def test_a_cell_tells_what_it_learned_from(nuclei: Path) -> None:
-    sparse, full = (one(Cell("unet", "ce", percent, 0), nuclei) for percent in (30, 100))
+    sparse, full = (one(Trial("unet", "ce", percent, 0), nuclei) for percent in (30, 100))
     assert (sparse["annotated"], full["annotated"]) == (4 * 3, 4 * 9)
     assert len(sparse["losses"]) == 2 and 8 < sparse["diameter_px"] < 12
     assert sparse["speed"]["progress"] == [0, 0.5, 1]
@@ -73,7 +73,7 @@ def test_a_cell_tells_what_it_learned_from(nuclei: Path) -> None:
 
 
 def test_exclusivity_keeps_background_from_driving_the_beginning(nuclei: Path) -> None:
-    plain, exclusive = (one(Cell("unet", name, 30, 0), nuclei)["speed"] for name in ("ce", "ece"))
+    plain, exclusive = (one(Trial("unet", name, 30, 0), nuclei)["speed"] for name in ("ce", "ece"))
     assert exclusive["background"][0] < plain["background"][0] / 100
     assert exclusive["objects"][0] == pytest.approx(plain["objects"][0])
 
@@ -85,29 +85,29 @@ def test_crops_are_powers_of_two_that_the_smallest_tile_holds(nuclei: Path) -> N
     assert fitted(replace(RECIPE, crop=512), [*tiles, small]).crop == 32
     assert fitted(RECIPE, tiles) == RECIPE
     preset = replace(TINY, recipes=dict.fromkeys(TINY.recipes, replace(RECIPE, crop=512)))
-    assert one(Cell("unet", "ece", 100, 0), nuclei, preset)["losses"]
+    assert one(Trial("unet", "ece", 100, 0), nuclei, preset)["losses"]
 
 
 def test_losses_with_a_memory_are_trained_too(nuclei: Path) -> None:
-    found = one(Cell("unet", "elr-cifar10", 30, 0), nuclei)
+    found = one(Trial("unet", "elr-cifar10", 30, 0), nuclei)
     assert found["speed"] is None and 0 <= found["scores"]["dice"]["oracle"] <= 1
-    assert found["losses"] != one(Cell("unet", "ce", 30, 0), nuclei)["losses"]
+    assert found["losses"] != one(Trial("unet", "ce", 30, 0), nuclei)["losses"]
 
 
 def test_all_cells_tables_and_figures(nuclei: Path, tmp_path: Path, computed: list[str]) -> None:
     seen: list[Progress] = []
     result = run(reproduce("sparse-labels", out=tmp_path, data=nuclei, device="cpu"), seen.append)
-    assert computed == [str(cell) for cell in TINY.cells()] and len(computed) == 16
+    assert computed == [str(trial) for trial in TINY.trials()] and len(computed) == 16
     assert [each.done for each in seen] == sorted(each.done for each in seen)
     assert seen[-1].done == seen[-1].total and "16 of 16" in seen[-1].note
     results = json.loads((tmp_path / "results.json").read_text())
     assert results == json.loads(json.dumps(result.results))
-    assert len(results["cells"]) == 16
+    assert len(results["trials"]) == 16
     dice = results["summary"]["unet"]["ece"]["30"]["dice"]["half"]
     values = [
-        cell["scores"]["dice"]["half"]
-        for cell in results["cells"]
-        if (cell["model"], cell["setting"], cell["percent"]) == ("unet", "ece", 30)
+        trial["scores"]["dice"]["half"]
+        for trial in results["trials"]
+        if (trial["model"], trial["setting"], trial["percent"]) == ("unet", "ece", 30)
     ]
     assert dice["seeds"] == 2 and dice["mean"] == pytest.approx(sum(values) / 2)
     assert dice["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
@@ -134,13 +134,13 @@ def test_what_is_done_is_not_done_again(nuclei: Path, tmp_path: Path, computed: 
         ).results
 
     first = go("unet/ce/30/0")
-    assert computed == ["unet/ce/30/0"] and len(first["cells"]) == 1
-    before = (tmp_path / "cells" / "unet_ce_30_0.json").read_bytes()
+    assert computed == ["unet/ce/30/0"] and len(first["trials"]) == 1
+    before = (tmp_path / "trials" / "unet_ce_30_0.json").read_bytes()
     both = go("unet/ce,ece/30/0")
     assert computed == ["unet/ece/30/0"]
-    assert [cell["setting"] for cell in both["cells"]] == ["ce", "ece"], "what was done before counts"
-    assert go("unet/ce/30/0")["cells"] == both["cells"] and computed == []
-    assert (tmp_path / "cells" / "unet_ce_30_0.json").read_bytes() == before
+    assert [trial["setting"] for trial in both["trials"]] == ["ce", "ece"], "what was done before counts"
+    assert go("unet/ce/30/0")["trials"] == both["trials"] and computed == []
+    assert (tmp_path / "trials" / "unet_ce_30_0.json").read_bytes() == before
 
 
 def test_a_run_that_is_cut_off_goes_on_with_the_cell_that_it_was_in(
@@ -153,10 +153,10 @@ def test_a_run_that_is_cut_off_goes_on_with_the_cell_that_it_was_in(
     while "2 of 2" not in next(job).note:
         pass
     job.close()
-    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["unet_ce_30_0.json"]
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["unet_ce_30_0.json"]
     assert not (tmp_path / "results.json").exists()
     computed.clear()
-    assert len(run(start()).results["cells"]) == 2
+    assert len(run(start()).results["trials"]) == 2
     assert computed == ["unet/ce/30/1"]
 
 
@@ -167,12 +167,12 @@ def test_cells_side_by_side_say_what_they_say_one_by_one(
         job = reproduce(
             "sparse-labels", out=tmp_path / name, data=nuclei, only=["unet,yollo/ece/30/0"], device="cpu"
         )
-        return [{k: v for k, v in cell.items() if k != "seconds"} for cell in run(job).results["cells"]]
+        return [{k: v for k, v in trial.items() if k != "seconds"} for trial in run(job).results["trials"]]
 
     one_by_one = go("one by one")
     monkeypatch.setattr(module, "processes", lambda _: 2)
     side_by_side = go("side by side")
-    assert [cell["model"] for cell in side_by_side] == ["unet", "yollo"]
+    assert [trial["model"] for trial in side_by_side] == ["unet", "yollo"]
     for own, other in zip(side_by_side, one_by_one, strict=True):
         assert own["losses"] == pytest.approx(other["losses"], rel=1e-3), "but for the order of sums"
 
@@ -181,10 +181,10 @@ def test_results_of_other_settings_are_not_mixed_in(
     nuclei: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(reproduce("sparse-labels", out=tmp_path, data=nuclei, only=["unet/ce/30/0"], device="cpu"))
-    with pytest.raises(JobError, match=r"unet_ce_30_0\.json comes of other settings"):
+    with pytest.raises(JobError, match=r"unet_ce_30_0\.json has other settings"):
         run(reproduce("sparse-labels", out=tmp_path, data=nuclei, only=["unet/ce/30/0"], mpp=0.5))
-    (tmp_path / "cells" / "unet_ce_30_0.json").write_text("{}")
-    with pytest.raises(JobError, match="not the result of a cell"):
+    (tmp_path / "trials" / "unet_ce_30_0.json").write_text("{}")
+    with pytest.raises(JobError, match="not the result of a trial"):
         run(reproduce("sparse-labels", out=tmp_path, data=nuclei, only=["unet/ce/30/0"]))
 
 
@@ -204,7 +204,7 @@ def test_the_command(nuclei: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         main([*map(str, words), "--only", "yollo/ce/30/0", "--only", "unet/ce/100/1", "--json"])
     assert not end.value.code
     printed = json.loads(capsys.readouterr().out)
-    assert [cell["model"] for cell in printed["cells"]] == ["unet", "yollo"]
+    assert [trial["model"] for trial in printed["trials"]] == ["unet", "yollo"]
     with pytest.raises(SystemExit) as end:
         main([*map(str, words), "--only", "unet/none"])
     assert end.value.code == 1 and "error: 'none'" in capsys.readouterr().err

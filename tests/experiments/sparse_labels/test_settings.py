@@ -6,28 +6,28 @@ import pytest
 
 from napari_zoommil.cells.model import ARCHITECTURES
 from napari_zoommil.errors import JobError
-from napari_zoommil.experiments.sparse_labels.settings import PRESETS, SETTINGS, Cell, select
+from napari_zoommil.experiments.sparse_labels.settings import PRESETS, SETTINGS, Trial, select
 from napari_zoommil.training.cells.module import CellModule
 
 CPU, PAPER = PRESETS["cpu"], PRESETS["paper"]
 
 
 def names(*only: str, preset=CPU) -> list[str]:
-    return [str(cell) for cell in select(preset, only)]
+    return [str(trial) for trial in select(preset, only)]
 
 
 def test_the_cpu_preset_is_2_models_2_shares_6_losses_3_seeds() -> None:
-    cells = names()
-    assert len(cells) == len(set(cells)) == 72
-    assert {cell.split("/")[2] for cell in cells} == {"30", "100"}
-    assert all(cell.endswith("/0") for cell in cells[:24]), "the first seed comes first"
+    trials = names()
+    assert len(trials) == len(set(trials)) == 72
+    assert {trial.split("/")[2] for trial in trials} == {"30", "100"}
+    assert all(trial.endswith("/0") for trial in trials[:24]), "the first seed comes first"
 
 
 def test_the_paper_preset_has_table_3_for_masks_and_table_4_for_boxes() -> None:
-    cells = names(preset=PAPER)
-    assert {"unet/elr-cifar10/30/0", "yollo/ece-background/90/0", "unet/ece/10/2"} <= set(cells)
-    assert not {"yollo/elr-cifar10/30/0", "unet/ece-background/90/0"} & set(cells)
-    recipe = PAPER.recipe(Cell("unet", "ce", 30, 0))
+    trials = names(preset=PAPER)
+    assert {"unet/elr-cifar10/30/0", "yollo/ece-background/90/0", "unet/ece/10/2"} <= set(trials)
+    assert not {"yollo/elr-cifar10/30/0", "unet/ece-background/90/0"} & set(trials)
+    recipe = PAPER.recipe(Trial("unet", "ce", 30, 0))
     assert (recipe.epochs, recipe.batch_size, recipe.accumulate) == (300, 16, 4)
     assert (recipe.learning_rate, recipe.crop) == (1e-4, 512)
 
@@ -68,12 +68,12 @@ def test_what_there_is_not_is_named(pattern: str, words: str) -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_each_setting_can_be_trained_and_described(setting: str) -> None:
     for model in SETTINGS[setting].models:
-        cell = Cell(model, setting, 30, 5)
-        CellModule(ARCHITECTURES[model](width=2), CPU.recipe(cell))
-        described = CPU.described(cell)
+        trial = Trial(model, setting, 30, 5)
+        CellModule(ARCHITECTURES[model](width=2), CPU.recipe(trial))
+        described = CPU.described(trial)
         assert json.loads(json.dumps(described))["recipe"]["seed"] == 5
 
 
 def test_settings_differ_in_their_description() -> None:
-    described = {json.dumps(CPU.described(Cell("yollo", name, 30, 0))) for name in SETTINGS}
+    described = {json.dumps(CPU.described(Trial("yollo", name, 30, 0))) for name in SETTINGS}
     assert len(described) == len(SETTINGS)

@@ -161,7 +161,7 @@ def test_its_options_and_recipes_are_known() -> None:
     torch.manual_seed(0)
     model = create(NAME, in_features=8, classes=3, hidden="16")
     assert model.config()["hidden"] == 16 and model.embed[0].weight.shape == (16, 8)
-    with pytest.raises(ModelError, match=f"{NAME} cannot be built: it looks at one magnification, not at 5x"):
+    with pytest.raises(ModelError, match=f"{NAME} cannot be built: it uses one magnification, not 5x"):
         create(NAME, magnifications=(5, 10))
     with pytest.raises(ModelError, match="there is no option 'k'; there are hidden, attention, dropout"):
         create(NAME, k=3)
@@ -193,7 +193,7 @@ def test_a_broken_package_breaks_nothing(
     assert said == [
         "the model 'gone' of the package broken cannot be used "
         "(ModuleNotFoundError: No module named 'not_installed')",
-        "the model 'no-entry' of the package broken cannot be used (json:dumps is no Entry)",
+        "the model 'no-entry' of the package broken cannot be used (json:dumps is not an Entry)",
         "the model 'raises' of the package broken cannot be used (SystemError: of an old compiler)",
     ]
     assert found["zoommil"].target == "napari_zoommil.models.zoommil:ZoomMIL", "nobody takes our names"
@@ -223,5 +223,5 @@ def test_a_model_folder_names_the_package_that_is_missing(tmp_path: Path) -> Non
             }
         )
     )  # fmt: skip
-    with pytest.raises(ModelError, match=f"holds a '{NAME}', which this version does not know"):
+    with pytest.raises(ModelError, match=f"holds a '{NAME}', which this version does not support"):
         load_model(tmp_path)

@@ -14,7 +14,7 @@ from napari_zoommil.training.mil.cohort import (
     SPLITS,
     TOLD,
     Cohort,
-    Entry,
+    LabelledSlide,
     class_names,
     read_cohort,
     slides_of_table,
@@ -42,7 +42,7 @@ def test_slides_are_looked_up_beside_the_table(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "header"),
-        ("slide,label\n", "a row at least"),
+        ("slide,label\n", "at least one row"),
         ("slide,class\na.svs,x\n", "columns slide and label"),
         ("slide,label\na.svs,\n", "line 2: label is empty"),
         ("slide,label\na.svs,x\n,y\n", "line 3: slide is empty"),
@@ -111,8 +111,8 @@ def test_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
 
 def test_a_cohort_made_in_python_names_its_slides(tmp_path: Path) -> None:
     (tmp_path / "a.svs").touch()
-    twice = [Entry(tmp_path / "a.svs", label, "train", "p") for label in ("x", "y")]
-    other = Entry(tmp_path / "a.svs", "x", "val", "p")
+    twice = [LabelledSlide(tmp_path / "a.svs", label, "train", "p") for label in ("x", "y")]
+    other = LabelledSlide(tmp_path / "a.svs", "x", "val", "p")
     assert Cohort((*twice, other)).faults() == (
         "a.svs has the labels x (a.svs) and y (a.svs)",
         "a.svs is in the splits train (a.svs) and val (a.svs)",
@@ -198,7 +198,7 @@ def test_slides_that_cannot_be_divided_are_told(tmp_path: Path) -> None:
 
 
 def test_class_names_are_sorted() -> None:
-    entries = [Entry(Path("a.svs"), "tumour"), Entry(Path("b.svs"), "benign")]
+    entries = [LabelledSlide(Path("a.svs"), "tumour"), LabelledSlide(Path("b.svs"), "benign")]
     assert class_names(entries) == ("benign", "tumour")
     with pytest.raises(CohortError, match="single label, 'tumour'"):
         class_names(entries[:1])

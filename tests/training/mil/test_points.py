@@ -124,11 +124,11 @@ def test_likely_positives_do_not_count_as_background(model: ZoomMIL, bag: Annota
         for offset in module.offsets:
             offset -= 100  # all patches are likely now
     module.point_loss(0.5).backward()
-    assert all(float(weight.grad.abs().sum()) < 1e-6 for weight in module.taught if weight.grad is not None)
+    assert all(float(weight.grad.abs().sum()) < 1e-6 for weight in module.trained if weight.grad is not None)
     known = replace(bag, targets=tuple(torch.full_like(one, -1) for one in bag.targets))
     module.annotated = known
     module.point_loss(0.5).backward()
-    assert any(float(weight.grad.abs().sum()) > 1e-3 for weight in module.taught)
+    assert any(float(weight.grad.abs().sum()) > 1e-3 for weight in module.trained)
 
 
 def test_a_prediction_is_held_where_it_was(model: ZoomMIL, bag: AnnotatedBag) -> None:
@@ -148,5 +148,5 @@ def test_presets() -> None:
 
 
 def test_a_loss_with_a_memory_is_refused(model: ZoomMIL, bag: AnnotatedBag) -> None:
-    with pytest.raises(ModelError, match="remembers pixels"):
+    with pytest.raises(ModelError, match="needs pixels"):
         PointModule(model, PointRecipe(loss="elr-cifar10"), bag)

@@ -68,9 +68,9 @@ def test_the_label_decides_between_classes() -> None:
 
 
 def test_what_cannot_teach_is_refused() -> None:
-    with pytest.raises(ModelError, match="tells normal, tumour apart, not benign"):
+    with pytest.raises(ModelError, match="has no class benign; choose one of normal, tumour"):
         marks_of(document("here"), NAMES, "benign")
-    with pytest.raises(AnnotationError, match="mark a few places first"):
+    with pytest.raises(AnnotationError, match="add a few first"):
         marks_of(Points(), NAMES, None)
 
 

@@ -224,7 +224,7 @@ def test_no_point_is_placed_outside_of_the_slide(
     view: PointsView, points: Points, refusals: list[AnnotationError], place: tuple[float, float]
 ) -> None:
     view.place(place)
-    assert len(points) == 0 and "outside of the slide" in str(refusals[0])
+    assert len(points) == 0 and "outside the slide" in str(refusals[0])
     view.place((0, 511.9))
     assert points.coordinates.tolist() == [[0, 511.9]] and len(refusals) == 1
 

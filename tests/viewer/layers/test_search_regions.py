@@ -54,15 +54,15 @@ def test_the_layer_is_made_once_and_for_each_slide(
 
 def test_what_is_drawn_lies_on_the_pixels_under_it(model: ViewerModel, slide: Slide) -> None:
     layer = search_layer(model, slide)
-    # from the left edge of pixel 10 to the right edge of pixel 19, where napari has the centres of pixels
-    layer.add_polygons(np.array([(9.5, 9.5), (9.5, 19.5), (19.5, 19.5), (19.5, 9.5)]))
+    # from the left edge of pixel 10 to the right edge of pixel 19; the world has the centres of pixels
+    world = MPP * np.array([(9.5, 9.5), (9.5, 19.5), (19.5, 19.5), (19.5, 9.5)])
+    layer.add_polygons(np.array([layer.world_to_data(place) for place in world]))
     assert bounds(*drawn(model, slide)) == [[10, 10, 20, 20]]
-    np.testing.assert_allclose(layer.data_to_world((9.5, 9.5)), (9.5 * MPP, 9.5 * MPP))
 
 
 def test_what_lies_off_the_slide_is_cut_off(model: ViewerModel, slide: Slide) -> None:
     layer = search_layer(model, slide)
-    for shift in (-40.5, 479.5, 1000):
+    for shift in (-40, 480, 1000):
         layer.add_polygons(SQUARE + shift)
     assert bounds(*drawn(model, slide)) == [[0, 0, 50, 50], [480, 480, 512, 512]]
 

@@ -1,4 +1,4 @@
-"""The Fine-tune dock: teach a model with a few points, and look at before and after."""
+"""The Fine-tune dock: fine-tune a model with a few points, and look at before and after."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_plan import TrainingSet, look
-from napari_zoommil.jobs.finetune_run import Trace, teach
+from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
@@ -174,8 +174,8 @@ class FinetuneDock(SessionDock):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.what.setText(what_it_trains_on(found))
         self.model.offer(found.kept if found else ())
-        lookout = found.lookout if found else None
-        self.slide_is.offer(entry, lookout, is_waiting(found, self.model.chosen))
+        mil_points = found.mil_points if found else None
+        self.slide_is.offer(entry, mil_points, is_waiting(found, self.model.chosen))
         if found is not None:
             self.settings.tell_preset(found)
         self.device.setText(f"Device: {found.device}" if found and found.device else "")
@@ -233,7 +233,7 @@ class FinetuneDock(SessionDock):
         stop = "Stop; what was learned until the last epoch can be gone on with" if resumes else "Stop"
         self.act.show_running(True, stop)
         self._training.start(
-            lambda: teach(slide, request, resume, device=device, threads=threads, encoder=encoder),
+            lambda: finetune_in_run(slide, request, resume, device=device, threads=threads, encoder=encoder),
             f"ZoomMIL is teaching a model on {slide.name}" + "; it can be gone on with later" * resumes,
             lesson.entry,
         )

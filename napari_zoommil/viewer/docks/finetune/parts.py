@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import finetune
-from napari_zoommil.jobs.finetune_plan import Lookout, TrainingSet
+from napari_zoommil.jobs.finetune_plan import MILPoints, TrainingSet
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import Kind, kind_of
 from napari_zoommil.viewer.docks.advanced import advanced
@@ -127,7 +127,7 @@ class SlideIs(QWidget):
         """What was chosen; None where nothing was, or nothing is to be."""
         return self.choice.currentData()
 
-    def offer(self, of: object, told: Lookout | None, waiting: bool) -> None:
+    def offer(self, of: object, told: MILPoints | None, waiting: bool) -> None:
         """The choices there are on the slide ``of``; what was chosen on it stays so, as it does while
         ``waiting`` for what points tell."""
         if waiting and told is None and of is self._of:
@@ -203,12 +203,12 @@ def what_it_trains_on(found: TrainingSet | None) -> str:
         told += f", {found.held_out} of them held out" if found.held_out else ", too few to hold any out"
     told += f"; {several(found.complete, 'complete region')}" if found.complete else ""
     told += f"; {off_slide} off the slide left out" if found.off_slide else ""
-    return told if found.lookout is None else f"{told}. {what_points_tell(found.lookout)}"
+    return told if found.mil_points is None else f"{told}. {what_points_tell(found.mil_points)}"
 
 
-def what_points_tell(told: Lookout) -> str:
+def what_points_tell(told: MILPoints) -> str:
     """Which patches a MIL model learns from, and what the slide is taken to be, as rich text."""
-    if told.unsaid:
+    if told.needs_label:
         names = f"{', '.join(told.named[:-1])} or {told.named[-1]}"
         return f"Points name several classes of the model: say below whether this slide is {escape(names)}."
     sizes = ", ".join(map(magnification_name, told.magnifications))
@@ -226,7 +226,7 @@ def is_waiting(found: TrainingSet | None, model: str) -> bool:
     """Whether it is not known yet what the points are to a model."""
     if found is None or found.model != model:
         return True
-    return kind_of(model) == "mil" and bool(found.counts) and not (found.lookout or found.problem)
+    return kind_of(model) == "mil" and bool(found.counts) and not (found.mil_points or found.problem)
 
 
 def what_is_missing(lesson: Lesson, model: str) -> str:
@@ -244,4 +244,4 @@ def what_is_missing(lesson: Lesson, model: str) -> str:
         return "Mark a few places in the Annotate dock first"
     if is_waiting(found, model):
         return "It is being looked up what the points tell this model"
-    return "Say first what this slide is" if found.lookout and found.lookout.unsaid else ""
+    return "Say first what this slide is" if found.mil_points and found.mil_points.needs_label else ""

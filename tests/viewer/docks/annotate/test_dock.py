@@ -250,7 +250,7 @@ def test_a_click_outside_of_the_slide_is_refused(opened, qtbot) -> None:
     viewer, dock = opened
     viewer.scene.camera.center = (0, 0, 0)
     click(qtbot, viewer, -20, -20)
-    assert len(dock.current.points) == 0 and "outside of the slide" in dock.note.text()
+    assert len(dock.current.points) == 0 and "outside the slide" in dock.note.text()
 
 
 def test_napari_tools_go_through_the_document(opened) -> None:

@@ -1,4 +1,4 @@
-"""The state of a document: its features, its classes, and the arrays that show them."""
+"""The state of a document: its features, its classes, and the arrays of its cells."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from napari_zoommil.annotations.geojson import Envelope, classes_of
 from napari_zoommil.errors import AnnotationError
 
 MANY = 100
-"""Changed features from which on the arrays are made anew rather than mended one by one."""
+"""Number of changed features above which the arrays are rebuilt instead of updated one by one."""
 
 
-class Store:
-    """Everything in a document; it changes by :meth:`apply` alone.
+class DocumentState:
+    """The state of a document; it changes only by :meth:`apply`.
 
     Attributes
     ----------
     classes : tuple of CellClass
     labels : dict
-        The label of a class, 1, 2, …, by its name.
+        Label of each class, 1, 2, …, by name.
     rows : Columns
     regions : dict
         Features that are complete regions, by id.
@@ -42,24 +42,24 @@ class Store:
 
     @property
     def features(self) -> Mapping[str, Feature]:
-        """By id, in the order of the file."""
+        """Features by id, in the order of the file."""
         if not self._in_order:
             self._features = dict(sorted(self._features.items(), key=lambda item: item[1].serial))
             self._in_order = True
         return self._features
 
     def new_serial(self) -> int:
-        """The serial number of a new feature, which puts it last."""
+        """The serial number of a new feature, which is last in the order."""
         self._last_serial += 1
         return self._last_serial
 
     def of_class(self, name: str) -> list[Feature]:
-        """Features whose cells are of a class."""
+        """Features whose cells have a class."""
         found = self.features.values()
         return [one for one in found if one.kind is Kind.CELLS and one.class_name == name]
 
     def owners(self, ids: Iterable[str]) -> list[tuple[Feature, set[str]]]:
-        """The features that points belong to, each with those of its points.
+        """The features of points, each with the ids of its points among ``ids``.
 
         Raises
         ------
@@ -74,9 +74,9 @@ class Store:
         return [(self._features[owner], points) for owner, points in chosen.items()]
 
     def apply(self, edit: Edit) -> Changed | None:
-        """Carry out an edit; None where it changes nothing.
+        """Apply an edit; None if it changes nothing.
 
-        A feature that is not what the edit found is left alone: somebody else has changed it since.
+        A feature that differs from the state before the edit is skipped: somebody else has changed it.
         """
         changes = [change for change in edit.changes if self._features.get(change.id) is change.before]
         for change in changes:
@@ -91,11 +91,11 @@ class Store:
         return summary(changes, renewed) if changes or renewed else None
 
     def _reclassed(self, before: Classes, after: Classes) -> Classes:
-        """What an edit of the classes makes of them, somebody else's classes included.
+        """The current classes after an edit that changed ``before`` to ``after``.
 
-        One that somebody else has given to cells meanwhile stays.
+        Classes that others have added stay, and so does a removed class that others have given to cells.
         """
-        if len(before) == len(after):  # another name, colour or size
+        if len(before) == len(after):  # a new name, colour or size
             if self.classes == before:
                 return after
             other = dict(zip(before, after, strict=True))
@@ -131,7 +131,7 @@ class Store:
             self.regions[change.id] = after
 
     def _set_classes(self, classes: Classes, changes: list[Change]) -> bool:
-        """Whether the classes are other ones now; a class that a feature brings along is added."""
+        """Set the classes, with those that only features state; returns whether they changed."""
         names = {one.name for one in classes}
         orphans = [one.after for one in changes if one.after and one.after.class_name not in {"", *names}]
         if orphans:

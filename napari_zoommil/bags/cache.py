@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
+from napari_zoommil.bags.cache_size import entries_in, folders_in, trim
 from napari_zoommil.bags.format_1 import older_parts
 from napari_zoommil.bags.grids import GridKey, read_grid, write_grid
 from napari_zoommil.bags.group import FeatureGroup
@@ -135,7 +135,7 @@ class FeatureCache:
 
     def hashes(self, fingerprint: str, encoder: str) -> tuple[str, ...]:
         """Hashes of the encoders of this name for which the slide has features."""
-        names = (path.name for path in _folders(self.folder / fingerprint))
+        names = (path.name for path in folders_in(self.folder / fingerprint))
         start = f"{_safe(encoder)}-"
         return tuple(sorted(name[len(start) :] for name in names if name.rpartition("-")[0] + "-" == start))
 
@@ -148,8 +148,8 @@ class FeatureCache:
             If features of the slide were written by a later version, in a folder that the user named: here,
             before anything is computed for them.
         """
-        for folder in _folders(self.folder / fingerprint):
-            for group in _folders(folder) if folder.name != GRIDS else ():
+        for folder in folders_in(self.folder / fingerprint):
+            for group in folders_in(folder) if folder.name != GRIDS else ():
                 self._later(group)
         path = self._grid_path(fingerprint, key)
         self._touch(path)
@@ -163,7 +163,9 @@ class FeatureCache:
     def damaged(self, fingerprint: str, seen: int = 0) -> int:
         """Number of damaged tiles of a slide: ``seen`` now, or more if another run found more."""
         folder = self.folder / fingerprint
-        known = [int(path.name[len(DAMAGED) :]) for path in _entries(folder) if path.name.startswith(DAMAGED)]
+        known = [
+            int(path.name[len(DAMAGED) :]) for path in entries_in(folder) if path.name.startswith(DAMAGED)
+        ]
         if seen > max(known, default=0) and folder.is_dir():
             with suppress(OSError):
                 (folder / f"{DAMAGED}{seen}").touch()
@@ -245,30 +247,6 @@ class Recent:
         return self.get((part.path, number), lambda: part.chunk(number))
 
 
-def trim(folder: Path, most_bytes: int) -> None:
-    """Delete the least recently used groups and grids of a cache until it is small enough."""
-    found = []
-    for path in _units(folder):
-        with suppress(OSError):
-            found.append((path.stat().st_mtime, _size(path), path))
-    left = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found, key=lambda each: each[0]):
-        if left <= most_bytes:
-            return
-        _delete(folder, path)
-        left -= size
-
-
-def _units(folder: Path) -> Iterator[Path]:
-    """Paths that are deleted as a whole: groups, grids, unfinished files, files of an older version."""
-    for entry in _entries(folder):
-        if entry.name.startswith(".") or not entry.is_dir():
-            yield entry
-            continue
-        for below in _folders(entry):
-            yield from _folders(below)
-
-
 def _format(group: Path) -> int:
     """Format of a group on disk; that of this version if it states none."""
     try:
@@ -276,38 +254,3 @@ def _format(group: Path) -> int:
     except DAMAGE:
         return FORMAT
     return made if isinstance(made, int) else FORMAT
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
-
-
-def _size(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _delete(folder: Path, path: Path) -> None:
-    """Rename, so that no process sees a half-deleted group, then delete; also delete empty parent folders."""
-    gone = folder / f".gone-{uuid.uuid4().hex}"
-    with suppress(OSError):
-        os.replace(path, gone)
-        if gone.is_dir():
-            shutil.rmtree(gone, ignore_errors=True)
-        else:
-            gone.unlink()
-    for above in path.parents:
-        if above == folder or _folders(above):
-            return
-        with suppress(OSError):
-            for file in _entries(above):
-                file.unlink()
-            above.rmdir()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_zoommil import __version__
-from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
@@ -27,8 +24,8 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.model_card import model_card
-from napari_zoommil.models.registry import Recipe, entry
+from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
+from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.run import RunFolder, working_in
@@ -39,7 +36,6 @@ SHOWN = ("train_loss", "val_loss")
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
-    from napari_zoommil.models.spec import ModelSpec
     from napari_zoommil.training.mil.cohort import LabelledSlide
     from napari_zoommil.training.mil.module import Example
 
@@ -165,21 +161,8 @@ def train(
             split: [(bags[one.slide], plan.task.target(one.label)) for one in entries if one.split == split]
             for split in ("train", "val", "test")
         }
-        run = RunFolder(out, _provenance(plan, reading, source, entries))
+        run = RunFolder(out, provenance(plan, reading, source, entries))
         return (yield from _fit(plan, reading, source, examples, run, computes_on, resume))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is trained, and how."""
-
-    model: str
-    options: Mapping[str, Any]
-    recipe: Recipe
-    recipe_name: str
-    seed: int
-    task: Task
-    flags: TrainerFlags
 
 
 def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
@@ -227,33 +210,12 @@ def _fit(
     metrics: dict[str, float] = {}
     for split in ("val", "test"):
         metrics |= yield from _evaluated(mil, examples[split], split, device)
-    spec = _spec(mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics)
+    spec = specification(
+        mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
+    )
     save_model(run.folder, mil, spec, card(spec))
     run.finish(metrics)
     return Training(run.folder, plan.task, metrics)
-
-
-def _provenance(
-    plan: Plan, reading: Reading, source: Source, entries: Sequence[LabelledSlide]
-) -> dict[str, Any]:
-    """What a training is made of; names no slide, for names can tell who the patients are."""
-    import torch
-
-    told = sorted((one.slide.name, one.label, one.split) for one in entries)
-    versions = {"napari_zoommil": __version__, "torch": torch.__version__}
-    return {
-        "model": plan.model,
-        "options": dict(plan.options),
-        "task": asdict(plan.task),
-        "recipe": plan.recipe_name,
-        "settings": asdict(plan.recipe) | {"seed": plan.seed},
-        "flags": asdict(plan.flags),
-        "reading": asdict(reading),
-        "source": asdict(source),
-        "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},
-        "cohort": hashlib.sha256(repr(told).encode()).hexdigest()[:16],
-        "versions": versions,
-    }
 
 
 def _evaluated(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
@@ -266,46 +228,3 @@ def _evaluated(mil: MILModel, examples: list[Example], split: str, device: Devic
             except StopIteration as stop:
                 return {f"{split}_{name}": value for name, value in stop.value.items()}
             yield Progress(number, len(examples), f"measuring: {number} of {len(examples)} {split} slides")
-
-
-def _spec(
-    mil: MILModel,
-    plan: Plan,
-    reading: Reading,
-    source: Source,
-    slides: dict[str, int],
-    metrics: dict[str, float],
-) -> ModelSpec:
-    from napari_zoommil.models.spec import ModelSpec
-
-    recipe = plan.recipe
-    return ModelSpec(
-        architecture=plan.model,
-        config=mil.config(),
-        encoder=source.encoder,
-        encoder_hash=source.encoder_hash,
-        patch_size=reading.patch_size,
-        class_names=plan.task.names if isinstance(plan.task, Classification) else (),
-        min_tissue=reading.min_tissue,
-        training={
-            "slides": slides,
-            "recipe": plan.recipe_name,
-            "epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "seed": plan.seed,
-            "metrics": metrics,
-        },
-        regression=plan.task if isinstance(plan.task, Regression) else None,
-    )
-
-
-def card(spec: ModelSpec) -> str:
-    """Card of a trained model."""
-    magnifications = ", ".join(map(magnification_name, spec.magnifications))
-    return model_card(
-        f"{spec.architecture}: {', '.join(spec.task.names)}",
-        f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).",
-        spec.training.get("metrics"),
-        tags=["multiple-instance-learning"],
-    )

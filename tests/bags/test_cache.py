@@ -14,7 +14,8 @@ import pytest
 
 from napari_zoommil.bags import FeatureCache
 from napari_zoommil.bags import cache as module
-from napari_zoommil.bags.cache import GRIDS, EncoderKey, Recent, open_cache, trim
+from napari_zoommil.bags.cache import GRIDS, EncoderKey, Recent, open_cache
+from napari_zoommil.bags.cache_size import trim
 from napari_zoommil.bags.grids import GridKey
 from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid, PatchLevel

@@ -74,6 +74,8 @@ def explain(
     chosen, names = _method(method), read_spec(model).task.names
     if target and target not in names:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
+    if target and not chosen.per_output:
+        raise ModelError(f"{method} does not tell classes apart; choose another method, or no target")
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(
             stack,
@@ -91,9 +93,9 @@ def explain(
             threads=threads,
         )
         answered: list[Any] = []
-        output = yield from opened.look(answered if chosen.target else None)
+        output = yield from opened.look(answered if chosen.computed else None)
         prediction, found = opened.prediction(output), None
-        if chosen.target:
+        if chosen.computed:
             found = yield from _computed(chosen, opened.recorded(output, answered))
         maps = found.maps if found else _maps_in(prediction, chosen)
         if not maps:
@@ -126,6 +128,6 @@ def _maps_in(prediction: Prediction, method: Method) -> tuple[HeatMap, ...]:
 
 
 def _lack(model: str, method: Method) -> str:
-    if method.per_output and not method.target:
+    if method.per_output and not method.computed:
         return f"there is no {method.name} of {model}: its answer is no sum over patches; take another method"
     return f"{model} does not score patches one by one, so there is no map of {method.name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class StepResult:
         """(n,) scores of the first head."""
         return self.scores[:, 0]
 
-    @property
+    @cached_property
     def explained(self) -> dict[str, NDArray[np.float32]]:
         """(C, n) scores of the methods of explanation that need no more than a prediction, by their names."""
         if self.evidence is None:
@@ -141,6 +142,12 @@ class Prediction:
         if not isinstance(self.task, Classification):
             raise ModelError(f"{self.model} tells a number, {self.task.name}, and no probabilities")
         return self.values
+
+    def is_of_the_patches_of(self, other: Prediction) -> bool:
+        """Whether rows of both stand for the same patches."""
+        levels = zip(self.grid.levels, other.grid.levels, strict=False)
+        same = all(np.array_equal(one.origins, two.origins) for one, two in levels)
+        return same and len(self.grid.levels) == len(other.grid.levels)
 
     @property
     def predicted(self) -> str:

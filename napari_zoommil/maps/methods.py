@@ -42,7 +42,7 @@ class Method:
     per_output : bool
         Whether it explains each output of the model by itself.
     needs : {"output", "gradients", "passes"}
-    target : str
+    function : str
         ``package.module:function``, a :data:`Run`; empty where the values are part of each prediction.
     """
 
@@ -55,7 +55,12 @@ class Method:
     signed: bool = True
     per_output: bool = True
     needs: Needs = "gradients"
-    target: str = ""
+    function: str = ""
+
+    @property
+    def computed(self) -> bool:
+        """Whether it takes more than a prediction."""
+        return self.needs != "output"
 
     @property
     def help(self) -> str:
@@ -64,7 +69,7 @@ class Method:
 
     def load(self) -> Run:
         """What computes it."""
-        module, _, name = self.target.partition(":")
+        module, _, name = self.function.partition(":")
         run: Run = getattr(import_module(module), name)
         return run
 
@@ -114,7 +119,7 @@ METHODS: dict[str, Method] = {
             "With the sample model, signs agreed with occlusion for 38, 69 and 59 % (5x, 10x, 20x), rank "
             "correlation −0.20, 0.38 and −0.05.",
             "logit",
-            target="napari_zoommil.maps.gradcam:run",
+            function="napari_zoommil.maps.gradcam:run",
         ),
         Method(
             "saliency",
@@ -126,7 +131,7 @@ METHODS: dict[str, Method] = {
             "20x).",
             "logit per feature",
             signed=False,
-            target="napari_zoommil.maps.saliency:run",
+            function="napari_zoommil.maps.saliency:run",
         ),
         Method(
             "occlusion",
@@ -137,7 +142,7 @@ METHODS: dict[str, Method] = {
             "The other methods are compared with this one.",
             "logit",
             needs="passes",
-            target="napari_zoommil.maps.occlusion:left_out",
+            function="napari_zoommil.maps.occlusion:left_out",
         ),
         Method(
             "occlusion-glass",
@@ -148,11 +153,14 @@ METHODS: dict[str, Method] = {
             "With the sample model, it agreed with occlusion: signs for 98 % or more, rank correlation 1.00.",
             "logit",
             needs="passes",
-            target="napari_zoommil.maps.occlusion:as_glass",
+            function="napari_zoommil.maps.occlusion:as_glass",
         ),
     )
 }
 """All methods by name."""
+
+CLOSEST = "leave-one-out"
+"""Of the methods that cost nothing, the one that agrees best with leaving patches out."""
 
 
 def title_of(kind: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_zoommil.bags.need import NeedImage
 from napari_zoommil.bags.subgrid import inside, without
 from napari_zoommil.bags.view import PartBag, ReplacedBag, glass_of
 from napari_zoommil.errors import ModelError
@@ -44,8 +45,9 @@ def as_glass(recorded: RecordedPass) -> Telling:
 def _occluded(recorded: RecordedPass, kind: str, view: Callable[[int, int], Any]) -> Telling:
     asked = recorded.asked()
     total, done = sum(len(rows) for _, rows in asked), 0
-    if not total:
-        raise ModelError(f"{recorded.model.name} does not read patches one by one: none can be left out")
+    if not total or any(isinstance(need, NeedImage) for need in recorded.needs):
+        name = recorded.model.name
+        raise ModelError(f"{name} does not read patches alone, one by one: none can be left out")
     patches = []
     for level, rows in asked:
         values = np.full((len(recorded.names), len(rows)), np.nan, np.float32)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_zoommil.bags.need import Need, NeedImage
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Pair, PatchGrid, Rows
 from napari_zoommil.maps.heatmap import HeatMap, rasterise
 from napari_zoommil.maps.patch_scores import PatchScores
@@ -95,6 +96,11 @@ class RecordedPass:
 class Replay(nn.Module):
     """A recorded pass as a function of tensors, which gradients go through, as captum wants it.
 
+    Raises
+    ------
+    ModelError
+        In a pass, if the model asks for other patches than before: gradients would be those of others.
+
     Attributes
     ----------
     inputs : tuple of (1, …) Tensor
@@ -103,15 +109,31 @@ class Replay(nn.Module):
 
     def __init__(self, recorded: RecordedPass) -> None:
         super().__init__()
-        self.model, self.grid = recorded.model, recorded.grid
+        self.model, self.grid, self.needs = recorded.model, recorded.grid, recorded.needs
         self.inputs = tuple(one.detach().float()[None].requires_grad_() for one in recorded.answers)
 
     def output(self, *inputs: Tensor) -> MILOutput:
         """The pass again, on a graph that begins at ``inputs``."""
-        given = iter(inputs)
+        given = iter(zip(self.needs, inputs, strict=True))
+
+        def answer(need: Need | NeedImage) -> Tensor:
+            recorded, found = next(given)
+            if not _same(need, recorded):
+                raise ModelError(f"{self.model.name} asked for other patches when its pass was repeated")
+            return found[0]
+
         with torch.enable_grad():
-            return drain(self.model.steps(self.grid), lambda need: next(given)[0])
+            return drain(self.model.steps(self.grid), answer)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """(1, C) logits."""
-        return self.output(*inputs).logits[None]
+        logits = self.output(*inputs).logits[None]
+        with torch.enable_grad():
+            # A model may ask for what its logits do not depend on; captum wants gradients of every input.
+            return logits + sum(0 * one.flatten()[:1].sum() for one in inputs)
+
+
+def _same(one: Need | NeedImage, other: Need | NeedImage) -> bool:
+    if isinstance(one, Need) and isinstance(other, Need):
+        return one.level == other.level and np.array_equal(one.rows, other.rows)
+    return one == other

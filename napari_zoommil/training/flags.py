@@ -82,7 +82,7 @@ class TrainerFlags:
         return {
             "accelerator": kind,
             "devices": [device.torch.index or 0] if one and device.is_gpu else self.devices,
-            "strategy": SPAWNED if self.strategy == "auto" and not one else self.strategy,
+            "strategy": "auto" if one else SPAWNED if self.strategy == "auto" else self.strategy,
             "num_nodes": self.num_nodes,
             "precision": self.precision,
             "accumulate_grad_batches": self.accumulate or 1,

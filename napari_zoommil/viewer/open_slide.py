@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Layer
@@ -54,6 +55,8 @@ class OpenSlide:
         of an earlier generation are invalid.
     results : dict of ResultKey to result
         Latest last.
+    readings : mapping of Prediction
+        How the slide was read for each prediction, so that it is explained as it was made.
     detected, tissue : Tissue or None
         The detected tissue, and the same with the user's regions applied.
     document : Autosave or None
@@ -73,6 +76,7 @@ class OpenSlide:
     layer: Layer
     generation: int = 0
     results: dict[ResultKey, Any] = field(default_factory=dict)
+    readings: WeakKeyDictionary[Prediction, Any] = field(default_factory=WeakKeyDictionary)
     detected: Tissue | None = None
     tissue: Tissue | None = None
     document: Autosave | None = None

@@ -8,7 +8,7 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
-from napari_zoommil.maps.methods import METHODS, title_of
+from napari_zoommil.maps.methods import CLOSEST, METHODS, title_of
 from napari_zoommil.slides import Slide
 
 NO_MAPS = "This model does not score patches one by one: choose a method to explain it"
@@ -45,7 +45,7 @@ def patch_scores(
     y: float,
     x: float,
     target: str,
-    method: str = "leave-one-out",
+    method: str = CLOSEST,
     explanation: Explanation | None = None,
 ) -> str:
     """Scores at a level-0 point, one line per magnification; empty outside the tissue.
@@ -70,7 +70,9 @@ def patch_scores(
         told = [_score(step, head, int(place[0])) for head in step.heads]
         value = _explained(prediction, step, int(place[0]), target, method, explanation)
         if value is not None:
-            told.append(f"{title_of(method)} {target} {value:+.3g}")
+            told.append(
+                f"{title_of(method)} {target} {value:+.3g} {METHODS[method].unit} {METHODS[method].unit}"
+            )
         if row in step.zoomed:
             told.append("zoomed in")
         lines.append(f"{name}  {' · '.join(told)}")
@@ -127,11 +129,11 @@ def map_kinds(prediction: Prediction) -> tuple[str, ...]:
     The first is always available; it is empty if the prediction has no maps.
     """
     there = dict.fromkeys(kind for kind, _ in prediction.kinds) or {"": None}
-    return (*there, *(name for name, method in METHODS.items() if method.target and name not in there))
+    return (*there, *(name for name, method in METHODS.items() if method.computed and name not in there))
 
 
 def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
     """Outputs for which there are maps of a kind."""
-    if kind in METHODS and METHODS[kind].target:
+    if kind in METHODS and METHODS[kind].computed:
         return prediction.task.names
     return tuple(target for own, target in prediction.kinds if own == kind and target)

@@ -39,7 +39,7 @@ LEAST_FALL = 1e-3
 
 def values(found: Explanation, head: str = "") -> dict[int, dict[int, float]]:
     """Of the explained output, or of one head: level → row → value."""
-    if not METHODS[found.method].target:
+    if not METHODS[found.method].computed:
         index = found.prediction.task.names.index(found.target) if found.target else 0
         out = {}
         for step in found.prediction.steps:

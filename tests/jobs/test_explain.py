@@ -30,13 +30,13 @@ def test_grad_cam_of_the_predicted_class_by_default(cmu: Path, make_model: Calla
 def test_each_method_explains_the_prediction(cmu: Path, make_model: Callable, method: str) -> None:
     name, seen = make_model((5.0, 10.0)), []
     prediction = run(predict(cmu, name))
-    explanation = run(explain(cmu, name, method=method, target="tumour"), seen.append)
+    explanation = run(explain(cmu, name, method=method), seen.append)
     np.testing.assert_array_equal(explanation.prediction.logits, prediction.logits)
     assert not sum(explanation.prediction.cost.encoded), "the features are there"
     assert {made.kind for made in explanation.maps} == (
         {"attention", "zoom"} if method == "attention" else {method}
     )
-    if METHODS[method].target:
+    if METHODS[method].computed:
         assert any(one.note.startswith(f"{METHODS[method].title}: ") for one in seen)
     else:
         assert explanation.scores == ()
@@ -72,6 +72,8 @@ def test_a_class_by_name(cmu: Path, make_model: Callable) -> None:
 def test_attention_has_no_class(cmu: Path, make_model: Callable) -> None:
     explanation = run(explain(cmu, make_model((5.0, 10.0)), method="attention"))
     assert explanation.target is None
+    with pytest.raises(ModelError, match="attention does not tell classes apart; choose another method"):
+        next(explain(cmu, make_model((5.0, 10.0)), method="attention", target="tumour"))
     assert [made.title for made in explanation.maps] == ["attention 5x", "attention 10x", "zoom attention 5x"]
 
 

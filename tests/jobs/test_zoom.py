@@ -264,7 +264,7 @@ def test_a_model_of_whole_images_predicts_without_patches(
         run(explain(cmu, name, method="attention"))
     (slope,) = run(explain(cmu, name, method="saliency", target="tumour")).maps
     assert slope.title == "saliency tumour 0.625x" and slope.values.shape == shown.values.shape
-    with pytest.raises(ModelError, match="does not read patches one by one: none can be left out"):
+    with pytest.raises(ModelError, match="does not read patches alone, one by one: none can be left out"):
         run(explain(cmu, name, method="occlusion"))
 
 

@@ -73,5 +73,5 @@ def test_a_model_of_no_patches_is_refused(
     from dataclasses import replace
 
     recorded = replace(record(pooled, bag_at(10.0)), needs=(), answers=())
-    with pytest.raises(ModelError, match="does not read patches one by one"):
+    with pytest.raises(ModelError, match="does not read patches alone, one by one"):
         next(occlusion.left_out(recorded))

@@ -62,6 +62,11 @@ def test_a_trainer_gets_the_device_or_as_many_of_its_kind() -> None:
     assert (several["devices"], several["strategy"], several["accumulate_grad_batches"]) == (2, SPAWNED, 1)
 
 
+@pytest.mark.parametrize("strategy", ["auto", SPAWNED])
+def test_one_device_needs_no_other_process(strategy: str) -> None:
+    assert TrainerFlags(strategy=strategy).on(CPU)["strategy"] == "auto"
+
+
 def test_flags_are_said_without_torch() -> None:
     code = "import sys, napari_zoommil.training.flags; print({'torch', 'lightning'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -27,7 +27,8 @@ def join_others(page: QWidget) -> None:
     if dock is None or not isinstance(window, QMainWindow):
         return
     dock.setProperty(OURS, True)
-    dock.setWindowTitle(dock.windowTitle().split()[0])  # five tabs are to fit into the width of a page
+    words = dock.windowTitle().split()
+    dock.setWindowTitle(words[0] if words else "")  # five tabs are to fit into the width of a page
     area = window.dockWidgetArea(dock)
     others = [
         one

@@ -9,6 +9,7 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Progress, estimate, predict
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
@@ -112,8 +113,8 @@ class AttentionDock(SessionDock):
         if entry is self._reading:
             entry = None  # what there was before is being painted over
         self.bars.show_prediction(entry.prediction if entry else None)
-        self.maps.set_slide(entry)
         self.readout.set_slide(entry)
+        self.maps.set_slide(entry)
 
     # Tissue and cost
 
@@ -224,8 +225,13 @@ class AttentionDock(SessionDock):
         self._explainer.runner.cancel()
 
     def _explain(self, method: str) -> None:
-        if self._entry is not None and not self._predicting.running:
-            self._explainer.explain(self._entry, method)
+        """Compute a method for the prediction that is shown, unless another slide is being read."""
+        if self._entry is None:
+            return
+        if self._predicting.running:
+            self.act.note.setText(f"{METHODS[method].title} can be computed when the run has ended")
+            return self.maps.revert()
+        self._explainer.explain(self._entry, method, self.encoder.given)
 
     def _progress(self, progress: Progress) -> None:
         entry = self._predicting.of
@@ -241,8 +247,9 @@ class AttentionDock(SessionDock):
             + (f". {cost.unkept}" if cost.unkept else "")
         )
         self._reading = None
-        self._explainer.remember(entry, prediction, self._read_as)
+        entry.readings[prediction] = self._read_as
         self._session.keep(entry, self._key, prediction)
+        self._session.forget(entry, EXPLANATION)  # of earlier predictions
 
     def _ended(self, failure: str | None) -> None:
         entry, self._reading = self._predicting.of, None

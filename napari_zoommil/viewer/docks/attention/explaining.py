@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from napari_zoommil.jobs import Progress, explain
 from napari_zoommil.jobs.explanation import Explanation
-from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.parts import Act
@@ -53,23 +51,24 @@ class Explainer:
         self, session: Session, runner: Callable[..., JobRunner], act: Act, failed: Callable[[], None]
     ) -> None:
         self._session, self._act, self._failed = session, act, failed
-        self._readings: WeakKeyDictionary[Prediction, Reading] = WeakKeyDictionary()
         self._method = ""
         self.runner = runner(self._progress, self._explained, self._ended)
 
-    def remember(self, entry: OpenSlide, prediction: Prediction, reading: Reading) -> None:
-        """There is a new prediction: it is explained as it was read, and what explained earlier ones goes."""
-        self._readings[prediction] = reading
-        self._session.forget(entry, EXPLANATION)
+    def explain(self, entry: OpenSlide, method: str, encoder_of: Callable[[str], str | None]) -> None:
+        """Begin to compute a method for a slide's prediction, in place of another one.
 
-    def explain(self, entry: OpenSlide, method: str) -> None:
-        """Begin to compute a method for a slide's prediction, in place of another one."""
+        Parameters
+        ----------
+        encoder_of : callable
+            The encoder that the user named for a model, for a prediction that was not made here.
+        """
         prediction, slide = entry.prediction, entry.slide
         if prediction is None or (self.runner.of is entry and self._method == method):
             return
         self.runner.abandon()
-        reading = self._readings.get(prediction) or Reading(entry.tissue, None, {})
-        options, model, self._method = reading.options(), prediction.model, method
+        model, self._method = prediction.model, method
+        reading = entry.readings.get(prediction) or Reading(entry.tissue, encoder_of(model), {})
+        options = reading.options()
         self._act.show_running(True, f"Stop explaining {slide.name}")
         self.runner.start(
             lambda: explain(slide, model, method=method, **options),  # type: ignore[arg-type]
@@ -78,10 +77,14 @@ class Explainer:
         )
 
     def _progress(self, progress: Progress) -> None:
-        self._act.show_progress(progress, self.runner.of.slide.name)
+        entry = self.runner.of
+        self._act.show_progress(progress, "" if entry is self._session.active else entry.slide.name)
 
     def _explained(self, found: Explanation) -> None:
         entry = self.runner.of
+        if entry.prediction is None or not found.prediction.is_of_the_patches_of(entry.prediction):
+            self._act.note.setText("The tissue has changed since the prediction: run the model again")
+            return self._failed()
         self._act.note.setText(f"{METHODS[found.method].title} of {entry.slide.name}")
         self._session.keep(entry, ResultKey(EXPLANATION, found.prediction.model, found.method), found)
 

@@ -161,7 +161,7 @@ class MapsPanel(QWidget):
         entry = self._entry
         if entry is None or entry.prediction is None:
             return
-        if self.kind in METHODS and METHODS[self.kind].target and entry.explanation(self.kind) is None:
+        if self.kind in METHODS and METHODS[self.kind].computed and entry.explanation(self.kind) is None:
             return self._compute(self.kind)
         shown, slide = self._shown(), entry.slide
         for each, values in zip(
@@ -182,10 +182,8 @@ class MapsPanel(QWidget):
 
     def _set_visible(self) -> None:
         for each in self._shown():
-            layer, wanted = (
-                self._layer(each),
-                self.toggles[magnification_name(each.magnification)].isChecked(),
-            )
+            box = self.toggles.get(magnification_name(each.magnification))
+            layer, wanted = self._layer(each), box is None or box.isChecked()
             if layer is None and wanted:
                 return self.refresh()  # it was removed by hand
             if layer is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import napari
 
-from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.maps.methods import CLOSEST, METHODS
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
 from napari_zoommil.viewer.metadata import level_0
@@ -65,7 +65,7 @@ class Readout(Sentence):
             return ""
         y, x = self._place
         kind, target = self._maps.kind, self._maps.target or entry.prediction.explained
-        method = kind if kind in METHODS and METHODS[kind].per_output else "leave-one-out"
+        method = kind if kind in METHODS and METHODS[kind].per_output else CLOSEST
         return patch_scores(entry.prediction, y, x, target, method, entry.explanation(method))
 
     def stop(self) -> None:

@@ -36,7 +36,7 @@ class DetectDock(SessionDock):
         super().__init__(napari_viewer)
         self._place: Place | None = None
         self._search: Search | None = None
-        self._pace: dict[str, Pace] = {}
+        self._pace: dict[tuple[str, str], Pace] = {}
         self._detecting = self._runner(self._progress, self._detected, self._ended)
         self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
@@ -101,7 +101,7 @@ class DetectDock(SessionDock):
             self._place, why = self.where.place(self._entry)
         if not why and not self.model.chosen:
             why = "Choose the folder of a cell model first"
-        pace = self._pace.get(self.model.chosen)
+        pace = self._pace.get((self.model.chosen, self.how.device.currentText()))
         self.where.area.setText(area_sentence(self._place, pace) if self._place else why)
         self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
 
@@ -152,7 +152,7 @@ class DetectDock(SessionDock):
         hurt = damage_note(detection.damaged)
         self.act.note.setText(f"{told}. {hurt}" if hurt else told)
         if search.pace is not None:
-            self._pace[search.model.name] = search.pace
+            self._pace[search.model.name, search.device] = search.pace
         self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
 
     def _ended(self, failure: str | None) -> None:

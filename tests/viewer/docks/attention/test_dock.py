@@ -18,6 +18,7 @@ from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.attention import explaining
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
+from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
 from napari_zoommil.viewer.worker import OUTDATED
 
@@ -279,6 +280,33 @@ def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_sli
     assert maps and all(slide_of(each) is first_slide and not each.visible for each in maps)
     viewer.layers.selection.active = layer
     assert maps_in(viewer) and all(each.visible for each in viewer.layers if MAP in each.metadata)
+
+
+def test_no_method_is_computed_while_another_slide_is_read(ready, other_slide, add_slide, qtbot) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    add_slide(viewer, other_slide)
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    click(qtbot, dock.act.button)
+    viewer.layers.selection.active = layer
+    dock.maps.what.setCurrentText("Grad-CAM")
+    assert dock.maps.what.currentText() == "Attention", "what is shown is what is chosen"
+    assert dock.act.note.text() == "Grad-CAM can be computed when the run has ended"
+    dock._predicting.cancel()
+    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+
+
+def test_a_dock_that_is_opened_again_explains_as_it_was_read(ready, qtbot) -> None:
+    viewer, dock, _ = ready
+    dock.how.advanced["min_tissue"].value = 0.9
+    qtbot.waitUntil(lambda: dock._estimate is not None, timeout=MINUTE)
+    run(qtbot, dock)
+    prediction = dock._entry.prediction
+    viewer.window.remove_dock_widget(dock)
+    again = show_dock(viewer, "Attention")
+    explained(qtbot, again, "Saliency")
+    found = again._entry.explanation("saliency")
+    assert found is not None and found.prediction.is_of_the_patches_of(prediction)
 
 
 def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:

@@ -175,7 +175,7 @@ def test_a_patch_tells_each_score_and_its_rank(predicted: Callable[..., Predicti
     found = PatchScores(0, step.rows[1:2], np.array([[0.25], [0.5]], np.float32))
     explanation = Explanation("grad-cam", None, prediction, (found,), ())
     told = patch_scores(prediction, y, x, "normal", "grad-cam", explanation)
-    assert told.split("\n")[0] == f"{heads} · Grad-CAM normal +0.25 · zoomed in"
+    assert told.split("\n")[0] == f"{heads} · Grad-CAM normal +0.25 logit · zoomed in"
     plain = replace(prediction, steps=tuple(replace(one, evidence=None) for one in prediction.steps))
     assert "tumour" not in patch_scores(plain, y, x, "tumour")
     assert patch_scores(predicted(heads=()), y, x, "tumour") == ""

@@ -70,9 +70,7 @@ def patch_scores(
         told = [_score(step, head, int(place[0])) for head in step.heads]
         value = _explained(prediction, step, int(place[0]), target, method, explanation)
         if value is not None:
-            told.append(
-                f"{title_of(method)} {target} {value:+.3g} {METHODS[method].unit} {METHODS[method].unit}"
-            )
+            told.append(f"{title_of(method)} {target} {value:+.3g} {METHODS[method].unit}")
         if row in step.zoomed:
             told.append("zoomed in")
         lines.append(f"{name}  {' · '.join(told)}")

@@ -170,7 +170,8 @@ def test_a_patch_tells_each_score_and_its_rank(predicted: Callable[..., Predicti
         f"zoom attention {step.scores[1, 1]:+.2f} (no. {ranks[1]} of 6)"
     )
     assert (
-        coarse == f"{heads} · leave-one-out tumour {step.explained['leave-one-out'][1, 1]:+.3g} · zoomed in"
+        coarse
+        == f"{heads} · leave-one-out tumour {step.explained['leave-one-out'][1, 1]:+.3g} logit · zoomed in"
     )
     found = PatchScores(0, step.rows[1:2], np.array([[0.25], [0.5]], np.float32))
     explanation = Explanation("grad-cam", None, prediction, (found,), ())

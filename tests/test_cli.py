@@ -156,7 +156,11 @@ def test_failures_are_one_clear_line(arguments, said, cmu: Path, tmp_path: Path,
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 @pytest.mark.parametrize("moment", range(3))
 def test_ctrl_c_ends_a_run_within_a_batch(cmu: Path, tmp_path: Path, moment: int) -> None:
-    process = start("embed", cmu, "--encoder", "resnet50-random", "--store", tmp_path, start_new_session=True)
+    def listening() -> None:  # where the tests run in the background, children inherit that it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    options = {"start_new_session": True, "preexec_fn": listening}
+    process = start("embed", cmu, "--encoder", "resnet50-random", "--store", tmp_path, **options)
     while process.poll() is None and not any(tmp_path.iterdir()):  # Python itself dies of an early one
         time.sleep(0.05)
     time.sleep(random.Random(moment).uniform(0, 2))  # it takes 4 s at least

@@ -307,7 +307,7 @@ def test_what_goes_wrong_is_said_and_the_dock_is_ready_again(ready, path, qtbot,
         yield from ()
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(module, "teach", fails)
+    monkeypatch.setattr(module, "finetune_in_run", fails)
     before = len(notification_manager.records)
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: free(dock), timeout=MINUTE)

@@ -27,6 +27,9 @@ RETURNED = (Qt.FocusReason.ActiveWindowFocusReason, Qt.FocusReason.PopupFocusRea
 LAID_OUT_MS = 100
 """After which Qt has given all parts of a page their places: text that wraps takes it several rounds."""
 
+MARGIN_PX = 12
+"""Kept free around a part of a page that is brought in sight."""
+
 
 class Page(QScrollArea):
     """A dock's page: a comfortable width, scrolling when low.
@@ -146,7 +149,7 @@ class Page(QScrollArea):
 
     def _scroll_to_wanted(self) -> None:
         if self._wanted is not None:
-            self.ensureWidgetVisible(self._wanted, 0, 0)
+            self.ensureWidgetVisible(self._wanted, 0, MARGIN_PX)
         self._wanted = None
 
     def _join_others(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Follower:
@@ -19,5 +20,6 @@ class Follower:
     def stop(self) -> None:
         """Disconnect all."""
         for undo in self._undo:
-            undo()
+            with suppress(RuntimeError):  # Qt has already deleted the widget, and napari compares it
+                undo()
         self._undo.clear()

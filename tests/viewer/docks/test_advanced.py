@@ -8,7 +8,7 @@ import pytest
 
 from napari_zoommil.jobs import detect, finetune, predict
 from napari_zoommil.jobs.parameters import Range, fields
-from napari_zoommil.viewer.docks.advanced import OPEN, advanced, even_ratios
+from napari_zoommil.viewer.docks.advanced import OPEN, Advanced, even_ratios
 
 
 def job(
@@ -34,7 +34,7 @@ def job(
 
 @pytest.fixture
 def form(qapp):
-    return advanced(job, fields(job))
+    return Advanced(job, fields(job))
 
 
 def test_a_check_box_is_named_by_its_line_alone(form) -> None:
@@ -55,7 +55,7 @@ def test_untouched_it_gives_the_jobs_defaults(form) -> None:
 )
 def test_real_jobs_keep_their_defaults(qapp, function, names) -> None:
     known = fields(function)
-    assert advanced(function, names).values == {name: known[name].default for name in names}
+    assert Advanced(function, names).values == {name: known[name].default for name in names}
 
 
 def test_what_is_set_is_what_the_job_gets(form) -> None:

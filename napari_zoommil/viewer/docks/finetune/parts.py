@@ -20,10 +20,10 @@ from napari_zoommil.jobs import finetune
 from napari_zoommil.jobs.finetune_plan import MILPoints, TrainingSet
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import Kind, kind_of
-from napari_zoommil.viewer.docks.advanced import advanced
+from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.annotate.parts import several
 from napari_zoommil.viewer.docks.finetune.state import Lesson
-from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold, Sentence, row
+from napari_zoommil.viewer.docks.parts import Sentence, row
 
 LOSSES = (
     (
@@ -81,10 +81,8 @@ class Settings(QWidget):
         super().__init__()
         self.loss = Choice(LOSSES)
         self.preset = Choice(PRESETS)
-        self.device = DeviceChoice("trains and looks")
-        self.advanced = advanced(finetune, ADVANCED)
-        self.advanced.add("Device", self.device)
-        self.fold = Fold("Advanced", self.advanced)
+        self.fold = How(finetune, ADVANCED, "trains and looks")
+        self.advanced, self.device = self.fold.advanced, self.fold.device
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(_form(("Loss", self.loss), ("Preset", self.preset)))

@@ -5,6 +5,7 @@ Every command ends in 0, or in one clear line on standard error and another code
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -56,8 +57,16 @@ for _name, (_function, _help) in COMMANDS.items():
     app.command(f"napari_zoommil.commands.{_function}", name=_name, help=_help)
 
 
+def run() -> None:
+    """Entry point of the ``napari-zoommil`` command: the exit code says how the command ended."""
+    try:
+        main()
+    finally:  # Ctrl-C while the process ends its threads would replace the code
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the ``napari-zoommil`` command."""
+    """Run a command by its arguments, those of this process by default; always ends in ``SystemExit``."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows pipe may not know × and µ
             stream.reconfigure(errors="replace")
@@ -67,14 +76,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             warnings.showwarning = _warn
             code = app(arguments, exit_on_error=True, result_action="return_value")
     except KeyboardInterrupt:
-        print("cancelled", file=sys.stderr)
-        code = 130
+        code = _cancelled()
     except (ZoomMILError, OSError, RuntimeError) as error:
-        from napari_zoommil.commands.report import sentence
-
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        code = 1
+        code = _cancelled() if _interrupted(error) else _failed(error)
     sys.exit(code or 0)
+
+
+def _cancelled() -> int:
+    print("cancelled", file=sys.stderr)
+    return 130
+
+
+def _failed(error: Exception) -> int:
+    from napari_zoommil.commands.report import sentence
+
+    print(f"error: {sentence(error)}", file=sys.stderr)
+    return 1
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error arose only because Ctrl-C broke off what was being done."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -84,4 +108,4 @@ def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
 
 
 if __name__ == "__main__":
-    main()
+    run()

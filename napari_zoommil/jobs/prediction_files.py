@@ -1,9 +1,9 @@
-"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``; and
-``prediction.npz``, from which it is read back as it was."""
+"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.csv`` and
+``patches.geojson``; and ``prediction.npz``, from which it is read back as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from napari_zoommil.errors import JobError
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap, display_values
 from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
-from napari_zoommil.maps.methods import METHODS, title_of
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides import Slide
 
 OVERVIEW_PX = 1200
@@ -65,45 +66,46 @@ def summary(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def patches_geojson(prediction: Prediction, explanation: Explanation | None = None) -> dict[str, Any]:
+def patches_geojson(tables: Sequence[PatchTable]) -> dict[str, Any]:
     """The patches looked at as QuPath reads them: tiles with their scores as measurements."""
-    measured = _measurements(prediction)
-    for one in explanation.scores if explanation else ():
-        for name, values in zip(prediction.task.names, one.values, strict=True):
-            title = f"{title_of(explanation.method)} {name}"  # type: ignore[union-attr]
-            for row, value in zip(one.rows.tolist(), values.tolist(), strict=True):
-                measured.setdefault((one.level, row), {})[title] = value
-    features = []
-    for (index, row), measurements in measured.items():
-        level = prediction.grid.levels[index]
-        (y, x), (height, width) = level.origins[row], level.size
+    return {"type": "FeatureCollection", "features": [one for table in tables for one in _tiles(table)]}
+
+
+def _tiles(table: PatchTable) -> Iterator[dict[str, Any]]:
+    level, (height, width) = table.patches, table.patches.size
+    for at, row in enumerate(table.rows):
+        y, x = level.origins[row]
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
-        known = {title: value for title, value in measurements.items() if np.isfinite(value)}
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
-                "properties": {
-                    "objectType": "tile",
-                    "name": magnification_name(level.magnification),
-                    "measurements": known,
-                },
-            }
-        )
-    return {"type": "FeatureCollection", "features": features}
+        measured = {title: float(values[at]) for title, values in table.scores.items()}
+        yield {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
+            "properties": {
+                "objectType": "tile",
+                "name": magnification_name(level.magnification),
+                "measurements": {title: value for title, value in measured.items() if np.isfinite(value)},
+            },
+        }
 
 
-def _measurements(prediction: Prediction) -> dict[tuple[int, int], dict[str, float]]:
-    """Level and row of each patch looked at → what a prediction says of it."""
-    found: dict[tuple[int, int], dict[str, float]] = {}
-    for step in prediction.steps:
-        columns = dict(zip(step.heads, step.scores.T, strict=True))
-        for method, values in step.explained.items():
-            names = (f"{title_of(method)} {name}" for name in prediction.task.names)
-            columns |= dict(zip(names, values, strict=True))
-        for place, row in enumerate(step.rows.tolist()):
-            found[step.level, row] = {title: float(column[place]) for title, column in columns.items()}
-    return found
+def write_patches(
+    folder: Path,
+    name: str,
+    prediction: Prediction,
+    mpp: Pair | None,
+    explanations: Sequence[Explanation] = (),
+) -> list[Path]:
+    """``NAME.csv`` and ``NAME.geojson`` of the patches that were looked at, with the scores of explanations.
+
+    Parameters
+    ----------
+    mpp : (float, float) or None
+        Level-0 µm/px of the slide, y and x.
+    """
+    tables = patch_tables(prediction, explanations)
+    write_file(folder / f"{name}.csv", patches_csv(tables, mpp))
+    write_json(folder / f"{name}.geojson", patches_geojson(tables))
+    return [folder / f"{name}.csv", folder / f"{name}.geojson"]
 
 
 def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
@@ -134,14 +136,10 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
         every = kind not in METHODS or not METHODS[kind].per_output
         if every or target == prediction.explained:
             written += write_maps(slide, prediction.maps_of(kind, target), out)
-    for name, content in (
-        ("patches.geojson", patches_geojson(prediction)),
-        ("prediction.json", summary(prediction)),
-    ):
-        write_json(out / name, content)
-        written.append(out / name)
+    written += write_patches(out, "patches", prediction, slide.mpp)
+    write_json(out / "prediction.json", summary(prediction))
     write_file(out / WHOLE, result_bytes(prediction))
-    return [*written, out / WHOLE]
+    return [*written, out / "prediction.json", out / WHOLE]
 
 
 def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list[Path]:
@@ -154,9 +152,8 @@ def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list
     """
     make_folder(out)
     written = write_maps(slide, explanation.maps, out)
-    path = out / f"patches-{explanation.method}.geojson"
-    write_json(path, patches_geojson(explanation.prediction, explanation))
-    return [*written, path]
+    name = f"patches-{explanation.method}"
+    return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
 
 
 def read_prediction(folder: Path) -> Prediction:

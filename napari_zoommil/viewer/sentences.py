@@ -40,6 +40,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def outcome(prediction: Prediction) -> str:
+    """``tumour 0.93``: the most probable class, or the number that was asked for."""
+    lines = {name: text for name, _, text in prediction.task.lines(prediction.values)}
+    return f"{prediction.explained} {lines[prediction.explained]}"
+
+
 def patch_scores(
     prediction: Prediction,
     y: float,

@@ -17,7 +17,7 @@ from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.layers.slide import keep_in_place
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
-from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
+from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sight import sight_of
 
 
@@ -114,16 +114,22 @@ class Session:
     # Results
 
     def keep(self, entry: OpenSlide, key: ResultKey, result: Any) -> None:
-        """Store a result; it replaces an earlier one with the same key."""
+        """Store a result and show it; it replaces one with the same key, and no other."""
         entry.results.pop(key, None)
         entry.results[key] = result
+        self.choose(entry, key)
+
+    def choose(self, entry: OpenSlide, key: ResultKey) -> None:
+        """Show a result in place of another one of its kind."""
+        entry.chosen[key.kind] = key
         self.result_changed.emit(entry, key)
 
-    def forget(self, entry: OpenSlide, kind: str) -> None:
-        """Remove the results of a kind."""
-        for key in [one for one in entry.results if one.kind == kind]:
-            del entry.results[key]
-            self.result_changed.emit(entry, key)
+    def forget(self, entry: OpenSlide, key: ResultKey) -> None:
+        """Remove a result, and the explanations of a prediction."""
+        explanations = [one for one in entry.keys(EXPLANATION) if one.prediction == key]
+        for one in (*explanations, key):
+            del entry.results[one]
+            self.result_changed.emit(entry, one)
 
     # New generations
 

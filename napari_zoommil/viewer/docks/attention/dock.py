@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
@@ -13,18 +15,20 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
+from napari_zoommil.viewer.docks.attention.export import ExportResult
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
+from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
-from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of
+from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of, outcome
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
 
@@ -38,7 +42,6 @@ class AttentionDock(SessionDock):
         super().__init__(napari_viewer)
         self._estimate: Estimate | None = None
         self._key = ResultKey(PREDICTION, "")
-        self._reading: OpenSlide | None = None
         self._read_as = Reading(None, None, {})
         self._run_at_once = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
@@ -70,10 +73,12 @@ class AttentionDock(SessionDock):
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
+        self.results = ResultChoice(self._session, PREDICTION, outcome)
         self.bars = ProbabilityBars()
         self.maps = MapsPanel(self._viewer, self._explain)
         self._explainer = Explainer(self._session, self._runner, self.act, self.maps.revert)
         self.readout = Readout(self._viewer, self.maps)
+        self.export = ExportResult(self._runner)
         self._lay_out(
             heading("Model"),
             self.model,
@@ -86,9 +91,11 @@ class AttentionDock(SessionDock):
             self.how,
             self.act,
             heading("Result"),
+            self.results,
             self.bars,
             self.maps,
             self.readout,
+            self.export,
         )
 
     # What: model and slide
@@ -105,13 +112,15 @@ class AttentionDock(SessionDock):
         if entry is not self._entry:
             return
         if key.kind == PREDICTION:
+            if entry.prediction is None:  # the last one was removed from the list
+                remove_maps(self._viewer, entry.slide)
             self._show_result(entry)
         elif key.kind == EXPLANATION:
             self.maps.refresh()
 
     def _show_result(self, entry: OpenSlide | None) -> None:
-        if entry is self._reading:
-            entry = None  # what there was before is being painted over
+        self.results.show_slide(entry)
+        self.export.show_slide(entry)
         self.bars.show_prediction(entry.prediction if entry else None)
         self.readout.set_slide(entry)
         self.maps.set_slide(entry)
@@ -208,17 +217,23 @@ class AttentionDock(SessionDock):
         entry, found = self._entry, self._estimate
         if entry is None or found is None:
             return
-        self.maps.prepare()
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
         self._read_as = Reading(found.tissue, self.encoder.given(model), self.how.values)
         options = self._read_as.options()
-        self._key, self._reading = ResultKey(PREDICTION, model), entry
+        self._key = ResultKey(PREDICTION, model, made=time.time(), where=self._where())
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
             lambda: predict(slide, model, **options), f"ZoomMIL is reading {slide.name}", entry
         )
+
+    def _where(self) -> str:
+        """What of the slide is read, for the list of results."""
+        assert self._entry is not None
+        added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
+        changed = ((added, "added"), (left_out, "left out"))
+        return ", ".join(["all tissue", *(f"{count} {done}" for count, done in changed if count)])
 
     def _cancel(self) -> None:
         self._predicting.cancel()
@@ -236,7 +251,7 @@ class AttentionDock(SessionDock):
     def _progress(self, progress: Progress) -> None:
         entry = self._predicting.of
         self.act.show_progress(progress, "" if entry is self._entry else entry.slide.name)
-        if isinstance(progress.partial, PartialMap):
+        if isinstance(progress.partial, PartialMap) and entry.prediction is None:  # what is shown stays
             self.maps.show_partial(entry, progress.partial)
 
     def _predicted(self, prediction: Prediction) -> None:
@@ -246,18 +261,14 @@ class AttentionDock(SessionDock):
             + ("" if entry is self._entry else f", {entry.slide.name}")
             + (f". {cost.unkept}" if cost.unkept else "")
         )
-        self._reading = None
         entry.readings[prediction] = self._read_as
         self._session.keep(entry, self._key, prediction)
-        self._session.forget(entry, EXPLANATION)  # of earlier predictions
 
     def _ended(self, failure: str | None) -> None:
-        entry, self._reading = self._predicting.of, None
+        entry = self._predicting.of
         self.act.show_running(False)
         if self._predicting.done:
             return
         self.act.note.setText(failure or "Cancelled")
         if entry.alive and entry.prediction is None:
             remove_maps(self._viewer, entry.slide)
-        if entry is self._entry:
-            self._show_result(entry)

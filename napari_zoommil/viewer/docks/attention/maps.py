@@ -89,14 +89,16 @@ class MapsPanel(QWidget):
         self._entry, self._painted = entry, None
         prediction = entry.prediction if entry else None
         self.setVisible(prediction is not None)
-        self.setEnabled(True)
-        if prediction is None:
+        if entry is None or prediction is None:
             return
+        before = self.kind
         with QSignalBlocker(self.what):
             self.what.clear()
             for kind in map_kinds(prediction):
                 self.what.addItem(kind_title(kind) if kind else "Nothing", kind)
                 self.what.setItemData(self.what.count() - 1, kind_help(kind), Qt.ItemDataRole.ToolTipRole)
+            if before not in METHODS or not METHODS[before].computed or entry.explanation(before):
+                self.what.setCurrentIndex(max(0, self.what.findData(before)))
         self._make_toggles([level.magnification for level in prediction.grid.levels])
         self._choose()
 
@@ -134,11 +136,6 @@ class MapsPanel(QWidget):
         """Paint a map that is still filling."""
         values = display_values([partial.map], "percentile")[0]
         show_map(self._viewer, entry.slide, partial.map, values)
-
-    def prepare(self) -> None:
-        """A prediction begins, and paints attention: what an earlier one has painted stays until then."""
-        self.what.setCurrentIndex(0)
-        self.setEnabled(False)
 
     @property
     def kind(self) -> str:

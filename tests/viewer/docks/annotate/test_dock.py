@@ -373,7 +373,7 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     dock.current.entry.threshold = 0.95
     key(qtbot, viewer, "n")
     assert dock.note.text() == "Detection 1 of 3, score 0.99"
-    dock._session.forget(dock.current.entry, DETECTION)
+    dock._session.forget(dock.current.entry, ResultKey(DETECTION, "test"))
     key(qtbot, viewer, "n")
     assert "No detections" in dock.note.text()
 

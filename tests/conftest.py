@@ -40,7 +40,8 @@ def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Ite
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the features that jobs keep by themselves: each test begins without any."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
-    monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+    for module in ("napari_zoommil.bags.cache", "napari_zoommil.jobs.prediction_store"):
+        monkeypatch.setattr(f"{module}.cache_folder", lambda: folder)
     return folder / "features"
 
 

@@ -69,7 +69,6 @@ class OpenSlide:
         Incremented when the slide's pixels, resolution or position change, and when it is removed; results
         of an earlier generation are invalid.
     results : dict of ResultKey to result
-        Latest last.
     chosen : dict of str to ResultKey
         The result of each kind that the user went back to; the latest of the other kinds.
     readings : mapping of Prediction
@@ -109,7 +108,8 @@ class OpenSlide:
 
     def keys(self, kind: str) -> tuple[ResultKey, ...]:
         """The results of a kind, the latest first."""
-        return tuple(key for key in reversed(self.results) if key.kind == kind)
+        own = [key for key in reversed(self.results) if key.kind == kind]
+        return tuple(sorted(own, key=lambda key: -key.made))
 
     def shown(self, kind: str) -> ResultKey | None:
         """The result of a kind that is shown, or None."""

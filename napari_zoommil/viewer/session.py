@@ -18,6 +18,7 @@ from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.layers.slide import keep_in_place
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
+from napari_zoommil.viewer.restored import Restoring
 from napari_zoommil.viewer.sight import sight_of
 
 
@@ -61,6 +62,7 @@ class Session:
         delete_in_own_context(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
+        self._restoring = Restoring(viewer, self.result_changed.emit)
         selected = viewer.layers.selection.active
         for layer in viewer.layers:
             self._add(layer)
@@ -82,6 +84,7 @@ class Session:
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
             self.documents.open(entry)
+            self._restoring.start(entry)
             self._activate(entry)
 
     def _remove(self, layer: Layer) -> None:
@@ -92,6 +95,7 @@ class Session:
         gone.outdate()
         self.removed.emit(gone)
         self.documents.close(gone)
+        self._restoring.stop(gone)
         for other in [each for each in self._layers if slide_of(each) is gone.slide]:
             self._layers.remove(other)
         gone.slide.close()
@@ -141,6 +145,7 @@ class Session:
             for name, value in placed.items():
                 setattr(layer, name, value)
         self.documents.mend(entry)
+        self._restoring.start(entry)
         self.slide_changed.emit(entry)
 
     def manage_colours(self, entry: OpenSlide, on: bool) -> None:

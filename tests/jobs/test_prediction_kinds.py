@@ -42,10 +42,13 @@ def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path
     np.testing.assert_array_equal(best, step.zoomed)
 
 
+HEADS = ["attention", "zoom attention"]
+
+
 def test_a_patch_has_a_measurement_for_each_head(prediction: Prediction) -> None:
     features = patches_geojson(patch_tables(prediction))["features"]
     coarse, fine = (prediction.steps[0], features[0]), (prediction.steps[1], features[-1])
-    for (step, feature), heads in zip((coarse, fine), (["attention", "zoom attention"], ["attention"]), strict=True):
+    for (step, feature), heads in zip((coarse, fine), (HEADS, HEADS[:1]), strict=True):
         found = feature["properties"]["measurements"]
         explained = [
             f"{m} {name} (logit)" for m in ("evidence", "leave-one-out") for name in ("benign", "tumour")
@@ -60,7 +63,7 @@ def test_a_patch_has_a_measurement_for_each_head(prediction: Prediction) -> None
 def test_what_is_not_explained_is_left_out(prediction: Prediction) -> None:
     steps = tuple(replace(step, evidence=None) for step in prediction.steps)
     found = patches_geojson(patch_tables(replace(prediction, steps=steps)))["features"][0]
-    assert list(found["properties"]["measurements"]) == ["attention", "zoom attention"]
+    assert list(found["properties"]["measurements"]) == HEADS
 
 
 def test_a_summary_has_a_line_for_each_magnification(prediction: Prediction) -> None:

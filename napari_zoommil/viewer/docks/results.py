@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QToolButton, QVBoxLayout, QWidget
 
+from napari_zoommil.jobs import prediction_store
 from napari_zoommil.viewer.docks.parts import row
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
@@ -81,6 +82,7 @@ class ResultChoice(QWidget):
     def _remove(self) -> None:
         if self._entry is not None and (shown := self._entry.shown(self._kind)) is not None:
             self._session.forget(self._entry, shown)
+            prediction_store.forget(self._entry.slide.fingerprint, shown.made)
 
 
 def described(key: ResultKey, outcome: str, now: datetime | None = None) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_zoommil.errors import ConsentError
-from napari_zoommil.jobs import Estimate, Progress, estimate, predict
+from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, prediction_store
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
+from napari_zoommil.jobs.prediction_store import KeptPrediction
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
@@ -225,7 +228,7 @@ class AttentionDock(SessionDock):
         self._key = ResultKey(PREDICTION, model, made=time.time(), where=self._where())
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
-            lambda: predict(slide, model, **options), f"ZoomMIL is reading {slide.name}", entry
+            lambda: _predict_and_keep(slide, self._key, options), f"ZoomMIL is reading {slide.name}", entry
         )
 
     def _where(self) -> str:
@@ -272,3 +275,10 @@ class AttentionDock(SessionDock):
         self.act.note.setText(failure or "Cancelled")
         if entry.alive and entry.prediction is None:
             remove_maps(self._viewer, entry.slide)
+
+
+def _predict_and_keep(slide: Slide, key: ResultKey, options: dict[str, Any]) -> Job[Prediction]:
+    """Predict, and store the prediction for the next time that the slide is opened."""
+    prediction = yield from predict(slide, key.model, **options)
+    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, slide.mpp))
+    return prediction

@@ -13,7 +13,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_zoommil.jobs import explain, predict
+from napari_zoommil.jobs import explain, predict, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
@@ -131,6 +131,24 @@ def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     assert not choice.back.isEnabled() and not dock._entry.keys(EXPLANATION)
     click(qtbot, choice.remove)
     assert dock._entry.prediction is None and choice.isHidden() and maps_in(viewer) == []
+
+
+def test_results_are_there_when_the_slide_is_opened_again(ready, qtbot, add_slide) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    path, logits = slide_of(layer).path, dock._entry.prediction.logits
+    viewer.layers.remove(layer)
+    assert dock.results.isHidden() and dock.bars.isEnabled()
+    add_slide(viewer, path)
+    qtbot.waitUntil(lambda: dock._entry is not None and dock._entry.prediction is not None, timeout=MINUTE)
+    np.testing.assert_array_equal(dock._entry.prediction.logits, logits)
+    assert dock.results.list.count() == 1 and maps_in(viewer) == [
+        "attention 5x",
+        "attention 10x",
+        "attention 20x",
+    ]
+    click(qtbot, dock.results.remove)
+    assert not list(prediction_store.folder().glob("*/*"))
 
 
 def test_a_result_is_exported_where_it_is_shown(ready, qtbot, tmp_path, monkeypatch) -> None:

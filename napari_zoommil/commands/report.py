@@ -20,6 +20,7 @@ from napari_zoommil.training.mil.cohort import slides_of_table
 if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs import Job, Progress
     from napari_zoommil.jobs.detect import Detection
+    from napari_zoommil.jobs.finetune_figures import Figure
     from napari_zoommil.jobs.finetuning import FineTuning
     from napari_zoommil.jobs.many_slides import Outcome
     from napari_zoommil.jobs.prediction import Cost
@@ -167,18 +168,28 @@ def describe_cells(found: Detection) -> str:
 
 def describe_training(found: FineTuning) -> str:
     """Data and metrics of a fine-tuning as text."""
+    from napari_zoommil.jobs.finetune_figures import figures, verdict
+
     points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
     cells = found.kind == "cells"
     seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
     lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
     if found.off_slide:
         lines.append(f"  {found.off_slide:,} points are outside the slide and were left out")
-    for name, value in found.metrics.items():
-        if f"before_{name}" in found.metrics:
-            before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
-            where = " on held-out windows" if cells and name != "score_threshold" else ""
-            lines.append(f"  {what}{where} {before:.3g} → {value:.3g}")
-    return "\n".join(lines)
+    lines += [f"  {_figure(one)}" for one in figures(found.metrics)]
+    if cells and found.held_out:
+        lines.append(f"  measured on {found.held_out} held-out windows")
+    return "\n".join([*lines, *(f"  {sentence}" for sentence in [verdict(found.metrics)] if sentence)])
+
+
+def _figure(one: Figure) -> str:
+    from napari_zoommil.jobs.finetune_figures import figure_text
+
+    before = "–" if one.before is None else figure_text(one.name, one.before)
+    rests = (
+        "" if one.low is None else f" (of {one.cells} cells; 95 % interval {one.low:.2f} to {one.high:.2f})"
+    )
+    return f"{one.title} {before} → {figure_text(one.name, one.after)}{rests}"
 
 
 def drive(

@@ -70,7 +70,8 @@ def finetune_cells(
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
             network, spec = with_classes(known, old, classes)  # a copy, which can be trained
-        new = len(classes) > 1 and {one.name for one in old.classes} != {one.name for one in classes}
+        same = {one.name for one in old.classes} == {one.name for one in classes}
+        new = len(classes) > 1 and not same
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)
@@ -80,7 +81,7 @@ def finetune_cells(
         train, held_out = hold_out(windows, plan.held_out, seed)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))
-        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen)
+        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
         finish_cells(trained, run, card)
         seconds = round(time.perf_counter() - started, 1)

@@ -39,7 +39,7 @@ def test_damaged_ones_are_passed_over_and_the_oldest_are_deleted(prediction: Pre
     assert len(files) == prediction_store.MOST_OF_A_SLIDE
     files[0].write_bytes(files[0].read_bytes()[:500])
     files[1].write_bytes(b"")
-    assert [one.made for one in prediction_store.kept(prediction.fingerprint, MPP)][0] == 5.0
+    assert next(prediction_store.kept(prediction.fingerprint, MPP)).made == 5.0
 
 
 def test_all_slides_together_are_bounded(prediction: Prediction, monkeypatch) -> None:

@@ -162,7 +162,7 @@ def describe_cells(found: Detection) -> str:
         f"{count:,} {name}" + (f" ({density:,.0f}/mm²)" if (density := densities[name]) is not None else "")
         for name, count in found.counts().items()
     )
-    return f"{found.slide}: {counts} in {found.area_mm2:.3g} mm²"
+    return f"{found.slide}: {counts}; /mm² of {found.extent}"
 
 
 def describe_training(found: FineTuning) -> str:

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_zoommil.annotations import Changed
 from napari_zoommil.geometry import Pair
+from napari_zoommil.model_folder import Kind
 from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
@@ -34,6 +35,8 @@ class Session:
         Annotation documents of its slides.
     encoders : dict of str to str
         Encoders that the user named for models, by their hash.
+    kept : dict of Kind to Path
+        The model of each kind that was kept last; docks that are opened later select it.
     """
 
     activated = Signal(object)
@@ -57,6 +60,7 @@ class Session:
     def __init__(self, viewer: napari.Viewer) -> None:
         self._slides: dict[Layer, OpenSlide] = {}
         self.encoders: dict[str, str] = {}
+        self.kept: dict[Kind, Path] = {}
         self.active: OpenSlide | None = None
         delete_in_own_context(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
@@ -110,6 +114,11 @@ class Session:
         self.active = entry
         self._sight.show_only(entry.slide if entry else None)
         self.activated.emit(entry)
+
+    def keep_model(self, folder: Path, kind: Kind) -> None:
+        """Select a new model in all docks, also in those that are opened later."""
+        self.kept[kind] = folder
+        self.model_kept.emit(folder, kind)
 
     # Results
 

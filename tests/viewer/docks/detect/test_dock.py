@@ -218,7 +218,10 @@ def test_qupath_gets_what_counts(ready, qtbot, monkeypatch, path) -> None:
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
     file = path.with_name("cmu.cells.geojson")
-    assert asked == [str(file)] and str(file) in notification_manager.records[-1].message
+    told = notification_manager.records[-1].message
+    assert asked == [str(file)] and str(file.parent) in told
+    for name in (file.name, "cmu.cells.csv", "cmu.cells.counts.csv"):
+        assert name in told and file.with_name(name).exists()
     counted = entry.detection.finds.scores >= score
     features = json.loads(file.read_text())["features"]
     assert (
@@ -235,11 +238,12 @@ def test_qupath_gets_what_counts(ready, qtbot, monkeypatch, path) -> None:
 def test_an_export_that_fails_is_told(ready, qtbot, monkeypatch, tmp_path) -> None:
     _, dock, _ = ready
     run(qtbot, dock)
-    where = str(tmp_path / "gone" / "cells.geojson")
+    (tmp_path / "file").write_text("")
+    where = str(tmp_path / "file" / "cells.geojson")
     monkeypatch.setattr(result.QFileDialog, "getSaveFileName", lambda *_: (where, ""))
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
-    assert "cells.geojson cannot be written (No such file" in notification_manager.records[-1].message
+    assert "cannot be made" in notification_manager.records[-1].message
     assert dock.panel.export.isEnabled()
 
 

@@ -148,7 +148,12 @@ def test_a_kept_model_goes_to_the_docks_that_take_it(ready, path, qtbot) -> None
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
     assert dock.model.chosen == attention.model.chosen == str(kept) and detect.model.chosen == used
-    assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
+    assert (
+        views(viewer) == {}
+        and dock.verdict.isHidden()
+        and "Kept as " in dock.act.note.text()
+        and "mine, and chosen" in dock.act.note.text()
+    )
     qtbot.waitUntil(lambda: dock.act.button.isEnabled() and free(dock), timeout=MINUTE)
     assert finetune_runs.kept(slide_of(viewer.layers[0])) == (kept,)
     assert attention.model.findData(str(kept)) >= 0 and detect.model.findData(str(kept)) < 0

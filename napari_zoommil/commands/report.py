@@ -97,6 +97,7 @@ def describe(slide: Slide) -> dict[str, Any]:
         "height": slide.shape[0],
         "width": slide.shape[1],
         "mpp": list(slide.mpp) if slide.mpp else None,
+        "mpp_set": str(slide.mpp_set) if slide.mpp_set else None,
         "magnification": slide.magnification,
         "levels": [
             {"height": level.shape[0], "width": level.shape[1], "downsample": list(level.downsample)}
@@ -111,7 +112,8 @@ def describe(slide: Slide) -> dict[str, Any]:
 def describe_text(found: dict[str, Any]) -> str:
     """:func:`describe` as text."""
     mpp = found["mpp"]
-    scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    stated = found["mpp_set"] or (f"{mpp[1]:.4g} µm/px" if mpp else "")
+    scale = f"{stated} ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
     profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (

@@ -5,6 +5,7 @@ Networks stay in memory for the next job, see :mod:`napari_zoommil.jobs.kept`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,10 +31,16 @@ if TYPE_CHECKING:
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
-    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide."""
+    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide.
+
+    A warning tells of a pixel size that the file does not state and that somebody has set before.
+    """
     if isinstance(slide, Slide):
         return slide.reopen(mpp, icc)
-    return Slide.open(slide, mpp, icc)
+    own = Slide.open(slide, mpp, icc)
+    if own.mpp_set is not None:
+        warnings.warn(f"{own.name}: {own.mpp_set}; another one can be given (mpp)", stacklevel=2)
+    return own
 
 
 @contextmanager

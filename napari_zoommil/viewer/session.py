@@ -8,17 +8,19 @@ from weakref import WeakKeyDictionary
 
 import napari
 from napari.layers import Layer, Shapes
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_zoommil.annotations import Changed
+from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.model_folder import Kind
-from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.layers.slide import keep_in_place
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
+from napari_zoommil.viewer.settings import annotator
 from napari_zoommil.viewer.sight import sight_of
 
 
@@ -137,8 +139,11 @@ class Session:
     # New generations
 
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
-        """Set the resolution of a slide, µm/px."""
-        entry.slide.mpp = as_pair(mpp)
+        """Set the resolution of a slide, µm/px, which is remembered."""
+        try:
+            entry.slide.set_mpp(mpp, annotator())
+        except FileError as error:
+            show_warning(f"The pixel size is used, but cannot be remembered: {error}")
         for layer in self._outdate(entry):
             placed = world_scale(entry.slide) if is_slide(layer) else on_level_0(entry.slide)
             for name, value in placed.items():

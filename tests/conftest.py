@@ -33,6 +33,7 @@ def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+        patch.setattr("napari_zoommil.jobs.pace.cache_folder", lambda: folder)
         yield
 
 
@@ -41,6 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """Folder of the features that jobs keep by themselves: each test begins without any."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
     monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+    monkeypatch.setattr("napari_zoommil.jobs.pace.cache_folder", lambda: folder)
     return folder / "features"
 
 

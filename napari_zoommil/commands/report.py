@@ -204,6 +204,7 @@ def drive(
 
     from napari_zoommil.jobs import run
     from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.progress import duration
 
     columns = (
         TextColumn("{task.fields[title]}"),
@@ -216,7 +217,9 @@ def drive(
         task = bar.add_task("", title=title, total=None)
 
         def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
+            left = progress.seconds_left
+            note = progress.note if left is None else f"{progress.note}, about {duration(left)} left"
+            bar.update(task, completed=progress.done, total=progress.total, description=note)
             if on_outcome is not None and isinstance(progress.partial, Outcome):
                 bar.stop()  # else it overwrites the printed text
                 bar.update(task, title=on_outcome(progress.partial))

@@ -12,7 +12,8 @@ import numpy as np
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs.loading import cell_model_on, open_own
+from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
+from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
@@ -24,7 +25,7 @@ from napari_zoommil.jobs.parameters import (
     Workers,
     documented,
 )
-from napari_zoommil.jobs.progress import Job, Progress, Steady
+from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
@@ -161,8 +162,10 @@ def detect(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
+        watch = Stopwatch(Work("detect", model, device, threads), not is_in_memory(model, "cells"))
         chosen = choose_device(device)
         network, spec = stack.enter_context(cell_model_on(chosen, model))
+        watch.loaded()
         require_resolution(own, spec.mpp)
         stack.enter_context(cpu_threads(threads))
         area = yield from _area(own, regions, tissue)
@@ -172,7 +175,7 @@ def detect(
         margin = (fitting(network, CORE_PX + 2 * network.margin) - CORE_PX) // 2
         tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
         parts: list[Finds] = []
-        total, counted, steady = len(corners), 0, Steady()
+        total, counted = len(corners), 0
         yield Progress(0, total, f"{own.name}: 0 of {total:,} tiles")
         for some, pixels in tiles:
             new = [in_core(one, margin) for one in _found(network, spec, pixels, chosen.torch)]
@@ -180,7 +183,9 @@ def detect(
             partial = _on_slide(merge_seams(new, some), downsample, area)
             counted += int((partial.scores >= spec.threshold).sum())
             note = f"{own.name}: {len(parts):,} of {total:,} tiles, {counted:,} cells"
-            yield Progress(len(parts), total, note, partial, steady.seconds_left(len(parts), total))
+            watch.count(len(parts))
+            yield Progress(len(parts), total, note, partial)
+        watch.record(str(chosen.torch))
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
         of_tissue = yield from _tissue_px(own, area, tissue)
         mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))

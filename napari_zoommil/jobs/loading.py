@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.jobs.kept import Identity, identity_of, lend
+from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, find_model
 from napari_zoommil.slides import Slide
 
@@ -95,6 +95,14 @@ def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNe
     from napari_zoommil.cells.model import load_cell_model
 
     return lend("cells", _model_identity(name, "cells"), lambda: load_cell_model(name), device)
+
+
+def is_in_memory(name: str, kind: Kind) -> bool:
+    """Whether the next job gets a model without loading it; False if there is no such model."""
+    try:
+        return is_ready(kind, _model_identity(name, kind))
+    except ModelError:
+        return False
 
 
 def _model_identity(name: str, kind: Kind) -> Identity:

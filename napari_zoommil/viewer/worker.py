@@ -17,6 +17,7 @@ from napari.utils.notifications import show_error
 from superqt.utils import GeneratorWorker, create_worker
 
 from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
+from napari_zoommil.jobs.progress import Progress, TimeLeft, retold
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.triton import load_triton_apart
@@ -130,7 +131,7 @@ class JobRunner:
 
         def drive() -> Generator[Any, None, Any]:  # a worker needs a generator function
             load_triton_apart()
-            return (yield from job())
+            return (yield from retold(cast(Any, job()), _with_time_left()))
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
         self._worker, self.of, self.done, self.error = worker, of, False, None
@@ -198,6 +199,12 @@ class JobRunner:
         self.abandon()
         while worker is not None and worker.is_running and time.monotonic() < end:
             time.sleep(0.01)
+
+
+def _with_time_left() -> Callable[[Any], Any]:
+    """Adds the remaining time to the progress of a job; some tasks yield something else."""
+    left = TimeLeft()
+    return lambda told: left.told(told) if isinstance(told, Progress) else told
 
 
 def sentence_of(error: Exception) -> str:

@@ -153,7 +153,7 @@ def test_without_regions_the_tissue_is_searched(cmu: Path, model: str) -> None:
     assert seen[-1].done == seen[-1].total and abs(sum(map(len, partial)) - len(found.finds)) < 20
 
 
-def test_progress_tells_the_cells_that_count_and_the_time_left(cmu: Path, model: str) -> None:
+def test_progress_tells_the_cells_that_count(cmu: Path, model: str) -> None:
     network, spec = load_cell_model(model)
     save_cell_model(Path(model), network, replace(spec, threshold=0.55), "# Test\n")
     seen: list[Progress] = []
@@ -163,8 +163,6 @@ def test_progress_tells_the_cells_that_count_and_the_time_left(cmu: Path, model:
     told = int(searched[-1].note.split(", ")[-1].removesuffix(" cells").replace(",", ""))
     counted = sum(found.counts().values())
     assert abs(told - counted) < 20 < counted < len(found.finds) - 100, "a cell on a seam may be told twice"
-    left = [one.seconds_left for one in searched]
-    assert left[0] > left[-1] == 0
 
 
 @pytest.mark.parametrize("where", ["region", "tissue", "everywhere"])

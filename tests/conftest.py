@@ -38,6 +38,14 @@ def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(autouse=True)
+def users_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of pixel sizes that are set: each test begins without any."""
+    folder = tmp_path_factory.getbasetemp() / f"user-{uuid.uuid4().hex}"
+    monkeypatch.setattr("napari_zoommil.slides.pixel_size.user_data_path", lambda _: folder)
+    return folder / "pixel-sizes"
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the features that jobs keep by themselves: each test begins without any."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"

@@ -1,8 +1,7 @@
-"""Pixel sizes that users set for slides whose files state none: one small file per slide.
+"""Pixel sizes that a user set for slides whose files state none.
 
-It lies next to the slide, as the annotations do, so that it travels with it and others who work on the slide
-have it too; if that folder is not writable, in the user's data folder, named by the slide's fingerprint.
-Nothing is written when a slide is opened.
+Each is a small file in the user's data folder, named by the slide's fingerprint: the slide's own folder may
+be read-only or shared with others, who have not set it, and a slide that is renamed or moved keeps it.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.readers.base import plausible
 
-SUFFIX = ".pixel-size.json"
-
 
 @dataclass(frozen=True)
 class PixelSize:
@@ -38,7 +35,7 @@ class PixelSize:
     on : str
         The day, as in 2026-11-28.
     fingerprint : str
-        Of the slide, so that another file with the same name does not get it.
+        Of the slide.
     """
 
     mpp: Pair
@@ -51,14 +48,12 @@ class PixelSize:
         return f"{size} µm/px, set {f'by {self.by} ' if self.by else ''}on {self.on}"
 
 
-def remember(slide: Path, stem: str, mpp: Pair, by: str = "") -> PixelSize:
-    """Write a pixel size, next to the slide or in the user's data folder.
+def remember(slide: Path, mpp: Pair, by: str = "") -> PixelSize:
+    """Store a pixel size.
 
     Parameters
     ----------
     slide : Path
-    stem : str
-        Name of the slide without its extension.
     mpp : (float, float)
     by : str
         Who sets it.
@@ -68,46 +63,27 @@ def remember(slide: Path, stem: str, mpp: Pair, by: str = "") -> PixelSize:
     FileError
         If it cannot be written, or the slide can no longer be read.
     """
-    own = PixelSize(mpp, by, date.today().isoformat(), _identity(slide))
     try:
-        write_json(_beside(slide, stem), asdict(own))
-    except FileError:
-        path = _in_users_folder(own.fingerprint)
-        make_folder(path.parent)
-        write_json(path, asdict(own))
-    else:
-        with suppress(OSError):  # one from the time when the folder was not writable
-            _in_users_folder(own.fingerprint).unlink(missing_ok=True)
+        own = PixelSize(mpp, by, date.today().isoformat(), fingerprint(slide))
+    except OSError as error:
+        raise FileError(f"{slide.name} cannot be read any more: {error}") from error
+    path = _file(own.fingerprint)
+    make_folder(path.parent)
+    write_json(path, asdict(own))
     return own
 
 
-def recall(slide: Path, stem: str) -> PixelSize | None:
-    """The pixel size that was set for a slide; the user's own before that next to the slide."""
-    beside, users = _beside(slide, stem), _in_users_folder("")
-    if not (beside.exists() or users.parent.is_dir()):
-        return None
-    try:
-        who = _identity(slide)
-    except FileError:
-        return None
-    for path in (_in_users_folder(who), beside):
-        with suppress(OSError, ValueError):  # no such file, or damaged: the user is asked again
-            found = parsed(PixelSize, json.loads(path.read_text(encoding="utf-8")))
-            if found.fingerprint == who and plausible(found.mpp):
-                return found
+def recall(slide: Path) -> PixelSize | None:
+    """The pixel size that was set for a slide, if any."""
+    with suppress(OSError, ValueError):  # none was set, or the file is damaged: the user is asked again
+        if not _file("").parent.is_dir():  # before the slide is read for its fingerprint
+            return None
+        who = fingerprint(slide)
+        found = parsed(PixelSize, json.loads(_file(who).read_text(encoding="utf-8")))
+        if found.fingerprint == who and plausible(found.mpp):
+            return found
     return None
 
 
-def _beside(slide: Path, stem: str) -> Path:
-    return slide.absolute().parent / f"{stem}{SUFFIX}"
-
-
-def _in_users_folder(who: str) -> Path:
-    return user_data_path("napari-zoommil") / "pixel-sizes" / f"{who}{SUFFIX}"
-
-
-def _identity(slide: Path) -> str:
-    try:
-        return fingerprint(slide)
-    except OSError as error:
-        raise FileError(f"{slide.name} cannot be read any more: {error}") from error
+def _file(who: str) -> Path:
+    return user_data_path("napari-zoommil") / "pixel-sizes" / f"{who}.json"

@@ -77,7 +77,7 @@ class Slide:
         self.shape = reader.levels[0].shape
         self.mpp_set: PixelSize | None = None
         self.mpp = mpp or reader.mpp
-        if self.mpp is None and (known := recall(path, self.stem)) is not None:
+        if self.mpp is None and (known := recall(path)) is not None:
             self.mpp, self.mpp_set = known.mpp, known
 
     @classmethod
@@ -122,7 +122,7 @@ class Slide:
         self.mpp = as_pair(mpp)
         self.mpp_set = None
         if self.stated_mpp is None and self.mpp is not None:
-            self.mpp_set = remember(self.path, self.stem, self.mpp, by)
+            self.mpp_set = remember(self.path, self.mpp, by)
 
     def manage_colours(self, on: bool) -> None:
         """Switch on or off the conversion of pixels to sRGB by the file's colour profile, if it has one."""

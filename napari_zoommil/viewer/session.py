@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import napari
 from napari.layers import Layer, Shapes
@@ -15,6 +15,7 @@ from napari_zoommil.annotations import Changed
 from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.model_folder import Kind
+from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.layers.slide import keep_in_place
@@ -65,6 +66,7 @@ class Session:
         self.kept: dict[Kind, Path] = {}
         self.active: OpenSlide | None = None
         delete_in_own_context(viewer)
+        self._viewer = ref(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
         selected = viewer.layers.selection.active
@@ -113,14 +115,29 @@ class Session:
             self._activate(found)
 
     def _activate(self, entry: OpenSlide | None) -> None:
-        self.active = entry
+        left, self.active = self.active, entry
         self._sight.show_only(entry.slide if entry else None)
+        self._frame(entry, left)
         self.activated.emit(entry)
 
     def keep_model(self, folder: Path, kind: Kind) -> None:
         """Select a new model in all docks, also in those that are opened later."""
         self.kept[kind] = folder
         self.model_kept.emit(folder, kind)
+
+    def _frame(self, entry: OpenSlide | None, left: OpenSlide | None) -> None:
+        """Show of a slide what was in view before another one was chosen; all of it the first time."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        if left is not None and left is not entry:
+            left.view = camera.View.of(viewer)
+        if entry is None:
+            return
+        if entry.view is None:
+            camera.fit(viewer, entry.layer)
+        elif entry is not left:
+            entry.view.restore(viewer)
 
     # Results
 
@@ -149,6 +166,8 @@ class Session:
             for name, value in placed.items():
                 setattr(layer, name, value)
         self.documents.mend(entry)
+        if (viewer := self._viewer()) is not None:
+            camera.fit(viewer, entry.layer)
         self.slide_changed.emit(entry)
 
     def manage_colours(self, entry: OpenSlide, on: bool) -> None:

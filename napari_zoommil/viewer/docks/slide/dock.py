@@ -131,7 +131,6 @@ class SlideDock(SessionDock):
         entry = self._entry
         if entry is not None and self.mpp.value() > 0:
             self._session.set_mpp(entry, self.mpp.value())
-            self._viewer.reset_view()
 
     def _manage_colours(self, on: bool) -> None:
         if self._entry is not None:

@@ -76,6 +76,22 @@ class Regions:
     def px(self) -> float:
         return float(self.covered.area)
 
+    def tissue_px(self, tissue: Tissue) -> float:
+        """Size of the tissue in the regions, level-0 px squared."""
+        if not self.px:
+            return 0.0
+        step = np.asarray(tissue.downsample)
+        bounds = np.array(self.covered.bounds).reshape(2, 2) / step
+        low = np.floor(bounds[0]).astype(np.int64)
+        high = np.minimum(np.ceil(bounds[1]).astype(np.int64), tissue.mask.shape)
+        corners = (np.argwhere(tissue.mask[low[0] : high[0], low[1] : high[1]]) + low) * step
+        (y, x), covered = corners.T, self.covered
+        shapely.prepare(covered)
+        boxes = shapely.box(y, x, y + step[0], x + step[1])
+        whole = shapely.contains_properly(covered, boxes)
+        edge = boxes[~whole & shapely.intersects(covered, boxes)]
+        return float(whole.sum() * step.prod() + shapely.area(shapely.intersection(covered, edge)).sum())
+
 
 @dataclass(frozen=True, eq=False)
 class OnTissue:
@@ -96,7 +112,13 @@ class OnTissue:
 
     @property
     def px(self) -> float:
-        return float(self.tissue.mask.sum() * math.prod(self.tissue.downsample))
+        rows, columns = (
+            np.diff(np.minimum(np.arange(count + 1) * step, edge))  # the last one may overhang the slide
+            for count, step, edge in zip(
+                self.tissue.mask.shape, self.tissue.downsample, self.shape, strict=True
+            )
+        )
+        return float(rows @ self.tissue.mask @ columns)
 
 
 def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArray[np.int64]:

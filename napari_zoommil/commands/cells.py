@@ -23,12 +23,17 @@ from napari_zoommil.commands.report import (
     slide_paths,
 )
 from napari_zoommil.errors import JobError
-from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
 TheSlide = Annotated[Path, Parameter(help="The slide of the points.")]
-Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder for several slides.")]
+Cells = Annotated[
+    Path,
+    Parameter(
+        help="GeoJSON file to write, beside it .csv (cells) and .counts.csv (counts, densities); "
+        "a folder for several slides."
+    ),
+]
 Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
 Regions = Annotated[
     Path | None,
@@ -66,7 +71,7 @@ def detect(
 ) -> int:
     """Write the cells of each slide."""
     from napari_zoommil.annotations.regions import read_regions
-    from napari_zoommil.cells.export import write_detections
+    from napari_zoommil.jobs.detection_files import write_detection
 
     paths = slide_paths(slides)
     if regions is not None:
@@ -77,19 +82,20 @@ def detect(
     def write(path: Path, result: Detection) -> Told:
         if threshold is not None:
             result = replace(result, threshold=threshold)
-        counted = result.finds.chosen(result.finds.scores >= result.threshold)
         with Slide.open(path, options["mpp"], options["icc"]) as slide:
             file = file_of(slide, paths, out)
-        make_folder(file.parent)
-        write_detections(file, counted, result.classes)
+        files = write_detection(file, result)
         facts = {
             "slide": path.name,
-            "file": str(file),
+            "file": str(files.geojson),
+            "tables": [str(files.cells), str(files.counts)],
             "cells": result.counts(),
             "per_mm2": result.per_mm2(),
+            "per_mm2_of": result.area_kind,
             "area_mm2": result.area_mm2,
+            "tissue_mm2": result.tissue_mm2,
             "damaged_tiles": result.damaged,
         }
-        return Told(facts, f"{describe_cells(result)} → {file}", result.damaged)
+        return Told(facts, f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv", result.damaged)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

@@ -98,6 +98,7 @@ def describe(slide: Slide) -> dict[str, Any]:
         "height": slide.shape[0],
         "width": slide.shape[1],
         "mpp": list(slide.mpp) if slide.mpp else None,
+        "mpp_set": str(slide.mpp_set) if slide.mpp_set else None,
         "magnification": slide.magnification,
         "levels": [
             {"height": level.shape[0], "width": level.shape[1], "downsample": list(level.downsample)}
@@ -112,7 +113,8 @@ def describe(slide: Slide) -> dict[str, Any]:
 def describe_text(found: dict[str, Any]) -> str:
     """:func:`describe` as text."""
     mpp = found["mpp"]
-    scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    stated = found["mpp_set"] or (f"{mpp[1]:.4g} µm/px" if mpp else "")
+    scale = f"{stated} ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
     profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (
@@ -163,7 +165,7 @@ def describe_cells(found: Detection) -> str:
         f"{count:,} {name}" + (f" ({density:,.0f}/mm²)" if (density := densities[name]) is not None else "")
         for name, count in found.counts().items()
     )
-    return f"{found.slide}: {counts} in {found.area_mm2:.3g} mm²"
+    return f"{found.slide}: {counts}; /mm² of {found.extent}"
 
 
 def describe_training(found: FineTuning) -> str:
@@ -213,6 +215,7 @@ def drive(
 
     from napari_zoommil.jobs import run
     from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.progress import duration
 
     columns = (
         TextColumn("{task.fields[title]}"),
@@ -225,7 +228,9 @@ def drive(
         task = bar.add_task("", title=title, total=None)
 
         def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
+            left = progress.seconds_left
+            note = progress.note if left is None else f"{progress.note}, about {duration(left)} left"
+            bar.update(task, completed=progress.done, total=progress.total, description=note)
             if on_outcome is not None and isinstance(progress.partial, Outcome):
                 bar.stop()  # else it overwrites the printed text
                 bar.update(task, title=on_outcome(progress.partial))

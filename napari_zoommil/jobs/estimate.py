@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
+from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
@@ -51,9 +52,12 @@ class Estimate:
     exhaustive : int
         Tissue patches at the highest magnification, which a model that does not zoom would read.
     seconds_per_patch : float
-        Time for reading and encoding, measured on a few patches of this slide; 0 if none is left to encode.
+        Time for reading and encoding: that of the last run on this machine or, without one, measured on a few
+        patches of this slide; 0 if none is left to encode.
     device, reason : str
         The device, and the reason for its choice.
+    last_run : str
+        The day of the run that ``seconds_per_patch`` is from; empty if it was measured on a few patches.
     """
 
     tissue: Tissue
@@ -64,6 +68,7 @@ class Estimate:
     seconds_per_patch: float
     device: str
     reason: str
+    last_run: str = ""
 
     @property
     def seconds(self) -> float:
@@ -88,7 +93,9 @@ def estimate(
     workers: Workers = None,
     threads: Threads = None,
 ) -> Job[Estimate]:
-    """Detect the tissue, count the patches that a model will read, and time a few of them.
+    """Detect the tissue, count the patches that a model will read, and estimate the time.
+
+    The pace is that of the last run of the model on this machine; without one, a few patches are timed.
 
     With equal values of the parameters of :func:`predict` the same patches are counted.
 
@@ -120,7 +127,8 @@ def estimate(
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
         taken, whole = yield from _cached_pass(with_model, bag)
-        seconds = 0.0 if whole else (yield from _timed(bag))
+        pace = last_pace(Work("predict", model, device, threads, encoder))
+        seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
             detected=detected,
@@ -130,6 +138,7 @@ def estimate(
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,
+            last_run="" if whole or pace is None else pace.on,
         )
 
 

@@ -38,6 +38,7 @@ def finetune_cells(
     seed: int,
     stain_augmentation: bool,
     resume: bool,
+    overwrite: bool,
     mpp: float | None,
     icc: bool,
     device: str,
@@ -60,7 +61,7 @@ def finetune_cells(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(working_in(out))
+        stack.enter_context(working_in(out, overwrite, resume))
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         yield Progress(0, 1, "loading the model")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.loading import Loaded, loaded, open_own
+from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
+from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
@@ -43,6 +44,8 @@ class ModelOnSlide:
     cache : FeatureCache
     started : float
         Start of the job, ``time.perf_counter()``.
+    watch : Stopwatch
+        Measures how fast the patches are encoded, for later estimates.
     """
 
     name: str
@@ -51,6 +54,7 @@ class ModelOnSlide:
     bag: CachedBag | PixelBag
     cache: FeatureCache
     started: float
+    watch: Stopwatch
 
     @property
     def grid(self) -> PatchGrid:
@@ -58,7 +62,15 @@ class ModelOnSlide:
 
     def look(self, answered: list[tuple[Need | NeedImage, Tensor]] | None = None) -> Job[MILOutput]:
         """The model's pass; each need and its answer are appended to ``answered``."""
-        return zoom(self.loaded.model, self.bag, self.loaded.device.torch, answered=answered)
+        device = self.loaded.device.torch
+
+        def counted(progress: Progress) -> Progress:
+            self.watch.count(sum(self.bag.encoded))
+            return progress
+
+        output = yield from retold(zoom(self.loaded.model, self.bag, device, answered=answered), counted)
+        self.watch.record(str(device))
+        return output
 
     def prediction(self, output: MILOutput) -> Prediction:
         """The result of a pass, as plain numbers and maps."""
@@ -172,7 +184,9 @@ def open_model_on_slide(
     started = time.perf_counter()
     own = stack.enter_context(open_own(slide, mpp, icc))
     yield Progress(0, 1, "loading the model")
+    watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
     with_model = stack.enter_context(loaded(model, device, threads, encoder))
+    watch.loaded()
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
@@ -181,4 +195,4 @@ def open_model_on_slide(
     else:
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
-    return ModelOnSlide(model, with_model, own, bag, cache, started)
+    return ModelOnSlide(model, with_model, own, bag, cache, started, watch)

@@ -112,6 +112,10 @@ Threads = Annotated[int | None, Range(1, 256), Help("CPU threads that compute; a
 
 ModelFolder = Annotated[Path, Help("Model folder to write.")]
 
+Overwrite = Annotated[
+    bool, Help("Replace what the folder holds; without it, a folder that is not empty is refused.")
+]
+
 Epochs = Annotated[
     int | None,
     Range(1, 10_000),

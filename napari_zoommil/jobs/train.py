@@ -18,6 +18,7 @@ from napari_zoommil.jobs.parameters import (
     ModelFolder,
     Mpp,
     NamedStore,
+    Overwrite,
     PatchSize,
     Seed,
     TissueShare,
@@ -85,6 +86,7 @@ def train(
     device: DeviceName = "auto",
     flags: TrainerFlags = ONE_DEVICE,
     resume: bool = False,
+    overwrite: Overwrite = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
@@ -124,7 +126,7 @@ def train(
         not fit the task.
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
-        another training to go on with, or a finished one.
+        another training to go on with, a finished one, or anything else without ``overwrite``.
     JobError
         If this machine does not have the devices, or cannot train with these flags.
     FileError
@@ -151,7 +153,7 @@ def train(
     plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
-    with working_in(out):
+    with working_in(out, overwrite, resume):
         if known.takes == "pixels":
             bags = yield from pixel_bags(slides, store, reading)
             source = PIXELS

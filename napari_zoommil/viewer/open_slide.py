@@ -18,6 +18,7 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.viewer.camera import View
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
 
 PREDICTION, EXPLANATION, DETECTION = "prediction", "explanation", "detection"
@@ -81,6 +82,8 @@ class OpenSlide:
         The layers of the document; None if it is empty.
     threshold : float
         Least score of the cells of ``detection`` that count.
+    view : View or None
+        What of it was in view when another slide was chosen; None if it was not shown yet.
     alive : bool
         Whether its layer is still in the viewer.
     """
@@ -99,6 +102,7 @@ class OpenSlide:
     document: Autosave | None = None
     annotations: AnnotationLayers | None = None
     threshold: float = 0.5
+    view: View | None = None
     alive: bool = True
 
     @cached_property

@@ -8,6 +8,7 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.methods import CLOSEST, METHODS, title_of
 from napari_zoommil.slides import Slide
 
@@ -22,22 +23,18 @@ def lack_of(slide: Slide | None) -> str:
 
 
 def cost_sentence(found: Estimate) -> str:
-    """``1,234 patches, about 20 s. Without zooming: 5,678 patches, 2 min``."""
-    known = f", {sum(found.taken):,} of them encoded before" if sum(found.taken) else ""
-    told = f"{sum(found.patches):,} patches{known}, about {duration(found.seconds)}. "
-    told += f"Without zooming: {found.exhaustive:,} patches"
-    if not found.seconds_per_patch:
-        return told
-    return f"{told}, {duration(found.exhaustive * found.seconds_per_patch)}"
-
-
-def duration(seconds: float) -> str:
-    """A duration as text."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+    """``1,234 patches, about 20 s by the last run. Without zooming: 5,678 patches, 2 min``."""
+    count, pace = sum(found.patches), found.seconds_per_patch
+    told = f"{count:,} patches"
+    if sum(found.taken):
+        told += f", {sum(found.taken):,} of them encoded before"
+    if pace:
+        source = "by the last run" if found.last_run else "by a first trial"
+        told += f", about {duration(found.seconds)} {source}"
+    if found.exhaustive <= count:
+        return f"{told}. So small a slide has no more at the highest magnification: {found.exhaustive:,}"
+    whole = f"{found.exhaustive:,} patches" + (f", {duration(found.exhaustive * pace)}" if pace else "")
+    return f"{told}. Without zooming: {whole}"
 
 
 def outcome(prediction: Prediction) -> str:

@@ -74,6 +74,9 @@ class SessionDock(Page):
         self._follower.follow(self._session.slide_changed, self._slide_changed)
         if self.kinds:
             self._follower.follow(self._session.model_kept, self._model_kept)
+            kept = [one for kind, one in self._session.kept.items() if kind in self.kinds and one.exists()]
+            if kept:
+                self.add_model(kept[-1])
         self._activated(self._session.active)
 
     def _activated(self, entry: OpenSlide | None) -> None:

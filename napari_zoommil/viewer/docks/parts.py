@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_zoommil.jobs import Progress
-from napari_zoommil.viewer.sentences import duration
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.settings import compute_settings
 
 WIDTH = 320

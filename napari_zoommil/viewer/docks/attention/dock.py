@@ -13,6 +13,7 @@ from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, pred
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
 from napari_zoommil.jobs.prediction_store import KeptPrediction
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import How
@@ -31,7 +32,7 @@ from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
-from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of, outcome
+from napari_zoommil.viewer.sentences import cost_sentence, lack_of, outcome
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
 

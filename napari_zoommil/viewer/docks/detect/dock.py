@@ -11,10 +11,12 @@ from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
-from napari_zoommil.viewer.docks.detect.parts import WINDOW, Pace, Place, Search, Where, area_sentence
+from napari_zoommil.viewer.docks.detect.cost import SearchPaces
+from napari_zoommil.viewer.docks.detect.parts import WINDOW, Place, Search, Where, area_sentence
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
@@ -23,7 +25,7 @@ from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cell
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
-from napari_zoommil.viewer.sentences import duration, lack_of
+from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
 
 
@@ -36,7 +38,7 @@ class DetectDock(SessionDock):
         super().__init__(napari_viewer)
         self._place: Place | None = None
         self._search: Search | None = None
-        self._pace: dict[tuple[str, str], Pace] = {}
+        self._paces = SearchPaces()
         self._detecting = self._runner(self._progress, self._detected, self._ended)
         self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
@@ -73,6 +75,7 @@ class DetectDock(SessionDock):
     # What: model, slide and place
 
     def _show(self, entry: OpenSlide | None) -> None:
+        self._paces.forget()
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(finetune_runs.kept(entry.slide) if entry else ())
         self.panel.show_slide(entry)
@@ -101,9 +104,12 @@ class DetectDock(SessionDock):
             self._place, why = self.where.place(self._entry)
         if not why and not self.model.chosen:
             why = "Choose the folder of a cell model first"
-        pace = self._pace.get((self.model.chosen, self.how.device.currentText()))
-        self.where.area.setText(area_sentence(self._place, pace) if self._place else why)
+        self.where.area.setText(self._cost(self._place) if self._place else why)
         self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
+
+    def _cost(self, place: Place) -> str:
+        pace = self._paces.of(self.model.chosen, self.how.device.currentText())
+        return area_sentence(place, pace.seconds(place) if pace else None)
 
     # Run
 
@@ -137,10 +143,8 @@ class DetectDock(SessionDock):
 
     def _progress(self, progress: Progress) -> None:
         self.act.show_progress(progress)
-        if self._search is not None:
-            self._search.hear(progress)
-            if progress.partial is not None:
-                self._search.paint(self._viewer, progress.partial)
+        if self._search is not None and progress.partial is not None:
+            self._search.paint(self._viewer, progress.partial)
 
     def _detected(self, detection: Detection) -> None:
         search = self._search
@@ -151,8 +155,7 @@ class DetectDock(SessionDock):
         told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
         hurt = damage_note(detection.damaged)
         self.act.note.setText(f"{told}. {hurt}" if hurt else told)
-        if search.pace is not None:
-            self._pace[search.model.name, search.device] = search.pace
+        self._paces.forget()
         self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
 
     def _ended(self, failure: str | None) -> None:

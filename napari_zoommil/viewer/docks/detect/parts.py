@@ -12,14 +12,13 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.detect import Detection, tile_count
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.detect.result import area_text
 from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import duration
 
 WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
 LARGE_MM2 = 5.0
@@ -51,29 +50,6 @@ class Place:
     def tiles(self, mpp: float) -> int:
         """How many tiles of a model that sees so many µm/px; at most, where the tissue is not known yet."""
         return tile_count(self.entry.slide, mpp, self.regions, self.entry.tissue)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long a model took last.
-
-    Attributes
-    ----------
-    start : float
-        Until the first tile, s: the model is loaded, and the tissue found.
-    tile : float
-        Each tile, s.
-    mpp : float
-        µm/px that the model sees.
-    """
-
-    start: float
-    tile: float
-    mpp: float
-
-    def seconds(self, place: Place) -> float:
-        """How long it will take elsewhere."""
-        return self.start + self.tile * place.tiles(self.mpp)
 
 
 class Where(QWidget):
@@ -125,18 +101,17 @@ def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
     return float(entry.tissue.mask.sum() * step[0] * step[1] * mpp[0] * mpp[1] / 1e6)
 
 
-def area_sentence(place: Place, pace: Pace | None) -> str:
-    """``0.31 mm², about 12 s by the last run``: how large, and how long where that can be known."""
+def area_sentence(place: Place, seconds: float | None) -> str:
+    """``0.31 mm², about 12 s by the last run``: how large a search is and how long it takes, if known."""
     if place.mm2 is None:
         told = f"The tissue, at most {area_text(place.most)}"
     else:
         told = area_text(place.mm2) + ("" if place.regions else " of tissue")
-    if pace is not None:
-        least = "at most" if place.mm2 is None else "about"
-        return f"{told}, {least} {duration(pace.seconds(place))} by the last run"
+    if seconds is not None:
+        return f"{told}, {'at most' if place.mm2 is None else 'about'} {duration(seconds)} by the last run"
     if place.most > LARGE_MM2:
-        return f"{told}: this takes a while, and cells appear as they are found"
-    return told
+        return f"{told}. This takes a while (not known yet how long); cells appear as they are found"
+    return f"{told}. How long it takes is not known yet"
 
 
 @dataclass(eq=False)
@@ -151,27 +126,11 @@ class Search:
     result: Detection | None = None
 
     def __post_init__(self) -> None:
-        self._painted = self._ready = self.started
-        self._tiles = 0
+        self._painted = self.started
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
-
-    @property
-    def pace(self) -> Pace | None:
-        """How fast it was; None where no tile was looked at."""
-        if not self._tiles:
-            return None
-        start = self._ready - self.started
-        return Pace(start, (self.seconds - start) / self._tiles, self.model.mpp)
-
-    def hear(self, progress: Progress) -> None:
-        """Take note of how far it is."""
-        if progress.partial is None:
-            self._ready = time.monotonic()  # the last of these comes just before the first tile
-        else:
-            self._tiles = progress.total
 
     def paint(self, viewer: napari.Viewer, part: Any) -> None:
         """Show what has been found so far, but not more often than the window can bear."""

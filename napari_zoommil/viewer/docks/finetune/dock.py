@@ -14,6 +14,7 @@ from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_plan import TrainingSet, look
 from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
@@ -32,7 +33,7 @@ from napari_zoommil.viewer.docks.finetune.verdict import Verdict
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import duration, lack_of
+from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
 
 

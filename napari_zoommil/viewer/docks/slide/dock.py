@@ -131,7 +131,6 @@ class SlideDock(SessionDock):
         entry = self._entry
         if entry is not None and self.mpp.value() > 0:
             self._session.set_mpp(entry, self.mpp.value())
-            self._viewer.reset_view()
 
     def _manage_colours(self, on: bool) -> None:
         if self._entry is not None:
@@ -168,7 +167,8 @@ def facts(entry: OpenSlide) -> str:
     levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
     if slide.mpp is not None:
         extent = f"{width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
-        scale = f"{extent} · {slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x)"
+        size = str(slide.mpp_set or f"{slide.mpp[1]:.4g} µm/px")
+        scale = f"{extent} · {size} ({slide.magnification:g}x)"
     else:
         scale = "resolution unknown" + (
             f" · objective {slide.magnification:g}x" if slide.magnification else ""

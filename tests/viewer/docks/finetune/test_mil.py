@@ -16,6 +16,7 @@ from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.training.mil import points
 from napari_zoommil.training.run import RUN
+from napari_zoommil.viewer.docks.attention.dock import AttentionDock
 from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
 from napari_zoommil.viewer.layers.overlays import MAP, show_map
 from napari_zoommil.viewer.menus import show_dock
@@ -148,7 +149,11 @@ def test_a_kept_model_goes_to_the_docks_that_take_it(ready, path, qtbot) -> None
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
     assert dock.model.chosen == attention.model.chosen == str(kept) and detect.model.chosen == used
-    assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
+    reopened = AttentionDock(viewer)
+    qtbot.addWidget(reopened)
+    assert reopened.model.chosen == str(kept), "a dock that is opened later uses it too"
+    assert views(viewer) == {} and dock.verdict.isHidden()
+    assert f"Kept as {kept}, and chosen" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.act.button.isEnabled() and free(dock), timeout=MINUTE)
     assert finetune_runs.kept(slide_of(viewer.layers[0])) == (kept,)
     assert attention.model.findData(str(kept)) >= 0 and detect.model.findData(str(kept)) < 0

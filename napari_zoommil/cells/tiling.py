@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from napari_zoommil.annotations.regions import Region, union_of
+from napari_zoommil.annotations.regions import Region, covered
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
 from napari_zoommil.read_ahead import in_order
@@ -49,17 +49,17 @@ class Area(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Regions:
-    """Outlines or polygons with holes, level-0 (y, x), clipped to a slide of ``shape``, level-0 px;
+class InRegions:
+    """Regions, level-0 (y, x), clipped to a slide of ``shape``, level-0 px;
     overlaps count once."""
 
-    polygons: Sequence[Region]
+    regions: Sequence[Region]
     shape: tuple[int, int]
 
     @cached_property
     def covered(self) -> shapely.Geometry:
-        """The union of the polygons, (y, x); empty if none of them is on the slide."""
-        return shapely.intersection(union_of(self.polygons), shapely.box(0, 0, *self.shape))
+        """The union of the regions, (y, x); empty if none of them is on the slide."""
+        return covered(self.regions, self.shape)
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import Box
 from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.parameters import (
     DeviceName,
@@ -18,13 +19,14 @@ from napari_zoommil.jobs.parameters import (
     KnownTissue,
     Mpp,
     Range,
+    Regions,
     SlideSource,
     Threads,
     Workers,
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress, Steady
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.tissue import area_on, find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
 from napari_zoommil.slides.readers.base import RGB
@@ -86,7 +88,7 @@ def detect(
     slide: SlideSource,
     model: str = "yollo",
     *,
-    regions: Sequence[Region] = (),
+    regions: Regions = (),
     tissue: KnownTissue = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -101,8 +103,6 @@ def detect(
     ----------
     model : str
         Shipped model, folder or hub name of a cell model.
-    regions : sequence of (n, 2) array or shapely polygon
-        Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
     batch_size : int
         Tiles searched at once, and so between two chances to cancel.
 
@@ -168,13 +168,12 @@ def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue:
     regions, tissue
         As for :func:`detect`; the whole slide without either.
     """
-    from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
+    from napari_zoommil.cells.tiling import InRegions, OnTissue, tile_corners
 
-    if not regions and tissue is not None:
+    if not len(regions) and tissue is not None:
         area: Area = OnTissue(tissue, slide.shape)
     else:
-        height, width = slide.shape
-        area = Regions(regions or [np.array([(0, 0), (0, width), (height, width), (height, 0)])], slide.shape)
+        area = InRegions(regions or [Box(0, 0, *slide.shape)], slide.shape)
     return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
 
 
@@ -185,17 +184,11 @@ def _downsample(slide: Slide, mpp: float) -> tuple[float, float]:
 
 def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job[Area]:
     """Where cells are looked for: regions, or tissue where there are none."""
-    from napari_zoommil.cells.tiling import OnTissue, Regions
+    from napari_zoommil.cells.tiling import InRegions, OnTissue
 
-    if regions:
-        drawn = Regions(regions, slide.shape)
-        if not drawn.px:
-            height, width = slide.shape
-            raise AnnotationError(
-                f"the regions cover nothing of {slide.name}, which has {width:,} × {height:,} px; "
-                "draw them on it"
-            )
-        return drawn
+    if len(regions):
+        area_on(slide, regions)
+        return InRegions(regions, slide.shape)
     if tissue is None:
         tissue = yield from find_tissue(slide)
     if not tissue.mask.any():

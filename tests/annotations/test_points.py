@@ -114,7 +114,7 @@ def test_classes_are_edited(points: Points) -> None:
 def test_complete_regions_come_and_go(points: Points) -> None:
     id = points.add_complete([[0, 0], [0, 9.5], [9, 9]])
     np.testing.assert_array_equal(points.complete[id], [[0, 0], [0, 9.5], [9, 9]])
-    points.remove_complete(id)
+    points.remove_regions([id])
     assert not points.complete
     points.undo()
     assert list(points.complete) == [id]
@@ -124,7 +124,7 @@ def test_regions_are_redrawn_and_removed_in_one_step(points: Points) -> None:
     first, second = [[0, 0], [0, 9], [9, 9]], [[20, 20], [20, 29], [29, 29]]
     a, b = points.add_complete(first), points.add_complete(second)
     before = state(points)
-    points.redraw_complete({a: [[1, 1], [0, 9], [9, 9]], b: [*second, [29, 20]]})
+    points.redraw_regions({a: [[1, 1], [0, 9], [9, 9]], b: [*second, [29, 20]]})
     assert [outline.tolist() for outline in points.complete.values()] == [
         [[1, 1], [0, 9], [9, 9]],
         [*second, [29, 20]],
@@ -132,7 +132,7 @@ def test_regions_are_redrawn_and_removed_in_one_step(points: Points) -> None:
     assert list(points.complete) == [a, b]
     points.undo()
     assert state(points) == before
-    points.remove_complete(a, b, a)
+    points.remove_regions([a, b, a])
     assert not points.complete
     points.undo()
     assert state(points) == before
@@ -145,7 +145,7 @@ def test_a_redrawn_region_keeps_what_else_its_file_says(tmp_path: Path) -> None:
     document["features"][0]["properties"]["isLocked"] = True
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     points = Points.read(tmp_path / "a.geojson", "me")
-    points.redraw_complete({id: [[5, 5], [0, 9], [9, 9]]})
+    points.redraw_regions({id: [[5, 5], [0, 9], [9, 9]]})
     (found,) = json.loads(points.to_bytes())["features"]
     assert found["properties"] == document["features"][0]["properties"]
     assert found["geometry"]["coordinates"] == [[[5, 5], [9, 0], [9, 9], [5, 5]]]
@@ -197,8 +197,8 @@ def test_points_outside_the_slide_are_told(points: Points) -> None:
         lambda p: p.rename_class(1, "lymphocyte"),
         lambda p: p.resize_class(1, float("nan")),
         lambda p: p.add_complete([[0, 0], [1, 1], [0, 0]]),
-        lambda p: p.remove_complete("nobody"),
-        lambda p: p.redraw_complete({"nobody": [[0, 0], [0, 9], [9, 9]]}),
+        lambda p: p.remove_regions(["nobody"]),
+        lambda p: p.redraw_regions({"nobody": [[0, 0], [0, 9], [9, 9]]}),
     ],
 )
 def test_an_edit_that_makes_no_sense_changes_nothing(points: Points, edit: Any) -> None:
@@ -254,9 +254,9 @@ def act(points: Points, action: str, n: int) -> None:
     elif action == "region":
         points.add_complete([[0, 0], [n + 1, 0], [0, n + 1]])
     elif action == "redraw" and regions:
-        points.redraw_complete({regions[n % len(regions)]: [[0, 0], [0, n + 2], [n + 2, 0]]})
+        points.redraw_regions({regions[n % len(regions)]: [[0, 0], [0, n + 2], [n + 2, 0]]})
     elif action == "forget" and regions:
-        points.remove_complete(regions[n % len(regions)])
+        points.remove_regions([regions[n % len(regions)]])
 
 
 @settings(max_examples=60, deadline=None)

@@ -49,17 +49,17 @@ class Area(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class InRegions:
-    """Regions, level-0 (y, x), clipped to a slide of ``shape``, level-0 px;
+class Regions:
+    """Outlines or polygons with holes, level-0 (y, x), clipped to a slide of ``shape``, level-0 px;
     overlaps count once."""
 
-    regions: Sequence[Region]
+    polygons: Sequence[Region]
     shape: tuple[int, int]
 
     @cached_property
     def covered(self) -> shapely.Geometry:
-        """The union of the regions, (y, x); empty if none of them is on the slide."""
-        return covered(self.regions, self.shape)
+        """The union of the polygons, (y, x); empty if none of them is on the slide."""
+        return covered(self.polygons, self.shape)
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T

@@ -16,9 +16,9 @@ Regions = Annotated[
     str | None,
     Parameter(
         help=(
-            "FILE or FILE:CLASS, GeoJSON or XML of ASAP or ImageScope. Only what is inside its regions counts, "
-            "all or those of a class, and holes are outside: of patches those with tissue inside, of cells those "
-            "with their centre inside. All tissue by default."
+            "FILE or FILE:CLASS, GeoJSON or XML of ASAP or ImageScope. Only what is inside its regions, or "
+            "those of the class, counts, and holes are outside: of patches those with tissue inside, of "
+            "cells those with their centre inside. All tissue by default."
         )
     ),
 ]

@@ -16,10 +16,10 @@ from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
+    Inside,
     KnownTissue,
     Mpp,
     Range,
-    Regions,
     SlideSource,
     Threads,
     Workers,
@@ -88,7 +88,7 @@ def detect(
     slide: SlideSource,
     model: str = "yollo",
     *,
-    regions: Regions = (),
+    regions: Inside = (),
     tissue: KnownTissue = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -168,12 +168,12 @@ def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue:
     regions, tissue
         As for :func:`detect`; the whole slide without either.
     """
-    from napari_zoommil.cells.tiling import InRegions, OnTissue, tile_corners
+    from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
 
     if not len(regions) and tissue is not None:
         area: Area = OnTissue(tissue, slide.shape)
     else:
-        area = InRegions(regions or [Box(0, 0, *slide.shape)], slide.shape)
+        area = Regions(regions or [Box(0, 0, *slide.shape)], slide.shape)
     return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
 
 
@@ -184,11 +184,11 @@ def _downsample(slide: Slide, mpp: float) -> tuple[float, float]:
 
 def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job[Area]:
     """Where cells are looked for: regions, or tissue where there are none."""
-    from napari_zoommil.cells.tiling import InRegions, OnTissue
+    from napari_zoommil.cells.tiling import OnTissue, Regions
 
     if len(regions):
         area_on(slide, regions)
-        return InRegions(regions, slide.shape)
+        return Regions(regions, slide.shape)
     if tissue is None:
         tissue = yield from find_tissue(slide)
     if not tissue.mask.any():

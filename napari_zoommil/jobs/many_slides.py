@@ -12,11 +12,10 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
 from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.progress import Job, Progress, retold
-from napari_zoommil.jobs.tissue import area_on, find_tissue, tissue_inside
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
@@ -27,7 +26,7 @@ FIRST_PATCHES = 128
 PARTS = 1000
 """Progress steps per slide."""
 
-READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store", "regions")
+READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store")
 """Parameters of jobs that determine what they read first; the model supplies those that are not given."""
 
 FAILURES = (ZoomMILError, OSError, RuntimeError)
@@ -207,7 +206,6 @@ def make_ready(
     mpp: float | None = None,
     icc: bool = False,
     store: Path | None = None,
-    regions: Sequence[Region] = (),
 ) -> Slide | None:
     """Detect a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
@@ -218,8 +216,7 @@ def make_ready(
 
     with ExitStack() as stack:
         slide = stack.enter_context(Slide.open(path, mpp, icc))
-        area = area_on(slide, regions)
-        key = grid_key(slide, magnifications, patch_size, min_tissue, area)
+        key = grid_key(slide, magnifications, patch_size, min_tissue)
         if open_cache(store).grid(slide.fingerprint, key) is not None:
             return None
         with closing(find_tissue(slide)) as looking:
@@ -228,7 +225,7 @@ def make_ready(
                     next(looking)
                 return None
             except StopIteration as found:
-                tissue = tissue_inside(slide, found.value, area)
+                tissue = found.value
         grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue)
         for row in np.arange(len(grid.levels[0]))[:FIRST_PATCHES]:
             if stop.is_set():

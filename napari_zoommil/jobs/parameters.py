@@ -49,7 +49,7 @@ SlideSource = Annotated[Path | Slide, Help("The slide.")]
 
 KnownTissue = Annotated[Tissue | None, Help("Where the tissue is; found by itself if not given.")]
 
-Regions = Annotated[
+Inside = Annotated[
     Sequence[Region],
     Help(
         "Areas of the slide, level-0 px: outlines, (n, 2) y and x, shapely polygons with holes, or a Box. "

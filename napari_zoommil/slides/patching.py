@@ -87,7 +87,8 @@ def _paint(mask: NDArray[np.bool_], area: shapely.Polygon, downsample: Pair) -> 
     part = np.zeros(high - low, bool)
     for value, rings in ((True, [area.exterior]), (False, area.interiors)):
         for ring in rings:
-            part[polygon(*(shapely.get_coordinates(ring) / downsample - 0.5 - low).T, part.shape)] = value
+            rows, columns = (shapely.get_coordinates(ring) / downsample - 0.5 - low).T
+            part[polygon(rows, columns, part.shape)] = value
     if not part.any():
         inner = np.array(shapely.get_coordinates(area.representative_point())[0]) / downsample - low
         part[tuple(np.clip(inner.astype(int), 0, np.array(part.shape) - 1))] = True

@@ -14,6 +14,7 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.cells.tiling import (
     CORE_PX,
     OnTissue,
+    Regions,
     in_core,
     merge_seams,
     read_tiles,
@@ -62,30 +63,30 @@ def test_close_cells_of_one_tile_stay_near_a_seam() -> None:
 
 
 def test_regions_are_touched_contained_and_measured_once() -> None:
-    area = InRegions([SQUARE, SQUARE + np.array([0, 5])], (100, 100))
+    area = Regions([SQUARE, SQUARE + np.array([0, 5])], (100, 100))
     assert area.px == pytest.approx(150)
     np.testing.assert_array_equal(area.contains(np.array([[5.0, 12.0], [5.0, 16.0]])), [True, False])
     np.testing.assert_array_equal(area.touches(np.array([[8.0, 8.0], [20.0, 20.0]]), (4, 4)), [True, False])
 
 
 def test_a_region_that_crosses_itself_is_taken_for_what_it_covers() -> None:
-    bow = InRegions([np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])], (100, 100))
+    bow = Regions([np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])], (100, 100))
     assert bow.px == pytest.approx(50)
     assert bow.contains(np.array([[1.0, 5.0], [5.0, 1.0]])).tolist() == [True, False]
 
 
 def test_a_hole_is_not_searched() -> None:
-    ring = InRegions([shapely.Polygon(SQUARE, [SQUARE / 2 + 2])], (100, 100))
+    ring = Regions([shapely.Polygon(SQUARE, [SQUARE / 2 + 2])], (100, 100))
     assert ring.px == pytest.approx(75)
     assert ring.contains(np.array([[1.0, 1.0], [5.0, 5.0]])).tolist() == [True, False]
     assert ring.touches(np.array([[3.0, 3.0], [0.0, 0.0]]), (2, 2)).tolist() == [False, True]
 
 
 def test_what_lies_off_the_slide_is_no_area() -> None:
-    area = InRegions([SQUARE - (4, 0), SQUARE - (0, -95)], (100, 100))
+    area = Regions([SQUARE - (4, 0), SQUARE - (0, -95)], (100, 100))
     assert area.px == pytest.approx(6 * 10 + 10 * 5)
     np.testing.assert_array_equal(area.contains(np.array([[-1.0, 5.0], [1.0, 5.0], [5.0, 104.0]])), [0, 1, 0])
-    assert InRegions([SQUARE - (20, 0)], (100, 100)).covered.is_empty
+    assert Regions([SQUARE - (20, 0)], (100, 100)).covered.is_empty
 
 
 def test_tissue_is_an_area_too() -> None:
@@ -100,7 +101,7 @@ def test_tissue_is_an_area_too() -> None:
 
 def test_only_tiles_that_show_the_area_are_read() -> None:
     region = np.array([[0.0, 0.0], [0.0, 100.0], [2000.0, 100.0], [2000.0, 0.0]])
-    corners = tile_corners((3000, 3000), (2.0, 2.0), InRegions([region], (3000, 3000)))
+    corners = tile_corners((3000, 3000), (2.0, 2.0), Regions([region], (3000, 3000)))
     assert corners.tolist() == [[0, 0], [CORE_PX, 0], [2 * CORE_PX, 0]]
 
 

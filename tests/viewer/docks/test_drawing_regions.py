@@ -63,13 +63,13 @@ def window(make_napari_viewer, small_slide, add_slide, tmp_path, qtbot, mouse, m
             "add",
             docks[0].add,
             lambda: tissue_regions.polygons(viewer, slide)[0],
-            found(tissue_regions.REGIONS["add"]),
+            found(tissue_regions.TITLES["add"]),
         ),
         Way(
             "leave out",
             docks[0].leave,
             lambda: tissue_regions.polygons(viewer, slide)[1],
-            found(tissue_regions.REGIONS["leave out"]),
+            found(tissue_regions.TITLES["leave out"]),
         ),
         Way(
             "search",

@@ -43,13 +43,13 @@ TABLE = (
     Key(
         "remove",
         ("X", "Delete", "Backspace"),
-        "remove the point or region at the cursor, else the selected",
+        "remove what is at the cursor, else what is selected",
         False,
     ),
     Key(
         "relabel",
         ("R",),
-        "give the chosen class to the point or region at the cursor, else the selected",
+        "give it the chosen class",
         False,
     ),
     Key("next", ("N", "E"), "go to the next most uncertain detection"),

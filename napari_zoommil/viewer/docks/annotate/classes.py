@@ -165,7 +165,7 @@ class ClassBox(QWidget):
         self.add = button("+ Class", "Add a class and name it")
         self.add.clicked.connect(self._add)
         self.drop = button(
-            "Remove", "Remove the chosen class with its points and regions (undo brings them back)"
+            "Remove", "Remove the chosen class, its points and its regions (undo brings them back)"
         )
         self.drop.clicked.connect(self._remove)
         self.diameter = _diameter()

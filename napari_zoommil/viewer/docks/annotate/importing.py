@@ -52,11 +52,12 @@ class Importer:
         told: Callable[[str], None],
     ) -> None:
         self._read, self._told, self._path = read, told, Path()
-        self._runner = runner(
-            lambda progress: told(progress.note),
-            lambda points: read(self._runner.of, self._path, points),
-            lambda failure: told(failure) if failure else None,
+        self._runner: JobRunner = runner(
+            lambda progress: told(progress.note), self._has_read, lambda failure: failure and told(failure)
         )
+
+    def _has_read(self, points: Points) -> None:
+        self._read(self._runner.of, self._path, points)
 
     def start(self, entry: OpenSlide, path: Path) -> None:
         """Read a file; a small one at once, as long as no large one is being read."""

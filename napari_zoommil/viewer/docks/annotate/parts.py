@@ -114,8 +114,8 @@ class FileBox(QWidget):
         help_button = acting("? Keys", "All keys", "help", actions)
         self.take_in = button(
             "Import…",
-            "Add points and regions of a file: GeoJSON, such as QuPath exports, or XML of ASAP or ImageScope; "
-            "nothing is replaced",
+            "Add points and regions of a file: GeoJSON, such as QuPath exports, or XML of ASAP or "
+            "ImageScope; nothing is replaced",
         )
         self.take_in.clicked.connect(self._choose)
         self.give = button("Export…", "Write points and regions as GeoJSON, which QuPath reads")

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.attention import dock as attention
-from napari_zoommil.viewer.layers import search_regions, tissue_regions
+from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW, NO_REGION
 from napari_zoommil.viewer.layers.overlays import find_layer
 from napari_zoommil.viewer.menus import show_dock
@@ -58,6 +58,9 @@ def window(make_napari_viewer, small_slide, add_slide, tmp_path, qtbot, mouse, m
     def found(title: str) -> Callable[[], Shapes]:
         return lambda: find_layer(viewer, slide, title)
 
+    def regions() -> dict:
+        return docks[2].current.points.regions
+
     ways = (
         Way(
             "add",
@@ -74,14 +77,14 @@ def window(make_napari_viewer, small_slide, add_slide, tmp_path, qtbot, mouse, m
         Way(
             "search",
             docks[1].where.draw,
-            lambda: search_regions.drawn(viewer, slide),
-            found(search_regions.SEARCHED),
+            lambda: [one.outline for one in regions().values() if not one.complete],
+            found("regions"),
         ),
         Way(
             "complete",
             docks[2].mark.complete,
-            lambda: list(docks[2].current.points.complete.values()),
-            found("complete regions"),
+            lambda: [one.outline for one in regions().values() if one.complete],
+            found("regions"),
         ),
     )
     return viewer, hand, lambda name: qtbot.keyClick(hand.canvas, name), ways

@@ -134,7 +134,7 @@ def test_opening_writes_nothing_and_offers_one_class(opened) -> None:
     assert not dock.current.saved.path.exists()
     assert "The first edit makes small.points.geojson, beside the slide" in dock.file.place.text()
     names = [layer.name for layer in viewer.layers]
-    assert names == ["small", "small · complete regions", "small · points"]
+    assert names == ["small", "small · regions", "small · points"]
     assert viewer.layers.selection.active is dock.current.view.layer
 
 

@@ -32,6 +32,9 @@ PICTURES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
 GEOJSON = (".geojson", ".json")
 """Endings of annotations, regions and cells."""
 
+ANNOTATIONS = (*GEOJSON, ".xml")
+"""Endings of annotations that are read; GeoJSON alone is written."""
+
 TABLES = (".csv", ".tsv")
 """Endings of tables of slides."""
 

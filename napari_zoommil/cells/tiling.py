@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from napari_zoommil.annotations.regions import Region, union_of
+from napari_zoommil.annotations.regions import Region, covered
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
 from napari_zoommil.read_ahead import in_order
@@ -59,7 +59,7 @@ class Regions:
     @cached_property
     def covered(self) -> shapely.Geometry:
         """The union of the polygons, (y, x); empty if none of them is on the slide."""
-        return shapely.intersection(union_of(self.polygons), shapely.box(0, 0, *self.shape))
+        return covered(self.polygons, self.shape)
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Slides, with_options
+from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import (
     Told,
     describe_cells,
@@ -22,7 +23,6 @@ from napari_zoommil.commands.report import (
     print_json,
     slide_paths,
 )
-from napari_zoommil.errors import JobError
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
@@ -35,10 +35,6 @@ Cells = Annotated[
     ),
 ]
 Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
-Regions = Annotated[
-    Path | None,
-    Parameter(help="GeoJSON with polygons to search, which may have holes; all tissue by default."),
-]
 Score = Annotated[
     float | None,
     Parameter(
@@ -70,14 +66,10 @@ def detect(
     **options: Any,
 ) -> int:
     """Write the cells of each slide."""
-    from napari_zoommil.annotations.regions import read_regions
     from napari_zoommil.jobs.detection_files import write_detection
 
     paths = slide_paths(slides)
-    if regions is not None:
-        if len(paths) > 1:
-            raise JobError("regions can be given for one slide only; name one slide, or give no regions")
-        options["regions"] = read_regions(regions)
+    options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Detection) -> Told:
         if threshold is not None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.errors import AnnotationError, ModelError
-from napari_zoommil.geometry import Pair
+from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import Box, Pair
 from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
+    Inside,
     KnownTissue,
     Mpp,
     Range,
@@ -26,7 +27,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.tissue import area_on, find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
 from napari_zoommil.slides.readers.base import RGB
@@ -117,7 +118,7 @@ def detect(
     slide: SlideSource,
     model: str = "yollo",
     *,
-    regions: Sequence[Region] = (),
+    regions: Inside = (),
     tissue: KnownTissue = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -132,9 +133,6 @@ def detect(
     ----------
     model : str
         Shipped model, folder or hub name of a cell model.
-    regions : sequence of (n, 2) array or shapely polygon
-        Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
-        Densities are per area of the tissue in them.
     batch_size : int
         Tiles searched at once, and so between two chances to cancel.
 
@@ -207,11 +205,10 @@ def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue:
     """
     from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
 
-    if not regions and tissue is not None:
+    if not len(regions) and tissue is not None:
         area: Area = OnTissue(tissue, slide.shape)
     else:
-        height, width = slide.shape
-        area = Regions(regions or [np.array([(0, 0), (0, width), (height, width), (height, 0)])], slide.shape)
+        area = Regions(regions or [Box(0, 0, *slide.shape)], slide.shape)
     return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
 
 
@@ -224,15 +221,9 @@ def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job
     """Where cells are looked for: regions, or tissue where there are none."""
     from napari_zoommil.cells.tiling import OnTissue, Regions
 
-    if regions:
-        drawn = Regions(regions, slide.shape)
-        if not drawn.px:
-            height, width = slide.shape
-            raise AnnotationError(
-                f"the regions cover nothing of {slide.name}, which has {width:,} × {height:,} px; "
-                "draw them on it"
-            )
-        return drawn
+    if len(regions):
+        area_on(slide, regions)
+        return Regions(regions, slide.shape)
     if tissue is None:
         tissue = yield from find_tissue(slide)
     if not tissue.mask.any():

@@ -16,6 +16,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderOfModel,
     Icc,
+    Inside,
     MinTissue,
     ModelName,
     Mpp,
@@ -26,7 +27,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress, retold
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.tissue import area_on, find_tissue, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
@@ -44,7 +45,7 @@ class Estimate:
     Attributes
     ----------
     tissue, detected : Tissue
-        The tissue that the prediction will use, and the detected tissue.
+        The tissue that the prediction will use, inside and outside of regions, and the detected tissue.
     patches : tuple of int
         Patches that the model will read, at each magnification.
     taken : tuple of int
@@ -84,6 +85,7 @@ def estimate(
     detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
+    regions: Inside = (),
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
@@ -122,7 +124,8 @@ def estimate(
         yield Progress(0, 1, "counting patches")
         spec = with_model.spec
         share = spec.min_tissue if min_tissue is None else min_tissue
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        inside = tissue_inside(own, tissue, area_on(own, regions))
+        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)

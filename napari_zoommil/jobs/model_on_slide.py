@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.jobs.progress import Job, Progress, retold
+from napari_zoommil.jobs.tissue import area_on, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
@@ -163,6 +166,7 @@ def open_model_on_slide(
     encoder: str | None = None,
     mpp: float | None = None,
     icc: bool = False,
+    regions: Sequence[Region] = (),
     tissue: Tissue | None = None,
     min_tissue: float | None = None,
     store: Path | None = None,
@@ -183,6 +187,7 @@ def open_model_on_slide(
 
     started = time.perf_counter()
     own = stack.enter_context(open_own(slide, mpp, icc))
+    area = area_on(own, regions)
     yield Progress(0, 1, "loading the model")
     watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
     with_model = stack.enter_context(loaded(model, device, threads, encoder))
@@ -190,9 +195,10 @@ def open_model_on_slide(
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
-        key = grid_key(own, spec.magnifications, spec.patch_size, share)
-        grid = yield from find_patches(own, cache, key)
+        key = grid_key(own, spec.magnifications, spec.patch_size, share, area)
+        grid = yield from find_patches(own, cache, key, area)
     else:
+        tissue = tissue_inside(own, tissue, area)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
     return ModelOnSlide(model, with_model, own, bag, cache, started, watch)

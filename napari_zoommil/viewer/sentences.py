@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_zoommil.annotations import Points
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
@@ -138,3 +139,17 @@ def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
     if kind in METHODS and METHODS[kind].computed:
         return prediction.task.names
     return tuple(target for own, target in prediction.kinds if own == kind and target)
+
+
+def several(count: int, noun: str) -> str:
+    """``1 point``, ``1,200 points``, ``2 classes``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
+
+
+def marked(points: Points) -> str:
+    """How much is marked on a slide: ``3 points, 2 regions (1 complete)``."""
+    told = [several(len(points), "point")]
+    if regions := len(points.regions):
+        complete = len(points.complete)
+        told.append(several(regions, "region") + (f" ({complete:,} complete)" if complete else ""))
+    return ", ".join(told)

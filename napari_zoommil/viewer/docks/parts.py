@@ -87,6 +87,23 @@ class Sentence(QLabel):
         return math.ceil(text.size().height()) + margins.top() + margins.bottom()
 
 
+def button(text: str, tip: str, checkable: bool = False) -> QPushButton:
+    """A button with its tooltip."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setCheckable(checkable)
+    return made
+
+
+def stack(holder: QWidget, *widgets: QWidget) -> None:
+    """Lay widgets out below one another, as a page does."""
+    column = QVBoxLayout(holder)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(SPACING)
+    for widget in widgets:
+        column.addWidget(widget)
+
+
 class DeviceChoice(QComboBox):
     """Where a job computes; first what Preferences say."""
 

@@ -11,9 +11,10 @@ from napari_zoommil.annotations import Autosave, Points
 from napari_zoommil.cells.uncertainty import Walk
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer import camera, keys
+from napari_zoommil.viewer.docks.annotate.classes import Tally
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
-from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.metadata import is_slide, slide_of
 from napari_zoommil.viewer.open_slide import OpenSlide
 
@@ -61,8 +62,21 @@ class SlideAnnotations:
         return self._shown.view
 
     @property
-    def regions(self) -> CompleteView:
+    def regions(self) -> RegionsView:
         return self._shown.regions
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """How much there is of each class, by name."""
+        points, mpp = self.points, self.entry.slide.mpp
+        regions: dict[str, list[float]] = {one.name: [] for one in points.classes}
+        for region in points.regions.values():
+            regions.setdefault(region.class_name, []).append(region.area_px)
+        um2 = mpp[0] * mpp[1] / 1e6 if mpp else None
+        return {
+            name: Tally(count, len(regions[name]), um2 and sum(regions[name]) * um2)
+            for name, count in points.counts.items()
+        }
 
     @property
     def layers(self) -> tuple[Layer, Layer]:
@@ -70,9 +84,9 @@ class SlideAnnotations:
 
     def bind(self) -> None:
         """Let keys act on the slide and on both layers, as they are now."""
-        keys.bind(self.view.layer, self._actions, points=True)
-        for layer in (self.regions.layer, self.entry.layer):
-            keys.bind(layer, self._actions)
+        for layer in self.layers:
+            keys.bind(layer, self._actions, editable=True)
+        keys.bind(self.entry.layer, self._actions)
 
     def unbind(self) -> None:
         """Take the keys of all three away."""

@@ -27,6 +27,8 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.where import TISSUE as ALL_TISSUE
+from napari_zoommil.viewer.docks.where import Where
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
@@ -52,8 +54,8 @@ class AttentionDock(SessionDock):
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
         self._build()
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, tissue_regions.REGIONS.values(), self._reconsider)
-        self._ending += [self._regions.stop, self.readout.stop]
+        self._regions = DrawnRegions(self._viewer, tissue_regions.TITLES.values(), self._reconsider)
+        self._ending += [self._regions.stop, self.where.stop, self.readout.stop]
         self._open()
 
     def _build(self) -> None:
@@ -71,6 +73,7 @@ class AttentionDock(SessionDock):
         self.add.clicked.connect(lambda: self._draw("add"))
         self.leave = QPushButton("Leave out")
         self.leave.clicked.connect(lambda: self._draw("leave out"))
+        self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
         self.cost = Sentence(name="cost")
         self.device = Sentence(name="device")
         self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
@@ -90,6 +93,8 @@ class AttentionDock(SessionDock):
             self.slide,
             heading("Tissue"),
             row(self.tissue, 1, self.add, self.leave),
+            heading("Where"),
+            self.where,
             self.cost,
             self.device,
             self.how,
@@ -108,6 +113,7 @@ class AttentionDock(SessionDock):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.tissue.setChecked(entry is None or entry.prediction is None)
         self._regions.set_slide(entry.slide if entry else None)
+        self.where.set_slide(entry)
         self._show_result(entry)
         self.model.offer(kept(entry.slide) if entry else ())
         self._reconsider()
@@ -149,11 +155,15 @@ class AttentionDock(SessionDock):
         ):
             button.setEnabled(not why)
             button.setToolTip(why or help_text)
+        inside, nothing = ((), "") if why else self.where.regions()
+        if nothing:
+            why = nothing
+            self.cost.setText(why)
         self.act.set_ready(False, why or "The tissue is being looked for")
         if entry is None or why:
             return
         slide, model, detected = entry.slide, self.model.chosen, entry.detected
-        encoder, how = self.encoder.given(model), self.how.values
+        encoder, how = self.encoder.given(model), {**self.how.values, "regions": inside}
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -219,25 +229,31 @@ class AttentionDock(SessionDock):
 
     def _run(self) -> None:
         entry, found = self._entry, self._estimate
-        if entry is None or found is None:
+        inside, nothing = self.where.regions()
+        if entry is None or found is None or nothing:
             return
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
-        self._read_as = Reading(found.tissue, self.encoder.given(model), self.how.values)
+        how = {**self.how.values, "regions": inside}
+        self._read_as = Reading(found.tissue, self.encoder.given(model), how)
         options = self._read_as.options()
-        self._key = ResultKey(PREDICTION, model, made=time.time(), where=self._where())
+        self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
-            lambda: _predict_and_keep(slide, self._key, options), f"ZoomMIL is reading {slide.name}", entry
+            lambda: _predict_and_keep(slide, key, options), f"ZoomMIL is reading {slide.name}", entry
         )
 
-    def _where(self) -> str:
+    def _what_is_read(self) -> str:
         """What of the slide is read, for the list of results."""
         assert self._entry is not None
+        chosen = self.where.chosen
+        place = chosen if isinstance(chosen, str) else chosen.title
         added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
         changed = ((added, "added"), (left_out, "left out"))
-        return ", ".join(["all tissue", *(f"{count} {done}" for count, done in changed if count)])
+        return ", ".join(
+            [f"{place[0].lower()}{place[1:]}", *(f"{count} {done}" for count, done in changed if count)]
+        )
 
     def _cancel(self) -> None:
         self._predicting.cancel()

@@ -16,14 +16,12 @@ from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.detect.cost import SearchPaces
-from napari_zoommil.viewer.docks.detect.parts import WINDOW, Place, Search, Where, area_sentence
+from napari_zoommil.viewer.docks.detect.parts import Place, Search, area_sentence, place_of
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
-from napari_zoommil.viewer.layers import search_regions
+from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
-from napari_zoommil.viewer.layers.drawing import HOW
-from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
@@ -42,12 +40,8 @@ class DetectDock(SessionDock):
         self._detecting = self._runner(self._progress, self._detected, self._ended)
         self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
-        camera_events = self._viewer.scene.camera.events
-        for event in (camera_events.zoom, camera_events.center):
-            self._follower.follow(event, self._moved)
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, (search_regions.SEARCHED,), self._reconsider)
-        self._ending.append(self._regions.stop)
+        self._ending.append(self.where.stop)
         self._open()
 
     def _build(self) -> None:
@@ -56,8 +50,8 @@ class DetectDock(SessionDock):
             "A shipped cell model, one that was fine-tuned on this slide, or a model folder"
         )
         self.slide = Sentence(name="detect-slide")
-        self.where = Where(self._viewer, self._reconsider)
-        self.where.draw.clicked.connect(self._draw)
+        self.where = Where(self._viewer, self._session, WINDOW, self._reconsider)
+        self.area = Sentence(name="detect-area", lines=2)
         self.how = How(detect, ("batch_size",), "computes")
         self.act = Act("Detect", self._detect, self._detecting.cancel)
         self.panel = DetectionPanel(self._filter, self._export)
@@ -67,6 +61,7 @@ class DetectDock(SessionDock):
             self.slide,
             heading("Where"),
             self.where,
+            self.area,
             self.how,
             self.act,
             self.panel,
@@ -79,7 +74,7 @@ class DetectDock(SessionDock):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(finetune_runs.kept(entry.slide) if entry else ())
         self.panel.show_slide(entry)
-        self._regions.set_slide(entry.slide if entry else None)
+        self.where.set_slide(entry)
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
@@ -87,24 +82,16 @@ class DetectDock(SessionDock):
             self.panel.show_slide(entry)
             self._reconsider()  # the pace is known now
 
-    def _moved(self, _event: object) -> None:
-        if self.where.choice.currentText() == WINDOW:
-            self._reconsider()
-
-    def _draw(self) -> None:
-        if self._entry is not None:
-            self.where.start_drawing(self._entry)
-
     def _reconsider(self) -> None:
         """Find out anew where a search would look: another slide, model, region or view."""
         self._place, why = None, lack_of(self._entry.slide if self._entry else None)
-        self.where.draw.setEnabled(not why)
-        self.where.draw.setToolTip(why or f"Draw a region to search; each press adds one. {HOW}")
         if not why and self._entry is not None:
-            self._place, why = self.where.place(self._entry)
+            regions, why = self.where.regions()
+            if not why:
+                self._place, why = place_of(self._entry, regions)
         if not why and not self.model.chosen:
             why = "Choose the folder of a cell model first"
-        self.where.area.setText(self._cost(self._place) if self._place else why)
+        self.area.setText(self._cost(self._place) if self._place else why)
         self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
 
     def _cost(self, place: Place) -> str:
@@ -114,6 +101,7 @@ class DetectDock(SessionDock):
     # Run
 
     def _detect(self) -> None:
+        self._reconsider()  # the view may just have moved
         entry, place = self._entry, self._place
         if entry is None or place is None:
             return

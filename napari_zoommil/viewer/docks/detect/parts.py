@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import napari
-from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_zoommil.annotations.regions import Region, covered
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.detect import Detection, tile_count
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.detect.result import area_text
-from napari_zoommil.viewer.docks.parts import Sentence, row
-from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
 from napari_zoommil.viewer.open_slide import OpenSlide
 
-WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
 LARGE_MM2 = 5.0
 PAINT_SECONDS = 1.0
 PAINT_AT_ONCE = 10_000
@@ -34,8 +30,8 @@ class Place:
     Attributes
     ----------
     entry : OpenSlide
-    regions : tuple of (n, 2)
-        Level-0 y and x; the tissue where there are none.
+    regions : tuple of Region
+        The tissue where there are none.
     mm2 : float or None
         Their extent; None where the tissue is not known yet.
     most : float
@@ -43,7 +39,7 @@ class Place:
     """
 
     entry: OpenSlide
-    regions: search_regions.Polygons
+    regions: tuple[Region, ...]
     mm2: float | None
     most: float
 
@@ -52,45 +48,17 @@ class Place:
         return tile_count(self.entry.slide, mpp, self.regions, self.entry.tissue)
 
 
-class Where(QWidget):
-    """The choice between the window, drawn regions and the tissue, and how large that is."""
-
-    def __init__(self, viewer: napari.Viewer, changed: Callable[[], None]) -> None:
-        super().__init__()
-        self._viewer, self._changed = viewer, changed
-        self.choice = QComboBox()
-        self.choice.addItems([WINDOW, DRAWN, TISSUE])
-        self.choice.setToolTip("Where cells are looked for; the smaller, the sooner they are there")
-        self.choice.currentIndexChanged.connect(lambda _: changed())
-        self.draw = QPushButton("Draw region")
-        self.area = Sentence(name="detect-area", lines=2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(row(self.choice, self.draw, stretch=0))
-        column.addWidget(self.area)
-
-    def start_drawing(self, entry: OpenSlide) -> None:
-        """Let the user draw a region to search."""
-        self.choice.setCurrentText(DRAWN)
-        search_regions.start_drawing(self._viewer, entry.slide)
-        self._changed()
-
-    def place(self, entry: OpenSlide) -> tuple[Place | None, str]:
-        """Where to look on a slide whose resolution is known; why nowhere, if so."""
-        slide, mpp, choice = entry.slide, entry.slide.resolution(), self.choice.currentText()
-        if choice == TISSUE:
-            whole = slide.shape[0] * slide.shape[1] * mpp[0] * mpp[1] / 1e6
-            found = tissue_mm2(entry, mpp)
-            return Place(entry, (), found, whole if found is None else found), ""
-        regions = (search_regions.in_window if choice == WINDOW else search_regions.drawn)(
-            self._viewer, slide
-        )
-        if not regions:
-            nothing = "The window shows nothing of the slide" if choice == WINDOW else "Draw a region first"
-            return None, nothing
-        area = search_regions.area_mm2(regions, mpp)
-        return Place(entry, regions, area, area), ""
+def place_of(entry: OpenSlide, regions: tuple[Region, ...]) -> tuple[Place | None, str]:
+    """Where to look on a slide whose resolution is known; why nowhere, if so."""
+    slide, mpp = entry.slide, entry.slide.resolution()
+    um2 = mpp[0] * mpp[1]
+    if not regions:
+        found = tissue_mm2(entry, mpp)
+        return Place(
+            entry, (), found, slide.shape[0] * slide.shape[1] * um2 / 1e6 if found is None else found
+        ), ""
+    area = covered(regions, slide.shape).area * um2 / 1e6
+    return (Place(entry, regions, area, area), "") if area else (None, "The regions are not on the slide")
 
 
 def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:

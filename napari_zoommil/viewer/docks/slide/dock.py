@@ -16,6 +16,7 @@ from napari_zoommil.viewer.docks.slide.overview import OverviewMap
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
 from napari_zoommil.viewer.metadata import overlay_metadata
 from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sentences import marked
 
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
@@ -29,6 +30,7 @@ class SlideDock(SessionDock):
         camera_events = self._viewer.scene.camera.events
         for event in (camera_events.zoom, camera_events.center):
             self._follower.follow(event, self._moved)
+        self._follower.follow(self._session.document_changed, lambda *_: self._moved())
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._open()
 
@@ -174,4 +176,6 @@ def facts(entry: OpenSlide) -> str:
             f" · objective {slide.magnification:g}x" if slide.magnification else ""
         )
     hurt = f"\n⚠ {damage_note(slide.damaged)}" if slide.damaged else ""
-    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{hurt}"
+    points = entry.document.points if entry.document else None
+    notes = f"\nAnnotated: {marked(points)}" if points and (len(points) or points.regions) else ""
+    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{notes}{hurt}"

@@ -88,8 +88,10 @@ def detect(
             "cells": result.counts(),
             "per_mm2": result.per_mm2(),
             "area_mm2": result.area_mm2,
+            "familiarity": result.familiarity.facts,
             "damaged_tiles": result.damaged,
         }
-        return Told(facts, f"{describe_cells(result)} → {file}", result.damaged)
+        text = f"{describe_cells(result)} → {file}"
+        return Told(facts, text, result.damaged, familiarity=result.familiarity)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

@@ -13,6 +13,9 @@ KEPT = 0.9995
 LARGEST = 96
 """Most axes of a principal part."""
 
+SHRINKAGE = 0.003
+"""Share of the identity in the covariance: few slides do not show all directions in which slides vary."""
+
 FLAT = 1e-3
 """Least standard deviation, as a share of the median one: what never varied must not decide alone."""
 
@@ -47,12 +50,12 @@ class Gaussian:
         mean, scale = rows.mean(0, np.float64), rows.std(0, dtype=np.float64)
         scale = np.maximum(scale, FLAT * np.median(scale) + 1e-9)
         values, vectors = np.linalg.eigh(np.cov(((rows - mean) / scale).T))
-        values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+        values, vectors = (1 - SHRINKAGE) * values[::-1].clip(0) + SHRINKAGE, vectors[:, ::-1]
         filled = np.cumsum(values) / values.sum()
         count = min(1 + int(np.searchsorted(filled, KEPT)), LARGEST, len(rows) - 1, len(values))
         rest = values[count:].mean() if count < len(values) else values[-1]
         numbers = (mean, scale, vectors[:, :count].T, np.sqrt(values[:count]))
-        return cls(*(np.ascontiguousarray(one, np.float32) for one in numbers), float(np.sqrt(rest) + FLAT))
+        return cls(*(np.ascontiguousarray(one, np.float32) for one in numbers), float(np.sqrt(rest)))
 
     def distances(self, rows: Numbers) -> Numbers:
         """(n,) Mahalanobis distances of (n, D) rows, divided by √D: about 1 for what the fit was made of."""

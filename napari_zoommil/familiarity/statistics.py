@@ -33,7 +33,7 @@ FOLDS = 6
 USUAL = 0.975
 """Share of the held-out slides that the limit of a slide is above."""
 
-ALLOWANCE = 0.1
+ALLOWANCE = 0.05
 """Added to what held-out slides have, since they are few."""
 
 LEAST_LIMIT = 0.25
@@ -149,7 +149,7 @@ class Familiarity:
     def limit(self) -> float:
         """Share of unlike patches above which a slide is unlike what the model was trained on."""
         usual = float(np.quantile(self.shares, USUAL, method="higher")) if self.shares else 0.0
-        return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, 1 - ALLOWANCE / 2))
+        return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, 1 - ALLOWANCE))
 
     def verdict(self, levels: Sequence[Patches]) -> Verdict:
         """What can be said of a slide, by a sample of its patches at each magnification."""
@@ -208,25 +208,32 @@ def _folds(slides: Sequence[SlideSample]) -> list[int]:
 
 
 def _reference(slides: Sequence[Patches], folds: Sequence[int]) -> tuple[Reference, list[Numbers]]:
-    """The statistics of one magnification, and of each slide how strange its patches are when held out."""
+    """The statistics of one magnification, and of each slide how strange its patches are when held out.
+
+    Limits are those of held-out patches of the training slides, shares those of held-out slides: so these
+    tell how much slides differ.
+    """
     together = _joined(slides)
     owner = np.repeat(np.arange(len(slides)), [len(one.descriptors) for one in slides])
-    fold = np.asarray(folds)[owner]
-    if len(set(folds)) == 1:  # a single slide, or patient: hold out patches
-        fold = np.arange(len(owner)) % FOLDS
+    by_patch = np.arange(len(owner)) % FOLDS
+    by_slide = np.asarray(folds)[owner] if len(set(folds)) > 1 else by_patch
     gaussians, limits, ratios = [], [], []
     bins = together.bins
     for numbers in together.kinds:
-        distances = np.empty(len(owner), np.float32)
-        for part in np.unique(fold):
-            distances[fold == part] = Gaussian.fitted(numbers[fold != part]).distances(numbers[fold == part])
-        limits.append(_limits(distances, bins))
-        ratios.append(distances / limits[-1][bins])
+        limits.append(_limits(_held_out(numbers, by_patch), bins))
+        ratios.append(_held_out(numbers, by_slide) / limits[-1][bins])
         gaussians.append(Gaussian.fitted(numbers))
     strange = np.max(ratios, axis=0)
-    return Reference(tuple(gaussians), np.stack(limits)), [
-        strange[owner == one] for one in range(len(slides))
-    ]
+    reference = Reference(tuple(gaussians), np.stack(limits))
+    return reference, [strange[owner == one] for one in range(len(slides))]
+
+
+def _held_out(numbers: Numbers, fold: NDArray[np.int64]) -> Numbers:
+    """(n,) distances of each part's rows from the others."""
+    distances = np.empty(len(numbers), np.float32)
+    for part in np.unique(fold):
+        distances[fold == part] = Gaussian.fitted(numbers[fold != part]).distances(numbers[fold == part])
+    return distances
 
 
 def _limits(distances: Numbers, bins: NDArray[np.int64]) -> Numbers:

@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import ModelError, ZoomMILError, first_line
+from napari_zoommil.familiarity import file as familiarity_file
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.resources import resource
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from napari_zoommil.familiarity import Familiarity
+
 T = TypeVar("T")
 N = TypeVar("N", bound="nn.Module")
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+FAMILIARITY = "familiarity"
+"""Entry of the configuration with the hash of the statistics of the training."""
 
 FORMAT = 1
 """Of the configurations that are written; those of a later one are refused."""
@@ -49,8 +55,15 @@ def shipped(kind: Kind) -> tuple[str, ...]:
     return tuple(name for name, own in SHIPPED.items() if own == kind)
 
 
-def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card: str, kind: Kind) -> None:
-    """Weights, configuration and card; each file is replaced as a whole.
+def write_folder(
+    folder: Path,
+    network: nn.Module,
+    config: dict[str, Any],
+    card: str,
+    kind: Kind,
+    familiarity: Familiarity | None = None,
+) -> None:
+    """Weights, configuration, statistics of the training and card; each file is replaced as a whole.
 
     Parameters
     ----------
@@ -60,6 +73,8 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
         Written after ``kind`` and ``format``.
     card : str
     kind : {"mil", "cells", "encoder"}
+    familiarity : Familiarity, optional
+        Statistics of what the model was trained on.
 
     Raises
     ------
@@ -71,8 +86,46 @@ def write_folder(folder: Path, network: nn.Module, config: dict[str, Any], card:
     make_folder(folder)
     weights = save({key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()})
     write_file(folder / WEIGHTS, weights)
-    write_json(folder / CONFIG, {"kind": kind, "format": FORMAT, **config})
+    write_json(folder / CONFIG, {"kind": kind, "format": FORMAT, **config, **_kept(folder, familiarity)})
     write_file(folder / CARD, card.encode())
+
+
+def _kept(folder: Path, familiarity: Familiarity | None) -> dict[str, str]:
+    """Write statistics into a folder; the entry of its configuration that vouches for them."""
+    if familiarity is None:
+        return {}
+    content = familiarity_file.to_bytes(familiarity)
+    write_file(folder / familiarity_file.NAME, content)
+    return {FAMILIARITY: familiarity_file.hash_of(content)}
+
+
+def keep_familiarity(folder: Path, familiarity: Familiarity) -> None:
+    """Add statistics of the training to a model folder, or replace them; nothing else changes.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    ModelError
+        If it is no model folder.
+    """
+    content = _read(folder)
+    write_json(folder / CONFIG, content | _kept(folder, familiarity))
+
+
+def familiarity_of(name: str | Path, kind: Kind) -> Familiarity | None:
+    """Statistics of what a model was trained on; None where its folder keeps none.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or they are not those that were written with it.
+    """
+    folder, content = read_config(name, kind)
+    expected = content.get(FAMILIARITY, "")
+    if not isinstance(expected, str):
+        raise malformed(folder, f"{FAMILIARITY} is {expected!r}, not a text")
+    return familiarity_file.read_familiarity(folder, expected)
 
 
 def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path:
@@ -115,7 +168,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD, familiarity_file.NAME]))
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise ModelError(
             f"the model {name} could not be fetched from the hub "

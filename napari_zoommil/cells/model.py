@@ -19,6 +19,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
+from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.model_folder import build, find_model, write_folder
 from napari_zoommil.slides import Slide
 
@@ -55,9 +56,11 @@ def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
         raise ModelError(f"the configuration of a {spec.architecture} is malformed: {error}") from error
 
 
-def save_cell_model(folder: Path, network: nn.Module, spec: CellSpec, card: str) -> None:
+def save_cell_model(
+    folder: Path, network: nn.Module, spec: CellSpec, card: str, familiarity: Familiarity | None = None
+) -> None:
     """Write a model folder; each file is replaced atomically."""
-    write_folder(folder, network, asdict(spec), card, "cells")
+    write_folder(folder, network, asdict(spec), card, "cells", familiarity)
 
 
 def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:

@@ -86,8 +86,10 @@ def detect(
             "per_mm2_of": result.area_kind,
             "area_mm2": result.area_mm2,
             "tissue_mm2": result.tissue_mm2,
+            "familiarity": result.familiarity.facts,
             "damaged_tiles": result.damaged,
         }
-        return Told(facts, f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv", result.damaged)
+        text = f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv"
+        return Told(facts, text, result.damaged, familiarity=result.familiarity)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

@@ -111,7 +111,8 @@ def _html(prediction: Prediction, found: list[Agreement], pictures: list[str]) -
 td, th {{ padding: .2em 1em; text-align: right; }}</style>
 <h1>ZoomMIL on a synthetic slide</h1>
 <p>{escape(prediction.slide)}, model {escape(prediction.model)}, {prediction.cost.seconds:.1f} s on
-{escape(prediction.cost.device)}.</p><ul>{chances}</ul>
+{escape(prediction.cost.device)}. Does the model know such tissue?
+{escape(prediction.familiarity.sentence)}.</p><ul>{chances}</ul>
 <table><tr><th>magnification</th><th>tissue patches</th><th>read</th><th>attention in the tumour</th>
 <th>tumour's share of what was read</th></tr>{rows}</table>
 <p>{figures}</p>

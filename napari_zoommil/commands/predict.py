@@ -31,7 +31,7 @@ def predict(
             write_prediction(slide, result, folder)
         shown = result.task.sentence(result.values)
         text = f"{path.name}: {shown} ({describe_cost(result.cost)}) → {folder}"
-        return Told(summary(result), text, result.damaged, result.cost.unkept)
+        return Told(summary(result), text, result.damaged, result.cost.unkept, result.familiarity)
 
     return each_slide(partial(jobs.predict, **options), paths, write, json)
 
@@ -52,9 +52,11 @@ def explain(
             "slide": path.name,
             "method": result.method,
             "target": result.target,
+            "familiarity": result.prediction.familiarity.facts,
             "files": [file.name for file in written],
         }
         text = f"{path.name}: {result.method} {result.target or ''} → {folder}"
-        return Told(facts, text, result.prediction.damaged, result.prediction.cost.unkept)
+        of = result.prediction
+        return Told(facts, text, of.damaged, of.cost.unkept, of.familiarity)
 
     return each_slide(partial(jobs.explain, **options), paths, write, json)

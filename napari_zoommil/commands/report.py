@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_zoommil.errors import ZoomMILError, first_line
+from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -30,12 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Told:
-    """Output for a finished slide: properties for JSON, a text, its damaged tiles, and a warning."""
+    """Output for a finished slide: properties for JSON, a text, its damaged tiles, a warning, and whether the
+    model knows what it read."""
 
     facts: dict[str, Any]
     text: str
     damaged: int = 0
     warning: str = ""
+    familiarity: Verdict | None = None
 
 
 @dataclass
@@ -58,6 +61,10 @@ class Printer:
         self.facts.append(told.facts)
         if not self.as_json:
             print(told.text)
+            if told.familiarity is not None:
+                print(f"  {told.familiarity.sentence}")
+        elif told.familiarity is not None and told.familiarity.is_unlike:
+            print(f"warning: {path.name}: {told.familiarity.sentence}", file=sys.stderr)
         if told.warning:
             print(f"warning: {path.name}: {told.warning}", file=sys.stderr)
         if told.damaged:

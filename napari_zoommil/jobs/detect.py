@@ -11,7 +11,9 @@ import numpy as np
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ModelError
+from napari_zoommil.familiarity import NO_TRAINING, UNKNOWN, Verdict
 from napari_zoommil.geometry import Box, Pair
+from napari_zoommil.jobs.familiarity import require_fit
 from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.parameters import (
@@ -28,6 +30,7 @@ from napari_zoommil.jobs.parameters import (
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on, find_tissue
+from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
 from napari_zoommil.slides.readers.base import RGB
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_zoommil.annotations import CellClass
+    from napari_zoommil.cells.compared import TileSample
     from napari_zoommil.cells.model import Finds
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area
@@ -64,6 +68,8 @@ class Detection:
         Tissue within ``area_mm2``; 0 if none was detected there.
     mpp : (float, float)
         Level-0 pixel size, µm, (y, x).
+    familiarity : Verdict
+        How much of what was searched is unlike what the model was trained on.
     """
 
     slide: str
@@ -77,6 +83,7 @@ class Detection:
     damaged: int = 0
     tissue_mm2: float = 0.0
     mpp: Pair = (1.0, 1.0)
+    familiarity: Verdict = UNKNOWN
 
     @property
     def counted_mm2(self) -> float:
@@ -153,6 +160,7 @@ def detect(
     NoTissueError
         If nothing on the slide is tissue, and there are no regions.
     """
+    from napari_zoommil.cells.compared import TileSample
     from napari_zoommil.cells.model import fitting, least_score, require_resolution
     from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners
     from napari_zoommil.encoders.device import choose_device, cpu_threads
@@ -173,9 +181,11 @@ def detect(
         margin = (fitting(network, CORE_PX + 2 * network.margin) - CORE_PX) // 2
         tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
         parts: list[Finds] = []
+        sample = TileSample(corners, margin, downsample, area)
         total, counted = len(corners), 0
         yield Progress(0, total, f"{own.name}: 0 of {total:,} tiles")
         for some, pixels in tiles:
+            sample.add(len(parts), pixels)
             new = [in_core(one, margin) for one in _found(network, spec, pixels, chosen.torch)]
             parts += new
             partial = _on_slide(merge_seams(new, some), downsample, area)
@@ -188,7 +198,27 @@ def detect(
         of_tissue = yield from _tissue_px(own, area, tissue)
         mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        return Detection(*told, least_score(network, spec), own.damaged, tissue_mm2, resolution)
+        told += (least_score(network, spec), own.damaged, tissue_mm2, resolution)
+        return Detection(*told, _verdict(model, network, sample))
+
+
+def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:
+    """Whether a model knows what it has searched; one without weights was not trained.
+
+    Raises
+    ------
+    ModelError
+        If the statistics of its training are not of what it reads.
+    """
+    from napari_zoommil.cells.compared import PATCH_PX
+
+    if not any(True for _ in network.parameters()):
+        return NO_TRAINING
+    known = familiarity_of(model, "cells")
+    if known is None:
+        return UNKNOWN
+    require_fit(known, model, 1, PATCH_PX, "")
+    return sample.verdict(known)
 
 
 def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue: Tissue | None = None) -> int:

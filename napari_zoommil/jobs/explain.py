@@ -97,7 +97,7 @@ def explain(
         )
         answered: list[Any] = []
         output = yield from opened.look(answered if chosen.computed else None)
-        prediction, found = opened.prediction(output), None
+        prediction, found = opened.prediction(output, (yield from opened.compare())), None
         if chosen.computed:
             found = yield from _computed(chosen, opened.recorded(output, answered))
         maps = found.maps if found else _maps_in(prediction, chosen)

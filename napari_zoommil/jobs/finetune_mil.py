@@ -183,4 +183,4 @@ def _save(out: Path, with_model: Loaded, spec: ModelSpec) -> None:
         about["metrics"],
         tags=["multiple-instance-learning"],
     )
-    save_model(out, with_model.model, spec, card)
+    save_model(out, with_model.model, spec, card, with_model.familiarity)  # it has read no other slides

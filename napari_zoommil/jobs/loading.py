@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
-from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, find_model
+from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_zoommil.cells.yollo import YOLLO
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
+    from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
 
@@ -118,6 +119,7 @@ class Loaded:
     spec: ModelSpec
     network: Encoder | None
     device: Device
+    familiarity: Familiarity | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -194,4 +196,4 @@ def loaded(
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
         stack.enter_context(cpu_threads(threads))
-        yield Loaded(mil, spec, network, chosen)
+        yield Loaded(mil, spec, network, chosen, familiarity_of(model, "mil"))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.familiarity import UNKNOWN, Verdict
+from napari_zoommil.geometry import PatchGrid, Rows
+from napari_zoommil.jobs.familiarity import FeaturesOf, described, require_fit
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
@@ -49,6 +53,8 @@ class ModelOnSlide:
         Start of the job, ``time.perf_counter()``.
     watch : Stopwatch
         Measures how fast the patches are encoded, for later estimates.
+    workers : int, optional
+        Reader threads.
     """
 
     name: str
@@ -58,6 +64,8 @@ class ModelOnSlide:
     cache: FeatureCache
     started: float
     watch: Stopwatch
+    workers: int | None = None
+    _asked: list[tuple[int, Rows]] = field(default_factory=list)
 
     @property
     def grid(self) -> PatchGrid:
@@ -71,11 +79,51 @@ class ModelOnSlide:
             self.watch.count(sum(self.bag.encoded))
             return progress
 
-        output = yield from retold(zoom(self.loaded.model, self.bag, device, answered=answered), counted)
+        job = zoom(self.loaded.model, self.bag, device, answered=answered, on_need=self._note)
+        output = yield from retold(job, counted)
         self.watch.record(str(device))
         return output
 
-    def prediction(self, output: MILOutput) -> Prediction:
+    def _note(self, need: Need | NeedImage) -> None:
+        """Remember which patches the model reads; of an image, all that it covers."""
+        if isinstance(rows := getattr(need, "rows", None), np.ndarray):
+            self._asked.append((need.level, rows))  # type: ignore[union-attr]
+        else:
+            self._asked.extend((level, np.arange(len(one))) for level, one in enumerate(self.grid.levels))
+
+    @property
+    def read(self) -> tuple[Rows, ...]:
+        """Patches of each magnification that the model has read, each once."""
+        return tuple(
+            np.unique(
+                np.concatenate([np.empty(0, np.int64), *(rows for own, rows in self._asked if own == level)])
+            )
+            for level in range(len(self.grid.levels))
+        )
+
+    def compare(self) -> Job[Verdict]:
+        """How much of what the model has read is unlike what it was trained on.
+
+        Raises
+        ------
+        ModelError
+            If the statistics of its training are not of what it reads.
+        """
+        known, spec = self.loaded.familiarity, self.loaded.spec
+        if known is None:
+            return UNKNOWN
+        require_fit(known, self.name, len(self.grid.levels), spec.patch_size, spec.encoder_hash)
+        levels = yield from described(self.slide, self.grid, self.read, self.features, workers=self.workers)
+        return known.verdict(levels)
+
+    @property
+    def features(self) -> FeaturesOf | None:
+        """Features of patches by magnification and rows; None of a model that reads pixels."""
+        if self.loaded.network is None:
+            return None
+        return lambda level, rows: self.bag.features(level, rows).numpy()
+
+    def prediction(self, output: MILOutput, familiarity: Verdict) -> Prediction:
         """The result of a pass, as plain numbers and maps."""
         task, logits = self.loaded.spec.task, output.logits.cpu()
         steps = self._steps(output)
@@ -93,6 +141,7 @@ class ModelOnSlide:
             maps=(*self._score_maps(steps), *self._explained_maps(steps)),
             cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept),
             damaged=self.cache.damaged(self.slide.fingerprint, self.slide.damaged),
+            familiarity=familiarity,
         )
 
     def recorded(self, output: MILOutput, answered: list[tuple[Need | NeedImage, Tensor]]) -> RecordedPass:
@@ -201,4 +250,4 @@ def open_model_on_slide(
         tissue = tissue_inside(own, tissue, area)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
-    return ModelOnSlide(model, with_model, own, bag, cache, started, watch)
+    return ModelOnSlide(model, with_model, own, bag, cache, started, watch, workers)

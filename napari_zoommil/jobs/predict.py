@@ -72,4 +72,5 @@ def predict(
             workers=workers,
             threads=threads,
         )
-        return opened.prediction((yield from opened.look()))
+        output = yield from opened.look()
+        return opened.prediction(output, (yield from opened.compare()))

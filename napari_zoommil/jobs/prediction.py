@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.evidence import leave_one_out
@@ -111,6 +112,8 @@ class Prediction:
     cost : Cost
     damaged : int
         Tiles of the slide that cannot be decoded and were read as background.
+    familiarity : Verdict
+        How much of what was read is unlike what the model was trained on.
     """
 
     slide: str
@@ -124,6 +127,7 @@ class Prediction:
     maps: tuple[HeatMap, ...]
     cost: Cost
     damaged: int = 0
+    familiarity: Verdict = UNKNOWN
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ def summary(prediction: Prediction) -> dict[str, Any]:
                 zip(prediction.grid.levels, prediction.cost.encoded, prediction.cost.taken, strict=True)
             )
         ],
+        "familiarity": prediction.familiarity.facts,
         "damaged_tiles": prediction.damaged,
         "seconds": round(prediction.cost.seconds, 3),
         "device": prediction.cost.device,

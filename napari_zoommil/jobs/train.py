@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
@@ -36,6 +38,7 @@ SHOWN = ("train_loss", "val_loss")
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
+    from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.training.mil.cohort import LabelledSlide
     from napari_zoommil.training.mil.module import Example
@@ -164,7 +167,11 @@ def train(
             for split in ("train", "val", "test")
         }
         run = RunFolder(out, provenance(plan, reading, source, entries))
-        return (yield from _fit(plan, reading, source, examples, run, computes_on, resume))
+        statistics = partial(
+            training_statistics,
+            entries=entries, bags=bags, reading=reading, source=source, device=computes_on,
+        )  # fmt: skip
+        return (yield from _fit(plan, reading, source, examples, run, computes_on, resume, statistics))
 
 
 def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
@@ -192,6 +199,7 @@ def _fit(
     run: RunFolder,
     device: Device,
     resume: bool,
+    statistics: Callable[[MILModel], Job[Familiarity | None]],
 ) -> Job[Training]:
     from napari_zoommil.encoders.random_numbers import own_random_numbers
     from napari_zoommil.models import create
@@ -215,7 +223,7 @@ def _fit(
     spec = specification(
         mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
     )
-    save_model(run.folder, mil, spec, card(spec))
+    save_model(run.folder, mil, spec, card(spec), (yield from statistics(mil)))
     run.finish(metrics)
     return Training(run.folder, plan.task, metrics)
 

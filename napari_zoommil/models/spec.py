@@ -15,6 +15,7 @@ from napari_zoommil.models.registry import create, entry
 from napari_zoommil.models.task import Classification, Regression, Task
 
 if TYPE_CHECKING:
+    from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.models.mil import MILModel
 
 
@@ -61,9 +62,11 @@ class ModelSpec:
         return tuple(float(m) for m in self.config["magnifications"])
 
 
-def save_model(folder: Path, model: MILModel, spec: ModelSpec, card: str) -> None:
+def save_model(
+    folder: Path, model: MILModel, spec: ModelSpec, card: str, familiarity: Familiarity | None = None
+) -> None:
     """Write a model folder; each file is replaced atomically."""
-    write_folder(folder, model, asdict(spec), card, "mil")
+    write_folder(folder, model, asdict(spec), card, "mil", familiarity)
 
 
 def read_spec(name: str | Path) -> ModelSpec:

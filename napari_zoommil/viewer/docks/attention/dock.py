@@ -249,11 +249,10 @@ class AttentionDock(SessionDock):
         assert self._entry is not None
         chosen = self.where.chosen
         place = chosen if isinstance(chosen, str) else chosen.title
+        place = f"{place[0].lower()}{place[1:]}"
         added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
         changed = ((added, "added"), (left_out, "left out"))
-        return ", ".join(
-            [f"{place[0].lower()}{place[1:]}", *(f"{count} {done}" for count, done in changed if count)]
-        )
+        return ", ".join([place, *(f"{count} {done}" for count, done in changed if count)])
 
     def _cancel(self) -> None:
         self._predicting.cancel()

@@ -1,0 +1,130 @@
+"""Statistics of a training as one file of a model folder: arrays, and the rest as JSON in its head."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Gt, Len
+
+from napari_zoommil.configuration import parsed
+from napari_zoommil.errors import ModelError, first_line
+from napari_zoommil.familiarity.descriptors import VERSION, WIDTH
+from napari_zoommil.familiarity.gaussian import Gaussian
+from napari_zoommil.familiarity.statistics import STAINED_SHARES, Familiarity, Reference
+
+NAME = "familiarity.safetensors"
+"""Of the file in a model folder."""
+
+ARRAYS = ("mean", "scale", "axes", "spread")
+
+LARGEST = 64 << 20
+"""Bytes of a file that is read: what is written has a few MB."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    version: int
+    mpps: Annotated[tuple[Annotated[float, Gt(0)], ...], Len(1)]
+    patch_size: Annotated[int, Ge(1)]
+    encoder_hash: str
+    shares: tuple[float, ...]
+    residuals: tuple[tuple[float, ...], ...]
+    """By magnification and kind of numbers."""
+
+
+def to_bytes(familiarity: Familiarity) -> bytes:
+    """The content of the file."""
+    from safetensors.numpy import save
+
+    arrays: dict[str, np.ndarray] = {}
+    for number, level in enumerate(familiarity.levels):
+        arrays[f"{number}.limits"] = level.limits
+        for kind, gaussian in enumerate(level.gaussians):
+            arrays |= {f"{number}.{kind}.{name}": getattr(gaussian, name) for name in ARRAYS}
+    head = {
+        "version": VERSION,
+        "mpps": familiarity.mpps,
+        "patch_size": familiarity.patch_size,
+        "encoder_hash": familiarity.encoder_hash,
+        "shares": familiarity.shares,
+        "residuals": [[gaussian.residual for gaussian in level.gaussians] for level in familiarity.levels],
+    }
+    return save(arrays, {"head": json.dumps(head)})
+
+
+def hash_of(content: bytes) -> str:
+    """By which a model's configuration vouches for the file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_familiarity(folder: Path, expected: str) -> Familiarity | None:
+    """The statistics that a model folder keeps; None where it keeps none, or those of another version.
+
+    Parameters
+    ----------
+    folder : Path
+    expected : str
+        The hash in the model's configuration; empty where it names none.
+
+    Raises
+    ------
+    ModelError
+        If the file is not the one that the configuration vouches for, or cannot be read.
+    """
+    path = folder / NAME
+    if not expected or not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("it is too large")
+        content = path.read_bytes()
+        if hash_of(content) != expected:
+            raise ValueError("it is not the one that was written with the model")
+        return _read(content, path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{path} cannot be used ({first_line(error)}); fetch the model again, or remove this file: then "
+            "nobody can tell whether the model knows what it is shown"
+        ) from error
+
+
+def _read(content: bytes, path: Path) -> Familiarity | None:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load
+
+    try:
+        with safe_open(path, "np") as file:
+            told = json.loads((file.metadata() or {})["head"])
+        arrays = load(content)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(told, dict) or told.get("version") != VERSION:
+        return None
+    head = parsed(_Head, told)
+    if len(head.residuals) != len(head.mpps):
+        raise ValueError("its magnifications are incomplete")
+    levels = tuple(_reference(arrays, number, kinds) for number, kinds in enumerate(head.residuals))
+    return Familiarity(head.mpps, head.patch_size, head.encoder_hash, levels, head.shares)
+
+
+def _reference(arrays: Mapping[str, Any], number: int, residuals: tuple[float, ...]) -> Reference:
+    limits = arrays[f"{number}.limits"]
+    gaussians = tuple(
+        Gaussian(*(arrays[f"{number}.{kind}.{name}"] for name in ARRAYS), residual)
+        for kind, residual in enumerate(residuals)
+    )
+    widths = [len(one.mean) for one in gaussians]
+    fits = limits.shape == (len(gaussians), len(STAINED_SHARES)) and widths[:1] == [WIDTH]
+    for one in gaussians:
+        count, width = one.axes.shape if one.axes.ndim == 2 else (0, 0)
+        fits &= one.mean.shape == one.scale.shape == (width,) and one.spread.shape == (count,)
+    everything = [limits, *(getattr(one, name) for one in gaussians for name in ARRAYS)]
+    if not fits or not all(one.dtype == np.float32 and np.isfinite(one).all() for one in everything):
+        raise ValueError("its arrays do not belong together")
+    return Reference(gaussians, limits)

@@ -1,0 +1,256 @@
+"""Statistics of the patches that a model was trained on, by magnification, and how others compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_zoommil.familiarity.descriptors import LEAST_EDGE
+from napari_zoommil.familiarity.gaussian import Gaussian
+from napari_zoommil.familiarity.verdict import Verdict
+
+STAINED_SHARES = (0.0, 0.1, 0.2, 0.4, 0.7)
+"""From which share of stained pixels on a patch has a limit of its own: numbers of few pixels vary more."""
+
+PERCENTILE = 99.0
+"""Of the distances of held-out training patches: the limit."""
+
+MARGIN = 1.25
+"""Times the limit from which on a patch is unlike: training slides are never all there is of a kind."""
+
+FEWEST_IN_BIN = 50
+"""Held-out patches that a limit of their own needs."""
+
+FEWEST = 150
+"""Patches of a magnification without which no statistics are kept."""
+
+FOLDS = 6
+"""Parts of the training slides, each of which is held out once."""
+
+USUAL = 0.975
+"""Share of the held-out slides that the limit of a slide is above."""
+
+ALLOWANCE = 0.05
+"""Added to what held-out slides have, since they are few."""
+
+LEAST_LIMIT = 0.25
+"""Share of unlike patches up to which no slide is called unlike."""
+
+Numbers = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Patches of a slide at one magnification.
+
+    Attributes
+    ----------
+    descriptors : (n, D) float32
+        Of :func:`~napari_zoommil.familiarity.descriptors.describe`; NaN for glass.
+    features : (n, F) float32
+        Of the encoder; F = 0 where there is none.
+    of : int
+        How many patches these are a sample of.
+    """
+
+    descriptors: Numbers
+    features: Numbers
+    of: int
+
+    @property
+    def stained(self) -> Patches:
+        """Those that are not of glass; ``of`` shrinks alike."""
+        kept = ~np.isnan(self.descriptors[:, 0])
+        return Patches(
+            self.descriptors[kept],
+            self.features[kept],
+            round(self.of * float(kept.mean())) if len(kept) else 0,
+        )
+
+    @property
+    def kinds(self) -> tuple[Numbers, ...]:
+        """The numbers to compare, each kind by itself."""
+        return (self.descriptors, self.features)[: 1 + bool(self.features.shape[1])]
+
+    @property
+    def bins(self) -> NDArray[np.int64]:
+        """(n,) by their share of stained pixels."""
+        return np.digitize(self.descriptors[:, 0], STAINED_SHARES).astype(np.int64) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class SlideSample:
+    """Patches of a slide at each magnification.
+
+    Attributes
+    ----------
+    group : str
+        Slides of a group, such as a patient, are held out together.
+    levels : tuple of Patches
+    """
+
+    group: str
+    levels: tuple[Patches, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the patches of one magnification were like.
+
+    Attributes
+    ----------
+    gaussians : tuple of Gaussian
+        Of each kind of numbers.
+    limits : (kinds, bins) float32
+        Distance that :data:`PERCENTILE` of the held-out patches did not exceed, by share of stained pixels.
+    """
+
+    gaussians: tuple[Gaussian, ...]
+    limits: Numbers
+
+    def strangeness(self, patches: Patches) -> Numbers:
+        """(n,) distances as multiples of the limit, the largest of all kinds; NaN for glass."""
+        bins = patches.bins
+        ratios = [
+            gaussian.distances(numbers) / limits[bins]
+            for gaussian, numbers, limits in zip(self.gaussians, patches.kinds, self.limits, strict=True)
+        ]
+        found: Numbers = np.max(ratios, axis=0)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """What a model was trained on.
+
+    Attributes
+    ----------
+    mpps : tuple of float
+        Resolution of each magnification, µm/px.
+    patch_size : int
+        px.
+    encoder_hash : str
+        Of the features; empty where there are none.
+    levels : tuple of Reference
+    shares : tuple of float
+        Share of unlike patches of each held-out slide.
+    """
+
+    mpps: tuple[float, ...]
+    patch_size: int
+    encoder_hash: str
+    levels: tuple[Reference, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def limit(self) -> float:
+        """Share of unlike patches above which a slide is unlike what the model was trained on."""
+        usual = float(np.quantile(self.shares, USUAL, method="higher")) if self.shares else 0.0
+        return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, 1 - ALLOWANCE))
+
+    def verdict(self, levels: Sequence[Patches]) -> Verdict:
+        """What can be said of a slide, by a sample of its patches at each magnification."""
+        share, count = share_unlike(self.levels, levels)
+        return Verdict("known", share, self.limit, count)
+
+
+def share_unlike(references: Sequence[Reference], levels: Sequence[Patches]) -> tuple[float, int]:
+    """Share of a slide's patches that are unlike, each magnification counted by its patches; how many were
+    compared."""
+    unlike, weight, count = 0.0, 0, 0
+    for reference, patches in zip(references, levels, strict=True):
+        known = patches.stained
+        if len(known.descriptors):
+            unlike += known.of * float((reference.strangeness(known) > MARGIN).mean())
+            weight, count = weight + known.of, count + len(known.descriptors)
+    return (unlike / weight if weight else 0.0), count
+
+
+def fitted(
+    slides: Sequence[SlideSample],
+    held_out: Sequence[SlideSample] = (),
+    *,
+    mpps: Sequence[float],
+    patch_size: int,
+    encoder_hash: str = "",
+) -> Familiarity | None:
+    """Statistics of the patches of training slides; None where these are too few, or too small.
+
+    Each part of the slides is held out once, for the limits of distances and for the shares of unlike
+    patches; slides of ``held_out`` add shares.
+    """
+    stained = [SlideSample(one.group, tuple(level.stained for level in one.levels)) for one in slides]
+    count = len(mpps)
+    enough = all(
+        sum(len(one.levels[level].descriptors) for one in stained) >= FEWEST for level in range(count)
+    )
+    if not enough or patch_size < LEAST_EDGE:
+        return None
+    levels, strange = zip(
+        *(_reference([one.levels[level] for one in stained], _folds(stained)) for level in range(count)),
+        strict=True,
+    )
+    shares = [
+        _share([found[place] for found in strange], [level.of for level in one.levels])
+        for place, one in enumerate(stained)
+    ]
+    shares += [share_unlike(levels, one.levels)[0] for one in held_out]
+    return Familiarity(tuple(map(float, mpps)), patch_size, encoder_hash, levels, tuple(shares))
+
+
+def _folds(slides: Sequence[SlideSample]) -> list[int]:
+    """Number of the part that each slide belongs to; slides of a group belong to the same."""
+    groups = list(dict.fromkeys(one.group for one in slides))
+    return [groups.index(one.group) % FOLDS for one in slides]
+
+
+def _reference(slides: Sequence[Patches], folds: Sequence[int]) -> tuple[Reference, list[Numbers]]:
+    """The statistics of one magnification, and of each slide how strange its patches are when held out.
+
+    Limits are those of held-out patches of the training slides, shares those of held-out slides: so these
+    tell how much slides differ.
+    """
+    together = _joined(slides)
+    owner = np.repeat(np.arange(len(slides)), [len(one.descriptors) for one in slides])
+    by_patch = np.arange(len(owner)) % FOLDS
+    by_slide = np.asarray(folds)[owner] if len(set(folds)) > 1 else by_patch
+    gaussians, limits, ratios = [], [], []
+    bins = together.bins
+    for numbers in together.kinds:
+        limits.append(_limits(_held_out(numbers, by_patch), bins))
+        ratios.append(_held_out(numbers, by_slide) / limits[-1][bins])
+        gaussians.append(Gaussian.fitted(numbers))
+    strange = np.max(ratios, axis=0)
+    reference = Reference(tuple(gaussians), np.stack(limits))
+    return reference, [strange[owner == one] for one in range(len(slides))]
+
+
+def _held_out(numbers: Numbers, fold: NDArray[np.int64]) -> Numbers:
+    """(n,) distances of each part's rows from the others."""
+    distances = np.empty(len(numbers), np.float32)
+    for part in np.unique(fold):
+        distances[fold == part] = Gaussian.fitted(numbers[fold != part]).distances(numbers[fold == part])
+    return distances
+
+
+def _limits(distances: Numbers, bins: NDArray[np.int64]) -> Numbers:
+    """(bins,) limits by share of stained pixels; that of all where a bin has too few patches."""
+    of_all = np.percentile(distances, PERCENTILE)
+    found = [distances[bins == one] for one in range(len(STAINED_SHARES))]
+    return np.array(
+        [np.percentile(one, PERCENTILE) if len(one) >= FEWEST_IN_BIN else of_all for one in found], np.float32
+    )
+
+
+def _joined(slides: Sequence[Patches]) -> Patches:
+    numbers = (np.concatenate([getattr(one, name) for one in slides]) for name in ("descriptors", "features"))
+    return Patches(*numbers, sum(one.of for one in slides))
+
+
+def _share(strange: Sequence[Numbers], of: Sequence[int]) -> float:
+    """Share of unlike patches over all magnifications."""
+    unlike = sum(n * float((one > MARGIN).mean()) for one, n in zip(strange, of, strict=True) if len(one))
+    return unlike / max(1, sum(n for one, n in zip(strange, of, strict=True) if len(one)))

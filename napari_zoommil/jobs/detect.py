@@ -198,8 +198,8 @@ def detect(
         of_tissue = yield from _tissue_px(own, area, tissue)
         mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        told += (least_score(network, spec), own.damaged, tissue_mm2, resolution)
-        return Detection(*told, _verdict(model, network, sample))
+        known = _verdict(model, network, sample)
+        return Detection(*told, least_score(network, spec), own.damaged, tissue_mm2, resolution, known)
 
 
 def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 from weakref import ref
 
@@ -85,7 +85,7 @@ class Documents:
         except (ZoomMILError, OSError) as error:
             return self._complain(entry, sentence_of(error))
 
-        def read() -> Iterator[Autosave]:
+        def read() -> Generator[Autosave, None, None]:
             yield open_document(slide, name)
 
         runner = JobRunner(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from weakref import ref
 
 import napari
@@ -34,7 +34,7 @@ class Restoring:
         if viewer is None or not prediction_store.folder().is_dir():
             return
 
-        def read() -> Iterator[KeptPrediction]:
+        def read() -> Generator[KeptPrediction, None, None]:
             yield from prediction_store.kept(slide.fingerprint, mpp)
 
         runner = JobRunner(

@@ -89,7 +89,8 @@ def detect(
             "per_mm2": result.per_mm2(),
             "area_mm2": result.area_mm2,
             "damaged_tiles": result.damaged,
+            "note": result.note,
         }
-        return Told(facts, f"{describe_cells(result)} → {file}", result.damaged)
+        return Told(facts, f"{describe_cells(result)} → {file}", result.damaged, result.note)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

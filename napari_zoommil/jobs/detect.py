@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_zoommil.annotations import CellClass
-    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.model import CellNetwork, Finds
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area
+
+
+PUBLISHED_STAINS = (
+    "the stain vectors of this slide could not be estimated; those of Ruifrok and Johnston were used"
+)
+"""Remark on detections by haematoxylin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,8 @@ class Detection:
         Score that every find has at least.
     damaged : int
         Tiles of the slide that could not be decoded.
+    note : str
+        What the model could not do on this slide; empty if there is nothing to say.
     """
 
     slide: str
@@ -68,6 +76,7 @@ class Detection:
     area_mm2: float
     least: float = 0.0
     damaged: int = 0
+    note: str = ""
 
     def counts(self, threshold: float | None = None) -> dict[str, int]:
         """Cells of each class from a score on."""
@@ -134,6 +143,7 @@ def detect(
         network, spec = stack.enter_context(cell_model_on(chosen, model))
         require_resolution(own, spec.mpp)
         stack.enter_context(cpu_threads(threads))
+        network, remark = yield from _adapted(network, spec, own, tissue)
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
         downsample = _downsample(own, spec.mpp)
@@ -153,7 +163,7 @@ def detect(
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
         mm2 = area.px * resolution[0] * resolution[1] / 1e6
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        return Detection(*told, least_score(network, spec), own.damaged)
+        return Detection(*told, least_score(network, spec), own.damaged, remark)
 
 
 def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue: Tissue | None = None) -> int:
@@ -201,6 +211,22 @@ def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job
     if not tissue.mask.any():
         raise no_tissue(slide)
     return OnTissue(tissue, slide.shape)
+
+
+def _adapted(
+    network: CellNetwork, spec: CellSpec, slide: Slide, tissue: Tissue | None
+) -> Job[tuple[CellNetwork, str]]:
+    """The model for a slide, and a remark: the classical detector takes the stains of the slide's tissue."""
+    from napari_zoommil.cells.haematoxylin import Haematoxylin
+    from napari_zoommil.cells.tiling import sample_tiles
+
+    if not isinstance(network, Haematoxylin):
+        return network, ""
+    if tissue is None:
+        tissue = yield from find_tissue(slide)
+    yield Progress(0, 1, "estimating the stain vectors")
+    adapted = network.adapted(sample_tiles(slide, tissue, spec.mpp))
+    return adapted, "" if adapted.stains.estimated else PUBLISHED_STAINS
 
 
 def _found(network: nn.Module, spec: CellSpec, pixels: RGB, device: torch.device) -> list[Finds]:

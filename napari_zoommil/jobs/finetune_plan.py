@@ -205,8 +205,9 @@ def points_for_mil(
 
 def _framing(model: str, crop: int) -> Framing:
     """Framing of a cell model; the model stays in memory for the training."""
+    from napari_zoommil.cells.model import trainable
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.cells.framing import Framing
 
     with cell_model_on(choose_device("cpu"), model) as (network, spec):
-        return Framing.of(network, spec.mpp, crop)
+        return Framing.of(trainable(network, model), spec.mpp, crop)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.cells.spec import CellModel
+from napari_zoommil.cells.tiling import CORE_PX
 from napari_zoommil.jobs import Progress
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.detect import parts
@@ -45,7 +46,7 @@ def test_a_small_search_tells_how_long_a_large_one_takes(entry, clock) -> None:
     pace = search.pace
     assert pace == Pace(8.0, 0.5, 0.5)
     height, width = entry.slide.shape
-    tiles = -(-height // 384) * -(-width // 384)  # the model sees the slide as it is
+    tiles = -(-height // CORE_PX) * -(-width // CORE_PX)  # the model sees the slide as it is
     everything = Place(entry, (), 1.6, 1.6)
     entry.tissue = Tissue(np.ones((30, 23), bool), (100.0, 100.0))
     assert everything.tiles(0.499) == tiles == 48

@@ -36,8 +36,11 @@ FORMAT = 1
 Kind = Literal["mil", "cells", "encoder"]
 """What a model does: tells slides apart by multiple-instance learning, finds cells, or describes patches."""
 
-SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells"}
+SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells", "haematoxylin": "cells"}
 """Models that come with the package, in ``resources/models``."""
+
+UNTRAINABLE = ("haematoxylin",)
+"""Of these, those without weights."""
 
 MARKS: dict[Kind, str] = {"mil": "class_names", "cells": "classes"}
 """Entry by which the kind is known where the configuration does not state it."""

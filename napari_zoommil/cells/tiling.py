@@ -30,6 +30,9 @@ CORE_PX = 384
 
 TILES_AHEAD = 8
 
+SAMPLES, SAMPLE_PX = 16, 256
+"""Number of tiles from which the stains of a slide are estimated, and their edge."""
+
 
 class Area(Protocol):
     """The area in which cells are detected; level-0 px."""
@@ -121,12 +124,14 @@ class OnTissue:
         return float(rows @ self.tissue.mask @ columns)
 
 
-def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArray[np.int64]:
+def tile_corners(
+    shape: tuple[int, int], downsample: Pair, area: Area, core: int = CORE_PX
+) -> NDArray[np.int64]:
     """(N, 2) corners of the cores that overlap an area; px at the model's resolution."""
     extent = [math.ceil(edge / factor) for edge, factor in zip(shape, downsample, strict=True)]
-    counts = [math.ceil(edge / CORE_PX) for edge in extent]
-    corners = np.indices(counts).reshape(2, -1).T * CORE_PX
-    size = CORE_PX * downsample[0], CORE_PX * downsample[1]
+    counts = [math.ceil(edge / core) for edge in extent]
+    corners = np.indices(counts).reshape(2, -1).T * core
+    size = core * downsample[0], core * downsample[1]
     return corners[area.touches(corners * np.asarray(downsample), size)]
 
 
@@ -149,6 +154,15 @@ def read_tiles(
         for start in range(0, len(corners), batch):
             some = corners[start : start + batch]
             yield some, np.stack(list(islice(tiles, len(some))))
+
+
+def sample_tiles(slide: Slide, tissue: Tissue, mpp: float) -> list[RGB]:
+    """Up to :data:`SAMPLES` tiles with tissue, evenly distributed over the tissue of a slide."""
+    own = slide.resolution()
+    scale = mpp / own[0], mpp / own[1]
+    corners = tile_corners(slide.shape, scale, OnTissue(tissue, slide.shape), SAMPLE_PX)
+    some = corners[np.linspace(0, len(corners) - 1, min(SAMPLES, len(corners))).round().astype(int)]
+    return [slide.read(y * scale[0], x * scale[1], SAMPLE_PX, SAMPLE_PX, mpp) for y, x in some.tolist()]
 
 
 def in_core(finds: Finds, margin: int) -> Finds:

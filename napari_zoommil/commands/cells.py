@@ -88,8 +88,9 @@ def detect(
             "tissue_mm2": result.tissue_mm2,
             "familiarity": result.familiarity.facts,
             "damaged_tiles": result.damaged,
+            "note": result.note,
         }
         text = f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv"
-        return Told(facts, text, result.damaged, familiarity=result.familiarity)
+        return Told(facts, text, result.damaged, result.note, familiarity=result.familiarity)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

@@ -41,9 +41,15 @@ if TYPE_CHECKING:
 
     from napari_zoommil.annotations import CellClass
     from napari_zoommil.cells.compared import TileSample
-    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.model import CellNetwork, Finds
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area
+
+
+PUBLISHED_STAINS = (
+    "the stain vectors of this slide could not be estimated; those of Ruifrok and Johnston were used"
+)
+"""Remark on detections by haematoxylin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,8 @@ class Detection:
         Level-0 pixel size, µm, (y, x).
     familiarity : Verdict
         How much of what was searched is unlike what the model was trained on.
+    note : str
+        What the model could not do on this slide; empty if there is nothing to say.
     """
 
     slide: str
@@ -84,6 +92,7 @@ class Detection:
     tissue_mm2: float = 0.0
     mpp: Pair = (1.0, 1.0)
     familiarity: Verdict = UNKNOWN
+    note: str = ""
 
     @property
     def counted_mm2(self) -> float:
@@ -174,6 +183,7 @@ def detect(
         watch.loaded()
         require_resolution(own, spec.mpp)
         stack.enter_context(cpu_threads(threads))
+        network, remark = yield from _adapted(network, spec, own, tissue)
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
         downsample = _downsample(own, spec.mpp)
@@ -198,8 +208,8 @@ def detect(
         of_tissue = yield from _tissue_px(own, area, tissue)
         mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        known = _verdict(model, network, sample)
-        return Detection(*told, least_score(network, spec), own.damaged, tissue_mm2, resolution, known)
+        least, known = least_score(network, spec), _verdict(model, network, sample)
+        return Detection(*told, least, own.damaged, tissue_mm2, resolution, known, remark)
 
 
 def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:
@@ -270,6 +280,22 @@ def _tissue_px(slide: Slide, area: Area, tissue: Tissue | None) -> Job[float]:
     if tissue is None:
         tissue = yield from find_tissue(slide)
     return area.tissue_px(tissue)
+
+
+def _adapted(
+    network: CellNetwork, spec: CellSpec, slide: Slide, tissue: Tissue | None
+) -> Job[tuple[CellNetwork, str]]:
+    """The model for a slide, and a remark: the classical detector takes the stains of the slide's tissue."""
+    from napari_zoommil.cells.haematoxylin import Haematoxylin
+    from napari_zoommil.cells.tiling import sample_tiles
+
+    if not isinstance(network, Haematoxylin):
+        return network, ""
+    if tissue is None:
+        tissue = yield from find_tissue(slide)
+    yield Progress(0, 1, "estimating the stain vectors")
+    adapted = network.adapted(sample_tiles(slide, tissue, spec.mpp))
+    return adapted, "" if adapted.stains.estimated else PUBLISHED_STAINS
 
 
 def _found(network: nn.Module, spec: CellSpec, pixels: RGB, device: torch.device) -> list[Finds]:

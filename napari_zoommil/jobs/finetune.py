@@ -80,7 +80,7 @@ def finetune(
     loss : str, optional
         ece and ece-margin = exclusive cross-entropy, gated by the foreground or by doubt; ce =
         cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
-        ece-margin in interactive, ece in paper and for a MIL model.
+        ece-margin in interactive and for a U-Net in paper, else ece.
     preset : {"interactive", "paper"}
         interactive = from a trained model, in about a minute; paper = loss, schedule and 300
         epochs as published, from the given model on.

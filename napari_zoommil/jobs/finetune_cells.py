@@ -53,6 +53,7 @@ def finetune_cells(
         :class:`FitStep` during training.
     """
     from napari_zoommil.cells.change_classes import with_classes
+    from napari_zoommil.cells.model import trainable
     from napari_zoommil.cells.windows import classes_of, hold_out
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.training.cells.fit import finish_cells, fit_cells
@@ -70,11 +71,11 @@ def finetune_cells(
         stack.enter_context(cpu_threads(threads))
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
-            network, spec = with_classes(known, old, classes)  # a copy, which can be trained
+            network, spec = with_classes(trainable(known, model), old, classes)  # a copy
         same = {one.name for one in old.classes} == {one.name for one in classes}
         new = len(classes) > 1 and not same
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-        settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
+        settings = recipe(preset, spec.architecture, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)
         settings = replace(settings, crop=framing.crop)
         plan = framing.plan(told.points, own)

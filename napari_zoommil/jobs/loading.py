@@ -21,9 +21,8 @@ from napari_zoommil.slides import Slide
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag, FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
+    from napari_zoommil.cells.model import CellNetwork
     from napari_zoommil.cells.spec import CellSpec
-    from napari_zoommil.cells.unet import UNet
-    from napari_zoommil.cells.yollo import YOLLO
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.familiarity import Familiarity
@@ -85,7 +84,7 @@ def _encoder_identity(name: str) -> Identity:
     return identity_of(name, files)
 
 
-def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNet | YOLLO, CellSpec]]:
+def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[CellNetwork, CellSpec]]:
     """A cell model on a device for the time of the context; it must not be changed.
 
     Raises

@@ -100,20 +100,21 @@ def test_tissue_is_an_area_too() -> None:
 
 
 def test_only_tiles_that_show_the_area_are_read() -> None:
-    region = np.array([[0.0, 0.0], [0.0, 100.0], [2000.0, 100.0], [2000.0, 0.0]])
-    corners = tile_corners((3000, 3000), (2.0, 2.0), Regions([region], (3000, 3000)))
+    edge = 5 * CORE_PX  # two and a half cores
+    region = np.array([[0.0, 0.0], [0.0, 100.0], [edge, 100.0], [edge, 0.0]])
+    corners = tile_corners((edge + 1000, 3000), (2.0, 2.0), Regions([region], (edge + 1000, 3000)))
     assert corners.tolist() == [[0, 0], [CORE_PX, 0], [2 * CORE_PX, 0]]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_tiles_come_in_order_with_their_margin(discs: tuple[Path, np.ndarray], batch: int) -> None:
-    corners = np.array([[0, 0], [0, 384], [384, 0]])
+    size, corners = CORE_PX + 80, np.array([[0, 0], [0, 384], [384, 0]])
     with Slide.open(discs[0]) as slide:
         read = list(read_tiles(slide, corners, 40, 0.5, batch, workers=2))
         np.testing.assert_array_equal(np.concatenate([some for some, _ in read]), corners)
         tiles = np.concatenate([pixels for _, pixels in read])
         for (y, x), tile in zip(corners, tiles, strict=True):
-            np.testing.assert_array_equal(tile, slide.read(y - 40, x - 40, 464, 464, 0.5))
+            np.testing.assert_array_equal(tile, slide.read(y - 40, x - 40, size, size, 0.5))
 
 
 def test_closing_ends_the_readers(make_slide: Callable[..., Path], tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ class Importer:
     ) -> None:
         self._read, self._told, self._path = read, told, Path()
         self._runner: JobRunner = runner(
-            lambda progress: told(progress.note), self._has_read, lambda failure: told(failure) if failure else None
+            lambda progress: told(progress.note),
+            self._has_read,
+            lambda failure: told(failure) if failure else None,
         )
 
     def _has_read(self, points: Points) -> None:

@@ -141,8 +141,8 @@ class DetectDock(SessionDock):
         show_cells(self._viewer, search.entry.slide, detection, search.model.title)
         hide_other_cells(self._viewer, search.entry.slide, search.model.title)
         told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
-        hurt = damage_note(detection.damaged)
-        self.act.note.setText(f"{told}. {hurt}" if hurt else told)
+        remarks = (told, damage_note(detection.damaged), detection.note)
+        self.act.note.setText(". ".join(remark for remark in remarks if remark))
         self._paces.forget()
         self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
 

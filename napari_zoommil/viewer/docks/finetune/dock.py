@@ -62,7 +62,7 @@ class FinetuneDock(SessionDock):
         self._open()
 
     def _build(self) -> None:
-        self.model = ModelChoice(self, self._reconsider, ("cells", "mil"))
+        self.model = ModelChoice(self, self._reconsider, ("cells", "mil"), to_train=True)
         self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
         self.encoder = EncoderQuestion(self._session, self._teach)
         self.slide = Sentence(name="finetune-slide")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.model import create_cell_model
+from napari_zoommil.cells.model import create_cell_model, trainable
 from napari_zoommil.cells.outputs import output_channels
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
@@ -44,7 +44,7 @@ def with_classes(
             scores = scores[:, [0, *(1 + row for row in _rows(old, names))]]
         state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
     made.load_state_dict(state)
-    return made, new
+    return trainable(made, spec.architecture), new
 
 
 def _rows(old: list[str], names: list[str]) -> list[int]:

@@ -80,8 +80,8 @@ class OpenSlide:
         Its annotations; None while they are being read, or if they cannot be read.
     annotations : AnnotationLayers or None
         The layers of the document; None if it is empty.
-    threshold : float
-        Least score of the cells of ``detection`` that count.
+    thresholds : dict of ResultKey to float
+        Least score of the cells that count, of detections for which the user has set one.
     view : View or None
         What of it was in view when another slide was chosen; None if it was not shown yet.
     alive : bool
@@ -101,7 +101,7 @@ class OpenSlide:
     tissue: Tissue | None = None
     document: Autosave | None = None
     annotations: AnnotationLayers | None = None
-    threshold: float = 0.5
+    thresholds: dict[ResultKey, float] = field(default_factory=dict)
     view: View | None = None
     alive: bool = True
 
@@ -140,11 +140,23 @@ class OpenSlide:
         """The detection of cells that is shown."""
         return self.result(DETECTION)
 
+    @property
+    def threshold(self) -> float:
+        """Least score of the cells of :attr:`detection` that count; by default that of its model."""
+        key = self.shown(DETECTION)
+        return 1.0 if key is None else self.thresholds.get(key, self.results[key].threshold)
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if (key := self.shown(DETECTION)) is not None:
+            self.thresholds[key] = value
+
     def outdate(self) -> None:
         """Start a new generation: all results are invalid."""
         self.generation += 1
         self.results.clear()
         self.chosen.clear()
+        self.thresholds.clear()
         self.detected = self.tissue = None
         self.__dict__.pop("overview", None)
         self.outdated.emit()

@@ -100,6 +100,12 @@ class Where(QWidget):
     def chosen(self) -> Choice:
         return self._choices[max(self.choice.currentIndex(), 0)]
 
+    @property
+    def title(self) -> str:
+        """What is chosen, such as ``all tissue``, in the middle of a sentence."""
+        title = self.chosen if isinstance(self.chosen, str) else self.chosen.title
+        return f"{title[0].lower()}{title[1:]}"
+
     def choose(self, choice: Choice) -> None:
         """Choose a place that is offered."""
         self.choice.setCurrentIndex(self._choices.index(choice))

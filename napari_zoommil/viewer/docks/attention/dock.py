@@ -247,12 +247,9 @@ class AttentionDock(SessionDock):
     def _what_is_read(self) -> str:
         """What of the slide is read, for the list of results."""
         assert self._entry is not None
-        chosen = self.where.chosen
-        place = chosen if isinstance(chosen, str) else chosen.title
-        place = f"{place[0].lower()}{place[1:]}"
         added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
         changed = ((added, "added"), (left_out, "left out"))
-        return ", ".join([place, *(f"{count} {done}" for count, done in changed if count)])
+        return ", ".join([self.where.title, *(f"{count} {done}" for count, done in changed if count)])
 
     def _cancel(self) -> None:
         self._predicting.cancel()

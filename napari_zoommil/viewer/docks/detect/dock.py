@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import napari
@@ -17,9 +18,10 @@ from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.detect.cost import SearchPaces
 from napari_zoommil.viewer.docks.detect.parts import Place, Search, area_sentence, place_of
-from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
+from napari_zoommil.viewer.docks.detect.result import DetectionPanel, cells_found, export_job, exported
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
+from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
@@ -54,7 +56,8 @@ class DetectDock(SessionDock):
         self.area = Sentence(name="detect-area", lines=2)
         self.how = How(detect, ("batch_size",), "computes")
         self.act = Act("Detect", self._detect, self._detecting.cancel)
-        self.panel = DetectionPanel(self._filter, self._export)
+        self.results = ResultChoice(self._session, DETECTION, cells_found)
+        self.panel = DetectionPanel(self.results, self._filter, self._export)
         self._lay_out(
             heading("Model"),
             self.model,
@@ -73,14 +76,31 @@ class DetectDock(SessionDock):
         self._paces.forget()
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(finetune_runs.kept(entry.slide) if entry else ())
-        self.panel.show_slide(entry)
+        self._show_result(entry)
         self.where.set_slide(entry)
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
-        if entry is self._entry and key.kind == DETECTION:
-            self.panel.show_slide(entry)
+        if key.kind != DETECTION:
+            return
+        self._show_cells(entry, finds_title(key.model))
+        if entry is self._entry:
+            self._show_result(entry)
             self._reconsider()  # the pace is known now
+
+    def _show_result(self, entry: OpenSlide | None) -> None:
+        self.panel.show_slide(entry)
+        self.results.show_slide(entry)
+
+    def _show_cells(self, entry: OpenSlide, changed: str) -> None:
+        """Bring the layers of cells to the result that is shown; ``changed`` is the title of one of them."""
+        found = entry.detection
+        if found is not None:
+            title = finds_title(found.model)
+            show_cells(self._viewer, entry.slide, found, title, entry.threshold)
+            hide_other_cells(self._viewer, entry.slide, title)
+        elif (layer := cells_layer(self._viewer, entry.slide, changed)) is not None:
+            self._viewer.layers.remove(layer)
 
     def _reconsider(self) -> None:
         """Find out anew where a search would look: another slide, model, region or view."""
@@ -92,7 +112,7 @@ class DetectDock(SessionDock):
         if not why and not self.model.chosen:
             why = "Choose the folder of a cell model first"
         self.area.setText(self._cost(self._place) if self._place else why)
-        self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
+        self.act.set_ready(not why, why or "Find the cells there; what is shown stays until they are found")
 
     def _cost(self, place: Place) -> str:
         pace = self._paces.of(self.model.chosen, self.how.device.currentText())
@@ -111,7 +131,8 @@ class DetectDock(SessionDock):
             self.act.note.setText(str(error))
             return show_error(str(error))
         options = self.how.values
-        self._search, slide = Search(entry, model, options["device"]), entry.slide
+        key = ResultKey(DETECTION, model.name, made=time.time(), where=self.where.title)
+        self._search, slide = Search(entry, key, model, options["device"]), entry.slide
         tissue = None if place.regions else entry.tissue
 
         def job() -> Job[Detection]:
@@ -137,14 +158,12 @@ class DetectDock(SessionDock):
     def _detected(self, detection: Detection) -> None:
         search = self._search
         assert search is not None
-        search.result, search.entry.threshold = detection, detection.threshold
-        show_cells(self._viewer, search.entry.slide, detection, search.model.title)
-        hide_other_cells(self._viewer, search.entry.slide, search.model.title)
+        search.result = detection
         told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
         remarks = (told, damage_note(detection.damaged), detection.note)
         self.act.note.setText(". ".join(remark for remark in remarks if remark))
         self._paces.forget()
-        self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
+        self._session.keep(search.entry, search.key, detection)
 
     def _ended(self, failure: str | None) -> None:
         search, self._search = self._search, None

@@ -15,7 +15,7 @@ from napari_zoommil.jobs.detect import Detection, tile_count
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.detect.result import area_text
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
-from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 
 LARGE_MM2 = 5.0
 PAINT_SECONDS = 1.0
@@ -87,6 +87,7 @@ class Search:
     """A search that is under way."""
 
     entry: OpenSlide
+    key: ResultKey
     model: CellModel
     device: str
     parts: list[Any] = field(default_factory=list)
@@ -101,7 +102,10 @@ class Search:
         return time.monotonic() - self.started
 
     def paint(self, viewer: napari.Viewer, part: Any) -> None:
-        """Show what has been found so far, but not more often than the window can bear."""
+        """Show what has been found so far, but not more often than the window can bear; a result that is
+        shown stays until the next one is whole."""
+        if self.entry.detection is not None:
+            return
         self.parts.append(part)
         wait = PAINT_SECONDS * (1 + sum(map(len, self.parts)) / PAINT_AT_ONCE)
         if time.monotonic() - self._painted < wait:
@@ -114,9 +118,7 @@ class Search:
         self._painted = time.monotonic()
 
     def take_back(self, viewer: napari.Viewer) -> None:
-        """Show again what was there before."""
-        slide, before = self.entry.slide, self.entry.detection
-        if before is not None and before.model == self.model.name:
-            show_cells(viewer, slide, before, self.model.title, self.entry.threshold)
-        elif (layer := cells_layer(viewer, slide, self.model.title)) is not None:
+        """Remove what was painted."""
+        layer = cells_layer(viewer, self.entry.slide, self.model.title)
+        if self.entry.detection is None and layer is not None:
             viewer.layers.remove(layer)

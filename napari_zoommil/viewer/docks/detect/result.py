@@ -27,6 +27,7 @@ from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.detection_files import CellFiles, write_detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
@@ -95,13 +96,17 @@ class DetectionPanel(QWidget):
 
     Parameters
     ----------
+    results : ResultChoice
+        Detections to go back to.
     moved : callable
         Called with the score from which cells count, whenever the user changes it.
     export : callable
         Called with the file to write to.
     """
 
-    def __init__(self, moved: Callable[[float], None], export: Callable[[Path], None]) -> None:
+    def __init__(
+        self, results: ResultChoice, moved: Callable[[float], None], export: Callable[[Path], None]
+    ) -> None:
         super().__init__()
         self._moved, self._export_to = moved, export
         self._entry: OpenSlide | None = None
@@ -126,6 +131,7 @@ class DetectionPanel(QWidget):
         column.setSpacing(6)
         for part in (
             heading("Result"),
+            results,
             self.source,
             row(QLabel("Score ≥"), self.slider, self.score, stretch=1),
             self.table,
@@ -189,6 +195,11 @@ def exported(files: CellFiles) -> None:
     """Tell that it is done."""
     names = f"{files.geojson.name}, {files.cells.name} and {files.counts.name}"
     show_info(f"Written: {names} in {files.geojson.absolute().parent}")
+
+
+def cells_found(detection: Detection) -> str:
+    """``1,234 cells``, by the model's threshold."""
+    return f"{sum(detection.counts().values()):,} cells"
 
 
 def area_text(mm2: float) -> str:

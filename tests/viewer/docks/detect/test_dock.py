@@ -181,6 +181,25 @@ def test_cells_appear_while_it_works(ready, qtbot, monkeypatch) -> None:
     assert len(painted) > 2 and painted == sorted(painted) and painted[0] < painted[-1]
 
 
+def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
+    viewer, dock, entry = ready
+    run(qtbot, dock)
+    first = entry.detection
+    dock.panel.score.setValue(0.8)
+    count = len(rings(viewer, dock, entry).data)
+    viewer.scene.camera.zoom *= 2
+    run(qtbot, dock)
+    assert entry.detection is not first and entry.threshold == first.threshold
+    listed = dock.results.list
+    assert listed.count() == 2 and listed.itemText(0).endswith(" cells · visible window")
+    press(qtbot, dock.results.back)
+    assert entry.detection is first and entry.threshold == 0.8 == dock.panel.score.value()
+    assert len(rings(viewer, dock, entry).data) == count
+    press(qtbot, dock.results.remove)
+    press(qtbot, dock.results.remove)
+    assert entry.detection is None and dock.panel.isHidden() and rings(viewer, dock, entry) is None
+
+
 def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     viewer, dock, entry = ready
     monkeypatch.setattr("napari_zoommil.viewer.docks.detect.parts.PAINT_SECONDS", 0.0)
@@ -199,7 +218,8 @@ def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     before, found = rings(viewer, dock, entry).data.copy(), entry.detection
     dock.where.choose(TISSUE)
     press(qtbot, dock.act.button)
-    qtbot.waitUntil(lambda: len(rings(viewer, dock, entry).data) != len(before), timeout=MINUTE)
+    qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
+    np.testing.assert_array_equal(rings(viewer, dock, entry).data, before)
     press(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=10_000)
     assert entry.detection is found
@@ -265,7 +285,7 @@ def test_each_slide_keeps_its_own(ready, other_slide, add_slide, qtbot) -> None:
     press(qtbot, dock.act.button)
     viewer.layers.selection.active = second.layer  # in mid-run
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
-    assert second.detection is None and first.threshold == 0.5
+    assert second.detection is None and first.threshold == first.detection.threshold
     assert rings(viewer, dock, second) is None and not rings(viewer, dock, first).visible
     assert dock.panel.isHidden()
 

@@ -179,8 +179,13 @@ def describe_training(found: FineTuning) -> str:
         if f"before_{name}" in found.metrics:
             before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
             where = " on held-out windows" if cells and name != "score_threshold" else ""
-            lines.append(f"  {what}{where} {before:.3g} → {value:.3g}")
+            lines.append(f"  {what}{where} {figure(before)} → {figure(value)}")
     return "\n".join(lines)
+
+
+def figure(value: float) -> str:
+    """A number to three figures, without an exponent if it is large: ``0.0714``, ``7,417``."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
 
 
 def drive(

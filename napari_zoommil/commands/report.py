@@ -201,6 +201,11 @@ def _figure(one: Figure) -> str:
     return f"{one.title} {before} → {figure_text(one.name, one.after)}{rests}"
 
 
+def figure(value: float) -> str:
+    """A number to three figures, without an exponent if it is large: ``0.0714``, ``7,417``."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
+
+
 def drive(
     job: Job[T], title: str, quiet: bool = False, on_outcome: Callable[[Outcome[Any]], str] | None = None
 ) -> T:

@@ -45,7 +45,12 @@ class PixelSize:
 
     def __str__(self) -> str:
         size = " × ".join(f"{value:.4g}" for value in dict.fromkeys(self.mpp))
-        return f"{size} µm/px, set {f'by {self.by} ' if self.by else ''}on {self.on}"
+        return f"{size} µm/px, {self.origin}"
+
+    @property
+    def origin(self) -> str:
+        """``set by anna on 2026-11-28``."""
+        return f"set {f'by {self.by} ' if self.by else ''}on {self.on}"
 
 
 def remember(slide: Path, mpp: Pair, by: str = "") -> PixelSize:

@@ -14,6 +14,7 @@ from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.page import Page
+from napari_zoommil.viewer.docks.place import show_place
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.session import session_of
@@ -78,6 +79,10 @@ class SessionDock(Page):
             if kept:
                 self.add_model(kept[-1])
         self._activated(self._session.active)
+
+    def _join_others(self) -> None:
+        super()._join_others()
+        show_place(self, self._viewer, self._session)
 
     def _activated(self, entry: OpenSlide | None) -> None:
         self._entry = entry

@@ -38,6 +38,8 @@ from napari_zoommil.viewer.sentences import cost_sentence, lack_of, outcome
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
 
+LOOKING = "Looking for tissue …"
+
 
 class AttentionDock(SessionDock):
     """Model, tissue, cost; Run and Cancel; probabilities, maps and scores."""
@@ -74,8 +76,8 @@ class AttentionDock(SessionDock):
         self.leave = QPushButton("Leave out")
         self.leave.clicked.connect(lambda: self._draw("leave out"))
         self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
-        self.cost = Sentence(name="cost")
-        self.device = Sentence(name="device")
+        self.cost = Sentence(name="cost", lines=3)
+        self.device = Sentence(name="device", lines=2)
         self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
@@ -147,7 +149,7 @@ class AttentionDock(SessionDock):
         self._estimate = None
         self.encoder.show_for(self.model.chosen)
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
-        self.cost.setText(why)
+        self.cost.setText(why or LOOKING)
         self.device.setText("")
         for button, help_text in (
             (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
@@ -159,7 +161,7 @@ class AttentionDock(SessionDock):
         if nothing:
             why = nothing
             self.cost.setText(why)
-        self.act.set_ready(False, why or "The tissue is being looked for")
+        self.act.set_ready(False, why or LOOKING)
         if entry is None or why:
             return
         slide, model, detected = entry.slide, self.model.chosen, entry.detected

@@ -189,7 +189,10 @@ class AnnotateDock(SessionDock):
             self._say(f"There is no class {label} yet: + Class adds one")
             return
         of.view.label = label
-        self._place(True)
+        if of.regions.drawing and not of.regions.drawing_complete:
+            of.regions.start(label)
+        elif not self._is_selecting:  # the regions that are selected are to get the class
+            self._place(True)
         self._refresh()
 
     def _place(self, on: bool) -> None:
@@ -253,6 +256,13 @@ class AnnotateDock(SessionDock):
         of = self.current
         return of is not None and self._viewer.layers.selection.active is of.regions.layer
 
+    @property
+    def _is_selecting(self) -> bool:
+        """Whether a click selects a region."""
+        return (
+            self._is_on_regions and self.current is not None and self.current.regions.layer.mode == "select"
+        )
+
     def _at_cursor(self) -> list[str]:
         of, on_regions = self.current, self._is_on_regions
         ids = (of.regions if on_regions else of.view).at_cursor if of else []
@@ -282,7 +292,7 @@ class AnnotateDock(SessionDock):
         of = self.current
         if of is None:
             return
-        if self._is_on_regions and of.regions.layer.mode == "select":
+        if self._is_selecting:
             return self._place(True)
         self._mend(of)
         if of.regions.drawing:

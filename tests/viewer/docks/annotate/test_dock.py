@@ -710,3 +710,93 @@ def test_a_malformed_file_changes_nothing(opened, tmp_path) -> None:
     (tmp_path / "a.geojson").write_text("{")
     dock._take_in(tmp_path / "a.geojson")
     assert "a.geojson" in dock.note.text() and dock.current.points.to_bytes() == before
+
+
+def outline(qtbot, viewer, corners) -> None:
+    """Click on corners; the last one ends the region."""
+    for y, x in corners:
+        click(qtbot, viewer, y, x)
+    last = on_screen(viewer, *corners[-1])
+    qtbot.mouseDClick(canvas(viewer), Qt.MouseButton.LeftButton, pos=last)
+
+
+def test_a_region_of_a_class_is_drawn_selected_given_another_class_and_deleted(opened, qtbot) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    points.add_class("tumour", (200, 0, 0))
+    dock._choose(2)
+    key(qtbot, viewer, "g")
+    assert dock.mark.region.isChecked() and not dock.mark.complete.isChecked()
+    outline(qtbot, viewer, SQUARE)
+    qtbot.waitUntil(lambda: len(points.regions) == 1, timeout=3000)
+    (id,) = points.regions
+    assert points.regions[id].class_name == "tumour" and not points.complete
+    assert "1 region" in dock.slide.text() and dock.classes.list.topLevelItem(1).text(4) == "1"
+    mm2 = float(dock.classes.list.topLevelItem(1).text(5))
+    assert mm2 == pytest.approx(300 * 300 * 0.25**2 / 1e6, rel=0.1)
+
+    qtbot.mouseClick(dock.mark.select, Qt.MouseButton.LeftButton)
+    click(qtbot, viewer, 2050, 2050)  # inside, not on the outline
+    qtbot.waitUntil(lambda: dock.current.regions.selected == [id])
+    assert dock.note.text().startswith("1 region selected: tumour, 0.00")
+    dock._choose(1)
+    assert dock.current.regions.selected == [id], "choosing a class is not the end of it"
+    qtbot.mouseClick(dock.mark.relabel, Qt.MouseButton.LeftButton)
+    assert points.regions[id].class_name == "cell"
+    assert on_disk(dock).regions[id].class_name == "cell"
+    assert dock.current.regions.selected == [id]
+    qtbot.mouseClick(dock.mark.remove, Qt.MouseButton.LeftButton)
+    assert not points.regions
+    key(qtbot, viewer, "z", CTRL)
+    key(qtbot, viewer, "z", CTRL)
+    assert points.regions[id].class_name == "tumour"
+
+
+def test_another_class_while_drawing_is_that_of_the_region(opened, qtbot) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    points.add_class("tumour", (200, 0, 0))
+    key(qtbot, viewer, "g")
+    key(qtbot, viewer, "2")
+    assert dock.mark.region.isChecked()
+    outline(qtbot, viewer, SQUARE)
+    qtbot.waitUntil(lambda: len(points.regions) == 1, timeout=3000)
+    assert next(iter(points.regions.values())).class_name == "tumour"
+
+
+def test_xml_is_imported_and_what_came_in_is_said(opened, qtbot, tmp_path, data, monkeypatch) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    dock._take_in(data / "interop" / "tumor_009.xml")
+    assert dock.note.text() == (
+        "6 regions of 1 class, 0 points of tumor_009.xml added; 6 of the regions lie off this slide: "
+        "were they drawn on another one?"
+    )
+    assert len(points.regions) == 6 and len(on_disk(dock).regions) == 6
+    key(qtbot, viewer, "z", CTRL)
+    assert not points.regions
+    target = tmp_path / "out"
+    points.add_region(SQUARE, 1)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    qtbot.mouseClick(dock.file.give, Qt.MouseButton.LeftButton)
+    assert list(Document.read(tmp_path / "out.geojson").regions) == list(points.regions)
+    assert dock.note.text() == "0 points, 1 region written to out.geojson"
+
+
+def test_a_large_file_is_read_beside_the_window(opened, qtbot, tmp_path, monkeypatch) -> None:
+    _, dock = opened
+    other = Document()
+    other.add_class("tumour")
+    for n in range(3):
+        other.add_region(np.add(SQUARE, n), 1)
+    other.write(tmp_path / "many.geojson")
+    monkeypatch.setattr("napari_zoommil.viewer.docks.annotate.importing.LARGE_BYTES", 1)
+    dock._take_in(tmp_path / "many.geojson")
+    assert not dock.current.points.regions
+    dock._take_in(tmp_path / "many.geojson")
+    assert "is being read; wait" in dock.note.text()
+    qtbot.waitUntil(lambda: len(dock.current.points.regions) == 3, timeout=10_000)
+    assert dock.note.text() == "3 regions of 1 class, 0 points of many.geojson added"
+    (tmp_path / "bad.geojson").write_text("{")
+    dock._take_in(tmp_path / "bad.geojson")
+    qtbot.waitUntil(lambda: "bad.geojson cannot be read" in dock.note.text(), timeout=10_000)

@@ -70,8 +70,10 @@ def patches_geojson(prediction: Prediction, explanation: Explanation | None = No
     """The patches looked at as QuPath reads them: tiles with their scores as measurements."""
     measured = _measurements(prediction)
     for one in explanation.scores if explanation else ():
-        for name, values in zip(prediction.task.names, one.values, strict=True):
-            title = f"{title_of(explanation.method)} {name}"  # type: ignore[union-attr]
+        method = METHODS[explanation.method]  # type: ignore[union-attr]
+        names = prediction.task.names if method.per_output else ("",)
+        for name, values in zip(names, one.values, strict=True):
+            title = f"{title_of(method.name)} {name}".strip()
             for row, value in zip(one.rows.tolist(), values.tolist(), strict=True):
                 measured.setdefault((one.level, row), {})[title] = value
     features = []

@@ -176,6 +176,12 @@ SIZES = {
 }
 
 
+NOT_FOR = (
+    "Not for diagnosis, and not for counts that nobody checks: it was trained in minutes on little free "
+    "data. Not for stains other than haematoxylin and eosin."
+)
+
+
 def card(spec: CellSpec, network: UNet | YOLLO, rounds: str) -> str:
     """Model card for the hub; ``rounds`` describes the extent of the training."""
     figures = spec.training.get("figures", {})
@@ -185,7 +191,7 @@ def card(spec: CellSpec, network: UNet | YOLLO, rounds: str) -> str:
     text = f"""
 Detects nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, on slides at 20x and 40x: a slide is resampled
 when it is read, and a nucleus of 6 µm is then 17 px wide. It is a starting point for fine-tuning on your own
-cells, trained in minutes on little free data, and **not for diagnosis**.
+cells.
 
 {weights:,} parameters in single precision, {SIZES[architecture].format(**spec.config)}.
 Detections count from a score of {spec.threshold:g}: the highest threshold with an F1 at most {NEARLY} below
@@ -217,7 +223,8 @@ the metrics on MoNuSeg.
 Made by `python -m napari_zoommil.experiments.shipped.cell_models`.
 """
     tags = ["cell-detection", "nuclei", architecture]
-    return model_card(f"{architecture}: nuclei in H&E", text, tags=tags, license="bsd-3-clause")
+    title = f"{architecture}: nuclei in H&E"
+    return model_card(title, text, tags=tags, license="bsd-3-clause", not_for=NOT_FOR)
 
 
 def _cell(values: dict[str, float], column: str) -> str:

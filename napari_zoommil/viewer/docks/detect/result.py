@@ -25,6 +25,7 @@ from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
+from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.open_slide import OpenSlide
 
@@ -105,6 +106,7 @@ class DetectionPanel(QWidget):
         self._moved, self._export_to = moved, export
         self._entry: OpenSlide | None = None
         self.source = Sentence(name="detection-source")
+        self.familiarity = FamiliarityNote()
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.score = QDoubleSpinBox()
         self.score.setSingleStep(1 / STEPS)
@@ -123,6 +125,7 @@ class DetectionPanel(QWidget):
         for part in (
             heading("Result"),
             self.source,
+            self.familiarity,
             row(QLabel("Score ≥"), self.slider, self.score, stretch=1),
             self.table,
             self.export,
@@ -138,6 +141,7 @@ class DetectionPanel(QWidget):
             self.source.setText(
                 f"{Path(found.model).name} on {area_text(found.area_mm2)} of {entry.slide.name}"
             )
+            self.familiarity.show_verdict(found.familiarity)
             self._show(found, entry.threshold)
 
     def _show(self, detection: Detection, threshold: float) -> None:

@@ -33,7 +33,10 @@ COMMANDS = {
         "cohort:train",
         "Train a model on a cohort: a CSV with the columns slide, label[, split][, group].",
     ),
-    "models": ("models:models", "List the models that train knows, with their options and recipes."),
+    "models": (
+        "models:models",
+        "List the models that are there with what they must not be used for, and those that train makes.",
+    ),
     "finetune": (
         "cells:finetune",
         "Teach a cell model, or the attention of a MIL model, with a few points on a slide.",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+NOT_FOR = "not_for"
+"""Entry of a card's head that says what the model must not be used for."""
+
 
 def model_card(
     title: str,
@@ -12,6 +15,7 @@ def model_card(
     *,
     tags: Sequence[str],
     license: str | None = None,
+    not_for: str = "",
 ) -> str:
     """The card of a model that works with this package.
 
@@ -26,6 +30,9 @@ def model_card(
         What the hub finds it by, beside ``whole-slide-image``.
     license : str, optional
         As the hub abbreviates it; not stated where not given.
+    not_for : str, optional
+        What the model must not be used for, as a sentence: the card begins with it, and :func:`not_for_of`
+        reads it.
 
     Returns
     -------
@@ -34,13 +41,36 @@ def model_card(
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    head = ModelCardData(library_name="napari-zoommil", license=license, tags=["whole-slide-image", *tags])
-    parts = [f"# {' '.join(title.split())}", text.strip("\n")]
+    stated = {NOT_FOR: not_for} if not_for else {}
+    head = ModelCardData(
+        library_name="napari-zoommil", license=license, tags=["whole-slide-image", *tags], **stated
+    )
+    first = [f"**{not_for}**"] if not_for else []
+    parts = [f"# {' '.join(title.split())}", *first, text.strip("\n")]
     if figures:
         rows = ((name.replace("_", " "), f"{value:.3f}") for name, value in figures.items())
         parts.append(markdown_table(("figure", "value"), rows))
     body = "\n\n".join(parts)
     return str(ModelCard(f"---\n{head.to_yaml()}\n---\n\n{body}\n"))
+
+
+def not_for_of(card: str) -> str:
+    """What a card says that its model must not be used for; empty where it says nothing."""
+    from huggingface_hub import ModelCard
+
+    try:
+        stated = ModelCard(card).data.to_dict().get(NOT_FOR, "")
+    except Exception:  # a stranger's head can be malformed in many ways
+        return ""
+    return " ".join(stated.split()) if isinstance(stated, str) else ""
+
+
+def body_of(card: str) -> str:
+    """A card without its head."""
+    if not card.startswith("---\n"):
+        return card.strip()
+    head, found, body = card[4:].partition("\n---")
+    return (body if found else head).strip("-\n ")
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

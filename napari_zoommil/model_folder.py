@@ -27,6 +27,9 @@ N = TypeVar("N", bound="nn.Module")
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
+LONGEST_CARD = 200_000
+"""Characters of a card that are read."""
+
 FAMILIARITY = "familiarity"
 """Entry of the configuration with the hash of the statistics of the training."""
 
@@ -51,6 +54,10 @@ USES: dict[Kind, str] = {
     "encoder": "an encoder; use it with embed/train",
 }
 """What is said of a model where another kind is needed."""
+
+
+SHIPPED_ENCODERS = ("nic",)
+"""Encoders that come with the package, in ``resources/encoders``."""
 
 
 def shipped(kind: Kind) -> tuple[str, ...]:
@@ -172,6 +179,31 @@ def _may_be_on_hub(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir()
 
 
+def cached_models() -> dict[str, Path]:
+    """Models of this package in the hub's cache: ``owner/name`` and the latest folder of each."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except (CacheNotFound, OSError, ValueError):
+        return {}
+    found = {}
+    for repository in sorted(repositories, key=lambda one: one.repo_id):
+        revisions = sorted(repository.revisions, key=lambda one: one.last_modified, reverse=True)
+        ours = [one.snapshot_path for one in revisions if _is_ours(one.snapshot_path)]
+        if ours:
+            found[repository.repo_id] = ours[0]
+    return found
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return _kind(_read(folder)) is not None
+    except ModelError:
+        return False
+
+
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -183,6 +215,15 @@ def _download(name: str) -> Path:
             f"({type(error).__name__}: {first_line(error)}); check the name and the network, "
             "or download it elsewhere and give its folder"
         ) from error
+
+
+def read_card(folder: Path) -> str:
+    """The card of a model folder; empty where it has none that can be read."""
+    try:
+        with regular(folder / CARD).open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(LONGEST_CARD)
+    except OSError:
+        return ""
 
 
 def read_config(name: str | Path, kind: Kind) -> tuple[Path, dict[str, Any]]:

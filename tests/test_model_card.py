@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 from huggingface_hub import ModelCard
 
 from napari_zoommil.experiments.shipped import demo_model
-from napari_zoommil.model_card import markdown_table, model_card
-from napari_zoommil.model_folder import CARD, SHIPPED, find_model
+from napari_zoommil.model_card import body_of, markdown_table, model_card, not_for_of
+from napari_zoommil.model_folder import CARD, SHIPPED, SHIPPED_ENCODERS, find_model, read_card
 from napari_zoommil.models.spec import ModelSpec
+from napari_zoommil.resources import resource
 
 
 def test_the_hub_reads_the_head() -> None:
@@ -60,6 +62,25 @@ def test_every_shipped_card_is_one_of_the_hub() -> None:
     for name in SHIPPED:
         read = ModelCard.load(find_model(name) / CARD)
         assert read.data.library_name == "napari-zoommil" and "whole-slide-image" in read.data.tags
+
+
+def test_every_shipped_card_begins_with_what_it_must_not_be_used_for() -> None:
+    folders = [find_model(name) for name in SHIPPED] + [
+        resource("encoders", name) for name in SHIPPED_ENCODERS
+    ]
+    for folder in folders:
+        card = read_card(folder)
+        assert not_for_of(card).startswith("Not for"), folder
+        assert body_of(card).splitlines()[2] == f"**{not_for_of(card)}**"
+
+
+def test_what_a_card_says_is_read_whatever_its_head(tmp_path: Path) -> None:
+    made = model_card("a", "b", tags=[], not_for="Not for: this.")
+    assert not_for_of(made) == "Not for: this." and body_of(made) == "# a\n\n**Not for: this.**\n\nb"
+    for odd in ("", "no head", "---\n: [\n---\nx", "---\nnot_for: [1]\n---\nx", "---\nnever ends", "---\n"):
+        assert not_for_of(odd) == ""
+        body_of(odd)
+    assert read_card(tmp_path) == ""
 
 
 def test_the_hub_is_asked_for_only_when_a_card_is_written() -> None:

@@ -50,9 +50,10 @@ class Gaussian:
         mean, scale = rows.mean(0, np.float64), rows.std(0, dtype=np.float64)
         scale = np.maximum(scale, FLAT * np.median(scale) + 1e-9)
         values, vectors = np.linalg.eigh(np.cov(((rows - mean) / scale).T))
-        values, vectors = (1 - SHRINKAGE) * values[::-1].clip(0) + SHRINKAGE, vectors[:, ::-1]
+        values, vectors = values[::-1].clip(0), vectors[:, ::-1]
         filled = np.cumsum(values) / values.sum()
         count = min(1 + int(np.searchsorted(filled, KEPT)), LARGEST, len(rows) - 1, len(values))
+        values = (1 - SHRINKAGE) * values + SHRINKAGE
         rest = values[count:].mean() if count < len(values) else values[-1]
         numbers = (mean, scale, vectors[:, :count].T, np.sqrt(values[:count]))
         return cls(*(np.ascontiguousarray(one, np.float32) for one in numbers), float(np.sqrt(rest)))

@@ -15,12 +15,14 @@ from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, poi
 from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
+from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RunFolder, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.windows import Window, WindowPlan
+    from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.training.cells.fit import TrainedCells
     from napari_zoommil.training.fit import FitStep, Stage
 
@@ -85,10 +87,18 @@ def finetune_cells(
         run = RunFolder(out, provenance(told, model, settings, **counts))
         steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
-        finish_cells(trained, run, card)
+        finish_cells(trained, run, card, _familiarity(model, windows, spec))
         seconds = round(time.perf_counter() - started, 1)
         counted = (told.counts, len(windows), len(held_out))
         return FineTuning(out, classes, *counted, trained.metrics, seconds, off_slide=told.off_slide)
+
+
+def _familiarity(model: str, windows: list[Window], spec: CellSpec) -> Familiarity | None:
+    """Statistics of what the model that is fine-tuned was trained on; of the windows where it keeps none."""
+    from napari_zoommil.cells.compared import image_statistics
+
+    kept = familiarity_of(model, "cells")
+    return kept or image_statistics((("", window.image) for window in windows), spec.mpp)
 
 
 def _read(slide: Slide, plan: WindowPlan) -> Job[list[Window]]:

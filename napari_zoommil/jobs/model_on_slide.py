@@ -163,6 +163,7 @@ class ModelOnSlide:
             tuple(answer for _, answer in answered),
             self.slide.mpp,
             lambda bag: zoom(model, bag, device, paint=False),
+            self.loaded.familiarity,
         )
 
     def _steps(self, output: MILOutput) -> tuple[StepResult, ...]:

@@ -54,11 +54,11 @@ def patch_tables(prediction: Prediction, explanations: Sequence[Explanation] = (
             for column in _columns(prediction, step)
         ]
         columns += [
-            (f"{title_of(one.method)} {name}{_unit(one.method)}", scores.rows, values)
+            (" ".join(filter(None, (title_of(one.method), name))) + _unit(one.method), scores.rows, values)
             for one in explanations
             for scores in one.scores
             if scores.level == index
-            for name, values in zip(prediction.task.names, scores.values, strict=True)
+            for name, values in zip(_outputs(prediction, one), scores.values, strict=True)
         ]
         if not columns:
             continue
@@ -73,6 +73,11 @@ def patch_tables(prediction: Prediction, explanations: Sequence[Explanation] = (
             )
         )
     return tables
+
+
+def _outputs(prediction: Prediction, explanation: Explanation) -> tuple[str, ...]:
+    """What the rows of its scores speak for; an empty name if not for one output."""
+    return prediction.task.names if METHODS[explanation.method].per_output else ("",)
 
 
 def _columns(prediction: Prediction, step: StepResult) -> Iterator[tuple[str, Rows, NDArray[np.float32]]]:

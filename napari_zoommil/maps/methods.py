@@ -8,11 +8,19 @@ from importlib import import_module
 from typing import Any, Literal
 
 MethodName = Literal[
-    "attention", "evidence", "leave-one-out", "grad-cam", "saliency", "occlusion", "occlusion-glass"
+    "attention",
+    "evidence",
+    "leave-one-out",
+    "grad-cam",
+    "saliency",
+    "occlusion",
+    "occlusion-glass",
+    "familiarity",
 ]
 
-Needs = Literal["output", "gradients", "passes"]
-"""What a method takes: what the model says anyway, gradients of one more pass, or a pass for each patch."""
+Needs = Literal["output", "gradients", "passes", "pixels"]
+"""What a method takes: what the model says anyway, gradients of one more pass, a pass for each patch, or the
+pixels of what was read and the statistics of the training."""
 
 Run = Callable[[Any], Generator[tuple[int, int, str], None, Any]]
 """Computes the scores of a method: takes a :class:`~napari_zoommil.maps.recorded.RecordedPass`, yields how
@@ -41,7 +49,7 @@ class Method:
         Whether zero is the neutral value.
     per_output : bool
         Whether it explains each output of the model by itself.
-    needs : {"output", "gradients", "passes"}
+    needs : {"output", "gradients", "passes", "pixels"}
     function : str
         ``package.module:function``, a :data:`Run`; empty where the values are part of each prediction.
     """
@@ -154,6 +162,20 @@ METHODS: dict[str, Method] = {
             "logit",
             needs="passes",
             function="napari_zoommil.maps.occlusion:as_glass",
+        ),
+        Method(
+            "familiarity",
+            "Familiarity",
+            "How far the colour, texture and features of each patch are from those that the model was "
+            "trained on: 1 is the distance within which 99 % of them lie; from 1.25 on, a patch counts as "
+            "unlike.",
+            "A patch that is far is not wrong, but nobody knows what the model makes of it.",
+            "",
+            "distance",
+            signed=False,
+            per_output=False,
+            needs="pixels",
+            function="napari_zoommil.maps.familiarity:run",
         ),
     )
 }

@@ -19,7 +19,8 @@ class PatchScores:
     level : int
     rows : (n,) int64
     values : (C, n) float32
-        For each output of the model; NaN where there is no score.
+        For each output of the model, or one row where a method does not tell them apart; NaN where there is
+        no score.
     """
 
     level: int

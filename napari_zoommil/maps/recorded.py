@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from napari_zoommil.bags.need import Need, NeedImage
 from napari_zoommil.errors import ModelError
+from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.geometry import Pair, PatchGrid, Rows
 from napari_zoommil.maps.heatmap import HeatMap, rasterise
 from napari_zoommil.maps.patch_scores import PatchScores
@@ -53,6 +54,8 @@ class RecordedPass:
     again : callable
         ``again(bag)`` is another pass, of a bag that is a view on this one: a generator to be drained, which
         returns its output.
+    familiarity : Familiarity or None
+        Statistics of the model's training, if its folder keeps them.
     """
 
     model: MILModel
@@ -62,6 +65,7 @@ class RecordedPass:
     answers: tuple[Tensor, ...]
     mpp: Pair | None
     again: Callable[[Any], Generator[Any, None, MILOutput]]
+    familiarity: Familiarity | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -131,13 +131,15 @@ def map_kinds(prediction: Prediction) -> tuple[str, ...]:
     The first is always available; it is empty if the prediction has no maps.
     """
     there = dict.fromkeys(kind for kind, _ in prediction.kinds) or {"": None}
-    return (*there, *(name for name, method in METHODS.items() if method.computed and name not in there))
+    known = prediction.familiarity.status == "known"
+    computed = [name for name, one in METHODS.items() if one.computed and (known or one.needs != "pixels")]
+    return (*there, *(name for name in computed if name not in there))
 
 
 def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
     """Outputs for which there are maps of a kind."""
     if kind in METHODS and METHODS[kind].computed:
-        return prediction.task.names
+        return prediction.task.names if METHODS[kind].per_output else ()
     return tuple(target for own, target in prediction.kinds if own == kind and target)
 
 

@@ -20,6 +20,7 @@ from napari_zoommil.commands.report import (
     slide_paths,
 )
 from napari_zoommil.errors import CohortError, FileError, SlideError
+from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.many_slides import Outcome
 from napari_zoommil.slides import Slide
@@ -100,6 +101,17 @@ def test_texts_are_printed_as_they_come(capsys) -> None:
     assert printed.out == "a: done\n"
     assert printed.err == "warning: a.svs: 2 damaged tiles, read as background\n"
     assert printer.end() == 0 and capsys.readouterr().out == ""
+
+
+def test_what_a_model_does_not_know_is_said_with_its_answer(capsys) -> None:
+    told = Told({"slide": "a"}, "a: tumour 1.000", familiarity=Verdict("known", 0.82, 0.25, 90))
+    Printer(as_json=False, many=False).tell(Path("a.svs"), told)
+    printed = capsys.readouterr()
+    sentence = "82 % of what it read is unlike what it was trained on: do not rely on this"
+    assert printed.out == f"a: tumour 1.000\n  {sentence}\n" and not printed.err
+    Printer(as_json=True, many=False).tell(Path("a.svs"), told)
+    printed = capsys.readouterr()
+    assert printed.err == f"warning: a.svs: {sentence}\n" and not printed.out
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_grad_cam_of_the_predicted_class_by_default(cmu: Path, make_model: Calla
         assert made.at(*(origin + 1)) == one.values[index, 0]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.needs != "pixels"])
 def test_each_method_explains_the_prediction(cmu: Path, make_model: Callable, method: str) -> None:
     name, seen = make_model((5.0, 10.0)), []
     prediction = run(predict(cmu, name))

@@ -11,7 +11,7 @@ import torch
 
 from napari_zoommil.maps.methods import METHODS, MethodName, title_of
 
-COMPUTED = [name for name, method in METHODS.items() if method.computed]
+COMPUTED = [name for name, method in METHODS.items() if method.computed and method.per_output]
 
 
 def drained(run):  # type: ignore[no-untyped-def]
@@ -27,7 +27,9 @@ def test_each_entry_is_what_commands_take() -> None:
     assert get_args(MethodName) == tuple(METHODS)
     assert all(method.name == name and method.help.endswith(".") for name, method in METHODS.items())
     assert all(bool(method.function) is method.computed for method in METHODS.values())
-    assert [name for name, method in METHODS.items() if not method.signed] == ["attention", "saliency"]
+    assert [name for name, method in METHODS.items() if not method.signed] == [
+        "attention", "saliency", "familiarity",
+    ]  # fmt: skip
     assert [title_of(name) for name in ("attention", "zoom", "grad-cam", "occlusion-glass")] == [
         "attention", "zoom attention", "Grad-CAM", "occlusion by glass",
     ]  # fmt: skip

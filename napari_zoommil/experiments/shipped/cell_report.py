@@ -85,14 +85,18 @@ ABOUT = {
 }
 """Descriptions of the test sets."""
 
-WARNING = """**Not for diagnosis, and not for counts or densities that anybody relies on**: on unseen tissue
-one detection in four or five is wrong, and as many nuclei are missed. Not for cytology, frozen sections,
-immunohistochemistry or fluorescence, of which it has seen nothing. It does not tell kinds of nuclei apart."""
-
 SIZES = {
     "unet": "with a width of {width} (the published network has 64) and `{padding}` padding",
     "yollo": "with a width of {width} (none is published)",
 }
+
+
+NOT_FOR = (
+    "Not for diagnosis, and not for counts or densities that anybody relies on: on unseen tissue one "
+    "detection in four or five is wrong, and as many nuclei are missed. Not for cytology, frozen sections, "
+    "immunohistochemistry or fluorescence, of which it has seen nothing. It does not tell kinds of nuclei "
+    "apart."
+)
 
 
 def card(spec: CellSpec, network: nn.Module, extent: str) -> str:
@@ -100,8 +104,6 @@ def card(spec: CellSpec, network: nn.Module, extent: str) -> str:
     architecture = spec.architecture
     weights = sum(parameter.numel() for parameter in network.parameters())
     text = f"""
-{WARNING}
-
 Detects nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, on slides at 20x and 40x: a slide is resampled
 when it is read. It is a starting point for fine-tuning on your own cells, trained in minutes on little free
 data.
@@ -136,7 +138,8 @@ with knowledge of the metrics on it.
 Made by `python -m napari_zoommil.experiments.shipped.cell_models`.
 """
     tags = ["cell-detection", "nuclei", architecture]
-    return model_card(f"{architecture}: nuclei in H&E", text, tags=tags, license="bsd-3-clause")
+    title = f"{architecture}: nuclei in H&E"
+    return model_card(title, text, tags=tags, license="bsd-3-clause", not_for=NOT_FOR)
 
 
 def figures_table(figures: Figures) -> str:

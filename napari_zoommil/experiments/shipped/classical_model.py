@@ -21,13 +21,16 @@ from napari_zoommil.model_card import model_card
 NAME = "haematoxylin"
 
 
+NOT_FOR = (
+    "Not for diagnosis, and not for counts or densities that anybody relies on: it finds what is dark and "
+    "blue, also if it is a fold, pigment, ink or a clump of nuclei, and misses pale nuclei. Not for "
+    "immunohistochemistry or fluorescence. It does not tell kinds of nuclei apart, and it cannot be fine-tuned."
+)
+
+
 def card(spec: CellSpec) -> str:
     """Model card for the hub."""
     text = f"""
-**Not for diagnosis, and not for counts or densities that anybody relies on**: it finds what is dark and blue,
-also if it is a fold, pigment, ink or a clump of nuclei, and misses pale nuclei. Not for immunohistochemistry
-or fluorescence. It does not tell kinds of nuclei apart, and it cannot be fine-tuned: it has no weights.
-
 A classical detector of nuclei (one class, `nucleus`) at {spec.mpp:g} µm/px, to compare with. Stains are
 separated (Ruifrok and Johnston 2001) with vectors estimated for each slide (Macenko 2009), or with the
 published ones where the estimate is not that of haematoxylin and eosin. Haematoxylin is smoothed and compared
@@ -49,7 +52,8 @@ F1 over all nuclei of a set, in brackets its mean and standard deviation over ti
 Made by `python -m napari_zoommil.experiments.shipped.classical_model`.
 """
     tags = ["cell-detection", "nuclei", NAME]
-    return model_card(f"{NAME}: nuclei in H&E without training", text, tags=tags, license="bsd-3-clause")
+    title = f"{NAME}: nuclei in H&E without training"
+    return model_card(title, text, tags=tags, license="bsd-3-clause", not_for=NOT_FOR)
 
 
 def main() -> None:

@@ -30,6 +30,11 @@ from napari_zoommil.synthetic import SyntheticSlide
 MAGNIFICATIONS = (5.0, 10.0, 20.0)
 LABELS = ("normal", "tumour")
 
+NOT_FOR = (
+    "Not for real tissue, and not for diagnosis: it was trained on synthetic slides only. Its probabilities "
+    "are near 0 or 1 on real slides too, and have no meaning there."
+)
+
 
 @dataclass(frozen=True)
 class DemoRecipe:
@@ -138,8 +143,6 @@ def card(recipe: DemoRecipe, figures: dict[str, float], baseline: dict[str, floa
     rows = ((name, f"{value:.3f}", f"{baseline[name]:.3f}") for name, value in figures.items())
     text = f"""
 Classifies synthetic H&E-like slides with and without a planted tumour-like region, and shows its attention.
-**It was not trained on real tissue and is not for diagnosis**: its probabilities are near 0 or 1 there too,
-and have no meaning.
 
 ZoomMIL (Thandiackal 2022) at 5x → 10x → 20x, patches of {recipe.patch_size} px at every magnification,
 K = {recipe.k}, encoder `nic`. Trained with slide labels only on {recipe.train} slides of
@@ -153,10 +156,12 @@ same model on mean RGB (colour only):
 *Attention inside*: share of the softmax attention in the planted region, averaged over tumour slides; the
 row below it is the share for uniform attention over the patches read.
 
-Made by `python -m napari_zoommil.experiments.shipped.demo_model`.
+Made by `python -m napari_zoommil.experiments.shipped.demo_model`; what it was trained on is compared with
+every slide by the statistics of `python -m napari_zoommil.experiments.shipped.demo_familiarity`.
 """
     tags = ["multiple-instance-learning", "zoommil", "synthetic"]
-    return model_card("demo: ZoomMIL on synthetic slides", text, tags=tags, license="bsd-3-clause")
+    title = "demo: ZoomMIL on synthetic slides"
+    return model_card(title, text, tags=tags, license="bsd-3-clause", not_for=NOT_FOR)
 
 
 def main() -> None:

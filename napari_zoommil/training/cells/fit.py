@@ -17,6 +17,7 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
 from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
@@ -100,7 +101,12 @@ def fit_cells(
     return TrainedCells(network, spec, {f"before_{name}": value for name, value in before.items()} | after)
 
 
-def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec], str]) -> None:
+def finish_cells(
+    trained: TrainedCells,
+    run: RunFolder,
+    card: Callable[[CellSpec], str],
+    familiarity: Familiarity | None = None,
+) -> None:
     """Write a trained model and its metrics into its run folder.
 
     Parameters
@@ -109,6 +115,8 @@ def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec
     run : RunFolder
     card : callable
         Returns the model card.
+    familiarity : Familiarity, optional
+        Statistics of what the model was trained on.
 
     Raises
     ------
@@ -116,7 +124,7 @@ def finish_cells(trained: TrainedCells, run: RunFolder, card: Callable[[CellSpec
         If the folder cannot be written to.
     """
     spec = replace(trained.spec, training=run.provenance | {"metrics": trained.metrics})
-    save_cell_model(run.folder, trained.network, spec, card(spec))
+    save_cell_model(run.folder, trained.network, spec, card(spec), familiarity)
     run.finish(trained.metrics)
 
 

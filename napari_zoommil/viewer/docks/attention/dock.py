@@ -24,6 +24,7 @@ from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
+from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
@@ -62,6 +63,7 @@ class AttentionDock(SessionDock):
 
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("mil",), hub=True)
+        self.card = CardButton(self.model)
         self.model.setToolTip(
             "A shipped model, one that was fine-tuned on this slide, a model folder, or a model on the hub"
         )
@@ -90,7 +92,7 @@ class AttentionDock(SessionDock):
         self.export = ExportResult(self._runner)
         self._lay_out(
             heading("Model"),
-            self.model,
+            row(self.model, self.card, stretch=0),
             self.encoder,
             self.slide,
             heading("Tissue"),

@@ -19,8 +19,9 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.detect.cost import SearchPaces
 from napari_zoommil.viewer.docks.detect.parts import Place, Search, area_sentence, place_of
 from napari_zoommil.viewer.docks.detect.result import DetectionPanel, cells_found, export_job, exported
+from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
+from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
@@ -48,6 +49,7 @@ class DetectDock(SessionDock):
 
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("cells",))
+        self.card = CardButton(self.model)
         self.model.setToolTip(
             "A shipped cell model, one that was fine-tuned on this slide, or a model folder"
         )
@@ -60,7 +62,7 @@ class DetectDock(SessionDock):
         self.panel = DetectionPanel(self.results, self._filter, self._export)
         self._lay_out(
             heading("Model"),
-            self.model,
+            row(self.model, self.card, stretch=0),
             self.slide,
             heading("Where"),
             self.where,

@@ -26,6 +26,7 @@ from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.detection_files import CellFiles, write_detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
+from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.open_slide import OpenSlide
@@ -111,6 +112,7 @@ class DetectionPanel(QWidget):
         self._moved, self._export_to = moved, export
         self._entry: OpenSlide | None = None
         self.source = Sentence(name="detection-source")
+        self.familiarity = FamiliarityNote()
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.score = QDoubleSpinBox()
         self.score.setSingleStep(1 / STEPS)
@@ -133,6 +135,7 @@ class DetectionPanel(QWidget):
             heading("Result"),
             results,
             self.source,
+            self.familiarity,
             row(QLabel("Score ≥"), self.slider, self.score, stretch=1),
             self.table,
             self.export,
@@ -148,6 +151,7 @@ class DetectionPanel(QWidget):
             self.source.setText(
                 f"{Path(found.model).name} on {entry.slide.name}. Cells per mm² of {found.extent}"
             )
+            self.familiarity.show_verdict(found.familiarity)
             self._show(found, entry.threshold)
 
     def _show(self, detection: Detection, threshold: float) -> None:

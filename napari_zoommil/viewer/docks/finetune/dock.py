@@ -30,8 +30,9 @@ from napari_zoommil.viewer.docks.finetune.parts import (
 )
 from napari_zoommil.viewer.docks.finetune.state import Lesson
 from napari_zoommil.viewer.docks.finetune.verdict import Verdict
+from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Sentence, heading
+from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
@@ -63,6 +64,7 @@ class FinetuneDock(SessionDock):
 
     def _build(self) -> None:
         self.model = ModelChoice(self, self._reconsider, ("cells", "mil"), to_train=True)
+        self.card = CardButton(self.model)
         self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
         self.encoder = EncoderQuestion(self._session, self._teach)
         self.slide = Sentence(name="finetune-slide")
@@ -78,7 +80,7 @@ class FinetuneDock(SessionDock):
         self.verdict.again.clicked.connect(self._compare)
         self._lay_out(
             heading("Teach"),
-            self.model,
+            row(self.model, self.card, stretch=0),
             self.encoder,
             self.slide,
             self.what,

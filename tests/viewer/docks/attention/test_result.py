@@ -12,13 +12,14 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
 
+from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.maps.heatmap import rasterise, score_map
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.models.task import Classification, Regression, Task
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
+from napari_zoommil.viewer.docks.attention.bars import GREY, ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.metadata import slide_of
@@ -93,6 +94,29 @@ def test_classes_are_bars_and_a_number_has_its_unit(qtbot, predicted: Callable[.
         items = [bars._grid.itemAt(index).widget() for index in range(bars._grid.count())]
         assert [one.text() for one in items if isinstance(one, QLabel)] == words
         assert sum(isinstance(one, QProgressBar) for one in items) == count
+
+
+def test_bars_are_grey_below_the_sentence_where_the_tissue_is_unlike(qtbot, predicted) -> None:
+    bars = ProbabilityBars()
+    qtbot.addWidget(bars)
+    for verdict, grey in ((Verdict("known", 0.9, 0.25, 50), True), (Verdict("known", 0.1, 0.25, 50), False)):
+        bars.show_prediction(replace(predicted(), familiarity=verdict))
+        assert bars.familiarity.text().lower() == verdict.sentence.lower()
+        assert bars.layout().itemAt(0).widget() is bars.familiarity, "it stands above the bars"
+        assert bool(bars.familiarity.styleSheet()) is grey
+        items = [bars._grid.itemAt(index).widget() for index in range(bars._grid.count())]
+        assert all((GREY in one.styleSheet()) is grey for one in items)
+    bars.show_prediction(predicted())
+    assert "unknown" in bars.familiarity.text() and not bars.familiarity.styleSheet()
+    bars.show_prediction(None)
+    assert bars.familiarity.isHidden()
+
+
+def test_a_map_of_familiarity_is_offered_where_there_can_be_one(predicted, shown) -> None:
+    panel, _, _ = shown(replace(predicted(), familiarity=Verdict("known", 0.1, 0.25, 50)))
+    assert choices(panel.what)[-1] == "Familiarity"
+    panel.what.setCurrentIndex(panel.what.count() - 1)
+    assert panel.asked == ["familiarity"] and panel.target is None
 
 
 def choices(box: QComboBox) -> list[str]:

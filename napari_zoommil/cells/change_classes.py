@@ -31,7 +31,7 @@ def with_classes(
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
     with torch.random.fork_rng(devices=()):  # the new network draws random weights, which are then replaced
-        made = create_cell_model(new)
+        made = trainable(create_cell_model(new), new.architecture)
     state = network.state_dict()
     anchors, kept = (len(network.anchors), OFFSETS) if isinstance(network, YOLLO) else (1, 0)
     old, names = ([one.name for one in several] for several in (spec.classes, classes))

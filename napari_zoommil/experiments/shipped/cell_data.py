@@ -6,7 +6,7 @@ All data may be redistributed: dsb2018 and the tiles without labels are free, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from skimage.segmentation import expand_labels
 from skimage.transform import resize
 
 from napari_zoommil.annotations import CLASS_CYCLE, CellClass
+from napari_zoommil.cells.boxes import instance_boxes, iou_matrix
 from napari_zoommil.cells.haematoxylin import Haematoxylin
 from napari_zoommil.cells.instances import Cells, find_cells
-from napari_zoommil.cells.model import as_images
+from napari_zoommil.cells.model import Finds, as_images
 from napari_zoommil.cells.outputs import class_probabilities
 from napari_zoommil.cells.targets import BACKGROUND, NOT_ANNOTATED
 from napari_zoommil.cells.windows import Window, window_of_instances
@@ -67,15 +68,22 @@ RING_UM, CLEAR, FREE = 1.0, 0.3, 0.6
 """Width of the ring around such a nucleus, the largest mean probability in it, and its least part outside of
 other nuclei: clumps have no clear edge."""
 
+AGREED = 0.6
+"""Least IoU of the boxes of a nucleus that two detectors find."""
+
 EMPTY, EMPTY_UM, UNLIKELY = -1, 2.0, 0.05
 """Number of places without nuclei in an instance map, half the edge of the squares around them, which are
 larger than the pale inside of a nucleus, and the largest probability in these squares."""
 
-SCALES = (0.8, 1.0, 1.25)
+SCALES = (0.7, 0.85, 1.0, 1.15, 1.3)
 """Scales of the tiles without labels."""
 
 SLIVER_PX = 12
 """Nuclei with a smaller visible area are neither targets nor known background."""
+
+
+Teacher = Callable[[RGB], Finds]
+"""Returns the detections of a trained network in an image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +94,8 @@ class FreeData:
     ----------
     train : list of Window
         Windows in which every nucleus is annotated.
-    marked : list of Window
-        Windows of real tissue in which only those nuclei and places without nuclei are annotated that the
-        classical detector is sure of.
+    tissue : list of (h, w, 3) uint8
+        Real tissue without labels, see :func:`marked_windows`.
     validation, test : list of Tile
         Held-out real tiles with nuclei of :data:`HELD_OUT_UM`. Validation tiles occur in their own colours
         and in those of other tissue, because a threshold for purple tiles is too low for others; test tiles
@@ -98,7 +105,7 @@ class FreeData:
     """
 
     train: list[Window]
-    marked: list[Window]
+    tissue: list[RGB]
     validation: list[Tile]
     test: list[Tile]
     synthetic: list[Tile]
@@ -118,7 +125,7 @@ class FreeData:
         train = real_windows(split["train"], styles, variants, mpp, seed=0)
         train += synthetic_windows(textures[:-1], mpp, seed=1)
         drawn = [resampled(tile, UM_PER_PX / mpp) for tile in synthetic_tiles(textures[-1:], seed=2)]
-        return cls(train, marked_windows(tissue, styles, mpp, seed=4), validation, test, drawn)
+        return cls(train, tissue, validation, test, drawn)
 
 
 def split_dsb(folder: Path) -> dict[str, list[Tile]]:
@@ -242,13 +249,19 @@ def rescaled_image(image: RGB, factor: float) -> RGB:
     return resampled(Tile("", image, np.zeros(image.shape[:2], np.int32)), factor).image
 
 
-def marked_windows(images: Sequence[RGB], styles: Sequence[Colours], mpp: float, seed: int) -> list[Window]:
-    """Windows of tissue with what the classical detector is sure of, at several scales, in their own and in
-    other colours. All other pixels are not annotated."""
-    rng = np.random.default_rng(seed)
+def marked_windows(
+    images: Sequence[RGB], mpp: float, teacher: Teacher | None = None, seed: int = 4
+) -> list[Window]:
+    """Windows of tissue with what is surely a nucleus or none, at several scales, in their own and in other
+    colours. All other pixels are not annotated.
+
+    Without a teacher, which returns the detections of a trained network, these are the nuclei that the
+    classical detector is sure of; with one, also those that both find.
+    """
+    rng, styles = np.random.default_rng(seed), tissue_colours(images)
     windows = []
     for image in images:
-        marked = sure(image, mpp)
+        marked = sure(image, mpp, None if teacher is None else teacher(image))
         if len(np.unique(marked)) <= FEWEST + 1:
             continue
         for scale in SCALES:
@@ -267,8 +280,11 @@ def window_of_sure(tile: Tile) -> Window:
     return replace(window, dense=np.where(where, BACKGROUND, window.dense), complete=where)
 
 
-def sure(image: RGB, mpp: float) -> NDArray[np.int32]:
-    """Instance map of nuclei that the classical detector is sure of; :data:`EMPTY` where surely none is."""
+def sure(image: RGB, mpp: float, finds: Finds | None = None) -> NDArray[np.int32]:
+    """Instance map of nuclei that the classical detector is sure of; :data:`EMPTY` where surely none is.
+
+    With detections of another detector also the nuclei that both find.
+    """
     probabilities, cells = _classical(image, mpp)
     numbers = np.arange(1, len(cells) + 1)
     around = expand_labels(cells.labels, RING_UM / mpp) * ~ndimage.binary_dilation(cells.labels > 0)
@@ -276,10 +292,13 @@ def sure(image: RGB, mpp: float) -> NDArray[np.int32]:
     whole = 2 * np.sqrt(np.pi * cells.areas) * (RING_UM / mpp - 1)  # of a disc
     clear = np.bincount(around.ravel(), minlength=len(cells) + 1)[1:] >= FREE * whole
     clear &= ndimage.mean(ring, around, numbers) <= CLEAR
-    chosen = np.append(False, clear & (cells.scores >= SURE))
-    for region in regionprops(cells.labels):
-        low, high = AREAS_UM2
-        chosen[region.label] &= low <= region.area * mpp**2 <= high and region.solidity >= SOLID
+    certain = clear & (cells.scores >= SURE)
+    if finds is not None and len(cells) and len(finds):
+        certain |= iou_matrix(instance_boxes(cells.labels)[0], finds.boxes).max(1) >= AGREED
+    low, high = (area / mpp**2 for area in AREAS_UM2)
+    regions = regionprops(cells.labels)
+    certain &= np.array([low <= one.area <= high and one.solidity >= SOLID for one in regions], bool)
+    chosen = np.append(False, certain)
     nearby = ndimage.maximum_filter(probabilities, 2 * round(EMPTY_UM / mpp) + 1)
     return np.where(nearby <= UNLIKELY, EMPTY, np.where(chosen[cells.labels], cells.labels, 0))
 

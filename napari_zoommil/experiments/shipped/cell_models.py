@@ -1,8 +1,9 @@
 """Train the two shipped cell models on free tiles and synthetic tissue (:mod:`.cell_data`).
 
-They learn from completely annotated tiles, and from real tissue without labels in which only those nuclei are
-annotated that the classical detector is sure of: exclusive cross-entropy does not treat the other pixels of
-these tiles as background.
+They learn from completely annotated tiles, and from real tissue without labels in which only sure nuclei are
+annotated: exclusive cross-entropy does not treat the other pixels of these tiles as background. For the first
+network, the teacher, these are the nuclei that the classical detector is sure of; for the others also those
+on which the classical detector and the teacher agree.
 
     python -m napari_zoommil.experiments.shipped.cell_models --work DIR --out resources/models [--only yollo]
 """
@@ -25,20 +26,25 @@ from torchvision.ops import complete_box_iou_loss
 
 from napari_zoommil.cells.boxes import anchor_boxes
 from napari_zoommil.cells.losses.base import Loss
-from napari_zoommil.cells.model import create_cell_model, save_cell_model, trainable
+from napari_zoommil.cells.model import Finds, as_images, create_cell_model, find, save_cell_model, trainable
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.targets import BoxTargets, detection_loss
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import STRIDE, YOLLO, decode, kmeans_anchors
 from napari_zoommil.experiments.data.nuclei import VARIABLE
-from napari_zoommil.experiments.shipped.cell_data import NUCLEUS, FreeData
+from napari_zoommil.experiments.shipped.cell_data import NUCLEUS, FreeData, Teacher, marked_windows
 from napari_zoommil.experiments.shipped.cell_evaluation import evaluated, test_sets
 from napari_zoommil.experiments.shipped.cell_report import card, chosen_threshold
+from napari_zoommil.slides.readers.base import RGB
 from napari_zoommil.training.cells.elr_memory import NOWHERE
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.presets import CONSTANT
 from napari_zoommil.training.fit import fit_steps
+
+MPP = 0.35
+"""Resolution of the models, µm/px. At 0.5 a nucleus of 6 µm would be hardly wider than a grid cell of YOLLO,
+and a U-Net separated fewer nuclei on held-out tiles; 0.25 is not available on slides at 20x."""
 
 OVERLAP = 2.0
 """Weight of the IoU loss of boxes."""
@@ -52,8 +58,6 @@ class CellModelRecipe:
 
     Attributes
     ----------
-    mpp : float
-        Resolution of its input, µm/px.
     config : dict
         Arguments of the network.
     anchors : int
@@ -61,23 +65,19 @@ class CellModelRecipe:
     fit : CellRecipe
     """
 
-    mpp: float
     config: dict[str, Any]
     anchors: int
     fit: CellRecipe
 
 
 RECIPES = {
-    "yollo": CellModelRecipe(0.35, {"width": 24}, 2, replace(FIT, learning_rate=2e-3, epochs=36)),
+    "yollo": CellModelRecipe({"width": 24}, 2, replace(FIT, learning_rate=2e-3, epochs=36)),
     "unet": CellModelRecipe(
-        0.35,
         {"width": 12, "padding": "same", "norm": "batch", "dropout": 0.1},
         0,
         replace(FIT, learning_rate=2e-3, epochs=24),
     ),
 }
-"""At 0.5 µm/px a nucleus of 6 µm would be hardly wider than a grid cell of YOLLO, and a U-Net separated fewer
-nuclei on held-out tiles; 0.25 is not available on slides at 20x."""
 
 
 class Annealed(CellModule):
@@ -136,20 +136,31 @@ def fit(network: UNet | YOLLO, recipe: CellRecipe, windows: Sequence[Window], fo
 
 
 def make(
-    architecture: str, recipe: CellModelRecipe, data: FreeData, work: Path
+    architecture: str, data: FreeData, work: Path, teacher: Teacher | None = None
 ) -> tuple[UNet | YOLLO, CellSpec]:
     """Train a model; the threshold is chosen on validation tiles."""
+    recipe = RECIPES[architecture]
     config = dict(recipe.config)
-    windows = [*data.train, *data.marked]
+    windows = [*data.train, *marked_windows(data.tissue, MPP, teacher)]
     if recipe.anchors:
         boxes = np.concatenate([window.boxes for window in windows])
         config["anchors"] = kmeans_anchors(boxes[:, 2:] - boxes[:, :2], recipe.anchors)
     torch.manual_seed(recipe.fit.seed)
-    spec = CellSpec(architecture, config, recipe.mpp, (NUCLEUS,))
+    spec = CellSpec(architecture, config, MPP, (NUCLEUS,))
     network = trainable(create_cell_model(spec), architecture)
     spec = replace(spec, config=network.config)
-    fit(network, recipe.fit, windows, work / architecture)
+    fit(network, recipe.fit, windows, work)
     return network, replace(spec, threshold=chosen_threshold(network, spec, data.validation))
+
+
+def teacher_of(network: UNet | YOLLO, spec: CellSpec) -> Teacher:
+    """The detections of a network that count."""
+
+    def finds(image: RGB) -> Finds:
+        found = find(network, spec, as_images(image[None]))[0]
+        return found.chosen(found.scores >= spec.threshold)
+
+    return finds
 
 
 def extent_of(recipe: CellModelRecipe) -> str:
@@ -175,14 +186,15 @@ def main() -> None:
     if args.data is None and VARIABLE not in os.environ:
         parser.error(f"give the folder of nuclei/ and tiles/ with --data, or set {VARIABLE}")
     folder = args.data or Path(os.environ[VARIABLE])
+    data = FreeData.read(folder, MPP)
+    teacher = teacher_of(*make("yollo", data, args.work / "teacher"))
     for name in [args.only] if args.only else RECIPES:
         recipe = RECIPES[name]
-        data = FreeData.read(folder, recipe.mpp)
-        network, spec = make(name, recipe, data, args.work)
+        network, spec = make(name, data, args.work / name, teacher)
         extent = extent_of(recipe)
         # usable even if the following metrics fail
         save_cell_model(args.out / name, network, spec, card(spec, network, extent))
-        sets = {"synthetic": data.synthetic, **test_sets(folder, recipe.mpp)}
+        sets = {"synthetic": data.synthetic, **test_sets(folder, MPP)}
         figures = {key: evaluated(network, spec, tiles).summary() for key, tiles in sets.items()}
         training = {"recipe": json.loads(json.dumps(asdict(recipe), default=str)), "figures": figures}
         spec = replace(spec, training=training)

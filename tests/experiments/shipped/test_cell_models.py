@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_closing
 from skimage.draw import disk
 from skimage.io import imsave
 
+from napari_zoommil.cells.boxes import instance_boxes
 from napari_zoommil.cells.metrics import THRESHOLDS
 from napari_zoommil.cells.model import Finds, load_cell_model, save_cell_model
 from napari_zoommil.cells.spec import CellSpec
@@ -35,14 +37,12 @@ from napari_zoommil.experiments.shipped.cell_data import (
     window_of,
 )
 from napari_zoommil.experiments.shipped.cell_evaluation import SetScore, evaluated, table, tile_score
-from napari_zoommil.experiments.shipped.cell_models import FIT, RECIPES, CellModelRecipe, make
+from napari_zoommil.experiments.shipped.cell_models import FIT, MPP, RECIPES, make, teacher_of
 from napari_zoommil.experiments.shipped.cell_report import ABOUT, WARNING, TileOutput, card, chosen_threshold
 from napari_zoommil.experiments.shipped.classical_model import card as classical_card
 from napari_zoommil.experiments.shipped.drawn_nuclei import PLANES, VISIBLE_H, drawn_tissue, stained
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.fit import fit_steps
-
-MPP = 0.35
 
 PINK, PURPLE = (200, 150, 190), (90, 50, 130)
 
@@ -65,18 +65,22 @@ def free() -> FreeData:
     images = [disc_tile(seed=seed).image for seed in range(2)]
     tiles = [disc_tile(seed=seed) for seed in range(4)]
     train = [window_of(tile) for tile in tiles[:2]]
-    marked = marked_windows(images, tissue_colours(images), MPP, seed=0)
-    return FreeData(train, marked, tiles[2:3], tiles[3:], tiles[3:])
+    return FreeData(train, images, tiles[2:3], tiles[3:], tiles[3:])
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of tiny networks and short trainings."""
+    fit = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
+    for name, full in RECIPES.items():
+        monkeypatch.setitem(RECIPES, name, replace(full, config={**full.config, "width": 4}, fit=fit))
 
 
 @pytest.mark.parametrize("architecture", list(RECIPES))
-def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, tmp_path: Path) -> None:
-    tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
-    full = RECIPES[architecture]
-    recipe = replace(full, config={**full.config, "width": 4}, fit=tiny)
-    network, spec = make(architecture, recipe, free, tmp_path)
-    assert (tmp_path / architecture / "last.ckpt").is_file()
-    assert spec.classes == (NUCLEUS,) and spec.mpp == full.mpp and 0 < spec.threshold < 1
+def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, tmp_path: Path, tiny) -> None:
+    network, spec = make(architecture, free, tmp_path)
+    assert (tmp_path / "last.ckpt").is_file()
+    assert spec.classes == (NUCLEUS,) and spec.mpp == MPP and 0 < spec.threshold < 1
     score = evaluated(network, spec, free.test)
     figures = {"dsb2018": score.summary()}
     spec = replace(spec, training={"figures": figures})
@@ -92,17 +96,15 @@ def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, t
 
 
 def test_a_fit_that_is_done_is_not_repeated(
-    free: FreeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    free: FreeData, tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
-    recipe = CellModelRecipe(MPP, {"width": 4}, 1, tiny)
-    network, spec = make("yollo", recipe, free, tmp_path)
+    network, spec = make("yollo", free, tmp_path)
     steps = []
     monkeypatch.setattr(
         "napari_zoommil.experiments.shipped.cell_models.fit_steps",
         lambda *given, **options: (steps.append(step) or step for step in fit_steps(*given, **options)),
     )
-    again, same = make("yollo", recipe, free, tmp_path)
+    again, same = make("yollo", free, tmp_path)
     assert same == spec and not steps
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
 
@@ -127,13 +129,34 @@ def test_clumps_are_not_sure_nuclei() -> None:
 
 def test_marked_windows_leave_the_rest_unknown() -> None:
     images = [disc_tile(256, 10).image, disc_tile(128, 60).image]  # the second shows too few nuclei
-    windows = marked_windows(images, tissue_colours(images), MPP, seed=0)
+    windows = marked_windows(images, MPP)
     assert len(windows) == 2 * len(SCALES)  # in two colours each
     assert [window.shape[0] for window in windows[::2]] == [round(256 * scale) for scale in SCALES]
     for window in windows:
         assert set(np.unique(window.dense)) == {BACKGROUND, 0, 1}
         np.testing.assert_array_equal(window.complete, window.dense == BACKGROUND)
         assert len(window.boxes) == len(windows[0].boxes)
+
+
+def test_what_a_teacher_finds_too_is_marked() -> None:
+    tile = disc_tile(256, 10)
+    clump = (tile.instances > 0) & (np.indices(tile.instances.shape)[0] < 100)
+    joined = np.where(binary_closing(clump, iterations=8)[..., None], PURPLE, tile.image).astype(np.uint8)
+    alone = np.unique(sure(joined, MPP))
+    boxes = instance_boxes(tile.instances)[0]
+    teacher = Finds(boxes, np.ones(len(boxes)), np.ones(len(boxes), np.int64))
+    taught = np.unique(sure(joined, MPP, teacher))
+    assert set(alone) < set(taught)
+    assert set(np.unique(sure(joined, MPP, teacher.chosen(np.zeros(len(teacher), bool))))) == set(alone)
+    windows = marked_windows([joined], MPP, lambda image: teacher)
+    assert len(windows[2].boxes) == len(taught[taught > 0])
+
+
+def test_a_teacher_returns_what_counts() -> None:
+    spec = CellSpec("unet", {}, MPP, (NUCLEUS,), threshold=0.6)
+    tile = disc_tile()
+    found = teacher_of(Painted(width=2, padding="same"), spec)(tile.image)
+    assert len(found) == len(np.unique(tile.instances)) - 1
 
 
 def test_tissue_without_labels_is_brought_to_the_size_of_nuclei(tmp_path: Path) -> None:
@@ -283,7 +306,7 @@ def test_free_data_is_read_and_divided(tmp_path: Path, monkeypatch: pytest.Monke
     assert "5" in split["train"]
     assert sorted(name for names in split.values() for name in names) == list("012345")
     data = FreeData.read(tmp_path, MPP, variants=2, textures=(1, 2))
-    assert (len(data.validation), len(data.test), len(data.marked)) == (3, 1, 2 * len(SCALES))
+    assert (len(data.validation), len(data.test), len(data.tissue)) == (3, 1, 1)
     assert {tile.name for tile in data.validation} == {*split["val"]}
     assert all(tile.name.startswith("stroma 2 ") for tile in data.synthetic) and len(data.synthetic) == 4
     assert len(data.train) == 4 * 2 + 4

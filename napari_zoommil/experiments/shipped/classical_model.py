@@ -24,7 +24,8 @@ NAME = "haematoxylin"
 NOT_FOR = (
     "Not for diagnosis, and not for counts or densities that anybody relies on: it finds what is dark and "
     "blue, also if it is a fold, pigment, ink or a clump of nuclei, and misses pale nuclei. Not for "
-    "immunohistochemistry or fluorescence. It does not tell kinds of nuclei apart, and it cannot be fine-tuned."
+    "immunohistochemistry or fluorescence. It does not tell kinds of nuclei apart, and it cannot be "
+    "fine-tuned."
 )
 
 

@@ -15,7 +15,9 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.slide import as_pair
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
+from napari_zoommil.viewer.hiding import bind_overlay_key
 from napari_zoommil.viewer.layers.slide import keep_in_place
+from napari_zoommil.viewer.legend import attach_legend
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 from napari_zoommil.viewer.sight import sight_of
@@ -59,6 +61,8 @@ class Session:
         self.encoders: dict[str, str] = {}
         self.active: OpenSlide | None = None
         delete_in_own_context(viewer)
+        bind_overlay_key(viewer)
+        attach_legend(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
         selected = viewer.layers.selection.active

@@ -15,7 +15,7 @@ from napari_zoommil.maps.colours import Pixels
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.layers.painted import Picture, canvases
+from napari_zoommil.viewer.layers.painted import Picture, painted_levels
 from napari_zoommil.viewer.metadata import TITLE, is_slide, overlay_metadata, slide_of, world_scale
 from napari_zoommil.viewer.sight import sight_of
 
@@ -109,7 +109,7 @@ def _show_picture(
         return layer
     pictures = [picture]
     layer = Image(
-        canvases(slide.shape, pictures),
+        painted_levels(slide.shape, pictures),
         name=overlay_name(slide, title),
         rgb=True,
         multiscale=True,

@@ -24,7 +24,7 @@ class Picture(Protocol):
     def paint(self, y: np.ndarray, x: np.ndarray) -> Pixels: ...
 
 
-class Canvas:
+class PaintedLevel:
     """One resolution of a picture, as napari reads arrays.
 
     Parameters
@@ -48,6 +48,9 @@ class Canvas:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
     def __getitem__(self, key: Any) -> np.ndarray:
         keys = (*(key if isinstance(key, tuple) else (key,)), slice(None), slice(None), slice(None))[:3]
         ranges = [np.arange(count)[one] for count, one in zip(self.shape, keys[:2], strict=False)]
@@ -62,9 +65,9 @@ class Canvas:
         return painted[..., keys[2]]
 
 
-def canvases(extent: tuple[int, int], pictures: list[Picture]) -> list[Canvas]:
+def painted_levels(extent: tuple[int, int], pictures: list[Picture]) -> list[PaintedLevel]:
     """From level 0 on, halved until small."""
     shapes = [extent]
     while max(shapes[-1]) > SMALLEST_LEVEL:
         shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
-    return [Canvas(shape, extent, pictures) for shape in shapes]
+    return [PaintedLevel(shape, extent, pictures) for shape in shapes]

@@ -65,6 +65,7 @@ class MapsPanel(QWidget):
         self._viewer, self._compute = viewer, compute
         self._entry: OpenSlide | None = None
         self._painted: str | None = None
+        self._title = ""
         self._partial: dict[int, HeatMap] = {}
         self.what = QComboBox()
         self.what.setToolTip("Where the model looks, or a method that explains it")
@@ -215,9 +216,10 @@ class MapsPanel(QWidget):
         if self.kind in METHODS and METHODS[self.kind].computed and entry.explanation(self.kind) is None:
             return self._compute(self.kind)
         shown = self.overlay
+        self._title = overlay_title(shown) if shown else ""
         if shown is not None:
             show_overlay(self._viewer, entry.slide, shown)
-        remove_maps(self._viewer, entry.slide, {overlay_title(shown)} if shown else ())
+        remove_maps(self._viewer, entry.slide, {self._title})
         self._painted = self.kind
         self._set_opacity()
         self.painted.emit()
@@ -228,9 +230,6 @@ class MapsPanel(QWidget):
             self.what.setCurrentIndex(self.what.findData(self._painted))
 
     def _set_opacity(self) -> None:
-        shown = self.overlay
-        if self._entry is None or shown is None:
-            return
-        layer = find_layer(self._viewer, self._entry.slide, overlay_title(shown))
+        layer = find_layer(self._viewer, self._entry.slide, self._title) if self._entry else None
         if layer is not None:
             layer.opacity = self.opacity.value() / 100

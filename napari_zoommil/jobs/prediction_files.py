@@ -16,24 +16,39 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
-from napari_zoommil.maps import HeatMap, display_values
-from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.export import file_name, write_ome_tiff
+from napari_zoommil.maps.figure import Overview, figure_of, write_png, write_svg
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.maps.overlay import Overlay, frames_of
+from napari_zoommil.maps.scales import scalings_of
 from napari_zoommil.slides import Slide
 
 OVERVIEW_PX = 1200
 """Longest edge of the PNGs."""
 
 
-def overview_of(slide: Slide) -> tuple[np.ndarray, Pair]:
-    """A small RGB image of the slide and its level-0 px per px."""
+def overview_of(slide: Slide) -> Overview:
+    """A small picture of the slide."""
     factor = max(1.0, max(slide.shape) / OVERVIEW_PX)
     height, width = (max(1, round(edge / factor)) for edge in slide.shape)
     downsample = (slide.shape[0] / height, slide.shape[1] / width)
     pixels = np.asarray(slide.pyramid()[-1])
     from PIL import Image
 
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)), downsample
+    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+    return Overview(small, downsample, slide.mpp)
+
+
+def title_lines(prediction: Prediction) -> tuple[str, str]:
+    """The title of a figure: slide; model and what it says."""
+    return prediction.slide, f"{prediction.model}: {prediction.task.sentence(prediction.values)}"
+
+
+def overlay_of(prediction: Prediction, maps: Sequence[HeatMap]) -> Overlay:
+    """Maps of one kind as they are shown by default, with what was zoomed into."""
+    frames = frames_of(prediction.grid, ((step.level, step.zoomed) for step in prediction.steps))
+    return Overlay.of(maps, scalings_of(maps[0].kind)[0], frames=frames)
 
 
 WHOLE = "prediction.npz"
@@ -109,18 +124,22 @@ def write_patches(
     return [folder / f"{name}.csv", folder / f"{name}.geojson"]
 
 
-def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
-    """OME-TIFF and PNG of maps of one kind, percentile-scaled in the PNGs."""
+def write_maps(slide: Slide, prediction: Prediction, maps: Sequence[HeatMap], out: Path) -> list[Path]:
+    """Maps of one kind: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all together."""
     if not maps:
         return []
-    overview, downsample = overview_of(slide)
+    overview, whole, title = overview_of(slide), overlay_of(prediction, maps), title_lines(prediction)
     written = []
-    for shown, values in zip(maps, display_values(maps, "percentile"), strict=True):
-        tiff, png = (out / f"{file_name(shown)}{suffix}" for suffix in (".ome.tiff", ".png"))
+    for shown in maps:
+        tiff, png = (out / f"{file_name(shown.title)}{suffix}" for suffix in (".ome.tiff", ".png"))
         write_ome_tiff(tiff, shown)
-        write_png(png, overview, downsample, shown, values)
+        write_png(png, figure_of(overview, whole.only(shown.magnification.__eq__), title))
         written += [tiff, png]
-    return written
+    png, svg = (out / f"{file_name(whole.what)}{suffix}" for suffix in (".png", ".svg"))
+    figure = figure_of(overview, whole, title)
+    write_png(png, figure)
+    write_svg(svg, figure)
+    return [*written, png, svg]
 
 
 def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Path]:
@@ -136,7 +155,7 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
     for kind, target in prediction.kinds:
         every = kind not in METHODS or not METHODS[kind].per_output
         if every or target == prediction.explained:
-            written += write_maps(slide, prediction.maps_of(kind, target), out)
+            written += write_maps(slide, prediction, prediction.maps_of(kind, target), out)
     written += write_patches(out, "patches", prediction, slide.mpp)
     write_json(out / "prediction.json", summary(prediction))
     write_file(out / WHOLE, result_bytes(prediction))
@@ -152,7 +171,7 @@ def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list
         If a file cannot be written.
     """
     make_folder(out)
-    written = write_maps(slide, explanation.maps, out)
+    written = write_maps(slide, explanation.prediction, explanation.maps, out)
     name = f"patches-{explanation.method}"
     return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
 

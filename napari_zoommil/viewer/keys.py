@@ -54,7 +54,7 @@ TABLE = (
     ),
     Key("next", ("N", "E"), "go to the next most uncertain detection"),
     Key("previous", ("Shift-N", "W"), "go to the previous one"),
-    Key("hide", ("H", "Q"), "hide or show overlays"),
+    Key("hide", ("H", "Q"), "the same"),
     Key("region", ("G",), "draw a region of the chosen class; again: stop"),
     Key("complete", ("C",), "draw a region in which every cell is annotated; again: stop"),
     Key("select", ("T",), "select regions by clicks inside them; again: stop"),
@@ -64,8 +64,13 @@ TABLE = (
     Key("help", ("F1",), "show or hide this sheet"),
 )
 
+OVERLAYS = "O"
+"""Bound to the viewer and to slides with their overlays, see :mod:`napari_zoommil.viewer.hiding`."""
+
 BEFORE_AFTER = "B"
 """Bound to the viewer by the Fine-tune dock, so that it works with any active layer."""
+
+ALWAYS = ((OVERLAYS, "hide or show all overlays, whichever dock is open"),)
 
 MOUSE = (
     ("Click", "place a cell of the chosen class"),
@@ -129,7 +134,12 @@ def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], Non
 def help_sheet() -> str:
     """The help sheet as rich text."""
     ours = [(key.title, key.help) for key in TABLE]
-    parts = (("Mouse", MOUSE), ("Keys", ours), ("Once fine-tuned", FINE_TUNED), ("napari's own", NAPARI))
+    parts = (
+        ("Mouse", MOUSE),
+        ("Keys", (*ALWAYS, *ours)),
+        ("Once fine-tuned", FINE_TUNED),
+        ("napari's own", NAPARI),
+    )
     rows = "".join(_section(title, lines) for title, lines in parts)
     return f"<table cellspacing='0' cellpadding='2'>{rows}</table>"
 

@@ -18,7 +18,9 @@ from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
+from napari_zoommil.viewer.hiding import bind_overlay_key
 from napari_zoommil.viewer.layers.slide import keep_in_place
+from napari_zoommil.viewer.legend import attach_legend
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.restored import Restoring
@@ -68,6 +70,8 @@ class Session:
         self.active: OpenSlide | None = None
         delete_in_own_context(viewer)
         self._viewer = ref(viewer)
+        bind_overlay_key(viewer)
+        attach_legend(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
         self._restoring = Restoring(viewer, self.result_changed.emit)

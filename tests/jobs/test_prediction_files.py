@@ -108,11 +108,13 @@ def test_patches_lie_where_they_were_read(prediction: Prediction) -> None:
         assert measured["attention"] == step.attention[row]
 
 
-def test_pictures_have_the_slides_shape(written: Path, slide: Path) -> None:
+def test_pictures_are_figures_of_the_slide(written: Path, slide: Path) -> None:
     with Slide.open(slide) as opened:
-        overview, downsample = overview_of(opened)
-        assert overview.shape == (*opened.shape, 3) and downsample == (1, 1)
-    assert Image.open(written / "attention-5x.png").size == overview.shape[1::-1]
+        overview = overview_of(opened)
+        assert overview.pixels.shape == (*opened.shape, 3) and overview.downsample == (1, 1)
+        assert overview.mpp == opened.mpp
+    sizes = [Image.open(written / name).size for name in ("attention-5x.png", "attention.png")]
+    assert min(width for width, _ in sizes) > 900 and (written / "attention.svg").is_file()
 
 
 def test_a_folder_without_a_prediction(tmp_path: Path, written: Path) -> None:

@@ -12,10 +12,10 @@ from napari_zoommil.cells.uncertainty import Walk
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer import camera, keys
 from napari_zoommil.viewer.docks.annotate.classes import Tally
+from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
 from napari_zoommil.viewer.layers.points import PointsView
 from napari_zoommil.viewer.layers.regions import RegionsView
-from napari_zoommil.viewer.metadata import is_slide, slide_of
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 LOOK_AT = 20.0
@@ -41,7 +41,6 @@ class SlideAnnotations:
         self._viewer, self.entry, self._actions = viewer, entry, actions
         self._walk = Walk()
         self._walked: tuple[Detection | None, float] = (None, self._walk.threshold)
-        self._hidden: list[Layer] = []
 
     @property
     def saved(self) -> Autosave:
@@ -92,7 +91,6 @@ class SlideAnnotations:
         """Take the keys of all three away."""
         for layer in (self.entry.layer, *(self.layers if self.entry.annotations is not None else ())):
             keys.unbind(layer)
-        self._hidden.clear()
 
     @property
     def walk(self) -> Walk:
@@ -118,12 +116,4 @@ class SlideAnnotations:
 
     def toggle_overlays(self) -> bool:
         """Put what lies over the slide out of sight, or back; whether it is in sight now."""
-        hidden = [layer for layer in self._hidden if layer in self._viewer.layers and not layer.visible]
-        self._hidden = [] if hidden else [layer for layer in self._overlays() if layer.visible]
-        for layer in hidden or self._hidden:
-            layer.visible = bool(hidden)
-        return bool(hidden) or not self._hidden
-
-    def _overlays(self) -> list[Layer]:
-        own = [layer for layer in self._viewer.layers if slide_of(layer) is self.entry.slide]
-        return [layer for layer in own if not is_slide(layer) and layer not in self.layers]
+        return toggle_overlays(self._viewer)

@@ -51,6 +51,11 @@ def maps_in(viewer) -> list[str]:
     return [layer.metadata[TITLE] for layer in viewer.layers if layer.metadata.get(MAP) is not None]
 
 
+def seen(layer) -> np.ndarray:
+    """The pixels of a layer at a low resolution."""
+    return np.asarray(layer.data[-1][:, :])
+
+
 def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("patch-reader")]
 
@@ -67,7 +72,7 @@ def test_a_run_ends_in_probabilities_and_a_map_per_magnification(ready, qtbot) -
     run(qtbot, dock)
     prediction = dock._entry.prediction
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
-    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    assert maps_in(viewer) == ["attention"]
     assert all(slide_of(each) is slide_of(layer) for each in viewer.layers)
     cost = prediction.cost
     assert dock.act.note.text().startswith(f"{cost.counted}, ") and " s on cpu" in dock.act.note.text()
@@ -189,7 +194,7 @@ def test_a_method_is_computed_once_and_belongs_to_its_prediction(ready, qtbot, m
     monkeypatch.setattr(explaining, "explain", lambda *a, **k: calls.append(k["method"]) or explain(*a, **k))
     explained(qtbot, dock, "Grad-CAM")
     dock.maps.output.setCurrentText("tumour")
-    assert maps_in(viewer) == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x", "Grad-CAM tumour 20x"]
+    assert maps_in(viewer) == ["Grad-CAM tumour"]
     found = dock._entry.explanation("grad-cam")
     np.testing.assert_array_equal(found.prediction.logits, first.logits)
     dock.maps.what.setCurrentText("Attention")
@@ -209,24 +214,27 @@ def test_explaining_is_cancelled_and_what_was_shown_stays(ready, qtbot) -> None:
     qtbot.waitUntil(lambda: not dock._explainer.runner.running, timeout=10_000)
     assert dock.act.note.text() == "Cancelled" and dock.act.button.text() == "Run"
     assert dock.maps.what.currentText() == "Attention"
-    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    assert maps_in(viewer) == ["attention"]
 
 
-def test_scaling_toggles_and_opacity(ready, qtbot) -> None:
+def test_scaling_style_toggles_and_opacity(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
     dock.maps.what.setCurrentText("Evidence")
     assert maps_in(viewer)[0].startswith("evidence ")
     dock.maps.what.setCurrentText("Attention")
+    (layer,) = (layer for layer in viewer.layers if MAP in layer.metadata)
     dock.maps.toggles["10x"].setChecked(False)
-    visible = {layer.metadata[TITLE]: layer.visible for layer in viewer.layers if MAP in layer.metadata}
-    assert not visible["attention 10x"] and visible["attention 5x"]
+    assert [one.magnification for one in layer.metadata[MAP].maps] == [5, 20]
+    assert [one.magnification for one in layer.metadata[MAP].frames] == [5]
+    dock.maps.toggles["Frames"].setChecked(False)
+    assert layer.metadata[MAP].frames == ()
     dock.maps.opacity.setValue(40)
-    ten = next(layer for layer in viewer.layers if layer.metadata.get(TITLE) == "attention 5x")
-    assert ten.opacity == pytest.approx(0.4)
-    ranked = ten.data.copy()
-    dock.maps.scaling.setCurrentText("Min–max")
-    assert not np.array_equal(ranked, ten.data, equal_nan=True)
+    assert layer.opacity == pytest.approx(0.4)
+    for box, text in ((dock.maps.scaling, "Percentile"), (dock.maps.style_of_maps, "Outlines")):
+        before = seen(layer)
+        box.setCurrentText(text)
+        assert not np.array_equal(before, seen(layer)) and layer in viewer.layers
 
 
 def test_pointing_at_a_patch_reads_its_scores_and_a_click_keeps_them(ready, qtbot) -> None:

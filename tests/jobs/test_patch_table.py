@@ -34,6 +34,9 @@ def test_a_csv_says_where_the_patches_are_and_what_is_known_of_them(cmu: Path) -
     assert float(first["centre_y_um"]) == pytest.approx((y + level.size[0] / 2) * mpp[0], abs=0.01)
     at = int(np.flatnonzero(step.rows == row)[0])
     assert float(first["attention"]) == pytest.approx(step.attention[at], rel=1e-5)
+    shares = np.exp(step.attention - step.attention.max())
+    times = shares[at] / shares.mean()
+    assert float(first["attention (times the average)"]) == pytest.approx(times, rel=1e-4)
     assert int(first["zoomed_into"]) == (row in step.zoomed)
     scores = next(one for one in cam.scores if one.level == 0)
     expected = scores.values[prediction.task.names.index("tumour"), list(scores.rows).index(row)]

@@ -100,14 +100,14 @@ def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
     first, shown = dock._entry.prediction, list(viewer.layers)
-    painted = {layer: layer.data.copy() for layer in shown if layer.metadata.get(MAP) is not None}
+    painted = {layer: seen(layer) for layer in shown if layer.metadata.get(MAP) is not None}
     gone: list[str] = []
     viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
     for cancelled in (True, False):
         click(qtbot, dock.act.button)
         qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
         assert dock._entry.prediction is first and dock.maps.isEnabled() and not dock.results.isHidden()
-        assert all(np.array_equal(layer.data, was, equal_nan=True) for layer, was in painted.items())
+        assert all(np.array_equal(seen(layer), was) for layer, was in painted.items())
         if cancelled:
             dock._predicting.cancel()
         qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
@@ -147,11 +147,7 @@ def test_results_are_there_when_the_slide_is_opened_again(ready, qtbot, add_slid
     add_slide(viewer, path)
     qtbot.waitUntil(lambda: dock._entry is not None and dock._entry.prediction is not None, timeout=MINUTE)
     np.testing.assert_array_equal(dock._entry.prediction.logits, logits)
-    assert dock.results.list.count() == 1 and maps_in(viewer) == [
-        "attention 5x",
-        "attention 10x",
-        "attention 20x",
-    ]
+    assert dock.results.list.count() == 1 and maps_in(viewer) == ["attention"]
     click(qtbot, dock.results.remove)
     assert not list(prediction_store.folder().glob("*/*"))
 

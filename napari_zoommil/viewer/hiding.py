@@ -1,6 +1,6 @@
 """One key hides and shows all overlays of the slide in view: maps, tissue, cells, regions of a run.
 
-Points and complete regions stay, because clicks change them: nobody is to place a point that he does not see.
+Points and regions stay, because clicks change them: nobody is to place a point that he does not see.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from napari.layers import Layer
 
 from napari_zoommil.viewer.keys import OVERLAYS
-from napari_zoommil.viewer.layers.complete_regions import COMPLETE
 from napari_zoommil.viewer.layers.points import POINTS
+from napari_zoommil.viewer.layers.regions import REGIONS
 from napari_zoommil.viewer.metadata import TITLE, is_slide, slide_of
 from napari_zoommil.viewer.sight import sight_of
 
@@ -43,7 +43,7 @@ def toggle_overlays(viewer: Any) -> bool:
 
 def _is_overlay(layer: Layer) -> bool:
     title = layer.metadata.get(TITLE)
-    return slide_of(layer) is not None and not is_slide(layer) and title not in (POINTS, COMPLETE)
+    return slide_of(layer) is not None and not is_slide(layer) and title not in (POINTS, REGIONS)
 
 
 def bind_overlay_key(viewer: Any) -> None:

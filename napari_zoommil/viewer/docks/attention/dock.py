@@ -107,8 +107,8 @@ class AttentionDock(SessionDock):
             self.results,
             self.bars,
             self.maps,
-            self.readout,
             self.export,
+            self.readout,
         )
 
     # What: model and slide

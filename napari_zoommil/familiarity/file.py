@@ -90,7 +90,7 @@ def read_familiarity(folder: Path, expected: str) -> Familiarity | None:
         content = path.read_bytes()
         if hash_of(content) != expected:
             raise ValueError("it is not the one that was written with the model")
-        return _read(content, path)
+        return _read(content)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{path} cannot be used ({first_line(error)}); fetch the model again, or remove this file: then "
@@ -98,16 +98,16 @@ def read_familiarity(folder: Path, expected: str) -> Familiarity | None:
         ) from error
 
 
-def _read(content: bytes, path: Path) -> Familiarity | None:
-    from safetensors import SafetensorError, safe_open
+def _read(content: bytes) -> Familiarity | None:
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        with safe_open(path, "np") as file:
-            told = json.loads((file.metadata() or {})["head"])
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    length = int.from_bytes(content[:8], "little")  # checked by load, which does not give what is in the head
+    told = json.loads(json.loads(content[8 : 8 + length]).get("__metadata__", {})["head"])
     if not isinstance(told, dict) or told.get("version") != VERSION:
         return None
     head = parsed(_Head, told)

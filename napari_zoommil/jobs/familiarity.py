@@ -21,6 +21,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
+    from napari_zoommil.bags.need import Need, NeedImage
     from napari_zoommil.familiarity.statistics import Numbers
 
 SAMPLE = 100
@@ -31,6 +32,34 @@ BATCH = 32
 
 FeaturesOf = Callable[[int, Rows], NDArray[np.float32]]
 """Features of patches, by number of the magnification and rows."""
+
+
+class RowsRead:
+    """The patches that a model asks for in a pass.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    """
+
+    def __init__(self, grid: PatchGrid) -> None:
+        self._grid = grid
+        self._asked: list[list[Rows]] = [[np.empty(0, np.int64)] for _ in grid.levels]
+
+    def note(self, need: Need | NeedImage) -> None:
+        """Remember what is asked for; an image covers all patches."""
+        from napari_zoommil.bags.need import Need
+
+        if isinstance(need, Need):
+            self._asked[need.level].append(need.rows)
+        else:
+            for asked, patches in zip(self._asked, self._grid.levels, strict=True):
+                asked.append(np.arange(len(patches)))
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """Of each magnification, each patch once."""
+        return tuple(np.unique(np.concatenate(asked)) for asked in self._asked)
 
 
 def described(

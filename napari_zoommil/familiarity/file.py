@@ -123,7 +123,7 @@ def _read(content: bytes) -> Familiarity | None:
 def _reference(arrays: Mapping[str, Any], place: str, residuals: tuple[float, ...]) -> Reference:
     limits = arrays[f"{place}.limits"]
     gaussians = tuple(
-        Gaussian(*(arrays[f"{place}.{kind}.{name}"] for name in ARRAYS), residual)
+        Gaussian(**{name: arrays[f"{place}.{kind}.{name}"] for name in ARRAYS}, residual=residual)
         for kind, residual in enumerate(residuals)
     )
     widths = [len(one.mean) for one in gaussians]

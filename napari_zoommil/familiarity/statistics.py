@@ -262,8 +262,9 @@ def _limits(distances: Numbers, bins: NDArray[np.int64]) -> Numbers:
 
 
 def _joined(slides: Sequence[Patches]) -> Patches:
-    numbers = (np.concatenate([getattr(one, name) for one in slides]) for name in ("descriptors", "features"))
-    return Patches(*numbers, sum(one.of for one in slides))
+    descriptors = np.concatenate([one.descriptors for one in slides])
+    features = np.concatenate([one.features for one in slides])
+    return Patches(descriptors, features, sum(one.of for one in slides))
 
 
 def _share(strange: Sequence[Numbers], of: Sequence[int]) -> float:

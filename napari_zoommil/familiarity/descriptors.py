@@ -127,9 +127,7 @@ def _halved(planes: Numbers, stained: Numbers) -> tuple[Numbers, Numbers, Number
     upper, lower = planes[:, 0:height:2, :width], planes[:, 1:height:2, :width]
     total, down = upper + lower, upper - lower
     left, right, left_down, right_down = total[..., ::2], total[..., 1::2], down[..., ::2], down[..., 1::2]
-    details: Numbers = np.stack((left - right, left_down + right_down, left_down - right_down)) / np.float32(
-        4
-    )
+    details = np.stack((left - right, left_down + right_down, left_down - right_down)) / 4
     pairs = stained[0:height:2, :width] * stained[1:height:2, :width]
     inner = pairs[:, ::2] * pairs[:, 1::2]
     return details.astype(np.float32, copy=False), ((left + right) / 4).astype(np.float32, copy=False), inner

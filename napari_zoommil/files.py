@@ -23,11 +23,17 @@ SLIDES = (
 )  # fmt: skip
 """Endings of whole-slide images. The manifest, which cannot import, repeats them for napari's dialogs."""
 
+SLIDES_ONLY = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
+"""Endings among them of scanners' own formats, which nothing else in napari reads as slides."""
+
 PICTURES = (".tif", ".tiff", ".jpg", ".jpeg", ".png")
 """Endings of slides and of ordinary pictures alike."""
 
 GEOJSON = (".geojson", ".json")
 """Endings of annotations, regions and cells."""
+
+ANNOTATIONS = (*GEOJSON, ".xml")
+"""Endings of annotations that are read; GeoJSON alone is written."""
 
 TABLES = (".csv", ".tsv")
 """Endings of tables of slides."""

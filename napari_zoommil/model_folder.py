@@ -39,8 +39,11 @@ FORMAT = 1
 Kind = Literal["mil", "cells", "encoder"]
 """What a model does: tells slides apart by multiple-instance learning, finds cells, or describes patches."""
 
-SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells"}
+SHIPPED: dict[str, Kind] = {"demo": "mil", "yollo": "cells", "unet": "cells", "haematoxylin": "cells"}
 """Models that come with the package, in ``resources/models``."""
+
+UNTRAINABLE = ("haematoxylin",)
+"""Of these, those without weights."""
 
 MARKS: dict[Kind, str] = {"mil": "class_names", "cells": "classes"}
 """Entry by which the kind is known where the configuration does not state it."""
@@ -164,11 +167,16 @@ def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path
             f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
             "(pickled checkpoints are not loaded, since they can run code)"
         )
-    if fetch and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~")):
+    if fetch and _may_be_on_hub(str(name)):
         return _download(str(name))
     known = ", ".join(shipped(kind))
     accepted = "a folder, a hub name (owner/name), or" if fetch else "a folder, or"
     raise ModelError(f"there is no model {str(name)!r}; give {accepted} {known}")
+
+
+def _may_be_on_hub(name: str) -> bool:
+    """Whether a name is ``owner/name`` and not the path of a folder that is missing in one that is there."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir()
 
 
 def cached_models() -> dict[str, Path]:
@@ -203,7 +211,7 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD, familiarity_file.NAME]))
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise ModelError(
-            f"the model {name} could not be fetched from the hub "
+            f"there is no folder {name}, and no model of this name could be fetched from the hub "
             f"({type(error).__name__}: {first_line(error)}); check the name and the network, "
             "or download it elsewhere and give its folder"
         ) from error

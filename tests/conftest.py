@@ -33,14 +33,24 @@ def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+        patch.setattr("napari_zoommil.jobs.pace.cache_folder", lambda: folder)
         yield
+
+
+@pytest.fixture(autouse=True)
+def users_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of pixel sizes that are set: each test begins without any."""
+    folder = tmp_path_factory.getbasetemp() / f"user-{uuid.uuid4().hex}"
+    monkeypatch.setattr("napari_zoommil.slides.pixel_size.user_data_path", lambda _: folder)
+    return folder / "pixel-sizes"
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of the features that jobs keep by themselves: each test begins without any."""
     folder = tmp_path_factory.getbasetemp() / f"cache-{uuid.uuid4().hex}"
-    monkeypatch.setattr("napari_zoommil.bags.cache.cache_folder", lambda: folder)
+    for module in ("bags.cache", "jobs.prediction_store", "jobs.pace"):
+        monkeypatch.setattr(f"napari_zoommil.{module}.cache_folder", lambda: folder)
     return folder / "features"
 
 

@@ -25,7 +25,9 @@ from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import FileError
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
 from napari_zoommil.maps import HeatMap
-from napari_zoommil.maps.export import write_ome_tiff, write_png
+from napari_zoommil.maps.export import write_ome_tiff
+from napari_zoommil.maps.figure import Overview, figure_of, write_png
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.model_folder import CONFIG, write_folder
 from napari_zoommil.synthetic import SyntheticSlide
 
@@ -41,8 +43,8 @@ def heat_map() -> HeatMap:
 
 
 def picture(path: Path) -> None:
-    overview = np.zeros((12, 12, 3), np.uint8)
-    write_png(path, overview, (1.0, 1.0), heat_map(), np.eye(3, dtype=np.float32))
+    overview = Overview(np.zeros((12, 12, 3), np.uint8), (1.0, 1.0), None)
+    write_png(path, figure_of(overview, Overlay.of([heat_map()], "times")))
 
 
 WRITERS: dict[str, Callable[[Path], Any]] = {

@@ -163,7 +163,9 @@ def test_a_shipped_model_missing_from_the_installation(monkeypatch: pytest.Monke
 def test_a_hub_model_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"nobody/nothing could not be fetched.*give its folder"):
+    with pytest.raises(
+        ModelError, match=r"no folder nobody/nothing, and no model.*could be fetched.*give its folder"
+    ):
         load_model("nobody/nothing")
 
 
@@ -216,3 +218,13 @@ def test_what_kind_of_model_a_folder_holds(
     assert kind_of(make_cell_model()) == kind_of("yollo") == kind_of(tmp_path) == "cells"
     (tmp_path / CONFIG).write_text("[not json")
     assert kind_of(tmp_path) == "cells"
+
+
+def test_a_missing_folder_in_a_folder_that_is_there_is_not_asked_of_the_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("napari_zoommil.model_folder._download", lambda name: pytest.fail(name))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ModelError, match="there is no model 'out/t1'; give a folder"):
+        find_model("out/t1")

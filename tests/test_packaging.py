@@ -133,6 +133,6 @@ def test_every_shipped_name_has_its_files() -> None:
     from napari_zoommil.encoders.registry import REGISTRY
     from napari_zoommil.model_folder import CARD, CONFIG, SHIPPED, WEIGHTS
 
-    assert "nic" in REGISTRY and {"demo", "yollo", "unet"} == set(SHIPPED)
+    assert "nic" in REGISTRY and {"demo", "yollo", "unet", "haematoxylin"} == set(SHIPPED)
     models = {f"models/{name}/{file}" for name in SHIPPED for file in (CONFIG, WEIGHTS, CARD)}
     assert {"encoders/nic/model.safetensors", *models} <= set(shipped_files())

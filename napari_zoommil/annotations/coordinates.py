@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import shapely
+from numpy.typing import ArrayLike
 
 from napari_zoommil.annotations.feature import LARGEST_PX
+from napari_zoommil.annotations.feature_edits import Polygons
 from napari_zoommil.errors import AnnotationError
 
 
@@ -29,15 +31,22 @@ def as_places(coordinates: ArrayLike) -> list[tuple[float, float]]:
     raise AnnotationError("points need finite coordinates, y and x in level-0 px")
 
 
-def as_outline(corners: ArrayLike) -> NDArray[np.float64]:
-    """Corners of a region, (n, 2) level-0 (y, x).
+def as_polygons(drawn: ArrayLike | shapely.Geometry) -> Polygons:
+    """The polygons of a region: of an outline, (n, 2) level-0 (y, x), or of a shapely geometry.
 
     Raises
     ------
     AnnotationError
-        If they do not form a polygon.
+        If they are not finite, or enclose no area.
     """
-    places = as_places(corners)
-    if len(set(places)) < 3:
-        raise AnnotationError("a complete region needs at least three corners")
-    return np.array(places)
+    if not isinstance(drawn, shapely.Geometry):
+        places = as_places(drawn)
+        if len(set(places)) < 3:
+            raise AnnotationError("a region needs at least three corners")
+        return (shapely.Polygon(places),)
+    parts = shapely.get_parts(shapely.get_parts(drawn))
+    polygons = tuple(part for part in parts if isinstance(part, shapely.Polygon) and not part.is_empty)
+    if not polygons:
+        raise AnnotationError("a region needs a polygon")
+    as_places(shapely.get_coordinates(polygons))
+    return polygons

@@ -48,7 +48,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Changed:
-    """The points that an edit changed, by id, and whether it changed classes or complete regions."""
+    """The points that an edit changed, by id, and whether it changed classes or regions."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()

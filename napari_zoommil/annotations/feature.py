@@ -1,12 +1,14 @@
-"""One GeoJSON feature and its meaning: cells, a complete region, or something else.
+"""One GeoJSON feature and its meaning: cells, a region, or something else.
 
 Rules:
 
 - *cells*: a ``Point`` or ``MultiPoint`` of any object type; a ``Polygon`` or ``MultiPolygon`` whose
   ``objectType`` is ``cell`` or ``detection``, at the centroid of its nucleus if it has one;
-- a *region* in which every cell is annotated: a ``Polygon`` without holes that is an annotation and
-  has the metadata entry ``zoommil: complete`` or the name ``complete region``;
-- *other*: everything else, such as regions drawn for another purpose. It is kept and written back.
+- a *region*: a ``Polygon``, a ``MultiPolygon`` or a ``GeometryCollection`` with one of them that is an
+  annotation, with or without a class. It is *complete*, so that every cell in it is annotated, if it is one
+  polygon without holes and has the metadata entry ``zoommil: complete`` or the name ``complete region``;
+- *other*: everything else, such as lines, tiles, and regions whose outline encloses nothing. It is kept and
+  written back.
 
 A feature keeps its JSON from the file (``raw``), which is never changed in place.
 """
@@ -14,7 +16,8 @@ A feature keeps its JSON from the file (``raw``), which is never changed in plac
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -37,6 +40,8 @@ ANNOTATOR, DIAMETER, MARKER = "annotator", "cell_diameter_um", "zoommil"
 """Our entries in ``properties.metadata``, a map of strings that QuPath preserves."""
 
 COMPLETE, COMPLETE_NAME = "complete", "complete region"
+
+AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 LEGACY_TYPES = {
     "PathAnnotationObject": "annotation",
@@ -76,9 +81,13 @@ class Feature:
         The feature as JSON.
     kind : Kind
     class_name : str
-        Class of the cells.
+        Class of the cells or the region; empty for a region without class.
     marks : tuple of Mark
         The cells: several in a ``MultiPoint``, else one.
+    polygons : tuple of shapely.Polygon
+        A region's polygons, level-0 (y, x), with their holes.
+    fault : str
+        Why an outline is no region, if so.
     """
 
     id: str
@@ -87,6 +96,8 @@ class Feature:
     kind: Kind
     class_name: str = ""
     marks: tuple[Mark, ...] = ()
+    polygons: tuple[shapely.Polygon, ...] = ()
+    fault: str = ""
 
     @cached_property
     def text(self) -> bytes:
@@ -107,10 +118,24 @@ class Feature:
         return str(self.metadata.get(ANNOTATOR, ""))
 
     @property
-    def polygon(self) -> NDArray[np.float64]:
-        """Outline of a region, (n, 2) level-0 (y, x); the first corner is not repeated."""
-        ring = np.array([position(corner) for corner in self.raw["geometry"]["coordinates"][0]])
-        return ring[:-1] if len(ring) > 1 and (ring[0] == ring[-1]).all() else ring
+    def complete(self) -> bool:
+        """Whether it is a region in which every cell is annotated."""
+        return self.kind is Kind.REGION and _marked_complete(self)
+
+    @property
+    def outline(self) -> NDArray[np.float64]:
+        """Outer ring of a region's first polygon, (n, 2) level-0 (y, x); the first corner is not repeated."""
+        return shapely.get_coordinates(self.polygons[0].exterior)[:-1]
+
+    @cached_property
+    def area_px(self) -> float:
+        """Size of a region, level-0 px squared, without its holes."""
+        return float(sum(shapely.make_valid(one).area for one in self.polygons))
+
+    @property
+    def colour(self) -> Colour | None:
+        """Of an object without class, as QuPath shows it."""
+        return _colour(self.properties)
 
 
 def as_dict(value: object) -> Json:
@@ -151,28 +176,41 @@ def parse(raw: object, id: str, serial: int) -> Feature:
     feature = Feature(id, serial, raw, Kind.OTHER)
     kind = _kind(feature)
     if kind is Kind.CELLS:
-        return Feature(id, serial, raw, kind, appearance(feature)[0], _marks(raw, id))
-    if kind is Kind.REGION and len(feature.polygon) < 3:
-        raise ValueError("its outline has fewer than three corners")
-    return Feature(id, serial, raw, kind)
+        return Feature(id, serial, raw, kind, appearance(feature)[0] or UNCLASSIFIED, _marks(raw, id))
+    return _region(feature) if kind is Kind.REGION else feature
 
 
 def _kind(feature: Feature) -> Kind:
-    geometry, properties = as_dict(feature.raw.get("geometry")), feature.properties
-    shape = geometry.get("type")
+    shape, what = as_dict(feature.raw.get("geometry")).get("type"), object_type(feature.raw)
     if shape in ("Point", "MultiPoint"):
         return Kind.CELLS
-    if shape not in ("Polygon", "MultiPolygon"):
-        return Kind.OTHER
-    if object_type(feature.raw) in ("cell", "detection"):
+    if shape in ("Polygon", "MultiPolygon") and what in ("cell", "detection"):
         return Kind.CELLS
-    marked = feature.metadata.get(MARKER) == COMPLETE or properties.get("name") == COMPLETE_NAME
-    rings = geometry.get("coordinates")
-    if marked and shape == "Polygon" and isinstance(rings, list) and len(rings) == 1:
-        if not isinstance(rings[0], list):
-            raise ValueError("its outline is not a list")
-        return Kind.REGION if object_type(feature.raw) == "annotation" else Kind.OTHER
-    return Kind.OTHER
+    return Kind.REGION if shape in AREAS and what == "annotation" else Kind.OTHER
+
+
+def _region(feature: Feature) -> Feature:
+    """A region; one whose outline cannot be read is kept as something else, unless it is complete.
+
+    Without this the whole file would be refused for one outline of two corners.
+    """
+    try:
+        polygons = tuple(areas_of(feature.raw["geometry"]))
+        name = appearance(feature)[0]
+    except ValueError as error:
+        if _marked_complete(feature):
+            raise
+        return replace(feature, fault=str(error))
+    if not polygons:
+        return feature
+    return replace(feature, kind=Kind.REGION, class_name=name, polygons=polygons)
+
+
+def _marked_complete(feature: Feature) -> bool:
+    marked = feature.metadata.get(MARKER) == COMPLETE or feature.properties.get("name") == COMPLETE_NAME
+    geometry = feature.raw["geometry"]
+    rings = geometry.get("coordinates") if geometry["type"] == "Polygon" else None
+    return marked and isinstance(rings, list) and len(rings) == 1
 
 
 def object_type(raw: Json) -> str:
@@ -183,26 +221,41 @@ def object_type(raw: Json) -> str:
 
 
 def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
-    """Name, colour and cell diameter (µm) of the class as the feature states them.
+    """Name, colour and cell diameter (µm) of the class as the feature states them; no name is "".
+
+    Programs that know only flat properties, such as those on GDAL, write the classification as JSON text.
 
     Raises
     ------
     ValueError
         If the classification is malformed; an invalid colour counts as not stated.
     """
-    stated = feature.properties.get("classification")
+    stated = _unpacked(feature.properties.get("classification"))
     names = stated.get("names") if isinstance(stated, dict) else None
     name = stated.get("name") if isinstance(stated, dict) else stated
     if name is None and isinstance(names, list) and all(isinstance(part, str) for part in names):
         name = ": ".join(names)
     if not isinstance(name, (str, type(None))):
         raise ValueError("its classification has no name")
-    colour = as_colour(as_dict(stated).get("color"))
-    packed = as_dict(stated).get("colorRGB")
+    name = name if name and name.strip() else ""
+    return name, _colour(as_dict(stated)), diameter_of(feature.metadata.get(DIAMETER))
+
+
+def _unpacked(stated: Any) -> Any:
+    """A classification that was written as text; a name that only looks like it stays a name."""
+    if not (isinstance(stated, str) and stated.startswith("{")):
+        return stated
+    with suppress(ValueError, RecursionError):
+        return json.loads(stated)
+    return stated
+
+
+def _colour(stated: Json) -> Colour | None:
+    """A colour in the spellings of all versions of QuPath; an invalid one counts as not stated."""
+    colour, packed = as_colour(stated.get("color")), stated.get("colorRGB")
     if colour is None and isinstance(packed, int):
         colour = (packed >> 16) & 255, (packed >> 8) & 255, packed & 255
-    name = name if name and name.strip() else UNCLASSIFIED
-    return name, colour, diameter_of(feature.metadata.get(DIAMETER))
+    return colour
 
 
 def diameter_of(stated: object) -> float | None:
@@ -247,6 +300,29 @@ def polygons_of(geometry: Json) -> list[shapely.Polygon]:
     polygons: Any = coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]
     try:
         rings = [[[position(corner) for corner in ring] for ring in polygon] for polygon in polygons]
-        return [shapely.Polygon(ring[0], ring[1:]) for ring in rings if ring and ring[0]]
-    except (TypeError, shapely.errors.ShapelyError) as error:
+    except TypeError as error:
         raise ValueError("its outline is not a list of positions") from error
+    try:
+        return [
+            shapely.Polygon(outer, [hole for hole in holes if hole])
+            for outer, *holes in (ring for ring in rings if ring and ring[0])
+        ]
+    except (ValueError, shapely.errors.ShapelyError) as error:
+        raise ValueError("its outline has fewer than three corners") from error
+
+
+def areas_of(geometry: Any) -> list[shapely.Polygon]:
+    """The polygons, (y, x), of any geometry; none if it is no area.
+
+    Raises
+    ------
+    ValueError
+        As :func:`polygons_of`.
+    """
+    geometry = as_dict(geometry)
+    if geometry.get("type") != "GeometryCollection":
+        return polygons_of(geometry) if geometry.get("type") in AREAS else []
+    members = geometry.get("geometries")
+    if not isinstance(members, list):
+        raise ValueError("its geometries are not a list")
+    return [polygon for member in members for polygon in areas_of(member)]

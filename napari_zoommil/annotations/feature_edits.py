@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import shapely
 
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.feature import (
     ANNOTATOR,
+    AREAS,
     COMPLETE,
     COMPLETE_NAME,
     DIAMETER,
@@ -25,6 +25,8 @@ from napari_zoommil.annotations.feature import (
     object_type,
 )
 
+Polygons = tuple[shapely.Polygon, ...]
+
 
 def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, annotator: str) -> Feature:
     """A cell at (y, x) level-0 px, as QuPath writes a point annotation."""
@@ -35,25 +37,43 @@ def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, a
     return classed(bare, of)
 
 
-def new_region(id: str, serial: int, outline: NDArray[np.float64], annotator: str) -> Feature:
-    """A complete region; ``outline`` is (n, 2) level-0 (y, x)."""
-    properties = {
-        "objectType": "annotation",
-        "name": COMPLETE_NAME,
-        "metadata": {MARKER: COMPLETE, **_signed(annotator)},
-    }
-    raw = {"type": "Feature", "id": id, "geometry": _polygon(outline), "properties": properties}
-    return Feature(id, serial, raw, Kind.REGION)
+def new_region(
+    id: str,
+    serial: int,
+    polygons: Polygons,
+    annotator: str,
+    of: CellClass | None = None,
+    complete: bool = False,
+) -> Feature:
+    """A region as QuPath writes an annotation, with or without a class."""
+    named = {"name": COMPLETE_NAME} if complete else {}
+    metadata = {**({MARKER: COMPLETE} if complete else {}), **_signed(annotator)}
+    properties = {"objectType": "annotation", **named, "metadata": metadata}
+    raw = {"type": "Feature", "id": id, "geometry": _geometry(polygons), "properties": properties}
+    bare = Feature(id, serial, raw, Kind.REGION, polygons=polygons)
+    return classed(bare, of) if of else bare
 
 
-def redrawn(feature: Feature, outline: NDArray[np.float64]) -> Feature:
-    """A region with a new outline, (n, 2) level-0 (y, x)."""
-    return replace(feature, raw=_edited(feature, geometry=_polygon(outline)))
+def redrawn(feature: Feature, polygons: Polygons) -> Feature:
+    """A region with other polygons; what a collection of geometries holds besides polygons stays."""
+    old, new = feature.raw["geometry"], _geometry(polygons)
+    if old["type"] == "GeometryCollection":
+        others = [one for one in old["geometries"] if as_dict(one).get("type") not in AREAS]
+        new = {**old, "geometries": [*others, new]}
+    else:
+        new = {**old, **new}
+    return replace(feature, raw=_edited(feature, geometry=new), polygons=polygons)
 
 
-def _polygon(outline: NDArray[np.float64]) -> Json:
-    ring = outline[:, ::-1].tolist()
-    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+def _geometry(polygons: Polygons) -> Json:
+    parts = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in polygons]
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": parts[0]}
+    return {"type": "MultiPolygon", "coordinates": parts}
+
+
+def _ring(ring: shapely.LinearRing) -> list[list[float]]:
+    return shapely.get_coordinates(ring)[:, ::-1].tolist()
 
 
 def _signed(annotator: str) -> Json:
@@ -61,13 +81,20 @@ def _signed(annotator: str) -> Json:
 
 
 def classed(feature: Feature, of: CellClass) -> Feature:
-    """The same cells in another class, or in their class with a new colour or diameter."""
+    """The same in another class, or in its class with a new colour or cell diameter."""
     old = as_dict(feature.properties.get("classification"))
     kept = {key: value for key, value in old.items() if key not in ("names", "colorRGB")}
     classification = {**kept, "name": of.name, "color": list(of.colour)}
-    metadata = {**feature.metadata, DIAMETER: repr(float(of.diameter_um))}
-    properties = {**feature.properties, "classification": classification, "metadata": metadata}
+    properties = {**feature.properties, "classification": classification}
+    if feature.kind is Kind.CELLS:
+        properties["metadata"] = {**feature.metadata, DIAMETER: repr(float(of.diameter_um))}
     return replace(feature, raw=_edited(feature, properties=properties), class_name=of.name)
+
+
+def unclassed(feature: Feature) -> Feature:
+    """A region without its class."""
+    properties = {key: value for key, value in feature.properties.items() if key != "classification"}
+    return replace(feature, raw=_edited(feature, properties=properties), class_name="")
 
 
 def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,7 +31,6 @@ from napari_zoommil.annotations.feature import (
     LEGACY_TYPES,
     Feature,
     Json,
-    Kind,
     appearance,
     as_dict,
     diameter_of,
@@ -51,6 +50,9 @@ NAMESPACE = UUID("0f5b1d0e-8f0c-4f5e-9a55-5a1d1f0f3c77")
 
 BLOCK = 256
 """Features per block; the joined text of a block is cached until one of them changes."""
+
+STEP = 500
+"""Features between two reports of how far a file has been read."""
 
 SEPARATOR = b",\n"
 
@@ -84,23 +86,39 @@ def loads(content: bytes, name: str) -> Content:
     AnnotationError
         If it is not GeoJSON, or a feature is malformed.
     """
-    with _refusing(content, name):
-        envelope, raws = _opened(content)
-        ENCODER.encode(envelope.members)  # raises RecursionError now and not when writing
-        features = tuple(_features(raws))
-        return Content(features, classes_of(features, envelope), envelope)
+    return drained(read_steps(content, name, opened))
 
 
-def raw_features(content: bytes, name: str) -> list[Any]:
-    """The features of a GeoJSON document as JSON objects.
+Steps = Generator[tuple[int, int], None, "Content"]
+"""Yields how many features have been read, and of how many."""
+
+
+def drained(steps: Steps) -> Content:
+    """The content at the end of its reading."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def read_steps(content: bytes, name: str, open_it: Callable[[bytes], tuple[Envelope, list[Any]]]) -> Steps:
+    """Read a document step by step; ``open_it`` finds its envelope and its features as GeoJSON objects.
 
     Raises
     ------
     AnnotationError
-        If it is not GeoJSON.
+        If it is not what it should be, or a feature is malformed.
     """
     with _refusing(content, name):
-        return _opened(content)[1]
+        envelope, raws = open_it(content)
+        ENCODER.encode(envelope.members)  # raises RecursionError now and not when writing
+        features: list[Feature] = []
+        for feature in _features(raws):
+            features.append(feature)
+            if len(features) % STEP == 0:
+                yield len(features), len(raws)
+        return Content(tuple(features), classes_of(features, envelope), envelope)
 
 
 @contextmanager
@@ -122,7 +140,7 @@ def _refusing(content: bytes, name: str) -> Iterator[None]:
     )
 
 
-def _opened(content: bytes) -> tuple[Envelope, list[Any]]:
+def opened(content: bytes) -> tuple[Envelope, list[Any]]:
     """The envelope and the features of a document; a single geometry counts as a feature."""
     document = json.loads(content.decode("utf-8-sig"))
     if isinstance(document, dict) and document.get("type") in GEOMETRIES:
@@ -180,9 +198,9 @@ def classes_of(features: Iterable[Feature], envelope: Envelope) -> tuple[CellCla
             stated[name] = as_colour(entry.get("color")), diameter_of(entry.get(DIAMETER))
     for feature in features:
         known = stated.get(feature.class_name, (None, None))
-        if feature.kind is Kind.CELLS and not all(known):
-            name, colour, diameter = appearance(feature)
-            stated[name] = known[0] or colour, known[1] or diameter
+        if feature.class_name and not all(known):
+            _, colour, diameter = appearance(feature)
+            stated[feature.class_name] = known[0] or colour, known[1] or diameter
     classes: list[CellClass] = []
     taken = [CellClass(name, colour) for name, (colour, _) in stated.items() if colour]
     for name, (colour, diameter) in stated.items():

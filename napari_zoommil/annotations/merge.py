@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import CellClass
@@ -96,6 +97,8 @@ def _alike(one: Feature, two: Feature) -> bool:
     if (one.kind, one.class_name) != (two.kind, two.class_name) or one.kind is Kind.OTHER:
         return False
     places = _places(one), _places(two)
+    if [len(part.interiors) for part in one.polygons] != [len(part.interiors) for part in two.polygons]:
+        return False
     if places[0].shape != places[1].shape or not np.allclose(*places, rtol=0, atol=ROUNDING_PX):
         return False
     with suppress(RecursionError):
@@ -105,7 +108,7 @@ def _alike(one: Feature, two: Feature) -> bool:
 
 def _places(feature: Feature) -> NDArray[np.float64]:
     if feature.kind is Kind.REGION:
-        return feature.polygon
+        return shapely.get_coordinates(feature.polygons)
     return np.array([mark[1:] for mark in feature.marks])
 
 

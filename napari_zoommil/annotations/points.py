@@ -5,37 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 from uuid import uuid4
 
 import numpy as np
+import shapely
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
-from napari_zoommil.annotations.coordinates import as_outline, as_places
+from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
 from napari_zoommil.annotations.feature import Feature
-from napari_zoommil.annotations.feature_edits import classed, moved, new_point, new_region, redrawn, without
+from napari_zoommil.annotations.feature_edits import (
+    classed,
+    moved,
+    new_point,
+    new_region,
+    redrawn,
+    unclassed,
+    without,
+)
 from napari_zoommil.annotations.geojson import (
     OWN_MEMBER,
     Content,
     Envelope,
     classes_of,
     dumps,
-    loads,
     with_classes,
 )
+from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.state import DocumentState
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import read_file, write_file
+from napari_zoommil.files import write_file
+
+Drawn: TypeAlias = ArrayLike | shapely.Geometry
 
 
 class Points:
-    """Cells of a slide with their classes, and complete regions, in which every cell is annotated.
+    """Cells of a slide, and regions of it, with their classes; regions may have none.
 
-    All coordinates are level-0 px, (y, x). A class is identified by its label: 1, 2, … in the order of
-    ``classes``. Each editing method is one step of the undo history for any number of points. If an edit
-    is invalid, it raises :class:`AnnotationError` and changes nothing.
+    In a complete region every cell is annotated. All coordinates are level-0 px, (y, x). A class is
+    identified by its label: 1, 2, … in the order of ``classes``; 0 is no class. Each editing method is one
+    step of the undo history for any number of points or regions. If an edit is invalid, it raises
+    :class:`AnnotationError` and changes nothing.
 
     Parameters
     ----------
@@ -55,7 +68,7 @@ class Points:
 
     @classmethod
     def read(cls, path: str | Path, annotator: str = "") -> Points:
-        """The annotations in a GeoJSON file.
+        """The annotations in a GeoJSON file, or in an XML file of ASAP or ImageScope.
 
         Raises
         ------
@@ -64,9 +77,8 @@ class Points:
         AnnotationError
             If it is malformed.
         """
-        path = Path(path)
         points = cls(annotator)
-        points.adopt(loads(read_file(path), path.name))
+        points.adopt(read_content(Path(path)))
         return points
 
     def write(self, path: str | Path) -> None:
@@ -104,8 +116,8 @@ class Points:
         return True
 
     def __repr__(self) -> str:
-        regions = len(self._state.regions)
-        return f"Points({len(self)} in {len(self.classes)} classes, {regions} complete regions)"
+        regions, complete = len(self._state.regions), len(self.complete)
+        return f"Points({len(self)} in {len(self.classes)} classes, {regions} regions, {complete} complete)"
 
     @property
     def classes(self) -> Classes:
@@ -140,8 +152,13 @@ class Points:
     @property
     def complete(self) -> dict[str, NDArray[np.float64]]:
         """Complete regions: outlines (n, 2) level-0 (y, x), by id."""
+        return {id: feature.outline for id, feature in self.regions.items() if feature.complete}
+
+    @property
+    def regions(self) -> dict[str, Feature]:
+        """All regions by id, in the order of the file, complete ones among them."""
         regions = sorted(self._state.regions.values(), key=lambda feature: feature.serial)
-        return {feature.id: feature.polygon for feature in regions}
+        return {feature.id: feature for feature in regions}
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -209,27 +226,41 @@ class Points:
         self._restyle(label, replace(self._class(label), diameter_um=diameter_um))
 
     def remove_class(self, label: int) -> None:
-        """Remove a class with its points; the labels above it move down by one."""
+        """Remove a class with its points and regions; the labels above it move down by one."""
         name = self._class(label).name
         kept = tuple(one for one in self._state.classes if one.name != name)
         self._do(
             Edit(tuple(Change(one, None) for one in self._state.of_class(name)), (self._state.classes, kept))
         )
 
+    def add_region(self, drawn: Drawn, label: int = 0) -> str:
+        """Add a region, an outline (n, 2) level-0 (y, x) or a shapely polygon with holes; returns its id."""
+        return self._add_region(drawn, self._class(label) if label else None)
+
     def add_complete(self, outline: ArrayLike) -> str:
-        """Add a complete region, a polygon (n, 2) level-0 (y, x); returns its id."""
-        new = new_region(str(uuid4()), self._state.new_serial(), as_outline(outline), self.annotator)
+        """Add a region in which every cell is annotated, an outline (n, 2) level-0 (y, x); returns its id."""
+        return self._add_region(outline, complete=True)
+
+    def _add_region(self, drawn: Drawn, of: CellClass | None = None, complete: bool = False) -> str:
+        polygons, serial = as_polygons(drawn), self._state.new_serial()
+        new = new_region(str(uuid4()), serial, polygons, self.annotator, of, complete)
         self._do(Edit((Change(None, new),)))
         return new.id
 
-    def redraw_complete(self, outlines: Mapping[str, ArrayLike]) -> None:
-        """Set new outlines of complete regions, by id."""
-        drawn = [(self._region(id), as_outline(outline)) for id, outline in outlines.items()]
-        self._do(Edit(tuple(Change(one, redrawn(one, corners)) for one, corners in drawn)))
+    def redraw_regions(self, drawn: Mapping[str, Drawn]) -> None:
+        """Set new outlines or polygons of regions, by id."""
+        new = [(self._region(id), as_polygons(one)) for id, one in drawn.items()]
+        self._do(Edit(tuple(Change(one, redrawn(one, polygons)) for one, polygons in new)))
 
-    def remove_complete(self, *ids: str) -> None:
-        """Remove complete regions."""
+    def remove_regions(self, ids: Iterable[str]) -> None:
+        """Remove regions."""
         self._do(Edit(tuple(Change(self._region(id), None) for id in dict.fromkeys(ids))))
+
+    def set_region_class(self, ids: Iterable[str], label: int) -> None:
+        """Set the class of regions; label 0 takes it away."""
+        of = self._class(label) if label else None
+        old = [self._region(id) for id in dict.fromkeys(ids)]
+        self._do(Edit(tuple(Change(one, classed(one, of) if of else unclassed(one)) for one in old)))
 
     @property
     def can_undo(self) -> bool:
@@ -296,7 +327,7 @@ class Points:
 
     def _region(self, id: str) -> Feature:
         if id not in self._state.regions:
-            raise AnnotationError("that complete region is no longer there")
+            raise AnnotationError("that region is no longer there")
         return self._state.regions[id]
 
     def _class(self, label: int) -> CellClass:

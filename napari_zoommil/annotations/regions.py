@@ -1,69 +1,86 @@
-"""Regions of a slide: reading from GeoJSON, and conversion to areas."""
+"""Regions of a slide: reading them from a file, and the area that they cover."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from napari_zoommil.annotations.feature import as_dict, polygons_of
-from napari_zoommil.annotations.geojson import raw_features
+from napari_zoommil.annotations.feature import Feature, Kind
+from napari_zoommil.annotations.geojson import Content
+from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.files import read_file
+from napari_zoommil.geometry import Box
 
-AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
-
-Region: TypeAlias = NDArray[np.float64] | shapely.Polygon
-"""An outline, (n, 2) level-0 (y, x), or a polygon of such coordinates, which may have holes."""
+Region: TypeAlias = NDArray[np.float64] | shapely.Polygon | shapely.MultiPolygon | Box
+"""An outline, (n, 2) level-0 (y, x), polygons of such coordinates, which may have holes, or a rectangle."""
 
 
-def read_regions(path: Path) -> tuple[shapely.Polygon, ...]:
-    """All polygons of a GeoJSON file, level-0 (y, x), with their holes.
+def read_regions(path: Path, class_name: str = "") -> tuple[shapely.Polygon, ...]:
+    """The polygons of the regions in a GeoJSON or XML file, level-0 (y, x), with their holes.
+
+    Parameters
+    ----------
+    path : Path
+    class_name : str
+        Only regions of this class; all by default, with and without class.
 
     Raises
     ------
     FileError
         If it cannot be read.
     AnnotationError
-        If it is not GeoJSON, a polygon is malformed, or there is no polygon.
+        If it is malformed, an outline in it is, or there is no such region.
     """
-    found: list[shapely.Polygon] = []
-    for number, raw in enumerate(raw_features(read_file(path), path.name), 1):
-        try:
-            found += _polygons(as_dict(raw).get("geometry"))
-        except ValueError as error:
+    content = read_content(path)
+    for number, feature in enumerate(content.features, 1):
+        if feature.fault:
             raise AnnotationError(
-                f"{path.name} cannot be read as regions: its feature {number} is malformed: {error}; "
+                f"{path.name} cannot be read as regions: its feature {number} is malformed: {feature.fault}; "
                 "draw it again, and export it as GeoJSON"
-            ) from error
-    if not found:
-        raise AnnotationError(f"{path.name} holds no polygon; draw a region and export it as GeoJSON")
-    return tuple(found)
+            )
+    return regions_of(content, path.name, class_name)
 
 
-def _polygons(geometry: Any) -> list[shapely.Polygon]:
-    """The polygons of a geometry; none if it is empty or not an area."""
-    geometry = as_dict(geometry)
-    if geometry.get("type") not in AREAS:
-        return []
-    if geometry["type"] != "GeometryCollection":
-        return polygons_of(geometry)
-    members = geometry.get("geometries")
-    if not isinstance(members, list):
-        raise ValueError("its geometries are not a list")
-    return [polygon for member in members for polygon in _polygons(member)]
+def regions_of(content: Content, name: str, class_name: str = "") -> tuple[shapely.Polygon, ...]:
+    """The polygons of all regions of a document, or of those of one class.
+
+    Raises
+    ------
+    AnnotationError
+        If there is none; it says which there are. ``name`` is that of the file.
+    """
+    regions = [feature for feature in content.features if feature.kind is Kind.REGION]
+    chosen = [one for one in regions if class_name in ("", one.class_name)]
+    if chosen:
+        return tuple(polygon for one in chosen for polygon in one.polygons)
+    if not regions:
+        raise AnnotationError(f"{name} holds no polygon; draw a region and export it as GeoJSON")
+    raise AnnotationError(f"{name} has no regions of {class_name}; {_what_there_is(regions)}")
+
+
+def _what_there_is(regions: list[Feature]) -> str:
+    names = dict.fromkeys(one.class_name for one in regions if one.class_name)
+    return f"it has regions of: {', '.join(names)}" if names else "its regions have no class"
 
 
 def area_of(region: Region) -> shapely.Geometry:
     """The area of a region, (y, x); a self-intersecting outline is made valid."""
-    drawn = region if isinstance(region, shapely.Polygon) else shapely.Polygon(np.asarray(region))
+    if isinstance(region, Box):
+        return shapely.box(region.y, region.x, region.y + region.height, region.x + region.width)
+    drawn = region if isinstance(region, shapely.Geometry) else shapely.Polygon(np.asarray(region))
     return shapely.make_valid(drawn)
 
 
 def union_of(regions: Iterable[Region]) -> shapely.Geometry:
     """The union of regions, (y, x); overlaps count once."""
     return shapely.union_all([area_of(one) for one in regions])
+
+
+def covered(regions: Iterable[Region], shape: tuple[int, int]) -> shapely.Geometry:
+    """The union of regions clipped to a slide of ``shape``, level-0 px; empty if none is on it."""
+    return shapely.intersection(union_of(regions), shapely.box(0, 0, *shape))

@@ -25,7 +25,7 @@ class DocumentState:
         Label of each class, 1, 2, …, by name.
     rows : Columns
     regions : dict
-        Features that are complete regions, by id.
+        Features that are regions, by id.
     """
 
     def __init__(self, classes: Classes) -> None:
@@ -54,9 +54,8 @@ class DocumentState:
         return self._last_serial
 
     def of_class(self, name: str) -> list[Feature]:
-        """Features whose cells have a class."""
-        found = self.features.values()
-        return [one for one in found if one.kind is Kind.CELLS and one.class_name == name]
+        """Cells and regions of a class."""
+        return [one for one in self.features.values() if one.class_name == name]
 
     def owners(self, ids: Iterable[str]) -> list[tuple[Feature, set[str]]]:
         """The features of points, each with the ids of its points among ``ids``.

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class GridKey:
         Level-0 pixel size, µm, y and x.
     detector : str
         The tissue detector with its settings.
+    area : str
+        Hash of the area to which the patches are limited; empty for the whole slide.
     """
 
     magnifications: tuple[float, ...]
@@ -40,11 +42,12 @@ class GridKey:
     min_tissue: float
     mpp: Pair
     detector: str
+    area: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
         """16 hexadecimal digits; they include the package version, which may change the detected tissue."""
-        facts = repr((self, napari_zoommil.__version__))
+        facts = repr((self, napari_zoommil.__version__)) + self.area
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -1,16 +1,18 @@
 """Augmentation of training windows (exclusive cross-entropy, supplement, sec. 2).
 
 Each with a probability of one half: Gaussian blur, additive noise, a rotation by right angles, flips
-along both axes, a diagonal flip. For stained tissue also a perturbation of the stain concentrations
-(Tellez et al., IEEE TMI 2018).
+along both axes, a diagonal flip. Not in the supplement: JPEG compression, as of whole-slide images, and for
+stained tissue a perturbation of the stain concentrations (Tellez et al., IEEE TMI 2018).
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.color import hed_from_rgb, rgb_from_hed
 
@@ -25,8 +27,12 @@ KERNELS_PX = (3, 5, 7)
 NOISE_SD = 5.0
 """Standard deviation of the additive noise, grey levels."""
 
-STAIN = 0.05
-"""Largest change of a stain's optical density: factor 1 ± STAIN, offset ± STAIN standard deviations."""
+JPEG_QUALITY = (40, 95)
+"""Range of the quality of JPEG compression."""
+
+STAIN_SD = 0.05
+"""Standard deviation of the factor (around 1) and of the offset (around 0) of each stain; natural optical
+density. On tissue this moves pixels by 4 to 10 grey levels on average."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,23 @@ class Placement:
         return tuple(axis for axis, flipped in zip(axes, self.flips, strict=True) if flipped)
 
 
-def perturbed_stains(image: RGB, rng: np.random.Generator, strength: float = STAIN) -> RGB:
-    """An image with randomly scaled and shifted haematoxylin, eosin and residual stains, (h, w, 3)."""
-    factor, offset = 1 + rng.uniform(-strength, strength, 3), rng.uniform(-strength, strength, 3)
+def perturbed_stains(image: RGB, rng: np.random.Generator, sd: float = STAIN_SD) -> RGB:
+    """An image with randomly scaled and shifted haematoxylin, eosin and residual stains, (h, w, 3).
+
+    Stains are separated by the vectors of Ruifrok and Johnston (2001).
+    """
+    factor, offset = rng.normal(1, sd, 3), rng.normal(0, sd, 3)
     density = -np.log((image.astype(np.float32) + 1) / 256)
     stains = density @ hed_from_rgb.astype(np.float32)  # negative values are kept: clipping changes colours
-    # Offsets are relative to the stain's spread in the image: absolute ones would tint the background.
-    stains = stains * factor + offset * stains.std((0, 1))
-    return _grey_levels(np.exp(-stains @ rgb_from_hed) * 256 - 1)
+    changed = (stains * factor + offset) @ rgb_from_hed
+    return _grey_levels(np.exp(-changed) * 256 - 1)
+
+
+def compressed(image: RGB, quality: int) -> RGB:
+    """The image after JPEG compression, (h, w, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
 
 
 def distorted(image: RGB, rng: np.random.Generator, stained: bool = True) -> RGB:
@@ -98,7 +113,8 @@ def distorted(image: RGB, rng: np.random.Generator, stained: bool = True) -> RGB
         pixels = gaussian_filter(pixels, (sd, sd, 0), radius=(radius, radius, 0))
     if rng.random() < CHANCE:
         pixels = pixels + rng.normal(0, NOISE_SD, pixels.shape).astype(np.float32)
-    return _grey_levels(pixels)
+    image = _grey_levels(pixels)
+    return compressed(image, int(rng.integers(*JPEG_QUALITY))) if rng.random() < CHANCE else image
 
 
 def _grey_levels(pixels: NDArray[np.floating]) -> RGB:

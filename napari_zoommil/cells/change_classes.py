@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.cells.model import create_cell_model
+from napari_zoommil.cells.model import create_cell_model, trainable
 from napari_zoommil.cells.outputs import output_channels
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.unet import UNet
@@ -31,7 +31,7 @@ def with_classes(
     """
     new = replace(spec, classes=tuple(classes), config=spec.config | {"classes": len(classes)})
     with torch.random.fork_rng(devices=()):  # the new network draws random weights, which are then replaced
-        made = create_cell_model(new)
+        made = trainable(create_cell_model(new), new.architecture)
     state = network.state_dict()
     anchors, kept = (len(network.anchors), OFFSETS) if isinstance(network, YOLLO) else (1, 0)
     old, names = ([one.name for one in several] for several in (spec.classes, classes))
@@ -44,7 +44,7 @@ def with_classes(
             scores = scores[:, [0, *(1 + row for row in _rows(old, names))]]
         state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
     made.load_state_dict(state)
-    return made, new
+    return trainable(made, spec.architecture), new
 
 
 def _rows(old: list[str], names: list[str]) -> list[int]:

@@ -1,8 +1,10 @@
-"""Export of detected cells as GeoJSON, which QuPath opens as detections."""
+"""Export of detected cells as GeoJSON, which QuPath opens as detections, and as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import NAMESPACE_OID, uuid5
 
@@ -13,12 +15,25 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.annotations.feature import ENCODER
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.files import write_file
+from napari_zoommil.geometry import Pair
 
 CORNERS = 16
 """Corners of the ellipse that represents a cell."""
 
 BLOCK = 1024
 """Cells formatted at once, because a slide may have millions."""
+
+COLUMNS = (
+    "centre_x_um",
+    "centre_y_um",
+    "centre_x_level0_px",
+    "centre_y_level0_px",
+    "width_um",
+    "height_um",
+    "class",
+    "score",
+)
+"""Columns of the table of cells."""
 
 _ANGLES = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)[[*range(CORNERS), 0]]  # (x, y), closed
@@ -33,6 +48,46 @@ def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> 
         If it cannot be written; an existing file is then unchanged.
     """
     write_file(path, _document(finds, classes))
+
+
+def write_cell_table(path: Path, finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> None:
+    """A CSV file with a line per cell, see :data:`COLUMNS`.
+
+    Parameters
+    ----------
+    path : Path
+    finds : Finds
+        Level-0 px.
+    classes : sequence of CellClass
+    mpp : (float, float)
+        Level-0 pixel size, µm, (y, x).
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an existing file is then unchanged.
+    """
+    write_file(path, _table(finds, classes, mpp))
+
+
+def _table(finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> Iterator[bytes]:
+    yield _lines([COLUMNS])
+    centres, size = finds.centres, finds.boxes[:, 2:] - finds.boxes[:, :2]
+    um = np.round(np.hstack([centres * mpp, size * mpp]), 2)[:, [1, 0, 3, 2]]
+    px = np.round(centres[:, ::-1], 2)
+    for start in range(0, len(finds), BLOCK):
+        part = slice(start, start + BLOCK)
+        columns = (um[part], px[part], finds.labels[part].tolist(), finds.scores[part].tolist())
+        yield _lines(
+            (x_um, y_um, x, y, width, height, classes[label - 1].name, round(score, 4))
+            for (x_um, y_um, width, height), (x, y), label, score in zip(*columns, strict=True)
+        )
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _document(finds: Finds, classes: Sequence[CellClass]) -> Iterator[bytes]:

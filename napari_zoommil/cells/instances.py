@@ -25,7 +25,7 @@ On true masks (62 DSB 2018 tiles; a quarter of each of 13 MoNuSeg tiles) the wat
 connected components alone have 0.65 and 0.62.
 """
 
-LEAST_AREA = 0.1
+LEAST_AREA = 0.2
 """Least area of a predicted cell, in areas of a disc of the cell diameter."""
 
 
@@ -100,7 +100,7 @@ def find_cells(
     threshold : float
         Least probability of a foreground pixel, summed over classes.
     least_area : float, optional
-        Smaller cells are removed and smaller holes are filled, px; a tenth of a cell's area by default.
+        Smaller cells are removed and smaller holes are filled, px; a fifth of a cell's area by default.
     separation : float
         As in :func:`split_foreground`.
     """

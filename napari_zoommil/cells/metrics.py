@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.stats import binomtest
 
 from napari_zoommil.cells.boxes import as_boxes, as_points, iou_matrix, nms
 from napari_zoommil.geometry import Rows
@@ -88,6 +89,21 @@ class DetectionScore:
         found = 2 * self.true_positives
         return _ratio(found, found + self.false_positives + self.false_negatives)
 
+    @property
+    def known(self) -> int:
+        return self.true_positives + self.false_negatives
+
+    @property
+    def recall_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the recall."""
+        return interval(self.true_positives, self.known)
+
+    @property
+    def f1_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of F1, by that of TP / (TP + FP + FN) = F1 / (2 − F1)."""
+        low, high = interval(self.true_positives, self.known + self.false_positives)
+        return 2 * low / (1 + low), 2 * high / (1 + high)
+
 
 def match_boxes(known: ArrayLike, predicted: ArrayLike, scores: ArrayLike, iou: float = 0.5) -> Rows:
     """The known box matched to each predicted one, −1 for none: (P,).
@@ -163,6 +179,14 @@ class ExclusiveRecall:
 
     recall: float
     predictions_per_mm2: float
+
+
+def interval(found: int, of: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, ``found`` of ``of`` (Wilson 1927); (0, 1) of nothing."""
+    if of == 0:
+        return 0.0, 1.0
+    bounds = binomtest(found, of).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
 
 
 def exclusive_recall(score: DetectionScore, area_mm2: float) -> ExclusiveRecall:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.cells.boxes import instance_boxes, nms
+from napari_zoommil.cells.haematoxylin import Haematoxylin
 from napari_zoommil.cells.instances import find_cells
 from napari_zoommil.cells.outputs import BoxOutput, class_probabilities
 from napari_zoommil.cells.spec import CellSpec, read_cell_spec
@@ -23,7 +24,14 @@ from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.model_folder import build, find_model, write_folder
 from napari_zoommil.slides import Slide
 
-ARCHITECTURES: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
+CellNetwork = UNet | YOLLO | Haematoxylin
+"""Networks and the detector without weights; only networks can be trained."""
+
+ARCHITECTURES: dict[str, type[UNet] | type[YOLLO] | type[Haematoxylin]] = {
+    "unet": UNet,
+    "yollo": YOLLO,
+    "haematoxylin": Haematoxylin,
+}
 
 LEAST_SCORE = 0.1
 """Boxes with lower scores are dropped; a detector returns a box for every few pixels."""
@@ -36,7 +44,7 @@ LARGEST_UPSAMPLING = 2.0
 also work on slides at 20x (0.5 µm/px); at 10x (1 µm/px) a nucleus has only about six pixels."""
 
 
-def create_cell_model(spec: CellSpec) -> UNet | YOLLO:
+def create_cell_model(spec: CellSpec) -> CellNetwork:
     """An untrained network.
 
     Raises
@@ -63,7 +71,7 @@ def save_cell_model(
     write_folder(folder, network, asdict(spec), card, "cells", familiarity)
 
 
-def load_cell_model(name: str | Path) -> tuple[UNet | YOLLO, CellSpec]:
+def load_cell_model(name: str | Path) -> tuple[CellNetwork, CellSpec]:
     """A cell model on the CPU, ready to predict.
 
     Parameters
@@ -124,24 +132,29 @@ class Finds:
         return self.chosen(nms(self.boxes, self.scores, NMS_IOU, sources=sources))
 
 
-def least_score(network: UNet | YOLLO, spec: CellSpec) -> float:
-    """The least score that a detection can have: for a U-Net the threshold of its map."""
+def least_score(network: CellNetwork, spec: CellSpec) -> float:
+    """The least score that a detection can have: for a map of pixels its threshold."""
     return LEAST_SCORE if isinstance(network, YOLLO) else spec.threshold
 
 
-def rim_of(network: UNet | YOLLO) -> int:
-    """Pixels at each edge of an input without output: the margin of an unpadded U-Net, else 0."""
-    return 0 if isinstance(network, YOLLO) or network.padding == "same" else network.margin
-
-
-def input_for(network: UNet | YOLLO, output: int) -> int:
-    """The least edge of an input, px, whose output covers an edge of ``output`` px."""
-    return output if isinstance(network, YOLLO) else network.input_size(output)
-
-
-def fitting(network: UNet | YOLLO, size: int) -> int:
+def fitting(network: CellNetwork, size: int) -> int:
     """The least edge of an input ≥ ``size``, px, that a network accepts; an unpadded U-Net accepts few."""
-    return input_for(network, size - 2 * rim_of(network))
+    return network.input_size(size - 2 * network.rim)
+
+
+def trainable(network: CellNetwork, name: str) -> UNet | YOLLO:
+    """A network that can be trained.
+
+    Raises
+    ------
+    ModelError
+        If the model has no weights.
+    """
+    if isinstance(network, Haematoxylin):
+        raise ModelError(
+            f"{name} is computed from the stains and has no weights to train; fine-tune yollo or unet"
+        )
+    return network
 
 
 def require_resolution(slide: Slide, mpp: float) -> None:

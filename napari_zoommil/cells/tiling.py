@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from napari_zoommil.annotations.regions import Region, union_of
+from napari_zoommil.annotations.regions import Region, covered
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.geometry import Pair
 from napari_zoommil.read_ahead import in_order
@@ -29,6 +29,9 @@ CORE_PX = 384
 """Edge of the core of a tile, in which its cells count; a multiple of the networks' pooling factors."""
 
 TILES_AHEAD = 8
+
+SAMPLES, SAMPLE_PX = 16, 256
+"""Number of tiles from which the stains of a slide are estimated, and their edge."""
 
 
 class Area(Protocol):
@@ -59,7 +62,7 @@ class Regions:
     @cached_property
     def covered(self) -> shapely.Geometry:
         """The union of the polygons, (y, x); empty if none of them is on the slide."""
-        return shapely.intersection(union_of(self.polygons), shapely.box(0, 0, *self.shape))
+        return covered(self.polygons, self.shape)
 
     def touches(self, origins: Floats, size: Pair) -> NDArray[np.bool_]:
         y, x = origins.T
@@ -75,6 +78,22 @@ class Regions:
     @property
     def px(self) -> float:
         return float(self.covered.area)
+
+    def tissue_px(self, tissue: Tissue) -> float:
+        """Size of the tissue in the regions, level-0 px squared."""
+        if not self.px:
+            return 0.0
+        step = np.asarray(tissue.downsample)
+        bounds = np.array(self.covered.bounds).reshape(2, 2) / step
+        low = np.floor(bounds[0]).astype(np.int64)
+        high = np.minimum(np.ceil(bounds[1]).astype(np.int64), tissue.mask.shape)
+        corners = (np.argwhere(tissue.mask[low[0] : high[0], low[1] : high[1]]) + low) * step
+        (y, x), covered = corners.T, self.covered
+        shapely.prepare(covered)
+        boxes = shapely.box(y, x, y + step[0], x + step[1])
+        whole = shapely.contains_properly(covered, boxes)
+        edge = boxes[~whole & shapely.intersects(covered, boxes)]
+        return float(whole.sum() * step.prod() + shapely.area(shapely.intersection(covered, edge)).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +115,23 @@ class OnTissue:
 
     @property
     def px(self) -> float:
-        return float(self.tissue.mask.sum() * math.prod(self.tissue.downsample))
+        rows, columns = (
+            np.diff(np.minimum(np.arange(count + 1) * step, edge))  # the last one may overhang the slide
+            for count, step, edge in zip(
+                self.tissue.mask.shape, self.tissue.downsample, self.shape, strict=True
+            )
+        )
+        return float(rows @ self.tissue.mask @ columns)
 
 
-def tile_corners(shape: tuple[int, int], downsample: Pair, area: Area) -> NDArray[np.int64]:
+def tile_corners(
+    shape: tuple[int, int], downsample: Pair, area: Area, core: int = CORE_PX
+) -> NDArray[np.int64]:
     """(N, 2) corners of the cores that overlap an area; px at the model's resolution."""
     extent = [math.ceil(edge / factor) for edge, factor in zip(shape, downsample, strict=True)]
-    counts = [math.ceil(edge / CORE_PX) for edge in extent]
-    corners = np.indices(counts).reshape(2, -1).T * CORE_PX
-    size = CORE_PX * downsample[0], CORE_PX * downsample[1]
+    counts = [math.ceil(edge / core) for edge in extent]
+    corners = np.indices(counts).reshape(2, -1).T * core
+    size = core * downsample[0], core * downsample[1]
     return corners[area.touches(corners * np.asarray(downsample), size)]
 
 
@@ -127,6 +154,15 @@ def read_tiles(
         for start in range(0, len(corners), batch):
             some = corners[start : start + batch]
             yield some, np.stack(list(islice(tiles, len(some))))
+
+
+def sample_tiles(slide: Slide, tissue: Tissue, mpp: float) -> list[RGB]:
+    """Up to :data:`SAMPLES` tiles with tissue, evenly distributed over the tissue of a slide."""
+    own = slide.resolution()
+    scale = mpp / own[0], mpp / own[1]
+    corners = tile_corners(slide.shape, scale, OnTissue(tissue, slide.shape), SAMPLE_PX)
+    some = corners[np.linspace(0, len(corners) - 1, min(SAMPLES, len(corners))).round().astype(int)]
+    return [slide.read(y * scale[0], x * scale[1], SAMPLE_PX, SAMPLE_PX, mpp) for y, x in some.tolist()]
 
 
 def in_core(finds: Finds, margin: int) -> Finds:

@@ -87,6 +87,11 @@ class UNet(nn.Module):
         """
         return VALID_MARGIN if self.padding == "valid" else SAME_MARGIN
 
+    @property
+    def rim(self) -> int:
+        """Pixels at each edge of an input without output."""
+        return VALID_MARGIN if self.padding == "valid" else 0
+
     def output_size(self, size: int) -> int:
         """Edge of the output, px, for an edge of the input.
 

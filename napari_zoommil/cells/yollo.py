@@ -70,8 +70,12 @@ class YOLLO(nn.Module):
         for index, (before, after) in enumerate(pairwise((3, *(width * factor for factor in WIDTHS)))):
             layers += [_block(before, after), nn.MaxPool2d(2)] if index < 3 else [_block(before, after)]
         self.features = nn.Sequential(*layers)
-        self.margin = MARGIN
+        self.margin, self.rim = MARGIN, 0
         self.head = nn.Conv2d(width * WIDTHS[-1], len(self.anchors) * (4 + self.channels), 1)
+
+    def input_size(self, size: int) -> int:
+        """Least edge of an input, px, whose output covers ``size`` px."""
+        return size
 
     def forward(self, images: Tensor) -> BoxOutput:
         """(B, 3, H, W) in [0, 1], of any size, → N = ⌈H/8⌉ · ⌈W/8⌉ · anchors boxes per image.

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Slides, with_options
+from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import (
     Told,
     describe_cells,
@@ -22,18 +23,18 @@ from napari_zoommil.commands.report import (
     print_json,
     slide_paths,
 )
-from napari_zoommil.errors import JobError
-from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
 TheSlide = Annotated[Path, Parameter(help="The slide of the points.")]
-Cells = Annotated[Path, Parameter(help="GeoJSON file to write; a folder for several slides.")]
-Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
-Regions = Annotated[
-    Path | None,
-    Parameter(help="GeoJSON with polygons to search, which may have holes; all tissue by default."),
+Cells = Annotated[
+    Path,
+    Parameter(
+        help="GeoJSON file to write, beside it .csv (cells) and .counts.csv (counts, densities); "
+        "a folder for several slides."
+    ),
 ]
+Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
 Score = Annotated[
     float | None,
     Parameter(
@@ -65,33 +66,31 @@ def detect(
     **options: Any,
 ) -> int:
     """Write the cells of each slide."""
-    from napari_zoommil.annotations.regions import read_regions
-    from napari_zoommil.cells.export import write_detections
+    from napari_zoommil.jobs.detection_files import write_detection
 
     paths = slide_paths(slides)
-    if regions is not None:
-        if len(paths) > 1:
-            raise JobError("regions can be given for one slide only; name one slide, or give no regions")
-        options["regions"] = read_regions(regions)
+    options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Detection) -> Told:
         if threshold is not None:
             result = replace(result, threshold=threshold)
-        counted = result.finds.chosen(result.finds.scores >= result.threshold)
         with Slide.open(path, options["mpp"], options["icc"]) as slide:
             file = file_of(slide, paths, out)
-        make_folder(file.parent)
-        write_detections(file, counted, result.classes)
+        files = write_detection(file, result)
         facts = {
             "slide": path.name,
-            "file": str(file),
+            "file": str(files.geojson),
+            "tables": [str(files.cells), str(files.counts)],
             "cells": result.counts(),
             "per_mm2": result.per_mm2(),
+            "per_mm2_of": result.area_kind,
             "area_mm2": result.area_mm2,
+            "tissue_mm2": result.tissue_mm2,
             "familiarity": result.familiarity.facts,
             "damaged_tiles": result.damaged,
+            "note": result.note,
         }
-        text = f"{describe_cells(result)} → {file}"
-        return Told(facts, text, result.damaged, familiarity=result.familiarity)
+        text = f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv"
+        return Told(facts, text, result.damaged, result.note, familiarity=result.familiarity)
 
     return each_slide(partial(jobs.detect, **options), paths, write, json)

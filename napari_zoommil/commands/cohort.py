@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Slides, with_options
+from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, drive, print_json, slide_paths
 from napari_zoommil.jobs.embed import Embedding
 
@@ -19,8 +20,8 @@ Cohort = Annotated[
 ]
 
 
-@with_options(jobs.embed, hidden=("slide",))
-def embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
+@with_options(jobs.embed, hidden=("slide", "regions"))
+def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **options: Any) -> int:
     """Fill the feature store of each slide."""
 
     def told(path: Path, result: Embedding) -> Told:
@@ -34,7 +35,8 @@ def embed(slides: Slides, /, *, json: Json = False, **options: Any) -> int:
         counted = f"{result.encoded:,} of {result.total:,} patches encoded now"
         return Told(facts, f"{path.name}: {counted} → {result.store}", result.damaged)
 
-    return each_slide(partial(jobs.embed, **options), slide_paths(slides), told, json)
+    paths = slide_paths(slides)
+    return each_slide(partial(jobs.embed, **with_regions(options, regions, paths)), paths, told, json)
 
 
 @with_options(jobs.train, hidden=("cohort", "num_nodes"))

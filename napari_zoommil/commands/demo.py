@@ -6,20 +6,16 @@ import sys
 from html import escape
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from napari_zoommil.commands.display import require_display
 from napari_zoommil.commands.report import drive
 from napari_zoommil.errors import DisplayError
-from napari_zoommil.files import make_folder, replacing, write_file
-from napari_zoommil.geometry import Pair, magnification_name
+from napari_zoommil.files import make_folder, write_file
+from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Job, Progress, predict
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.prediction_files import overview_of, write_prediction
-from napari_zoommil.maps import display_values
+from napari_zoommil.jobs.prediction_files import overlay_of, overview_of, title_lines, write_prediction
 from napari_zoommil.maps.agreement import Agreement, attention_agreement
-from napari_zoommil.maps.export import paint
+from napari_zoommil.maps.figure import Overview, figure_of, write_png
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.samples import sample, synthetic_slide
 
@@ -67,27 +63,26 @@ def write_demo(path: Path, out: Path) -> Path:
     with Slide.open(path) as slide:
         prediction = drive(predict(slide), path.name)
         write_prediction(slide, prediction, out)
-        overview, downsample = overview_of(slide)
+        overview = overview_of(slide)
     outline = sample().outline()
     found = [
         attention_agreement(prediction.grid, step.level, step.rows, step.attention, outline)
         for step in prediction.steps
     ]
-    pictures = _moments(overview, downsample, prediction, out)
+    pictures = _moments(overview, prediction, out)
     report = out / "report.html"
     write_file(report, _html(prediction, found, pictures).encode())
     return report
 
 
-def _moments(overview: np.ndarray, downsample: Pair, prediction: Prediction, out: Path) -> list[str]:
-    """Write an image of the slide after each magnification, with maps overlaid as in the viewer."""
+def _moments(overview: Overview, prediction: Prediction, out: Path) -> list[str]:
+    """Write a figure of the slide after each magnification, with what was looked at until then."""
     maps = prediction.maps_of("attention")
-    names, picture = [], overview
-    for number, (shown, values) in enumerate(zip(maps, display_values(maps, "percentile"), strict=True), 1):
-        picture = paint(picture, downsample, shown, values)
+    names = []
+    for number, last in enumerate(maps, 1):
         names.append(f"moment-{number}.png")
-        with replacing(out / names[-1]) as part:
-            Image.fromarray(picture).save(part, "PNG")
+        shown = overlay_of(prediction, maps).only(last.magnification.__ge__)
+        write_png(out / names[-1], figure_of(overview, shown, title_lines(prediction)))
     return names
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from napari_zoommil import jobs
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
+from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
@@ -16,10 +17,13 @@ from napari_zoommil.jobs.prediction_files import summary, write_explanation, wri
 from napari_zoommil.slides import Slide
 
 
-@with_options(jobs.predict, hidden=("slide", "tissue"))
-def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+@with_options(jobs.predict, hidden=("slide", "tissue", "regions"))
+def predict(
+    slides: Slides, /, *, out: Out, regions: Regions = None, json: Json = False, **options: Any
+) -> int:
     """Write a prediction for each slide."""
     paths = slide_paths(slides)
+    options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Prediction) -> Told:
         with Slide.open(path, options["mpp"], options["icc"]) as slide:
@@ -32,10 +36,13 @@ def predict(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) 
     return each_slide(partial(jobs.predict, **options), paths, write, json)
 
 
-@with_options(jobs.explain, hidden=("slide", "tissue"))
-def explain(slides: Slides, /, *, out: Out, json: Json = False, **options: Any) -> int:
+@with_options(jobs.explain, hidden=("slide", "tissue", "regions"))
+def explain(
+    slides: Slides, /, *, out: Out, regions: Regions = None, json: Json = False, **options: Any
+) -> int:
     """Write the maps of an explanation method for each slide."""
     paths = slide_paths(slides)
+    options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Explanation) -> Told:
         with Slide.open(path, options["mpp"], options["icc"]) as slide:

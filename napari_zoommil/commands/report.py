@@ -21,6 +21,7 @@ from napari_zoommil.training.mil.cohort import slides_of_table
 if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs import Job, Progress
     from napari_zoommil.jobs.detect import Detection
+    from napari_zoommil.jobs.finetune_figures import Figure
     from napari_zoommil.jobs.finetuning import FineTuning
     from napari_zoommil.jobs.many_slides import Outcome
     from napari_zoommil.jobs.prediction import Cost
@@ -104,6 +105,7 @@ def describe(slide: Slide) -> dict[str, Any]:
         "height": slide.shape[0],
         "width": slide.shape[1],
         "mpp": list(slide.mpp) if slide.mpp else None,
+        "mpp_set": str(slide.mpp_set) if slide.mpp_set else None,
         "magnification": slide.magnification,
         "levels": [
             {"height": level.shape[0], "width": level.shape[1], "downsample": list(level.downsample)}
@@ -118,7 +120,8 @@ def describe(slide: Slide) -> dict[str, Any]:
 def describe_text(found: dict[str, Any]) -> str:
     """:func:`describe` as text."""
     mpp = found["mpp"]
-    scale = f"{mpp[1]:.4g} µm/px ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    stated = found["mpp_set"] or (f"{mpp[1]:.4g} µm/px" if mpp else "")
+    scale = f"{stated} ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
     profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (
@@ -169,23 +172,38 @@ def describe_cells(found: Detection) -> str:
         f"{count:,} {name}" + (f" ({density:,.0f}/mm²)" if (density := densities[name]) is not None else "")
         for name, count in found.counts().items()
     )
-    return f"{found.slide}: {counts} in {found.area_mm2:.3g} mm²"
+    return f"{found.slide}: {counts}; /mm² of {found.extent}"
 
 
 def describe_training(found: FineTuning) -> str:
     """Data and metrics of a fine-tuning as text."""
+    from napari_zoommil.jobs.finetune_figures import figures, verdict
+
     points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
     cells = found.kind == "cells"
     seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
     lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
     if found.off_slide:
         lines.append(f"  {found.off_slide:,} points are outside the slide and were left out")
-    for name, value in found.metrics.items():
-        if f"before_{name}" in found.metrics:
-            before, what = found.metrics[f"before_{name}"], name.replace("_", " ")
-            where = " on held-out windows" if cells and name != "score_threshold" else ""
-            lines.append(f"  {what}{where} {before:.3g} → {value:.3g}")
-    return "\n".join(lines)
+    lines += [f"  {_figure(one)}" for one in figures(found.metrics)]
+    if cells and found.held_out:
+        lines.append(f"  measured on {found.held_out} held-out windows")
+    return "\n".join([*lines, *(f"  {sentence}" for sentence in [verdict(found.metrics)] if sentence)])
+
+
+def _figure(one: Figure) -> str:
+    from napari_zoommil.jobs.finetune_figures import figure_text
+
+    before = "–" if one.before is None else figure_text(one.name, one.before)
+    rests = (
+        "" if one.low is None else f" (of {one.cells} cells; 95 % interval {one.low:.2f} to {one.high:.2f})"
+    )
+    return f"{one.title} {before} → {figure_text(one.name, one.after)}{rests}"
+
+
+def figure(value: float) -> str:
+    """A number to three figures, without an exponent if it is large: ``0.0714``, ``7,417``."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < math.inf else f"{value:.3g}"
 
 
 def drive(
@@ -209,6 +227,7 @@ def drive(
 
     from napari_zoommil.jobs import run
     from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.progress import duration
 
     columns = (
         TextColumn("{task.fields[title]}"),
@@ -221,7 +240,9 @@ def drive(
         task = bar.add_task("", title=title, total=None)
 
         def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, description=progress.note)
+            left = progress.seconds_left
+            note = progress.note if left is None else f"{progress.note}, about {duration(left)} left"
+            bar.update(task, completed=progress.done, total=progress.total, description=note)
             if on_outcome is not None and isinstance(progress.partial, Outcome):
                 bar.stop()  # else it overwrites the printed text
                 bar.update(task, title=on_outcome(progress.partial))

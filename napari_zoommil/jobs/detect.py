@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.errors import AnnotationError, ModelError
+from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import NO_TRAINING, UNKNOWN, Verdict
+from napari_zoommil.geometry import Box, Pair
 from napari_zoommil.jobs.familiarity import require_fit
-from napari_zoommil.jobs.loading import cell_model_on, open_own
+from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
+from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
+    Inside,
     KnownTissue,
     Mpp,
     Range,
@@ -25,8 +28,8 @@ from napari_zoommil.jobs.parameters import (
     Workers,
     documented,
 )
-from napari_zoommil.jobs.progress import Job, Progress, Steady
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.tissue import area_on, find_tissue
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, no_tissue
@@ -38,9 +41,15 @@ if TYPE_CHECKING:
 
     from napari_zoommil.annotations import CellClass
     from napari_zoommil.cells.compared import TileSample
-    from napari_zoommil.cells.model import Finds
+    from napari_zoommil.cells.model import CellNetwork, Finds
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area
+
+
+PUBLISHED_STAINS = (
+    "the stain vectors of this slide could not be estimated; those of Ruifrok and Johnston were used"
+)
+"""Remark on detections by haematoxylin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +70,14 @@ class Detection:
         Score that every find has at least.
     damaged : int
         Tiles of the slide that could not be decoded.
+    tissue_mm2 : float
+        Tissue within ``area_mm2``; 0 if none was detected there.
+    mpp : (float, float)
+        Level-0 pixel size, µm, (y, x).
     familiarity : Verdict
         How much of what was searched is unlike what the model was trained on.
+    note : str
+        What the model could not do on this slide; empty if there is nothing to say.
     """
 
     slide: str
@@ -74,17 +89,43 @@ class Detection:
     area_mm2: float
     least: float = 0.0
     damaged: int = 0
+    tissue_mm2: float = 0.0
+    mpp: Pair = (1.0, 1.0)
     familiarity: Verdict = UNKNOWN
+    note: str = ""
+
+    @property
+    def counted_mm2(self) -> float:
+        """The area that densities refer to: the tissue, or all that was searched if none is known there."""
+        return self.tissue_mm2 or self.area_mm2
+
+    @property
+    def area_kind(self) -> str:
+        """What ``counted_mm2`` is the area of: ``tissue`` or ``searched area``."""
+        return "tissue" if self.tissue_mm2 else "searched area"
+
+    @property
+    def extent(self) -> str:
+        """``tissue: 1.2 of 1.9 mm²``: the area that densities refer to, of all that was searched."""
+        searched, tissue = (f"{mm2:.3g}" for mm2 in (self.area_mm2, self.tissue_mm2))
+        if not self.tissue_mm2:
+            return f"searched area: {searched} mm², none of it known as tissue"
+        return (
+            f"tissue: {tissue} mm²" if searched == tissue else f"tissue: {tissue} of {searched} mm² searched"
+        )
+
+    def counting(self, threshold: float | None = None) -> Finds:
+        """The cells from a score on, the model's threshold by default."""
+        return self.finds.chosen(self.finds.scores >= (self.threshold if threshold is None else threshold))
 
     def counts(self, threshold: float | None = None) -> dict[str, int]:
         """Cells of each class from a score on."""
-        counted = self.finds.scores >= (self.threshold if threshold is None else threshold)
-        numbers = np.bincount(self.finds.labels[counted], minlength=len(self.classes) + 1)[1:]
+        numbers = np.bincount(self.counting(threshold).labels, minlength=len(self.classes) + 1)[1:]
         return {one.name: int(number) for one, number in zip(self.classes, numbers, strict=True)}
 
     def per_mm2(self, threshold: float | None = None) -> dict[str, float | None]:
-        """The same by area; None where what was looked at has none."""
-        area = self.area_mm2
+        """The same by :attr:`counted_mm2`; None if that is 0."""
+        area = self.counted_mm2
         return {name: count / area if area else None for name, count in self.counts(threshold).items()}
 
 
@@ -93,7 +134,7 @@ def detect(
     slide: SlideSource,
     model: str = "yollo",
     *,
-    regions: Sequence[Region] = (),
+    regions: Inside = (),
     tissue: KnownTissue = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -108,8 +149,6 @@ def detect(
     ----------
     model : str
         Shipped model, folder or hub name of a cell model.
-    regions : sequence of (n, 2) array or shapely polygon
-        Level-0 y and x; searched without their holes, as far as they lie on the slide. All tissue by default.
     batch_size : int
         Tiles searched at once, and so between two chances to cancel.
 
@@ -138,10 +177,13 @@ def detect(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
+        watch = Stopwatch(Work("detect", model, device, threads), not is_in_memory(model, "cells"))
         chosen = choose_device(device)
         network, spec = stack.enter_context(cell_model_on(chosen, model))
+        watch.loaded()
         require_resolution(own, spec.mpp)
         stack.enter_context(cpu_threads(threads))
+        network, remark = yield from _adapted(network, spec, own, tissue)
         area = yield from _area(own, regions, tissue)
         resolution = own.resolution()
         downsample = _downsample(own, spec.mpp)
@@ -150,7 +192,7 @@ def detect(
         tiles = stack.enter_context(closing(read_tiles(own, corners, margin, spec.mpp, batch_size, workers)))
         parts: list[Finds] = []
         sample = TileSample(corners, margin, downsample, area)
-        total, counted, steady = len(corners), 0, Steady()
+        total, counted = len(corners), 0
         yield Progress(0, total, f"{own.name}: 0 of {total:,} tiles")
         for some, pixels in tiles:
             sample.add(len(parts), pixels)
@@ -159,11 +201,15 @@ def detect(
             partial = _on_slide(merge_seams(new, some), downsample, area)
             counted += int((partial.scores >= spec.threshold).sum())
             note = f"{own.name}: {len(parts):,} of {total:,} tiles, {counted:,} cells"
-            yield Progress(len(parts), total, note, partial, steady.seconds_left(len(parts), total))
+            watch.count(len(parts))
+            yield Progress(len(parts), total, note, partial)
+        watch.record(str(chosen.torch))
         finds = _on_slide(merge_seams(parts, corners), downsample, area)
-        mm2 = area.px * resolution[0] * resolution[1] / 1e6
+        of_tissue = yield from _tissue_px(own, area, tissue)
+        mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        return Detection(*told, least_score(network, spec), own.damaged, _verdict(model, network, sample))
+        least, known = least_score(network, spec), _verdict(model, network, sample)
+        return Detection(*told, least, own.damaged, tissue_mm2, resolution, known, remark)
 
 
 def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:
@@ -199,11 +245,10 @@ def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue:
     """
     from napari_zoommil.cells.tiling import OnTissue, Regions, tile_corners
 
-    if not regions and tissue is not None:
+    if not len(regions) and tissue is not None:
         area: Area = OnTissue(tissue, slide.shape)
     else:
-        height, width = slide.shape
-        area = Regions(regions or [np.array([(0, 0), (0, width), (height, width), (height, 0)])], slide.shape)
+        area = Regions(regions or [Box(0, 0, *slide.shape)], slide.shape)
     return len(tile_corners(slide.shape, _downsample(slide, mpp), area))
 
 
@@ -216,20 +261,41 @@ def _area(slide: Slide, regions: Sequence[Region], tissue: Tissue | None) -> Job
     """Where cells are looked for: regions, or tissue where there are none."""
     from napari_zoommil.cells.tiling import OnTissue, Regions
 
-    if regions:
-        drawn = Regions(regions, slide.shape)
-        if not drawn.px:
-            height, width = slide.shape
-            raise AnnotationError(
-                f"the regions cover nothing of {slide.name}, which has {width:,} × {height:,} px; "
-                "draw them on it"
-            )
-        return drawn
+    if len(regions):
+        area_on(slide, regions)
+        return Regions(regions, slide.shape)
     if tissue is None:
         tissue = yield from find_tissue(slide)
     if not tissue.mask.any():
         raise no_tissue(slide)
     return OnTissue(tissue, slide.shape)
+
+
+def _tissue_px(slide: Slide, area: Area, tissue: Tissue | None) -> Job[float]:
+    """Extent of the tissue in an area, level-0 px squared; found last, because cells are waited for."""
+    from napari_zoommil.cells.tiling import Regions
+
+    if not isinstance(area, Regions):
+        return area.px
+    if tissue is None:
+        tissue = yield from find_tissue(slide)
+    return area.tissue_px(tissue)
+
+
+def _adapted(
+    network: CellNetwork, spec: CellSpec, slide: Slide, tissue: Tissue | None
+) -> Job[tuple[CellNetwork, str]]:
+    """The model for a slide, and a remark: the classical detector takes the stains of the slide's tissue."""
+    from napari_zoommil.cells.haematoxylin import Haematoxylin
+    from napari_zoommil.cells.tiling import sample_tiles
+
+    if not isinstance(network, Haematoxylin):
+        return network, ""
+    if tissue is None:
+        tissue = yield from find_tissue(slide)
+    yield Progress(0, 1, "estimating the stain vectors")
+    adapted = network.adapted(sample_tiles(slide, tissue, spec.mpp))
+    return adapted, "" if adapted.stains.estimated else PUBLISHED_STAINS
 
 
 def _found(network: nn.Module, spec: CellSpec, pixels: RGB, device: torch.device) -> list[Finds]:

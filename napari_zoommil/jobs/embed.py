@@ -18,6 +18,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderName,
     Icc,
+    Inside,
     Mpp,
     NamedStore,
     PatchSize,
@@ -27,6 +28,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.tissue import area_on
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def embed(
     *,
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
     store: NamedStore = Path("features"),
+    regions: Inside = (),
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
     mpp: Mpp = None,
@@ -107,13 +110,14 @@ def embed(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
-        patches = grid_key(own, magnifications, patch_size, min_tissue)
+        area = area_on(own, regions)
+        patches = grid_key(own, magnifications, patch_size, min_tissue, area)
         yield Progress(0, 1, "looking at the encoder")
         key = current_encoder(encoder, cache, own.fingerprint)
         grid = cache.grid(own.fingerprint, patches)
         if grid is None:
             cache.check_writable()
-            grid = yield from find_patches(own, cache, patches)
+            grid = yield from find_patches(own, cache, patches, area)
         groups, wanted = _lacking(cache, own.fingerprint, key, grid)
         total, missing = (sum(map(len, each)) for each in (grid.levels, [rows for _, rows in wanted]))
         if missing:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
+from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
     EncoderOfModel,
     Icc,
+    Inside,
     MinTissue,
     ModelName,
     Mpp,
@@ -25,7 +27,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress, retold
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.tissue import area_on, find_tissue, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
@@ -43,7 +45,7 @@ class Estimate:
     Attributes
     ----------
     tissue, detected : Tissue
-        The tissue that the prediction will use, and the detected tissue.
+        The tissue that the prediction will use, inside and outside of regions, and the detected tissue.
     patches : tuple of int
         Patches that the model will read, at each magnification.
     taken : tuple of int
@@ -51,9 +53,12 @@ class Estimate:
     exhaustive : int
         Tissue patches at the highest magnification, which a model that does not zoom would read.
     seconds_per_patch : float
-        Time for reading and encoding, measured on a few patches of this slide; 0 if none is left to encode.
+        Time for reading and encoding: that of the last run on this machine or, without one, measured on a few
+        patches of this slide; 0 if none is left to encode.
     device, reason : str
         The device, and the reason for its choice.
+    last_run : str
+        The day of the run that ``seconds_per_patch`` is from; empty if it was measured on a few patches.
     """
 
     tissue: Tissue
@@ -64,6 +69,7 @@ class Estimate:
     seconds_per_patch: float
     device: str
     reason: str
+    last_run: str = ""
 
     @property
     def seconds(self) -> float:
@@ -79,6 +85,7 @@ def estimate(
     detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
+    regions: Inside = (),
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
@@ -88,7 +95,9 @@ def estimate(
     workers: Workers = None,
     threads: Threads = None,
 ) -> Job[Estimate]:
-    """Detect the tissue, count the patches that a model will read, and time a few of them.
+    """Detect the tissue, count the patches that a model will read, and estimate the time.
+
+    The pace is that of the last run of the model on this machine; without one, a few patches are timed.
 
     With equal values of the parameters of :func:`predict` the same patches are counted.
 
@@ -115,12 +124,14 @@ def estimate(
         yield Progress(0, 1, "counting patches")
         spec = with_model.spec
         share = spec.min_tissue if min_tissue is None else min_tissue
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        inside = tissue_inside(own, tissue, area_on(own, regions))
+        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
         taken, whole = yield from _cached_pass(with_model, bag)
-        seconds = 0.0 if whole else (yield from _timed(bag))
+        pace = last_pace(Work("predict", model, device, threads, encoder))
+        seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
             detected=detected,
@@ -130,6 +141,7 @@ def estimate(
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,
+            last_run="" if whole or pace is None else pace.on,
         )
 
 

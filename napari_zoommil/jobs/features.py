@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+import shapely
 
 from napari_zoommil.errors import EncoderError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.loading import encoder_on
 from napari_zoommil.jobs.progress import Job
-from napari_zoommil.jobs.tissue import find_tissue
+from napari_zoommil.jobs.tissue import find_tissue, tissue_inside
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid
 from napari_zoommil.slides.tissue import TissueDetector
@@ -18,16 +21,28 @@ if TYPE_CHECKING:
     from napari_zoommil.bags.grids import GridKey
 
 
-def grid_key(slide: Slide, magnifications: tuple[float, ...], patch_size: int, min_tissue: float) -> GridKey:
-    """The key of a slide's patch grid in the cache."""
+def grid_key(
+    slide: Slide,
+    magnifications: tuple[float, ...],
+    patch_size: int,
+    min_tissue: float,
+    area: shapely.Geometry | None = None,
+) -> GridKey:
+    """The key of a slide's patch grid, or of that of an area of the slide, in the cache.
+
+    The features of patches have no part in it: the same patch of two grids is encoded once.
+    """
     from napari_zoommil.bags.grids import GridKey
 
     how = tuple(map(float, magnifications)), int(patch_size), float(min_tissue)
-    return GridKey(*how, slide.resolution(), repr(TissueDetector()))
+    there = "" if area is None else sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()[:16]
+    return GridKey(*how, slide.resolution(), repr(TissueDetector()), there)
 
 
-def find_patches(slide: Slide, cache: FeatureCache, key: GridKey) -> Job[PatchGrid]:
-    """The patch grid of a slide, from the cache or, if it is missing, by tissue detection.
+def find_patches(
+    slide: Slide, cache: FeatureCache, key: GridKey, area: shapely.Geometry | None = None
+) -> Job[PatchGrid]:
+    """The patch grid of a slide or an area, from the cache or, if it is missing, by tissue detection.
 
     Raises
     ------
@@ -38,7 +53,7 @@ def find_patches(slide: Slide, cache: FeatureCache, key: GridKey) -> Job[PatchGr
     """
     grid = cache.grid(slide.fingerprint, key)
     if grid is None:
-        tissue = yield from find_tissue(slide)
+        tissue = tissue_inside(slide, (yield from find_tissue(slide)), area)
         grid = patch_grid(slide, tissue, key.magnifications, key.patch_size, key.min_tissue)
         cache.keep_grid(slide.fingerprint, key, grid)
     return grid

@@ -28,6 +28,7 @@ from napari_zoommil.jobs.parameters import (
     LearningRate,
     ModelFolder,
     Mpp,
+    Overwrite,
     Range,
     Seed,
     SlideSource,
@@ -61,6 +62,7 @@ def finetune(
     store: Store = None,
     device: DeviceName = "auto",
     threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> Job[FineTuning]:
     """Teach a model with a few points; what is not marked does not count as background.
 
@@ -78,7 +80,7 @@ def finetune(
     loss : str, optional
         ece and ece-margin = exclusive cross-entropy, gated by the foreground or by doubt; ce =
         cross-entropy; weighted-ce = unmarked places count a tenth; focal. By default the preset's:
-        ece-margin in interactive, ece in paper and for a MIL model.
+        ece-margin in interactive and for a U-Net in paper, else ece.
     preset : {"interactive", "paper"}
         interactive = from a trained model, in about a minute; paper = loss, schedule and 300
         epochs as published, from the given model on.
@@ -104,7 +106,8 @@ def finetune(
     MagnificationError
         If the slide was scanned too coarsely for the model.
     ModelError
-        If there is no such model, the device has too little memory, or ``out`` cannot be written to.
+        If there is no such model, the device has too little memory, ``out`` holds something
+        and ``overwrite`` is not set, or it cannot be written to.
     """
     how: dict[str, Any] = {
         "loss": loss,
@@ -116,6 +119,8 @@ def finetune(
         "icc": icc,
         "device": device,
         "threads": threads,
+        "resume": resume,
+        "overwrite": overwrite,
     }
     if kind_of(model) == "mil":
         how |= {"label": label, "patches": patches, "encoder": encoder, "store": store}
@@ -124,5 +129,5 @@ def finetune(
     for what, given in of_mil.items():
         if given is not None:
             raise ModelError(f"{model} is a cell model: {what} is for MIL models, leave it out")
-    how |= {"stain_augmentation": stain_augmentation, "resume": resume}
+    how |= {"stain_augmentation": stain_augmentation}
     return (yield from finetune_cells(slide, annotations, model, out=out, **how))

@@ -43,6 +43,7 @@ def finetune_cells(
     seed: int,
     stain_augmentation: bool,
     resume: bool,
+    overwrite: bool,
     mpp: float | None,
     icc: bool,
     device: str,
@@ -57,6 +58,7 @@ def finetune_cells(
         :class:`FitStep` during training.
     """
     from napari_zoommil.cells.change_classes import with_classes
+    from napari_zoommil.cells.model import trainable
     from napari_zoommil.cells.windows import classes_of, hold_out
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.training.cells.fit import finish_cells, fit_cells
@@ -65,7 +67,7 @@ def finetune_cells(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(working_in(out))
+        stack.enter_context(working_in(out, overwrite, resume))
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         yield Progress(0, 1, "loading the model")
@@ -74,10 +76,11 @@ def finetune_cells(
         stack.enter_context(cpu_threads(threads))
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
-            network, spec = with_classes(known, old, classes)  # a copy, which can be trained
-        new = len(classes) > 1 and {one.name for one in old.classes} != {one.name for one in classes}
+            network, spec = with_classes(trainable(known, model), old, classes)  # a copy
+        same = {one.name for one in old.classes} == {one.name for one in classes}
+        new = len(classes) > 1 and not same
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-        settings = recipe(preset, loss, new, stained=stain_augmentation, **changes)
+        settings = recipe(preset, spec.architecture, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)
         settings = replace(settings, crop=framing.crop)
         plan = framing.plan(told.points, own)
@@ -85,7 +88,7 @@ def finetune_cells(
         train, held_out = hold_out(windows, plan.held_out, seed)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))
-        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen)
+        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
         finish_cells(trained, run, card, _familiarity(model, windows, spec))
         seconds = round(time.perf_counter() - started, 1)

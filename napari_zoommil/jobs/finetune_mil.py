@@ -55,6 +55,8 @@ def finetune_mil(
     device: str,
     threads: int | None,
     store: Path | None,
+    resume: bool,
+    overwrite: bool,
 ) -> Job[FineTuning]:
     """Fine-tune the attention of a MIL model; parameters are those of :func:`napari_zoommil.jobs.finetune`.
 
@@ -70,7 +72,7 @@ def finetune_mil(
 
     started = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(working_in(out))
+        stack.enter_context(working_in(out, overwrite, resume))
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         points = told.points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ def look(
     device: str,
     label: str | None = None,
     annotations: Content | None = None,
-) -> Iterator[TrainingSet]:
+) -> Generator[TrainingSet, None, None]:
     """Yields the training set twice: first without, then with the properties that depend on the model.
 
     The second may take seconds, because it loads the model; the training then starts faster. For a MIL
@@ -205,8 +205,9 @@ def points_for_mil(
 
 def _framing(model: str, crop: int) -> Framing:
     """Framing of a cell model; the model stays in memory for the training."""
+    from napari_zoommil.cells.model import trainable
     from napari_zoommil.encoders.device import choose_device
     from napari_zoommil.training.cells.framing import Framing
 
     with cell_model_on(choose_device("cpu"), model) as (network, spec):
-        return Framing.of(network, spec.mpp, crop)
+        return Framing.of(trainable(network, model), spec.mpp, crop)

@@ -79,6 +79,7 @@ def finetune_in_run(
         stain_augmentation=request.stain_augmentation,
         label=request.label,
         resume=resume is not None,
+        overwrite=True,  # the folder is the run's own, and holds its points
         encoder=encoder,
         device=device,
         threads=threads,

@@ -57,6 +57,12 @@ def release() -> None:
         _kept.clear()
 
 
+def is_ready(kind: Kind, identity: Identity) -> bool:
+    """Whether the next job gets this network without loading it."""
+    with _lock:
+        return _kept.get(kind, NOTHING)[0] == identity
+
+
 @contextmanager
 def lend(
     kind: Kind,

@@ -5,6 +5,7 @@ Networks stay in memory for the next job, see :mod:`napari_zoommil.jobs.kept`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,16 +14,15 @@ from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.jobs.kept import Identity, identity_of, lend
+from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag, FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
+    from napari_zoommil.cells.model import CellNetwork
     from napari_zoommil.cells.spec import CellSpec
-    from napari_zoommil.cells.unet import UNet
-    from napari_zoommil.cells.yollo import YOLLO
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.familiarity import Familiarity
@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 
 
 def open_own(slide: Path | Slide, mpp: float | None, icc: bool = False) -> Slide:
-    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide."""
+    """A handle for one job; ``mpp`` and ``icc`` override those of the file, or of the open slide.
+
+    A warning tells of a pixel size that the file does not state and that somebody has set before.
+    """
     if isinstance(slide, Slide):
         return slide.reopen(mpp, icc)
-    return Slide.open(slide, mpp, icc)
+    own = Slide.open(slide, mpp, icc)
+    if own.mpp_set is not None:
+        warnings.warn(f"{own.name}: {own.mpp_set}; another one can be given (mpp)", stacklevel=2)
+    return own
 
 
 @contextmanager
@@ -78,7 +84,7 @@ def _encoder_identity(name: str) -> Identity:
     return identity_of(name, files)
 
 
-def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNet | YOLLO, CellSpec]]:
+def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[CellNetwork, CellSpec]]:
     """A cell model on a device for the time of the context; it must not be changed.
 
     Raises
@@ -89,6 +95,14 @@ def cell_model_on(device: Device, name: str) -> AbstractContextManager[tuple[UNe
     from napari_zoommil.cells.model import load_cell_model
 
     return lend("cells", _model_identity(name, "cells"), lambda: load_cell_model(name), device)
+
+
+def is_in_memory(name: str, kind: Kind) -> bool:
+    """Whether the next job gets a model without loading it; False if there is no such model."""
+    try:
+        return is_ready(kind, _model_identity(name, kind))
+    except ModelError:
+        return False
 
 
 def _model_identity(name: str, kind: Kind) -> Identity:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
 from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.loading import Loaded, loaded, open_own
+from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
+from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
-from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.progress import Job, Progress, retold
+from napari_zoommil.jobs.tissue import area_on, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
@@ -47,6 +51,8 @@ class ModelOnSlide:
         Start of the job, ``time.perf_counter()``.
     read : RowsRead
         The patches that passes have read.
+    watch : Stopwatch
+        Measures how fast the patches are encoded, for later estimates.
     workers : int, optional
         Reader threads.
     """
@@ -58,6 +64,7 @@ class ModelOnSlide:
     cache: FeatureCache
     started: float
     read: RowsRead
+    watch: Stopwatch
     workers: int | None = None
 
     @property
@@ -66,9 +73,16 @@ class ModelOnSlide:
 
     def look(self, answered: list[tuple[Need | NeedImage, Tensor]] | None = None) -> Job[MILOutput]:
         """The model's pass; each need and its answer are appended to ``answered``."""
-        return zoom(
-            self.loaded.model, self.bag, self.loaded.device.torch, answered=answered, on_need=self.read.note
-        )
+        device = self.loaded.device.torch
+
+        def counted(progress: Progress) -> Progress:
+            self.watch.count(sum(self.bag.encoded))
+            return progress
+
+        job = zoom(self.loaded.model, self.bag, device, answered=answered, on_need=self.read.note)
+        output = yield from retold(job, counted)
+        self.watch.record(str(device))
+        return output
 
     def compare(self) -> Job[Verdict]:
         """How much of what the model has read is unlike what it was trained on.
@@ -187,6 +201,7 @@ def open_model_on_slide(
     encoder: str | None = None,
     mpp: float | None = None,
     icc: bool = False,
+    regions: Sequence[Region] = (),
     tissue: Tissue | None = None,
     min_tissue: float | None = None,
     store: Path | None = None,
@@ -207,14 +222,19 @@ def open_model_on_slide(
 
     started = time.perf_counter()
     own = stack.enter_context(open_own(slide, mpp, icc))
+    area = area_on(own, regions)
     yield Progress(0, 1, "loading the model")
+    watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
     with_model = stack.enter_context(loaded(model, device, threads, encoder))
+    watch.loaded()
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
-        key = grid_key(own, spec.magnifications, spec.patch_size, share)
-        grid = yield from find_patches(own, cache, key)
+        key = grid_key(own, spec.magnifications, spec.patch_size, share, area)
+        grid = yield from find_patches(own, cache, key, area)
     else:
+        tissue = tissue_inside(own, tissue, area)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
-    return ModelOnSlide(model, with_model, own, bag, cache, started, RowsRead(grid), workers)
+    read = RowsRead(grid)
+    return ModelOnSlide(model, with_model, own, bag, cache, started, read, watch, workers)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 from annotated_types import Interval
 from docstring_parser import parse
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
@@ -47,6 +48,15 @@ class Help:
 SlideSource = Annotated[Path | Slide, Help("The slide.")]
 
 KnownTissue = Annotated[Tissue | None, Help("Where the tissue is; found by itself if not given.")]
+
+Inside = Annotated[
+    Sequence[Region],
+    Help(
+        "Areas of the slide, level-0 px: outlines, (n, 2) y and x, shapely polygons with holes, or a Box. "
+        "Only what is inside counts, as far as it is on the slide: of patches those with tissue inside, of "
+        "cells those with their centre inside. Without regions, all tissue."
+    ),
+]
 
 ModelName = Annotated[str, Help("Shipped model, folder or hub name.")]
 
@@ -111,6 +121,10 @@ Workers = Annotated[
 Threads = Annotated[int | None, Range(1, 256), Help("CPU threads that compute; all cores by default.")]
 
 ModelFolder = Annotated[Path, Help("Model folder to write.")]
+
+Overwrite = Annotated[
+    bool, Help("Replace what the folder holds; without it, a folder that is not empty is refused.")
+]
 
 Epochs = Annotated[
     int | None,

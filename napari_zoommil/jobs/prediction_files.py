@@ -1,9 +1,9 @@
-"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.geojson``; and
-``prediction.npz``, from which it is read back as it was."""
+"""A prediction as files: ``prediction.json``, a map per magnification, ``patches.csv`` and
+``patches.geojson``; and ``prediction.npz``, from which it is read back as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,42 @@ from napari_zoommil.errors import JobError
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
-from napari_zoommil.maps import HeatMap, display_values
-from napari_zoommil.maps.export import file_name, write_ome_tiff, write_png
-from napari_zoommil.maps.methods import METHODS, title_of
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.export import file_name, write_ome_tiff
+from napari_zoommil.maps.figure import Overview, figure_of, write_png, write_svg
+from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.maps.overlay import Overlay, frames_of
+from napari_zoommil.maps.scales import scalings_of
 from napari_zoommil.slides import Slide
 
 OVERVIEW_PX = 1200
 """Longest edge of the PNGs."""
 
 
-def overview_of(slide: Slide) -> tuple[np.ndarray, Pair]:
-    """A small RGB image of the slide and its level-0 px per px."""
+def overview_of(slide: Slide) -> Overview:
+    """A small picture of the slide."""
     factor = max(1.0, max(slide.shape) / OVERVIEW_PX)
     height, width = (max(1, round(edge / factor)) for edge in slide.shape)
     downsample = (slide.shape[0] / height, slide.shape[1] / width)
     pixels = np.asarray(slide.pyramid()[-1])
     from PIL import Image
 
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)), downsample
+    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
+    return Overview(small, downsample, slide.mpp)
+
+
+def title_lines(prediction: Prediction) -> tuple[str, str]:
+    """The title of a figure: slide; model and what it says."""
+    return prediction.slide, f"{prediction.model}: {prediction.task.sentence(prediction.values)}"
+
+
+def overlay_of(prediction: Prediction, maps: Sequence[HeatMap]) -> Overlay:
+    """Maps of one kind as they are shown by default, with what was zoomed into."""
+    frames = frames_of(prediction.grid, ((step.level, step.zoomed) for step in prediction.steps))
+    return Overlay.of(maps, scalings_of(maps[0].kind)[0], frames=frames)
 
 
 WHOLE = "prediction.npz"
@@ -66,61 +82,64 @@ def summary(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def patches_geojson(prediction: Prediction, explanation: Explanation | None = None) -> dict[str, Any]:
+def patches_geojson(tables: Sequence[PatchTable]) -> dict[str, Any]:
     """The patches looked at as QuPath reads them: tiles with their scores as measurements."""
-    measured = _measurements(prediction)
-    for one in explanation.scores if explanation else ():
-        method = METHODS[explanation.method]  # type: ignore[union-attr]
-        names = prediction.task.names if method.per_output else ("",)
-        for name, values in zip(names, one.values, strict=True):
-            title = f"{title_of(method.name)} {name}".strip()
-            for row, value in zip(one.rows.tolist(), values.tolist(), strict=True):
-                measured.setdefault((one.level, row), {})[title] = value
-    features = []
-    for (index, row), measurements in measured.items():
-        level = prediction.grid.levels[index]
-        (y, x), (height, width) = level.origins[row], level.size
+    return {"type": "FeatureCollection", "features": [one for table in tables for one in _tiles(table)]}
+
+
+def _tiles(table: PatchTable) -> Iterator[dict[str, Any]]:
+    level, (height, width) = table.patches, table.patches.size
+    for at, row in enumerate(table.rows):
+        y, x = level.origins[row]
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
-        known = {title: value for title, value in measurements.items() if np.isfinite(value)}
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
-                "properties": {
-                    "objectType": "tile",
-                    "name": magnification_name(level.magnification),
-                    "measurements": known,
-                },
-            }
-        )
-    return {"type": "FeatureCollection", "features": features}
+        measured = {title: float(values[at]) for title, values in table.scores.items()}
+        yield {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[list(map(float, c)) for c in corners]]},
+            "properties": {
+                "objectType": "tile",
+                "name": magnification_name(level.magnification),
+                "measurements": {title: value for title, value in measured.items() if np.isfinite(value)},
+            },
+        }
 
 
-def _measurements(prediction: Prediction) -> dict[tuple[int, int], dict[str, float]]:
-    """Level and row of each patch looked at → what a prediction says of it."""
-    found: dict[tuple[int, int], dict[str, float]] = {}
-    for step in prediction.steps:
-        columns = dict(zip(step.heads, step.scores.T, strict=True))
-        for method, values in step.explained.items():
-            names = (f"{title_of(method)} {name}" for name in prediction.task.names)
-            columns |= dict(zip(names, values, strict=True))
-        for place, row in enumerate(step.rows.tolist()):
-            found[step.level, row] = {title: float(column[place]) for title, column in columns.items()}
-    return found
+def write_patches(
+    folder: Path,
+    name: str,
+    prediction: Prediction,
+    mpp: Pair | None,
+    explanations: Sequence[Explanation] = (),
+) -> list[Path]:
+    """``NAME.csv`` and ``NAME.geojson`` of the patches that were looked at, with the scores of explanations.
+
+    Parameters
+    ----------
+    mpp : (float, float) or None
+        Level-0 µm/px of the slide, y and x.
+    """
+    tables = patch_tables(prediction, explanations)
+    write_file(folder / f"{name}.csv", patches_csv(tables, mpp))
+    write_json(folder / f"{name}.geojson", patches_geojson(tables))
+    return [folder / f"{name}.csv", folder / f"{name}.geojson"]
 
 
-def write_maps(slide: Slide, maps: Sequence[HeatMap], out: Path) -> list[Path]:
-    """OME-TIFF and PNG of maps of one kind, percentile-scaled in the PNGs."""
+def write_maps(slide: Slide, prediction: Prediction, maps: Sequence[HeatMap], out: Path) -> list[Path]:
+    """Maps of one kind: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all together."""
     if not maps:
         return []
-    overview, downsample = overview_of(slide)
+    overview, whole, title = overview_of(slide), overlay_of(prediction, maps), title_lines(prediction)
     written = []
-    for shown, values in zip(maps, display_values(maps, "percentile"), strict=True):
-        tiff, png = (out / f"{file_name(shown)}{suffix}" for suffix in (".ome.tiff", ".png"))
+    for shown in maps:
+        tiff, png = (out / f"{file_name(shown.title)}{suffix}" for suffix in (".ome.tiff", ".png"))
         write_ome_tiff(tiff, shown)
-        write_png(png, overview, downsample, shown, values)
+        write_png(png, figure_of(overview, whole.only(shown.magnification.__eq__), title))
         written += [tiff, png]
-    return written
+    png, svg = (out / f"{file_name(whole.what)}{suffix}" for suffix in (".png", ".svg"))
+    figure = figure_of(overview, whole, title)
+    write_png(png, figure)
+    write_svg(svg, figure)
+    return [*written, png, svg]
 
 
 def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Path]:
@@ -136,15 +155,11 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
     for kind, target in prediction.kinds:
         every = kind not in METHODS or not METHODS[kind].per_output
         if every or target == prediction.explained:
-            written += write_maps(slide, prediction.maps_of(kind, target), out)
-    for name, content in (
-        ("patches.geojson", patches_geojson(prediction)),
-        ("prediction.json", summary(prediction)),
-    ):
-        write_json(out / name, content)
-        written.append(out / name)
+            written += write_maps(slide, prediction, prediction.maps_of(kind, target), out)
+    written += write_patches(out, "patches", prediction, slide.mpp)
+    write_json(out / "prediction.json", summary(prediction))
     write_file(out / WHOLE, result_bytes(prediction))
-    return [*written, out / WHOLE]
+    return [*written, out / "prediction.json", out / WHOLE]
 
 
 def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list[Path]:
@@ -156,10 +171,9 @@ def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list
         If a file cannot be written.
     """
     make_folder(out)
-    written = write_maps(slide, explanation.maps, out)
-    path = out / f"patches-{explanation.method}.geojson"
-    write_json(path, patches_geojson(explanation.prediction, explanation))
-    return [*written, path]
+    written = write_maps(slide, explanation.prediction, explanation.maps, out)
+    name = f"patches-{explanation.method}"
+    return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
 
 
 def read_prediction(folder: Path) -> Prediction:

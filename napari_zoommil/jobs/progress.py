@@ -6,8 +6,9 @@ Closing the generator cancels the job within one batch and releases its resource
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Progress:
     partial : object, optional
         A partial result to show.
     seconds_left : float, optional
-        Estimated time until the job ends, if known.
+        Estimated time until the current work ends, if known; :func:`timed` estimates it for any job.
     """
 
     done: int
@@ -36,15 +37,53 @@ class Progress:
     seconds_left: float | None = None
 
 
-class Steady:
-    """Estimates the remaining time of work with equal parts, which begins now."""
+SHORT_SECONDS = 10.0
+"""Least length of work of which the remaining time is told."""
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
+SOON_SECONDS = 2.0
+"""Time after which it is estimated."""
 
-    def seconds_left(self, done: int, total: int) -> float | None:
-        """Remaining time; None as long as nothing is done."""
-        return (time.monotonic() - self._began) / done * (total - done) if done else None
+
+class TimeLeft:
+    """Estimates the remaining time of a job from its progress, for those that do not tell it themselves.
+
+    The pace is that of the latter half of the time so far: the first parts of a work are slower, and some
+    need not be done at all. Each piece of work, such as detecting tissue, is estimated by itself.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+        self._began = 0.0
+
+    def told(self, progress: Progress) -> Progress:
+        """The progress with the remaining time, if it is known and the work is not short."""
+        now, done = self._clock(), progress.done
+        if not self._seen or done < self._seen[-1][1]:
+            self._seen.clear()
+            self._began = now
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[1][0] <= (self._began + now) / 2:
+            self._seen.popleft()
+        if progress.seconds_left is not None:
+            return progress
+        return replace(progress, seconds_left=self._left(now, progress))
+
+    def _left(self, now: float, progress: Progress) -> float | None:
+        since, before = self._seen[0]
+        if now - self._began < SOON_SECONDS or progress.done <= before or progress.done >= progress.total:
+            return None
+        left = (now - since) / (progress.done - before) * (progress.total - progress.done)
+        return left if now - self._began + left >= SHORT_SECONDS else None
+
+
+def duration(seconds: float) -> str:
+    """A duration as text."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 Job = Generator[Progress, None, T]
@@ -61,6 +100,11 @@ def retold(job: Job[T], tell: Callable[[Progress], Progress]) -> Job[T]:
         job.close()
 
 
+def timed(job: Job[T]) -> Job[T]:
+    """A job with the remaining time in its progress."""
+    return retold(job, TimeLeft().told)
+
+
 def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T:
     """Run a job and return its result.
 
@@ -71,6 +115,7 @@ def run(job: Job[T], on_progress: Callable[[Progress], None] | None = None) -> T
     on_progress : callable, optional
         Called with each :class:`Progress`; an exception in it cancels the job.
     """
+    job = timed(job)
     try:
         while True:
             progress = next(job)

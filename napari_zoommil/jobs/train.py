@@ -19,6 +19,7 @@ from napari_zoommil.jobs.parameters import (
     ModelFolder,
     Mpp,
     NamedStore,
+    Overwrite,
     PatchSize,
     Seed,
     TissueShare,
@@ -88,6 +89,7 @@ def train(
     device: DeviceName = "auto",
     flags: TrainerFlags = ONE_DEVICE,
     resume: bool = False,
+    overwrite: Overwrite = False,
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
@@ -127,7 +129,7 @@ def train(
         not fit the task.
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
-        another training to go on with, or a finished one.
+        another training to go on with, a finished one, or anything else without ``overwrite``.
     JobError
         If this machine does not have the devices, or cannot train with these flags.
     FileError
@@ -154,7 +156,7 @@ def train(
     plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
-    with working_in(out):
+    with working_in(out, overwrite, resume):
         if known.takes == "pixels":
             bags = yield from pixel_bags(slides, store, reading)
             source = PIXELS

@@ -1,5 +1,5 @@
 """What a model looked at and why, as maps over the slide."""
 
-from napari_zoommil.maps.heatmap import HeatMap, display_values
+from napari_zoommil.maps.heatmap import HeatMap
 
-__all__ = ["HeatMap", "display_values"]
+__all__ = ["HeatMap"]

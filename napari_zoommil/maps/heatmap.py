@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair, PatchGrid, magnification_name
 from napari_zoommil.maps.methods import METHODS, title_of
-
-Scaling = Literal["percentile", "min-max", "raw"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +49,7 @@ class HeatMap:
     @property
     def title(self) -> str:
         """Such as ``attention 10x`` or ``Grad-CAM tumour 10x``."""
-        words = (title_of(self.kind), self.target, magnification_name(self.magnification))
-        return " ".join(word for word in words if word)
+        return f"{map_title(self.kind, self.target)} {magnification_name(self.magnification)}"
 
     def at(self, y: float, x: float) -> float | None:
         """Raw score at a level-0 point, or None where nothing was looked at."""
@@ -63,6 +59,16 @@ class HeatMap:
             return None
         value = self.values[row, column]
         return None if np.isnan(value) else float(value)
+
+
+def map_title(kind: str, target: str | None) -> str:
+    """Of the maps of all magnifications: such as ``attention`` or ``Grad-CAM tumour``."""
+    return " ".join(word for word in (title_of(kind), target) if word)
+
+
+def kind_of_head(head: str, names: Sequence[str]) -> tuple[str, str | None]:
+    """Kind and class of a head of a model's scores; one named as an output is the attention to it."""
+    return ("attention", head) if head in names else (head, None)
 
 
 def rasterise(
@@ -94,7 +100,7 @@ def score_map(
     head: str,
     names: Sequence[str],
 ) -> HeatMap:
-    """A map of one head of a model's scores; a head that is named as an output is the attention to it.
+    """A map of one head of a model's scores; see :func:`kind_of_head`.
 
     Parameters
     ----------
@@ -104,51 +110,5 @@ def score_map(
     names : sequence of str
         Of the model's outputs.
     """
-    kind, target = ("attention", head) if head in names else (head, None)
+    kind, target = kind_of_head(head, names)
     return rasterise(grid, level, rows, scores, mpp, kind, target)
-
-
-def display_values(maps: Sequence[HeatMap], scaling: Scaling) -> list[NDArray[np.float32]]:
-    """Values to show, NaN kept: 0 to 1, or −1 to 1 around a neutral 0 for signed maps.
-
-    Parameters
-    ----------
-    maps : sequence of HeatMap
-        Maps of one kind, one per magnification.
-    scaling : {"percentile", "min-max", "raw"}
-        ``percentile`` ranks the patches of each magnification, ``min-max`` stretches each
-        magnification by itself, ``raw`` keeps one scale over all of them.
-    """
-    if scaling == "percentile":
-        return [_ranked(m.values, m.signed) for m in maps]
-    if scaling == "min-max":
-        return [_stretched(m.values, m.signed, [m.values]) for m in maps]
-    return [_stretched(m.values, m.signed, [other.values for other in maps]) for m in maps]
-
-
-def _ranked(values: NDArray[np.float32], signed: bool) -> NDArray[np.float32]:
-    """Share of values that are smaller (ties share their mean rank); by size and sign if signed."""
-    from scipy.stats import rankdata
-
-    known = ~np.isnan(values)
-    out = np.full_like(values, np.nan)
-    if not known.any():
-        return out
-    size = np.abs(values[known]) if signed else values[known]
-    ranks = (rankdata(size) - 1) / max(1, len(size) - 1) if len(size) > 1 else np.ones(1)
-    out[known] = ranks * np.sign(values[known]) if signed else ranks
-    return out
-
-
-def _stretched(
-    values: NDArray[np.float32], signed: bool, over: list[NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    known = np.concatenate([other[~np.isnan(other)] for other in over])
-    if not len(known):
-        return values.copy()
-    if signed:
-        return values / max(float(np.abs(known).max()), 1e-12)
-    low, high = float(known.min()), float(known.max())
-    if low == high:
-        return np.where(np.isnan(values), values, np.float32(1))
-    return (values - low) / (high - low)

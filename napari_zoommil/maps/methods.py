@@ -22,6 +22,8 @@ Needs = Literal["output", "gradients", "passes", "pixels"]
 """What a method takes: what the model says anyway, gradients of one more pass, a pass for each patch, or the
 pixels of what was read and the statistics of the training."""
 
+Average = Literal["softmax", "mean"] | None
+
 Run = Callable[[Any], Generator[tuple[int, int, str], None, Any]]
 """Computes the scores of a method: takes a :class:`~napari_zoommil.maps.recorded.RecordedPass`, yields how
 many of how many parts are done and what of, and returns a :class:`~napari_zoommil.maps.recorded.Found`."""
@@ -50,6 +52,9 @@ class Method:
     per_output : bool
         Whether it explains each output of the model by itself.
     needs : {"output", "gradients", "passes", "pixels"}
+    average : {"softmax", "mean", None}
+        How its values become *times the average*: an attention's logits are exponents, a size is divided by
+        its mean; None where no average is meant.
     function : str
         ``package.module:function``, a :data:`Run`; empty where the values are part of each prediction.
     """
@@ -63,6 +68,7 @@ class Method:
     signed: bool = True
     per_output: bool = True
     needs: Needs = "gradients"
+    average: Average = None
     function: str = ""
 
     @property
@@ -96,6 +102,7 @@ METHODS: dict[str, Method] = {
             signed=False,
             per_output=False,
             needs="output",
+            average="softmax",
         ),
         Method(
             "evidence",
@@ -139,6 +146,7 @@ METHODS: dict[str, Method] = {
             "20x).",
             "logit per feature",
             signed=False,
+            average="mean",
             function="napari_zoommil.maps.saliency:run",
         ),
         Method(
@@ -185,9 +193,27 @@ CLOSEST = "leave-one-out"
 """Of the methods that cost nothing, the one that agrees best with leaving patches out."""
 
 
+ZOOM = "zoom"
+"""Head of models that zoom: the attention by which they choose where."""
+
+
+def average_of(kind: str) -> Average:
+    """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
+    if kind == ZOOM:
+        return "softmax"
+    return METHODS[kind].average if kind in METHODS else None
+
+
+def unit_of(kind: str) -> str:
+    """Of the values of a kind of map."""
+    if kind in METHODS:
+        return METHODS[kind].unit
+    return METHODS["attention"].unit if kind == ZOOM else "score of the model"
+
+
 def title_of(kind: str) -> str:
     """How a kind of map is called in a sentence: a method, or a head of a model's scores."""
     if kind in METHODS:
         title = METHODS[kind].title
         return title if title.startswith("Grad") else title.lower()
-    return "zoom attention" if kind == "zoom" else kind
+    return "zoom attention" if kind == ZOOM else kind

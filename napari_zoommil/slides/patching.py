@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.errors import NoTissueError
@@ -63,6 +64,35 @@ class Tissue:
             for polygon in polygons:
                 mask[polygon2mask(mask.shape, np.asarray(polygon) / self.downsample - 0.5)] = value
         return replace(self, mask=mask)
+
+    def inside(self, area: shapely.Geometry) -> Tissue:
+        """The tissue inside an area, level-0 (y, x), without its holes.
+
+        A px of the mask is inside if its centre is; a part of the area that holds no centre counts as one px.
+        """
+        mask = np.zeros_like(self.mask)
+        for part in shapely.get_parts(area):
+            if isinstance(part, shapely.Polygon):
+                _paint(mask, part, self.downsample)
+        return replace(self, mask=mask & self.mask)
+
+
+def _paint(mask: NDArray[np.bool_], area: shapely.Polygon, downsample: Pair) -> None:
+    """Set the px of a mask whose centres are in a polygon."""
+    from skimage.draw import polygon
+
+    bounds = np.array(area.bounds).reshape(2, 2) / downsample
+    low = np.clip(np.floor(bounds[0]).astype(int), 0, np.array(mask.shape) - 1)
+    high = np.clip(np.ceil(bounds[1]).astype(int), low + 1, mask.shape)
+    part = np.zeros(high - low, bool)
+    for value, rings in ((True, [area.exterior]), (False, area.interiors)):
+        for ring in rings:
+            rows, columns = (shapely.get_coordinates(ring) / downsample - 0.5 - low).T
+            part[polygon(rows, columns, part.shape)] = value
+    if not part.any():
+        inner = np.array(shapely.get_coordinates(area.representative_point())[0]) / downsample - low
+        part[tuple(np.clip(inner.astype(int), 0, np.array(part.shape) - 1))] = True
+    mask[low[0] : high[0], low[1] : high[1]] |= part
 
 
 def overview_strips(slide: Slide, mpp: float) -> Generator[tuple[int, int, RGB], None, None]:

@@ -15,6 +15,7 @@ import numpy as np
 from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
 from napari_zoommil.geometry import Pair, magnification_of, mpp_of
 from napari_zoommil.slides.fingerprint import fingerprint
+from napari_zoommil.slides.pixel_size import PixelSize, recall, remember
 from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
 from napari_zoommil.slides.readers.icc import ColourManagedReader, colour_managed
 from napari_zoommil.slides.readers.tiles import TILES
@@ -61,7 +62,10 @@ class Slide:
     shape : (int, int)
         Level-0 extent, px.
     mpp : (float, float) or None
-        Level-0 pixel size, µm, (y, x). None if neither the file nor the caller states it.
+        Level-0 pixel size, µm, (y, x): as the caller or the file states it, or as it was set for this slide
+        before (:meth:`set_mpp`); else None.
+    mpp_set : PixelSize or None
+        Who set ``mpp``, and when, if it was set before.
     levels : tuple of Level
         Stored levels, finest first, with float downsamples.
     """
@@ -71,7 +75,10 @@ class Slide:
         self._reader = self._shown = reader
         self.levels: tuple[Level, ...] = reader.levels
         self.shape = reader.levels[0].shape
+        self.mpp_set: PixelSize | None = None
         self.mpp = mpp or reader.mpp
+        if self.mpp is None and (known := recall(path)) is not None:
+            self.mpp, self.mpp_set = known.mpp, known
 
     @classmethod
     def open(cls, path: str | Path, mpp: float | Pair | None = None, icc: bool = False) -> Slide:
@@ -81,7 +88,7 @@ class Slide:
         ----------
         path : str or Path
         mpp : float or (float, float), optional
-            Pixel size in µm; overrides what the file states.
+            Pixel size in µm; overrides what the file states, and what was set before.
         icc : bool
             Convert pixels to sRGB by the file's colour profile, if it has one.
 
@@ -96,6 +103,26 @@ class Slide:
         slide = cls(path, open_reader(path), as_pair(mpp))
         slide.manage_colours(icc)
         return slide
+
+    def set_mpp(self, mpp: float | Pair, by: str = "") -> None:
+        """Set the pixel size; it is remembered for a slide whose file states none.
+
+        Parameters
+        ----------
+        mpp : float or (float, float)
+            µm, (y, x).
+        by : str
+            Who sets it.
+
+        Raises
+        ------
+        FileError
+            If it cannot be stored; it is valid for this handle all the same.
+        """
+        self.mpp = as_pair(mpp)
+        self.mpp_set = None
+        if self.stated_mpp is None and self.mpp is not None:
+            self.mpp_set = remember(self.path, self.mpp, by)
 
     def manage_colours(self, on: bool) -> None:
         """Switch on or off the conversion of pixels to sRGB by the file's colour profile, if it has one."""

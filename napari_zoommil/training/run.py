@@ -145,18 +145,28 @@ def read_curves(folder: Path) -> CurveLines:
 
 
 @contextmanager
-def working_in(folder: Path) -> Iterator[None]:
+def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[None]:
     """Create the folder of a run and lock it; to be entered before any work.
 
     Afterwards a run without a model and without a finished epoch is deleted.
+
+    Parameters
+    ----------
+    folder : Path
+    overwrite : bool
+        Whether files that are in the folder may be replaced.
+    resume : bool
+        Whether a run that was begun in the folder may go on.
 
     Raises
     ------
     FileError
         If it is not writable.
     ModelError
-        If another run has the lock.
+        If another run has the lock, or the folder holds something that must not be replaced.
     """
+    if not overwrite:
+        require_free(folder, resume)
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise FileError(f"{folder} cannot be written to; choose another folder")
@@ -172,6 +182,30 @@ def working_in(folder: Path) -> Iterator[None]:
             if not (folder / CHECKPOINT).exists():
                 (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()  # fails if the folder is not empty
+
+
+def require_free(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds files, other than those of a run to resume.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    ModelError
+        If it is not free.
+    """
+    try:
+        there = {one.name for one in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+    except OSError as error:
+        raise FileError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
+    if not there or (resume and RUN in there):
+        return
+    what = "a training that was cut off (--resume goes on with it)" if RUN in there else "files"
+    what = "a model" if WEIGHTS in there else what
+    raise ModelError(
+        f"{folder} holds {what} already; choose another folder, or give --overwrite (overwrite=True) "
+        "to replace it"
+    )
 
 
 @contextmanager

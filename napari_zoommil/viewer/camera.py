@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import napari
+from napari.layers import Layer
 
 from napari_zoommil.geometry import MICRONS_AT_1X, Box
 from napari_zoommil.slides import Slide
@@ -30,6 +34,28 @@ def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
     y, x = viewer.scene.camera.center[-2:]
     h, w = height / zoom / extent[0], width / zoom / extent[1]
     return Box(y / extent[0] - h / 2, x / extent[1] - w / 2, h, w)
+
+
+def fit(viewer: Any, layer: Layer) -> None:
+    """Show the whole of a slide."""
+    viewer.reset_view(layers=[layer])
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the camera is: ``centre`` in world units, and screen px per world unit."""
+
+    centre: tuple[float, ...]
+    zoom: float
+
+    @classmethod
+    def of(cls, viewer: Any) -> View:
+        """The present view."""
+        return cls(tuple(viewer.scene.camera.center), viewer.scene.camera.zoom)
+
+    def restore(self, viewer: Any) -> None:
+        """Show the same again."""
+        viewer.scene.camera.center, viewer.scene.camera.zoom = self.centre, self.zoom
 
 
 def go_to(viewer: napari.Viewer, slide: Slide, y: float, x: float) -> None:

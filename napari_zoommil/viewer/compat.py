@@ -81,3 +81,10 @@ def canvas_of(dock: QWidget) -> QWidget | None:
         widget = widget.parentWidget()
     canvas = getattr(getattr(widget, "_qt_viewer", None), "canvas", None)
     return getattr(canvas, "native", None)
+
+
+def canvas_widget(viewer: napari.Viewer) -> QWidget | None:
+    """The canvas of a viewer's window; None if there is none."""
+    window = getattr(viewer, "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    return getattr(canvas, "native", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 from weakref import ref
 
@@ -85,7 +85,7 @@ class Documents:
         except (ZoomMILError, OSError) as error:
             return self._complain(entry, sentence_of(error))
 
-        def read() -> Iterator[Autosave]:
+        def read() -> Generator[Autosave, None, None]:
             yield open_document(slide, name)
 
         runner = JobRunner(
@@ -110,7 +110,7 @@ class Documents:
         heard.follow(saved.points.changed, lambda changed: self._edited(entry, changed))
         heard.follow(saved.failed, lambda error: self._complain(entry, f"Not saved: {error}"))
         heard.follow(saved.merged, lambda conflicts: self._merged(entry, conflicts))
-        if len(saved.points) or saved.points.complete:
+        if len(saved.points) or saved.points.regions:
             self.show(entry)
         self._changed(entry, Changed(classes=True, regions=True))
 
@@ -151,7 +151,7 @@ class Documents:
         if entry.annotations is None or entry.document is None:
             return
         entry.annotations.rest()
-        if not len(entry.document.points) and not entry.document.points.complete:
+        if not len(entry.document.points) and not entry.document.points.regions:
             entry.annotations.close()
             entry.annotations = None
 

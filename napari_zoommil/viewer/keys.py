@@ -21,8 +21,7 @@ HELP_SIGN = "?"
 class Key:
     """An action and its keys; the first key is its name.
 
-    ``anywhere`` states whether they work on the slide and on the layer of complete regions too, where other
-    keys are napari's.
+    ``anywhere`` states whether they work on the slide too, where other keys are napari's.
     """
 
     action: str
@@ -41,20 +40,37 @@ class Key:
 
 TABLE = (
     Key("choose", tuple("123456789"), "choose a class: clicks place its cells"),
-    Key("remove", ("X", "Delete", "Backspace"), "remove the point at the cursor, else the selected", False),
-    Key("relabel", ("R",), "give the chosen class to the point at the cursor, else the selected", False),
+    Key(
+        "remove",
+        ("X", "Delete", "Backspace"),
+        "remove what is at the cursor, else what is selected",
+        False,
+    ),
+    Key(
+        "relabel",
+        ("R",),
+        "give it the chosen class",
+        False,
+    ),
     Key("next", ("N", "E"), "go to the next most uncertain detection"),
     Key("previous", ("Shift-N", "W"), "go to the previous one"),
-    Key("hide", ("H", "Q"), "hide or show overlays"),
+    Key("hide", ("H", "Q"), "the same"),
+    Key("region", ("G",), "draw a region of the chosen class; again: stop"),
     Key("complete", ("C",), "draw a region in which every cell is annotated; again: stop"),
+    Key("select", ("T",), "select regions by clicks inside them; again: stop"),
     Key("undo", ("Ctrl-Z",), "undo"),
     Key("redo", ("Ctrl-Shift-Z",), "redo"),
     Key("rename", ("F2",), "rename the chosen class"),
     Key("help", ("F1",), "show or hide this sheet"),
 )
 
+OVERLAYS = "O"
+"""Bound to the viewer and to slides with their overlays, see :mod:`napari_zoommil.viewer.hiding`."""
+
 BEFORE_AFTER = "B"
 """Bound to the viewer by the Fine-tune dock, so that it works with any active layer."""
+
+ALWAYS = ((OVERLAYS, "hide or show all overlays, whichever dock is open"),)
 
 MOUSE = (
     ("Click", "place a cell of the chosen class"),
@@ -68,7 +84,7 @@ FINE_TUNED = ((BEFORE_AFTER, "switch between before and after"),)
 NAPARI = (
     ("Space", "hold to move the view, with any tool"),
     ("P", "back to placing points"),
-    ("S", "select several points with a box"),
+    ("S", "select several points or regions with a box"),
     ("Enter", "finish the region"),
     ("Escape", "cancel the region"),
 )
@@ -84,7 +100,7 @@ def with_keys(text: str, action: str) -> str:
     return f"{text} ({title_of(action)})"
 
 
-def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: bool = False) -> None:
+def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], editable: bool = False) -> None:
     """Bind the keys of the table to a layer.
 
     Parameters
@@ -92,11 +108,11 @@ def bind(layer: Layer, actions: Mapping[str, Callable[[int], None]], points: boo
     layer : Layer
     actions : mapping
         Callback per action, called with the number of the key in its row, from 1.
-    points : bool
-        Whether it is the layer of points, to which the actions on points are bound too.
+    editable : bool
+        Whether it is a layer of points or regions, to which the actions on these are bound too.
     """
     for key in TABLE:
-        if not (points or key.anywhere):
+        if not (editable or key.anywhere):
             continue
         for number, name in enumerate(key.keys, 1):
             layer.bind_key(name, _caller(actions[key.action], number), overwrite=True)
@@ -118,7 +134,12 @@ def _caller(action: Callable[[int], None], number: int) -> Callable[[Layer], Non
 def help_sheet() -> str:
     """The help sheet as rich text."""
     ours = [(key.title, key.help) for key in TABLE]
-    parts = (("Mouse", MOUSE), ("Keys", ours), ("Once fine-tuned", FINE_TUNED), ("napari's own", NAPARI))
+    parts = (
+        ("Mouse", MOUSE),
+        ("Keys", (*ALWAYS, *ours)),
+        ("Once fine-tuned", FINE_TUNED),
+        ("napari's own", NAPARI),
+    )
     rows = "".join(_section(title, lines) for title, lines in parts)
     return f"<table cellspacing='0' cellpadding='2'>{rows}</table>"
 

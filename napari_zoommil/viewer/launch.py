@@ -9,9 +9,11 @@ import napari
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.attention.dock import AttentionDock
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.settings import prefer_own_reader
 
 SCREEN_SHARE = 0.9
 
@@ -21,12 +23,13 @@ def open_viewer(
 ) -> tuple[napari.Viewer, AttentionDock]:
     """A viewer with a slide and both docks, with the whole slide in view."""
     viewer = napari.Viewer(title="ZoomMIL")
+    prefer_own_reader()
     _fill_screen(viewer)
     show_dock(viewer, "Slide")
     dock = cast(AttentionDock, show_dock(viewer, "Attention"))
     data, arguments, _ = open_slide_layer(path, mpp, icc)
-    viewer.add_image(data, **arguments)
-    QTimer.singleShot(0, viewer.reset_view)  # after the layout of the docks
+    layer = viewer.add_image(data, **arguments)
+    QTimer.singleShot(0, lambda: camera.fit(viewer, layer))  # after the layout of the docks
     return viewer, dock
 
 

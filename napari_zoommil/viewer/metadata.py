@@ -37,7 +37,7 @@ def overlay_metadata(slide: Slide, title: str) -> dict[str, Any]:
 
 def is_slide(layer: Layer) -> bool:
     """Whether a layer is the image of a slide."""
-    return isinstance(layer, Image) and layer.multiscale and SLIDE in layer.metadata
+    return isinstance(layer, Image) and isinstance(layer.metadata.get(SLIDE), Slide)
 
 
 def world_scale(slide: Slide) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.viewer.camera import View
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
 
 PREDICTION, EXPLANATION, DETECTION = "prediction", "explanation", "detection"
@@ -25,7 +26,7 @@ PREDICTION, EXPLANATION, DETECTION = "prediction", "explanation", "detection"
 
 @dataclass(frozen=True)
 class ResultKey:
-    """Identity of a result: its kind, its model and its variant.
+    """Identity of a result.
 
     Attributes
     ----------
@@ -34,12 +35,27 @@ class ResultKey:
     model : str
         Name of the model for a job.
     variant : str
-        Distinguishes results of the same kind and model, such as the method of an explanation.
+        Distinguishes results of the same run, such as the method of an explanation.
+    made : float
+        When the run began, seconds since 1970; an explanation has that of its prediction.
+    where : str
+        What of the slide was read, for the user.
     """
 
     kind: str
     model: str
     variant: str = ""
+    made: float = 0.0
+    where: str = ""
+
+    def explained_by(self, method: str) -> ResultKey:
+        """Key of the explanation of this prediction by a method."""
+        return replace(self, kind=EXPLANATION, variant=method)
+
+    @property
+    def prediction(self) -> ResultKey:
+        """Key of the prediction that this explanation is of."""
+        return replace(self, kind=PREDICTION, variant="")
 
 
 @dataclass(eq=False)
@@ -54,7 +70,8 @@ class OpenSlide:
         Incremented when the slide's pixels, resolution or position change, and when it is removed; results
         of an earlier generation are invalid.
     results : dict of ResultKey to result
-        Latest last.
+    chosen : dict of str to ResultKey
+        The result of each kind that the user went back to; the latest of the other kinds.
     readings : mapping of Prediction
         How the slide was read for each prediction, so that it is explained as it was made.
     detected, tissue : Tissue or None
@@ -63,8 +80,10 @@ class OpenSlide:
         Its annotations; None while they are being read, or if they cannot be read.
     annotations : AnnotationLayers or None
         The layers of the document; None if it is empty.
-    threshold : float
-        Least score of the cells of ``detection`` that count.
+    thresholds : dict of ResultKey to float
+        Least score of the cells that count, of detections for which the user has set one.
+    view : View or None
+        What of it was in view when another slide was chosen; None if it was not shown yet.
     alive : bool
         Whether its layer is still in the viewer.
     """
@@ -76,12 +95,14 @@ class OpenSlide:
     layer: Layer
     generation: int = 0
     results: dict[ResultKey, Any] = field(default_factory=dict)
+    chosen: dict[str, ResultKey] = field(default_factory=dict)
     readings: WeakKeyDictionary[Prediction, Any] = field(default_factory=WeakKeyDictionary)
     detected: Tissue | None = None
     tissue: Tissue | None = None
     document: Autosave | None = None
     annotations: AnnotationLayers | None = None
-    threshold: float = 0.5
+    thresholds: dict[ResultKey, float] = field(default_factory=dict)
+    view: View | None = None
     alive: bool = True
 
     @cached_property
@@ -89,29 +110,53 @@ class OpenSlide:
         """The coarsest level, (h, w, 3)."""
         return np.asarray(self.layer.data[-1])
 
-    def latest(self, kind: str) -> Any:
-        """The latest result of a kind, or None."""
-        return next((self.results[key] for key in reversed(self.results) if key.kind == kind), None)
+    def keys(self, kind: str) -> tuple[ResultKey, ...]:
+        """The results of a kind, the latest first."""
+        own = [key for key in reversed(self.results) if key.kind == kind]
+        return tuple(sorted(own, key=lambda key: -key.made))
+
+    def shown(self, kind: str) -> ResultKey | None:
+        """The result of a kind that is shown, or None."""
+        chosen = self.chosen.get(kind)
+        return chosen if chosen in self.results else next(iter(self.keys(kind)), None)
+
+    def result(self, kind: str) -> Any:
+        """The result of a kind that is shown, or None."""
+        key = self.shown(kind)
+        return None if key is None else self.results[key]
 
     @property
     def prediction(self) -> Prediction | None:
-        """The latest prediction."""
-        return self.latest(PREDICTION)
+        """The prediction that is shown."""
+        return self.result(PREDICTION)
 
     def explanation(self, method: str) -> Explanation | None:
-        """The explanation of the latest prediction by a method, if it was computed."""
-        model = self.prediction.model if self.prediction else ""
-        return self.results.get(ResultKey(EXPLANATION, model, method))
+        """The explanation of the shown prediction by a method, if it was computed."""
+        key = self.shown(PREDICTION)
+        return None if key is None else self.results.get(key.explained_by(method))
 
     @property
     def detection(self) -> Detection | None:
-        """The latest detection of cells."""
-        return self.latest(DETECTION)
+        """The detection of cells that is shown."""
+        return self.result(DETECTION)
+
+    @property
+    def threshold(self) -> float:
+        """Least score of the cells of :attr:`detection` that count; by default that of its model."""
+        key = self.shown(DETECTION)
+        return 1.0 if key is None else self.thresholds.get(key, self.results[key].threshold)
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if (key := self.shown(DETECTION)) is not None:
+            self.thresholds[key] = value
 
     def outdate(self) -> None:
         """Start a new generation: all results are invalid."""
         self.generation += 1
         self.results.clear()
+        self.chosen.clear()
+        self.thresholds.clear()
         self.detected = self.tissue = None
         self.__dict__.pop("overview", None)
         self.outdated.emit()

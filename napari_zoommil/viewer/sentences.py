@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_zoommil.annotations import Points
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
-from napari_zoommil.maps.methods import CLOSEST, METHODS, title_of
+from napari_zoommil.jobs.progress import duration
+from napari_zoommil.maps.heatmap import kind_of_head, map_title
+from napari_zoommil.maps.methods import CLOSEST, METHODS, ZOOM, average_of, title_of
+from napari_zoommil.maps.scales import times_average
+from napari_zoommil.models.task import Classification
 from napari_zoommil.slides import Slide
 
 NO_MAPS = "This model does not score patches one by one: choose a method to explain it"
@@ -22,22 +27,24 @@ def lack_of(slide: Slide | None) -> str:
 
 
 def cost_sentence(found: Estimate) -> str:
-    """``1,234 patches, about 20 s. Without zooming: 5,678 patches, 2 min``."""
-    known = f", {sum(found.taken):,} of them encoded before" if sum(found.taken) else ""
-    told = f"{sum(found.patches):,} patches{known}, about {duration(found.seconds)}. "
-    told += f"Without zooming: {found.exhaustive:,} patches"
-    if not found.seconds_per_patch:
-        return told
-    return f"{told}, {duration(found.exhaustive * found.seconds_per_patch)}"
+    """``1,234 patches, about 20 s by the last run. Without zooming: 5,678 patches, 2 min``."""
+    count, pace = sum(found.patches), found.seconds_per_patch
+    told = f"{count:,} patches"
+    if sum(found.taken):
+        told += f", {sum(found.taken):,} of them encoded before"
+    if pace:
+        source = "by the last run" if found.last_run else "by a first trial"
+        told += f", about {duration(found.seconds)} {source}"
+    if found.exhaustive <= count:
+        return f"{told}. So small a slide has no more at the highest magnification: {found.exhaustive:,}"
+    whole = f"{found.exhaustive:,} patches" + (f", {duration(found.exhaustive * pace)}" if pace else "")
+    return f"{told}. Without zooming: {whole}"
 
 
-def duration(seconds: float) -> str:
-    """A duration as text."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+def outcome(prediction: Prediction) -> str:
+    """``tumour 0.93``: the most probable class, or the number that was asked for."""
+    lines = {name: text for name, _, text in prediction.task.lines(prediction.values)}
+    return f"{prediction.explained} {lines[prediction.explained]}"
 
 
 def patch_scores(
@@ -48,7 +55,10 @@ def patch_scores(
     method: str = CLOSEST,
     explanation: Explanation | None = None,
 ) -> str:
-    """Scores at a level-0 point, one line per magnification; empty outside the tissue.
+    """What the model makes of a level-0 point, a line for each magnification; empty outside the tissue.
+
+    Such as ``12 times the average attention at 10x (no. 3 of 48); speaks for tumour (leave-one-out +0.12
+    logit); zoomed into``.
 
     Parameters
     ----------
@@ -65,23 +75,45 @@ def patch_scores(
         name = magnification_name(prediction.grid.levels[step.level].magnification)
         place = np.flatnonzero(step.rows == row)
         if not len(place):
-            lines.append(f"{name}  not looked at")
+            lines.append(f"Not looked at in {name}")
             continue
-        told = [_score(step, head, int(place[0])) for head in step.heads]
+        told = [_score(prediction, step, head, int(place[0]), name) for head in step.heads]
         value = _explained(prediction, step, int(place[0]), target, method, explanation)
         if value is not None:
-            told.append(f"{title_of(method)} {target} {value:+.3g} {METHODS[method].unit}")
+            told.append(_effect(prediction, method, target, value))
         if row in step.zoomed:
-            told.append("zoomed in")
-        lines.append(f"{name}  {' · '.join(told)}")
+            told.append("zoomed into")
+        lines.append("; ".join(told))
     return "\n".join(lines)
 
 
-def _score(step: StepResult, head: str, place: int) -> str:
-    """``attention +1.23 (no. 4 of 321)``."""
-    scores = step.scores[:, step.heads.index(head)]
-    rank = 1 + int((scores > scores[place]).sum())
-    return f"{title_of(head)} {scores[place]:+.2f} (no. {rank} of {len(step.rows)})"
+def _score(prediction: Prediction, step: StepResult, head: str, place: int, magnification: str) -> str:
+    """``12 times the average attention at 10x (no. 4 of 321)``."""
+    scores, (kind, target) = step.scores[:, step.heads.index(head)], kind_of_head(head, prediction.task.names)
+    what = map_title(kind, target)
+    rank = f"at {magnification} (no. {1 + int((scores > scores[place]).sum())} of {len(step.rows)})"
+    if average_of(kind) != "softmax":
+        return f"{what} {scores[place]:+.3g} {rank}"
+    return f"{times(float(times_average(scores, softmax=True)[place]))} the average {what} {rank}"
+
+
+def times(value: float) -> str:
+    """``12 times``, ``0.3 times``; of very small ones ``less than 0.01 times``."""
+    if value < 0.01:
+        return "less than 0.01 times"
+    return f"{value:.0f} times" if value >= 9.5 else f"{value:.2g} times"
+
+
+def _effect(prediction: Prediction, method: str, target: str, value: float) -> str:
+    """``speaks for tumour (leave-one-out +0.12 logit)``, ``saliency of tumour 0.3 logit per feature``."""
+    entry = METHODS[method]
+    if not entry.signed:
+        return f"{title_of(method)} {target} {value:.3g} {entry.unit}"
+    number = f"{title_of(method)} {value:+.2g} {entry.unit}"
+    side = "for" if value > 0 else "against"
+    if isinstance(prediction.task, Classification):
+        return f"speaks {side} {target} ({number})" if value else f"speaks neither for nor against {target}"
+    return f"{'raises' if value > 0 else 'lowers'} {target} ({number})"
 
 
 def _explained(
@@ -112,7 +144,7 @@ def kind_help(kind: str) -> str:
     """Description of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].help
-    return "What the model zooms into." if kind == "zoom" else f"The model's own score of patches, {kind}."
+    return "What the model zooms into." if kind == ZOOM else f"The model's own score of patches, {kind}."
 
 
 def kind_summary(kind: str) -> str:
@@ -137,3 +169,17 @@ def map_targets(prediction: Prediction, kind: str) -> tuple[str, ...]:
     if kind in METHODS and METHODS[kind].computed:
         return prediction.task.names if METHODS[kind].per_output else ()
     return tuple(target for own, target in prediction.kinds if own == kind and target)
+
+
+def several(count: int, noun: str) -> str:
+    """``1 point``, ``1,200 points``, ``2 classes``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
+
+
+def marked(points: Points) -> str:
+    """How much is marked on a slide: ``3 points, 2 regions (1 complete)``."""
+    told = [several(len(points), "point")]
+    if regions := len(points.regions):
+        complete = len(points.complete)
+        told.append(several(regions, "region") + (f" ({complete:,} complete)" if complete else ""))
+    return ", ".join(told)

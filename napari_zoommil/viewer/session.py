@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import napari
 from napari.layers import Layer, Shapes
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_zoommil.annotations import Changed
+from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
-from napari_zoommil.slides.slide import as_pair
+from napari_zoommil.model_folder import Kind
+from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
+from napari_zoommil.viewer.hiding import bind_overlay_key
 from napari_zoommil.viewer.layers.slide import keep_in_place
+from napari_zoommil.viewer.legend import attach_legend
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
-from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
+from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
+from napari_zoommil.viewer.restored import Restoring
+from napari_zoommil.viewer.settings import annotator
 from napari_zoommil.viewer.sight import sight_of
 
 
@@ -34,6 +41,8 @@ class Session:
         Annotation documents of its slides.
     encoders : dict of str to str
         Encoders that the user named for models, by their hash.
+    kept : dict of Kind to Path
+        The model of each kind that was kept last; docks that are opened later select it.
     """
 
     activated = Signal(object)
@@ -57,10 +66,15 @@ class Session:
     def __init__(self, viewer: napari.Viewer) -> None:
         self._slides: dict[Layer, OpenSlide] = {}
         self.encoders: dict[str, str] = {}
+        self.kept: dict[Kind, Path] = {}
         self.active: OpenSlide | None = None
         delete_in_own_context(viewer)
+        self._viewer = ref(viewer)
+        bind_overlay_key(viewer)
+        attach_legend(viewer)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
+        self._restoring = Restoring(viewer, self.result_changed.emit)
         selected = viewer.layers.selection.active
         for layer in viewer.layers:
             self._add(layer)
@@ -82,6 +96,7 @@ class Session:
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
             self.documents.open(entry)
+            self._restoring.start(entry)
             self._activate(entry)
 
     def _remove(self, layer: Layer) -> None:
@@ -92,6 +107,7 @@ class Session:
         gone.outdate()
         self.removed.emit(gone)
         self.documents.close(gone)
+        self._restoring.stop(gone)
         for other in [each for each in self._layers if slide_of(each) is gone.slide]:
             self._layers.remove(other)
         gone.slide.close()
@@ -107,34 +123,66 @@ class Session:
             self._activate(found)
 
     def _activate(self, entry: OpenSlide | None) -> None:
-        self.active = entry
+        left, self.active = self.active, entry
         self._sight.show_only(entry.slide if entry else None)
+        self._frame(entry, left)
         self.activated.emit(entry)
+
+    def keep_model(self, folder: Path, kind: Kind) -> None:
+        """Select a new model in all docks, also in those that are opened later."""
+        self.kept[kind] = folder
+        self.model_kept.emit(folder, kind)
+
+    def _frame(self, entry: OpenSlide | None, left: OpenSlide | None) -> None:
+        """Show of a slide what was in view before another one was chosen; all of it the first time."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        if left is not None and left is not entry:
+            left.view = camera.View.of(viewer)
+        if entry is None:
+            return
+        if entry.view is None:
+            camera.fit(viewer, entry.layer)
+        elif entry is not left:
+            entry.view.restore(viewer)
 
     # Results
 
     def keep(self, entry: OpenSlide, key: ResultKey, result: Any) -> None:
-        """Store a result; it replaces an earlier one with the same key."""
+        """Store a result and show it; it replaces one with the same key, and no other."""
         entry.results.pop(key, None)
         entry.results[key] = result
+        self.choose(entry, key)
+
+    def choose(self, entry: OpenSlide, key: ResultKey) -> None:
+        """Show a result in place of another one of its kind."""
+        entry.chosen[key.kind] = key
         self.result_changed.emit(entry, key)
 
-    def forget(self, entry: OpenSlide, kind: str) -> None:
-        """Remove the results of a kind."""
-        for key in [one for one in entry.results if one.kind == kind]:
-            del entry.results[key]
-            self.result_changed.emit(entry, key)
+    def forget(self, entry: OpenSlide, key: ResultKey) -> None:
+        """Remove a result, and the explanations of a prediction."""
+        explanations = [one for one in entry.keys(EXPLANATION) if one.prediction == key]
+        for one in (*explanations, key):
+            del entry.results[one]
+            self.result_changed.emit(entry, one)
 
     # New generations
 
     def set_mpp(self, entry: OpenSlide, mpp: float | Pair) -> None:
-        """Set the resolution of a slide, µm/px."""
-        entry.slide.mpp = as_pair(mpp)
+        """Set the resolution of a slide, µm/px, which is remembered."""
+        try:
+            entry.slide.set_mpp(mpp, annotator())
+        except FileError as error:
+            show_warning(f"The pixel size is used, but cannot be remembered: {error}")
         for layer in self._outdate(entry):
             placed = world_scale(entry.slide) if is_slide(layer) else on_level_0(entry.slide)
             for name, value in placed.items():
                 setattr(layer, name, value)
         self.documents.mend(entry)
+        self._restoring.start(entry)
+        if (viewer := self._viewer()) is not None:
+            camera.fit(viewer, entry.layer)
         self.slide_changed.emit(entry)
 
     def manage_colours(self, entry: OpenSlide, on: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 from dataclasses import dataclass
 
+from napari_zoommil.files import SLIDES_ONLY
+
 PLUGIN = "napari-zoommil"
 
 
@@ -70,4 +72,28 @@ def set_annotator(name: str) -> None:
 
         get_plugin_settings(PLUGIN).annotation.annotator = name.strip()
     except (ImportError, AttributeError, KeyError):
+        pass
+
+
+def prefer_own_reader() -> None:
+    """Let this plugin open scanners' own formats without a question, until napari is closed.
+
+    A preference that the user has stored counts. Nothing is stored: napari does not write what is named in
+    ``env_settings``, which is meant for settings of one session.
+    """
+    try:
+        from napari.settings import get_settings
+
+        settings = get_settings()
+        stored = settings.plugins.extension2reader
+        own = {
+            f"*{written}": PLUGIN
+            for ending in SLIDES_ONLY
+            for written in (ending, ending.upper())
+            if f"*{ending}" not in stored
+        }
+        temporary = settings.env_settings.setdefault("plugins", {}).setdefault("extension2reader", {})
+        temporary.update(own)
+        stored.update(own)  # in place, which napari does not take for an edit
+    except (ImportError, AttributeError):
         pass

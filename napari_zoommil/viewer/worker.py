@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, Protocol, cast
 
@@ -17,6 +17,7 @@ from napari.utils.notifications import show_error
 from superqt.utils import GeneratorWorker, create_worker
 
 from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
+from napari_zoommil.jobs.progress import Progress, TimeLeft, retold
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.triton import load_triton_apart
@@ -114,7 +115,9 @@ class JobRunner:
         """Whether the generation of the slide has changed since the job began."""
         return self.of is not None and self.of.generation != self._generation
 
-    def start(self, job: Callable[[], Iterator[Any]], sentence: str = "", of: Subject | None = None) -> None:
+    def start(
+        self, job: Callable[[], Generator[Any, None, Any]], sentence: str = "", of: Subject | None = None
+    ) -> None:
         """Run a job.
 
         Parameters
@@ -130,7 +133,7 @@ class JobRunner:
 
         def drive() -> Generator[Any, None, Any]:  # a worker needs a generator function
             load_triton_apart()
-            return (yield from job())
+            return (yield from retold(job(), _with_time_left()))
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
         self._worker, self.of, self.done, self.error = worker, of, False, None
@@ -198,6 +201,12 @@ class JobRunner:
         self.abandon()
         while worker is not None and worker.is_running and time.monotonic() < end:
             time.sleep(0.01)
+
+
+def _with_time_left() -> Callable[[Any], Any]:
+    """Adds the remaining time to the progress of a job; some tasks yield something else."""
+    left = TimeLeft()
+    return lambda told: left.told(told) if isinstance(told, Progress) else told
 
 
 def sentence_of(error: Exception) -> str:

@@ -59,6 +59,10 @@ MIXED = collection(
     feature(shape("MultiPolygon", [square(0, 0), square(0, 20)]), 4, objectType="detection"),
     feature(shape("Polygon", square(0, 0, 500)), 5, name="complete region"),
     feature(shape("Polygon", square(0, 0, 900)), 6, name="lesion", measurements={"Area µm²": 1.5}),
+    feature(
+        shape("Polygon", [*square(0, 0, 50), *square(9, 9)]), 9, name="complete region", classification=TUMOUR
+    ),
+    feature(shape("MultiPolygon", [square(0, 0), square(50, 0)]), 10, classification=IMMUNE, color=[1, 2, 3]),
     feature(None, 7),
     feature(shape("LineString", [[0, 0], [1, 1]]), 8),
     bbox=[0, 0, 1, 1],
@@ -104,6 +108,7 @@ def test_qupaths_file_goes_in_and_out_unchanged(data: Path, tmp_path: Path) -> N
     source = data / "interop" / "qupath05.geojson"
     points = Points.read(source)
     assert len(points) == 0 and not points.complete and len(points.features) == 3
+    assert [one.properties["name"] for one in points.regions.values()] == ["UT"] * 3
     points.write(tmp_path / "out.geojson")
     assert json.loads((tmp_path / "out.geojson").read_bytes()) == json.loads(source.read_bytes())
 
@@ -311,6 +316,8 @@ def check(content: bytes) -> None:
     assert again.to_bytes() == points.to_bytes()
     np.testing.assert_array_equal(again.coordinates, points.coordinates)
     assert np.isfinite(points.coordinates).all() and (points.labels >= 1).all()
+    for region in points.regions.values():
+        assert region.class_name in {"", *(one.name for one in points.classes)} and region.area_px >= 0
     for one in (points, again):
         one.undo()
 

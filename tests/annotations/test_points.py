@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +115,7 @@ def test_classes_are_edited(points: Points) -> None:
 def test_complete_regions_come_and_go(points: Points) -> None:
     id = points.add_complete([[0, 0], [0, 9.5], [9, 9]])
     np.testing.assert_array_equal(points.complete[id], [[0, 0], [0, 9.5], [9, 9]])
-    points.remove_complete(id)
+    points.remove_regions([id])
     assert not points.complete
     points.undo()
     assert list(points.complete) == [id]
@@ -124,7 +125,7 @@ def test_regions_are_redrawn_and_removed_in_one_step(points: Points) -> None:
     first, second = [[0, 0], [0, 9], [9, 9]], [[20, 20], [20, 29], [29, 29]]
     a, b = points.add_complete(first), points.add_complete(second)
     before = state(points)
-    points.redraw_complete({a: [[1, 1], [0, 9], [9, 9]], b: [*second, [29, 20]]})
+    points.redraw_regions({a: [[1, 1], [0, 9], [9, 9]], b: [*second, [29, 20]]})
     assert [outline.tolist() for outline in points.complete.values()] == [
         [[1, 1], [0, 9], [9, 9]],
         [*second, [29, 20]],
@@ -132,7 +133,7 @@ def test_regions_are_redrawn_and_removed_in_one_step(points: Points) -> None:
     assert list(points.complete) == [a, b]
     points.undo()
     assert state(points) == before
-    points.remove_complete(a, b, a)
+    points.remove_regions([a, b, a])
     assert not points.complete
     points.undo()
     assert state(points) == before
@@ -145,7 +146,7 @@ def test_a_redrawn_region_keeps_what_else_its_file_says(tmp_path: Path) -> None:
     document["features"][0]["properties"]["isLocked"] = True
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     points = Points.read(tmp_path / "a.geojson", "me")
-    points.redraw_complete({id: [[5, 5], [0, 9], [9, 9]]})
+    points.redraw_regions({id: [[5, 5], [0, 9], [9, 9]]})
     (found,) = json.loads(points.to_bytes())["features"]
     assert found["properties"] == document["features"][0]["properties"]
     assert found["geometry"]["coordinates"] == [[[5, 5], [9, 0], [9, 9], [5, 5]]]
@@ -197,8 +198,12 @@ def test_points_outside_the_slide_are_told(points: Points) -> None:
         lambda p: p.rename_class(1, "lymphocyte"),
         lambda p: p.resize_class(1, float("nan")),
         lambda p: p.add_complete([[0, 0], [1, 1], [0, 0]]),
-        lambda p: p.remove_complete("nobody"),
-        lambda p: p.redraw_complete({"nobody": [[0, 0], [0, 9], [9, 9]]}),
+        lambda p: p.remove_regions(["nobody"]),
+        lambda p: p.set_region_class(["nobody"], 1),
+        lambda p: p.add_region([[0, 0], [0, 9], [9, 9]], 7),
+        lambda p: p.add_region(shapely.Point(1, 2)),
+        lambda p: p.add_region([[0, 0], [0, 9], [9, np.nan]]),
+        lambda p: p.redraw_regions({"nobody": [[0, 0], [0, 9], [9, 9]]}),
     ],
 )
 def test_an_edit_that_makes_no_sense_changes_nothing(points: Points, edit: Any) -> None:
@@ -224,15 +229,23 @@ KINDS = (
     "region",
     "redraw",
     "forget",
+    "area",
+    "paint",
 )
 ACTIONS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 99)), max_size=25)
+
+
+def ring(n: int) -> shapely.Geometry:
+    """Two parts, one of them with a hole."""
+    outer = shapely.box(0, 0, n + 9, n + 9)
+    return shapely.MultiPolygon([outer - shapely.box(2, 2, 4, 5), shapely.box(500, 500, 501 + n, 502)])
 
 
 def act(points: Points, action: str, n: int) -> None:
     """One edit that makes sense in the state the document is in."""
     ids, label = points.ids, n % len(points.classes) + 1 if points.classes else 0
     chosen = [id for index, id in enumerate(ids) if (index * 7 + n) % 3 == 0]
-    regions = list(points.complete)
+    regions = list(points.regions)
     if action == "add" and label:
         points.add(np.full((n % 3 + 1, 2), n), label)
     elif action == "move":
@@ -253,10 +266,14 @@ def act(points: Points, action: str, n: int) -> None:
         points.remove_class(label)
     elif action == "region":
         points.add_complete([[0, 0], [n + 1, 0], [0, n + 1]])
+    elif action == "area":
+        points.add_region(ring(n) if n % 2 else [[0, 0], [n + 1, 0], [0, n + 1]], label)
+    elif action == "paint" and regions:
+        points.set_region_class(regions[n % len(regions) :], label if n % 3 else 0)
     elif action == "redraw" and regions:
-        points.redraw_complete({regions[n % len(regions)]: [[0, 0], [0, n + 2], [n + 2, 0]]})
+        points.redraw_regions({regions[n % len(regions)]: [[0, 0], [0, n + 2], [n + 2, 0]]})
     elif action == "forget" and regions:
-        points.remove_complete(regions[n % len(regions)])
+        points.remove_regions([regions[n % len(regions)]])
 
 
 @settings(max_examples=60, deadline=None)
@@ -296,6 +313,9 @@ def test_whatever_was_edited_is_read_back(actions: list[tuple[str, int]]) -> Non
     np.testing.assert_array_equal(again.labels, points.labels)
     assert again.classes == points.classes and again.annotators == points.annotators
     assert str(again.complete) == str(points.complete) and again.to_bytes() == points.to_bytes()
+    for one, two in zip(again.regions.values(), points.regions.values(), strict=True):
+        assert (one.id, one.class_name, one.complete) == (two.id, two.class_name, two.complete)
+        assert shapely.equals_exact(one.polygons, two.polygons).all()
 
 
 def test_a_written_file_is_read_back(points: Points, tmp_path: Path) -> None:
@@ -308,3 +328,41 @@ def test_a_written_file_is_read_back(points: Points, tmp_path: Path) -> None:
 
 def test_an_empty_document_is_a_document() -> None:
     assert Points() and len(Points()) == 0
+
+
+def test_regions_have_classes_holes_and_parts_or_none() -> None:
+    points = Points("me", [CellClass("tumour", (200, 0, 0))])
+    one, two = points.add_region(ring(1), 1), points.add_region([[0, 0], [0, 9], [9, 9]])
+    found = json.loads(points.to_bytes())["features"]
+    assert found[0]["properties"] == {
+        "objectType": "annotation",
+        "metadata": {"annotator": "me"},
+        "classification": {"name": "tumour", "color": [200, 0, 0]},
+    }
+    assert found[0]["geometry"]["type"] == "MultiPolygon" and len(found[0]["geometry"]["coordinates"][0]) == 2
+    assert "classification" not in found[1]["properties"] and not points.complete
+    assert [region.class_name for region in points.regions.values()] == ["tumour", ""]
+    points.rename_class(1, "carcinoma")
+    points.recolour_class(1, (0, 0, 200))
+    stated = json.loads(points.to_bytes())["features"][0]["properties"]["classification"]
+    assert stated == {"name": "carcinoma", "color": [0, 0, 200]}
+    points.set_region_class([one, two], 0)
+    assert not any(region.class_name for region in points.regions.values())
+    points.undo()
+    points.remove_class(1)
+    assert list(points.regions) == [two]
+    points.undo()
+    assert list(points.regions) == [one, two] and points.regions[one].area_px == ring(1).area
+
+
+def test_a_collection_of_geometries_keeps_what_is_no_area(tmp_path: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
+    area = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
+    document = {"type": "GeometryCollection", "geometries": [line, area]}
+    (tmp_path / "a.geojson").write_text(json.dumps(document))
+    points = Points.read(tmp_path / "a.geojson")
+    ((id, region),) = points.regions.items()
+    assert region.area_px == 40.5
+    points.redraw_regions({id: [[0, 0], [0, 5], [5, 5]]})
+    parts = json.loads(points.to_bytes())["geometry"]["geometries"]
+    assert parts[0] == line and parts[1]["coordinates"] == [[[0, 0], [5, 0], [5, 5], [0, 0]]]

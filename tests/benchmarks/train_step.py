@@ -90,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     data, found = windows(16), {}
     for name in NETWORKS:
-        one = recipe("interactive", "ece")
+        one = recipe("interactive", "yollo", "ece")
         ece = replace(one, epochs=1, draws=args.steps * one.batch_size)
         ce = replace(ece, loss="ce", options=None)
         rounds = [

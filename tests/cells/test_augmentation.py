@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from napari_zoommil.cells.augmentation import Placement, distorted, perturbed_stains
+from napari_zoommil.cells.augmentation import Placement, compressed, distorted, perturbed_stains
 
 PLACEMENTS = st.builds(Placement, st.integers(0, 3), st.tuples(st.booleans(), st.booleans()), st.booleans())
 
@@ -47,13 +47,26 @@ def tile(data: Path) -> np.ndarray:
     return min((np.asarray(image)[:128, :128] for image in images), key=np.mean)
 
 
-def test_stains_change_a_little_and_differently_each_time(tile: np.ndarray) -> None:
+def test_stains_change_as_much_as_published(data: Path) -> None:
     rng = np.random.default_rng(0)
-    shown = [perturbed_stains(tile, rng).astype(int) for _ in range(4)]
-    changes = [np.abs(image - tile).mean() for image in shown]
-    assert min(changes) > 0.1 and max(changes) < 20
-    assert np.abs(shown[0] - shown[1]).mean() > 0.1
+    tiles = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((data / "tiles").rglob("*.png"))]
+    sections = [tile[:256, :256] for tile in tiles if np.median(tile) < 200]
+    changes = [np.abs(perturbed_stains(one, rng).astype(int) - one).mean() for one in sections * 4]
+    assert len(changes) > 40 and 4 <= np.mean(changes) <= 10
+    assert np.percentile(changes, 5) > 1 and max(changes) < 40
+
+
+def test_stains_change_differently_each_time(tile: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (perturbed_stains(tile, rng).astype(int) for _ in range(2))
+    assert np.abs(first - second).mean() > 1
     assert np.abs(perturbed_stains(tile, rng, 0).astype(int) - tile).max() <= 1
+
+
+def test_compression_loses_detail_and_keeps_colours(tile: np.ndarray) -> None:
+    losses = [np.abs(compressed(tile, quality).astype(int) - tile).mean() for quality in (95, 40)]
+    assert 0 < losses[0] < losses[1] < 20
+    np.testing.assert_allclose(compressed(tile, 40).mean((0, 1)), tile.mean((0, 1)), atol=3)
 
 
 def test_distortion_keeps_places_and_follows_its_seed(tile: np.ndarray) -> None:

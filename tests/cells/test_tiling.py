@@ -93,27 +93,28 @@ def test_tissue_is_an_area_too() -> None:
     mask = np.zeros((10, 10), bool)
     mask[:5] = True
     area = OnTissue(Tissue(mask, (16.0, 16.0)), (160, 150))
-    assert area.px == 50 * 256
+    assert area.px == 80 * 150, "as far as the slide"
     points = np.array([[10.0, 10.0], [100.0, 10.0], [10.0, 155.0], [-1.0, 5.0]])
     assert area.contains(points).tolist() == [True, False, False, False]
     assert area.touches(np.array([[0.0, 0.0], [100.0, 0.0]]), (20, 20)).tolist() == [True, False]
 
 
 def test_only_tiles_that_show_the_area_are_read() -> None:
-    region = np.array([[0.0, 0.0], [0.0, 100.0], [2000.0, 100.0], [2000.0, 0.0]])
-    corners = tile_corners((3000, 3000), (2.0, 2.0), Regions([region], (3000, 3000)))
+    edge = 5 * CORE_PX  # two and a half cores
+    region = np.array([[0.0, 0.0], [0.0, 100.0], [edge, 100.0], [edge, 0.0]])
+    corners = tile_corners((edge + 1000, 3000), (2.0, 2.0), Regions([region], (edge + 1000, 3000)))
     assert corners.tolist() == [[0, 0], [CORE_PX, 0], [2 * CORE_PX, 0]]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_tiles_come_in_order_with_their_margin(discs: tuple[Path, np.ndarray], batch: int) -> None:
-    corners = np.array([[0, 0], [0, 384], [384, 0]])
+    size, corners = CORE_PX + 80, np.array([[0, 0], [0, 384], [384, 0]])
     with Slide.open(discs[0]) as slide:
         read = list(read_tiles(slide, corners, 40, 0.5, batch, workers=2))
         np.testing.assert_array_equal(np.concatenate([some for some, _ in read]), corners)
         tiles = np.concatenate([pixels for _, pixels in read])
         for (y, x), tile in zip(corners, tiles, strict=True):
-            np.testing.assert_array_equal(tile, slide.read(y - 40, x - 40, 464, 464, 0.5))
+            np.testing.assert_array_equal(tile, slide.read(y - 40, x - 40, size, size, 0.5))
 
 
 def test_closing_ends_the_readers(make_slide: Callable[..., Path], tmp_path: Path) -> None:
@@ -122,3 +123,22 @@ def test_closing_ends_the_readers(make_slide: Callable[..., Path], tmp_path: Pat
         next(tiles)
         tiles.close()
     assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]
+
+
+def test_tissue_in_regions_is_measured_to_the_edge() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[2:8, 3:9] = True
+    tissue = Tissue(mask, (8.0, 16.0))  # from (16, 48) to (64, 144)
+    square = np.array([(0.0, 0.0), (0.0, 160.0), (80.0, 160.0), (80.0, 0.0)])
+    shape = (80, 160)
+    assert Regions([square], shape).tissue_px(tissue) == pytest.approx(48 * 96)
+    cut = Regions([square / 2 + (20.0, 50.0)], shape)  # y 20 to 60, x 50 to 130
+    assert cut.tissue_px(tissue) == pytest.approx(40 * 80)
+    triangle = np.array([(20.0, 60.0), (60.0, 60.0), (20.0, 100.0)])
+    assert Regions([triangle], shape).tissue_px(tissue) == pytest.approx(800)
+    assert Regions([square / 10], shape).tissue_px(tissue) == 0
+
+
+def test_tissue_beyond_the_edge_of_the_slide_has_no_area() -> None:
+    tissue = Tissue(np.ones((3, 4), bool), (10.0, 10.0))
+    assert OnTissue(tissue, (25, 33)).px == pytest.approx(25 * 33)

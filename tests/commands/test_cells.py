@@ -36,7 +36,9 @@ def test_a_model_is_taught_and_used(
     assert call("finetune", discs[0], *common, "--out", tmp_path / "new") == 0
     said = capsys.readouterr()
     assert "12 disc in" in said.out and "held-out windows" in said.out and "Warning" not in said.err
-    assert call("finetune", discs[0], *common, "--out", tmp_path / "new", "--json") == 0
+    assert call("finetune", discs[0], *common, "--out", tmp_path / "new", "--json") == 1
+    assert "holds a model already; choose another folder, or give --overwrite" in capsys.readouterr().err
+    assert call("finetune", discs[0], *common, "--out", tmp_path / "new", "--overwrite", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["points"] == {"disc": 12} and found["model"] == str(tmp_path / "new")
 
@@ -76,7 +78,7 @@ def test_what_lies_off_the_slide_is_told(
     assert call("finetune", discs[0], *asked) == 0
     said = capsys.readouterr().out
     assert "2 points are outside the slide and were left out" in said and "elsewhere" not in said
-    assert call("finetune", discs[0], *asked, "--json") == 0
+    assert call("finetune", discs[0], *asked, "--overwrite", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["off_slide"] == 2 and [one["name"] for one in found["classes"]] == ["disc"]
 
@@ -118,8 +120,10 @@ def test_several_slides_get_a_file_each(
     other = tmp_path / "other.tif"
     other.write_bytes(discs[0].read_bytes())
     assert call("detect", discs[0], other, "--model", make_cell_model(), "--out", tmp_path / "out") == 0
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["discs.geojson", "other.geojson"]
-    assert capsys.readouterr().out.count("/mm²") == 2
+    endings = (".counts.csv", ".csv", ".geojson")
+    names = [f"{stem}{ending}" for stem in ("discs", "other") for ending in endings]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    assert capsys.readouterr().out.count("/mm² of tissue: ") == 2
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import torch
 
-from napari_zoommil.errors import EncoderError, MagnificationError, ModelError, NoTissueError, SlideError
+from napari_zoommil.annotations.regions import area_of
+from napari_zoommil.errors import (
+    AnnotationError,
+    EncoderError,
+    MagnificationError,
+    ModelError,
+    NoTissueError,
+    SlideError,
+)
+from napari_zoommil.geometry import Box
 from napari_zoommil.jobs import Progress, predict, run
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
 from napari_zoommil.slides import Slide
@@ -257,3 +267,31 @@ def test_a_cache_that_cannot_be_written_is_told_of(cmu: Path, make_model: Callab
     whole = run(predict(cmu, make_model()))
     np.testing.assert_array_equal(prediction.logits, whole.logits)
     assert not whole.cost.unkept and prediction.cost.encoded == whole.cost.encoded
+
+
+def test_inside_regions_only_patches_with_tissue_there_are_read(cmu: Path, make_model: Callable) -> None:
+    model, left = make_model(), np.array([(1000.0, 900), (1000, 1400), (2000, 1400), (2000, 900)])
+    whole = run(predict(cmu, model))
+    for regions in ([left], [shapely.Polygon(left)], [Box(1000, 900, 1000, 500)], [left, left + 10]):
+        found = run(predict(cmu, model, regions=regions))
+        assert 0 < len(found.grid.levels[-1]) < len(whole.grid.levels[-1])
+        area = shapely.union_all([area_of(one) for one in regions])
+        for level in found.grid.levels:
+            y, x = level.origins.T
+            assert shapely.intersects(area, shapely.box(y, x, y + level.size[0], x + level.size[1])).all()
+    holed = shapely.Polygon(left, [left * 0.8 + (300, 230)])
+    cut = run(predict(cmu, model, regions=[holed]))
+    assert len(cut.grid.levels[-1]) < len(run(predict(cmu, model, regions=[left])).grid.levels[-1])
+    with Slide.open(cmu) as slide:
+        given = run(predict(cmu, model, regions=[left], tissue=detect_tissue(slide)))
+    alone = run(predict(cmu, model, regions=[left]))
+    np.testing.assert_array_equal(given.grid.levels[-1].origins, alone.grid.levels[-1].origins)
+    np.testing.assert_allclose(given.logits, alone.logits, atol=1e-5)
+
+
+def test_regions_off_the_slide_or_its_tissue_are_refused(cmu: Path, make_model: Callable) -> None:
+    corner = np.array([(0.0, 0), (0, 40), (40, 40), (40, 0)])
+    with pytest.raises(AnnotationError, match="the regions cover nothing of CMU-1"):
+        run(predict(cmu, make_model(), regions=[corner - 900]))
+    with pytest.raises(NoTissueError, match="no tissue was found inside the regions of CMU-1"):
+        run(predict(cmu, make_model(), regions=[corner + np.array((100, 1000))]))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.jobs import predict, run
+from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import (
     WHOLE,
@@ -68,7 +69,9 @@ def test_it_is_read_back_as_it_was(written: Path, prediction: Prediction) -> Non
     assert_same(back, prediction)
     assert back.predicted == prediction.predicted
     assert summary(back) == json.loads((written / "prediction.json").read_text(encoding="utf-8"))
-    assert patches_geojson(back) == json.loads((written / "patches.geojson").read_text(encoding="utf-8"))
+    assert patches_geojson(patch_tables(back)) == json.loads(
+        (written / "patches.geojson").read_text(encoding="utf-8")
+    )
     for shown in back.maps_of("attention"):
         np.testing.assert_array_equal(tifffile.imread(written / f"{file_name(shown)}.ome.tiff"), shown.values)
 
@@ -92,7 +95,7 @@ def test_the_summary_counts_what_was_done(prediction: Prediction) -> None:
 
 
 def test_patches_lie_where_they_were_read(prediction: Prediction) -> None:
-    features = patches_geojson(prediction)["features"]
+    features = patches_geojson(patch_tables(prediction))["features"]
     steps = [(step, row) for step in prediction.steps for row in range(len(step.rows))]
     assert len(features) == len(steps)
     for feature, (step, row) in zip(features, steps, strict=True):
@@ -105,11 +108,13 @@ def test_patches_lie_where_they_were_read(prediction: Prediction) -> None:
         assert measured["attention"] == step.attention[row]
 
 
-def test_pictures_have_the_slides_shape(written: Path, slide: Path) -> None:
+def test_pictures_are_figures_of_the_slide(written: Path, slide: Path) -> None:
     with Slide.open(slide) as opened:
-        overview, downsample = overview_of(opened)
-        assert overview.shape == (*opened.shape, 3) and downsample == (1, 1)
-    assert Image.open(written / "attention-5x.png").size == overview.shape[1::-1]
+        overview = overview_of(opened)
+        assert overview.pixels.shape == (*opened.shape, 3) and overview.downsample == (1, 1)
+        assert overview.mpp == opened.mpp
+    sizes = [Image.open(written / name).size for name in ("attention-5x.png", "attention.png")]
+    assert min(width for width, _ in sizes) > 900 and (written / "attention.svg").is_file()
 
 
 def test_a_folder_without_a_prediction(tmp_path: Path, written: Path) -> None:

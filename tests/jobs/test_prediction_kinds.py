@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from napari_zoommil.jobs import predict, run
+from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import patches_geojson, summary, write_prediction
 from napari_zoommil.slides import Slide
@@ -30,7 +31,7 @@ def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path
     }
     maps = {"attention-5x", "attention-10x", "zoom-attention-5x"} | explained
     assert names == {f"{name}{end}" for name in maps for end in (".png", ".ome.tiff")} | {
-        "prediction.json", "prediction.npz", "patches.geojson",
+        "prediction.json", "prediction.npz", "patches.csv", "patches.geojson",
     }  # fmt: skip
     (zoom,) = prediction.maps_of("zoom")
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "zoom-attention-5x.ome.tiff"), zoom.values)
@@ -41,14 +42,20 @@ def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path
     np.testing.assert_array_equal(best, step.zoomed)
 
 
+HEADS = ["attention", "zoom attention"]
+
+
 def test_a_patch_has_a_measurement_for_each_head(prediction: Prediction) -> None:
-    features = patches_geojson(prediction)["features"]
+    features = patches_geojson(patch_tables(prediction))["features"]
     coarse, fine = (prediction.steps[0], features[0]), (prediction.steps[1], features[-1])
-    for (step, feature), heads in zip((coarse, fine), (["attention", "zoom"], ["attention"]), strict=True):
+    for (step, feature), heads in zip((coarse, fine), (HEADS, HEADS[:1]), strict=True):
         found = feature["properties"]["measurements"]
-        explained = [f"{m} {name}" for m in ("evidence", "leave-one-out") for name in ("benign", "tumour")]
-        assert list(found) == [*heads, *explained]
-        assert found["evidence tumour"] == step.evidence[1, 0 if feature is features[0] else -1]
+        explained = [
+            f"{m} {name} (logit)" for m in ("evidence", "leave-one-out") for name in ("benign", "tumour")
+        ]
+        times = [title for head in heads for title in (head, f"{head} (times the average)")]
+        assert list(found) == [*times, *explained]
+        assert found["evidence tumour (logit)"] == step.evidence[1, 0 if feature is features[0] else -1]
         place = 0 if feature is features[0] else -1
         assert [found[head] for head in heads] == step.scores[place].tolist()
     json.dumps(features)
@@ -56,8 +63,10 @@ def test_a_patch_has_a_measurement_for_each_head(prediction: Prediction) -> None
 
 def test_what_is_not_explained_is_left_out(prediction: Prediction) -> None:
     steps = tuple(replace(step, evidence=None) for step in prediction.steps)
-    found = patches_geojson(replace(prediction, steps=steps))["features"][0]
-    assert list(found["properties"]["measurements"]) == ["attention", "zoom"]
+    found = patches_geojson(patch_tables(replace(prediction, steps=steps)))["features"][0]
+    titles = list(found["properties"]["measurements"])
+    assert [title for title in titles if "(" not in title] == HEADS
+    assert all(title.endswith("(times the average)") for title in titles if "(" in title)
 
 
 def test_a_summary_has_a_line_for_each_magnification(prediction: Prediction) -> None:

@@ -21,6 +21,7 @@ from napari_zoommil.encoders.turned import turned
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Box, PatchGrid
 from napari_zoommil.jobs import Progress, estimate, explain, predict, run, tissue, train
+from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction_files import patches_geojson, summary, write_prediction
 from napari_zoommil.jobs.zoom import encode, zoom
 from napari_zoommil.models import registry
@@ -228,9 +229,9 @@ def test_a_model_of_pixels_predicts_and_is_explained(
     with Slide.open(cmu) as slide:
         files = {path.name for path in write_prediction(slide, prediction, tmp_path / "out")}
     assert {"attention-benign-5x.png", "attention-tumour-5x.ome.tiff", "patches.geojson"} <= files
-    patch = patches_geojson(prediction, cam)["features"][1]["properties"]["measurements"]
+    patch = patches_geojson(patch_tables(prediction, [cam]))["features"][1]["properties"]["measurements"]
     assert patch["benign"] == step.scores[1, 0]
-    assert patch["Grad-CAM tumour"] == cam.scores[0].values[1, 1]
+    assert patch["Grad-CAM tumour (logit)"] == cam.scores[0].values[1, 1]
 
 
 def test_a_model_of_whole_images_predicts_without_patches(
@@ -259,7 +260,7 @@ def test_a_model_of_whole_images_predicts_without_patches(
 
     said = summary(prediction)
     assert said["magnifications"][0]["zoomed_into"] == said["magnifications"][0]["encoded"] == 0
-    assert patches_geojson(prediction)["features"] == []
+    assert patches_geojson(patch_tables(prediction))["features"] == []
     with pytest.raises(ModelError, match="does not score patches one by one, so there is no map of atten"):
         run(explain(cmu, name, method="attention"))
     (slope,) = run(explain(cmu, name, method="saliency", target="tumour")).maps

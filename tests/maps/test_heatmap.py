@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.maps.heatmap import HeatMap, Scaling, display_values, rasterise
-
-SCALINGS: tuple[Scaling, ...] = ("percentile", "min-max", "raw")
+from napari_zoommil.maps.heatmap import HeatMap, rasterise
 
 
 def heat_map(values: list[float], signed: bool = False) -> HeatMap:
@@ -62,50 +60,6 @@ def test_titles() -> None:
     assert made.title == "attention 5x" and not made.signed
     named = replace(made, kind="grad-cam", target="tumour", magnification=1.25)
     assert named.title == "Grad-CAM tumour 1.25x" and named.signed
-
-
-def test_percentile_ranks_each_magnification() -> None:
-    first, second = display_values([heat_map([5, np.nan, -3, 100]), heat_map([2, 1, 1])], "percentile")
-    np.testing.assert_allclose(first, [[0.5, np.nan, 0, 1]])
-    np.testing.assert_allclose(second, [[1, 0.25, 0.25]])
-
-
-def test_min_max_stretches_each_magnification() -> None:
-    first, second = display_values([heat_map([0, 10, np.nan, 5]), heat_map([-1, 1])], "min-max")
-    np.testing.assert_allclose(first, [[0, 1, np.nan, 0.5]])
-    np.testing.assert_allclose(second, [[0, 1]])
-
-
-def test_raw_is_one_scale_over_all() -> None:
-    first, second = display_values([heat_map([0, 10, np.nan]), heat_map([-10, 5])], "raw")
-    np.testing.assert_allclose(first, [[0.5, 1, np.nan]])
-    np.testing.assert_allclose(second, [[0, 0.75]])
-
-
-def test_signed_maps_keep_zero_neutral() -> None:
-    maps = [heat_map([-4, 0, 2, np.nan], True), heat_map([8, -1], True)]
-    np.testing.assert_allclose(display_values(maps, "min-max")[0], [[-1, 0, 0.5, np.nan]])
-    np.testing.assert_allclose(display_values(maps, "raw")[0], [[-0.5, 0, 0.25, np.nan]])
-    np.testing.assert_allclose(display_values(maps, "percentile")[0], [[-1, 0, 0.5, np.nan]])
-
-
-@pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("signed", [True, False])
-def test_display_values_stay_in_range_and_keep_gaps(scaling: Scaling, signed: bool) -> None:
-    rng = np.random.default_rng(1)
-    maps = [heat_map(list(np.where(rng.random(40) < 0.3, np.nan, rng.normal(size=40))), signed)] * 2
-    for made, shown in zip(maps, display_values(maps, scaling), strict=True):
-        assert shown.dtype == np.float32
-        np.testing.assert_array_equal(np.isnan(shown), np.isnan(made.values))
-        assert np.nanmin(shown) >= (-1 if signed else 0) and np.nanmax(shown) <= 1
-
-
-@pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("signed", [True, False])
-def test_maps_of_nothing_and_of_one_patch(scaling: Scaling, signed: bool) -> None:
-    empty, single = heat_map([np.nan, np.nan], signed), heat_map([np.nan, 3], signed)
-    assert np.isnan(display_values([empty], scaling)[0]).all()
-    np.testing.assert_array_equal(display_values([single], scaling)[0], [[np.nan, 1]])
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -210,3 +211,35 @@ def test_a_share_is_that_of_the_box(points: list[tuple[float, float]]) -> None:
     height = np.clip(np.minimum(y + 40, 240) - np.maximum(y, 80), 0, None)
     width = np.clip(np.minimum(x + 56, 320) - np.maximum(x, 160), 0, None)
     assert share == pytest.approx(height * width / (40 * 56), abs=2e-6)
+
+
+def test_tissue_inside_an_area_leaves_out_its_holes() -> None:
+    tissue = Tissue(np.ones((20, 30), bool), (16.0, 8.0))
+    outer, hole = shapely.box(32, 40, 160, 120), shapely.box(64, 64, 96, 96)
+    island = shapely.box(70, 70, 90, 90)
+    inside = tissue.inside(shapely.union_all([outer - hole, island]))
+    expected = np.zeros((20, 30), bool)
+    expected[2:10, 5:15] = True
+    expected[4:6, 8:12] = False
+    expected[4:6, 9:11] = True  # centres of px of the island
+    assert np.array_equal(inside.mask, expected)
+    assert tissue.mask.all() and inside.downsample == tissue.downsample
+    assert not Tissue(~tissue.mask, tissue.downsample).inside(outer).mask.any()
+
+
+def test_a_part_smaller_than_a_px_of_the_mask_is_not_lost() -> None:
+    tissue = Tissue(np.ones((20, 30), bool), (16.0, 8.0))
+    area = shapely.union_all([shapely.box(33, 41, 34, 42), shapely.box(319, 239, 320, 240)])
+    assert np.argwhere(tissue.inside(area).mask).tolist() == [[2, 5], [19, 29]]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 90)] * 4), min_size=1, max_size=5), st.floats(0.7, 9))
+def test_a_px_is_inside_if_its_centre_is(boxes: list[tuple[int, ...]], downsample: float) -> None:
+    area = shapely.union_all([shapely.box(y, x, y + h + 20, x + w + 20) for y, x, h, w in boxes])
+    mask = Tissue(np.ones((60, 40), bool), (downsample, downsample)).inside(area).mask
+    y, x = (np.indices(mask.shape) + 0.5).reshape(2, -1) * downsample
+    away = shapely.distance(shapely.points(y, x), area.boundary) > 1e-6
+    expected = shapely.contains_xy(area, y, x)
+    large = min(part.minimum_clearance for part in shapely.get_parts(area)) > 2 * downsample
+    if large:
+        assert np.array_equal(mask.ravel()[away], expected[away])

@@ -22,6 +22,7 @@ from napari_zoommil.training.run import (
     is_trained,
     provenance_of,
     read_curves,
+    require_free,
     using,
     working_in,
 )
@@ -92,25 +93,28 @@ def test_a_folder_that_tells_nothing_is_no_run(tmp_path: Path, content: str | No
 
 
 def test_work_that_came_to_nothing_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), working_in(tmp_path / "new"):
+    with pytest.raises(RuntimeError), working_in(tmp_path / "new", overwrite=False):
         RunFolder(tmp_path / "new", MADE_OF).begin(resume=False)
         raise RuntimeError
     assert not (tmp_path / "new").exists()
     (tmp_path / "notes.txt").write_text("not ours")
-    with working_in(tmp_path):
+    with working_in(tmp_path, overwrite=True):
         RunFolder(tmp_path, MADE_OF).begin(resume=False)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-    with working_in(tmp_path):
+    with working_in(tmp_path, overwrite=True):
         begun(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", RUN, CURVES, CHECKPOINT, LOCK}
 
 
 def test_one_run_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    with working_in(folder):
+    with working_in(folder, overwrite=True):
         begun(folder)
         assert in_use(folder)
-        with pytest.raises(ModelError, match="another training is running in"), working_in(folder):
+        with (
+            pytest.raises(ModelError, match="another training is running in"),
+            working_in(folder, overwrite=True),
+        ):
             pass
         assert (folder / CHECKPOINT).exists(), "who was refused takes nothing away"
     assert not in_use(folder) and not in_use(tmp_path)
@@ -122,7 +126,7 @@ def test_another_process_is_noticed_until_it_ends(tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "import sys; from pathlib import Path; from napari_zoommil.training.run import working_in\n"
-            "with working_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()",
+            "with working_in(Path(sys.argv[1]), True): print('in', flush=True); sys.stdin.read()",
             str(tmp_path / "new"),
         ],
         stdin=subprocess.PIPE,
@@ -140,10 +144,13 @@ def test_another_process_is_noticed_until_it_ends(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="cannot be made"), working_in(tmp_path / "file"):
+    with pytest.raises(FileError, match="cannot be made"), working_in(tmp_path / "file", overwrite=True):
         pass
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(FileError, match="cannot be written to; choose another folder"), working_in(tmp_path):
+    with (
+        pytest.raises(FileError, match="cannot be written to; choose another folder"),
+        working_in(tmp_path, overwrite=True),
+    ):
         pass
 
 
@@ -168,3 +175,27 @@ def test_a_run_is_whole_while_it_is_written(tmp_path: Path) -> None:
     stop.set()
     reader.join()
     assert seen and all(seen)
+
+
+def test_a_folder_that_holds_something_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match="holds files already; choose another folder, or give --overwrite"):
+        require_free(tmp_path, resume=False)
+    with pytest.raises(ModelError, match="holds files"):
+        require_free(tmp_path, resume=True)
+    begun(tmp_path)
+    with pytest.raises(ModelError, match=r"a training that was cut off \(--resume goes on with it\)"):
+        require_free(tmp_path, resume=False)
+    require_free(tmp_path, resume=True)
+    (tmp_path / WEIGHTS).write_bytes(b"weights")
+    with pytest.raises(ModelError, match="holds a model"), working_in(tmp_path, overwrite=False):
+        pass
+    assert (tmp_path / WEIGHTS).read_bytes() == b"weights" and not (tmp_path / LOCK).exists()
+    with working_in(tmp_path, overwrite=True):
+        assert (tmp_path / LOCK).exists()
+
+
+def test_an_empty_folder_is_free(tmp_path: Path) -> None:
+    require_free(tmp_path / "not there", resume=False)
+    (tmp_path / LOCK).write_text("")  # a lock alone is what a killed run leaves
+    require_free(tmp_path, resume=False)

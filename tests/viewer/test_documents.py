@@ -44,7 +44,7 @@ def opened(add_slide, path: Path) -> tuple:
 
 def test_annotations_appear_with_their_slide(annotated, add_slide, qapp) -> None:
     viewer, entry, heard = opened(add_slide, annotated)
-    assert [layer.name for layer in viewer.layers] == ["small", "small · complete regions", "small · points"]
+    assert [layer.name for layer in viewer.layers] == ["small", "small · regions", "small · points"]
     np.testing.assert_allclose(entry.annotations.view.layer.data, [(300, 300), (400, 500), (600, 700)])
     assert len(entry.annotations.regions.layer.data) == 1
     assert [(one, changed.classes) for one, changed in heard] == [(entry, True)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.viewer.layers import search_regions, tissue_regions
+from napari_zoommil.annotations import Points
+from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.metadata import level_0, on_level_0, slide_of, world_scale
 
 
@@ -23,12 +25,10 @@ def test_a_place_on_the_slides_layer_is_that_of_its_pixel(shown) -> None:
 
 
 def test_layers_on_level_0_lie_exactly_on_the_slide(shown) -> None:
-    from napari_zoommil.annotations import Points
-
     viewer, layer = shown
     slide = slide_of(layer)
     drawn = (
-        search_regions.search_layer(viewer, slide),
+        RegionsView(viewer, slide, Points()).layer,
         tissue_regions.regions_layer(viewer, slide, "add"),
         PointsView(viewer, slide, Points()).layer,
     )
@@ -49,13 +49,7 @@ def test_regions_that_are_drawn_are_read_in_level_0_px(shown) -> None:
     viewer, layer = shown
     slide = slide_of(layer)
     corners = np.array([(10.0, 10.0), (10.0, 90.0), (50.0, 90.0), (50.0, 10.0)])
-    for regions in (
-        search_regions.search_layer(viewer, slide),
-        tissue_regions.regions_layer(viewer, slide, "add"),
-    ):
-        regions.add_polygons([corners])
-    (found,) = search_regions.drawn(viewer, slide)
+    tissue_regions.regions_layer(viewer, slide, "add").add_polygons([corners])
     (added,), left_out = tissue_regions.polygons(viewer, slide)
     assert not left_out
-    for one in (found, added):
-        assert {tuple(corner) for corner in one.tolist()} == {tuple(corner) for corner in corners.tolist()}
+    assert {tuple(corner) for corner in added.tolist()} == {tuple(corner) for corner in corners.tolist()}

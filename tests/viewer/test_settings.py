@@ -8,6 +8,7 @@ from napari_zoommil.viewer.settings import (
     allowed_encoders,
     annotator,
     compute_settings,
+    prefer_own_reader,
     set_annotator,
 )
 
@@ -43,3 +44,21 @@ def test_allowed_encoders_are_remembered_once_each(monkeypatch) -> None:
     for name in ("resnet18", "hf-hub:a/b", "resnet18"):
         allow_encoder(name)
     assert allowed_encoders() == ("hf-hub:a/b", "resnet18") and hub.encoders == "hf-hub:a/b resnet18"
+
+
+def test_scanners_own_formats_are_opened_without_a_question_and_nothing_is_stored(
+    monkeypatch, tmp_path
+) -> None:
+    from napari import settings
+
+    file = tmp_path / "settings.yaml"
+    file.write_text("schema_version: 0.7.0\nplugins:\n  extension2reader:\n    '*.ndpi': another\n")
+    own = settings.NapariSettings(config_path=file)
+    monkeypatch.setattr("napari.settings.get_settings", lambda: own)
+    prefer_own_reader()
+    chosen = own.plugins.extension2reader
+    assert chosen["*.svs"] == chosen["*.MRXS"] == "napari-zoommil" and "*.tif" not in chosen
+    assert chosen["*.ndpi"] == "another" and "*.NDPI" not in chosen, "what the user has chosen counts"
+    own.plugins.extension2reader = {**chosen, "*.lif": "third"}
+    stored = file.read_text()
+    assert "third" in stored and "another" in stored and "napari-zoommil" not in stored

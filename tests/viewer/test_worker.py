@@ -223,7 +223,7 @@ def test_a_result_that_waits_for_the_window_when_its_slide_changes_is_dropped(qu
 def test_a_job_that_begins_after_the_change_counts(quiet, qtbot) -> None:
     slide = Slide()
     slide.outdate()
-    quiet.runner.start(lambda: iter((1, 2)), of=slide)
+    quiet.runner.start(lambda: (one for one in (1, 2)), of=slide)
     qtbot.waitUntil(lambda: quiet.ends == 1)
     assert quiet.progress == [1, 2] and quiet.failure is None
 

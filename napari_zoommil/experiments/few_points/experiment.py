@@ -140,6 +140,7 @@ def compare(
             learning_rate=method.learning_rate,
             epochs=method.epochs,
             seed=seed,
+            overwrite=True,
         )
         result = run(job)
         presets.CONSTANT = usual

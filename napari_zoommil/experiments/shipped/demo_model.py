@@ -101,6 +101,7 @@ def fit(recipe: DemoRecipe, table: Path, work: Path, encoder: str) -> Path:
         options={"k": recipe.k},
         epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
+        overwrite=True,
     )
     return run(job, show).model
 

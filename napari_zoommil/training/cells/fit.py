@@ -48,6 +48,7 @@ def fit_cells(
     run: RunFolder,
     resume: bool,
     device: Device,
+    knows_classes: bool = True,
 ) -> Generator[Stage | FitStep, None, TrainedCells]:
     """Train a cell model on windows, with held-out windows for validation.
 
@@ -64,6 +65,8 @@ def fit_cells(
     resume : bool
         Resume from that checkpoint, if there is one.
     device : Device
+    knows_classes : bool
+        Whether the initial model tells the classes of the windows apart.
 
     Yields
     ------
@@ -79,7 +82,7 @@ def fit_cells(
     network.to(device.torch)
     try:
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model before")
-        before = measured(seen, spec) | {"score_threshold": spec.threshold}
+        before = measured(seen, spec, knows_classes) | {"score_threshold": spec.threshold}
         windows = train
         if isinstance(network, YOLLO):  # other networks learn discs
             seen = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
@@ -168,4 +171,5 @@ class WatchedCells(CellModule):
 
     def on_validation_epoch_end(self) -> None:
         found, self._found = self._found, []
-        self.log_dict(measured(found, self.spec))
+        values = measured(found, self.spec, by_class=False)
+        self.log_dict({name: values[name] for name in COLUMNS if name in values})

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from napari_zoommil.annotations import Points
-from napari_zoommil.cells.model import input_for, require_resolution, rim_of
+from napari_zoommil.cells.model import require_resolution
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import WindowPlan, plan_windows
 from napari_zoommil.cells.yollo import YOLLO
@@ -38,8 +38,8 @@ class Framing:
     @classmethod
     def of(cls, network: UNet | YOLLO, mpp: float, crop: int) -> Framing:
         """For a network that is trained on crops with an output of at least ``crop`` × ``crop`` px."""
-        rim, edge = rim_of(network), input_for(network, crop)
-        return cls(mpp, edge, input_for(network, math.ceil(WINDOW * (edge - 2 * rim))), rim)
+        rim, edge = network.rim, network.input_size(crop)
+        return cls(mpp, edge, network.input_size(math.ceil(WINDOW * (edge - 2 * rim))), rim)
 
     def plan(self, points: Points, slide: Slide) -> WindowPlan:
         """The windows of a slide that cover its points.

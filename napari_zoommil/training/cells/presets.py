@@ -24,6 +24,10 @@ INTERACTIVE = replace(
 """Fine-tuning of a trained model in about a minute on two cores. Five times the learning rate was not better
 and varied more between seeds (:mod:`napari_zoommil.experiments.few_points.experiment`)."""
 
+PAPER_GATES = {"unet": "ece-margin", "yollo": "ece"}
+"""Gates of ECE's authors: their example trains a U-Net with the gap of the two largest probabilities, and
+their loss for one output, as a detector has, takes the probability of foreground."""
+
 PRESETS = {"interactive": INTERACTIVE, "paper": PAPER}
 
 NEW_CLASSES = 10.0
@@ -39,8 +43,10 @@ sixty points (:mod:`napari_zoommil.experiments.few_points`, three draws) all los
 detector."""
 
 
-def recipe(preset: str, loss: str | None = None, new_classes: bool = False, **changes: Any) -> CellRecipe:
-    """A preset by name, with changes; values of None are ignored.
+def recipe(
+    preset: str, architecture: str, loss: str | None = None, new_classes: bool = False, **changes: Any
+) -> CellRecipe:
+    """A preset by name for an architecture, with changes; values of None are ignored.
 
     ``new_classes`` states that the model has to learn new classes.
     """
@@ -48,7 +54,7 @@ def recipe(preset: str, loss: str | None = None, new_classes: bool = False, **ch
     settings = replace(PRESETS[preset], **changed)
     if new_classes and preset != "paper":
         settings = replace(settings, head_rate=NEW_CLASSES)
-    loss = loss or settings.loss
+    loss = loss or (PAPER_GATES[architecture] if preset == "paper" else settings.loss)
     if not loss.startswith("ece") or preset == "paper":
         return replace(settings, loss=loss)
     # On average elements that are not annotated count 0.1 (0.2 · 0.5); the weight restores the paper's 1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -46,33 +46,70 @@ def finds_in_windows(
     return found
 
 
-def measured(found: Sequence[WindowFinds], spec: CellSpec) -> dict[str, float]:
+def measured(found: Sequence[WindowFinds], spec: CellSpec, by_class: bool = True) -> dict[str, float]:
     """Exclusive recall with predictions per mm², and F1 where every cell is annotated.
 
-    Centres of the same class at most half its diameter apart are paired one to one; detections count from
-    the model's threshold. Without windows the result is empty, and without complete regions it has no F1.
+    Detections count from the model's threshold, and are paired one to one with annotated cells by their
+    centres: those of any class within half the largest diameter, and those of each class by itself within
+    half its own. Without windows the result is empty, and without complete regions it has no F1.
+
+    Parameters
+    ----------
+    found : sequence of WindowFinds
+    spec : CellSpec
+    by_class : bool
+        Whether the model knows the classes; one that does not is measured on cells of any class only.
+
+    Returns
+    -------
+    dict of str to float
+        ``exclusive_recall``, ``predictions_per_mm2``, ``f1_complete``; the same of a class with its name,
+        such as ``exclusive_recall:lymphocyte``; and of each share ``NAME/cells``, ``NAME/low`` and
+        ``NAME/high``: annotated cells that it rests on, and its 95 % confidence interval.
     """
     if not found:
         return {}
-    every, complete, area, any_complete = DetectionScore(0, 0, 0), DetectionScore(0, 0, 0), 0.0, False
-    for one in found:
-        window, finds = one.window, one.finds.chosen(one.finds.scores >= spec.threshold)
-        every += _score(window, finds, spec)
-        area += window.dense.size * (spec.mpp / 1000) ** 2
-        if window.complete.any():
-            any_complete = True
-            complete += _score(_inside(window), _of(window, finds), spec)
-    recall = exclusive_recall(every, area)
-    values = {"exclusive_recall": recall.recall, "predictions_per_mm2": recall.predictions_per_mm2}
-    return values | ({"f1_complete": complete.f1} if any_complete else {})
+    counted = [replace(one, finds=one.finds.chosen(one.finds.scores >= spec.threshold)) for one in found]
+    complete = [_in_complete_regions(one) for one in counted if one.window.complete.any()]
+    area = sum(one.window.dense.size for one in found) * (spec.mpp / 1000) ** 2
+    values: dict[str, float] = {}
+    for name, label in _classes(spec, by_class):
+        score = _score(counted, spec, label)
+        values |= _share(f"exclusive_recall{name}", score.recall, score.recall_interval, score.known)
+        if not name:
+            values["predictions_per_mm2"] = exclusive_recall(score, area).predictions_per_mm2
+        if complete:
+            score = _score(complete, spec, label)
+            values |= _share(f"f1_complete{name}", score.f1, score.f1_interval, score.known)
+    return values
 
 
-def _score(window: Window, finds: Finds, spec: CellSpec) -> DetectionScore:
+def _classes(spec: CellSpec, by_class: bool) -> list[tuple[str, int]]:
+    """Ending of the name and label of what is measured; label 0 is cells of any class."""
+    several = by_class and len(spec.classes) > 1
+    return [("", 0), *((f":{one.name}", label) for label, one in enumerate(spec.classes, 1) if several)]
+
+
+def _share(name: str, value: float, bounds: tuple[float, float], cells: int) -> dict[str, float]:
+    low, high = bounds
+    return {name: value, f"{name}/cells": float(cells), f"{name}/low": low, f"{name}/high": high}
+
+
+def _score(found: Sequence[WindowFinds], spec: CellSpec, label: int) -> DetectionScore:
+    """Of the cells with a label, or of all with label 0."""
+    diameter = spec.diameters_px[label - 1] if label else spec.diameters_px.max()
     score = DetectionScore(0, 0, 0)
-    for label, diameter in enumerate(spec.diameters_px, 1):
-        known, found = window.centres[window.labels == label], finds.centres[finds.labels == label]
-        score += centre_score(known, found, REACH * float(diameter))
+    for one in found:
+        window, finds = one.window, one.finds
+        known, seen = window.centres, finds.centres
+        if label:
+            known, seen = known[window.labels == label], seen[finds.labels == label]
+        score += centre_score(known, seen, REACH * float(diameter))
     return score
+
+
+def _in_complete_regions(found: WindowFinds) -> WindowFinds:
+    return WindowFinds(_inside(found.window), _of(found.window, found.finds))
 
 
 def _inside(window: Window) -> Window:

@@ -130,6 +130,12 @@ def _several(
         yield f"{said} {', '.join(named[:-1])} and {named[-1]}"
 
 
+_TOO_FEW = (
+    "it has no column split, and {} slides are too few to be divided into some to train and some to validate "
+    "on; add slides, or say in a column split which are train and which val"
+)
+
+
 def read_cohort(path: Path, seed: int = 0) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
@@ -151,7 +157,7 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
         return cohort
     divided = Cohort(_divided(cohort.entries, seed))
     if any(divided._missing_splits()):
-        _refuse(path, ("it has too few slides to train and to validate on; add some, or a column split",))
+        _refuse(path, (_TOO_FEW.format(len(cohort)),))
     return divided
 
 

@@ -14,6 +14,7 @@ from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer.compat import real_viewer
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.page import Page
+from napari_zoommil.viewer.docks.place import show_place
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.session import session_of
@@ -74,7 +75,14 @@ class SessionDock(Page):
         self._follower.follow(self._session.slide_changed, self._slide_changed)
         if self.kinds:
             self._follower.follow(self._session.model_kept, self._model_kept)
+            kept = [one for kind, one in self._session.kept.items() if kind in self.kinds and one.exists()]
+            if kept:
+                self.add_model(kept[-1])
         self._activated(self._session.active)
+
+    def _join_others(self) -> None:
+        super()._join_others()
+        show_place(self, self._viewer, self._session)
 
     def _activated(self, entry: OpenSlide | None) -> None:
         self._entry = entry

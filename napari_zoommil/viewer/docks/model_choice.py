@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import magnification_name
-from napari_zoommil.model_folder import Kind, kind_of, read_config, shipped
+from napari_zoommil.model_folder import UNTRAINABLE, Kind, kind_of, read_config, shipped
 from napari_zoommil.models.spec import read_spec
 
 FOLDER, HUB = "Choose a folder…", "Hub name…"
@@ -31,16 +31,24 @@ class ModelChoice(QComboBox):
         What is offered, the first kind first.
     hub : bool
         Whether a name on the hub may be given; of which kind it is shows when it is fetched.
+    to_train : bool
+        Whether only models that can be trained are offered.
     """
 
     def __init__(
-        self, parent: QWidget, changed: Callable[[], None], kinds: tuple[Kind, ...], hub: bool = False
+        self,
+        parent: QWidget,
+        changed: Callable[[], None],
+        kinds: tuple[Kind, ...],
+        hub: bool = False,
+        to_train: bool = False,
     ) -> None:
         super().__init__()
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self._parent, self._changed, self._kinds, self._has_hub = parent, changed, kinds, hub
-        self._shipped = tuple(name for kind in kinds for name in shipped(kind))
+        left_out = UNTRAINABLE if to_train else ()
+        self._shipped = tuple(name for kind in kinds for name in shipped(kind) if name not in left_out)
         self._offered: tuple[Path, ...] = ()
         self._kept: tuple[Path, ...] = ()
         self._folders: list[Path] = []

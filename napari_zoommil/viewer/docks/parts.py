@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_zoommil.jobs import Progress
-from napari_zoommil.viewer.sentences import duration
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.settings import compute_settings
 
 WIDTH = 320
@@ -85,6 +85,23 @@ class Sentence(QLabel):
         text.setDefaultFont(self.font())
         margins = self.contentsMargins()
         return math.ceil(text.size().height()) + margins.top() + margins.bottom()
+
+
+def button(text: str, tip: str, checkable: bool = False) -> QPushButton:
+    """A button with its tooltip."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setCheckable(checkable)
+    return made
+
+
+def stack(holder: QWidget, *widgets: QWidget) -> None:
+    """Lay widgets out below one another, as a page does."""
+    column = QVBoxLayout(holder)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(SPACING)
+    for widget in widgets:
+        column.addWidget(widget)
 
 
 class DeviceChoice(QComboBox):

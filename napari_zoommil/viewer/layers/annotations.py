@@ -1,4 +1,4 @@
-"""The annotation layers of a slide: one for points, one for complete regions."""
+"""The annotation layers of a slide: one for points, one for regions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from napari.layers import Layer
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.metadata import per_pixel
 
 
@@ -19,7 +19,7 @@ class AnnotationLayers:
     Attributes
     ----------
     view : PointsView
-    regions : CompleteView
+    regions : RegionsView
     """
 
     def __init__(self, viewer: napari.Viewer, slide: Slide, points: Points) -> None:
@@ -27,7 +27,7 @@ class AnnotationLayers:
         self._show()
 
     def _show(self) -> None:
-        self.regions = CompleteView(self._viewer, self._slide, self._points)
+        self.regions = RegionsView(self._viewer, self._slide, self._points)
         self.view = PointsView(self._viewer, self._slide, self._points)
         # napari does not emit what was pasted.
         self.view.layer.bind_key("Ctrl-V", lambda _: None, overwrite=True)

@@ -16,18 +16,17 @@ from napari.layers import Layer, Points
 
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.complete_regions import COMPLETE
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, put_in
 from napari_zoommil.viewer.layers.points import POINTS
-from napari_zoommil.viewer.layers.search_regions import SEARCHED
-from napari_zoommil.viewer.layers.tissue_regions import REGIONS
+from napari_zoommil.viewer.layers.regions import REGIONS
+from napari_zoommil.viewer.layers.tissue_regions import TITLES
 from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, slide_of
 from napari_zoommil.viewer.sight import sight_of
 
 CELLS = "napari_zoommil.cells"
 """Key of the whole detection, sorted by descending score, in its layer's metadata."""
 
-DRAWN = (POINTS, COMPLETE, *REGIONS.values(), SEARCHED)
+DRAWN = (POINTS, REGIONS, *TITLES.values())
 """Titles of the layers on which a user draws; detected cells are below them."""
 
 RING = 0.12  # of the diameter

@@ -78,9 +78,13 @@ def outlines(layer: Shapes) -> list[NDArray[np.float64]]:
 
     Can be called at any time, also during an edit by napari.
     """
+    return [one for one in rings(layer) if encloses_area(one)]
+
+
+def rings(layer: Shapes) -> list[NDArray[np.float64]]:
+    """The same for all rows of a layer, also those that enclose nothing."""
     shapes = [_corners(*one) for one in zip(layer.data, layer.shape_type, strict=False)]
-    done = shapes[:-1] if is_being_drawn(layer) else shapes
-    return [one for one in done if encloses_area(one)]
+    return shapes[:-1] if is_being_drawn(layer) else shapes
 
 
 def encloses_area(corners: NDArray[np.float64]) -> bool:
@@ -90,10 +94,17 @@ def encloses_area(corners: NDArray[np.float64]) -> bool:
 
 def _corners(shape: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     corners = np.asarray(shape, np.float64)[:, -2:]
+    if kind == "path" and len(corners) > 1:
+        return _opened(corners)
     if kind != "ellipse":
         return corners
     first, second, third, _ = corners  # of its bounding rectangle
     return (first + third + np.cos(CIRCLE) * (second - first) + np.sin(CIRCLE) * (third - second)) / 2
+
+
+def _opened(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A path without the repetition of its first corner; one that is drawn by hand may have none."""
+    return path[:-1] if np.array_equal(path[0], path[-1]) else path
 
 
 class RegionTool:

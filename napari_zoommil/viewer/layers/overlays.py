@@ -1,62 +1,40 @@
-"""Heat maps and tissue as layers, aligned with the slide.
-
-A map is a small float image per magnification with one value per patch, which napari scales, so that updating
-a batch costs kilobytes. napari has the centre of pixel 0 at the origin; a map whose pixels are patches is
-therefore translated by half a patch minus half a slide pixel.
-"""
+"""Maps and tissue over a slide."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Image, Layer, Shapes
-from napari.utils.colormaps import Colormap
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
 
-from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.maps import HeatMap
-from napari_zoommil.maps.colours import ramp
+from napari_zoommil.maps.colours import Pixels
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.metadata import (
-    TITLE,
-    UNIT,
-    is_slide,
-    on_level_0,
-    overlay_metadata,
-    per_pixel,
-    slide_of,
-)
+from napari_zoommil.viewer.layers.painted import Picture, painted_levels
+from napari_zoommil.viewer.metadata import TITLE, is_slide, overlay_metadata, slide_of, world_scale
 from napari_zoommil.viewer.sight import sight_of
 
 MAP = "napari_zoommil.map"
-"""Key of the heat map in its layer's metadata."""
+"""Key of the :class:`~napari_zoommil.maps.overlay.Overlay` in its layer's metadata."""
 
 WHEN = "napari_zoommil.when"
 """Key of ``before`` or ``after``, for maps of a comparison; they are not removed with a prediction."""
 
+PICTURE = "napari_zoommil.picture"
+"""Key of a list with the picture in its layer's metadata."""
+
 TISSUE = "tissue"
-ZOOMED = "zoomed into"
-ZOOM_EDGE = 0.04  # of a patch
-ZOOM_COLOURS = ("#202020", "#0072b2", "#cc79a7", "#d55e00")
-TISSUE_COLOUR = (0.0, 0.62, 0.45, 0.35)
+TISSUE_COLOUR = (0, 110, 80, 255)
+TISSUE_PX = 2
 
 
 def overlay_name(slide: Slide, title: str) -> str:
     return f"{slide.stem} · {title}"
-
-
-def placement(slide: Slide, origin: tuple[float, float], downsample: tuple[float, float]) -> dict[str, Any]:
-    """Scale, shift and units of an image whose pixels are ``downsample`` level-0 px large."""
-    unit = np.asarray(per_pixel(slide))
-    return {
-        "scale": tuple(np.asarray(downsample) * unit),
-        "translate": tuple((np.asarray(origin) + (np.asarray(downsample) - 1) / 2) * unit),
-        "units": (UNIT if slide.mpp else "pixel",) * 2,
-    }
 
 
 def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
@@ -67,108 +45,83 @@ def find_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Layer | None:
     return None
 
 
-def show_map(
-    viewer: napari.Viewer, slide: Slide, shown: HeatMap, values: np.ndarray, when: str = ""
-) -> Image:
-    """Show a map, in its layer if there is one; hidden if the slide is not visible.
+def show_overlay(viewer: napari.Viewer, slide: Slide, shown: Overlay, when: str = "") -> Image:
+    """Show maps of one kind, in the layer of that kind if there is one; hidden if the slide is not visible.
 
     Parameters
     ----------
-    values : (h, w) float32
-        Values to show, from :func:`~napari_zoommil.maps.display_values`.
+    shown : Overlay
     when : str
-        ``before`` or ``after`` for a comparison, for which the map has a separate layer.
+        ``before`` or ``after`` for a comparison, for which there are separate layers.
     """
-    name = "signed" if shown.signed else "attention"
-    layer = _show_image(
-        viewer,
-        slide,
-        map_title(shown, when),
-        values,
-        placement(slide, shown.origin, shown.downsample),
-        colormap=Colormap(ramp(shown.signed), name=f"ZoomMIL {name}"),
-        contrast_limits=(-1.0, 1.0) if shown.signed else (0.0, 1.0),
-    )
-    layer.metadata.update({MAP: shown, WHEN: when})
-    return layer
+    return _show_picture(viewer, slide, overlay_title(shown, when), shown, {MAP: shown, WHEN: when})
 
 
-def map_title(shown: HeatMap, when: str) -> str:
-    """``attention before 10x``."""
-    what, _, magnification = shown.title.rpartition(" ")
-    return " ".join(word for word in (what, when, magnification) if word)
+def overlay_title(shown: Overlay, when: str = "") -> str:
+    """``attention``, ``Grad-CAM tumour``, ``attention before``.
+
+    No magnification: the layer shows all of them.
+    """
+    return " ".join(word for word in (shown.what, when) if word)
+
+
+@dataclass(frozen=True, eq=False)
+class TissueOutline:
+    """The edge of a tissue mask as a line."""
+
+    tissue: Tissue
+
+    def paint(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> Pixels:
+        """See :meth:`napari_zoommil.maps.overlay.Overlay.paint`."""
+        from scipy.ndimage import binary_erosion
+
+        mask = np.pad(self.tissue.mask, 1)
+        rows, columns = (
+            (np.floor(places / step).clip(-1, count) + 1).astype(np.intp)
+            for places, step, count in zip(
+                (y, x), self.tissue.downsample, self.tissue.mask.shape, strict=True
+            )
+        )
+        inside = mask[rows][:, columns]
+        edge = inside & ~binary_erosion(inside, iterations=TISSUE_PX, border_value=1)
+        painted = np.zeros((*edge.shape, 4), np.uint8)
+        painted[edge] = TISSUE_COLOUR
+        return painted
 
 
 def show_tissue(viewer: napari.Viewer, slide: Slide, tissue: Tissue) -> Image:
-    """Show the tissue mask."""
-    return _show_image(
-        viewer,
-        slide,
-        TISSUE,
-        np.where(tissue.mask, np.float32(1), np.float32(np.nan)),
-        placement(slide, (0.0, 0.0), tissue.downsample),
-        colormap=Colormap([(*TISSUE_COLOUR[:3], 0.0), TISSUE_COLOUR], name="ZoomMIL tissue"),
-        contrast_limits=(0.0, 1.0),
-    )
+    """Show the outline of the tissue mask."""
+    return _show_picture(viewer, slide, TISSUE, TissueOutline(tissue), {})
 
 
-def _show_image(
-    viewer: napari.Viewer,
-    slide: Slide,
-    title: str,
-    values: np.ndarray,
-    placed: dict[str, Any],
-    colormap: Colormap,
-    contrast_limits: Pair,
+def _show_picture(
+    viewer: napari.Viewer, slide: Slide, title: str, picture: Picture, metadata: dict[str, Any]
 ) -> Image:
-    """Update or create the layer with this title; its appearance, which the user may change, is kept."""
+    """Paint a picture over a slide, in its layer if there is one, which keeps its appearance.
+
+    The layer is hidden if the slide is not visible.
+    """
     layer = find_layer(viewer, slide, title)
     if isinstance(layer, Image):
-        layer.data = values
-        for name in ("scale", "translate"):
-            if not np.array_equal(getattr(layer, name), placed[name]):
-                setattr(layer, name, placed[name])
+        layer.metadata[PICTURE][0] = picture
+        layer.metadata.update(metadata)
+        layer.refresh(extent=False)
         return layer
+    pictures = [picture]
     layer = Image(
-        values,
+        painted_levels(slide.shape, pictures),
         name=overlay_name(slide, title),
-        colormap=colormap,
-        contrast_limits=contrast_limits,
+        rgb=True,
+        multiscale=True,
+        contrast_limits=(0, 255),
         blending="translucent",
         interpolation2d="nearest",
-        metadata=overlay_metadata(slide, title),
-        **placed,
+        cache=False,
+        metadata=overlay_metadata(slide, title) | {PICTURE: pictures} | metadata,
+        **world_scale(slide),
     )
     _insert(viewer, slide, layer)
     return layer
-
-
-def show_zoomed(viewer: napari.Viewer, slide: Slide, prediction: Prediction) -> None:
-    """Outline the patches selected for zooming, one colour per magnification."""
-    boxes, colours, widths = [], [], []
-    for step in prediction.steps:
-        level = prediction.grid.levels[step.level]
-        for y, x in level.origins[step.zoomed]:
-            h, w = level.size
-            boxes.append(np.array([(y, x), (y + h, x), (y + h, x + w), (y, x + w)]))
-            colours.append(ZOOM_COLOURS[step.level % len(ZOOM_COLOURS)])
-            widths.append(ZOOM_EDGE * h)
-    layer = find_layer(viewer, slide, ZOOMED)
-    if not boxes:
-        if layer is not None:
-            viewer.layers.remove(layer)
-        return
-    if not isinstance(layer, Shapes):
-        layer = Shapes(
-            ndim=2,
-            name=overlay_name(slide, ZOOMED),
-            metadata=overlay_metadata(slide, ZOOMED) | {MAP: None},
-            **on_level_0(slide),
-        )
-        _insert(viewer, slide, layer)
-    layer.data = []
-    layer.add_rectangles(boxes, edge_color=colours, face_color="transparent", edge_width=widths)
-    layer.selected_data = set()
 
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:

@@ -14,7 +14,7 @@ from napari_zoommil.viewer.layers.drawing import add_region_layer, outlines, too
 from napari_zoommil.viewer.layers.overlays import find_layer
 
 Use = Literal["add", "leave out"]
-REGIONS: dict[Use, str] = {"add": "tissue added", "leave out": "tissue left out"}
+TITLES: dict[Use, str] = {"add": "tissue added", "leave out": "tissue left out"}
 """Title of the layer of each use. One layer for both would have to distinguish them by colour, but napari
 mixes up the colours of shapes when it removes an invalid one."""
 
@@ -26,9 +26,9 @@ Polygons = tuple[NDArray[np.float64], ...]
 
 def regions_layer(viewer: napari.Viewer, slide: Slide, use: Use) -> Shapes:
     """The slide's layer of regions of one use, created on the first call."""
-    layer = find_layer(viewer, slide, REGIONS[use])
+    layer = find_layer(viewer, slide, TITLES[use])
     if not isinstance(layer, Shapes):
-        return add_region_layer(viewer, slide, REGIONS[use], COLOURS[use])
+        return add_region_layer(viewer, slide, TITLES[use], COLOURS[use])
     return layer
 
 
@@ -39,7 +39,7 @@ def start_drawing(viewer: napari.Viewer, slide: Slide, use: Use) -> None:
 
 def polygons(viewer: napari.Viewer, slide: Slide) -> tuple[Polygons, Polygons]:
     """Polygons to add, and polygons to leave out."""
-    added, left_out = (find_layer(viewer, slide, title) for title in REGIONS.values())
+    added, left_out = (find_layer(viewer, slide, title) for title in TITLES.values())
     return _outlines(added), _outlines(left_out)
 
 

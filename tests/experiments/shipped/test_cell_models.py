@@ -6,45 +6,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_closing
 from skimage.draw import disk
 from skimage.io import imsave
 
+from napari_zoommil.cells.boxes import instance_boxes
 from napari_zoommil.cells.metrics import THRESHOLDS
 from napari_zoommil.cells.model import Finds, load_cell_model, save_cell_model
 from napari_zoommil.cells.spec import CellSpec
+from napari_zoommil.cells.targets import BACKGROUND
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.experiments.data.nuclei import Tile, typical_diameter
-from napari_zoommil.experiments.shipped import cell_data, cell_report
+from napari_zoommil.experiments.shipped import cell_data
 from napari_zoommil.experiments.shipped.cell_data import (
+    EMPTY,
     LEAST_EDGE,
-    MPP,
+    NUCLEUS,
+    SCALES,
     Colours,
     FreeData,
+    marked_windows,
     resampled,
     rescaled,
     sections,
+    slide_tiles,
+    split_dsb,
+    sure,
     tissue_colours,
+    unlabelled_tissue,
     window_of,
 )
-from napari_zoommil.experiments.shipped.cell_models import (
-    FIT,
-    NUCLEUS,
-    RECIPES,
-    CellModelRecipe,
-    make,
-    measured,
-    self_marked,
-)
-from napari_zoommil.experiments.shipped.cell_report import (
-    ABOUT,
-    TileOutput,
-    card,
-    chosen_threshold,
-    slide_metrics,
-    tile_metrics,
-)
+from napari_zoommil.experiments.shipped.cell_evaluation import SetScore, evaluated, table, tile_score
+from napari_zoommil.experiments.shipped.cell_models import FIT, MPP, RECIPES, make, teacher_of
+from napari_zoommil.experiments.shipped.cell_report import ABOUT, WARNING, TileOutput, card, chosen_threshold
+from napari_zoommil.experiments.shipped.classical_model import card as classical_card
 from napari_zoommil.experiments.shipped.drawn_nuclei import PLANES, VISIBLE_H, drawn_tissue, stained
-from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.slides import Slide
 from napari_zoommil.training.fit import fit_steps
 
 PINK, PURPLE = (200, 150, 190), (90, 50, 130)
@@ -68,47 +65,116 @@ def free() -> FreeData:
     images = [disc_tile(seed=seed).image for seed in range(2)]
     tiles = [disc_tile(seed=seed) for seed in range(4)]
     train = [window_of(tile) for tile in tiles[:2]]
-    return FreeData(train, tiles[2:3], tiles[3:], tiles[3:], images, tissue_colours(images))
+    return FreeData(train, images, tiles[2:3], tiles[3:], tiles[3:])
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of tiny networks and short trainings."""
+    fit = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
+    for name, full in RECIPES.items():
+        monkeypatch.setitem(RECIPES, name, replace(full, config={**full.config, "width": 4}, fit=fit))
 
 
 @pytest.mark.parametrize("architecture", list(RECIPES))
-def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, tmp_path: Path) -> None:
-    tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
-    full = RECIPES[architecture]
-    recipe = CellModelRecipe(
-        {**full.config, "width": 4}, full.anchors, tiny, replace(tiny, seed=1), full.sure
-    )
-    network, spec = make(architecture, recipe, free, tmp_path)
-    assert (tmp_path / architecture / "first" / "last.ckpt").is_file()
+def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, tmp_path: Path, tiny) -> None:
+    network, spec = make(architecture, free, tmp_path)
+    assert (tmp_path / "last.ckpt").is_file()
     assert spec.classes == (NUCLEUS,) and spec.mpp == MPP and 0 < spec.threshold < 1
-    figures = measured(network, spec, free, [])
-    assert set(figures) == {"dsb2018", "synthetic"} and figures["dsb2018"] == figures["synthetic"]
+    score = evaluated(network, spec, free.test)
+    figures = {"dsb2018": score.summary()}
     spec = replace(spec, training={"figures": figures})
     text = card(spec, network, "Shortly.")
-    assert text.count(f"| {figures['dsb2018']['F1']:.2f} |") >= 2 and ABOUT["dsb2018"] in text
+    assert f"{figures['dsb2018']['box F1']:.2f} (" in text and ABOUT["dsb2018"] in text
     assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in text
+    body = text[text.index("# ") :].split("\n\n")
+    assert body[1] == WARNING  # it begins with what it must not be used for
     save_cell_model(tmp_path / "out", network, spec, text)
     again, read = load_cell_model(tmp_path / "out")
     assert read.training == spec.training
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
 
 
-def test_a_round_that_is_done_is_not_trained_again(
-    free: FreeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fit_that_is_done_is_not_repeated(
+    free: FreeData, tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = replace(FIT, epochs=1, draws=2, batch_size=2, crop=64)
-    recipe = CellModelRecipe(
-        {"width": 4}, 1, tiny, tiny, 2.0
-    )  # no score is that high: there is no second round
-    network, spec = make("yollo", recipe, free, tmp_path)
+    network, spec = make("yollo", free, tmp_path)
     steps = []
     monkeypatch.setattr(
         "napari_zoommil.experiments.shipped.cell_models.fit_steps",
         lambda *given, **options: (steps.append(step) or step for step in fit_steps(*given, **options)),
     )
-    again, same = make("yollo", recipe, free, tmp_path)
+    again, same = make("yollo", free, tmp_path)
     assert same == spec and not steps
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
+
+
+def test_sure_nuclei_and_sure_background_are_marked() -> None:
+    tile = disc_tile(256, 10)
+    marked = sure(tile.image, MPP)
+    assert len(np.unique(marked[marked > 0])) == len(np.unique(tile.instances)) - 1
+    assert (tile.instances[marked > 0] > 0).mean() > 0.95
+    assert (marked == EMPTY).mean() > 0.02 and not tile.instances[marked == EMPTY].any()
+
+
+def test_clumps_are_not_sure_nuclei() -> None:
+    tile = disc_tile(256, 10)
+    instances = tile.instances > 0
+    clump = np.zeros_like(instances)
+    clump[100:160, 60:200] = True
+    image = np.where(clump[..., None], PURPLE, tile.image).astype(np.uint8)
+    marked, inside = sure(image, MPP), np.s_[112:148, 80:180]
+    assert (marked > 0).any() and not marked[inside].any() and not (marked[clump] == EMPTY).any()
+
+
+def test_marked_windows_leave_the_rest_unknown() -> None:
+    images = [disc_tile(256, 10).image, disc_tile(128, 60).image]  # the second shows too few nuclei
+    windows = marked_windows(images, MPP)
+    assert len(windows) == 2 * len(SCALES)  # in two colours each
+    assert [window.shape[0] for window in windows[::2]] == [round(256 * scale) for scale in SCALES]
+    for window in windows:
+        assert set(np.unique(window.dense)) == {BACKGROUND, 0, 1}
+        np.testing.assert_array_equal(window.complete, window.dense == BACKGROUND)
+        assert len(window.boxes) == len(windows[0].boxes)
+
+
+def test_what_a_teacher_finds_too_is_marked() -> None:
+    tile = disc_tile(256, 10)
+    clump = (tile.instances > 0) & (np.indices(tile.instances.shape)[0] < 100)
+    joined = np.where(binary_closing(clump, iterations=8)[..., None], PURPLE, tile.image).astype(np.uint8)
+    alone = np.unique(sure(joined, MPP))
+    boxes = instance_boxes(tile.instances)[0]
+    teacher = Finds(boxes, np.ones(len(boxes)), np.ones(len(boxes), np.int64))
+    taught = np.unique(sure(joined, MPP, teacher))
+    assert set(alone) < set(taught)
+    assert set(np.unique(sure(joined, MPP, teacher.chosen(np.zeros(len(teacher), bool))))) == set(alone)
+    windows = marked_windows([joined], MPP, lambda image: teacher)
+    assert len(windows[2].boxes) == len(taught[taught > 0])
+
+
+def test_a_teacher_returns_what_counts() -> None:
+    spec = CellSpec("unet", {}, MPP, (NUCLEUS,), threshold=0.6)
+    tile = disc_tile()
+    found = teacher_of(Painted(width=2, padding="same"), spec)(tile.image)
+    assert len(found) == len(np.unique(tile.instances)) - 1
+
+
+def test_tissue_without_labels_is_brought_to_the_size_of_nuclei(tmp_path: Path) -> None:
+    (tmp_path / "tiles" / "tcga").mkdir(parents=True)
+    for number, radius in enumerate((7, 14)):  # 7 µm at 20x and at 40x
+        image = disc_tile(256, radius).image
+        imsave(tmp_path / "tiles" / "tcga" / f"{number}.png", image, check_contrast=False)
+    found = unlabelled_tissue(tmp_path, MPP)
+    assert [image.shape[0] for image in found] == [round(256 * mpp / MPP) for mpp in (0.5, 0.25)]
+
+
+def test_a_slide_is_cut_into_tiles(cmu: Path) -> None:
+    with Slide.open(cmu) as slide:
+        tiles = slide_tiles(slide, 0.5)
+        assert len(tiles) == (2967 * 0.499 // 180) * (2220 * 0.499 // 180)
+        first = slide.read(0, 0, 360, 360, 0.5)
+    assert all(tile.shape == (360, 360, 3) for tile in tiles)
+    np.testing.assert_array_equal(tiles[0], first)
 
 
 class Painted(UNet):
@@ -118,30 +184,40 @@ class Painted(UNet):
         return (0.45 - images[:, 1:2]) * 40
 
 
-def test_a_model_marks_what_it_is_sure_of_at_the_scale_of_its_nuclei(free: FreeData) -> None:
-    spec = CellSpec("unet", {}, MPP, (NUCLEUS,))
-    coarse, fine = disc_tile(256, 7), disc_tile(256, 14)  # 7 µm at 20x and at 40x
-    data = replace(free, unlabelled=[coarse.image, fine.image, disc_tile(128, 60).image])
-    windows = self_marked(Painted(width=2, padding="same"), spec, data, 0.8)
-    # Twice each, in two colours; the third shows too few nuclei.
-    edges = [round(256 * mpp / MPP) for mpp in (0.5, 0.25)]
-    assert [window.shape for window in windows] == [(edge, edge) for edge in edges for _ in range(2)]
-    known = len(np.unique(coarse.instances)) - 1
-    assert len(windows[0].boxes) == known and not windows[0].complete.any()
-    assert set(np.unique(windows[0].dense)) == {0, 1}  # nothing is taken for known background
-    assert not self_marked(Painted(width=2, padding="same"), spec, data, 1.01)
-
-
-def test_figures_of_a_model_that_knows() -> None:
+def test_scores_of_a_model_that_knows() -> None:
     tiles = [disc_tile(seed=seed) for seed in range(2)]
     spec = CellSpec("unet", {}, MPP, (NUCLEUS,))
     network = Painted(width=2, padding="same")
-    figures = tile_metrics(network, spec, tiles)
-    assert figures["F1"] == figures["best F1"] == 1 and min(figures["Dice"], figures["AJI"]) > 0.97
     half = replace(tiles[0], instances=np.where(tiles[0].instances % 2, tiles[0].instances, 0))
+    score = evaluated(network, spec, [*tiles, half])
     known = len(np.unique(half.instances)) - 1
-    score = TileOutput.at(network, spec, half).score(0.5)
-    assert score.true_positives == known and score.false_negatives == 0 and score.false_positives > 0
+    assert [tile.box.f1 for tile in score.tiles[:2]] == [tile.centre.f1 for tile in score.tiles[:2]] == [1, 1]
+    last = score.tiles[2].box
+    assert last.true_positives == known and last.false_negatives == 0 and last.false_positives > 0
+    values = score.summary()
+    assert values["box mean"] == pytest.approx((2 + last.f1) / 3) and values["box sd"] > 0
+    assert values["box recall"] == 1 and values["box precision"] < 1
+    assert f"{values['box F1']:.3f} (" in table({"painted": {"discs": score}})
+
+
+def test_centres_match_within_four_micrometres() -> None:
+    every = disc_tile()
+    tile = replace(every, instances=np.where(every.instances == 8, 8, 0))
+    whole = TileOutput.at(Painted(width=2, padding="same"), CellSpec("unet", {}, MPP, (NUCLEUS,)), tile)
+    found = whole.finds(0.5)
+    found = found.chosen((np.abs(found.centres - np.argwhere(tile.instances).mean(0)) < 2).all(1))
+    assert len(found) == 1
+    for shift, right in ((3.9 / MPP, len(found)), (4.3 / MPP, 0)):
+        moved = Finds(found.boxes + np.array([shift, 0, shift, 0]), found.scores, found.labels)
+        assert tile_score(tile, moved, MPP).centre.true_positives == right
+        assert tile_score(tile, moved, MPP).box.true_positives == 0
+
+
+def test_the_classical_model_is_described() -> None:
+    spec = CellSpec("haematoxylin", {}, 0.5, (NUCLEUS,))
+    scores = SetScore((tile_score(disc_tile(), Finds.together([]), 0.5),), 1.0)
+    text = classical_card(replace(spec, training={"figures": {"monuseg": scores.summary()}}))
+    assert text[text.index("# ") :].split("\n\n")[1].startswith("**Not for diagnosis") and "0.00 (" in text
 
 
 def test_the_threshold_is_the_highest_that_nearly_serves_best() -> None:
@@ -152,21 +228,6 @@ def test_the_threshold_is_the_highest_that_nearly_serves_best() -> None:
     faint = np.where((sure.instances > 0) & upper, 105, 200)[..., None].repeat(3, -1).astype(np.uint8)
     image = np.where(upper[..., None], faint, sure.image)
     assert chosen_threshold(network, spec, [replace(sure, image=image)]) == pytest.approx(0.8)
-
-
-def test_finds_on_a_slide_are_counted_against_its_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slide = tmp_path / "slide.svs"
-    slide.with_suffix(".cells.csv").write_text(
-        "y,x,height,width,tile\n50,60,20,10,a\n150,60,20,20,a\n250,60,20,20,a\n"
-    )
-    boxes = np.array([[40, 55, 60, 65], [140, 50, 160, 70], [240, 50, 260, 70], [900, 900, 920, 920]], float)
-    found = Finds(boxes, np.array([0.9, 0.8, 0.3, 0.7]), np.ones(4, np.int64))
-    detection = Detection("slide", "", "unet", (NUCLEUS,), found, 0.5, 1.0)
-    monkeypatch.setattr(cell_report, "run", lambda job: detection)
-    figures = slide_metrics(tmp_path, slide)  # the third is too doubtful, the fourth is none
-    assert figures == pytest.approx({"F1": 2 / 3, "precision": 2 / 3, "recall": 2 / 3})
 
 
 def test_sections_leave_out_bare_glass_and_empty_tiles() -> None:
@@ -231,17 +292,22 @@ def test_drawn_nuclei_are_where_haematoxylin_is(name: str) -> None:
 
 def test_free_data_is_read_and_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell_data, "PLANES", {"stroma": PLANES["stroma"]})
-    for number in range(5):
+    for number in range(6):
         tile, folder = disc_tile(seed=number), tmp_path / "nuclei" / "dsb2018"
+        if number == 5:
+            tile = disc_tile(seed=number, ground=(240, 240, 240))
         folder.mkdir(parents=True, exist_ok=True)
         imsave(folder / f"{number}.png", tile.image, check_contrast=False)
         maps = tile.instances.astype(np.uint16)
         imsave(folder / f"{number}_instances.png", maps, check_contrast=False)
     (tmp_path / "tiles" / "tcga").mkdir(parents=True)
     imsave(tmp_path / "tiles" / "tcga" / "a.png", disc_tile().image, check_contrast=False)
-    data = FreeData.read(tmp_path, variants=2, textures=(1, 2))
-    assert (len(data.validation), len(data.test), len(data.unlabelled), len(data.styles)) == (2, 1, 1, 1)
-    assert {tile.name for tile in data.validation + data.test} < {f"{number}" for number in range(5)}
+    split = {name: [tile.name for tile in tiles] for name, tiles in split_dsb(folder).items()}
+    assert "5" in split["train"]
+    assert sorted(name for names in split.values() for name in names) == list("012345")
+    data = FreeData.read(tmp_path, MPP, variants=2, textures=(1, 2))
+    assert (len(data.validation), len(data.test), len(data.tissue)) == (3, 1, 1)
+    assert {tile.name for tile in data.validation} == {*split["val"]}
     assert all(tile.name.startswith("stroma 2 ") for tile in data.synthetic) and len(data.synthetic) == 4
-    assert len(data.train) == 3 * 2 + 4
+    assert len(data.train) == 4 * 2 + 4
     assert all(min(window.shape) >= LEAST_EDGE for window in data.train)

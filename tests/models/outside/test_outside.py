@@ -18,7 +18,7 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.cli import main
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
-from napari_zoommil.maps import display_values
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.models import create, names
 from napari_zoommil.models.registry import entries, entry
 from napari_zoommil.models.spec import load_model
@@ -140,7 +140,7 @@ def shown(path: Path, prediction) -> None:  # type: ignore[no-untyped-def]
     """Its maps as layers."""
     from napari.components import ViewerModel
 
-    from napari_zoommil.viewer.layers.overlays import show_map
+    from napari_zoommil.viewer.layers.overlays import show_overlay
     from napari_zoommil.viewer.layers.slide import open_slide_layer
     from napari_zoommil.viewer.metadata import slide_of
 
@@ -148,10 +148,9 @@ def shown(path: Path, prediction) -> None:  # type: ignore[no-untyped-def]
     data, arguments, _ = open_slide_layer(path)
     slide = slide_of(viewer.add_image(data, **arguments))
     maps = prediction.maps_of("attention")
-    for made, values in zip(maps, display_values(maps, "percentile"), strict=True):
-        layer = show_map(viewer, slide, made, values)
-        assert layer.name == "pink3 · attention 10x"
-        assert np.nanmax(layer.data) == 1 and layer in viewer.layers
+    layer = show_overlay(viewer, slide, Overlay.of(maps, "times"))
+    assert layer.name == "pink3 · attention" and layer in viewer.layers
+    assert np.asarray(layer.data[-1][:, :])[..., 3].any()
 
 
 @pytest.mark.usefixtures("site")

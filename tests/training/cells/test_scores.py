@@ -40,13 +40,15 @@ def test_scores_of_a_perfect_model() -> None:
     spec = CellSpec("unet", {}, 1.0, (CellClass("cell", (0, 0, 0), 8.0),))
     half = window_of_instances(image, instances, keep=[1])
     values = score(Perfect(), spec, [half])
-    assert values == {"exclusive_recall": 1.0, "predictions_per_mm2": pytest.approx(2 / 96**2 * 1e6)}
+    bounds = {"exclusive_recall/low": pytest.approx(0.2065, abs=1e-4), "exclusive_recall/high": 1.0}
+    dense = {"predictions_per_mm2": pytest.approx(2 / 96**2 * 1e6)}
+    assert values == {"exclusive_recall": 1.0, "exclusive_recall/cells": 1.0, **bounds, **dense}
     known = window_of_instances(image, instances, keep=[1], complete=True)
     assert score(Perfect(), spec, [known])["f1_complete"] == pytest.approx(2 / 3)
     assert score(Perfect(), spec, []) == {}
 
 
-def test_a_cell_of_another_class_is_not_found() -> None:
+def test_models_are_scored_alike_whether_they_know_the_classes_or_not() -> None:
     class TwoKinds(Perfect):
         """Takes each cell for the second class."""
 
@@ -60,9 +62,15 @@ def test_a_cell_of_another_class_is_not_found() -> None:
     kinds = tuple(CellClass(name, (0, 0, 0), 8.0) for name in ("first", "second"))
     spec = CellSpec("unet", {}, 1.0, kinds)
     window = window_of_instances(image, instances)
-    for labels, recall in (([2, 2], 1.0), ([1, 2], 0.5), ([1, 1], 0.0)):
-        marked = replace(window, labels=np.array(labels))
-        assert score(TwoKinds(), spec, [marked])["exclusive_recall"] == recall
+    for labels, first, second in (([2, 2], 1.0, 1.0), ([1, 2], 0.0, 1.0), ([1, 1], 0.0, 1.0)):
+        marked = replace(window, labels=np.array(labels), complete=np.ones_like(window.complete))
+        values = score(TwoKinds(), spec, [marked])
+        assert values["exclusive_recall"] == values["f1_complete"] == 1.0, "of any class"
+        assert values["exclusive_recall:first"] == (first if 1 in labels else 1.0)
+        assert values["exclusive_recall:second"] == second
+        assert values["exclusive_recall:first/cells"] == labels.count(1)
+        found = finds_in_window(TwoKinds(), spec, marked)
+        assert not [name for name in measured([found], spec, by_class=False) if ":" in name]
 
 
 class Unpadded(Perfect):

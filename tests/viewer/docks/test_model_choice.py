@@ -22,11 +22,11 @@ DEMO = "demo · 5x → 10x → 20x"
 def offered(qtbot) -> Callable[..., tuple[ModelChoice, list[str]]]:
     """A list over some kinds, and what was chosen of it one after the other."""
 
-    def make(*kinds: str, hub: bool = False) -> tuple[ModelChoice, list[str]]:
+    def make(*kinds: str, hub: bool = False, to_train: bool = False) -> tuple[ModelChoice, list[str]]:
         parent = QWidget()
         qtbot.addWidget(parent)
         chosen: list[str] = []
-        choice = ModelChoice(parent, lambda: chosen.append(choice.chosen), kinds, hub)
+        choice = ModelChoice(parent, lambda: chosen.append(choice.chosen), kinds, hub, to_train)
         qtbot.addWidget(choice)
         return choice, chosen
 
@@ -48,9 +48,9 @@ def answer(monkeypatch, dialog: str, method: str, given: object) -> None:
 
 
 def test_shipped_models_of_the_kinds_asked_for(offered) -> None:
-    assert texts(offered("cells")[0]) == ["yollo", "unet", FOLDER]
+    assert texts(offered("cells")[0]) == ["yollo", "unet", "haematoxylin", FOLDER]
     assert texts(offered("mil", hub=True)[0]) == [DEMO, FOLDER, HUB]
-    both, chosen = offered("cells", "mil")
+    both, chosen = offered("cells", "mil", to_train=True)
     assert texts(both) == ["yollo", "unet", DEMO, FOLDER] and (both.chosen, both.kind) == ("yollo", "cells")
     pick(both, DEMO)
     assert chosen == ["demo"] and both.kind == "mil"

@@ -10,11 +10,11 @@ from napari_zoommil.annotations import CLASS_CYCLE, CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.maps import HeatMap
-from napari_zoommil.viewer.layers import search_regions
-from napari_zoommil.viewer.layers.complete_regions import CompleteView
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
-from napari_zoommil.viewer.layers.overlays import show_map
+from napari_zoommil.viewer.layers.overlays import show_overlay
 from napari_zoommil.viewer.layers.points import PointsView
+from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
@@ -150,15 +150,14 @@ def test_nobody_edits_it_and_nothing_is_deselected(opened) -> None:
 
 def test_it_lies_above_maps_and_below_what_is_drawn(opened) -> None:
     viewer, slide = opened
-    regions, view = CompleteView(viewer, slide, _document()), PointsView(viewer, slide, _document())
-    search_regions.search_layer(viewer, slide)
+    regions, view = RegionsView(viewer, slide, _document()), PointsView(viewer, slide, _document())
     show_cells(viewer, slide, detection(), TITLE)
     values = np.ones((4, 4), np.float32)
     shown = HeatMap(values, (0.0, 0.0), (512.0, 512.0), (0.25, 0.25), 5.0, "attention")
-    show_map(viewer, slide, shown, values)
+    show_overlay(viewer, slide, Overlay.of([shown], "times"))
     show_cells(viewer, slide, detection(), "cells (later)")
     titles = [layer.name.removeprefix("small · ") for layer in viewer.layers]
-    expected = ["attention 5x", TITLE, "cells (later)", "complete regions", "points", "search regions"]
+    expected = ["attention", TITLE, "cells (later)", "regions", "points"]
     assert titles == ["small", *expected]
     regions.close()
     view.close()

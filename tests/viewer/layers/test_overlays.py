@@ -1,29 +1,20 @@
-"""Maps lie exactly on the slide."""
+"""Maps and tissue lie exactly on the slide."""
 
 from __future__ import annotations
 
 import gc
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.layers.overlays import (
-    MAP,
-    ZOOMED,
-    find_layer,
-    placement,
-    remove_maps,
-    show_map,
-    show_tissue,
-    show_zoomed,
-)
-from napari_zoommil.viewer.metadata import TITLE, level_0, slide_of
+from napari_zoommil.viewer.layers.overlays import MAP, find_layer, remove_maps, show_overlay, show_tissue
+from napari_zoommil.viewer.metadata import TITLE, is_slide, slide_of
 from napari_zoommil.viewer.session import session_of
 
 
@@ -34,24 +25,30 @@ def shown() -> HeatMap:
     return HeatMap(values, (512.0, 1024.0), (512.0, 512.0), (0.25, 0.25), 5.0, "attention")
 
 
+def overlay(*maps: HeatMap) -> Overlay:
+    return Overlay.of(maps, "raw")
+
+
+def painted(layer, level: int = 0) -> np.ndarray:
+    """Where a level of a layer is painted."""
+    return np.asarray(layer.data[level][:, :])[..., 3] > 0
+
+
 def test_a_patch_covers_its_pixels_to_the_edge(model, small_slide, add_slide, shown) -> None:
-    viewer = model
-    base = add_slide(viewer, small_slide)
-    layer = show_map(viewer, slide_of(base), shown, shown.values)
-    # Patch (1, 2) covers level-0 rows 1024 … 1535 and columns 2048 … 2559; napari's pixel i
-    # reaches from i − ½ to i + ½.
-    first, last = np.array((1024, 2048)), np.array((1535, 2559))
-    for level0, patch in ((first - 0.5, (0.5, 1.5)), (last + 0.5, (1.5, 2.5))):
-        np.testing.assert_allclose(base.data_to_world(level0), layer.data_to_world(patch), atol=1e-9)
-    assert layer.get_value(base.data_to_world((1300, 2300)), world=True) == pytest.approx(0.25)
+    base = add_slide(model, small_slide)
+    layer = show_overlay(model, slide_of(base), overlay(shown))
+    # Patch (1, 2) covers level-0 rows 1024 … 1535 and columns 2048 … 2559.
+    rows, columns = np.nonzero(painted(layer))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1024, 1535, 2048, 2559)
+    np.testing.assert_allclose(layer.data_to_world((1024, 2048)), base.data_to_world((1024, 2048)))
+    assert layer.data[0].shape == (*slide_of(base).shape, 4) and is_slide(base) and not is_slide(layer)
 
 
 def test_pixels_are_painted_where_they_belong(window, small_slide, add_slide, shown) -> None:
     viewer = window
     base = add_slide(viewer, small_slide)
     before = viewer.screenshot(flash=False).astype(int)
-    values = np.where(np.isnan(shown.values), np.nan, np.float32(1))
-    show_map(viewer, slide_of(base), shown, values)
+    show_overlay(viewer, slide_of(base), overlay(shown))
     after = viewer.screenshot(flash=False).astype(int)
     changed = np.abs(after - before).max(-1) > 8
     ys, xs = np.nonzero(changed)
@@ -65,53 +62,47 @@ def test_pixels_are_painted_where_they_belong(window, small_slide, add_slide, sh
     np.testing.assert_allclose(found, wanted, atol=2.5 / zoom)  # two screen px
 
 
-def test_painting_again_keeps_the_layer(model, small_slide, add_slide, shown) -> None:
-    viewer = model
-    slide = slide_of(add_slide(viewer, small_slide))
-    first = show_map(viewer, slide, shown, shown.values)
-    second = show_map(viewer, slide, shown, shown.values * 2)
-    assert first is second
-    assert np.nanmax(second.data) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (7, 3)])
-def test_a_map_of_another_place_or_size_is_painted_there_by_the_same_layer(
-    small_slide, add_slide, shown, shape: tuple[int, int]
-) -> None:
+def test_nothing_is_painted_beyond_the_slide(small_slide, add_slide) -> None:
     viewer = ViewerModel()
     slide = slide_of(add_slide(viewer, small_slide))
-    first = show_map(viewer, slide, shown, shown.values)
-    other = replace(shown, values=np.ones(shape, np.float32), origin=(256.0, 0.0), downsample=(256.0, 256.0))
-    assert show_map(viewer, slide, other, other.values) is first
-    fresh = placement(slide, other.origin, other.downsample)
-    np.testing.assert_allclose(first.scale, fresh["scale"])
-    np.testing.assert_allclose(first.translate, fresh["translate"])
-    assert first.data.shape == shape and first.metadata[MAP] is other
+    values = np.ones((9, 9), np.float32)
+    beyond = HeatMap(values, (0.0, 0.0), (1000.0, 1000.0), None, 5.0, "attention")
+    mask = Tissue(np.ones((99, 99), bool), (512.0, 512.0))
+    for layer in (show_overlay(viewer, slide, overlay(beyond)), show_tissue(viewer, slide, mask)):
+        np.testing.assert_allclose(layer.extent.world, viewer.layers[0].extent.world)
 
 
-def test_patches_that_were_zoomed_into_are_outlined_anew_in_their_layer(
-    small_slide, add_slide, make_grid
-) -> None:
+def test_levels_of_a_layer_are_the_same_picture(small_slide, add_slide, shown) -> None:
     viewer = ViewerModel()
-    slide = slide_of(add_slide(viewer, small_slide))
-    grid, layers = make_grid(3, 3, (5.0, 10.0)), []
-    for rows in ([0, 4], [1, 2, 8], [5]):
-        steps = (SimpleNamespace(level=0, zoomed=np.array(rows)), SimpleNamespace(level=1, zoomed=[]))
-        show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps))
-        layers.append(find_layer(viewer, slide, ZOOMED))
-        corners = np.array([layers[-1].data_to_world(box.min(0)) for box in layers[-1].data])
-        found = [level_0(slide, corner) for corner in corners]
-        np.testing.assert_allclose(found, grid.levels[0].origins[rows], atol=1e-4)
-        assert len(layers[-1].edge_width) == len(rows) and not layers[-1].selected_data
-    assert all(layer is layers[0] for layer in layers)
-    show_zoomed(viewer, slide, SimpleNamespace(grid=grid, steps=steps[1:]))
-    assert find_layer(viewer, slide, ZOOMED) is None
+    layer = show_overlay(viewer, slide_of(add_slide(viewer, small_slide)), overlay(shown))
+    extent = np.array(layer.data[0].shape[:2])
+    for level in range(len(layer.data)):
+        mask = painted(layer, level)
+        pixel = extent / mask.shape
+        rows, columns = np.nonzero(mask)
+        found = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]) * np.tile(pixel, 2)
+        np.testing.assert_allclose(found, [1024, 2048, 1536, 2560], atol=pixel.max())
+    part = layer.data[0][1020:1030:2, 2050]
+    np.testing.assert_array_equal(part, np.asarray(layer.data[0][1020:1030])[::2, 2050])
+
+
+def test_painting_again_keeps_the_layer_and_its_appearance(model, small_slide, add_slide, shown) -> None:
+    slide = slide_of(add_slide(model, small_slide))
+    first = show_overlay(model, slide, overlay(shown))
+    first.opacity = 0.3
+    before = painted(first)
+    values = np.full((2, 2), 3, np.float32)
+    other = replace(shown, values=values, origin=(256.0, 0.0), downsample=(256.0, 256.0))
+    second = overlay(other)
+    assert show_overlay(model, slide, second) is first and first.metadata[MAP] is second
+    assert first.opacity == 0.3 and not np.array_equal(before, painted(first))
+    assert painted(first)[256:768, :512].all()
 
 
 def test_an_overlay_does_not_keep_its_slide(small_slide, shown) -> None:
     viewer = ViewerModel()
     slide = Slide.open(small_slide)
-    layer = show_map(viewer, slide, shown, shown.values)
+    layer = show_overlay(viewer, slide, overlay(shown))
     assert slide_of(layer) is slide
     slide.close()
     del slide
@@ -125,16 +116,13 @@ def test_on_a_slide_out_of_sight_maps_are_so_too(model, small_slide, add_slide, 
     first = add_slide(viewer, small_slide)
     slide = slide_of(first)
     second = add_slide(viewer, small_slide)
-    layer = show_map(viewer, slide, shown, shown.values)
+    layer = show_overlay(viewer, slide, overlay(shown))
     assert not layer.visible and viewer.layers.selection.active is second
-    larger = replace(shown, values=np.zeros((8, 10), np.float32))
-    layer = show_map(viewer, slide, larger, larger.values)
-    assert not layer.visible and layer in viewer.layers
     viewer.layers.selection.active = first
     assert layer.visible
     layer.visible = False
     viewer.layers.selection.active = second
-    layer = show_map(viewer, slide, shown, shown.values)
+    assert show_overlay(viewer, slide, overlay(shown)) is layer
     viewer.layers.selection.active = first
     assert not layer.visible, "what was hidden by hand stays so"
 
@@ -142,12 +130,9 @@ def test_on_a_slide_out_of_sight_maps_are_so_too(model, small_slide, add_slide, 
 def test_maps_to_compare_have_layers_of_their_own(model, small_slide, add_slide, shown) -> None:
     viewer = model
     slide = slide_of(add_slide(viewer, small_slide))
-    found = [show_map(viewer, slide, shown, shown.values, when) for when in ("", "before", "after")]
+    found = [show_overlay(viewer, slide, overlay(shown), when) for when in ("", "before", "after")]
     assert len({id(layer) for layer in found}) == 3
-    assert [layer.name for layer in found[1:]] == [
-        "small · attention before 5x",
-        "small · attention after 5x",
-    ]
+    assert [layer.name for layer in found[1:]] == ["small · attention before", "small · attention after"]
     remove_maps(viewer, slide, {found[0].metadata[TITLE]})
     assert [layer in viewer.layers for layer in found] == [True, True, True]
     remove_maps(viewer, slide)
@@ -159,11 +144,24 @@ def test_layers_stand_in_order_and_go_together(model, small_slide, add_slide, sh
     base = add_slide(viewer, small_slide)
     points = viewer.add_points(np.zeros((1, 2)))
     slide = slide_of(base)
-    tissue = Tissue(np.ones((8, 8), bool), (512.0, 512.0))
-    show_tissue(viewer, slide, tissue)
-    show_map(viewer, slide, shown, shown.values)
+    show_tissue(viewer, slide, Tissue(np.ones((8, 8), bool), (512.0, 512.0)))
+    show_overlay(viewer, slide, overlay(shown))
     names = [layer.name for layer in viewer.layers]
-    assert names == ["small", "small · tissue", "small · attention 5x", points.name]
+    assert names == ["small", "small · tissue", "small · attention", points.name]
     remove_maps(viewer, slide)
-    assert find_layer(viewer, slide, "attention 5x") is None
+    assert find_layer(viewer, slide, "attention") is None
     assert find_layer(viewer, slide, "tissue") is not None
+
+
+def test_tissue_is_a_thin_line_at_any_zoom(small_slide, add_slide) -> None:
+    viewer = ViewerModel()
+    slide = slide_of(add_slide(viewer, small_slide))
+    mask = np.zeros((8, 8), bool)
+    mask[2:5, 3:7] = True
+    layer = show_tissue(viewer, slide, Tissue(mask, (512.0, 512.0)))
+    for level in range(2):
+        line, pixel = painted(layer, level), 2**level
+        across = np.flatnonzero(line[3 * 512 // pixel])
+        edges = [3 * 512 // pixel, 7 * 512 // pixel - 1]
+        assert len(across) == 4 and {across[0], across[-1]} == set(edges)
+        assert not line[: 2 * 512 // pixel].any()

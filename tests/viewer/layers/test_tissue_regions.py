@@ -14,7 +14,7 @@ from napari_zoommil.viewer.layers.drawing import tool_of
 from napari_zoommil.viewer.layers.overlays import find_layer
 from napari_zoommil.viewer.layers.tissue_regions import (
     COLOURS,
-    REGIONS,
+    TITLES,
     polygons,
     regions_layer,
     start_drawing,
@@ -30,10 +30,10 @@ def slide(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable[..., Pa
 
 
 def test_each_use_has_a_layer_of_its_own(model: ViewerModel, slide: Slide) -> None:
-    added, left_out = (regions_layer(model, slide, use) for use in REGIONS)
+    added, left_out = (regions_layer(model, slide, use) for use in TITLES)
     assert added is not left_out and len(model.layers) == 2
     for use, layer in (("add", added), ("leave out", left_out)):
-        assert regions_layer(model, slide, use) is layer is find_layer(model, slide, REGIONS[use])
+        assert regions_layer(model, slide, use) is layer is find_layer(model, slide, TITLES[use])
         assert layer.current_edge_color.startswith(COLOURS[use]) and tuple(layer.scale) == (0.5, 0.5)
 
 
@@ -58,9 +58,9 @@ def test_regions_of_another_slide_are_not_this_ones(
         assert len(polygons(model, other)[0]) == 1
 
 
-@pytest.mark.parametrize("use", REGIONS)
+@pytest.mark.parametrize("use", TITLES)
 def test_drawing_starts_on_the_layer_of_its_use(model: ViewerModel, slide: Slide, use: str) -> None:
     start_drawing(model, slide, "add")
     start_drawing(model, slide, use)
-    tools = {each: tool_of(model, regions_layer(model, slide, each)) for each in REGIONS}
+    tools = {each: tool_of(model, regions_layer(model, slide, each)) for each in TITLES}
     assert [each for each, tool in tools.items() if tool.drawing] == [use]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.viewer.layers.view_region import LARGEST_UM, view_region
+from napari_zoommil.viewer.layers.view_region import LARGEST_UM, view_region, window_region
 from napari_zoommil.viewer.metadata import slide_of
 
 
@@ -31,4 +31,18 @@ def test_it_ends_at_the_slide_and_where_it_would_take_too_long(shown) -> None:
     assert (np.ptp(region, 0) * 0.25 <= LARGEST_UM + 1e-6).all()
     viewer.scene.camera.zoom = 4
     viewer.scene.camera.center = (0, -9000, 0)
-    assert view_region(viewer, slide) is None
+    assert view_region(viewer, slide) is window_region(viewer, slide) is None
+
+
+def test_the_window_is_a_box_on_the_slide(shown) -> None:
+    viewer, slide = shown
+    height, width = viewer.canvas.size
+    viewer.scene.camera.zoom = height / (100 * 0.25)  # 100 level-0 px from top to bottom
+    viewer.scene.camera.center = (0, 500 * 0.25, 600 * 0.25)
+    seen = window_region(viewer, slide)
+    expected = (450, 600 - 50 * width / height, 100, 100 * width / height)
+    # within half a pixel: the camera counts from the centre of the first one
+    np.testing.assert_allclose((seen.y, seen.x, seen.height, seen.width), expected, atol=0.6)
+    viewer.scene.camera.center = (0, 0, 600 * 0.25)
+    seen = window_region(viewer, slide)
+    np.testing.assert_allclose((seen.y, seen.height), (0, 50), atol=0.6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
@@ -19,18 +20,38 @@ from qtpy.QtWidgets import (
 
 from napari_zoommil.annotations.classes import Colour
 from napari_zoommil.annotations.edits import Classes
-from napari_zoommil.viewer.docks.annotate.parts import button, several, stack
-from napari_zoommil.viewer.docks.parts import row
+from napari_zoommil.viewer.docks.parts import button, row, stack
+from napari_zoommil.viewer.sentences import several
 
-KEY, SWATCH, NAME, COUNT = range(4)
+KEY, SWATCH, NAME, POINTS, REGIONS, AREA = range(6)
+TITLES = ("", "", "Class", "Points", "Regions", "mm²")
+WIDTHS = {KEY: 22, SWATCH: 26, POINTS: 50, REGIONS: 56, AREA: 46}
 KEYS = 9
 FEWEST_ROWS, MOST_ROWS = 3, 9
 ROW_PX = 26
 SWATCH_PX = 16
 
 
+class Tally(NamedTuple):
+    """How much there is of a class; the area of its regions, mm², is None where the resolution is unknown."""
+
+    points: int = 0
+    regions: int = 0
+    mm2: float | None = None
+
+    def __str__(self) -> str:
+        told = several(self.points, "point")
+        return f"{told} and {several(self.regions, 'region')}" if self.regions else told
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """For the columns."""
+        area = f"{self.mm2:.3g}" if self.regions and self.mm2 is not None else ""
+        return f"{self.points:,}", f"{self.regions:,}" if self.regions else "", area
+
+
 class ClassList(QTreeWidget):
-    """Classes of cells, each with its number key, colour, name and count; one is chosen.
+    """Classes, each with its number key, colour, name, points and regions; one is chosen.
 
     It never takes the keyboard but to rename: keys belong to the canvas.
     """
@@ -43,8 +64,7 @@ class ClassList(QTreeWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setColumnCount(4)
-        self.setHeaderHidden(True)
+        self.setHeaderLabels(list(TITLES))
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
         self.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
@@ -55,7 +75,7 @@ class ClassList(QTreeWidget):
         assert header is not None
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(24)
-        for column, width in ((KEY, 28), (SWATCH, 30), (COUNT, 60)):
+        for column, width in WIDTHS.items():
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
             header.resizeSection(column, width)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
@@ -63,8 +83,8 @@ class ClassList(QTreeWidget):
         self.itemDoubleClicked.connect(self._double_clicked)
         self.itemChanged.connect(self._changed)
 
-    def show_classes(self, classes: Classes, counts: Mapping[str, int], label: int) -> None:
-        """Show classes with how many points each has; ``label`` is the chosen one."""
+    def show_classes(self, classes: Classes, tallies: Mapping[str, Tally], label: int) -> None:
+        """Show classes with how much there is of each; ``label`` is the chosen one."""
         with QSignalBlocker(self):
             while self.topLevelItemCount() > len(classes):
                 self.takeTopLevelItem(len(classes))
@@ -74,23 +94,29 @@ class ClassList(QTreeWidget):
                 item = self.topLevelItem(index)
                 assert item is not None
                 _set_text(item, NAME, one.name)
-                _set_text(item, COUNT, f"{counts[one.name]:,}")
+                for column, text in zip((POINTS, REGIONS, AREA), tallies[one.name].texts, strict=True):
+                    _set_text(item, column, text)
                 if item.data(SWATCH, Qt.ItemDataRole.UserRole) != one.colour:
                     item.setData(SWATCH, Qt.ItemDataRole.UserRole, one.colour)
                     item.setIcon(SWATCH, swatch(one.colour))
             self.setCurrentItem(self.topLevelItem(label - 1), NAME)
         rows = min(max(len(classes), FEWEST_ROWS), MOST_ROWS)
-        self.setFixedHeight(rows * ROW_PX + 2 * self.frameWidth())
+        header = self.header()
+        assert header is not None
+        self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())
 
     def _row(self, label: int) -> QTreeWidgetItem:
-        item = QTreeWidgetItem([str(label) if label <= KEYS else "", "", "", ""])
+        item = QTreeWidgetItem([str(label) if label <= KEYS else ""])
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
         item.setTextAlignment(KEY, Qt.AlignmentFlag.AlignCenter)
-        item.setTextAlignment(COUNT, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        for column in (POINTS, REGIONS, AREA):
+            item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         item.setToolTip(KEY, f"Key {label} chooses this class" if label <= KEYS else "Click to choose")
         item.setToolTip(SWATCH, "Click for another colour")
         item.setToolTip(NAME, "Click to choose; double click or F2 to rename")
-        item.setToolTip(COUNT, "Points of this class")
+        item.setToolTip(POINTS, "Points of this class")
+        item.setToolTip(REGIONS, "Regions of this class")
+        item.setToolTip(AREA, "Area of the regions of this class, without their holes, mm²")
         item.setSizeHint(KEY, QSize(0, ROW_PX))
         return item
 
@@ -131,23 +157,25 @@ class ClassBox(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._classes: Classes = ()
-        self._counts: Mapping[str, int] = {}
+        self._tallies: Mapping[str, Tally] = {}
         self._label = 0
         self.list = ClassList()
         self.list.renamed.connect(lambda label, name: self.edited.emit("rename_class", (label, name)))
         self.list.recoloured.connect(lambda label, to: self.edited.emit("recolour_class", (label, to)))
         self.add = button("+ Class", "Add a class and name it")
         self.add.clicked.connect(self._add)
-        self.drop = button("Remove", "Remove the chosen class with its points (undo brings them back)")
+        self.drop = button(
+            "Remove", "Remove the chosen class, its points and its regions (undo brings them back)"
+        )
         self.drop.clicked.connect(self._remove)
         self.diameter = _diameter()
         self.diameter.valueChanged.connect(lambda um: self.edited.emit("resize_class", (self._label, um)))
         stack(self, self.list, row(self.add, self.drop, 1, QLabel("Cell Ø"), self.diameter))
 
-    def show_classes(self, classes: Classes, counts: Mapping[str, int], label: int) -> None:
-        """Show classes with how many points each has; ``label`` is the chosen one."""
-        self._classes, self._counts, self._label = classes, counts, label
-        self.list.show_classes(classes, counts, label)
+    def show_classes(self, classes: Classes, tallies: Mapping[str, Tally], label: int) -> None:
+        """Show classes with how much there is of each; ``label`` is the chosen one."""
+        self._classes, self._tallies, self._label = classes, tallies, label
+        self.list.show_classes(classes, tallies, label)
         self.drop.setEnabled(bool(classes))
         self.diameter.setEnabled(bool(classes))
         with QSignalBlocker(self.diameter):
@@ -169,9 +197,9 @@ class ClassBox(QWidget):
 
     def _remove(self) -> None:
         gone = self._classes[self._label - 1].name
-        count = self._counts[gone]
+        tally = self._tallies[gone]
         self.edited.emit("remove_class", (self._label,))
-        self.said.emit(f"{gone} is gone with {several(count, 'point')}; Undo brings it back")
+        self.said.emit(f"{gone} is gone with {tally}; Undo brings it back")
 
 
 def _diameter() -> QDoubleSpinBox:

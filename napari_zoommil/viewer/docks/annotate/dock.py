@@ -14,13 +14,15 @@ from napari_zoommil.annotations import Changed, Points
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.classes import ClassBox
-from napari_zoommil.viewer.docks.annotate.parts import FileBox, HelpSheet, MarkBox, acting, headline, several
+from napari_zoommil.viewer.docks.annotate.importing import Importer, what_came
+from napari_zoommil.viewer.docks.annotate.parts import FileBox, HelpSheet, MarkBox, acting, headline
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sentences import marked, several
 
 
 class AnnotateDock(SessionDock):
@@ -39,7 +41,9 @@ class AnnotateDock(SessionDock):
             "next": lambda _: self._fly(1),
             "previous": lambda _: self._fly(-1),
             "hide": lambda _: self._hide(),
-            "complete": lambda _: self._toggle_complete(),
+            "region": lambda _: self._toggle_drawing(False),
+            "complete": lambda _: self._toggle_drawing(True),
+            "select": lambda _: self._toggle_select(),
             "undo": lambda _: self._edit("undo"),
             "redo": lambda _: self._edit("redo"),
             "rename": lambda _: self.classes.rename(),
@@ -71,6 +75,8 @@ class AnnotateDock(SessionDock):
         self.file = FileBox(self._documents.annotator, self._actions)
         self.file.signed.connect(self._documents.sign)
         self.file.chosen.connect(self._take_in)
+        self.file.asked.connect(self._give)
+        self._importer = Importer(self._runner, self._taken_in, self._say)
         self.help = HelpSheet(self)
         self._sign = QShortcut(QKeySequence(keys.HELP_SIGN), self)
         self._sign.activated.connect(self.help.toggle)
@@ -116,6 +122,7 @@ class AnnotateDock(SessionDock):
             (of.view.refused, self._complain),
             (of.regions.refused, self._complain),
             (of.regions.drawn, self._region_drawn),
+            (of.regions.picked, self._picked),
             (of.view.layer.events.mode, self._show_mode),
             (of.regions.layer.events.mode, self._show_mode),
         ):
@@ -153,7 +160,7 @@ class AnnotateDock(SessionDock):
         if of is not None:
             of.view.label = max(1, min(of.view.label, len(classes)))
         self.slide.setText(headline(of) if of else "Open a slide first")
-        self.classes.show_classes(classes, of.points.counts if of else {}, of.view.label if of else 0)
+        self.classes.show_classes(classes, of.tallies if of else {}, of.view.label if of else 0)
         for widget in (self.classes.add, *self._looking):
             widget.setEnabled(of is not None)
         self.mark.show_undo(of)
@@ -182,7 +189,10 @@ class AnnotateDock(SessionDock):
             self._say(f"There is no class {label} yet: + Class adds one")
             return
         of.view.label = label
-        self._place(True)
+        if of.regions.drawing and not of.regions.drawing_complete:
+            of.regions.start(label)
+        elif not self._is_selecting:  # the regions that are selected are to get the class
+            self._place(True)
         self._refresh()
 
     def _place(self, on: bool) -> None:
@@ -208,45 +218,101 @@ class AnnotateDock(SessionDock):
 
     def _take_in(self, path: Path) -> None:
         """Add what another file holds; one step to undo."""
-        of = self.current
+        if self.current is not None:
+            self._importer.start(self.current.entry, path)
+
+    def _taken_in(self, entry: OpenSlide, path: Path, other: Points) -> None:
+        of = self._of.get(entry)
         if of is None:
             return
-        try:
-            other = Points.read(path)
-        except ZoomMILError as error:
-            return self._complain(error)
-        regions, had = len(of.points.complete), set(of.points.ids)
-        self._edit("take_in", other)
+        before = set(of.points.features)
+        of.view.edit(lambda: of.points.take_in(other))
+        self._refresh()
         if of.saved.problem is None:
-            points = several(len(set(of.points.ids) - had), "point")
-            complete = several(len(of.points.complete) - regions, "complete region")
-            self._say(f"{points} and {complete} of {path.name} added")
+            new = [one for id, one in of.points.features.items() if id not in before]
+            self._say(what_came(new, entry.slide, path.name))
+
+    def _give(self, path: Path) -> None:
+        """Write a copy for other programs."""
+        if self.current is not None:
+            try:
+                self.current.points.write(path)
+            except ZoomMILError as error:
+                return self._complain(error)
+            self._say(f"{marked(self.current.points)} written to {path.name}")
 
     def _remove(self) -> None:
         if ids := self._at_cursor():
-            self._edit("remove", ids)
+            self._edit("remove_regions" if self._is_on_regions else "remove", ids)
 
     def _relabel(self) -> None:
         if self.current is not None and (ids := self._at_cursor()):
-            self._edit("set_class", ids, self.current.view.label)
+            edit = "set_region_class" if self._is_on_regions else "set_class"
+            self._edit(edit, ids, self.current.view.label if self.current.points.classes else 0)
+
+    @property
+    def _is_on_regions(self) -> bool:
+        """Whether the layer of regions is the active one."""
+        of = self.current
+        return of is not None and self._viewer.layers.selection.active is of.regions.layer
+
+    @property
+    def _is_selecting(self) -> bool:
+        """Whether a click selects a region."""
+        return (
+            self._is_on_regions and self.current is not None and self.current.regions.layer.mode == "select"
+        )
 
     def _at_cursor(self) -> list[str]:
-        ids = self.current.view.at_cursor if self.current else []
+        of, on_regions = self.current, self._is_on_regions
+        ids = (of.regions if on_regions else of.view).at_cursor if of else []
         if not ids:
-            self._say("No point at the cursor, and none selected")
+            self._say(f"No {'region' if on_regions else 'point'} at the cursor, and none selected")
         return ids
 
-    def _toggle_complete(self) -> None:
+    def _toggle_drawing(self, complete: bool) -> None:
         of = self.current
         if of is None:
             return
-        if of.regions.drawing:
+        if of.regions.drawing and of.regions.drawing_complete == complete:
             self._place(True)
         else:
             self._mend(of)
-            of.regions.start()
-            self._say(f"Draw a region in which every cell is marked. {HOW}")
+            label = of.view.label if of.points.classes else 0
+            of.regions.start(0 if complete else label, complete)
+            what = "in which every cell is marked" if complete else self._of_class(label)
+            self._say(f"Draw a region {what}. {HOW}")
         self._show_mode()
+
+    def _of_class(self, label: int) -> str:
+        assert self.current is not None
+        return f"of {self.current.points.classes[label - 1].name}" if label else "without class"
+
+    def _toggle_select(self) -> None:
+        of = self.current
+        if of is None:
+            return
+        if self._is_selecting:
+            return self._place(True)
+        self._mend(of)
+        if of.regions.drawing:
+            of.regions.stop()
+        of.regions.layer.visible = True
+        self._viewer.layers.selection.active = of.regions.layer
+        of.regions.layer.mode = "select"
+        self._say("Click inside a region; drag its outline to move it")
+        self._show_mode()
+
+    def _picked(self) -> None:
+        """Say which regions have been selected."""
+        of = self.current
+        chosen = [of.points.regions[id] for id in of.regions.selected] if of else []
+        if of is None or not chosen:
+            return self._say()
+        names = ", ".join(dict.fromkeys(one.class_name or "no class" for one in chosen))
+        mpp = of.entry.slide.mpp
+        area = f", {sum(one.area_px for one in chosen) * mpp[0] * mpp[1] / 1e6:.3g} mm²" if mpp else ""
+        self._say(f"{several(len(chosen), 'region')} selected: {names}{area}")
 
     def _region_drawn(self) -> None:
         self._say()

@@ -7,21 +7,22 @@ from pathlib import Path
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QFileDialog, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.annotations.autosave import beside
-from napari_zoommil.files import GEOJSON, dialog_filter
+from napari_zoommil.files import ANNOTATIONS, GEOJSON, dialog_filter, has_ending
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
-from napari_zoommil.viewer.docks.parts import SPACING, Sentence, row
+from napari_zoommil.viewer.docks.parts import Sentence, button, row, stack
 from napari_zoommil.viewer.layers.drawing import HOW
+from napari_zoommil.viewer.sentences import marked
 
 GAP_PX = 16
 CLOSING = (Qt.Key.Key_Escape, Qt.Key.Key_F1)
 
 
 class MarkBox(QWidget):
-    """What a click in the canvas does; undo and redo.
+    """What the mouse does in the canvas; class and removal of what is selected; undo and redo.
 
     Parameters
     ----------
@@ -41,9 +42,22 @@ class MarkBox(QWidget):
             f"background. {HOW}"
         )
         self.complete = acting("Complete region", tip, "complete", actions)
-        self.complete.setCheckable(True)
+        self.region = acting("Draw region", f"Draw a region of the chosen class. {HOW}", "region", actions)
+        self.select = acting(
+            "Select regions", "Select a region by a click inside it, several with Shift", "select", actions
+        )
+        for one in (self.region, self.complete, self.select):
+            one.setCheckable(True)
+        self.relabel = acting("Set class", "Give the chosen class to what is selected", "relabel", actions)
+        self.remove = acting("Delete", "Remove what is selected", "remove", actions)
         self.undo, self.redo = acting("Undo", "", "undo", actions), acting("Redo", "", "redo", actions)
-        stack(self, self.placing, row(self.complete, self.undo, self.redo, stretch=0))
+        stack(
+            self,
+            self.placing,
+            _halves(self.region, self.complete),
+            row(self.select, self.relabel, self.remove, stretch=0),
+            _halves(self.undo, self.redo),
+        )
 
     def show_undo(self, of: SlideAnnotations | None) -> None:
         """Show what can be undone and done again."""
@@ -65,8 +79,11 @@ class MarkBox(QWidget):
             if placing
             else "Place points of the chosen class by clicks in the canvas (P on the points layer)"
         )
-        self.complete.setChecked(of is not None and of.regions.drawing)
-        for widget in (self.placing, self.complete):
+        drawing, complete = (of.regions.drawing, of.regions.drawing_complete) if of else (False, False)
+        self.complete.setChecked(complete)
+        self.region.setChecked(drawing and not complete)
+        self.select.setChecked(of is not None and of.regions.layer is active and active.mode == "select")
+        for widget in (self.placing, self.region, self.complete, self.select, self.relabel, self.remove):
             widget.setEnabled(of is not None)
 
 
@@ -85,6 +102,9 @@ class FileBox(QWidget):
     chosen = Signal(Path)
     """A file whose annotations are to be taken in."""
 
+    asked = Signal(Path)
+    """A file to which the annotations are to be written."""
+
     def __init__(self, annotator: str, actions: Actions) -> None:
         super().__init__()
         self.place = Sentence(name="annotate-file", lines=2)
@@ -93,22 +113,37 @@ class FileBox(QWidget):
         self.name.editingFinished.connect(lambda: self.signed.emit(self.annotator))
         help_button = acting("? Keys", "All keys", "help", actions)
         self.take_in = button(
-            "Import…", "Add points and regions of a GeoJSON file, such as QuPath exports; nothing is replaced"
+            "Import…",
+            "Add points and regions of a file: GeoJSON, such as QuPath exports, or XML of ASAP or "
+            "ImageScope; nothing is replaced",
         )
         self.take_in.clicked.connect(self._choose)
+        self.give = button("Export…", "Write points and regions as GeoJSON, which QuPath reads")
+        self.give.clicked.connect(self._choose_target)
         stack(
             self,
             self.place,
             row(QLabel("Annotator"), self.name, stretch=1),
-            row(self.take_in, help_button, stretch=0),
+            row(self.take_in, self.give, help_button, stretch=0),
         )
 
     def _choose(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
-            self, "Import annotations", self._folder, dialog_filter("GeoJSON", GEOJSON)
+            self, "Import annotations", self._folder, dialog_filter("Annotations", ANNOTATIONS)
         )
         if name:
             self.chosen.emit(Path(name))
+
+    def _choose_target(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self,
+            "Export annotations",
+            str(Path(self._folder) / self._name),
+            dialog_filter("GeoJSON", GEOJSON),
+        )
+        if name:
+            path = Path(name)
+            self.asked.emit(path if has_ending(path, GEOJSON) else path.with_name(f"{path.name}{GEOJSON[0]}"))
 
     @property
     def annotator(self) -> str:
@@ -117,7 +152,9 @@ class FileBox(QWidget):
     def show_place(self, of: SlideAnnotations | None) -> None:
         """Show where the document is kept."""
         self._folder = str(of.entry.slide.path.parent) if of else ""
-        self.take_in.setEnabled(of is not None)
+        self._name = f"{of.entry.slide.stem}.annotations{GEOJSON[0]}" if of else ""
+        for widget in (self.take_in, self.give):
+            widget.setEnabled(of is not None)
         self.place.setText(whereabouts(of) if of else "")
         self.place.setToolTip(str(of.saved.path) if of else "")
 
@@ -151,12 +188,14 @@ class HelpSheet(QWidget):
             self.hide()
 
 
-def button(text: str, tip: str, checkable: bool = False) -> QPushButton:
-    """A button with its tooltip."""
-    made = QPushButton(text)
-    made.setToolTip(tip)
-    made.setCheckable(checkable)
-    return made
+def _halves(*widgets: QWidget) -> QWidget:
+    """Side by side, equally wide."""
+    holder = row(*widgets)
+    line = holder.layout()
+    assert isinstance(line, QHBoxLayout)
+    for index in range(len(widgets)):
+        line.setStretch(index, 1)
+    return holder
 
 
 def acting(text: str, tip: str, action: str, actions: Actions) -> QPushButton:
@@ -166,26 +205,9 @@ def acting(text: str, tip: str, action: str, actions: Actions) -> QPushButton:
     return made
 
 
-def stack(holder: QWidget, *widgets: QWidget) -> None:
-    """Lay widgets out below one another, as a page does."""
-    column = QVBoxLayout(holder)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(SPACING)
-    for widget in widgets:
-        column.addWidget(widget)
-
-
-def several(count: int, noun: str) -> str:
-    """``1 point``, ``1,200 points``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def headline(of: SlideAnnotations) -> str:
-    """The slide, and in a second line how much is marked on it: ``3 points, 1 complete region``."""
-    told = [several(len(of.points), "point")]
-    if complete := len(of.points.complete):
-        told.append(several(complete, "complete region"))
-    return f"on {of.entry.slide.name}\n{', '.join(told)}"
+    """The slide, and in a second line how much is marked on it: ``3 points, 2 regions (1 complete)``."""
+    return f"on {of.entry.slide.name}\n{marked(of.points)}"
 
 
 def whereabouts(of: SlideAnnotations) -> str:

@@ -11,10 +11,11 @@ from napari_zoommil.annotations import Autosave, Points
 from napari_zoommil.cells.uncertainty import Walk
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.viewer import camera, keys
+from napari_zoommil.viewer.docks.annotate.classes import Tally
+from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
-from napari_zoommil.viewer.layers.complete_regions import CompleteView
 from napari_zoommil.viewer.layers.points import PointsView
-from napari_zoommil.viewer.metadata import is_slide, slide_of
+from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 LOOK_AT = 20.0
@@ -40,7 +41,6 @@ class SlideAnnotations:
         self._viewer, self.entry, self._actions = viewer, entry, actions
         self._walk = Walk()
         self._walked: tuple[Detection | None, float] = (None, self._walk.threshold)
-        self._hidden: list[Layer] = []
 
     @property
     def saved(self) -> Autosave:
@@ -61,8 +61,21 @@ class SlideAnnotations:
         return self._shown.view
 
     @property
-    def regions(self) -> CompleteView:
+    def regions(self) -> RegionsView:
         return self._shown.regions
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """How much there is of each class, by name."""
+        points, mpp = self.points, self.entry.slide.mpp
+        regions: dict[str, list[float]] = {one.name: [] for one in points.classes}
+        for region in points.regions.values():
+            regions.setdefault(region.class_name, []).append(region.area_px)
+        um2 = mpp[0] * mpp[1] / 1e6 if mpp else None
+        return {
+            name: Tally(count, len(regions[name]), um2 and sum(regions[name]) * um2)
+            for name, count in points.counts.items()
+        }
 
     @property
     def layers(self) -> tuple[Layer, Layer]:
@@ -70,15 +83,14 @@ class SlideAnnotations:
 
     def bind(self) -> None:
         """Let keys act on the slide and on both layers, as they are now."""
-        keys.bind(self.view.layer, self._actions, points=True)
-        for layer in (self.regions.layer, self.entry.layer):
-            keys.bind(layer, self._actions)
+        for layer in self.layers:
+            keys.bind(layer, self._actions, editable=True)
+        keys.bind(self.entry.layer, self._actions)
 
     def unbind(self) -> None:
         """Take the keys of all three away."""
         for layer in (self.entry.layer, *(self.layers if self.entry.annotations is not None else ())):
             keys.unbind(layer)
-        self._hidden.clear()
 
     @property
     def walk(self) -> Walk:
@@ -104,12 +116,4 @@ class SlideAnnotations:
 
     def toggle_overlays(self) -> bool:
         """Put what lies over the slide out of sight, or back; whether it is in sight now."""
-        hidden = [layer for layer in self._hidden if layer in self._viewer.layers and not layer.visible]
-        self._hidden = [] if hidden else [layer for layer in self._overlays() if layer.visible]
-        for layer in hidden or self._hidden:
-            layer.visible = bool(hidden)
-        return bool(hidden) or not self._hidden
-
-    def _overlays(self) -> list[Layer]:
-        own = [layer for layer in self._viewer.layers if slide_of(layer) is self.entry.slide]
-        return [layer for layer in own if not is_slide(layer) and layer not in self.layers]
+        return toggle_overlays(self._viewer)

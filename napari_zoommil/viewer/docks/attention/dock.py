@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_zoommil.errors import ConsentError
-from napari_zoommil.jobs import Estimate, Progress, estimate, predict
+from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, prediction_store
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
+from napari_zoommil.jobs.prediction_store import KeptPrediction
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
+from napari_zoommil.viewer.docks.attention.export import ExportResult
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.base import SessionDock
@@ -20,14 +27,19 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
+from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.where import TISSUE as ALL_TISSUE
+from napari_zoommil.viewer.docks.where import Where
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
-from napari_zoommil.viewer.sentences import cost_sentence, duration, lack_of
+from napari_zoommil.viewer.sentences import cost_sentence, lack_of, outcome
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
+
+LOOKING = "Looking for tissue …"
 
 
 class AttentionDock(SessionDock):
@@ -39,15 +51,14 @@ class AttentionDock(SessionDock):
         super().__init__(napari_viewer)
         self._estimate: Estimate | None = None
         self._key = ResultKey(PREDICTION, "")
-        self._reading: OpenSlide | None = None
         self._read_as = Reading(None, None, {})
         self._run_at_once = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
         self._build()
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, tissue_regions.REGIONS.values(), self._reconsider)
-        self._ending += [self._regions.stop, self.readout.stop]
+        self._regions = DrawnRegions(self._viewer, tissue_regions.TITLES.values(), self._reconsider)
+        self._ending += [self._regions.stop, self.where.stop, self.readout.stop]
         self._open()
 
     def _build(self) -> None:
@@ -66,16 +77,19 @@ class AttentionDock(SessionDock):
         self.add.clicked.connect(lambda: self._draw("add"))
         self.leave = QPushButton("Leave out")
         self.leave.clicked.connect(lambda: self._draw("leave out"))
-        self.cost = Sentence(name="cost")
-        self.device = Sentence(name="device")
+        self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
+        self.cost = Sentence(name="cost", lines=3)
+        self.device = Sentence(name="device", lines=2)
         self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
+        self.results = ResultChoice(self._session, PREDICTION, outcome)
         self.bars = ProbabilityBars()
         self.maps = MapsPanel(self._viewer, self._explain)
         self._explainer = Explainer(self._session, self._runner, self.act, self.maps.revert)
         self.readout = Readout(self._viewer, self.maps)
+        self.export = ExportResult(self._runner)
         self._lay_out(
             heading("Model"),
             row(self.model, self.card, stretch=0),
@@ -83,14 +97,18 @@ class AttentionDock(SessionDock):
             self.slide,
             heading("Tissue"),
             row(self.tissue, 1, self.add, self.leave),
+            heading("Where"),
+            self.where,
             self.cost,
             self.device,
             self.how,
             self.act,
             heading("Result"),
+            self.results,
             self.bars,
             self.maps,
             self.readout,
+            self.export,
         )
 
     # What: model and slide
@@ -99,6 +117,7 @@ class AttentionDock(SessionDock):
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.tissue.setChecked(entry is None or entry.prediction is None)
         self._regions.set_slide(entry.slide if entry else None)
+        self.where.set_slide(entry)
         self._show_result(entry)
         self.model.offer(kept(entry.slide) if entry else ())
         self._reconsider()
@@ -107,13 +126,15 @@ class AttentionDock(SessionDock):
         if entry is not self._entry:
             return
         if key.kind == PREDICTION:
+            if entry.prediction is None:  # the last one was removed from the list
+                remove_maps(self._viewer, entry.slide)
             self._show_result(entry)
         elif key.kind == EXPLANATION:
             self.maps.refresh()
 
     def _show_result(self, entry: OpenSlide | None) -> None:
-        if entry is self._reading:
-            entry = None  # what there was before is being painted over
+        self.results.show_slide(entry)
+        self.export.show_slide(entry)
         self.bars.show_prediction(entry.prediction if entry else None)
         self.readout.set_slide(entry)
         self.maps.set_slide(entry)
@@ -130,7 +151,7 @@ class AttentionDock(SessionDock):
         self._estimate = None
         self.encoder.show_for(self.model.chosen)
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
-        self.cost.setText(why)
+        self.cost.setText(why or LOOKING)
         self.device.setText("")
         for button, help_text in (
             (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
@@ -138,11 +159,15 @@ class AttentionDock(SessionDock):
         ):
             button.setEnabled(not why)
             button.setToolTip(why or help_text)
-        self.act.set_ready(False, why or "The tissue is being looked for")
+        inside, nothing = ((), "") if why else self.where.regions()
+        if nothing:
+            why = nothing
+            self.cost.setText(why)
+        self.act.set_ready(False, why or LOOKING)
         if entry is None or why:
             return
         slide, model, detected = entry.slide, self.model.chosen, entry.detected
-        encoder, how = self.encoder.given(model), self.how.values
+        encoder, how = self.encoder.given(model), {**self.how.values, "regions": inside}
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -208,19 +233,27 @@ class AttentionDock(SessionDock):
 
     def _run(self) -> None:
         entry, found = self._entry, self._estimate
-        if entry is None or found is None:
+        inside, nothing = self.where.regions()
+        if entry is None or found is None or nothing:
             return
-        self.maps.prepare()
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
-        self._read_as = Reading(found.tissue, self.encoder.given(model), self.how.values)
+        how = {**self.how.values, "regions": inside}
+        self._read_as = Reading(found.tissue, self.encoder.given(model), how)
         options = self._read_as.options()
-        self._key, self._reading = ResultKey(PREDICTION, model), entry
+        self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
-            lambda: predict(slide, model, **options), f"ZoomMIL is reading {slide.name}", entry
+            lambda: _predict_and_keep(slide, key, options), f"ZoomMIL is reading {slide.name}", entry
         )
+
+    def _what_is_read(self) -> str:
+        """What of the slide is read, for the list of results."""
+        assert self._entry is not None
+        added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
+        changed = ((added, "added"), (left_out, "left out"))
+        return ", ".join([self.where.title, *(f"{count} {done}" for count, done in changed if count)])
 
     def _cancel(self) -> None:
         self._predicting.cancel()
@@ -238,7 +271,7 @@ class AttentionDock(SessionDock):
     def _progress(self, progress: Progress) -> None:
         entry = self._predicting.of
         self.act.show_progress(progress, "" if entry is self._entry else entry.slide.name)
-        if isinstance(progress.partial, PartialMap):
+        if isinstance(progress.partial, PartialMap) and entry.prediction is None:  # what is shown stays
             self.maps.show_partial(entry, progress.partial)
 
     def _predicted(self, prediction: Prediction) -> None:
@@ -248,18 +281,21 @@ class AttentionDock(SessionDock):
             + ("" if entry is self._entry else f", {entry.slide.name}")
             + (f". {cost.unkept}" if cost.unkept else "")
         )
-        self._reading = None
         entry.readings[prediction] = self._read_as
         self._session.keep(entry, self._key, prediction)
-        self._session.forget(entry, EXPLANATION)  # of earlier predictions
 
     def _ended(self, failure: str | None) -> None:
-        entry, self._reading = self._predicting.of, None
+        entry = self._predicting.of
         self.act.show_running(False)
         if self._predicting.done:
             return
         self.act.note.setText(failure or "Cancelled")
         if entry.alive and entry.prediction is None:
             remove_maps(self._viewer, entry.slide)
-        if entry is self._entry:
-            self._show_result(entry)
+
+
+def _predict_and_keep(slide: Slide, key: ResultKey, options: dict[str, Any]) -> Job[Prediction]:
+    """Predict, and store the prediction for the next time that the slide is opened."""
+    prediction = yield from predict(slide, key.model, **options)
+    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, slide.mpp))
+    return prediction

@@ -11,7 +11,7 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.parts import Act
-from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
+from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 from napari_zoommil.viewer.worker import JobRunner, spare_cores
 
@@ -51,7 +51,7 @@ class Explainer:
         self, session: Session, runner: Callable[..., JobRunner], act: Act, failed: Callable[[], None]
     ) -> None:
         self._session, self._act, self._failed = session, act, failed
-        self._method = ""
+        self._key: ResultKey | None = None
         self.runner = runner(self._progress, self._explained, self._ended)
 
     def explain(self, entry: OpenSlide, method: str, encoder_of: Callable[[str], str | None]) -> None:
@@ -62,11 +62,14 @@ class Explainer:
         encoder_of : callable
             The encoder that the user named for a model, for a prediction that was not made here.
         """
-        prediction, slide = entry.prediction, entry.slide
-        if prediction is None or (self.runner.of is entry and self._method == method):
+        prediction, shown, slide = entry.prediction, entry.shown(PREDICTION), entry.slide
+        if prediction is None or shown is None:
+            return
+        key, model = shown.explained_by(method), prediction.model
+        if self.runner.of is entry and self._key == key:
             return
         self.runner.abandon()
-        model, self._method = prediction.model, method
+        self._key = key
         reading = entry.readings.get(prediction) or Reading(entry.tissue, encoder_of(model), {})
         options = reading.options()
         self._act.show_running(True, f"Stop explaining {slide.name}")
@@ -81,12 +84,14 @@ class Explainer:
         self._act.show_progress(progress, "" if entry is self._session.active else entry.slide.name)
 
     def _explained(self, found: Explanation) -> None:
-        entry = self.runner.of
-        if entry.prediction is None or not found.prediction.is_of_the_patches_of(entry.prediction):
+        entry, key = self.runner.of, self._key
+        assert key is not None
+        of = entry.results.get(key.prediction)
+        if of is None or not found.prediction.is_of_the_patches_of(of):
             self._act.note.setText("The tissue has changed since the prediction: run the model again")
             return self._failed()
         self._act.note.setText(f"{METHODS[found.method].title} of {entry.slide.name}")
-        self._session.keep(entry, ResultKey(EXPLANATION, found.prediction.model, found.method), found)
+        self._session.keep(entry, key, found)
 
     def _ended(self, failure: str | None) -> None:
         self._act.show_running(False)

@@ -6,15 +6,25 @@ from collections.abc import Callable
 
 import napari
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.prediction import PartialMap
-from napari_zoommil.maps import HeatMap, display_values
-from napari_zoommil.maps.heatmap import Scaling
+from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.maps.overlay import Overlay, Style, frames_of
+from napari_zoommil.maps.scales import Scaling, help_of, scalings_of
 from napari_zoommil.viewer.docks.parts import Sentence, row
-from napari_zoommil.viewer.layers.overlays import ZOOMED, find_layer, remove_maps, show_map, show_zoomed
+from napari_zoommil.viewer.layers.overlays import find_layer, overlay_title, remove_maps, show_overlay
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import (
     NO_MAPS,
@@ -25,11 +35,14 @@ from napari_zoommil.viewer.sentences import (
     map_targets,
 )
 
-SCALINGS: dict[str, Scaling] = {"Percentile": "percentile", "Min–max": "min-max", "Raw": "raw"}
-SCALING_HELP = (
-    "Percentile: rank among the patches of a magnification\n"
-    "Min–max: each magnification stretched by itself\n"
-    "Raw: one scale over all magnifications"
+SCALINGS: dict[Scaling, str] = {"times": "× average", "rank": "Percentile", "raw": "Raw"}
+FRAMES = "Frames"
+FRAMES_HELP = "Show frames round the patches that the model zoomed into"
+STYLES: dict[Style, str] = {"filled": "Filled", "outlines": "Outlines", "smoothed": "Smoothed"}
+STYLE_HELP = (
+    "Filled: each patch in its colour\n"
+    "Outlines: edges of patches in their colours, the tissue free inside\n"
+    "Smoothed: between the middles of patches, values are interpolated"
 )
 
 
@@ -52,6 +65,8 @@ class MapsPanel(QWidget):
         self._viewer, self._compute = viewer, compute
         self._entry: OpenSlide | None = None
         self._painted: str | None = None
+        self._title = ""
+        self._partial: dict[int, HeatMap] = {}
         self.what = QComboBox()
         self.what.setToolTip("Where the model looks, or a method that explains it")
         self.what.setMinimumContentsLength(14)
@@ -59,11 +74,19 @@ class MapsPanel(QWidget):
         self.output = QComboBox()
         self.output.setToolTip("Output of the model that is explained")
         self.output.currentIndexChanged.connect(self.refresh)
+        self._of = row(QLabel("For"), self.output, stretch=1)
         self.about = Sentence(name="about-maps")
         self.scaling = QComboBox()
-        self.scaling.addItems(list(SCALINGS))
-        self.scaling.setToolTip(SCALING_HELP)
         self.scaling.currentIndexChanged.connect(self.refresh)
+        self.style_of_maps = QComboBox()
+        for style, title in STYLES.items():
+            self.style_of_maps.addItem(title, style)
+        self.style_of_maps.setToolTip(STYLE_HELP)
+        for box in (self.scaling, self.style_of_maps):
+            box.setMinimumContentsLength(4)
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.style_of_maps.currentIndexChanged.connect(self.refresh)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setValue(100)
@@ -77,9 +100,10 @@ class MapsPanel(QWidget):
         self._controls = QWidget()
         controls = QVBoxLayout(self._controls)
         controls.setContentsMargins(0, 0, 0, 0)
-        controls.addWidget(row(QLabel("Show"), self.what, self.output, stretch=1))
+        controls.addWidget(row(QLabel("Show"), self.what, stretch=1))
+        controls.addWidget(self._of)
         controls.addWidget(self.about)
-        controls.addWidget(row(QLabel("Scale"), self.scaling, stretch=1))
+        controls.addWidget(row(QLabel("Scale"), self.scaling, self.style_of_maps))
         controls.addWidget(self._toggles)
         controls.addWidget(row(QLabel("Opacity"), self.opacity, stretch=1))
         column.addWidget(self._controls)
@@ -89,14 +113,16 @@ class MapsPanel(QWidget):
         self._entry, self._painted = entry, None
         prediction = entry.prediction if entry else None
         self.setVisible(prediction is not None)
-        self.setEnabled(True)
-        if prediction is None:
+        if entry is None or prediction is None:
             return
+        before = self.kind
         with QSignalBlocker(self.what):
             self.what.clear()
             for kind in map_kinds(prediction):
                 self.what.addItem(kind_title(kind) if kind else "Nothing", kind)
                 self.what.setItemData(self.what.count() - 1, kind_help(kind), Qt.ItemDataRole.ToolTipRole)
+            if before not in METHODS or not METHODS[before].computed or entry.explanation(before):
+                self.what.setCurrentIndex(max(0, self.what.findData(before)))
         self._make_toggles([level.magnification for level in prediction.grid.levels])
         self._choose()
 
@@ -110,13 +136,25 @@ class MapsPanel(QWidget):
             self.output.clear()
             self.output.addItems(list(names))
             self.output.setCurrentText(kept if kept in names else prediction.explained)
-        self.output.setVisible(len(names) > 1)
+        self._of.setVisible(len(names) > 1)
+        self._offer_scalings()
         self.about.setText(kind_summary(self.kind) if self.kind else NO_MAPS)
         self.about.setToolTip(kind_help(self.kind))
         self.refresh()
 
+    def _offer_scalings(self) -> None:
+        kept, kind = self.scaling.currentData(), self.kind
+        offered = scalings_of(kind) if kind else ()
+        with QSignalBlocker(self.scaling):
+            self.scaling.clear()
+            for scaling in offered:
+                self.scaling.addItem(SCALINGS[scaling], scaling)
+            self.scaling.setCurrentIndex(offered.index(kept) if kept in offered else 0)
+        lines = (f"{SCALINGS[scaling]}: {help_of(kind, scaling)}" for scaling in offered)
+        self.scaling.setToolTip("\n".join(lines))
+
     def _make_toggles(self, magnifications: list[float]) -> None:
-        names = [magnification_name(value) for value in magnifications]
+        names = [*map(magnification_name, magnifications), FRAMES]
         if list(self.toggles) == names:
             return
         layout = self._toggles.layout()
@@ -126,19 +164,18 @@ class MapsPanel(QWidget):
         self.toggles = {name: QCheckBox(name) for name in names}
         for name, box in self.toggles.items():
             box.setChecked(True)
-            box.setToolTip(f"Show the map of {name}")
-            box.toggled.connect(self._set_visible)
+            box.setToolTip(FRAMES_HELP if name == FRAMES else f"Show the map of {name}")
+            box.toggled.connect(self.refresh)
             layout.addWidget(box)
 
     def show_partial(self, entry: OpenSlide, partial: PartialMap) -> None:
-        """Paint a map that is still filling."""
-        values = display_values([partial.map], "percentile")[0]
-        show_map(self._viewer, entry.slide, partial.map, values)
-
-    def prepare(self) -> None:
-        """A prediction begins, and paints attention: what an earlier one has painted stays until then."""
-        self.what.setCurrentIndex(0)
-        self.setEnabled(False)
+        """Paint a map that is still filling over those of lower magnifications."""
+        self._partial = {level: one for level, one in self._partial.items() if level < partial.level}
+        self._partial[partial.level] = partial.map
+        offered, chosen = scalings_of(partial.map.kind), self.scaling.currentData()
+        scaling = chosen if chosen in offered else offered[0]
+        shown = Overlay.of(list(self._partial.values()), scaling, self.style_of_maps.currentData())
+        show_overlay(self._viewer, entry.slide, shown)
 
     @property
     def kind(self) -> str:
@@ -150,28 +187,36 @@ class MapsPanel(QWidget):
         """Output whose maps are chosen, or None."""
         return self.output.currentText() or None
 
-    def _shown(self) -> tuple[HeatMap, ...]:
+    @property
+    def overlay(self) -> Overlay | None:
+        """What the controls ask for; None if there are no maps of it."""
         if self._entry is None or self._entry.prediction is None:
-            return ()
-        explanation = self._entry.explanation(self.kind)
-        return (explanation or self._entry.prediction).maps_of(self.kind, self.target)
+            return None
+        prediction = self._entry.prediction
+        maps = (self._entry.explanation(self.kind) or prediction).maps_of(self.kind, self.target)
+        if not maps:
+            return None
+        zoomed = ((step.level, step.zoomed) for step in prediction.steps)
+        frames = frames_of(prediction.grid, zoomed) if self._wanted(FRAMES) else ()
+        whole = Overlay.of(maps, self.scaling.currentData(), self.style_of_maps.currentData(), frames)
+        return whole.only(lambda magnification: self._wanted(magnification_name(magnification)))
+
+    def _wanted(self, name: str) -> bool:
+        return name not in self.toggles or self.toggles[name].isChecked()
 
     def refresh(self) -> None:
-        """Bring the layers to what the controls say."""
+        """Bring the layer to what the controls say."""
         entry = self._entry
         if entry is None or entry.prediction is None:
             return
         if self.kind in METHODS and METHODS[self.kind].computed and entry.explanation(self.kind) is None:
             return self._compute(self.kind)
-        shown, slide = self._shown(), entry.slide
-        for each, values in zip(
-            shown, display_values(shown, SCALINGS[self.scaling.currentText()]), strict=True
-        ):
-            show_map(self._viewer, slide, each, values)
-        show_zoomed(self._viewer, slide, entry.prediction)
-        remove_maps(self._viewer, slide, {ZOOMED, *(each.title for each in shown)})
+        shown = self.overlay
+        self._title = overlay_title(shown) if shown else ""
+        if shown is not None:
+            show_overlay(self._viewer, entry.slide, shown)
+        remove_maps(self._viewer, entry.slide, {self._title})
         self._painted = self.kind
-        self._set_visible()
         self._set_opacity()
         self.painted.emit()
 
@@ -180,21 +225,7 @@ class MapsPanel(QWidget):
         if self._painted is not None:
             self.what.setCurrentIndex(self.what.findData(self._painted))
 
-    def _set_visible(self) -> None:
-        for each in self._shown():
-            box = self.toggles.get(magnification_name(each.magnification))
-            layer, wanted = self._layer(each), box is None or box.isChecked()
-            if layer is None and wanted:
-                return self.refresh()  # it was removed by hand
-            if layer is not None:
-                layer.visible = wanted
-
     def _set_opacity(self) -> None:
-        for each in self._shown():
-            layer = self._layer(each)
-            if layer is not None:
-                layer.opacity = self.opacity.value() / 100
-
-    def _layer(self, shown: HeatMap) -> napari.layers.Layer | None:
-        assert self._entry is not None
-        return find_layer(self._viewer, self._entry.slide, shown.title)
+        layer = find_layer(self._viewer, self._entry.slide, self._title) if self._entry else None
+        if layer is not None:
+            layer.opacity = self.opacity.value() / 100

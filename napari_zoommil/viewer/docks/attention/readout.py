@@ -23,7 +23,10 @@ class Readout(Sentence):
     def __init__(self, viewer: napari.Viewer, maps: MapsPanel) -> None:
         super().__init__(name="readout")
         self.setMinimumHeight(64)
-        self.setToolTip("The model's raw scores, and what the method that is shown makes of the patch")
+        self.setToolTip(
+            "What the model gives to the patches under the pointer, and what they do to its answer by the "
+            "method that is shown (else by leave-one-out); lowest magnification first"
+        )
         self._viewer, self._maps = viewer, maps
         self._entry: OpenSlide | None = None
         self._kept = False

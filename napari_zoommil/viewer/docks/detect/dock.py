@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import napari
@@ -11,20 +12,21 @@ from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
-from napari_zoommil.viewer.docks.detect.parts import WINDOW, Pace, Place, Search, Where, area_sentence
-from napari_zoommil.viewer.docks.detect.result import DetectionPanel, export_job, exported
+from napari_zoommil.viewer.docks.detect.cost import SearchPaces
+from napari_zoommil.viewer.docks.detect.parts import Place, Search, area_sentence, place_of
+from napari_zoommil.viewer.docks.detect.result import DetectionPanel, cells_found, export_job, exported
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
-from napari_zoommil.viewer.layers import search_regions
+from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
-from napari_zoommil.viewer.layers.drawing import HOW
-from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
-from napari_zoommil.viewer.sentences import duration, lack_of
+from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
 
 
@@ -37,16 +39,12 @@ class DetectDock(SessionDock):
         super().__init__(napari_viewer)
         self._place: Place | None = None
         self._search: Search | None = None
-        self._pace: dict[tuple[str, str], Pace] = {}
+        self._paces = SearchPaces()
         self._detecting = self._runner(self._progress, self._detected, self._ended)
         self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
         self._build()
-        camera_events = self._viewer.scene.camera.events
-        for event in (camera_events.zoom, camera_events.center):
-            self._follower.follow(event, self._moved)
         self._follower.follow(self._session.result_changed, self._result_changed)
-        self._regions = DrawnRegions(self._viewer, (search_regions.SEARCHED,), self._reconsider)
-        self._ending.append(self._regions.stop)
+        self._ending.append(self.where.stop)
         self._open()
 
     def _build(self) -> None:
@@ -56,17 +54,19 @@ class DetectDock(SessionDock):
             "A shipped cell model, one that was fine-tuned on this slide, or a model folder"
         )
         self.slide = Sentence(name="detect-slide")
-        self.where = Where(self._viewer, self._reconsider)
-        self.where.draw.clicked.connect(self._draw)
+        self.where = Where(self._viewer, self._session, WINDOW, self._reconsider)
+        self.area = Sentence(name="detect-area", lines=2)
         self.how = How(detect, ("batch_size",), "computes")
         self.act = Act("Detect", self._detect, self._detecting.cancel)
-        self.panel = DetectionPanel(self._filter, self._export)
+        self.results = ResultChoice(self._session, DETECTION, cells_found)
+        self.panel = DetectionPanel(self.results, self._filter, self._export)
         self._lay_out(
             heading("Model"),
             row(self.model, self.card, stretch=0),
             self.slide,
             heading("Where"),
             self.where,
+            self.area,
             self.how,
             self.act,
             self.panel,
@@ -75,41 +75,55 @@ class DetectDock(SessionDock):
     # What: model, slide and place
 
     def _show(self, entry: OpenSlide | None) -> None:
+        self._paces.forget()
         self.slide.setText(f"on {entry.slide.name}" if entry else "Open a slide first")
         self.model.offer(finetune_runs.kept(entry.slide) if entry else ())
-        self.panel.show_slide(entry)
-        self._regions.set_slide(entry.slide if entry else None)
+        self._show_result(entry)
+        self.where.set_slide(entry)
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
-        if entry is self._entry and key.kind == DETECTION:
-            self.panel.show_slide(entry)
+        if key.kind != DETECTION:
+            return
+        self._show_cells(entry, finds_title(key.model))
+        if entry is self._entry:
+            self._show_result(entry)
             self._reconsider()  # the pace is known now
 
-    def _moved(self, _event: object) -> None:
-        if self.where.choice.currentText() == WINDOW:
-            self._reconsider()
+    def _show_result(self, entry: OpenSlide | None) -> None:
+        self.panel.show_slide(entry)
+        self.results.show_slide(entry)
 
-    def _draw(self) -> None:
-        if self._entry is not None:
-            self.where.start_drawing(self._entry)
+    def _show_cells(self, entry: OpenSlide, changed: str) -> None:
+        """Bring the layers of cells to the result that is shown; ``changed`` is the title of one of them."""
+        found = entry.detection
+        if found is not None:
+            title = finds_title(found.model)
+            show_cells(self._viewer, entry.slide, found, title, entry.threshold)
+            hide_other_cells(self._viewer, entry.slide, title)
+        elif (layer := cells_layer(self._viewer, entry.slide, changed)) is not None:
+            self._viewer.layers.remove(layer)
 
     def _reconsider(self) -> None:
         """Find out anew where a search would look: another slide, model, region or view."""
         self._place, why = None, lack_of(self._entry.slide if self._entry else None)
-        self.where.draw.setEnabled(not why)
-        self.where.draw.setToolTip(why or f"Draw a region to search; each press adds one. {HOW}")
         if not why and self._entry is not None:
-            self._place, why = self.where.place(self._entry)
+            regions, why = self.where.regions()
+            if not why:
+                self._place, why = place_of(self._entry, regions)
         if not why and not self.model.chosen:
             why = "Choose the folder of a cell model first"
-        pace = self._pace.get((self.model.chosen, self.how.device.currentText()))
-        self.where.area.setText(area_sentence(self._place, pace) if self._place else why)
-        self.act.set_ready(not why, why or "Find the cells there; what was found before is replaced")
+        self.area.setText(self._cost(self._place) if self._place else why)
+        self.act.set_ready(not why, why or "Find the cells there; what is shown stays until they are found")
+
+    def _cost(self, place: Place) -> str:
+        pace = self._paces.of(self.model.chosen, self.how.device.currentText())
+        return area_sentence(place, pace.seconds(place) if pace else None)
 
     # Run
 
     def _detect(self) -> None:
+        self._reconsider()  # the view may just have moved
         entry, place = self._entry, self._place
         if entry is None or place is None:
             return
@@ -119,7 +133,8 @@ class DetectDock(SessionDock):
             self.act.note.setText(str(error))
             return show_error(str(error))
         options = self.how.values
-        self._search, slide = Search(entry, model, options["device"]), entry.slide
+        key = ResultKey(DETECTION, model.name, made=time.time(), where=self.where.title)
+        self._search, slide = Search(entry, key, model, options["device"]), entry.slide
         tissue = None if place.regions else entry.tissue
 
         def job() -> Job[Detection]:
@@ -139,23 +154,18 @@ class DetectDock(SessionDock):
 
     def _progress(self, progress: Progress) -> None:
         self.act.show_progress(progress)
-        if self._search is not None:
-            self._search.hear(progress)
-            if progress.partial is not None:
-                self._search.paint(self._viewer, progress.partial)
+        if self._search is not None and progress.partial is not None:
+            self._search.paint(self._viewer, progress.partial)
 
     def _detected(self, detection: Detection) -> None:
         search = self._search
         assert search is not None
-        search.result, search.entry.threshold = detection, detection.threshold
-        show_cells(self._viewer, search.entry.slide, detection, search.model.title)
-        hide_other_cells(self._viewer, search.entry.slide, search.model.title)
+        search.result = detection
         told = f"Done in {duration(search.seconds)} on {device_name(search.device)}"
-        hurt = damage_note(detection.damaged)
-        self.act.note.setText(f"{told}. {hurt}" if hurt else told)
-        if search.pace is not None:
-            self._pace[search.model.name, search.device] = search.pace
-        self._session.keep(search.entry, ResultKey(DETECTION, search.model.name), detection)
+        remarks = (told, damage_note(detection.damaged), detection.note)
+        self.act.note.setText(". ".join(remark for remark in remarks if remark))
+        self._paces.forget()
+        self._session.keep(search.entry, search.key, detection)
 
     def _ended(self, failure: str | None) -> None:
         search, self._search = self._search, None

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import napari
-from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_zoommil.annotations.regions import Region, covered
 from napari_zoommil.cells.spec import CellModel
 from napari_zoommil.geometry import Pair
-from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.detect import Detection, tile_count
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.detect.result import area_text
-from napari_zoommil.viewer.docks.parts import Sentence, row
-from napari_zoommil.viewer.layers import search_regions
 from napari_zoommil.viewer.layers.detections import cells_layer, show_cells
-from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import duration
+from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
 
-WINDOW, DRAWN, TISSUE = "Visible window", "Drawn regions", "Whole slide (tissue)"
 LARGE_MM2 = 5.0
 PAINT_SECONDS = 1.0
 PAINT_AT_ONCE = 10_000
@@ -35,8 +30,8 @@ class Place:
     Attributes
     ----------
     entry : OpenSlide
-    regions : tuple of (n, 2)
-        Level-0 y and x; the tissue where there are none.
+    regions : tuple of Region
+        The tissue where there are none.
     mm2 : float or None
         Their extent; None where the tissue is not known yet.
     most : float
@@ -44,7 +39,7 @@ class Place:
     """
 
     entry: OpenSlide
-    regions: search_regions.Polygons
+    regions: tuple[Region, ...]
     mm2: float | None
     most: float
 
@@ -53,68 +48,17 @@ class Place:
         return tile_count(self.entry.slide, mpp, self.regions, self.entry.tissue)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How long a model took last.
-
-    Attributes
-    ----------
-    start : float
-        Until the first tile, s: the model is loaded, and the tissue found.
-    tile : float
-        Each tile, s.
-    mpp : float
-        µm/px that the model sees.
-    """
-
-    start: float
-    tile: float
-    mpp: float
-
-    def seconds(self, place: Place) -> float:
-        """How long it will take elsewhere."""
-        return self.start + self.tile * place.tiles(self.mpp)
-
-
-class Where(QWidget):
-    """The choice between the window, drawn regions and the tissue, and how large that is."""
-
-    def __init__(self, viewer: napari.Viewer, changed: Callable[[], None]) -> None:
-        super().__init__()
-        self._viewer, self._changed = viewer, changed
-        self.choice = QComboBox()
-        self.choice.addItems([WINDOW, DRAWN, TISSUE])
-        self.choice.setToolTip("Where cells are looked for; the smaller, the sooner they are there")
-        self.choice.currentIndexChanged.connect(lambda _: changed())
-        self.draw = QPushButton("Draw region")
-        self.area = Sentence(name="detect-area", lines=2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addWidget(row(self.choice, self.draw, stretch=0))
-        column.addWidget(self.area)
-
-    def start_drawing(self, entry: OpenSlide) -> None:
-        """Let the user draw a region to search."""
-        self.choice.setCurrentText(DRAWN)
-        search_regions.start_drawing(self._viewer, entry.slide)
-        self._changed()
-
-    def place(self, entry: OpenSlide) -> tuple[Place | None, str]:
-        """Where to look on a slide whose resolution is known; why nowhere, if so."""
-        slide, mpp, choice = entry.slide, entry.slide.resolution(), self.choice.currentText()
-        if choice == TISSUE:
-            whole = slide.shape[0] * slide.shape[1] * mpp[0] * mpp[1] / 1e6
-            found = tissue_mm2(entry, mpp)
-            return Place(entry, (), found, whole if found is None else found), ""
-        regions = (search_regions.in_window if choice == WINDOW else search_regions.drawn)(
-            self._viewer, slide
-        )
-        if not regions:
-            nothing = "The window shows nothing of the slide" if choice == WINDOW else "Draw a region first"
-            return None, nothing
-        area = search_regions.area_mm2(regions, mpp)
-        return Place(entry, regions, area, area), ""
+def place_of(entry: OpenSlide, regions: tuple[Region, ...]) -> tuple[Place | None, str]:
+    """Where to look on a slide whose resolution is known; why nowhere, if so."""
+    slide, mpp = entry.slide, entry.slide.resolution()
+    um2 = mpp[0] * mpp[1]
+    if not regions:
+        found = tissue_mm2(entry, mpp)
+        return Place(
+            entry, (), found, slide.shape[0] * slide.shape[1] * um2 / 1e6 if found is None else found
+        ), ""
+    area = covered(regions, slide.shape).area * um2 / 1e6
+    return (Place(entry, regions, area, area), "") if area else (None, "The regions are not on the slide")
 
 
 def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
@@ -125,18 +69,17 @@ def tissue_mm2(entry: OpenSlide, mpp: Pair) -> float | None:
     return float(entry.tissue.mask.sum() * step[0] * step[1] * mpp[0] * mpp[1] / 1e6)
 
 
-def area_sentence(place: Place, pace: Pace | None) -> str:
-    """``0.31 mm², about 12 s by the last run``: how large, and how long where that can be known."""
+def area_sentence(place: Place, seconds: float | None) -> str:
+    """``0.31 mm², about 12 s by the last run``: how large a search is and how long it takes, if known."""
     if place.mm2 is None:
         told = f"The tissue, at most {area_text(place.most)}"
     else:
         told = area_text(place.mm2) + ("" if place.regions else " of tissue")
-    if pace is not None:
-        least = "at most" if place.mm2 is None else "about"
-        return f"{told}, {least} {duration(pace.seconds(place))} by the last run"
+    if seconds is not None:
+        return f"{told}, {'at most' if place.mm2 is None else 'about'} {duration(seconds)} by the last run"
     if place.most > LARGE_MM2:
-        return f"{told}: this takes a while, and cells appear as they are found"
-    return told
+        return f"{told}. This takes a while (not known yet how long); cells appear as they are found"
+    return f"{told}. How long it takes is not known yet"
 
 
 @dataclass(eq=False)
@@ -144,6 +87,7 @@ class Search:
     """A search that is under way."""
 
     entry: OpenSlide
+    key: ResultKey
     model: CellModel
     device: str
     parts: list[Any] = field(default_factory=list)
@@ -151,30 +95,17 @@ class Search:
     result: Detection | None = None
 
     def __post_init__(self) -> None:
-        self._painted = self._ready = self.started
-        self._tiles = 0
+        self._painted = self.started
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    @property
-    def pace(self) -> Pace | None:
-        """How fast it was; None where no tile was looked at."""
-        if not self._tiles:
-            return None
-        start = self._ready - self.started
-        return Pace(start, (self.seconds - start) / self._tiles, self.model.mpp)
-
-    def hear(self, progress: Progress) -> None:
-        """Take note of how far it is."""
-        if progress.partial is None:
-            self._ready = time.monotonic()  # the last of these comes just before the first tile
-        else:
-            self._tiles = progress.total
-
     def paint(self, viewer: napari.Viewer, part: Any) -> None:
-        """Show what has been found so far, but not more often than the window can bear."""
+        """Show what has been found so far, but not more often than the window can bear; a result that is
+        shown stays until the next one is whole."""
+        if self.entry.detection is not None:
+            return
         self.parts.append(part)
         wait = PAINT_SECONDS * (1 + sum(map(len, self.parts)) / PAINT_AT_ONCE)
         if time.monotonic() - self._painted < wait:
@@ -187,9 +118,7 @@ class Search:
         self._painted = time.monotonic()
 
     def take_back(self, viewer: napari.Viewer) -> None:
-        """Show again what was there before."""
-        slide, before = self.entry.slide, self.entry.detection
-        if before is not None and before.model == self.model.name:
-            show_cells(viewer, slide, before, self.model.title, self.entry.threshold)
-        elif (layer := cells_layer(viewer, slide, self.model.title)) is not None:
+        """Remove what was painted."""
+        layer = cells_layer(viewer, self.entry.slide, self.model.title)
+        if self.entry.detection is None and layer is not None:
             viewer.layers.remove(layer)

@@ -24,9 +24,11 @@ from qtpy.QtWidgets import (
 from napari_zoommil.files import GEOJSON, dialog_filter
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.detection_files import CellFiles, write_detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
@@ -64,7 +66,7 @@ class CountTable(QTreeWidget):
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (COUNT, DENSITY):
             head.setTextAlignment(column, RIGHT)
-        self.setToolTip("Cells that count at this score, and how many per mm² of what was searched")
+        self.setToolTip("Cells that count at this score, and how many per mm² of tissue that was searched")
 
     def show_counts(self, detection: Detection, threshold: float) -> None:
         """Fill it; with several classes the last line is all of them."""
@@ -95,13 +97,17 @@ class DetectionPanel(QWidget):
 
     Parameters
     ----------
+    results : ResultChoice
+        Detections to go back to.
     moved : callable
         Called with the score from which cells count, whenever the user changes it.
     export : callable
         Called with the file to write to.
     """
 
-    def __init__(self, moved: Callable[[float], None], export: Callable[[Path], None]) -> None:
+    def __init__(
+        self, results: ResultChoice, moved: Callable[[float], None], export: Callable[[Path], None]
+    ) -> None:
         super().__init__()
         self._moved, self._export_to = moved, export
         self._entry: OpenSlide | None = None
@@ -117,13 +123,17 @@ class DetectionPanel(QWidget):
         self.score.valueChanged.connect(self._set)
         self.table = CountTable()
         self.export = QPushButton("Export…")
-        self.export.setToolTip("Write the cells that count as GeoJSON, which QuPath opens as detections")
+        self.export.setToolTip(
+            "Write the cells that count as GeoJSON, which QuPath opens as detections, and beside it two "
+            "tables (CSV): the cells with their places in µm and px, and counts and densities"
+        )
         self.export.clicked.connect(self._ask_where)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         for part in (
             heading("Result"),
+            results,
             self.source,
             self.familiarity,
             row(QLabel("Score ≥"), self.slider, self.score, stretch=1),
@@ -139,7 +149,7 @@ class DetectionPanel(QWidget):
         if entry is not None and entry.detection is not None:
             found = entry.detection
             self.source.setText(
-                f"{Path(found.model).name} on {area_text(found.area_mm2)} of {entry.slide.name}"
+                f"{Path(found.model).name} on {entry.slide.name}. Cells per mm² of {found.extent}"
             )
             self.familiarity.show_verdict(found.familiarity)
             self._show(found, entry.threshold)
@@ -170,29 +180,30 @@ class DetectionPanel(QWidget):
         start = str(slide.path.with_name(f"{slide.stem}.cells.geojson"))
         name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, dialog_filter("GeoJSON", GEOJSON))
         if name:
-            path = Path(name)
-            self._export_to(path if path.suffix else path.with_suffix(".geojson"))
+            self._export_to(Path(name))
 
 
-def export_job(detection: Detection, threshold: float, path: Path) -> Job[Path]:
-    """Write the cells from a score on; many take a while.
+def export_job(detection: Detection, threshold: float, path: Path) -> Job[CellFiles]:
+    """Write the cells from a score on, and their number; many take a while.
 
     Raises
     ------
     FileError
         If they cannot be written.
     """
-    from napari_zoommil.cells.export import write_detections
-
-    finds = detection.finds.chosen(detection.finds.scores >= threshold)
-    yield Progress(0, 1, f"writing {len(finds):,} cells to {path.name}")
-    write_detections(path, finds, detection.classes)
-    return path
+    yield Progress(0, 1, f"writing cells to {path.name}")
+    return write_detection(path, detection, threshold)
 
 
-def exported(path: Path) -> None:
+def exported(files: CellFiles) -> None:
     """Tell that it is done."""
-    show_info(f"Cells are in {path}")
+    names = f"{files.geojson.name}, {files.cells.name} and {files.counts.name}"
+    show_info(f"Written: {names} in {files.geojson.absolute().parent}")
+
+
+def cells_found(detection: Detection) -> str:
+    """``1,234 cells``, by the model's threshold."""
+    return f"{sum(detection.counts().values()):,} cells"
 
 
 def area_text(mm2: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import ArrayLike, NDArray
@@ -41,16 +39,13 @@ LOSSES, SHARES, DENSITIES = range(3)
 """Panels, from the uppermost."""
 
 MEASURED = (
-    ("bag_loss", "loss of the slide", "loss of the slide", F1, LOSSES),
-    ("point_loss", "loss of the points", "loss of the points", RECALL, LOSSES),
-    ("exclusive_recall", "exclusive recall", "exclusive recall", RECALL, SHARES),
-    ("f1_complete", "F1 in complete regions", "F1", F1, SHARES),
-    ("predictions_per_mm2", "detections per mm²", "per mm²", DENSITY, DENSITIES),
+    ("bag_loss", "loss of the slide", F1, LOSSES),
+    ("point_loss", "loss of the points", RECALL, LOSSES),
+    ("exclusive_recall", "annotated cells found", RECALL, SHARES),
+    ("f1_complete", "F1", F1, SHARES),
+    ("predictions_per_mm2", "per mm²", DENSITY, DENSITIES),
 )
-"""Column of the curves, its name, the same in short, its colour, and in which panel it is drawn."""
-
-ATTENTION, PROBABILITY = "attention_on_points_", "probability_"
-"""What figures of a MIL model begin with; a magnification, or a class, follows."""
+"""Column of the curves, its name in short, its colour, and in which panel it is drawn."""
 
 
 class Curves(QWidget):
@@ -72,7 +67,7 @@ class Curves(QWidget):
         self.raw = self.loss.curve(LOSS, FAINT)
         self.smooth = self.loss.curve(LOSS)
         self.panels = (self.loss, self.shares, self.density)
-        self.measured = {column: self.panels[at].curve(colour) for column, _, _, colour, at in MEASURED}
+        self.measured = {column: self.panels[at].curve(colour) for column, _, colour, at in MEASURED}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -94,7 +89,7 @@ class Curves(QWidget):
         self.raw.setData(places, losses)
         self.smooth.setData(places, smoothed(losses))
         shown = [("loss", LOSS)] if len(losses) else []
-        for name, _, title, colour, panel in MEASURED:
+        for name, title, colour, panel in MEASURED:
             known = [(line["epoch"] + 1, line[name]) for line in trace.history if name in line]
             x, y = np.array(known).reshape(-1, 2).T
             dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
@@ -187,17 +182,3 @@ def smoothed(values: ArrayLike, share: float = SMOOTHING) -> NDArray[np.float64]
 
 def _key(title: str, colour: str) -> str:
     return f"<span style='color:{colour}'>━</span>&nbsp;{title.replace(' ', '&nbsp;')}"
-
-
-def titles(columns: Sequence[str]) -> dict[str, str]:
-    """What measured columns are called."""
-    named = {name: title for name, title, *_ in MEASURED}
-    return {column: named.get(column) or _title(column) for column in columns}
-
-
-def _title(column: str) -> str:
-    if column.startswith(ATTENTION):
-        return f"attention at {column.removeprefix(ATTENTION)}"
-    if column.startswith(PROBABILITY):
-        return f"probability of {column.removeprefix(PROBABILITY)}"
-    return column.replace("_", " ")

@@ -57,10 +57,8 @@ class Decision:
             return
         name = self._verdict.name.text()
         if folder := self._do(lambda: finetune_runs.keep(run.folder, name)):
-            self._session.model_kept.emit(folder, run.request.kind)
-            self._close(
-                lesson, f"Kept as {folder.name} in {folder.parent.name}, and chosen for what comes next"
-            )
+            self._session.keep_model(folder, run.request.kind)
+            self._close(lesson, f"Kept as {folder}, and chosen in every dock that uses such a model")
 
     def _discard(self) -> None:
         lesson = self.of

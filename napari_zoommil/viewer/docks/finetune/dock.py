@@ -14,6 +14,7 @@ from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_plan import TrainingSet, look
 from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
+from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
@@ -33,7 +34,7 @@ from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.sentences import duration, lack_of
+from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.worker import spare_cores
 
 
@@ -62,7 +63,7 @@ class FinetuneDock(SessionDock):
         self._open()
 
     def _build(self) -> None:
-        self.model = ModelChoice(self, self._reconsider, ("cells", "mil"))
+        self.model = ModelChoice(self, self._reconsider, ("cells", "mil"), to_train=True)
         self.card = CardButton(self.model)
         self.model.setToolTip("The model that is taught; it stays as it is, and a new one is made")
         self.encoder = EncoderQuestion(self._session, self._teach)

@@ -21,9 +21,9 @@ from napari_zoommil.jobs.finetune_plan import MILPoints, TrainingSet
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
 from napari_zoommil.model_folder import Kind, kind_of
 from napari_zoommil.viewer.docks.advanced import How
-from napari_zoommil.viewer.docks.annotate.parts import several
 from napari_zoommil.viewer.docks.finetune.state import Lesson
 from napari_zoommil.viewer.docks.parts import Sentence, row
+from napari_zoommil.viewer.sentences import several
 
 LOSSES = (
     (

@@ -12,9 +12,9 @@ from napari_zoommil.jobs.compare import Comparand
 from napari_zoommil.jobs.finetune_plan import TrainingSet
 from napari_zoommil.jobs.finetune_run import Trace
 from napari_zoommil.jobs.finetune_runs import TrainingRun
-from napari_zoommil.maps import display_values
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.viewer.layers.detections import is_cells_of, show_cells
-from napari_zoommil.viewer.layers.overlays import is_map_of, show_map
+from napari_zoommil.viewer.layers.overlays import is_map_of, show_overlay
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sight import sight_of
@@ -22,10 +22,10 @@ from napari_zoommil.viewer.sight import sight_of
 BEFORE, AFTER = "before", "after"
 """The two sides that are compared: what the old model finds or looks at, and what the new one does."""
 
-CELLS = "cells"
+CELLS, ATTENTION = "cells", "attention"
 
 Views = dict[tuple[str, str], Layer]
-"""Layers by their side and what they show: cells, or attention at a magnification."""
+"""Layers by their side and what they show: cells or attention."""
 
 
 @dataclass(eq=False)
@@ -87,14 +87,11 @@ class Lesson:
         self.layers[found.title, CELLS] = show_cells(viewer, self.entry.slide, found.detection, title)
 
     def add_maps(self, viewer: napari.Viewer, seen: AttentionMaps) -> None:
-        """Show where a MIL model looks; what an earlier run has painted would shine through.
-
-        Not by rank, as a prediction is at first: ranks are spread evenly however much the attention
-        gathers on the marked places.
-        """
+        """Show where a MIL model looks, as times the average: colours mean the same before and after."""
         self._cover(viewer)
-        for one, values in zip(seen.maps, display_values(seen.maps, "min-max"), strict=True):
-            self.layers[seen.when, one.title] = show_map(viewer, self.entry.slide, one, values, seen.when)
+        if seen.maps:
+            shown = Overlay.of(seen.maps, "times")
+            self.layers[seen.when, ATTENTION] = show_overlay(viewer, self.entry.slide, shown, seen.when)
 
     def show_side(self, viewer: napari.Viewer, side: str, asked: bool = False) -> None:
         """Bring before or after in sight and the other out of it.

@@ -18,27 +18,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_zoommil.jobs.finetune_figures import Figure, figure_text, figures, is_worse, verdict
 from napari_zoommil.jobs.finetune_runs import TrainingRun
 from napari_zoommil.model_folder import Kind
-from napari_zoommil.viewer.docks.finetune.curves import ATTENTION, titles
 from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.keys import BEFORE_AFTER
 
 HELD_OUT = (
-    "On windows it has not seen: recall is the share of what is marked there that is found as its class; "
-    "detections per mm² tell what that cost."
+    "On windows it has not seen, both models alike: the share of the annotated cells there that are found, "
+    "as any class and as their own, with the number of cells and the 95 % interval. Detections per mm² tell "
+    "what that cost."
 )
 NOT_MEASURED = (
     "Too few windows to hold any out: how it does on cells it has not seen was not measured. "
     "Look at before and after."
 )
 CALIBRATED = "It counts from the score at which it finds nine in ten of the cells it was taught with."
-MANY_TIMES = 1.5
-"""How many times as many cells, or as few, are worth a word."""
-
-MORE_OR_LESS = (
-    "It finds {} times as many cells as before: look at before and after, and keep it only if that is right."
-)
 ONE_SLIDE = (
     "Attention on patches that hold points, and probabilities, on the slide it was trained on: nothing was "
     "held out. One slide bends a model, so check it on others."
@@ -72,16 +67,15 @@ class Verdict(QWidget):
         self.keep.setToolTip("Keep the new model, and use it from now on")
         self.discard = QPushButton("Discard")
         self.discard.setToolTip("Delete the new model; the old one stays in use")
-        buttons = QGridLayout()
-        for at, widget in enumerate((self.keep, self.discard)):
-            buttons.addWidget(widget, 0, at)
+        self._buttons = QGridLayout()
+        self._order(discard_first=False)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.table)
         column.addWidget(self.told)
         column.addWidget(row(self.before, self.after, 1, self.again))
         column.addWidget(row(QLabel("Name"), self.name, stretch=1))
-        column.addLayout(buttons)
+        column.addLayout(self._buttons)
 
     def show_run(self, run: TrainingRun) -> None:
         """Figures with what they are of, and a name to begin with where nobody has typed one."""
@@ -92,6 +86,17 @@ class Verdict(QWidget):
         self.table.setVisible(bool(self.table.text()))
         self.told.setText(what_figures_are_of(run))
         self.again.setVisible(run.request.kind == "cells")
+        self._order(discard_first=is_worse(run.metrics))
+
+    def _order(self, discard_first: bool) -> None:
+        """The first button is what is advised."""
+        self.keep.setText("Keep anyway" if discard_first else "Keep new")
+        first = (self.discard, self.keep) if discard_first else (self.keep, self.discard)
+        for at, widget in enumerate(first):
+            self._buttons.addWidget(widget, 0, at)
+            font = widget.font()
+            font.setBold(at == 0)
+            widget.setFont(font)
 
     def show_views(self, before: bool, after: bool, why_not: str) -> None:
         """Which of the two views are there; why there is no new look to be had, if so."""
@@ -109,32 +114,34 @@ def what_figures_are_of(run: TrainingRun) -> str:
     if run.request.kind == "mil":
         return ONE_SLIDE
     measured = run.metrics
-    told = [HELD_OUT if "exclusive_recall" in measured else NOT_MEASURED]
+    told = [verdict(measured)] if verdict(measured) else []
+    told.append(HELD_OUT if "exclusive_recall" in measured else NOT_MEASURED)
     if measured.get("score_threshold") != measured.get("before_score_threshold"):
         told.append(CALIBRATED)
-    before, after = (measured.get(f"{when}predictions_per_mm2", 0.0) for when in ("before_", ""))
-    if min(before, after) > 0 and not 1 / MANY_TIMES < after / before < MANY_TIMES:
-        share = f"{after / before:.1f}" if after > before else f"{after / before:.2f}"
-        told.append(MORE_OR_LESS.format(share))
     return " ".join(told)
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:
     """Before and after of each figure, as rich text; empty where nothing was measured."""
-    columns = [name for name in metrics if f"before_{name}" in metrics]
-    if not columns:
+    shown = figures(metrics)
+    if not shown:
         return ""
-    lines = "".join(
-        f"<tr><td>{escape(title)}&nbsp;&nbsp;</td>"
-        f"<td align='right'>{_figure(name, metrics[f'before_{name}'])}</td>"
-        f"<td>&nbsp;→&nbsp;</td><td align='right'><b>{_figure(name, metrics[name])}</b></td></tr>"
-        for name, title in titles(columns).items()
+    head = "".join(_cell(text) for text in ("before", "", "after", "cells", "95 %"))
+    lines = "".join(f"<tr>{_line(one)}</tr>" for one in shown)
+    return f"<table cellspacing='0' cellpadding='1'><tr><td></td>{head}</tr>{lines}</table>"
+
+
+def _line(one: Figure) -> str:
+    interval = "" if one.low is None or one.high is None else f"{one.low:.2f}–{one.high:.2f}"
+    values = (
+        "–" if one.before is None else figure_text(one.name, one.before),
+        "→",
+        f"<b>{figure_text(one.name, one.after)}</b>",
+        "" if one.cells is None else f"{one.cells}",
+        interval,
     )
-    head = "<tr><td></td><td align='right'>before</td><td></td><td align='right'>after</td></tr>"
-    return f"<table cellspacing='0' cellpadding='1'>{head}{lines}</table>"
+    return f"<td>{escape(one.title)}&nbsp;</td>" + "".join(map(_cell, values))
 
 
-def _figure(name: str, value: float) -> str:
-    if name.startswith(ATTENTION):
-        return f"{value:.1%}".replace("%", "\u202f%")
-    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2f}"
+def _cell(text: str) -> str:
+    return f"<td align='right'>&nbsp;{text}</td>"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import napari
 from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QToolButton
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton
 
+from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.docks.slide.associated import AssociatedWindow, named
 from napari_zoommil.viewer.docks.slide.overview import OverviewMap
-from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name
-from napari_zoommil.viewer.metadata import overlay_metadata
 from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.sentences import marked
 
+BUTTON_PX = 34
 MAGNIFICATIONS = (1.25, 2.5, 5, 10, 20, 40)
 
 
@@ -25,17 +27,20 @@ class SlideDock(SessionDock):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
+        self._images: AssociatedWindow | None = None
         self._build()
+        self._ending.append(lambda: self._show_associated(False))
         camera_events = self._viewer.scene.camera.events
         for event in (camera_events.zoom, camera_events.center):
             self._follower.follow(event, self._moved)
+        self._follower.follow(self._session.document_changed, lambda *_: self._moved())
         self._viewer.canvas.overlays.scale_bar.visible = True
         self._open()
 
     def _build(self) -> None:
         self.map = OverviewMap(self._go)
         self.magnification = QLabel("–")
-        self.magnification.setStyleSheet("font-size: 15pt; font-weight: 600;")
+        self.magnification.setStyleSheet("font-size: 13pt; font-weight: 600;")
         self.magnification.setToolTip("Magnification on screen: 10x is 1 µm per screen pixel")
         self.buttons = {value: self._magnification_button(value) for value in MAGNIFICATIONS}
         self.name = Sentence(name="slide-name")
@@ -52,12 +57,14 @@ class SlideDock(SessionDock):
         self.apply.setToolTip("Use this pixel size; the slide's maps are made anew")
         self.apply.clicked.connect(self._set_mpp)
         self.mpp_row = row(self.mpp, self.apply, stretch=0)
-        self.mpp_why = Sentence("This slide does not state its resolution. Models need it:")
-        self.associated = QPushButton("Show label and macro")
+        self.mpp_why = Sentence()
+        self.associated = QPushButton()
+        self.associated.setCheckable(True)
         self.associated.setToolTip(
-            "They can show a patient's name, so they are never shown or stored unasked"
+            "In a window of their own. They can show a patient's name, so they are never shown or stored "
+            "unasked"
         )
-        self.associated.clicked.connect(self._show_associated)
+        self.associated.toggled.connect(self._show_associated)
         self.smooth = QCheckBox("Smooth panning")
         self.smooth.setToolTip(
             "Load pixels in the background (napari's asynchronous slicing, for all layers)"
@@ -72,19 +79,20 @@ class SlideDock(SessionDock):
         self.colours.toggled.connect(self._manage_colours)
         self._lay_out(
             self.map,
+            self.mpp_why,
+            self.mpp_row,
             row(self.magnification, 1, *self.buttons.values()),
             heading("Slide"),
             self.name,
             self.facts,
-            self.mpp_why,
-            self.mpp_row,
             self.associated,
             row(self.colours, self.smooth, 1),
         )
 
-    def _magnification_button(self, value: float) -> QToolButton:
-        button = QToolButton()
-        button.setText(f"{value:g}")
+    def _magnification_button(self, value: float) -> QPushButton:
+        button = QPushButton(f"{value:g}")
+        button.setFixedWidth(BUTTON_PX)
+        button.setStyleSheet("padding: 3px 0px;")
         button.setToolTip(f"Zoom to {value:g}x ({10 / value:g} µm per screen pixel)")
         button.clicked.connect(lambda: camera.set_magnification(self._viewer, value))
         return button
@@ -95,12 +103,16 @@ class SlideDock(SessionDock):
             button.setEnabled(known)
         asked = entry is not None and entry.slide.stated_mpp is None
         self.mpp_why.setVisible(asked)
+        self.mpp_why.setText(pixel_size_text(entry.slide) if entry is not None else "")
         self.mpp_row.setVisible(asked)
         self.mpp.setValue(entry.slide.mpp[1] if entry is not None and entry.slide.mpp else 0.0)
         with QSignalBlocker(self.colours):
             self.colours.setChecked(entry is not None and entry.slide.colour_managed)
         self.colours.setVisible(entry is not None and entry.slide.icc is not None)
-        self.associated.setVisible(entry is not None and bool(entry.slide.associated))
+        self.associated.setChecked(False)  # of another slide
+        images = named(entry.slide) if entry is not None else []
+        self.associated.setText(f"Show {', '.join(images)}")
+        self.associated.setVisible(bool(images))
         if entry is None:
             self.name.setText("Open a slide: drag it here, or File › Open Sample › ZoomMIL")
             self.facts.setText("")
@@ -131,34 +143,32 @@ class SlideDock(SessionDock):
         entry = self._entry
         if entry is not None and self.mpp.value() > 0:
             self._session.set_mpp(entry, self.mpp.value())
-            self._viewer.reset_view()
 
     def _manage_colours(self, on: bool) -> None:
         if self._entry is not None:
             self._session.manage_colours(self._entry, on)
 
-    def _show_associated(self) -> None:
-        entry = self._entry
-        if entry is None:
-            return
-        offset = 0.0
-        for name in entry.slide.associated:
-            if find_layer(self._viewer, entry.slide, name) is not None:
-                continue
-            pixels = entry.slide.associated_image(name)
-            layer = self._viewer.add_image(
-                pixels,
-                name=overlay_name(entry.slide, name),
-                rgb=True,
-                units=entry.layer.units,
-                metadata=overlay_metadata(entry.slide, name),
-            )
-            world = entry.layer.extent.world
-            size = (world[1] - world[0])[-2:]
-            scale = size[0] / 4 / pixels.shape[0]
-            layer.scale = (scale, scale)
-            offset -= pixels.shape[1] * scale * 1.1
-            layer.translate = (0.0, offset)
+    def _show_associated(self, on: bool) -> None:
+        if self._images is not None:
+            images, self._images = self._images, None
+            images.close()
+        if on and self._entry is not None:
+            self._images = AssociatedWindow(self, self._entry.slide, self._associated_closed)
+            self._images.show()
+
+    def _associated_closed(self) -> None:
+        self._images = None
+        with QSignalBlocker(self.associated):
+            self.associated.setChecked(False)
+
+
+def pixel_size_text(slide: Slide) -> str:
+    """What is known of a pixel size that the slide does not state."""
+    if slide.mpp_set is not None:
+        return f"Pixel size {slide.mpp_set.origin}; the slide does not state it"
+    if slide.mpp is not None:
+        return "Pixel size as given; the slide does not state it"
+    return "This slide does not state its pixel size. Models need it; it is remembered:"
 
 
 def facts(entry: OpenSlide) -> str:
@@ -174,4 +184,6 @@ def facts(entry: OpenSlide) -> str:
             f" · objective {slide.magnification:g}x" if slide.magnification else ""
         )
     hurt = f"\n⚠ {damage_note(slide.damaged)}" if slide.damaged else ""
-    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{hurt}"
+    points = entry.document.points if entry.document else None
+    notes = f"\nAnnotated: {marked(points)}" if points and (len(points) or points.regions) else ""
+    return f"{width:,} × {height:,} px · {levels} · {slide.vendor}\n{scale}{notes}{hurt}"

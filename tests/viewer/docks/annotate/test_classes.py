@@ -8,7 +8,16 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QLineEdit
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.viewer.docks.annotate.classes import COUNT, KEY, NAME, SWATCH, ClassList
+from napari_zoommil.viewer.docks.annotate.classes import (
+    AREA,
+    KEY,
+    NAME,
+    POINTS,
+    REGIONS,
+    SWATCH,
+    ClassList,
+    Tally,
+)
 
 CLASSES = (CellClass("tumour", (0, 114, 178)), CellClass("lymphocyte", (213, 94, 0)))
 
@@ -18,7 +27,7 @@ def shown(qtbot) -> ClassList:
     widget = ClassList()
     qtbot.addWidget(widget)
     widget.resize(300, 100)
-    widget.show_classes(CLASSES, {"tumour": 1234, "lymphocyte": 0}, 2)
+    widget.show_classes(CLASSES, {"tumour": Tally(1234, 2, 0.7654), "lymphocyte": Tally()}, 2)
     widget.show()
     return widget
 
@@ -32,9 +41,9 @@ def click(qtbot, widget: ClassList, row: int, column: int, twice: bool = False) 
 
 def test_key_name_and_count_of_each_class(shown) -> None:
     rows = [shown.topLevelItem(row) for row in range(2)]
-    assert [[row.text(column) for column in (KEY, NAME, COUNT)] for row in rows] == [
-        ["1", "tumour", "1,234"],
-        ["2", "lymphocyte", "0"],
+    assert [[row.text(column) for column in (KEY, NAME, POINTS, REGIONS, AREA)] for row in rows] == [
+        ["1", "tumour", "1,234", "2", "0.765"],
+        ["2", "lymphocyte", "0", "", ""],
     ]
     assert shown.currentItem() is rows[1]
     colour = rows[0].icon(SWATCH).pixmap(16).toImage().pixelColor(8, 8)
@@ -71,14 +80,14 @@ def test_a_double_click_renames(shown, qtbot) -> None:
 
 def test_showing_is_no_renaming(shown, qtbot) -> None:
     with qtbot.assertNotEmitted(shown.renamed), qtbot.assertNotEmitted(shown.chosen):
-        shown.show_classes(CLASSES[::-1], {"tumour": 1, "lymphocyte": 2}, 1)
-        shown.show_classes(CLASSES[:1], {"tumour": 1}, 1)
+        shown.show_classes(CLASSES[::-1], {"tumour": Tally(1), "lymphocyte": Tally(2)}, 1)
+        shown.show_classes(CLASSES[:1], {"tumour": Tally(1)}, 1)
     assert shown.topLevelItemCount() == 1
 
 
 def test_only_nine_classes_have_a_key(shown) -> None:
     many = tuple(CellClass(f"class {number}", (0, 0, 0)) for number in range(11))
-    shown.show_classes(many, {one.name: 0 for one in many}, 1)
+    shown.show_classes(many, {one.name: Tally() for one in many}, 1)
     assert shown.topLevelItem(8).text(KEY) == "9" and shown.topLevelItem(9).text(KEY) == ""
 
 

@@ -134,7 +134,7 @@ def test_opening_writes_nothing_and_offers_one_class(opened) -> None:
     assert not dock.current.saved.path.exists()
     assert "The first edit makes small.points.geojson, beside the slide" in dock.file.place.text()
     names = [layer.name for layer in viewer.layers]
-    assert names == ["small", "small · complete regions", "small · points"]
+    assert names == ["small", "small · regions", "small · points"]
     assert viewer.layers.selection.active is dock.current.view.layer
 
 
@@ -373,7 +373,7 @@ def test_n_flies_to_the_most_uncertain_detection(opened, qtbot) -> None:
     dock.current.entry.threshold = 0.95
     key(qtbot, viewer, "n")
     assert dock.note.text() == "Detection 1 of 3, score 0.99"
-    dock._session.forget(dock.current.entry, DETECTION)
+    dock._session.forget(dock.current.entry, ResultKey(DETECTION, "test"))
     key(qtbot, viewer, "n")
     assert "No detections" in dock.note.text()
 
@@ -391,7 +391,7 @@ def test_c_draws_a_complete_region(opened, qtbot) -> None:
     assert len(outline) == 4 and len(regions.layer.data) == 1
     np.testing.assert_allclose(outline.max(axis=0), (2200, 2200), atol=8)
     assert not regions.drawing and dock.mark.placing.isChecked()
-    assert "1 complete region" in dock.slide.text()
+    assert "1 region (1 complete)" in dock.slide.text()
     same(dock)
     key(qtbot, viewer, "z", CTRL)
     assert len(regions.layer.data) == 0 and not dock.current.points.complete
@@ -410,12 +410,12 @@ def test_regions_changed_with_naparis_tools(opened, qtbot) -> None:
     (outline,) = points.complete.values()
     assert outline.min() == 200 and len(layer.data) == 1
     layer.add_polygons(square + 300)
-    qtbot.waitUntil(lambda: len(points.complete) == 2)
+    qtbot.waitUntil(lambda: len(points.regions) == 2)
     told = len(notification_manager.records)
     layer.add_lines(np.array([(0, 0), (10, 10)]))
     qtbot.waitUntil(lambda: len(layer.data) == 2)
     assert NO_REGION in notification_manager.records[told].message
-    assert len(points.complete) == 2
+    assert len(points.regions) == 2 and len(points.complete) == 1
 
 
 SQUARE = np.array([(1900.0, 1900), (1900, 2200), (2200, 2200), (2200, 1900)])
@@ -442,10 +442,10 @@ def test_dragging_a_vertex_is_one_step(regions, qtbot) -> None:
     assert list(points.complete) == [id, other] and layer.mode == "direct"
     same(dock)
     key(qtbot, viewer, "z", CTRL)
-    for shown in (points.complete[id], layer.data[0], on_disk(dock).complete[id]):
+    for shown in (points.complete[id], layer.data[-1][:-1], on_disk(dock).complete[id]):
         np.testing.assert_array_equal(shown, SQUARE)
     key(qtbot, viewer, "z", CTRL | SHIFT)
-    np.testing.assert_allclose(layer.data[0], moved, atol=1.5)
+    np.testing.assert_allclose(layer.data[-1][:-1], moved, atol=1.5)
 
 
 def test_dragging_and_deleting_several_regions_are_one_step_each(regions, qtbot) -> None:
@@ -453,7 +453,7 @@ def test_dragging_and_deleting_several_regions_are_one_step_each(regions, qtbot)
     points, layer = dock.current.points, dock.current.regions.layer
     layer.mode = "select"
     layer.selected_data = {0, 1}
-    drag(qtbot, viewer, (2050, 2050), (2100, 2050))
+    drag(qtbot, viewer, (1900, 2050), (1950, 2050))
     qtbot.waitUntil(lambda: not np.array_equal(points.complete[ids[0]], SQUARE))
     for id, square in zip(ids, (SQUARE, BESIDE), strict=True):
         np.testing.assert_allclose(points.complete[id], np.add(square, (50, 0)), atol=1.5)
@@ -696,12 +696,10 @@ def test_points_of_another_file_are_taken_in_as_one_step(opened, qtbot, tmp_path
     qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
     assert points.counts == had | {"mitosis": 2} and len(points.complete) == 1
     assert points.annotators == ["them", "them"] and dock.note.text() == (
-        "2 points and 1 complete region of theirs.geojson added"
+        "1 region, 2 points of theirs.geojson added"
     )
     qtbot.mouseClick(dock.file.take_in, Qt.MouseButton.LeftButton)
-    assert dock.note.text() == ("0 points and 0 complete regions of theirs.geojson added"), (
-        "they are known by their ids"
-    )
+    assert dock.note.text() == ("0 regions, 0 points of theirs.geojson added"), "they are known by their ids"
     points.undo()
     assert points.counts == had
 
@@ -712,3 +710,93 @@ def test_a_malformed_file_changes_nothing(opened, tmp_path) -> None:
     (tmp_path / "a.geojson").write_text("{")
     dock._take_in(tmp_path / "a.geojson")
     assert "a.geojson" in dock.note.text() and dock.current.points.to_bytes() == before
+
+
+def outline(qtbot, viewer, corners) -> None:
+    """Click on corners; the last one ends the region."""
+    for y, x in corners:
+        click(qtbot, viewer, y, x)
+    last = on_screen(viewer, *corners[-1])
+    qtbot.mouseDClick(canvas(viewer), Qt.MouseButton.LeftButton, pos=last)
+
+
+def test_a_region_of_a_class_is_drawn_selected_given_another_class_and_deleted(opened, qtbot) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    points.add_class("tumour", (200, 0, 0))
+    dock._choose(2)
+    key(qtbot, viewer, "g")
+    assert dock.mark.region.isChecked() and not dock.mark.complete.isChecked()
+    outline(qtbot, viewer, SQUARE)
+    qtbot.waitUntil(lambda: len(points.regions) == 1, timeout=3000)
+    (id,) = points.regions
+    assert points.regions[id].class_name == "tumour" and not points.complete
+    assert "1 region" in dock.slide.text() and dock.classes.list.topLevelItem(1).text(4) == "1"
+    mm2 = float(dock.classes.list.topLevelItem(1).text(5))
+    assert mm2 == pytest.approx(300 * 300 * 0.25**2 / 1e6, rel=0.1)
+
+    qtbot.mouseClick(dock.mark.select, Qt.MouseButton.LeftButton)
+    click(qtbot, viewer, 2050, 2050)  # inside, not on the outline
+    qtbot.waitUntil(lambda: dock.current.regions.selected == [id])
+    assert dock.note.text().startswith("1 region selected: tumour, 0.00")
+    dock._choose(1)
+    assert dock.current.regions.selected == [id], "choosing a class is not the end of it"
+    qtbot.mouseClick(dock.mark.relabel, Qt.MouseButton.LeftButton)
+    assert points.regions[id].class_name == "cell"
+    assert on_disk(dock).regions[id].class_name == "cell"
+    assert dock.current.regions.selected == [id]
+    qtbot.mouseClick(dock.mark.remove, Qt.MouseButton.LeftButton)
+    assert not points.regions
+    key(qtbot, viewer, "z", CTRL)
+    key(qtbot, viewer, "z", CTRL)
+    assert points.regions[id].class_name == "tumour"
+
+
+def test_another_class_while_drawing_is_that_of_the_region(opened, qtbot) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    points.add_class("tumour", (200, 0, 0))
+    key(qtbot, viewer, "g")
+    key(qtbot, viewer, "2")
+    assert dock.mark.region.isChecked()
+    outline(qtbot, viewer, SQUARE)
+    qtbot.waitUntil(lambda: len(points.regions) == 1, timeout=3000)
+    assert next(iter(points.regions.values())).class_name == "tumour"
+
+
+def test_xml_is_imported_and_what_came_in_is_said(opened, qtbot, tmp_path, data, monkeypatch) -> None:
+    viewer, dock = opened
+    points = dock.current.points
+    dock._take_in(data / "interop" / "tumor_009.xml")
+    assert dock.note.text() == (
+        "6 regions of 1 class, 0 points of tumor_009.xml added; 6 of the regions lie off this slide: "
+        "were they drawn on another one?"
+    )
+    assert len(points.regions) == 6 and len(on_disk(dock).regions) == 6
+    key(qtbot, viewer, "z", CTRL)
+    assert not points.regions
+    target = tmp_path / "out"
+    points.add_region(SQUARE, 1)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    qtbot.mouseClick(dock.file.give, Qt.MouseButton.LeftButton)
+    assert list(Document.read(tmp_path / "out.geojson").regions) == list(points.regions)
+    assert dock.note.text() == "0 points, 1 region written to out.geojson"
+
+
+def test_a_large_file_is_read_beside_the_window(opened, qtbot, tmp_path, monkeypatch) -> None:
+    _, dock = opened
+    other = Document()
+    other.add_class("tumour")
+    for n in range(3):
+        other.add_region(np.add(SQUARE, n), 1)
+    other.write(tmp_path / "many.geojson")
+    monkeypatch.setattr("napari_zoommil.viewer.docks.annotate.importing.LARGE_BYTES", 1)
+    dock._take_in(tmp_path / "many.geojson")
+    assert not dock.current.points.regions
+    dock._take_in(tmp_path / "many.geojson")
+    assert "is being read; wait" in dock.note.text()
+    qtbot.waitUntil(lambda: len(dock.current.points.regions) == 3, timeout=10_000)
+    assert dock.note.text() == "3 regions of 1 class, 0 points of many.geojson added"
+    (tmp_path / "bad.geojson").write_text("{")
+    dock._take_in(tmp_path / "bad.geojson")
+    qtbot.waitUntil(lambda: "bad.geojson cannot be read" in dock.note.text(), timeout=10_000)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
-from napari_zoommil.jobs import explain, predict
+from napari_zoommil.jobs import explain, predict, prediction_store
+from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.attention import explaining
@@ -20,6 +22,7 @@ from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
+from napari_zoommil.viewer.open_slide import EXPLANATION
 from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
@@ -48,6 +51,11 @@ def maps_in(viewer) -> list[str]:
     return [layer.metadata[TITLE] for layer in viewer.layers if layer.metadata.get(MAP) is not None]
 
 
+def seen(layer) -> np.ndarray:
+    """The pixels of a layer at a low resolution."""
+    return np.asarray(layer.data[-1][:, :])
+
+
 def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("patch-reader")]
 
@@ -64,7 +72,7 @@ def test_a_run_ends_in_probabilities_and_a_map_per_magnification(ready, qtbot) -
     run(qtbot, dock)
     prediction = dock._entry.prediction
     assert prediction.probabilities.sum() == pytest.approx(1, abs=1e-5)
-    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    assert maps_in(viewer) == ["attention"]
     assert all(slide_of(each) is slide_of(layer) for each in viewer.layers)
     cost = prediction.cost
     assert dock.act.note.text().startswith(f"{cost.counted}, ") and " s on cpu" in dock.act.note.text()
@@ -88,34 +96,75 @@ def test_maps_fill_while_the_model_works_coarse_first(ready, qtbot) -> None:
     assert {level for level, _ in seen} == {0, 1, 2}
 
 
-def test_a_second_run_paints_into_the_layers_of_the_first(ready, qtbot) -> None:
+def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
     first, shown = dock._entry.prediction, list(viewer.layers)
+    painted = {layer: seen(layer) for layer in shown if layer.metadata.get(MAP) is not None}
     gone: list[str] = []
     viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
-    click(qtbot, dock.act.button)
-    assert list(viewer.layers) == shown and not dock.maps.isEnabled() and not dock.maps.isHidden()
-    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
-    assert dock._entry.prediction not in (None, first)
-    assert list(viewer.layers) == shown and gone == [] and dock.maps.isEnabled()
+    for cancelled in (True, False):
+        click(qtbot, dock.act.button)
+        qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
+        assert dock._entry.prediction is first and dock.maps.isEnabled() and not dock.results.isHidden()
+        assert all(np.array_equal(seen(layer), was) for layer, was in painted.items())
+        if cancelled:
+            dock._predicting.cancel()
+        qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
+        assert (dock._entry.prediction is first) == cancelled
+    assert list(viewer.layers) == shown and gone == []
 
 
-def test_cancelling_a_second_run_brings_back_what_the_first_has_found(ready, qtbot) -> None:
+def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
     first = dock._entry.prediction
-    attention = {layer: layer.data.copy() for layer in viewer.layers if layer.metadata.get(MAP) is not None}
+    run(qtbot, dock)
+    second, choice = dock._entry.prediction, dock.results
+    assert second is not first and choice.list.count() == 2 and choice.list.currentIndex() == 0
+    assert " · demo · " in choice.list.itemText(1) and choice.list.itemText(1).endswith(" · all tissue")
     dock.maps.what.setCurrentText("Evidence")
-    click(qtbot, dock.act.button)
-    assert dock.maps.what.currentText() == "Attention"
-    dock._predicting.cancel()
-    qtbot.waitUntil(lambda: not dock._predicting.running, timeout=10_000)
-    assert dock._entry.prediction is first and dock.act.note.text() == "Cancelled"
-    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
-    for before, layer in zip(attention.values(), viewer.layers[2:5], strict=True):
-        np.testing.assert_array_equal(before, layer.data)
-    assert dock.maps.isEnabled() and not dock.maps.isHidden()
+    choice.list.activated.emit(1)
+    assert dock._entry.prediction is first and dock.maps.what.currentText() == "Evidence"
+    explained(qtbot, dock, "Grad-CAM")
+    click(qtbot, choice.back)
+    assert dock._entry.prediction is second and dock.maps.what.currentText() == "Attention"
+    click(qtbot, choice.back)
+    assert dock._entry.prediction is first and dock._entry.explanation("grad-cam") is not None
+    click(qtbot, choice.remove)
+    assert dock._entry.prediction is second and choice.list.count() == 1
+    assert not choice.back.isEnabled() and not dock._entry.keys(EXPLANATION)
+    click(qtbot, choice.remove)
+    assert dock._entry.prediction is None and choice.isHidden() and maps_in(viewer) == []
+
+
+def test_results_are_there_when_the_slide_is_opened_again(ready, qtbot, add_slide) -> None:
+    viewer, dock, layer = ready
+    run(qtbot, dock)
+    path, logits = slide_of(layer).path, dock._entry.prediction.logits
+    viewer.layers.remove(layer)
+    assert dock.results.isHidden() and dock.bars.isEnabled()
+    add_slide(viewer, path)
+    qtbot.waitUntil(lambda: dock._entry is not None and dock._entry.prediction is not None, timeout=MINUTE)
+    np.testing.assert_array_equal(dock._entry.prediction.logits, logits)
+    assert dock.results.list.count() == 1 and maps_in(viewer) == ["attention"]
+    click(qtbot, dock.results.remove)
+    assert not list(prediction_store.folder().glob("*/*"))
+
+
+def test_a_result_is_exported_where_it_is_shown(ready, qtbot, tmp_path, monkeypatch) -> None:
+    _, dock, layer = ready
+    assert dock.export.isHidden()
+    run(qtbot, dock)
+    explained(qtbot, dock, "Grad-CAM")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(tmp_path))
+    click(qtbot, dock.export)
+    assert not dock.export.isEnabled()
+    qtbot.waitUntil(dock.export.isEnabled, timeout=MINUTE)
+    folder = tmp_path / f"{slide_of(layer).stem} demo"
+    names = {path.name for path in folder.iterdir()}
+    assert {"patches.csv", "patches.geojson", "attention-20x.ome.tiff", "patches-grad-cam.csv"} <= names
+    np.testing.assert_array_equal(read_prediction(folder).logits, dock._entry.prediction.logits)
 
 
 def test_nothing_of_other_pixels_comes_back_after_a_cancel(ready, qtbot) -> None:
@@ -141,14 +190,14 @@ def test_a_method_is_computed_once_and_belongs_to_its_prediction(ready, qtbot, m
     monkeypatch.setattr(explaining, "explain", lambda *a, **k: calls.append(k["method"]) or explain(*a, **k))
     explained(qtbot, dock, "Grad-CAM")
     dock.maps.output.setCurrentText("tumour")
-    assert maps_in(viewer) == ["Grad-CAM tumour 5x", "Grad-CAM tumour 10x", "Grad-CAM tumour 20x"]
+    assert maps_in(viewer) == ["Grad-CAM tumour"]
     found = dock._entry.explanation("grad-cam")
     np.testing.assert_array_equal(found.prediction.logits, first.logits)
     dock.maps.what.setCurrentText("Attention")
     explained(qtbot, dock, "Grad-CAM")
     assert calls == ["grad-cam"] and dock.act.button.text() == "Run"
     run(qtbot, dock)
-    assert dock._entry.explanation("grad-cam") is None, "it explained another prediction"
+    assert dock._entry.explanation("grad-cam") is None, "it explains another prediction"
     assert dock.maps.what.currentText() == "Attention"
 
 
@@ -161,24 +210,27 @@ def test_explaining_is_cancelled_and_what_was_shown_stays(ready, qtbot) -> None:
     qtbot.waitUntil(lambda: not dock._explainer.runner.running, timeout=10_000)
     assert dock.act.note.text() == "Cancelled" and dock.act.button.text() == "Run"
     assert dock.maps.what.currentText() == "Attention"
-    assert maps_in(viewer) == ["attention 5x", "attention 10x", "attention 20x"]
+    assert maps_in(viewer) == ["attention"]
 
 
-def test_scaling_toggles_and_opacity(ready, qtbot) -> None:
+def test_scaling_style_toggles_and_opacity(ready, qtbot) -> None:
     viewer, dock, _ = ready
     run(qtbot, dock)
     dock.maps.what.setCurrentText("Evidence")
     assert maps_in(viewer)[0].startswith("evidence ")
     dock.maps.what.setCurrentText("Attention")
+    (layer,) = (layer for layer in viewer.layers if MAP in layer.metadata)
     dock.maps.toggles["10x"].setChecked(False)
-    visible = {layer.metadata[TITLE]: layer.visible for layer in viewer.layers if MAP in layer.metadata}
-    assert not visible["attention 10x"] and visible["attention 5x"]
+    assert [one.magnification for one in layer.metadata[MAP].maps] == [5, 20]
+    assert [one.magnification for one in layer.metadata[MAP].frames] == [5]
+    dock.maps.toggles["Frames"].setChecked(False)
+    assert layer.metadata[MAP].frames == ()
     dock.maps.opacity.setValue(40)
-    ten = next(layer for layer in viewer.layers if layer.metadata.get(TITLE) == "attention 5x")
-    assert ten.opacity == pytest.approx(0.4)
-    ranked = ten.data.copy()
-    dock.maps.scaling.setCurrentText("Min–max")
-    assert not np.array_equal(ranked, ten.data, equal_nan=True)
+    assert layer.opacity == pytest.approx(0.4)
+    for box, text in ((dock.maps.scaling, "Percentile"), (dock.maps.style_of_maps, "Outlines")):
+        before = seen(layer)
+        box.setCurrentText(text)
+        assert not np.array_equal(before, seen(layer)) and layer in viewer.layers
 
 
 def test_pointing_at_a_patch_reads_its_scores_and_a_click_keeps_them(ready, qtbot) -> None:

@@ -23,7 +23,7 @@ from napari_zoommil.viewer.docks.attention.bars import GREY, ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.metadata import slide_of
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, patch_scores
+from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, patch_scores, times
 
 CLASSES = Classification(("normal", "tumour"))
 
@@ -131,17 +131,17 @@ def test_each_attention_and_each_method_has_maps(
 ) -> None:
     panel, viewer, _ = shown(predicted())
     assert choices(panel.what) == ["Attention", "Zoom attention", "Evidence", "Leave-one-out", *COMPUTED]
-    assert titles(viewer)[:2] == ["attention 5x", "attention 10x"] and panel.target is None
-    assert panel.output.isHidden() and "gathers its answer from" in panel.about.text()
+    assert titles(viewer) == ["attention"] and panel.target is None
+    assert panel._of.isHidden() and "gathers its answer from" in panel.about.text()
     panel.what.setCurrentText("Zoom attention")
-    assert titles(viewer)[:1] == ["zoom attention 5x"] and "attention 5x" not in titles(viewer)
+    assert titles(viewer) == ["zoom attention"]
     panel.what.setCurrentText("Leave-one-out")
-    assert choices(panel.output) == ["normal", "tumour"] and not panel.output.isHidden()
+    assert choices(panel.output) == ["normal", "tumour"] and not panel._of.isHidden()
     assert panel.target == "tumour", "the predicted class"
-    assert titles(viewer)[:2] == ["leave-one-out tumour 5x", "leave-one-out tumour 10x"]
+    assert titles(viewer)[:2] == ["leave-one-out tumour"]
     panel.output.setCurrentText("normal")
     panel.what.setCurrentText("Evidence")
-    assert titles(viewer)[:2] == ["evidence normal 5x", "evidence normal 10x"], "the class stays"
+    assert titles(viewer)[:2] == ["evidence normal"], "the class stays"
 
 
 def test_a_method_is_computed_when_it_is_chosen(
@@ -151,14 +151,14 @@ def test_a_method_is_computed_when_it_is_chosen(
     panel, viewer, _ = shown(prediction)
     panel.what.setCurrentText("Grad-CAM")
     assert panel.asked == ["grad-cam"]
-    assert titles(viewer)[:2] == ["attention 5x", "attention 10x"], "what was shown stays until it is there"
+    assert titles(viewer)[:2] == ["attention"], "what was shown stays until it is there"
     maps = tuple(
         rasterise(prediction.grid, 0, np.arange(12), np.full(12, value, np.float32), None, "grad-cam", name)
         for value, name in ((-1, "normal"), (1, "tumour"))
     )
     panel.made["grad-cam"] = Explanation("grad-cam", None, prediction, (), maps)
     panel.refresh()
-    assert titles(viewer)[0] == "Grad-CAM tumour 5x" and "attention 5x" not in titles(viewer)
+    assert titles(viewer) == ["Grad-CAM tumour"]
     assert panel.asked == ["grad-cam"]
     panel.what.setCurrentText("Saliency")
     panel.revert()
@@ -170,7 +170,7 @@ def test_a_head_for_each_class_is_chosen_by_its_class(
 ) -> None:
     panel, viewer, _ = shown(predicted(heads=("normal", "tumour"), added=False))
     assert choices(panel.what) == ["Attention", *COMPUTED]
-    assert choices(panel.output) == ["normal", "tumour"] and titles(viewer)[0] == "attention tumour 5x"
+    assert choices(panel.output) == ["normal", "tumour"] and titles(viewer)[0] == "attention tumour"
 
 
 def test_a_model_without_patch_scores_says_why_there_is_no_map(
@@ -183,27 +183,45 @@ def test_a_model_without_patch_scores_says_why_there_is_no_map(
     assert panel.asked == ["grad-cam"]
 
 
-def test_a_patch_tells_each_score_and_its_rank(predicted: Callable[..., Prediction]) -> None:
+def test_a_patch_is_told_in_words(predicted: Callable[..., Prediction]) -> None:
     prediction = predicted()
     step = prediction.steps[0]
     y, x = prediction.grid.levels[0].origins[step.rows[1]] + 1
     coarse, _ = patch_scores(prediction, y, x, "tumour").split("\n")
+    shares = np.exp(step.scores) / np.exp(step.scores).sum(0) * len(step.rows)
     ranks = [1 + int((column > column[1]).sum()) for column in step.scores.T]
     heads = (
-        f"5x  attention {step.scores[1, 0]:+.2f} (no. {ranks[0]} of 6) · "
-        f"zoom attention {step.scores[1, 1]:+.2f} (no. {ranks[1]} of 6)"
+        f"{shares[1, 0]:.2g} times the average attention at 5x (no. {ranks[0]} of 6); "
+        f"{shares[1, 1]:.2g} times the average zoom attention at 5x (no. {ranks[1]} of 6)"
     )
-    assert (
-        coarse
-        == f"{heads} · leave-one-out tumour {step.explained['leave-one-out'][1, 1]:+.3g} logit · zoomed in"
-    )
-    found = PatchScores(0, step.rows[1:2], np.array([[0.25], [0.5]], np.float32))
+    value = step.explained["leave-one-out"][1, 1]
+    side = "for" if value > 0 else "against"
+    assert coarse == f"{heads}; speaks {side} tumour (leave-one-out {value:+.2g} logit); zoomed into"
+    found = PatchScores(0, step.rows[1:2], np.array([[-0.25], [0.5]], np.float32))
     explanation = Explanation("grad-cam", None, prediction, (found,), ())
     told = patch_scores(prediction, y, x, "normal", "grad-cam", explanation)
-    assert told.split("\n")[0] == f"{heads} · Grad-CAM normal +0.25 logit · zoomed in"
+    assert told.split("\n")[0] == f"{heads}; speaks against normal (Grad-CAM -0.25 logit); zoomed into"
     plain = replace(prediction, steps=tuple(replace(one, evidence=None) for one in prediction.steps))
     assert "tumour" not in patch_scores(plain, y, x, "tumour")
     assert patch_scores(predicted(heads=()), y, x, "tumour") == ""
+
+
+def test_scores_of_which_nothing_is_known_are_told_as_they_are(predicted: Callable[..., Prediction]) -> None:
+    prediction = predicted(Regression("cells/mm²", "density"), heads=("max", "max too"))
+    step = prediction.steps[0]
+    y, x = prediction.grid.levels[0].origins[step.rows[0]] + 1
+    coarse = patch_scores(prediction, y, x, "density").split("\n")[0]
+    assert coarse.startswith(f"max {step.scores[0, 0]:+.3g} at 5x (no. ")
+    value = step.explained["leave-one-out"][0, 0]
+    assert f"; {'raises' if value > 0 else 'lowers'} density (leave-one-out {value:+.2g} logit)" in coarse
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(12.4, "12 times"), (9.7, "10 times"), (1.23, "1.2 times"), (1e-5, "less than 0.01 times")],
+)
+def test_multiples_are_round(value: float, text: str) -> None:
+    assert times(value) == text
 
 
 def test_kinds_of_maps_read_as_titles() -> None:

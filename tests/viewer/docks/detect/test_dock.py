@@ -19,14 +19,15 @@ from napari_zoommil.cells.model import load_cell_model, save_cell_model
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.detect import result
-from napari_zoommil.viewer.docks.detect.parts import DRAWN, TISSUE, WINDOW, Search
-from napari_zoommil.viewer.layers import search_regions
+from napari_zoommil.viewer.docks.detect.parts import Search
+from napari_zoommil.viewer.docks.where import SETTLED_MS, TISSUE, WINDOW, Inside
 from napari_zoommil.viewer.layers.detections import cells_layer
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 from napari_zoommil.viewer.worker import OUTDATED
 
 MINUTE = 60_000
+UNKNOWN = "How long it takes is not known yet"
 SQUARE = np.array([(400.0, 400.0), (400.0, 900.0), (900.0, 900.0), (900.0, 400.0)])
 
 
@@ -61,6 +62,7 @@ def ready(make_napari_viewer, path, add_slide, model, qtbot):
     camera.go_to(viewer, entry.slide, 0.5, 0.5)
     dock.add_model(model)
     qtbot.waitUntil(lambda: dock.act.button.isEnabled())
+    qtbot.wait(2 * SETTLED_MS)
     return viewer, dock, entry
 
 
@@ -76,8 +78,10 @@ def run(qtbot, dock) -> None:
 
 def draw(viewer, dock, entry, qtbot, outline=SQUARE) -> None:
     press(qtbot, dock.where.draw)
-    search_regions.search_layer(viewer, entry.slide).add_polygons(outline)
-    qtbot.waitUntil(lambda: search_regions.search_layer(viewer, entry.slide).mode == "pan_zoom")
+    regions = entry.annotations.regions
+    count = len(regions.layer.data)
+    regions.layer.add_polygons(outline)
+    qtbot.waitUntil(lambda: len(entry.document.points.regions) == count + 1 and not regions.drawing)
 
 
 def rings(viewer, dock, entry):
@@ -94,7 +98,7 @@ def test_the_window_is_searched(ready, qtbot) -> None:
     viewer, dock, entry = ready
     seen = camera.field_of_view(viewer, entry.slide)
     mm2 = seen.height * seen.width * np.prod(np.array(entry.slide.shape) * entry.slide.mpp) / 1e6
-    assert dock.where.area.text() == f"{mm2:.3g} mm²" and dock.slide.text() == "on cmu.svs"
+    assert dock.area.text() == f"{mm2:.3g} mm². {UNKNOWN}" and dock.slide.text() == "on cmu.svs"
     run(qtbot, dock)
     found = entry.detection
     assert found.area_mm2 == pytest.approx(mm2) and len(found.finds) > 100
@@ -104,7 +108,7 @@ def test_the_window_is_searched(ready, qtbot) -> None:
     assert len(layer.data) == sum(found.counts().values()) > 0
     assert viewer.layers.selection.active is entry.layer
     assert dock.act.note.text().startswith("Done in ") and dock.act.note.text().endswith("on cpu")
-    assert "by the last run" in dock.where.area.text()
+    assert UNKNOWN in dock.area.text(), "one batch tells nothing of how long others take"
 
 
 def test_the_slider_filters_and_counts_without_another_run(ready, qtbot) -> None:
@@ -131,31 +135,31 @@ def test_the_slider_filters_and_counts_without_another_run(ready, qtbot) -> None
 
 def test_drawn_regions_are_searched(ready, qtbot) -> None:
     viewer, dock, entry = ready
-    dock.where.choice.setCurrentText(DRAWN)
+    dock.where.choose(Inside())
     assert not dock.act.button.isEnabled() and dock.act.button.toolTip() == "Draw a region first"
     draw(viewer, dock, entry, qtbot)
     assert viewer.layers.selection.active is entry.layer
     draw(viewer, dock, entry, qtbot, SQUARE + np.array((0, 250)))  # overlaps by half
     draw(viewer, dock, entry, qtbot, SQUARE - 900)  # has nothing on the slide
     mm2 = 500 * 750 * np.prod(entry.slide.mpp) / 1e6
-    assert dock.where.area.text() == f"{mm2:.3g} mm²"
+    assert dock.area.text() == f"{mm2:.3g} mm². {UNKNOWN}"
     run(qtbot, dock)
     centres = entry.detection.finds.centres
     assert entry.detection.area_mm2 == pytest.approx(mm2)
     assert len(centres) and (centres >= 400).all() and (centres <= (901, 1151)).all()
-    viewer.layers.remove(search_regions.search_layer(viewer, entry.slide))
+    entry.document.points.remove_regions(entry.document.points.regions)
     assert not dock.act.button.isEnabled()
 
 
 def test_the_tissue_is_searched(ready, qtbot) -> None:
     _, dock, entry = ready
-    dock.where.choice.setCurrentText(TISSUE)
-    assert dock.where.area.text() == "The tissue, at most 1.64 mm²"
+    dock.where.choose(TISSUE)
+    assert dock.area.text() == f"The tissue, at most 1.64 mm². {UNKNOWN}"
     mask = np.zeros((30, 23), bool)
     mask[4:8, 4:10] = True
     entry.tissue = Tissue(mask, (100.0, 100.0))
     dock._reconsider()
-    assert dock.where.area.text() == f"{24e4 * np.prod(entry.slide.mpp) / 1e6:.3g} mm² of tissue"
+    assert dock.area.text() == f"{24e4 * np.prod(entry.slide.mpp) / 1e6:.3g} mm² of tissue. {UNKNOWN}"
     run(qtbot, dock)
     centres = entry.detection.finds.centres
     assert len(centres) and (centres >= 400).all() and (centres < (800, 1000)).all()
@@ -177,10 +181,29 @@ def test_cells_appear_while_it_works(ready, qtbot, monkeypatch) -> None:
     assert len(painted) > 2 and painted == sorted(painted) and painted[0] < painted[-1]
 
 
+def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
+    viewer, dock, entry = ready
+    run(qtbot, dock)
+    first = entry.detection
+    dock.panel.score.setValue(0.8)
+    count = len(rings(viewer, dock, entry).data)
+    viewer.scene.camera.zoom *= 2
+    run(qtbot, dock)
+    assert entry.detection is not first and entry.threshold == first.threshold
+    listed = dock.results.list
+    assert listed.count() == 2 and listed.itemText(0).endswith(" cells · visible window")
+    press(qtbot, dock.results.back)
+    assert entry.detection is first and entry.threshold == 0.8 == dock.panel.score.value()
+    assert len(rings(viewer, dock, entry).data) == count
+    press(qtbot, dock.results.remove)
+    press(qtbot, dock.results.remove)
+    assert entry.detection is None and dock.panel.isHidden() and rings(viewer, dock, entry) is None
+
+
 def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     viewer, dock, entry = ready
     monkeypatch.setattr("napari_zoommil.viewer.docks.detect.parts.PAINT_SECONDS", 0.0)
-    dock.where.choice.setCurrentText(TISSUE)
+    dock.where.choose(TISSUE)
     dock.how.advanced["batch_size"].value = 1
     press(qtbot, dock.act.button)
     assert dock.act.button.text() == "Cancel"
@@ -189,13 +212,14 @@ def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=10_000)
     assert rings(viewer, dock, entry) is None and entry.detection is None
     assert dock.act.note.text() == "Cancelled" and dock.act.button.text() == "Detect"
-    dock.where.choice.setCurrentText(WINDOW)
+    dock.where.choose(WINDOW)
     run(qtbot, dock)
     dock.panel.score.setValue(0.4)
     before, found = rings(viewer, dock, entry).data.copy(), entry.detection
-    dock.where.choice.setCurrentText(TISSUE)
+    dock.where.choose(TISSUE)
     press(qtbot, dock.act.button)
-    qtbot.waitUntil(lambda: len(rings(viewer, dock, entry).data) != len(before), timeout=MINUTE)
+    qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
+    np.testing.assert_array_equal(rings(viewer, dock, entry).data, before)
     press(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=10_000)
     assert entry.detection is found
@@ -218,7 +242,10 @@ def test_qupath_gets_what_counts(ready, qtbot, monkeypatch, path) -> None:
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
     file = path.with_name("cmu.cells.geojson")
-    assert asked == [str(file)] and str(file) in notification_manager.records[-1].message
+    told = notification_manager.records[-1].message
+    assert asked == [str(file)] and str(file.parent) in told
+    for name in (file.name, "cmu.cells.csv", "cmu.cells.counts.csv"):
+        assert name in told and file.with_name(name).exists()
     counted = entry.detection.finds.scores >= score
     features = json.loads(file.read_text())["features"]
     assert (
@@ -235,11 +262,12 @@ def test_qupath_gets_what_counts(ready, qtbot, monkeypatch, path) -> None:
 def test_an_export_that_fails_is_told(ready, qtbot, monkeypatch, tmp_path) -> None:
     _, dock, _ = ready
     run(qtbot, dock)
-    where = str(tmp_path / "gone" / "cells.geojson")
+    (tmp_path / "file").write_text("")
+    where = str(tmp_path / "file" / "cells.geojson")
     monkeypatch.setattr(result.QFileDialog, "getSaveFileName", lambda *_: (where, ""))
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
-    assert "cells.geojson cannot be written (No such file" in notification_manager.records[-1].message
+    assert "cannot be made" in notification_manager.records[-1].message
     assert dock.panel.export.isEnabled()
 
 
@@ -257,14 +285,14 @@ def test_each_slide_keeps_its_own(ready, other_slide, add_slide, qtbot) -> None:
     press(qtbot, dock.act.button)
     viewer.layers.selection.active = second.layer  # in mid-run
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
-    assert second.detection is None and first.threshold == 0.5
+    assert second.detection is None and first.threshold == first.detection.threshold
     assert rings(viewer, dock, second) is None and not rings(viewer, dock, first).visible
     assert dock.panel.isHidden()
 
 
 def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:
     viewer, dock, entry = ready
-    dock.where.choice.setCurrentText(TISSUE)
+    dock.where.choose(TISSUE)
     press(qtbot, dock.act.button)
     session_of(viewer).set_mpp(entry, 0.25)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
@@ -332,11 +360,11 @@ def test_a_finished_run_is_forgotten(ready, qtbot) -> None:
 def test_without_a_resolution_the_buttons_say_the_way_out(make_napari_viewer, data, add_slide) -> None:
     viewer = make_napari_viewer()
     dock = show_dock(viewer, "Detect cells")
-    assert dock.where.area.text() == "Open a slide first" and not dock.act.button.isEnabled()
+    assert dock.area.text() == "Open a slide first" and not dock.act.button.isEnabled()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     for button in (dock.act.button, dock.where.draw):
         assert not button.isEnabled() and "Slide dock" in button.toolTip()
-    assert "pixel size" in dock.where.area.text()
+    assert "pixel size" in dock.area.text()
 
 
 def test_what_is_no_cell_model_is_told(ready, qtbot, model) -> None:
@@ -348,7 +376,8 @@ def test_what_is_no_cell_model_is_told(ready, qtbot, model) -> None:
     assert not dock._detecting.running and entry.detection is None and dock.act.button.text() == "Detect"
 
 
-def test_off_the_slide_there_is_nothing_to_search(ready) -> None:
+def test_off_the_slide_there_is_nothing_to_search(ready, qtbot) -> None:
     viewer, dock, _ = ready
     viewer.scene.camera.center = (0, -5000, -5000)
+    qtbot.waitUntil(lambda: not dock.act.button.isEnabled(), timeout=10 * SETTLED_MS)
     assert not dock.act.button.isEnabled() and "nothing of the slide" in dock.act.button.toolTip()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.cells.spec import CellModel
-from napari_zoommil.jobs import Progress
+from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.slides.patching import Tissue
-from napari_zoommil.viewer.docks.detect import parts
-from napari_zoommil.viewer.docks.detect.parts import Pace, Place, Search, area_sentence
+from napari_zoommil.viewer.docks.detect.cost import SearchPaces
+from napari_zoommil.viewer.docks.detect.parts import Place, area_sentence
 from napari_zoommil.viewer.session import session_of
-
-MODEL = CellModel("test", (), 0.5, 0.5)
+from napari_zoommil.viewer.worker import spare_cores
 
 
 @pytest.fixture
@@ -21,46 +19,36 @@ def entry(model, cmu, add_slide):
     return session_of(model).active
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """Time that passes when it is told to."""
-    now = [0.0]
-    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
-    return now
-
-
 def square(edge: float) -> np.ndarray:
     return np.array([(0.0, 0.0), (0.0, edge), (edge, edge), (edge, 0.0)])
 
 
-def test_a_small_search_tells_how_long_a_large_one_takes(entry, clock) -> None:
-    search = Search(entry, MODEL, "cpu", started=0.0)
-    for now, progress in (
-        (5.0, Progress(0, 1, "loading the model")),
-        (8.0, Progress(0, 2, "0 of 2 tiles")),
-        (9.0, Progress(2, 2, "2 of 2 tiles", [])),
-    ):
-        clock[0] = now
-        search.hear(progress)
-    pace = search.pace
-    assert pace == Pace(8.0, 0.5, 0.5)
-    height, width = entry.slide.shape
-    tiles = -(-height // 384) * -(-width // 384)  # the model sees the slide as it is
+def test_an_estimate_is_made_from_the_last_run(entry, monkeypatch) -> None:
+    work = Work("detect", "yollo", "cpu", spare_cores())
+    paces = SearchPaces()
+    assert paces.of("yollo", "cpu") is None is paces.of("nothing", "cpu")
+    now = [0.0]
+    watch = Stopwatch(work, True, lambda: now[0])
+    for now[0], units in ((8.0, 0), (9.0, 4), (19.0, 24)):
+        watch.count(units) if units else watch.loaded()
+    watch.record("cpu")
+    assert paces.of("yollo", "cpu") is None, "asked for while the view moves, and so kept"
+    paces.forget()
+    pace = paces.of("yollo", "cpu")
     everything = Place(entry, (), 1.6, 1.6)
     entry.tissue = Tissue(np.ones((30, 23), bool), (100.0, 100.0))
-    assert everything.tiles(0.499) == tiles == 48
-    assert area_sentence(everything, pace) == "1.6 mm² of tissue, about 32 s by the last run"
-    corner = Place(entry, (square(20.0),), 0.0001, 0.0001)
-    assert area_sentence(corner, pace) == "0.0001 mm², about 8 s by the last run"
+    tiles = everything.tiles(pace.mpp)
+    assert tiles > 48 and pace.seconds(everything) == pytest.approx(8 + 0.5 * tiles), "loading is counted"
+    monkeypatch.setattr("napari_zoommil.viewer.docks.detect.cost.is_in_memory", lambda *_: True)
+    paces.forget()
+    assert paces.of("yollo", "cpu").seconds(everything) == pytest.approx(0.5 * tiles)
 
 
-def test_a_search_without_tiles_tells_nothing(entry, clock) -> None:
-    search = Search(entry, MODEL, "cpu")
-    search.hear(Progress(0, 1, "loading the model"))
-    assert search.pace is None
-
-
-def test_without_the_tissue_the_estimate_is_an_upper_bound(entry) -> None:
-    entry.tissue = None
-    told = area_sentence(Place(entry, (), None, 1.64), Pace(1.0, 1.0, 0.499))
+def test_the_sentence_says_what_is_known(entry) -> None:
+    everything, corner = Place(entry, (), 1.6, 1.6), Place(entry, (square(20.0),), 0.0001, 0.0001)
+    assert area_sentence(everything, 32.0) == "1.6 mm² of tissue, about 32 s by the last run"
+    assert area_sentence(corner, 8.0) == "0.0001 mm², about 8 s by the last run"
+    assert area_sentence(corner, None) == "0.0001 mm². How long it takes is not known yet"
+    assert "not known yet" in area_sentence(Place(entry, (), 6.0, 6.0), None)
+    told = area_sentence(Place(entry, (), None, 1.64), 49.0)
     assert told == "The tissue, at most 1.64 mm², at most 49 s by the last run"

@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.jobs.finetune_run import Trace
-from napari_zoommil.viewer.docks.finetune.curves import Curves, smoothed, titles, with_past
+from napari_zoommil.viewer.docks.finetune.curves import Curves, smoothed, with_past
 
 MEASURED = tuple(
     {
@@ -49,7 +49,7 @@ def test_each_figure_has_its_panel(curves: Curves) -> None:
     np.testing.assert_allclose(y, [0.5, 0.6, 0.7])
     assert curves.measured["predictions_per_mm2"].getData()[1][-1] == 802
     assert not any(panel.isHidden() for panel in curves.panels)
-    assert "F1" not in curves.legend.text() and "exclusive&nbsp;recall" in curves.legend.text()
+    assert "F1" not in curves.legend.text() and "annotated&nbsp;cells&nbsp;found" in curves.legend.text()
     low, high = curves.loss.plot.viewRange()[0]
     assert low <= 0 and high >= 4
 
@@ -97,12 +97,3 @@ def test_axes_are_in_the_colours_of_the_theme(curves: Curves) -> None:
     for panel in curves.panels:
         assert panel.plot.getAxis("left").textPen().color().name() == "#112233"
         assert panel.backgroundBrush().color().name() == "#ddeeff"
-
-
-def test_columns_have_names_for_users() -> None:
-    assert titles(["f1_complete", "attention_on_points_5x", "probability_lobular_x", "other_figure"]) == {
-        "f1_complete": "F1 in complete regions",
-        "attention_on_points_5x": "attention at 5x",
-        "probability_lobular_x": "probability of lobular_x",
-        "other_figure": "other figure",
-    }

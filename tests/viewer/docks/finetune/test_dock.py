@@ -181,7 +181,8 @@ def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     kept = path.parent / "slide.models" / "mine"
     assert dock.model.chosen == str(kept) and dock.model.currentText() == "mine" and told == [(kept, "cells")]
     assert [one.name for one in load_cell_model(kept)[1].classes] == ["tumour"]
-    assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
+    assert views(viewer) == {} and dock.verdict.isHidden()
+    assert f"Kept as {kept}, and chosen" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.lesson.found.kept == (kept,) and free(dock), timeout=MINUTE)
     assert dock.model.findText("mine") >= 0 and dock.act.button.isEnabled()
     teach(qtbot, dock)

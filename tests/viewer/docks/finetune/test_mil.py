@@ -14,16 +14,18 @@ from qtpy.QtCore import Qt
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.training.mil import points
 from napari_zoommil.training.run import RUN
-from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
-from napari_zoommil.viewer.layers.overlays import MAP, show_map
+from napari_zoommil.viewer.docks.attention.dock import AttentionDock
+from napari_zoommil.viewer.docks.finetune.state import AFTER, ATTENTION, BEFORE
+from napari_zoommil.viewer.layers.overlays import MAP, show_overlay
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000
 QUICK = points.PointRecipe(epochs=6, learning_rate=1e-2)
-MAPS = [f"attention {side} {magnification}" for side in (BEFORE, AFTER) for magnification in ("5x", "10x")]
+MAPS = [f"attention {side}" for side in (BEFORE, AFTER)]
 
 
 @pytest.fixture(autouse=True)
@@ -119,12 +121,12 @@ def test_attention_before_and_after(ready, model, path, qtbot) -> None:
     assert dock.device.text().startswith("Device: ")
     teach(qtbot, dock)
     assert sorted(views(viewer)) == sorted(MAPS) and all(AFTER in title for title in shown(viewer))
-    assert len(shown(viewer)) == 2 and viewer.layers.selection.active is layer
+    assert len(shown(viewer)) == 1 and viewer.layers.selection.active is layer
     click(qtbot, dock.verdict.before)
-    assert all(BEFORE in title for title in shown(viewer)) and len(shown(viewer)) == 2
+    assert all(BEFORE in title for title in shown(viewer)) and len(shown(viewer)) == 1
     dock.views.change_over()
-    assert dock.verdict.after.isChecked() and len(shown(viewer)) == 2
-    before, after = (dock.lesson.layers[side, "attention 5x"].metadata[MAP] for side in (BEFORE, AFTER))
+    assert dock.verdict.after.isChecked() and len(shown(viewer)) == 1
+    before, after = (dock.lesson.layers[side, ATTENTION].metadata[MAP].maps[0] for side in (BEFORE, AFTER))
     assert not np.array_equal(before.values, after.values, equal_nan=True)
     run = dock.lesson.run
     assert run.request.kind == "mil" and dock.model.chosen == str(model), "the old model stays in use"
@@ -148,7 +150,11 @@ def test_a_kept_model_goes_to_the_docks_that_take_it(ready, path, qtbot) -> None
     click(qtbot, dock.verdict.keep)
     kept = path.parent / "slide.models" / "mine"
     assert dock.model.chosen == attention.model.chosen == str(kept) and detect.model.chosen == used
-    assert views(viewer) == {} and dock.verdict.isHidden() and "Kept as mine" in dock.act.note.text()
+    reopened = AttentionDock(viewer)
+    qtbot.addWidget(reopened)
+    assert reopened.model.chosen == str(kept), "a dock that is opened later uses it too"
+    assert views(viewer) == {} and dock.verdict.isHidden()
+    assert f"Kept as {kept}, and chosen" in dock.act.note.text()
     qtbot.waitUntil(lambda: dock.act.button.isEnabled() and free(dock), timeout=MINUTE)
     assert finetune_runs.kept(slide_of(viewer.layers[0])) == (kept,)
     assert attention.model.findData(str(kept)) >= 0 and detect.model.findData(str(kept)) < 0
@@ -158,13 +164,17 @@ def test_a_discarded_model_leaves_nothing_and_what_it_covered_comes_back(ready, 
     viewer, dock, layer = ready
     slide = slide_of(layer)
     values = np.zeros((2, 2), np.float32)
-    old = show_map(viewer, slide, HeatMap(values, (0, 0), (256, 256), slide.mpp, 5, "attention"), values)
-    hand = show_map(viewer, slide, HeatMap(values, (0, 0), (256, 256), slide.mpp, 10, "attention"), values)
+    old, hand = (
+        show_overlay(
+            viewer, slide, Overlay.of([HeatMap(values, (0, 0), (256, 256), slide.mpp, 5, kind)], "raw")
+        )
+        for kind in ("attention", "zoom")
+    )
     hand.visible = False
     teach(qtbot, dock)
-    assert not old.visible and not hand.visible and len(shown(viewer)) == 2
+    assert not old.visible and not hand.visible and len(shown(viewer)) == 1
     click(qtbot, dock.verdict.discard)
-    assert sorted(views(viewer)) == ["attention 10x", "attention 5x"] and old.visible and not hand.visible
+    assert sorted(views(viewer)) == ["attention", "zoom attention"] and old.visible and not hand.visible
     assert not (path.parent / "slide.models").exists()
     assert "colours stays in use" in dock.act.note.text() and dock.curves.isHidden()
 
@@ -172,16 +182,11 @@ def test_a_discarded_model_leaves_nothing_and_what_it_covered_comes_back(ready, 
 def test_what_was_hidden_by_hand_stays_hidden(ready, qtbot) -> None:
     viewer, dock, _ = ready
     teach(qtbot, dock)
-    dock.lesson.layers[AFTER, "attention 5x"].visible = False
-    dock._refresh()
-    assert shown(viewer) == [f"attention {AFTER} 10x"]
-    dock.views.change_over()
-    assert shown(viewer) == [f"attention {BEFORE} 10x"]
-    dock.lesson.layers[BEFORE, "attention 10x"].visible = False
+    dock.lesson.layers[AFTER, ATTENTION].visible = False
     dock._refresh()
     assert shown(viewer) == []
     dock.views.change_over()
-    assert len(shown(viewer)) == 2, "it was asked for"
+    assert shown(viewer) == [f"attention {BEFORE}"], "it was asked for"
 
 
 def test_points_of_several_classes_ask_what_the_slide_is(ready, qtbot) -> None:
@@ -219,7 +224,7 @@ def test_a_cancelled_training_leaves_nothing(ready, path, qtbot) -> None:
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) > 1, timeout=MINUTE)
-    assert sorted(views(viewer)) == sorted(MAPS[:2]) == shown(viewer), "before is there while it trains"
+    assert sorted(views(viewer)) == MAPS[:1] == shown(viewer), "before is there while it trains"
     click(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: free(dock), timeout=MINUTE)
     assert views(viewer) == {} and dock.act.note.text() == "Cancelled"
@@ -235,7 +240,7 @@ def test_another_slide_in_mid_run_sees_nothing_of_it(ready, tissue, add_slide, q
     assert sorted(views(viewer)) == sorted(MAPS) and shown(viewer) == [] and dock.verdict.isHidden()
     viewer.layers.selection.active = layer
     assert dock.lesson is first and not dock.verdict.isHidden()
-    assert len(shown(viewer)) == 2 and all(AFTER in title for title in shown(viewer))
+    assert len(shown(viewer)) == 1 and all(AFTER in title for title in shown(viewer))
 
 
 def test_a_training_that_was_killed_is_not_gone_on_with(

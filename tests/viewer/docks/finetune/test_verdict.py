@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
-from napari_zoommil.viewer.docks.finetune.verdict import metrics_table, what_figures_are_of
+from napari_zoommil.viewer.docks.finetune.verdict import Verdict, metrics_table, what_figures_are_of
 
 
 def trained(kind: str = "cells", **metrics: float) -> TrainingRun:
@@ -30,7 +30,12 @@ def test_the_table_has_a_line_for_what_was_measured_twice() -> None:
     assert metrics_table({"f1_complete": 0.5}) == ""
 
 
-@pytest.mark.parametrize(("after", "told"), [(11196, "1.7 times"), (6000, ""), (2000, "0.31 times"), (0, "")])
-def test_many_more_cells_are_told(after: float, told: str) -> None:
-    said = what_figures_are_of(trained(before_predictions_per_mm2=6519.0, predictions_per_mm2=after))
-    assert (f"finds {told} as many" in said) if told else ("as many" not in said)
+def test_a_worse_model_is_told_and_discard_comes_first(qtbot) -> None:
+    panel = Verdict()
+    qtbot.addWidget(panel)
+    for before, worse in ((0.5, False), (0.75, True)):
+        panel.show_run(trained(exclusive_recall=0.6, before_exclusive_recall=before))
+        first, second = (panel._buttons.itemAtPosition(0, at).widget() for at in (0, 1))
+        assert (first, second) == ((panel.discard, panel.keep) if worse else (panel.keep, panel.discard))
+        assert panel.keep.text() == ("Keep anyway" if worse else "Keep new")
+        assert panel.told.text().startswith("It became worse") == worse

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QLabel
 
 from napari_zoommil.slides.readers.tiles import TILES
+from napari_zoommil.viewer.docks.place import PlaceLabel, place_text
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 
@@ -68,14 +70,49 @@ def test_missing_resolution_is_asked_for(window, data, add_slide, qtbot) -> None
     assert session_of(viewer).active.slide.mpp == (0.25, 0.25)
 
 
-def test_label_and_macro_are_shown_on_request_only(window, cmu, add_slide, qtbot) -> None:
+def test_label_and_macro_have_a_window_on_request(window, cmu, add_slide, qtbot, small_slide) -> None:
     viewer = window
     add_slide(viewer, cmu)
     widget = show_dock(viewer, "Slide")
-    assert len(viewer.layers) == 1
+    assert widget.associated.text() == "Show label, macro, thumbnail" and widget._images is None
     qtbot.mouseClick(widget.associated, Qt.MouseButton.LeftButton)
-    names = {layer.name for layer in viewer.layers}
-    assert {"CMU-1-Small-Region · label", "CMU-1-Small-Region · macro"} <= names
+    images = widget._images
+    assert images.isVisible() and len(viewer.layers) == 1 and widget.associated.isChecked()
+    pictures = [label for label in images.findChildren(QLabel) if not label.pixmap().isNull()]
+    assert len(pictures) == 3 and all(0 < one.pixmap().width() <= 360 for one in pictures)
+    qtbot.mouseClick(widget.associated, Qt.MouseButton.LeftButton)
+    assert widget._images is None and not widget.associated.isChecked()
+    qtbot.mouseClick(widget.associated, Qt.MouseButton.LeftButton)
+    widget._images.close()
+    assert not widget.associated.isChecked(), "closed by its own button"
+    qtbot.mouseClick(widget.associated, Qt.MouseButton.LeftButton)
+    add_slide(viewer, small_slide)
+    assert widget._images is None, "what may name a patient does not stay beside another slide"
+
+
+def test_the_place_of_the_mouse_is_told(dock) -> None:
+    viewer, _ = dock
+    slide = session_of(viewer).active.slide
+    assert place_text(slide, 256 - 0.125, 512 - 0.125) == "x 512.0, y 256.0 µm  ·  2,048, 1,024 px"
+    assert place_text(slide, -5, 5) == place_text(slide, 5, 1025) == ""
+    label = viewer.window._qt_window.findChild(PlaceLabel)
+    viewer.cursor.position = (256.0, 512.0)
+    assert "µm" in label.text()
+    show_dock(viewer, "Attention")
+    assert len(viewer.window._qt_window.findChildren(PlaceLabel)) == 1
+
+
+def test_another_slide_is_framed(dock, data, add_slide) -> None:
+    viewer, _ = dock
+    first = viewer.layers[0]
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 3.0, (0.0, 300.0, 400.0)
+    second = add_slide(viewer, data / "slides" / "kidney-48-5_ihc_flat.tif")
+    middle = np.mean(second.extent.world, axis=0)
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], middle, rtol=0.01)
+    height, width = np.ptp(second.extent.world, axis=0) * viewer.scene.camera.zoom
+    assert max(height / viewer.canvas.size[0], width / viewer.canvas.size[1]) == pytest.approx(0.95, abs=0.03)
+    viewer.layers.selection.active = first
+    assert viewer.scene.camera.zoom == 3.0 and viewer.scene.camera.center[-2:] == (300.0, 400.0)
 
 
 def test_no_slide_says_how_to_open_one(window, small_slide, add_slide) -> None:

@@ -1,0 +1,86 @@
+"""A detection as files: cells as GeoJSON and as a table, and a table of counts and densities."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+from napari_zoommil.files import GEOJSON, has_ending, make_folder, write_file
+from napari_zoommil.jobs.detect import Detection
+
+COUNTS = (
+    "slide",
+    "model",
+    "score_at_least",
+    "class",
+    "cells",
+    "cells_per_mm2",
+    "mm2_that_density_refers_to",
+    "kind_of_that_area",
+    "searched_mm2",
+    "tissue_mm2",
+)
+"""Columns of the table of counts."""
+
+
+class CellFiles(NamedTuple):
+    """The files of a detection: the cells twice, and the counts."""
+
+    geojson: Path
+    cells: Path
+    counts: Path
+
+
+def cell_files(path: Path) -> CellFiles:
+    """Names of the files that go with a GeoJSON file: ``a.geojson``, ``a.csv`` and ``a.counts.csv``."""
+    path = Path(path)
+    if not has_ending(path, GEOJSON):
+        path = path.with_name(f"{path.name}{GEOJSON[0]}")
+    return CellFiles(path, path.with_suffix(".csv"), path.with_suffix(".counts.csv"))
+
+
+def write_detection(path: Path, found: Detection, threshold: float | None = None) -> CellFiles:
+    """Write the cells from a score on, and how many there are.
+
+    Parameters
+    ----------
+    path : Path
+        Of the GeoJSON file; see :func:`cell_files`.
+    found : Detection
+    threshold : float, optional
+        The model's by default.
+
+    Raises
+    ------
+    FileError
+        If they cannot be written.
+    """
+    from napari_zoommil.cells.export import write_cell_table, write_detections
+
+    files, counting = cell_files(path), found.counting(threshold)
+    make_folder(files.geojson.absolute().parent)
+    write_detections(files.geojson, counting, found.classes)
+    write_cell_table(files.cells, counting, found.classes, found.mpp)
+    write_file(files.counts, counts_table(found, threshold).encode())
+    return files
+
+
+def counts_table(found: Detection, threshold: float | None = None) -> str:
+    """CSV with a line per class, see :data:`COUNTS`."""
+    text, densities = io.StringIO(), found.per_mm2(threshold)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COUNTS)
+    least = found.threshold if threshold is None else threshold
+    area = (
+        round(found.counted_mm2, 6),
+        found.area_kind,
+        round(found.area_mm2, 6),
+        round(found.tissue_mm2, 6),
+    )
+    for name, count in found.counts(threshold).items():
+        density = densities[name]
+        told = "" if density is None else round(density, 3)
+        writer.writerow((found.slide, found.model, round(least, 4), name, count, told, *area))
+    return text.getvalue()

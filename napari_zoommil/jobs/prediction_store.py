@@ -1,0 +1,89 @@
+"""Predictions that were made in the window, so that they are there when the slide is opened again.
+
+They lie in the user's cache folder by the fingerprint of the slide; the oldest are deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_zoommil.errors import FileError, JobError
+from napari_zoommil.files import make_folder, write_file
+from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs.prediction import Prediction
+from napari_zoommil.jobs.result_file import read_result, result_bytes
+from napari_zoommil.resources import cache_folder
+
+MOST_OF_A_SLIDE = 10
+MOST_BYTES = 500_000_000
+"""Of all slides together."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPrediction:
+    """A prediction and its circumstances.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    made : float
+        When the run began, seconds since 1970.
+    where : str
+        What of the slide was read, for the user.
+    mpp : (float, float) or None
+        Pixel size of the slide at that time, µm; a prediction of another size is of other patches.
+    """
+
+    prediction: Prediction
+    made: float
+    where: str
+    mpp: Pair | None
+
+
+def keep(one: KeptPrediction) -> None:
+    """Store a prediction; without a word if that is not possible, because it can be made again."""
+    path = _path(one.prediction.fingerprint, one.made)
+    with suppress(FileError, OSError):
+        make_folder(path.parent)
+        write_file(path, result_bytes(one))
+        _trim(path.parent)
+
+
+def kept(fingerprint: str, mpp: Pair | None) -> Iterator[KeptPrediction]:
+    """The predictions of a slide at a pixel size, the oldest first; damaged ones are passed over."""
+    for path in sorted(_path(fingerprint, 0).parent.glob("*.npz")):
+        with suppress(JobError):
+            found = read_result(path, KeptPrediction)
+            if found.mpp == mpp and found.prediction.fingerprint == fingerprint:
+                yield found
+
+
+def forget(fingerprint: str, made: float) -> None:
+    """Delete a prediction, if it is stored."""
+    with suppress(OSError):
+        _path(fingerprint, made).unlink(missing_ok=True)
+
+
+def folder() -> Path:
+    """Where predictions are stored; it is there after the first one."""
+    return cache_folder() / "predictions"
+
+
+def _path(fingerprint: str, made: float) -> Path:
+    return folder() / fingerprint / f"{round(made * 1000):015d}.npz"
+
+
+def _trim(folder: Path) -> None:
+    """Delete the oldest predictions of a slide, and the oldest of all slides, that are too many."""
+    for path in sorted(folder.glob("*.npz"))[:-MOST_OF_A_SLIDE]:
+        path.unlink(missing_ok=True)
+    every = sorted(folder.parent.glob("*/*.npz"), key=lambda path: path.name)
+    size = sum(path.stat().st_size for path in every)
+    for path in every:
+        if size <= MOST_BYTES:
+            return
+        size -= path.stat().st_size
+        path.unlink(missing_ok=True)

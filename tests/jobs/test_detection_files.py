@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_zoommil.annotations import CellClass
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.errors import FileError
+from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.detection_files import cell_files, write_detection
+
+CLASSES = CellClass("tumour, large", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
+
+
+@pytest.fixture
+def found() -> Detection:
+    boxes = np.array([[10, 20, 30, 60], [100, 100, 108, 108], [5, 5, 9, 9]], float)
+    finds = Finds(boxes, np.array([0.9, 0.8, 0.3], np.float32), np.array([1, 2, 2]))
+    return Detection("a.svs", "f", "yollo", CLASSES, finds, 0.5, 2.0, tissue_mm2=0.5, mpp=(0.25, 0.5))
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_cells_counts_and_densities_are_written(found: Detection, tmp_path: Path) -> None:
+    files = write_detection(tmp_path / "new" / "a.cells.geojson", found)
+    names = ["a.cells.counts.csv", "a.cells.csv", "a.cells.geojson"]
+    assert sorted(one.name for one in (tmp_path / "new").iterdir()) == names
+    assert len(json.loads(files.geojson.read_text(encoding="utf-8"))["features"]) == 2
+    first, second = rows(files.cells)
+    assert first == {
+        "centre_x_um": "20.0",
+        "centre_y_um": "5.0",
+        "centre_x_level0_px": "40.0",
+        "centre_y_level0_px": "20.0",
+        "width_um": "20.0",
+        "height_um": "5.0",
+        "class": "tumour, large",
+        "score": "0.9",
+    }
+    assert second["class"] == "stroma" and second["centre_x_um"] == "52.0"
+    large, stroma = rows(files.counts)
+    assert (large["class"], large["cells"], large["cells_per_mm2"]) == ("tumour, large", "1", "2.0")
+    assert stroma["cells"] == "1" and stroma["score_at_least"] == "0.5"
+    assert large["kind_of_that_area"] == "tissue" and large["mm2_that_density_refers_to"] == "0.5"
+    assert (large["searched_mm2"], large["tissue_mm2"]) == ("2.0", "0.5")
+
+
+def test_a_score_is_kept_to(found: Detection, tmp_path: Path) -> None:
+    files = write_detection(tmp_path / "a.json", found, 0.1)
+    assert len(rows(files.cells)) == 3 and files.geojson.name == "a.json"
+    assert [one["cells"] for one in rows(files.counts)] == ["1", "2"]
+
+
+def test_names_of_files_go_together(tmp_path: Path) -> None:
+    assert [one.name for one in cell_files(tmp_path / "a.b")] == ["a.b.geojson", "a.b.csv", "a.b.counts.csv"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(found: Detection, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot be made"):
+        write_detection(tmp_path / "file" / "a.geojson", found)

@@ -1,0 +1,47 @@
+"""Which layers the key hides, and which it brings back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.overlay import Overlay
+from napari_zoommil.viewer.hiding import toggle_overlays
+from napari_zoommil.viewer.layers.overlays import show_overlay
+from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.session import session_of
+
+
+def overlay(kind: str = "attention") -> Overlay:
+    return Overlay.of([HeatMap(np.ones((1, 3), np.float32), (0, 0), (512, 512), None, 5, kind)], "raw")
+
+
+def test_what_appears_while_others_are_hidden_is_hidden_next(model, small_slide, add_slide) -> None:
+    session_of(model)
+    slide = slide_of(add_slide(model, small_slide))
+    first = show_overlay(model, slide, overlay())
+    assert not toggle_overlays(model) and not first.visible
+    second = show_overlay(model, slide, overlay("zoom"))
+    assert second.visible
+    assert not toggle_overlays(model) and not second.visible and not first.visible
+    assert toggle_overlays(model) and first.visible and second.visible
+
+
+def test_layers_of_another_slide_stay_away(model, small_slide, other_slide, add_slide) -> None:
+    session_of(model)
+    base = add_slide(model, small_slide)
+    first = show_overlay(model, slide_of(base), overlay())
+    assert not toggle_overlays(model)
+    add_slide(model, other_slide)
+    assert toggle_overlays(model) and not first.visible, "there is nothing on this one"
+    model.layers.selection.active = base
+    assert not first.visible, "it was hidden by hand"
+    assert toggle_overlays(model) and first.visible
+
+
+def test_layers_that_belong_to_no_slide_stay(model, small_slide, add_slide) -> None:
+    session_of(model)
+    own = model.add_points(np.zeros((1, 2)))
+    show_overlay(model, slide_of(add_slide(model, small_slide)), overlay())
+    toggle_overlays(model)
+    assert own.visible

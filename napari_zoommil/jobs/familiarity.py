@@ -6,7 +6,7 @@ other tissue, another stain or another scanner would change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -89,10 +89,11 @@ def described(
     total, done, levels = sum(map(len, chosen)), 0, []
     for level, (rows, every) in enumerate(zip(chosen, read, strict=True)):
         numbers: list[Numbers] = [describe([])]
-        for found in _in_batches(slide, grid, level, rows, workers):
-            yield Progress(done, total, f"comparing with the training: {done:,} of {total:,} patches")
-            numbers.append(found)
-            done += len(found)
+        with closing(_in_batches(slide, grid, level, rows, workers)) as batches:
+            for found in batches:
+                yield Progress(done, total, f"comparing with the training: {done:,} of {total:,} patches")
+                numbers.append(found)
+                done += len(found)
         codes = features(level, rows) if features and len(rows) else np.empty((len(rows), 0), np.float32)
         levels.append(Patches(np.concatenate(numbers), codes, len(every)))
     return tuple(levels)
@@ -100,7 +101,7 @@ def described(
 
 def _in_batches(
     slide: Slide, grid: PatchGrid, level: int, rows: Rows, workers: int | None
-) -> Iterator[Numbers]:
+) -> Generator[Numbers, None, None]:
     from napari_zoommil.bags.reading import read_batches
 
     with closing(read_batches(slide, grid, level, rows, BATCH, workers)) as batches:

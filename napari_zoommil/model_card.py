@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 NOT_FOR = "not_for"
 """Entry of a card's head that says what the model must not be used for."""
@@ -41,7 +42,7 @@ def model_card(
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    stated = {NOT_FOR: not_for} if not_for else {}
+    stated: dict[str, Any] = {NOT_FOR: not_for} if not_for else {}
     head = ModelCardData(
         library_name="napari-zoommil", license=license, tags=["whole-slide-image", *tags], **stated
     )

@@ -19,8 +19,6 @@ PATCH_PX = 128
 SAMPLE = 200
 """Most patches of a search that are compared."""
 
-HALF = PATCH_PX // 2
-
 
 class TileSample:
     """A random sample of the patches in the cores of tiles, as far as these overlap the searched area.
@@ -60,7 +58,9 @@ class TileSample:
         return known.verdict([Patches(descriptors, np.empty((len(descriptors), 0), np.float32), self.of)])
 
 
-def image_statistics(images: Iterable[tuple[str, RGB]], mpp: float) -> Familiarity | None:
+def image_statistics(
+    images: Iterable[tuple[str, RGB]], mpp: float, step: int = PATCH_PX // 2
+) -> Familiarity | None:
     """Statistics of training images at a resolution; None where they are too few.
 
     Parameters
@@ -69,20 +69,22 @@ def image_statistics(images: Iterable[tuple[str, RGB]], mpp: float) -> Familiari
         Images of a group, such as a slide, are held out together.
     mpp : float
         µm/px.
+    step : int
+        Between neighbouring patches, px.
     """
     samples = []
     for group, image in images:
-        found = describe(image_patches(image))
+        found = describe(image_patches(image, step))
         level = Patches(found, np.empty((len(found), 0), np.float32), len(found))
         samples.append(SlideSample(group, (level,)))
     return fitted(samples, mpps=(mpp,), patch_size=PATCH_PX)
 
 
-def image_patches(image: RGB) -> list[RGB]:
-    """Patches that overlap by half, as far as they lie in the image."""
+def image_patches(image: RGB, step: int) -> list[RGB]:
+    """Patches that lie in an image, a step from one to the next."""
     height, width = image.shape[:2]
     return [
         image[y : y + PATCH_PX, x : x + PATCH_PX]
-        for y in range(0, height - PATCH_PX + 1, HALF)
-        for x in range(0, width - PATCH_PX + 1, HALF)
+        for y in range(0, height - PATCH_PX + 1, step)
+        for x in range(0, width - PATCH_PX + 1, step)
     ]

@@ -14,8 +14,10 @@ from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.model_card import not_for_of
 from napari_zoommil.model_folder import (
+    CONFIG,
     SHIPPED,
     SHIPPED_ENCODERS,
+    Kind,
     cached_models,
     familiarity_of,
     find_model,
@@ -48,13 +50,13 @@ def describe_present(slides: list[Path]) -> list[dict[str, Any]]:
             "kind": kind,
             "where": where,
             "not_for": not_for_of(read_card(folder)),
-            "keeps_statistics": kind != "encoder" and familiarity_of(folder, kind) is not None,  # type: ignore[arg-type]
+            "keeps_statistics": (folder / CONFIG).is_file() and familiarity_of(folder, kind) is not None,
         }
         for name, kind, where, folder in _present(slides)
     ]
 
 
-def _present(slides: list[Path]) -> Iterator[tuple[str, str, str, Path]]:
+def _present(slides: list[Path]) -> Iterator[tuple[str, Kind, str, Path]]:
     """Name, kind, place and folder."""
     for name, kind in SHIPPED.items():
         yield name, kind, "shipped", find_model(name, kind)

@@ -129,7 +129,8 @@ def _halved(planes: Numbers, stained: Numbers) -> tuple[Numbers, Numbers, Number
     left, right, left_down, right_down = total[..., ::2], total[..., 1::2], down[..., ::2], down[..., 1::2]
     details = np.stack((left - right, left_down + right_down, left_down - right_down)) / 4
     pairs = stained[0:height:2, :width] * stained[1:height:2, :width]
-    return details, (left + right) / 4, pairs[:, ::2] * pairs[:, 1::2]
+    inner = pairs[:, ::2] * pairs[:, 1::2]
+    return details.astype(np.float32, copy=False), ((left + right) / 4).astype(np.float32, copy=False), inner
 
 
 WIDTH = 1 + 9 + 3 * len(QUANTILES) + 4 + 8 * SCALES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +34,8 @@ class _Head:
     patch_size: Annotated[int, Ge(1)]
     encoder_hash: str
     shares: tuple[float, ...]
-    residuals: tuple[tuple[float, ...], ...]
-    """By magnification and kind of numbers."""
+    residuals: tuple[Annotated[tuple[tuple[float, ...], ...], Len(1)], ...]
+    """By magnification, training and kind of numbers."""
 
 
 def to_bytes(familiarity: Familiarity) -> bytes:
@@ -43,17 +43,21 @@ def to_bytes(familiarity: Familiarity) -> bytes:
     from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = {}
+    residuals = []
     for number, level in enumerate(familiarity.levels):
-        arrays[f"{number}.limits"] = level.limits
-        for kind, gaussian in enumerate(level.gaussians):
-            arrays |= {f"{number}.{kind}.{name}": getattr(gaussian, name) for name in ARRAYS}
+        trainings = (level, *level.others)
+        residuals.append([[gaussian.residual for gaussian in one.gaussians] for one in trainings])
+        for place, one in enumerate(trainings):
+            arrays[f"{number}.{place}.limits"] = one.limits
+            for kind, gaussian in enumerate(one.gaussians):
+                arrays |= {f"{number}.{place}.{kind}.{name}": getattr(gaussian, name) for name in ARRAYS}
     head = {
         "version": VERSION,
         "mpps": familiarity.mpps,
         "patch_size": familiarity.patch_size,
         "encoder_hash": familiarity.encoder_hash,
         "shares": familiarity.shares,
-        "residuals": [[gaussian.residual for gaussian in level.gaussians] for level in familiarity.levels],
+        "residuals": residuals,
     }
     return save(arrays, {"head": json.dumps(head)})
 
@@ -86,7 +90,7 @@ def read_familiarity(folder: Path, expected: str) -> Familiarity | None:
         content = path.read_bytes()
         if hash_of(content) != expected:
             raise ValueError("it is not the one that was written with the model")
-        return _read(content, path)
+        return _read(content)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{path} cannot be used ({first_line(error)}); fetch the model again, or remove this file: then "
@@ -94,29 +98,32 @@ def read_familiarity(folder: Path, expected: str) -> Familiarity | None:
         ) from error
 
 
-def _read(content: bytes, path: Path) -> Familiarity | None:
-    from safetensors import SafetensorError, safe_open
+def _read(content: bytes) -> Familiarity | None:
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
-        with safe_open(path, "np") as file:
-            told = json.loads((file.metadata() or {})["head"])
         arrays = load(content)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+    length = int.from_bytes(content[:8], "little")  # checked by load, which does not give what is in the head
+    told = json.loads(json.loads(content[8 : 8 + length]).get("__metadata__", {})["head"])
     if not isinstance(told, dict) or told.get("version") != VERSION:
         return None
     head = parsed(_Head, told)
     if len(head.residuals) != len(head.mpps):
         raise ValueError("its magnifications are incomplete")
-    levels = tuple(_reference(arrays, number, kinds) for number, kinds in enumerate(head.residuals))
-    return Familiarity(head.mpps, head.patch_size, head.encoder_hash, levels, head.shares)
+    levels = []
+    for number, trainings in enumerate(head.residuals):
+        first, *others = (_reference(arrays, f"{number}.{place}", one) for place, one in enumerate(trainings))
+        levels.append(replace(first, others=tuple(others)))
+    return Familiarity(head.mpps, head.patch_size, head.encoder_hash, tuple(levels), head.shares)
 
 
-def _reference(arrays: Mapping[str, Any], number: int, residuals: tuple[float, ...]) -> Reference:
-    limits = arrays[f"{number}.limits"]
+def _reference(arrays: Mapping[str, Any], place: str, residuals: tuple[float, ...]) -> Reference:
+    limits = arrays[f"{place}.limits"]
     gaussians = tuple(
-        Gaussian(*(arrays[f"{number}.{kind}.{name}"] for name in ARRAYS), residual)
+        Gaussian(**{name: arrays[f"{place}.{kind}.{name}"] for name in ARRAYS}, residual=residual)
         for kind, residual in enumerate(residuals)
     )
     widths = [len(one.mean) for one in gaussians]

@@ -55,8 +55,9 @@ class Gaussian:
         count = min(1 + int(np.searchsorted(filled, KEPT)), LARGEST, len(rows) - 1, len(values))
         values = (1 - SHRINKAGE) * values + SHRINKAGE
         rest = values[count:].mean() if count < len(values) else values[-1]
-        numbers = (mean, scale, vectors[:, :count].T, np.sqrt(values[:count]))
-        return cls(*(np.ascontiguousarray(one, np.float32) for one in numbers), float(np.sqrt(rest)))
+        axes, spread = np.ascontiguousarray(vectors[:, :count].T, np.float32), np.sqrt(values[:count])
+        mean, scale, spread = (one.astype(np.float32) for one in (mean, scale, spread))
+        return cls(mean, scale, axes, spread, float(np.sqrt(rest)))
 
     def distances(self, rows: Numbers) -> Numbers:
         """(n,) Mahalanobis distances of (n, D) rows, divided by √D: about 1 for what the fit was made of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ ALLOWANCE = 0.05
 
 LEAST_LIMIT = 0.25
 """Share of unlike patches up to which no slide is called unlike."""
+
+MOST_TRAININGS = 8
+"""Later trainings that are remembered."""
 
 Numbers = NDArray[np.float32]
 
@@ -106,19 +109,24 @@ class Reference:
         Of each kind of numbers.
     limits : (kinds, bins) float32
         Distance that :data:`PERCENTILE` of the held-out patches did not exceed, by share of stained pixels.
+    others : tuple of Reference
+        Of later trainings of the same model: what is like any of them is known.
     """
 
     gaussians: tuple[Gaussian, ...]
     limits: Numbers
+    others: tuple[Reference, ...] = ()
 
     def strangeness(self, patches: Patches) -> Numbers:
-        """(n,) distances as multiples of the limit, the largest of all kinds; NaN for glass."""
+        """(n,) distances as multiples of the limit, the largest of all kinds of numbers; NaN for glass."""
         bins = patches.bins
         ratios = [
             gaussian.distances(numbers) / limits[bins]
             for gaussian, numbers, limits in zip(self.gaussians, patches.kinds, self.limits, strict=True)
         ]
-        found: Numbers = np.max(ratios, axis=0)
+        found: Numbers = np.min(
+            [np.max(ratios, axis=0), *(one.strangeness(patches) for one in self.others)], 0
+        )
         return found
 
 
@@ -150,6 +158,14 @@ class Familiarity:
         """Share of unlike patches above which a slide is unlike what the model was trained on."""
         usual = float(np.quantile(self.shares, USUAL, method="higher")) if self.shares else 0.0
         return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, 1 - ALLOWANCE))
+
+    def after(self, later: Familiarity) -> Familiarity:
+        """What is known after another training of the same model, on patches of the same kind."""
+        levels = tuple(
+            replace(own, others=(*own.others, new)[-MOST_TRAININGS:])
+            for own, new in zip(self.levels, later.levels, strict=True)
+        )
+        return replace(self, levels=levels, shares=self.shares + later.shares)
 
     def verdict(self, levels: Sequence[Patches]) -> Verdict:
         """What can be said of a slide, by a sample of its patches at each magnification."""
@@ -246,8 +262,9 @@ def _limits(distances: Numbers, bins: NDArray[np.int64]) -> Numbers:
 
 
 def _joined(slides: Sequence[Patches]) -> Patches:
-    numbers = (np.concatenate([getattr(one, name) for one in slides]) for name in ("descriptors", "features"))
-    return Patches(*numbers, sum(one.of for one in slides))
+    descriptors = np.concatenate([one.descriptors for one in slides])
+    features = np.concatenate([one.features for one in slides])
+    return Patches(descriptors, features, sum(one.of for one in slides))
 
 
 def _share(strange: Sequence[Numbers], of: Sequence[int]) -> float:

@@ -6,7 +6,7 @@ other tissue, another stain or another scanner would change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
+    from napari_zoommil.bags.need import Need, NeedImage
     from napari_zoommil.familiarity.statistics import Numbers
 
 SAMPLE = 100
@@ -31,6 +32,34 @@ BATCH = 32
 
 FeaturesOf = Callable[[int, Rows], NDArray[np.float32]]
 """Features of patches, by number of the magnification and rows."""
+
+
+class RowsRead:
+    """The patches that a model asks for in a pass.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    """
+
+    def __init__(self, grid: PatchGrid) -> None:
+        self._grid = grid
+        self._asked: list[list[Rows]] = [[np.empty(0, np.int64)] for _ in grid.levels]
+
+    def note(self, need: Need | NeedImage) -> None:
+        """Remember what is asked for; an image covers all patches."""
+        from napari_zoommil.bags.need import Need
+
+        if isinstance(need, Need):
+            self._asked[need.level].append(need.rows)
+        else:
+            for asked, patches in zip(self._asked, self._grid.levels, strict=True):
+                asked.append(np.arange(len(patches)))
+
+    @property
+    def rows(self) -> tuple[Rows, ...]:
+        """Of each magnification, each patch once."""
+        return tuple(np.unique(np.concatenate(asked)) for asked in self._asked)
 
 
 def described(
@@ -60,10 +89,11 @@ def described(
     total, done, levels = sum(map(len, chosen)), 0, []
     for level, (rows, every) in enumerate(zip(chosen, read, strict=True)):
         numbers: list[Numbers] = [describe([])]
-        for found in _in_batches(slide, grid, level, rows, workers):
-            yield Progress(done, total, f"comparing with the training: {done:,} of {total:,} patches")
-            numbers.append(found)
-            done += len(found)
+        with closing(_in_batches(slide, grid, level, rows, workers)) as batches:
+            for found in batches:
+                yield Progress(done, total, f"comparing with the training: {done:,} of {total:,} patches")
+                numbers.append(found)
+                done += len(found)
         codes = features(level, rows) if features and len(rows) else np.empty((len(rows), 0), np.float32)
         levels.append(Patches(np.concatenate(numbers), codes, len(every)))
     return tuple(levels)
@@ -71,7 +101,7 @@ def described(
 
 def _in_batches(
     slide: Slide, grid: PatchGrid, level: int, rows: Rows, workers: int | None
-) -> Iterator[Numbers]:
+) -> Generator[Numbers, None, None]:
     from napari_zoommil.bags.reading import read_batches
 
     with closing(read_batches(slide, grid, level, rows, BATCH, workers)) as batches:

@@ -19,6 +19,9 @@ from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RunFolder, working_in
 
+WINDOW_STEP = 32
+"""Between neighbouring patches of the few windows that a slide's points are in, px."""
+
 if TYPE_CHECKING:
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.windows import Window, WindowPlan
@@ -94,11 +97,13 @@ def finetune_cells(
 
 
 def _familiarity(model: str, windows: list[Window], spec: CellSpec) -> Familiarity | None:
-    """Statistics of what the model that is fine-tuned was trained on; of the windows where it keeps none."""
+    """Statistics of what the model knew before, and of the windows, if they are enough."""
     from napari_zoommil.cells.compared import image_statistics
 
-    kept = familiarity_of(model, "cells")
-    return kept or image_statistics((("", window.image) for window in windows), spec.mpp)
+    before = familiarity_of(model, "cells")
+    images = ((str(number), window.image) for number, window in enumerate(windows))
+    new = image_statistics(images, spec.mpp, WINDOW_STEP)
+    return before.after(new) if before and new else before or new
 
 
 def _read(slide: Slide, plan: WindowPlan) -> Job[list[Window]]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.familiarity import UNKNOWN, Verdict
-from napari_zoommil.geometry import PatchGrid, Rows
-from napari_zoommil.jobs.familiarity import FeaturesOf, described, require_fit
+from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
@@ -51,6 +49,8 @@ class ModelOnSlide:
     cache : FeatureCache
     started : float
         Start of the job, ``time.perf_counter()``.
+    read : RowsRead
+        The patches that passes have read.
     watch : Stopwatch
         Measures how fast the patches are encoded, for later estimates.
     workers : int, optional
@@ -63,9 +63,9 @@ class ModelOnSlide:
     bag: CachedBag | PixelBag
     cache: FeatureCache
     started: float
+    read: RowsRead
     watch: Stopwatch
     workers: int | None = None
-    _asked: list[tuple[int, Rows]] = field(default_factory=list)
 
     @property
     def grid(self) -> PatchGrid:
@@ -79,27 +79,10 @@ class ModelOnSlide:
             self.watch.count(sum(self.bag.encoded))
             return progress
 
-        job = zoom(self.loaded.model, self.bag, device, answered=answered, on_need=self._note)
+        job = zoom(self.loaded.model, self.bag, device, answered=answered, on_need=self.read.note)
         output = yield from retold(job, counted)
         self.watch.record(str(device))
         return output
-
-    def _note(self, need: Need | NeedImage) -> None:
-        """Remember which patches the model reads; of an image, all that it covers."""
-        if isinstance(rows := getattr(need, "rows", None), np.ndarray):
-            self._asked.append((need.level, rows))  # type: ignore[union-attr]
-        else:
-            self._asked.extend((level, np.arange(len(one))) for level, one in enumerate(self.grid.levels))
-
-    @property
-    def read(self) -> tuple[Rows, ...]:
-        """Patches of each magnification that the model has read, each once."""
-        return tuple(
-            np.unique(
-                np.concatenate([np.empty(0, np.int64), *(rows for own, rows in self._asked if own == level)])
-            )
-            for level in range(len(self.grid.levels))
-        )
 
     def compare(self) -> Job[Verdict]:
         """How much of what the model has read is unlike what it was trained on.
@@ -113,7 +96,9 @@ class ModelOnSlide:
         if known is None:
             return UNKNOWN
         require_fit(known, self.name, len(self.grid.levels), spec.patch_size, spec.encoder_hash)
-        levels = yield from described(self.slide, self.grid, self.read, self.features, workers=self.workers)
+        levels = yield from described(
+            self.slide, self.grid, self.read.rows, self.features, workers=self.workers
+        )
         return known.verdict(levels)
 
     @property
@@ -251,4 +236,5 @@ def open_model_on_slide(
         tissue = tissue_inside(own, tissue, area)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
-    return ModelOnSlide(model, with_model, own, bag, cache, started, watch, workers)
+    read = RowsRead(grid)
+    return ModelOnSlide(model, with_model, own, bag, cache, started, read, watch, workers)

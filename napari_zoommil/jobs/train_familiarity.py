@@ -12,7 +12,7 @@ import numpy as np
 from napari_zoommil.familiarity import Familiarity, SlideSample, fitted
 from napari_zoommil.geometry import Rows
 from napari_zoommil.jobs.cohort_bags import Reading, Source
-from napari_zoommil.jobs.familiarity import described
+from napari_zoommil.jobs.familiarity import RowsRead, described
 from napari_zoommil.jobs.progress import Job, retold
 from napari_zoommil.slides import Slide
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_zoommil.bags.bag import Bag
+    from napari_zoommil.bags.need import Need, NeedImage
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.training.mil.cohort import LabelledSlide
@@ -65,8 +66,13 @@ def training_statistics(
     mil.cpu()
     mpps = [level.mpp for level in bags[chosen["train"][0].slide].grid.levels]
     held_out = samples["val"] + samples["test"]
-    about = {"patch_size": reading.patch_size, "encoder_hash": source.encoder_hash}
-    return fitted(samples["train"], held_out, mpps=mpps, **about)  # type: ignore[arg-type]
+    return fitted(
+        samples["train"],
+        held_out,
+        mpps=mpps,
+        patch_size=reading.patch_size,
+        encoder_hash=source.encoder_hash,
+    )
 
 
 def _chosen(entries: Sequence[LabelledSlide], split: str) -> list[LabelledSlide]:
@@ -88,20 +94,15 @@ def rows_read(mil: MILModel, bag: Bag) -> tuple[Rows, ...]:
     """The patches of each magnification that a model reads in a pass; of an image, all of them."""
     import torch
 
-    from napari_zoommil.bags.need import Need, NeedImage, answer
+    from napari_zoommil.bags.need import answer
     from napari_zoommil.models.mil import drain
 
-    device = next(mil.parameters()).device
-    asked: list[list[Rows]] = [[np.empty(0, np.int64)] for _ in bag.grid.levels]
+    device, read = next(mil.parameters()).device, RowsRead(bag.grid)
 
     def told(need: Need | NeedImage) -> Tensor:
-        if isinstance(need, Need):
-            asked[need.level].append(need.rows)
-        else:
-            for level, patches in zip(asked, bag.grid.levels, strict=True):
-                level.append(np.arange(len(patches)))
+        read.note(need)
         return mil.fitting(answer(bag, need), need).to(device)
 
     with torch.no_grad():
         drain(mil.steps(bag.grid), told)
-    return tuple(np.unique(np.concatenate(level)) for level in asked)
+    return read.rows

@@ -27,7 +27,7 @@ def test_what_is_there_is_listed_with_what_it_must_not_be_used_for(
     found = {(one["where"], one["model"]): one for one in json.loads(capsys.readouterr().out)}
     assert found["shipped", "demo"]["keeps_statistics"]
     assert "real tissue" in found["shipped", "demo"]["not_for"]
-    assert found["shipped", "nic"]["kind"] == "encoder" and found["train", "nic"]["takes"]
+    assert found["shipped", "nic"]["kind"] == "encoder" and found["train", "zoommil"]["takes"]
     assert found["kept on slide.svs", str(kept)]["kind"] == "cells"
     assert found["hub cache", "owner/theirs"]["kind"] == "mil"
     text = models.present_text(models.describe_present([]))

@@ -33,6 +33,22 @@ def test_it_is_read_back_as_it_was(known: Familiarity, sample, draw, tmp_path: P
     assert found.verdict(levels) == known.verdict(levels)
 
 
+def test_later_trainings_are_read_back_too(known: Familiarity, sample, draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(2)
+    coarse = [sample(draw(rng, grain=4), str(number), features=4) for number in range(10)]
+    later = fitted(coarse, mpps=(0.5,), patch_size=64, encoder_hash="0123")
+    assert later is not None
+    both = known.after(later)
+    content = file.to_bytes(both)
+    (tmp_path / file.NAME).write_bytes(content)
+    found = file.read_familiarity(tmp_path, file.hash_of(content))
+    assert found is not None and found.shares == known.shares + later.shares
+    for grain in (2, 4):
+        assert found.verdict(sample(draw(rng, grain=grain), features=4).levels).share < 0.2
+    brown = ((0.3, 0.6, 1.4), (1.0, 0.9, 0.4))
+    assert found.verdict(sample(draw(rng, stains=brown), features=4).levels).share > 0.9
+
+
 def test_a_folder_without_it(known: Familiarity, tmp_path: Path) -> None:
     assert file.read_familiarity(tmp_path, "") is None
     assert file.read_familiarity(tmp_path, "0" * 64) is None, "somebody took it out"
@@ -41,12 +57,8 @@ def test_a_folder_without_it(known: Familiarity, tmp_path: Path) -> None:
 
 
 def changed(content: bytes, **head: object) -> bytes:
-    from safetensors import safe_open
-
-    path = Path(file.NAME)
     length = int.from_bytes(content[:8], "little")
     told = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["head"])
-    assert safe_open and path
     return save(load(content), {"head": json.dumps(told | head)})
 
 
@@ -59,13 +71,13 @@ def changed(content: bytes, **head: object) -> bytes:
         (lambda content: changed(content, mpps=[]), "mpps"),
         (lambda content: changed(content, mpps=[1.0, 0.5]), "incomplete"),
         (lambda content: changed(content, shares=["many"]), "shares"),
-        (lambda content: changed(content, residuals=[[0.1]]), "belong together"),
-        (lambda content: changed(content, residuals=[[0.1, 0.1, 0.1]]), "2.mean"),
+        (lambda content: changed(content, residuals=[[[0.1]]]), "belong together"),
+        (lambda content: changed(content, residuals=[[[0.1, 0.1, 0.1]]]), "2.mean"),
         (
             lambda content: save(
                 {name: one[..., :-1].copy() for name, one in load(content).items()},
                 {"head": json.dumps({"version": 1, "mpps": [0.5], "patch_size": 64, "encoder_hash": "0123",
-                                     "shares": [], "residuals": [[0.1, 0.1]]})},
+                                     "shares": [], "residuals": [[[0.1, 0.1]]]})},
             ),
             "belong together",
         ),

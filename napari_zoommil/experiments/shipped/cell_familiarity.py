@@ -23,6 +23,7 @@ from napari_zoommil.experiments.shipped.cell_data import (
     resampled,
     rescaled,
     restained,
+    sections,
     synthetic_tiles,
     tissue_colours,
 )
@@ -48,11 +49,10 @@ def training_images(folder: Path, mpp: float) -> Iterator[tuple[str, RGB]]:
     tissue = list(_tissue(folder, mpp))
     styles = tissue_colours([image for _, image in tissue])
     yield from tissue
-    for tile in read_tiles(folder / "nuclei" / "dsb2018"):
-        if len(np.unique(tile.instances)) > 3:
-            image = rescaled(tile, HELD_OUT_UM / mpp).image
-            for copy in (image, *(restained(image, styles, rng) for _ in range(COPIES))):
-                yield tile.name, copy
+    for tile in sections(read_tiles(folder / "nuclei" / "dsb2018")):
+        image = rescaled(tile, HELD_OUT_UM / mpp).image
+        for copy in (image, *(restained(image, styles, rng) for _ in range(COPIES))):
+            yield tile.name, copy
     for tile in synthetic_tiles(BANKS, seed=1):
         yield f"bank {tile.name.split()[-3]}", resampled(tile, UM_PER_PX / mpp).image
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_zoommil.familiarity import Familiarity, SlideSample, fitted
+from napari_zoommil.geometry import mpp_of
 from napari_zoommil.jobs import Job, run
 from napari_zoommil.jobs.familiarity import described
 from napari_zoommil.jobs.model_on_slide import open_model_on_slide
@@ -51,11 +52,11 @@ def sample(model: str, path: Path, group: str) -> Job[SlideSample]:
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(stack, path, model, store=path.parent / "features")
         yield from opened.look()
-        levels = yield from described(opened.slide, opened.grid, opened.read, opened.features)
+        levels = yield from described(opened.slide, opened.grid, opened.read.rows, opened.features)
     return SlideSample(group, levels)
 
 
-def statistics(model: str, work: Path, known: KnownSlides) -> tuple[Familiarity, list[SlideSample]]:
+def statistics(model: str, work: Path, known: KnownSlides) -> Familiarity:
     """Write missing slides, read what the model reads on each, and fit.
 
     Raises
@@ -70,12 +71,16 @@ def statistics(model: str, work: Path, known: KnownSlides) -> tuple[Familiarity,
             slide.write(work / name)
         samples.append(run(sample(model, work / name, f"bank {slide.texture_seed}")))
         print(f"{name}: {[len(level.descriptors) for level in samples[-1].levels]} patches", flush=True)
-    spec, level = read_spec(model), {}
-    level = {"patch_size": spec.patch_size, "encoder_hash": spec.encoder_hash}
-    found = fitted(samples, mpps=[10 / one for one in spec.magnifications], **level)
+    spec = read_spec(model)
+    found = fitted(
+        samples,
+        mpps=[mpp_of(one) for one in spec.magnifications],
+        patch_size=spec.patch_size,
+        encoder_hash=spec.encoder_hash,
+    )
     if found is None:
         raise ValueError("these slides have too few patches for statistics")
-    return found, samples
+    return found
 
 
 def main() -> None:
@@ -85,7 +90,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for slides (about 400 MB)")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
     args = parser.parse_args()
-    found, _ = statistics(str(args.out), args.work, KnownSlides())
+    found = statistics(str(args.out), args.work, KnownSlides())
     keep_familiarity(args.out, found)
     print(f"shares of held-out slides up to {max(found.shares):.3f}, limit {found.limit:.2f}")
 

@@ -21,18 +21,23 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from skimage.color.colorconv import hed_from_rgb, rgb_from_hed
 from torch import Tensor, nn
 
+from napari_zoommil import familiarity
+from napari_zoommil.encoders.encoder import weights_hash
 from napari_zoommil.encoders.networks import NICEncoder
+from napari_zoommil.encoders.registry import NIC_PREPROCESSING
+from napari_zoommil.familiarity.descriptors import describe
 from napari_zoommil.files import make_folder, write_file, write_json
-from napari_zoommil.model_folder import WEIGHTS
+from napari_zoommil.model_folder import CONFIG, FORMAT, WEIGHTS, keep_familiarity
 from napari_zoommil.synthetic import SyntheticSlide
 
 PATCH, CODE = 128, 64
 """Edge of a patch, and of the encoder's input after 2×2 averaging, px."""
 
+BASE_MPP = 0.25
 DOWNSAMPLES = (8, 4, 2)  # 5x, 10x and 20x of a 40x slide
 LABEL_STEP = 16
 PURITY = 0.6
@@ -201,19 +206,54 @@ def fit(recipe: EncoderRecipe, tiles: Path) -> tuple[TwoTasks, dict[str, object]
     return model, figures
 
 
+def statistics(encoder: NICEncoder, recipe: EncoderRecipe) -> familiarity.Familiarity | None:
+    """Statistics of the synthetic training patches at each magnification; texture banks are groups."""
+    encoder.eval()
+    samples = []
+    blocks = np.array_split(range(recipe.first_seed, recipe.first_seed + recipe.slides), len(TRAIN_TEXTURES))
+    for texture, block in zip(TRAIN_TEXTURES, blocks, strict=True):
+        for seed in block:
+            rows = list(labelled_patches(int(seed), recipe.per_slide // 4, texture))
+            patches, which = np.stack([row[0] for row in rows]), np.array([row[2] for row in rows])
+            with torch.no_grad():
+                codes = encoder(tensor_of(patches) * 2 - 1).numpy()
+            at = [which == number for number in range(len(DOWNSAMPLES))]
+            levels = (familiarity.Patches(describe(patches[one]), codes[one], int(one.sum())) for one in at)
+            samples.append(familiarity.SlideSample(str(seed), tuple(levels)))
+    mpps = [BASE_MPP * PATCH / CODE * one for one in DOWNSAMPLES]
+    own = weights_hash(encoder, NIC_PREPROCESSING)
+    return familiarity.fitted(samples, mpps=mpps, patch_size=CODE, encoder_hash=own)
+
+
+def keep_statistics(encoder: NICEncoder, recipe: EncoderRecipe, folder: Path) -> None:
+    """Write what the encoder was trained on beside its weights."""
+    known = statistics(encoder, recipe)
+    if known is not None:
+        write_json(folder / CONFIG, {"kind": "encoder", "format": FORMAT})
+        keep_familiarity(folder, known)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tiles", type=Path, required=True, help="folder of free real tiles (PNG)")
+    parser.add_argument("--tiles", type=Path, help="folder of free real tiles (PNG)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=EncoderRecipe.steps)
+    parser.add_argument("--statistics-only", action="store_true", help="add statistics to what is there")
     args = parser.parse_args()
+    if args.statistics_only:
+        encoder = NICEncoder()
+        encoder.load_state_dict(load_file(args.out / WEIGHTS))
+        return keep_statistics(encoder, EncoderRecipe(), args.out)
+    if args.tiles is None:
+        parser.error("a training needs --tiles")
     model, figures = fit(EncoderRecipe(steps=args.steps), args.tiles)
     make_folder(args.out)
     state = {key: value.contiguous() for key, value in model.encoder.eval().state_dict().items()}
     write_file(args.out / WEIGHTS, save(state))
     write_json(args.out / "figures.json", figures)
+    keep_statistics(model.encoder, EncoderRecipe(steps=args.steps), args.out)
     print(json.dumps(figures))
 
 

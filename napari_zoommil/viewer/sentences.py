@@ -14,6 +14,9 @@ from napari_zoommil.maps.scales import times_average
 from napari_zoommil.models.task import Classification
 from napari_zoommil.slides import Slide
 
+LITTLE = 0.01
+"""Logit that moves a probability by a quarter of a per cent at most."""
+
 NO_MAPS = "This model does not score patches one by one: choose a method to explain it"
 
 
@@ -110,14 +113,14 @@ def times(value: float) -> str:
 
 
 def _effect(prediction: Prediction, method: str, target: str, value: float) -> str:
-    """``speaks for tumour (leave-one-out +0.12 logit)``, ``saliency of tumour 0.3 logit per feature``."""
+    """``speaks for tumour (leave-one-out +0.12 logit)``, ``saliency tumour 0.3 logit per feature``."""
     entry = METHODS[method]
     if not entry.signed:
         return f"{title_of(method)} {target} {value:.3g} {entry.unit}"
     number = f"{title_of(method)} {_signed(value)} {entry.unit}"
     side = "for" if value > 0 else "against"
     if isinstance(prediction.task, Classification):
-        return f"speaks {side} {target} ({number})" if value else f"speaks neither for nor against {target}"
+        return f"{'hardly ' if abs(value) < LITTLE else ''}speaks {side} {target} ({number})"
     return f"{'raises' if value > 0 else 'lowers'} {target} ({number})"
 
 

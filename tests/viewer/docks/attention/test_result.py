@@ -22,7 +22,7 @@ from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.metadata import slide_of
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, patch_scores, times
+from napari_zoommil.viewer.sentences import LITTLE, NO_MAPS, kind_help, kind_title, patch_scores, times
 
 CLASSES = Classification(("normal", "tumour"))
 
@@ -176,11 +176,15 @@ def test_a_patch_is_told_in_words(predicted: Callable[..., Prediction]) -> None:
     )
     value = step.explained["leave-one-out"][1, 1]
     side = "for" if value > 0 else "against"
+    assert abs(value) > LITTLE, "else it hardly speaks"
     assert coarse == f"{heads}; speaks {side} tumour (leave-one-out {signed(value)} logit); zoomed into"
     found = PatchScores(0, step.rows[1:2], np.array([[-0.25], [0.5]], np.float32))
     explanation = Explanation("grad-cam", None, prediction, (found,), ())
     told = patch_scores(prediction, y, x, "normal", "grad-cam", explanation)
     assert told.split("\n")[0] == f"{heads}; speaks against normal (Grad-CAM −0.25 logit); zoomed into"
+    faint = PatchScores(0, step.rows[1:2], np.array([[0.002], [0.5]], np.float32))
+    told = patch_scores(prediction, y, x, "normal", "grad-cam", replace(explanation, scores=(faint,)))
+    assert "; hardly speaks for normal (Grad-CAM +0.002 logit)" in told
     plain = replace(prediction, steps=tuple(replace(one, evidence=None) for one in prediction.steps))
     assert "tumour" not in patch_scores(plain, y, x, "tumour")
     assert patch_scores(predicted(heads=()), y, x, "tumour") == ""

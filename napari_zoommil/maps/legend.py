@@ -15,7 +15,7 @@ from napari_zoommil.maps.colours import STEPS, Pixels, over, ramp
 from napari_zoommil.maps.drawing import Drawing, Item, Picture, Rectangle, Text, elided, text_width, wrapped
 from napari_zoommil.maps.methods import METHODS, average_of, title_of
 from napari_zoommil.maps.overlay import Overlay, Style
-from napari_zoommil.maps.scales import TIMES, Scale
+from napari_zoommil.maps.scales import RANK, TIMES, Scale
 
 WIDTH = 268.0
 MARGIN, GAP = 12.0, 6.0
@@ -96,8 +96,9 @@ def _unit(shown: Overlay) -> str:
 
 
 def _notes(shown: Overlay) -> tuple[str, ...]:
-    low = "average or less" if shown.scale.unit == TIMES else shown.scale.label(shown.scale.low)
-    see_through = f"See-through: {'near 0' if shown.scale.signed else low}, or not looked at."
+    least = {TIMES: "average or less", RANK: f"{shown.scale.label(shown.scale.low)} or less"}
+    low = "near 0" if shown.scale.signed else least.get(shown.scale.unit, "the least values")
+    see_through = f"See-through: {low}, or not looked at."
     names = [magnification_name(one.magnification) for one in shown.maps]
     finest = f"Where several were looked at: the finest of {', '.join(names)}." if len(names) > 1 else ""
     only = f"Only {names[0]} is shown." if len(names) == 1 else ""

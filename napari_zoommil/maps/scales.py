@@ -25,8 +25,8 @@ SIGNED_RANK_TICKS = (-100.0, -50.0, 0.0, 50.0, 100.0)
 SIGNED_SHARE = 0.98
 
 TIMES = "times the average"
-RANK = "% of the patches of a magnification that have less"
-SIGNED_RANK = "% of the patches of a magnification that have less, in either direction"
+RANK = "rank: % of its magnification with less"
+SIGNED_RANK = "rank by size: % of its magnification with less"
 
 
 @dataclass(frozen=True)

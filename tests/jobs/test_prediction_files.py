@@ -73,7 +73,9 @@ def test_it_is_read_back_as_it_was(written: Path, prediction: Prediction) -> Non
         (written / "patches.geojson").read_text(encoding="utf-8")
     )
     for shown in back.maps_of("attention"):
-        np.testing.assert_array_equal(tifffile.imread(written / f"{file_name(shown)}.ome.tiff"), shown.values)
+        np.testing.assert_array_equal(
+            tifffile.imread(written / f"{file_name(shown.title)}.ome.tiff"), shown.values
+        )
 
 
 def test_the_real_slide_is_read_back(cmu: Path, tmp_path: Path) -> None:

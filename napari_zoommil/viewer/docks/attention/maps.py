@@ -66,6 +66,7 @@ class MapsPanel(QWidget):
         self._entry: OpenSlide | None = None
         self._painted: str | None = None
         self._title = ""
+        self._asked: Scaling | None = None
         self._partial: dict[int, HeatMap] = {}
         self.what = QComboBox()
         self.what.setToolTip("Where the model looks, or a method that explains it")
@@ -77,7 +78,7 @@ class MapsPanel(QWidget):
         self._of = row(QLabel("For"), self.output, stretch=1)
         self.about = Sentence(name="about-maps")
         self.scaling = QComboBox()
-        self.scaling.currentIndexChanged.connect(self.refresh)
+        self.scaling.currentIndexChanged.connect(self._choose_scaling)
         self.style_of_maps = QComboBox()
         for style, title in STYLES.items():
             self.style_of_maps.addItem(title, style)
@@ -143,15 +144,20 @@ class MapsPanel(QWidget):
         self.refresh()
 
     def _offer_scalings(self) -> None:
-        kept, kind = self.scaling.currentData(), self.kind
+        """The one that was asked for, if the kind has it, else its own."""
+        kind, asked = self.kind, self._asked
         offered = scalings_of(kind) if kind else ()
         with QSignalBlocker(self.scaling):
             self.scaling.clear()
             for scaling in offered:
                 self.scaling.addItem(SCALINGS[scaling], scaling)
-            self.scaling.setCurrentIndex(offered.index(kept) if kept in offered else 0)
+            self.scaling.setCurrentIndex(offered.index(asked) if asked in offered else 0)
         lines = (f"{SCALINGS[scaling]}: {help_of(kind, scaling)}" for scaling in offered)
         self.scaling.setToolTip("\n".join(lines))
+
+    def _choose_scaling(self) -> None:
+        self._asked = self.scaling.currentData()
+        self.refresh()
 
     def _make_toggles(self, magnifications: list[float]) -> None:
         names = [*map(magnification_name, magnifications), FRAMES]
@@ -172,8 +178,8 @@ class MapsPanel(QWidget):
         """Paint a map that is still filling over those of lower magnifications."""
         self._partial = {level: one for level, one in self._partial.items() if level < partial.level}
         self._partial[partial.level] = partial.map
-        offered, chosen = scalings_of(partial.map.kind), self.scaling.currentData()
-        scaling = chosen if chosen in offered else offered[0]
+        offered = scalings_of(partial.map.kind)
+        scaling = self._asked if self._asked in offered else offered[0]
         shown = Overlay.of(list(self._partial.values()), scaling, self.style_of_maps.currentData())
         show_overlay(self._viewer, entry.slide, shown)
 

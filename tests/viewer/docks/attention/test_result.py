@@ -23,7 +23,7 @@ from napari_zoommil.viewer.docks.attention.bars import GREY, ProbabilityBars
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.metadata import slide_of
-from napari_zoommil.viewer.sentences import NO_MAPS, kind_help, kind_title, patch_scores, times
+from napari_zoommil.viewer.sentences import LITTLE, NO_MAPS, kind_help, kind_title, patch_scores, times
 
 CLASSES = Classification(("normal", "tumour"))
 
@@ -183,24 +183,32 @@ def test_a_model_without_patch_scores_says_why_there_is_no_map(
     assert panel.asked == ["grad-cam"]
 
 
+def signed(value: float) -> str:
+    return f"{value:+.2g}".replace("-", "−")
+
+
 def test_a_patch_is_told_in_words(predicted: Callable[..., Prediction]) -> None:
     prediction = predicted()
     step = prediction.steps[0]
     y, x = prediction.grid.levels[0].origins[step.rows[1]] + 1
     coarse, _ = patch_scores(prediction, y, x, "tumour").split("\n")
     shares = np.exp(step.scores) / np.exp(step.scores).sum(0) * len(step.rows)
-    ranks = [1 + int((column > column[1]).sum()) for column in step.scores.T]
+    rank = 1 + int((step.scores[:, 0] > step.scores[1, 0]).sum())
     heads = (
-        f"{shares[1, 0]:.2g} times the average attention at 5x (no. {ranks[0]} of 6); "
-        f"{shares[1, 1]:.2g} times the average zoom attention at 5x (no. {ranks[1]} of 6)"
+        f"{shares[1, 0]:.2g} times the average attention at 5x (no. {rank} of 6), "
+        f"{shares[1, 1]:.2g} times the average zoom attention"
     )
     value = step.explained["leave-one-out"][1, 1]
     side = "for" if value > 0 else "against"
-    assert coarse == f"{heads}; speaks {side} tumour (leave-one-out {value:+.2g} logit); zoomed into"
+    assert abs(value) > LITTLE, "else it hardly speaks"
+    assert coarse == f"{heads}; speaks {side} tumour (leave-one-out {signed(value)} logit); zoomed into"
     found = PatchScores(0, step.rows[1:2], np.array([[-0.25], [0.5]], np.float32))
     explanation = Explanation("grad-cam", None, prediction, (found,), ())
     told = patch_scores(prediction, y, x, "normal", "grad-cam", explanation)
-    assert told.split("\n")[0] == f"{heads}; speaks against normal (Grad-CAM -0.25 logit); zoomed into"
+    assert told.split("\n")[0] == f"{heads}; speaks against normal (Grad-CAM −0.25 logit); zoomed into"
+    faint = PatchScores(0, step.rows[1:2], np.array([[0.002], [0.5]], np.float32))
+    told = patch_scores(prediction, y, x, "normal", "grad-cam", replace(explanation, scores=(faint,)))
+    assert "; hardly speaks for normal (Grad-CAM +0.002 logit)" in told
     plain = replace(prediction, steps=tuple(replace(one, evidence=None) for one in prediction.steps))
     assert "tumour" not in patch_scores(plain, y, x, "tumour")
     assert patch_scores(predicted(heads=()), y, x, "tumour") == ""
@@ -211,9 +219,9 @@ def test_scores_of_which_nothing_is_known_are_told_as_they_are(predicted: Callab
     step = prediction.steps[0]
     y, x = prediction.grid.levels[0].origins[step.rows[0]] + 1
     coarse = patch_scores(prediction, y, x, "density").split("\n")[0]
-    assert coarse.startswith(f"max {step.scores[0, 0]:+.3g} at 5x (no. ")
+    assert coarse.startswith(f"{signed(step.scores[0, 0])} max at 5x (no. ")
     value = step.explained["leave-one-out"][0, 0]
-    assert f"; {'raises' if value > 0 else 'lowers'} density (leave-one-out {value:+.2g} logit)" in coarse
+    assert f"; {'raises' if value > 0 else 'lowers'} density (leave-one-out {signed(value)} logit)" in coarse
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ and arrows become lines, which are kept but have no meaning here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -171,7 +172,7 @@ def _without(corners: Floats, holes: list[shapely.Geometry]) -> Json:
     if not holes:
         return _outline(corners)
     left = shapely.difference(_area(corners), shapely.union_all(holes))
-    return shapely.geometry.mapping(left)
+    return json.loads(shapely.to_geojson(left))
 
 
 def _packed(text: str) -> Colour | None:

@@ -30,7 +30,9 @@ def predict(
             folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
         shown = result.task.sentence(result.values)
-        text = f"{path.name}: {shown} ({describe_cost(result.cost)}) → {folder}"
+        mm2 = result.regions_mm2
+        inside = "" if mm2 is None else f" inside regions of {mm2:.3g} mm²"
+        text = f"{path.name}: {shown}{inside} ({describe_cost(result.cost)}) → {folder}"
         return Told(summary(result), text, result.damaged, result.cost.unkept, result.familiarity)
 
     return each_slide(partial(jobs.predict, **options), paths, write, json)

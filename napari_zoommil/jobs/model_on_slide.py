@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -55,6 +56,8 @@ class ModelOnSlide:
         Measures how fast the patches are encoded, for later estimates.
     workers : int, optional
         Reader threads.
+    regions_mm2 : float, optional
+        Extent of the regions that the patches are limited to.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ModelOnSlide:
     read: RowsRead
     watch: Stopwatch
     workers: int | None = None
+    regions_mm2: float | None = None
 
     @property
     def grid(self) -> PatchGrid:
@@ -127,6 +131,7 @@ class ModelOnSlide:
             cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept),
             damaged=self.cache.damaged(self.slide.fingerprint, self.slide.damaged),
             familiarity=familiarity,
+            regions_mm2=self.regions_mm2,
         )
 
     def recorded(self, output: MILOutput, answered: list[tuple[Need | NeedImage, Tensor]]) -> RecordedPass:
@@ -236,5 +241,6 @@ def open_model_on_slide(
         tissue = tissue_inside(own, tissue, area)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
+    mm2 = None if area is None else area.area * math.prod(own.resolution()) / 1e6
     read = RowsRead(grid)
-    return ModelOnSlide(model, with_model, own, bag, cache, started, read, watch, workers)
+    return ModelOnSlide(model, with_model, own, bag, cache, started, read, watch, workers, mm2)

@@ -114,6 +114,8 @@ class Prediction:
         Tiles of the slide that cannot be decoded and were read as background.
     familiarity : Verdict
         How much of what was read is unlike what the model was trained on.
+    regions_mm2 : float or None
+        Extent of the regions that it is limited to; None if it is of all tissue.
     """
 
     slide: str
@@ -128,6 +130,7 @@ class Prediction:
     cost: Cost
     damaged: int = 0
     familiarity: Verdict = UNKNOWN
+    regions_mm2: float | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "fingerprint": prediction.fingerprint,
         "model": prediction.model,
         **prediction.task.summary(prediction.values),
+        "regions_mm2": prediction.regions_mm2,
         "magnifications": [
             {
                 "magnification": level.magnification,

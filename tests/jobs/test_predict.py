@@ -275,6 +275,7 @@ def test_inside_regions_only_patches_with_tissue_there_are_read(cmu: Path, make_
     for regions in ([left], [shapely.Polygon(left)], [Box(1000, 900, 1000, 500)], [left, left + 10]):
         found = run(predict(cmu, model, regions=regions))
         assert 0 < len(found.grid.levels[-1]) < len(whole.grid.levels[-1])
+        assert found.regions_mm2 == pytest.approx(0.5 * 0.499**2, rel=0.05) and whole.regions_mm2 is None
         area = shapely.union_all([area_of(one) for one in regions])
         for level in found.grid.levels:
             y, x = level.origins.T

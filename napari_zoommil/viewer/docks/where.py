@@ -24,6 +24,9 @@ WINDOW, TISSUE = "Visible window", "All tissue"
 SETTLED_MS = 400
 """After which the view counts as being at rest."""
 
+CHARACTERS = 12
+"""Least width of the choice."""
+
 RULE = "patches with tissue inside are read, and cells with their centre inside count; holes are outside"
 
 
@@ -74,6 +77,9 @@ class Where(QWidget):
         self._choices: list[Choice] = []
         self.choice = QComboBox()
         self.choice.setToolTip(f"Where it looks. Inside regions means: {RULE}")
+        # Long names of classes are cut off and do not widen the dock.
+        self.choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.choice.setMinimumContentsLength(CHARACTERS)
         self.choice.currentIndexChanged.connect(lambda _: changed())
         self.draw = QPushButton("Draw region")
         self.draw.clicked.connect(self._draw)

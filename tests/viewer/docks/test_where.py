@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 
@@ -101,7 +102,7 @@ def test_a_region_is_drawn_and_chosen(where, qtbot) -> None:
     widget, entry, _ = where
     widget.draw.click()
     assert entry.annotations.regions.drawing and widget.chosen == Inside("")
-    entry.annotations.regions.layer.add_polygons([(400, 400), (400, 500), (500, 500)])
+    entry.annotations.regions.layer.add_polygons(np.array([(400, 400), (400, 500), (500, 500)]))
     qtbot.waitUntil(lambda: len(widget.regions()[0]) == 2)
     assert [one.class_name for one in entry.document.points.regions.values()] == ["tumour", "", ""]
     widget.choose(Inside("tumour"))

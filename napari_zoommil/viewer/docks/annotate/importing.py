@@ -79,7 +79,8 @@ def what_came(new: Sequence[Feature], slide: Slide, name: str) -> str:
     """``3 regions of 2 classes, 0 points of a.xml added``, and what is unusual about them."""
     regions = [one for one in new if one.kind is Kind.REGION]
     points = sum(len(one.marks) for one in new)
-    others = sum(one.kind is Kind.OTHER for one in new)
+    faults = sum(bool(one.fault) for one in new)
+    others = sum(one.kind is Kind.OTHER for one in new) - faults
     classes = {one.class_name for one in regions if one.class_name}
     told = several(len(regions), "region") + (f" of {several(len(classes), 'class')}" if classes else "")
     told = f"{told}, {several(points, 'point')} of {name} added"
@@ -87,6 +88,8 @@ def what_came(new: Sequence[Feature], slide: Slide, name: str) -> str:
     off = sum(not shapely.intersects(one.polygons, whole).any() for one in regions)
     if off:
         told += f"; {off:,} of the regions lie off this slide: were they drawn on another one?"
+    if faults:
+        told += f"; {several(faults, 'outline')} cannot be read and only kept in the file"
     if others:
         told += f"; {several(others, 'other object')}, such as lines, are kept in the file and not shown"
     return told

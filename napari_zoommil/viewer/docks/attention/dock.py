@@ -29,7 +29,6 @@ from napari_zoommil.viewer.sentences import cost_sentence, lack_of
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
 
-
 LOOKING = "Looking for tissue …"
 
 

@@ -25,11 +25,12 @@ from napari_zoommil.model_folder import build, find_model, write_folder
 from napari_zoommil.slides import Slide
 
 CellNetwork = UNet | YOLLO | Haematoxylin
-"""Networks and the detector without weights; only networks can be trained."""
+
+NETWORKS: dict[str, type[UNet] | type[YOLLO]] = {"unet": UNet, "yollo": YOLLO}
+"""Architectures that can be trained."""
 
 ARCHITECTURES: dict[str, type[UNet] | type[YOLLO] | type[Haematoxylin]] = {
-    "unet": UNet,
-    "yollo": YOLLO,
+    **NETWORKS,
     "haematoxylin": Haematoxylin,
 }
 

@@ -75,7 +75,7 @@ EMPTY, EMPTY_UM, UNLIKELY = -1, 2.0, 0.05
 """Number of places without nuclei in an instance map, half the edge of the squares around them, which are
 larger than the pale inside of a nucleus, and the largest probability in these squares."""
 
-SCALES = (0.7, 0.85, 1.0, 1.15, 1.3)
+SCALES = (0.8, 1.0, 1.25)
 """Scales of the tiles without labels."""
 
 SLIVER_PX = 12
@@ -293,11 +293,11 @@ def sure(image: RGB, mpp: float, finds: Finds | None = None) -> NDArray[np.int32
     clear = np.bincount(around.ravel(), minlength=len(cells) + 1)[1:] >= FREE * whole
     clear &= ndimage.mean(ring, around, numbers) <= CLEAR
     certain = clear & (cells.scores >= SURE)
-    if finds is not None and len(cells) and len(finds):
-        certain |= iou_matrix(instance_boxes(cells.labels)[0], finds.boxes).max(1) >= AGREED
     low, high = (area / mpp**2 for area in AREAS_UM2)
     regions = regionprops(cells.labels)
     certain &= np.array([low <= one.area <= high and one.solidity >= SOLID for one in regions], bool)
+    if finds is not None and len(cells) and len(finds):
+        certain |= iou_matrix(instance_boxes(cells.labels)[0], finds.boxes).max(1) >= AGREED
     chosen = np.append(False, certain)
     nearby = ndimage.maximum_filter(probabilities, 2 * round(EMPTY_UM / mpp) + 1)
     return np.where(nearby <= UNLIKELY, EMPTY, np.where(chosen[cells.labels], cells.labels, 0))

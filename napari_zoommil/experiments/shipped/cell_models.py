@@ -1,11 +1,12 @@
 """Train the two shipped cell models on free tiles and synthetic tissue (:mod:`.cell_data`).
 
 They learn from completely annotated tiles, and from real tissue without labels in which only sure nuclei are
-annotated: exclusive cross-entropy does not treat the other pixels of these tiles as background. For the first
-network, the teacher, these are the nuclei that the classical detector is sure of; for the others also those
-on which the classical detector and the teacher agree.
+annotated: exclusive cross-entropy does not treat the other pixels of these tiles as background. For ``yollo``
+these are the nuclei that the classical detector is sure of; for ``unet`` also those that ``yollo`` finds too.
 
-    python -m napari_zoommil.experiments.shipped.cell_models --work DIR --out resources/models [--only yollo]
+    python -m napari_zoommil.experiments.shipped.cell_models --work DIR --out resources/models [--only unet]
+
+With ``--only unet`` the teacher is the ``yollo`` that is in the output folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from torchvision.ops import complete_box_iou_loss
 
 from napari_zoommil.cells.boxes import anchor_boxes
 from napari_zoommil.cells.losses.base import Loss
-from napari_zoommil.cells.model import Finds, as_images, create_cell_model, find, save_cell_model, trainable
+from napari_zoommil.cells.model import (
+    Finds,
+    as_images,
+    create_cell_model,
+    find,
+    load_cell_model,
+    save_cell_model,
+    trainable,
+)
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.targets import BoxTargets, detection_loss
 from napari_zoommil.cells.unet import UNet
@@ -71,11 +80,11 @@ class CellModelRecipe:
 
 
 RECIPES = {
-    "yollo": CellModelRecipe({"width": 24}, 2, replace(FIT, learning_rate=2e-3, epochs=36)),
+    "yollo": CellModelRecipe({"width": 24}, 2, replace(FIT, learning_rate=2e-3, epochs=24)),
     "unet": CellModelRecipe(
         {"width": 12, "padding": "same", "norm": "batch", "dropout": 0.1},
         0,
-        replace(FIT, learning_rate=2e-3, epochs=24),
+        replace(FIT, learning_rate=2e-3, epochs=18),
     ),
 }
 
@@ -187,9 +196,11 @@ def main() -> None:
         parser.error(f"give the folder of nuclei/ and tiles/ with --data, or set {VARIABLE}")
     folder = args.data or Path(os.environ[VARIABLE])
     data = FreeData.read(folder, MPP)
-    teacher = teacher_of(*make("yollo", data, args.work / "teacher"))
     for name in [args.only] if args.only else RECIPES:
-        recipe = RECIPES[name]
+        recipe, teacher = RECIPES[name], None
+        if name == "unet":
+            known, its = load_cell_model(args.out / "yollo")
+            teacher = teacher_of(trainable(known, "yollo"), its)
         network, spec = make(name, data, args.work / name, teacher)
         extent = extent_of(recipe)
         # usable even if the following metrics fail

@@ -101,9 +101,11 @@ SIZES = {
 NOT_FOR = (
     "Not for diagnosis, and not for counts or densities that anybody relies on: on unseen tissue one "
     "detection in four or five is wrong, and as many nuclei are missed. Not for cytology, frozen sections, "
-    "immunohistochemistry or fluorescence, of which it has seen nothing. It does not tell kinds of nuclei "
+    "immunohistochemistry or fluorescence, on which it was not measured. It does not tell kinds of nuclei "
     "apart."
 )
+
+TAUGHT = {"yollo": "", "unet": ", or that `yollo` finds too"}
 
 
 def card(spec: CellSpec, network: nn.Module, extent: str) -> str:
@@ -126,10 +128,9 @@ in those of other tissue.
   copy was scaled to a random median diameter of its nuclei between 5 and 9 µm. Most tiles are purple, so most
   copies were given the colours of the tissue below.
 - **Synthetic tissue** of this package's synthetic slides, whose nuclei are known.
-- **Tissue without labels**: tiles of TCGA slides (open access) and the slide CMU-1-Small-Region (CC0). Those
-  nuclei are annotated that the model `haematoxylin` is sure of, or on which it agrees with a first network,
-  and as background what has hardly any haematoxylin; exclusive cross-entropy (Panteli 2021) does not take the
-  rest for background.
+- **Tissue without labels**: tiles of TCGA slides (open access) and the slide CMU-1-Small-Region (CC0). Nuclei
+  are annotated of which the model `haematoxylin` is sure{TAUGHT[architecture]}, and as background what has
+  hardly any haematoxylin; exclusive cross-entropy (Panteli 2021) does not take the rest for background.
 
 {extent}
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from napari_zoommil.cells.model import ARCHITECTURES
+from napari_zoommil.cells.model import NETWORKS
 from napari_zoommil.errors import JobError
 from napari_zoommil.training.cells.module import CellRecipe
 from napari_zoommil.training.cells.presets import CONSTANT, PAPER
@@ -31,7 +31,7 @@ class Setting:
     loss: str
     options: dict[str, Any] = field(default_factory=dict)
     background: float = PAPER.background
-    models: tuple[str, ...] = tuple(ARCHITECTURES)
+    models: tuple[str, ...] = tuple(NETWORKS)
 
 
 SETTINGS = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_zoommil.cells.boxes import instance_boxes
 from napari_zoommil.cells.losses.base import Loss
 from napari_zoommil.cells.losses.learning_speed import second_derivative_curves
-from napari_zoommil.cells.model import ARCHITECTURES, trainable
+from napari_zoommil.cells.model import NETWORKS
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import YOLLO, kmeans_anchors
@@ -152,4 +152,4 @@ def _network(model: str, config: dict[str, Any], train: Sequence[Tile]) -> UNet 
     if model == "yollo":
         boxes = np.concatenate([instance_boxes(tile.instances)[0] for tile in train])
         config = {**config, "anchors": kmeans_anchors(boxes[:, 2:] - boxes[:, :2], ANCHORS)}
-    return trainable(ARCHITECTURES[model](**config), model)
+    return NETWORKS[model](**config)

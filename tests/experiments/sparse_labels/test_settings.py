@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from napari_zoommil.cells.model import ARCHITECTURES
+from napari_zoommil.cells.model import NETWORKS
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.sparse_labels.settings import PRESETS, SETTINGS, Trial, select
 from napari_zoommil.training.cells.module import CellModule
@@ -69,7 +69,7 @@ def test_what_there_is_not_is_named(pattern: str, words: str) -> None:
 def test_each_setting_can_be_trained_and_described(setting: str) -> None:
     for model in SETTINGS[setting].models:
         trial = Trial(model, setting, 30, 5)
-        CellModule(ARCHITECTURES[model](width=2), CPU.recipe(trial))
+        CellModule(NETWORKS[model](width=2), CPU.recipe(trial))
         described = CPU.described(trial)
         assert json.loads(json.dumps(described))["recipe"]["seed"] == 5
 

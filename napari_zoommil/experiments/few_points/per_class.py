@@ -90,7 +90,7 @@ def draws(slide: Path, model: str, points: int, seeds: range, work: Path) -> Ite
     old = scored(known, before, mpp)
     for seed in seeds:
         out = work / f"{slide.stem} {seed}"
-        result = run(finetune(slide, drawn(known, points, seed), model, out=out, seed=seed))
+        result = run(finetune(slide, drawn(known, points, seed), model, out=out, seed=seed, overwrite=True))
         after = run(detect(slide, str(result.model)))
         new = scored(known, after, mpp)
         figures = (old.recall, new.recall, old.precision, new.precision, old.f1, new.f1)

@@ -233,6 +233,7 @@ def test_a_part_smaller_than_a_px_of_the_mask_is_not_lost() -> None:
     assert np.argwhere(tissue.inside(area).mask).tolist() == [[2, 5], [19, 29]]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(*[st.integers(0, 90)] * 4), min_size=1, max_size=5), st.floats(0.7, 9))
 def test_a_px_is_inside_if_its_centre_is(boxes: list[tuple[int, ...]], downsample: float) -> None:
     area = shapely.union_all([shapely.box(y, x, y + h + 20, x + w + 20) for y, x, h, w in boxes])

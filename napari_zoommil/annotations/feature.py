@@ -196,6 +196,8 @@ def _region(feature: Feature) -> Feature:
     """
     try:
         polygons = tuple(areas_of(feature.raw["geometry"]))
+        if any(_corners(one) < 3 for one in polygons):
+            raise ValueError("its outline has fewer than three corners")
         name = appearance(feature)[0]
     except ValueError as error:
         if _marked_complete(feature):
@@ -204,6 +206,12 @@ def _region(feature: Feature) -> Feature:
     if not polygons:
         return feature
     return replace(feature, kind=Kind.REGION, class_name=name, polygons=polygons)
+
+
+def _corners(polygon: shapely.Polygon) -> int:
+    """Different corners of its outer ring; shapely takes two corners and a way back for a polygon too."""
+    corners = shapely.get_coordinates(polygon.exterior)
+    return len(np.unique(corners, axis=0)) if len(corners) <= 4 else len(corners) - 1
 
 
 def _marked_complete(feature: Feature) -> bool:

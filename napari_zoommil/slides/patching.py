@@ -82,8 +82,10 @@ def _paint(mask: NDArray[np.bool_], area: shapely.Polygon, downsample: Pair) -> 
     from skimage.draw import polygon
 
     bounds = np.array(area.bounds).reshape(2, 2) / downsample
-    low = np.clip(np.floor(bounds[0]).astype(int), 0, np.array(mask.shape) - 1)
-    high = np.clip(np.ceil(bounds[1]).astype(int), low + 1, mask.shape)
+    low = np.maximum(np.floor(bounds[0]).astype(int), 0)
+    high = np.minimum(np.ceil(bounds[1]).astype(int), mask.shape)
+    if (high <= low).any():
+        return
     part = np.zeros(high - low, bool)
     for value, rings in ((True, [area.exterior]), (False, area.interiors)):
         for ring in rings:

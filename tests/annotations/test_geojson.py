@@ -108,7 +108,7 @@ def test_qupaths_file_goes_in_and_out_unchanged(data: Path, tmp_path: Path) -> N
     source = data / "interop" / "qupath05.geojson"
     points = Points.read(source)
     assert len(points) == 0 and not points.complete and len(points.features) == 3
-    assert [one.properties["name"] for one in points.regions.values()] == ["UT"] * 3
+    assert [one.properties["name"] for one in points.regions.values()] == ["UT", "I", "I"]
     points.write(tmp_path / "out.geojson")
     assert json.loads((tmp_path / "out.geojson").read_bytes()) == json.loads(source.read_bytes())
 

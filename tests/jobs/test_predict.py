@@ -295,4 +295,4 @@ def test_regions_off_the_slide_or_its_tissue_are_refused(cmu: Path, make_model: 
     with pytest.raises(AnnotationError, match="the regions cover nothing of CMU-1"):
         run(predict(cmu, make_model(), regions=[corner - 900]))
     with pytest.raises(NoTissueError, match="no tissue was found inside the regions of CMU-1"):
-        run(predict(cmu, make_model(), regions=[corner + np.array((100, 1000))]))
+        run(predict(cmu, make_model(), regions=[corner + np.array((1700, 100))]))

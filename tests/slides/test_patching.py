@@ -233,13 +233,14 @@ def test_a_part_smaller_than_a_px_of_the_mask_is_not_lost() -> None:
     assert np.argwhere(tissue.inside(area).mask).tolist() == [[2, 5], [19, 29]]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(*[st.integers(0, 90)] * 4), min_size=1, max_size=5), st.floats(0.7, 9))
 def test_a_px_is_inside_if_its_centre_is(boxes: list[tuple[int, ...]], downsample: float) -> None:
     area = shapely.union_all([shapely.box(y, x, y + h + 20, x + w + 20) for y, x, h, w in boxes])
-    mask = Tissue(np.ones((60, 40), bool), (downsample, downsample)).inside(area).mask
+    mask = Tissue(np.ones((60, 40), bool), (downsample,) * 2).inside(area).mask
     y, x = (np.indices(mask.shape) + 0.5).reshape(2, -1) * downsample
     away = shapely.distance(shapely.points(y, x), area.boundary) > 1e-6
     expected = shapely.contains_xy(area, y, x)
-    large = min(part.minimum_clearance for part in shapely.get_parts(area)) > 2 * downsample
-    if large:
-        assert np.array_equal(mask.ravel()[away], expected[away])
+    assert not (expected & away & ~mask.ravel()).any()
+    only_px = mask.ravel() & ~expected & away  # of parts without a centre inside
+    assert only_px.sum() <= len(shapely.get_parts(area))

@@ -169,6 +169,7 @@ def detect(
     NoTissueError
         If nothing on the slide is tissue, and there are no regions.
     """
+    watch = Stopwatch(Work("detect", model, device, threads), not is_in_memory(model, "cells"))
     from napari_zoommil.cells.compared import TileSample
     from napari_zoommil.cells.model import fitting, least_score, require_resolution
     from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners
@@ -177,7 +178,6 @@ def detect(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")
-        watch = Stopwatch(Work("detect", model, device, threads), not is_in_memory(model, "cells"))
         chosen = choose_device(device)
         network, spec = stack.enter_context(cell_model_on(chosen, model))
         watch.loaded()

@@ -223,13 +223,13 @@ def open_model_on_slide(
     stack : ExitStack
         Closes the slide and releases the device's memory.
     """
+    watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
+    started = time.perf_counter()
     from napari_zoommil.bags.cache import open_cache
 
-    started = time.perf_counter()
     own = stack.enter_context(open_own(slide, mpp, icc))
     area = area_on(own, regions)
     yield Progress(0, 1, "loading the model")
-    watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
     with_model = stack.enter_context(loaded(model, device, threads, encoder))
     watch.loaded()
     spec, cache = with_model.spec, open_cache(store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import napari
 from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
@@ -151,7 +153,8 @@ class SlideDock(SessionDock):
     def _show_associated(self, on: bool) -> None:
         if self._images is not None:
             images, self._images = self._images, None
-            images.close()
+            with suppress(RuntimeError):  # deleted with the main window
+                images.close()
         if on and self._entry is not None:
             self._images = AssociatedWindow(self, self._entry.slide, self._associated_closed)
             self._images.show()

@@ -19,7 +19,7 @@ from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.encoders.device import Device
 from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
-from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
+from napari_zoommil.training.cells.marks import threshold_by_count, with_known_sizes
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import WindowFinds, finds_in_window, finds_in_windows, measured
 from napari_zoommil.training.fit import FitStep, Stage, fit_steps
@@ -85,15 +85,13 @@ def fit_cells(
         before = measured(seen, spec, knows_classes) | {"score_threshold": spec.threshold}
         windows = train
         if isinstance(network, YOLLO):  # other networks learn discs
-            seen = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
-            windows = with_known_sizes(seen, spec)
+            old = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
+            windows = with_known_sizes(old, spec)
         yield from _fit(network, spec, recipe, windows, held_out, run, checkpoint, device)
         network.to(device.torch)
         if isinstance(network, YOLLO):  # for other networks the threshold changes which cells there are
-            seen = yield from finds_in_windows(
-                network, spec, train, "measuring the scores of annotated cells"
-            )
-            spec = replace(spec, threshold=threshold_by_marks(seen, spec))
+            seen = yield from finds_in_windows(network, spec, train, "measuring the number of cells")
+            spec = replace(spec, threshold=threshold_by_count(old, seen, spec))
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model after")
         after = measured(seen, spec) | {"score_threshold": spec.threshold}
     finally:

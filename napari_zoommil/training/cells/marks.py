@@ -9,14 +9,20 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.cells.metrics import match_centres
+from napari_zoommil.cells.metrics import interval, match_centres
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
-from napari_zoommil.training.cells.scores import REACH, WindowFinds
+from napari_zoommil.training.cells.scores import REACH, WindowFinds, in_complete_regions
 
 RECALL = 0.9
-"""Recall on annotated cells at which the threshold of a fine-tuned model is set. With sparse annotations
-false positives are unknown, so that recall is the only criterion."""
+"""Share of the cells that a model is to find."""
+
+TRUSTED = 0.5
+"""Share of the annotated cells that a model may have found at least, for the number of its detections to say
+how many cells there are."""
+
+ENOUGH = 20
+"""Annotated cells in complete regions from which on their number decides."""
 
 
 def pairs(found: WindowFinds, spec: CellSpec) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -38,29 +44,49 @@ def _sized(found: WindowFinds, spec: CellSpec) -> Window:
     return replace(found.window, boxes=boxes)
 
 
-def threshold_by_marks(found: Sequence[WindowFinds], spec: CellSpec) -> float:
-    """The threshold at which the recall on annotated cells is :data:`RECALL`.
+def threshold_by_count(before: Sequence[WindowFinds], after: Sequence[WindowFinds], spec: CellSpec) -> float:
+    """The threshold at which a fine-tuned model finds about as many cells as there are in its windows.
 
     Exclusive losses do not lower the scores of likely cells, so that all scores rise with those of the
-    annotated cells, and the threshold of the initial model is too low.
+    annotated cells, and the threshold of the initial model is too low. Few scores of annotated cells, on which
+    the model was trained, say little; the number of cells in the windows says more. It is known in complete
+    regions. Elsewhere it is the number that the initial model found, and more if the annotated cells show with
+    95 % confidence that it found fewer than :data:`RECALL` of them. Of an initial model that found fewer than
+    half of them, the number says nothing, and the recall on annotated cells becomes :data:`RECALL`.
 
     Parameters
     ----------
-    found : sequence of WindowFinds
-        Detections of the trained model in its training windows.
+    before, after : sequence of WindowFinds
+        Detections of both models in the training windows.
     spec : CellSpec
+        With the threshold of the initial model.
 
     Returns
     -------
     float
-        The threshold of ``spec`` if the recall cannot be reached, or no cell is annotated.
+        The threshold of ``spec`` if there is nothing to go by.
     """
-    scores = np.sort(_scores_of_marks(found, spec))
-    if not len(scores):
+    regions = [in_complete_regions(one) for one in after if one.window.complete.any()]
+    known = sum(len(one.window.boxes) for one in regions)
+    if known >= ENOUGH:
+        return _threshold_of(np.concatenate([one.finds.scores for one in regions]), known, spec)
+    marks = _scores_of_marks(before, spec)
+    possible = interval(int((marks >= spec.threshold).sum()), len(marks))[1]
+    if not len(marks) or possible < TRUSTED:
+        marks = _scores_of_marks(after, spec)
+        return _threshold_of(marks, math.ceil(RECALL * len(marks)), spec)
+    count = sum(int((one.finds.scores >= spec.threshold).sum()) for one in before)
+    scores = np.concatenate([one.finds.scores for one in after])
+    return _threshold_of(scores, round(count * max(1.0, RECALL / possible)), spec)
+
+
+def _threshold_of(scores: NDArray[np.float64], count: int, spec: CellSpec) -> float:
+    """The threshold from which ``count`` scores count, in hundredths like the slider."""
+    best = np.sort(scores)[::-1]
+    if not 0 < count <= len(best):
         return spec.threshold
-    missed = len(scores) - math.ceil(RECALL * len(scores))
-    # In hundredths like the slider, and below at least one score; 0 means not detected.
-    return min(math.floor(100 * float(scores[missed])) / 100, 0.99) or spec.threshold
+    # Below at least one score; 0 means not detected.
+    return min(math.floor(100 * float(best[count - 1])) / 100, 0.99) or spec.threshold
 
 
 def _scores_of_marks(found: Sequence[WindowFinds], spec: CellSpec) -> NDArray[np.float64]:

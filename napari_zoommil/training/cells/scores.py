@@ -70,7 +70,7 @@ def measured(found: Sequence[WindowFinds], spec: CellSpec, by_class: bool = True
     if not found:
         return {}
     counted = [replace(one, finds=one.finds.chosen(one.finds.scores >= spec.threshold)) for one in found]
-    complete = [_in_complete_regions(one) for one in counted if one.window.complete.any()]
+    complete = [in_complete_regions(one) for one in counted if one.window.complete.any()]
     area = sum(one.window.dense.size for one in found) * (spec.mpp / 1000) ** 2
     values: dict[str, float] = {}
     for name, label in _classes(spec, by_class):
@@ -108,7 +108,8 @@ def _score(found: Sequence[WindowFinds], spec: CellSpec, label: int) -> Detectio
     return score
 
 
-def _in_complete_regions(found: WindowFinds) -> WindowFinds:
+def in_complete_regions(found: WindowFinds) -> WindowFinds:
+    """What is annotated and detected where every cell is annotated."""
     return WindowFinds(_inside(found.window), _of(found.window, found.finds))
 
 

@@ -10,7 +10,7 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
-from napari_zoommil.training.cells.marks import threshold_by_marks, with_known_sizes
+from napari_zoommil.training.cells.marks import threshold_by_count, with_known_sizes
 from napari_zoommil.training.cells.scores import WindowFinds
 
 SHAPE = (240, 240)
@@ -38,25 +38,55 @@ def seen(
     return WindowFinds(window(around(marked), origin), finds)
 
 
-def test_nine_in_ten_marked_cells_are_found_from_it_on() -> None:
-    scores = [0.3, 0.828, *[0.9] * 8]
-    elsewhere = [(20.0, 200.0), (60.0, 200.0)]
-    found = seen(PLACES, PLACES + elsewhere, [*scores, 0.99, 0.2])
-    assert threshold_by_marks([found], SPEC) == 0.82, "in hundredths"
+def scored(scores: Sequence[float], marked: int = 0, complete: bool = False) -> WindowFinds:
+    """Detections with some scores, of which the first ``marked`` are of annotated cells."""
+    places = [(10.0 + 20 * (at % 11), 10.0 + 20 * (at // 11)) for at in range(len(scores))]
+    found = seen(places[:marked], places, scores)
+    region = np.full(SHAPE, complete)
+    return replace(found, window=replace(found.window, complete=region))
+
+
+OLD = replace(SPEC, threshold=0.7)
+MANY = np.linspace(0.999, 0.5, 100)
+
+
+def test_it_finds_as_many_as_before() -> None:
+    before = [scored([0.9] * 30 + [0.6] * 60, marked=20)]
+    assert threshold_by_count(before, [scored(MANY)], OLD) == 0.85, "the score of the 30th, in hundredths"
+
+
+def test_it_finds_more_if_too_few_annotated_cells_were_found() -> None:
+    before = [scored([0.9] * 12 + [0.1] * 8 + [0.9] * 18, marked=20)]
+    wanted = round(30 * 0.9 / 0.7812)  # 12 of 20 were found: at most 78 % of all, with 95 % confidence
+    assert threshold_by_count(before, [scored(MANY)], OLD) == np.floor(100 * MANY[wanted - 1]) / 100
+
+
+def test_a_model_that_found_nothing_does_not_say_how_many_there_are() -> None:
+    before = [scored([0.1] * 30 + [0.9] * 70, marked=30)]
+    after = [scored([0.95] * 27 + [0.3] * 3 + [0.99] * 70, marked=30)]
+    assert threshold_by_count(before, after, OLD) == 0.95, "nine in ten annotated cells are found from it on"
+
+
+def test_complete_regions_say_how_many_there_are() -> None:
+    before = [scored([0.9] * 80, marked=25)]
+    after = [scored(MANY, marked=25, complete=True)]
+    assert threshold_by_count(before, after, OLD) == np.floor(100 * MANY[24]) / 100
+    few = [scored(MANY, marked=5, complete=True)]
+    assert threshold_by_count(before, few, OLD) == np.floor(100 * MANY[79]) / 100, "five decide nothing"
 
 
 def test_a_cell_in_several_windows_counts_once_by_the_best() -> None:
     shifted = [(y, x - 40) for y, x in PLACES]
     first = seen(PLACES, PLACES, [0.95, *[0.9] * 9])
     second = seen(shifted, shifted[:1], [0.4], origin=(0, 40))
-    assert threshold_by_marks([first, second], SPEC) == 0.9
+    blind = seen(PLACES, [], [])
+    assert threshold_by_count([blind], [first, second], SPEC) == 0.9
 
 
-def test_where_too_few_are_found_the_threshold_stays() -> None:
-    spec = replace(SPEC, threshold=0.7)
-    assert threshold_by_marks([seen(PLACES, PLACES[:8], [0.9] * 8)], spec) == 0.7
-    assert threshold_by_marks([seen([], [], [])], spec) == 0.7
-    assert threshold_by_marks([], spec) == 0.7
+def test_without_anything_to_go_by_the_threshold_stays() -> None:
+    assert threshold_by_count([seen(PLACES, [], [])], [seen(PLACES, PLACES[:8], [0.9] * 8)], OLD) == 0.7
+    assert threshold_by_count([seen([], [], [])], [seen([], [], [])], OLD) == 0.7
+    assert threshold_by_count([], [], OLD) == 0.7
 
 
 def test_a_point_takes_the_box_of_the_find_it_lies_in() -> None:

@@ -33,7 +33,10 @@ NOT_MEASURED = (
     "Too few windows to hold any out: how it does on cells it has not seen was not measured. "
     "Look at before and after."
 )
-CALIBRATED = "It counts from the score at which it finds nine in ten of the cells it was taught with."
+CALIBRATED = (
+    "It counts from the score at which it finds as many cells in its windows as a complete region holds, or "
+    "as the old model found, or more if the points show that this was too few."
+)
 ONE_SLIDE = (
     "Attention on patches that hold points, and probabilities, on the slide it was trained on: nothing was "
     "held out. One slide bends a model, so check it on others."

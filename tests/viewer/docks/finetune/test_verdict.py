@@ -15,12 +15,12 @@ def trained(kind: str = "cells", **metrics: float) -> TrainingRun:
 @pytest.mark.parametrize("after", [0.75, 0.88])
 def test_a_score_of_its_own_is_told(after: float) -> None:
     told = what_figures_are_of(trained(before_score_threshold=0.75, score_threshold=after))
-    assert told.startswith("Too few windows") and ("nine in ten" in told) == (after != 0.75)
+    assert told.startswith("Too few windows") and ("as the old model found" in told) == (after != 0.75)
 
 
 def test_figures_of_held_out_windows_are_told_apart() -> None:
     told = what_figures_are_of(trained(exclusive_recall=0.8, before_exclusive_recall=0.7))
-    assert told.startswith("On windows it has not seen") and "nine in ten" not in told
+    assert told.startswith("On windows it has not seen") and "as the old model found" not in told
     assert "nothing was held out" in what_figures_are_of(trained("mil"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, Protocol, cast
 
@@ -115,9 +115,7 @@ class JobRunner:
         """Whether the generation of the slide has changed since the job began."""
         return self.of is not None and self.of.generation != self._generation
 
-    def start(
-        self, job: Callable[[], Generator[Any, None, Any]], sentence: str = "", of: Subject | None = None
-    ) -> None:
+    def start(self, job: Callable[[], Iterator[Any]], sentence: str = "", of: Subject | None = None) -> None:
         """Run a job.
 
         Parameters
@@ -133,7 +131,7 @@ class JobRunner:
 
         def drive() -> Generator[Any, None, Any]:  # a worker needs a generator function
             load_triton_apart()
-            return (yield from retold(job(), _with_time_left()))
+            return (yield from retold(cast(Any, job()), _with_time_left()))
 
         worker = cast(JobWorker, create_worker(drive, _worker_class=JobWorker, _ignore_errors=True))
         self._worker, self.of, self.done, self.error = worker, of, False, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -318,9 +317,7 @@ def test_many_regions_are_shown_at_once(model: ViewerModel, slide: Slide, points
         for n in range(300)
     ]
     points.adopt(loads(ENCODER.encode(many).encode(), "a"))
-    began = time.perf_counter()
     view = RegionsView(model, slide, points)
-    assert time.perf_counter() - began < 5, "polygons that napari triangulates take 7 s"
     kept = view.layer._data_view.shapes[250]
     points.remove_regions([list(points.regions)[3]])
     assert len(view.layer.data) == 299 and view.layer._data_view.shapes[249] is kept, "the others stay"

@@ -79,6 +79,7 @@ class CellModelRecipe:
     fit: CellRecipe
 
 
+# The U-Net that ships has other weights, of an earlier recipe: this one's was not better, see its card.
 RECIPES = {
     "yollo": CellModelRecipe({"width": 24}, 2, replace(FIT, learning_rate=2e-3, epochs=24)),
     "unet": CellModelRecipe(

@@ -129,7 +129,7 @@ def test_a_training_keeps_what_it_was_of(
             make_slide(tmp_path / f"{label}{number}.tif", colour, 512, number)
             lines.append(f"{label}{number}.tif,{label},{split},{label}{number}")
     (tmp_path / "cohort.csv").write_text("\n".join(lines))
-    make_slide(tmp_path / "green.tif", (90, 180, 90), 512, 9)
+    make_slide(tmp_path / "red.tif", (170, 60, 90), 512, 9)
     training = run(
         train(
             tmp_path / "cohort.csv",
@@ -146,6 +146,6 @@ def test_a_training_keeps_what_it_was_of(
     assert known is not None and len(known.levels) == 2 and len(known.shares) == 10
     assert all(len(level.gaussians) == 2 for level in known.levels), "pixels and features"
     own, other = (
-        run(predict(tmp_path / name, str(training.model))).familiarity for name in ("blue4.tif", "green.tif")
+        run(predict(tmp_path / name, str(training.model))).familiarity for name in ("blue4.tif", "red.tif")
     )
     assert not own.is_unlike and other.is_unlike

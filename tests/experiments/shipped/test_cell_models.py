@@ -37,7 +37,7 @@ from napari_zoommil.experiments.shipped.cell_data import (
 )
 from napari_zoommil.experiments.shipped.cell_evaluation import SetScore, evaluated, table, tile_score
 from napari_zoommil.experiments.shipped.cell_models import FIT, MPP, RECIPES, make, teacher_of
-from napari_zoommil.experiments.shipped.cell_report import ABOUT, WARNING, TileOutput, card, chosen_threshold
+from napari_zoommil.experiments.shipped.cell_report import ABOUT, NOT_FOR, TileOutput, card, chosen_threshold
 from napari_zoommil.experiments.shipped.classical_model import card as classical_card
 from napari_zoommil.experiments.shipped.drawn_nuclei import PLANES, VISIBLE_H, drawn_tissue, stained
 from napari_zoommil.slides import Slide
@@ -87,7 +87,7 @@ def test_a_tiny_model_is_made_and_described(architecture: str, free: FreeData, t
     assert f"{figures['dsb2018']['box F1']:.2f} (" in text and ABOUT["dsb2018"] in text
     assert f"{sum(p.numel() for p in network.parameters()):,} parameters" in text
     body = text[text.index("# ") :].split("\n\n")
-    assert body[1] == WARNING  # it begins with what it must not be used for
+    assert body[1] == f"**{NOT_FOR}**"  # it begins with what it must not be used for
     save_cell_model(tmp_path / "out", network, spec, text)
     again, read = load_cell_model(tmp_path / "out")
     assert read.training == spec.training

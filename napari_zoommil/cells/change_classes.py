@@ -44,7 +44,7 @@ def with_classes(
             scores = scores[:, [0, *(1 + row for row in _rows(old, names))]]
         state[name] = torch.cat([values[:, :kept], scores], 1).flatten(0, 1)
     made.load_state_dict(state)
-    return trainable(made, spec.architecture), new
+    return made, new
 
 
 def _rows(old: list[str], names: list[str]) -> list[int]:

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from napari_zoommil.commands.options import Json
 from napari_zoommil.commands.report import print_json
+from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.model_card import not_for_of
@@ -50,10 +51,17 @@ def describe_present(slides: list[Path]) -> list[dict[str, Any]]:
             "kind": kind,
             "where": where,
             "not_for": not_for_of(read_card(folder)),
-            "keeps_statistics": (folder / CONFIG).is_file() and familiarity_of(folder, kind) is not None,
+            "keeps_statistics": _keeps_statistics(folder, kind),
         }
         for name, kind, where, folder in _present(slides)
     ]
+
+
+def _keeps_statistics(folder: Path, kind: Kind) -> bool:
+    try:
+        return (folder / CONFIG).is_file() and familiarity_of(folder, kind) is not None
+    except ModelError:  # damaged: one model is not to hide the others
+        return False
 
 
 def _present(slides: list[Path]) -> Iterator[tuple[str, Kind, str, Path]]:

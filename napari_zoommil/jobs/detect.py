@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ModelError
-from napari_zoommil.familiarity import NO_TRAINING, UNKNOWN, Verdict
+from napari_zoommil.familiarity import NO_TRAINING, UNKNOWN, Familiarity, Verdict
 from napari_zoommil.geometry import Box, Pair
 from napari_zoommil.jobs.familiarity import require_fit
 from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
@@ -181,6 +181,7 @@ def detect(
         chosen = choose_device(device)
         network, spec = stack.enter_context(cell_model_on(chosen, model))
         watch.loaded()
+        known = _statistics(model, network)
         require_resolution(own, spec.mpp)
         stack.enter_context(cpu_threads(threads))
         network, remark = yield from _adapted(network, spec, own, tissue)
@@ -208,17 +209,18 @@ def detect(
         of_tissue = yield from _tissue_px(own, area, tissue)
         mm2, tissue_mm2 = (px * resolution[0] * resolution[1] / 1e6 for px in (area.px, of_tissue))
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
-        least, known = least_score(network, spec), _verdict(model, network, sample)
-        return Detection(*told, least, own.damaged, tissue_mm2, resolution, known, remark)
+        least = least_score(network, spec)
+        verdict = known if isinstance(known, Verdict) else sample.verdict(known)
+        return Detection(*told, least, own.damaged, tissue_mm2, resolution, verdict, remark)
 
 
-def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:
-    """Whether a model knows what it has searched; one without weights was not trained.
+def _statistics(model: str, network: nn.Module) -> Familiarity | Verdict:
+    """Statistics of what a model was trained on; a verdict where there are none to compare with.
 
     Raises
     ------
     ModelError
-        If the statistics of its training are not of what it reads.
+        If they are not of what it reads.
     """
     from napari_zoommil.cells.compared import PATCH_PX
 
@@ -228,7 +230,7 @@ def _verdict(model: str, network: nn.Module, sample: TileSample) -> Verdict:
     if known is None:
         return UNKNOWN
     require_fit(known, model, 1, PATCH_PX, "")
-    return sample.verdict(known)
+    return known
 
 
 def tile_count(slide: Slide, mpp: float, regions: Sequence[Region] = (), tissue: Tissue | None = None) -> int:

@@ -71,6 +71,7 @@ def finetune_cells(
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)
         yield Progress(0, 1, "loading the model")
+        before = familiarity_of(model, "cells")
         chosen, cpu = choose_device(device), choose_device("cpu")
         stack.callback(chosen.release)
         stack.enter_context(cpu_threads(threads))
@@ -90,17 +91,16 @@ def finetune_cells(
         run = RunFolder(out, provenance(told, model, settings, **counts))
         steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
-        finish_cells(trained, run, card, _familiarity(model, windows, spec))
+        finish_cells(trained, run, card, _familiarity(before, windows, spec))
         seconds = round(time.perf_counter() - started, 1)
         counted = (told.counts, len(windows), len(held_out))
         return FineTuning(out, classes, *counted, trained.metrics, seconds, off_slide=told.off_slide)
 
 
-def _familiarity(model: str, windows: list[Window], spec: CellSpec) -> Familiarity | None:
-    """Statistics of what the model knew before, and of the windows, if they are enough."""
+def _familiarity(before: Familiarity | None, windows: list[Window], spec: CellSpec) -> Familiarity | None:
+    """Statistics of what the model knew ``before``, and of the windows, if they are enough."""
     from napari_zoommil.cells.compared import image_statistics
 
-    before = familiarity_of(model, "cells")
     images = ((str(number), window.image) for number, window in enumerate(windows))
     new = image_statistics(images, spec.mpp, WINDOW_STEP)
     return before.after(new) if before and new else before or new

@@ -64,7 +64,7 @@ class Figure:
     def title(self) -> str:
         """Such as ``annotated cells found`` or, of a class, ``… as lymphocyte``."""
         name, (metric, _, of) = self.name, self.name.partition(":")
-        if of:
+        if of and metric in JUDGED:
             return f"… as {of}" if metric == "exclusive_recall" else f"{TITLES[metric]}, {of}"
         if name.startswith(ATTENTION):
             return f"attention at {name.removeprefix(ATTENTION)}"

@@ -40,9 +40,11 @@ def overview_of(slide: Slide) -> Overview:
     return Overview(small, downsample, slide.mpp)
 
 
-def title_lines(prediction: Prediction) -> tuple[str, str]:
-    """The title of a figure: slide; model and what it says."""
-    return prediction.slide, f"{prediction.model}: {prediction.task.sentence(prediction.values)}"
+def title_lines(prediction: Prediction) -> tuple[str, ...]:
+    """The title of a figure: slide; model and what it says; a warning where it does not know such tissue."""
+    says = f"{prediction.model}: {prediction.task.sentence(prediction.values)}"
+    known = prediction.familiarity
+    return (prediction.slide, says, known.sentence) if known.is_unlike else (prediction.slide, says)
 
 
 def overlay_of(prediction: Prediction, maps: Sequence[HeatMap]) -> Overlay:

@@ -35,12 +35,15 @@ class KeptPrediction:
         What of the slide was read, for the user.
     mpp : (float, float) or None
         Pixel size of the slide at that time, µm; a prediction of another size is of other patches.
+    colours : bool
+        Whether its colours were managed by its profile.
     """
 
     prediction: Prediction
     made: float
     where: str
     mpp: Pair | None
+    colours: bool = False
 
 
 def keep(one: KeptPrediction) -> None:
@@ -52,12 +55,13 @@ def keep(one: KeptPrediction) -> None:
         _trim(path.parent)
 
 
-def kept(fingerprint: str, mpp: Pair | None) -> Iterator[KeptPrediction]:
-    """The predictions of a slide at a pixel size, the oldest first; damaged ones are passed over."""
-    for path in sorted(_path(fingerprint, 0).parent.glob("*.npz")):
+def kept(fingerprint: str, mpp: Pair | None, colours: bool = False) -> Iterator[KeptPrediction]:
+    """The predictions of a slide as it is read now, the latest first; damaged ones are passed over."""
+    for path in sorted(_path(fingerprint, 0).parent.glob("*.npz"), reverse=True):
         with suppress(JobError):
             found = read_result(path, KeptPrediction)
-            if found.mpp == mpp and found.prediction.fingerprint == fingerprint:
+            same = found.mpp == mpp and found.colours == colours
+            if same and found.prediction.fingerprint == fingerprint:
                 yield found
 
 

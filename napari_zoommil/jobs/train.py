@@ -28,6 +28,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
+from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
@@ -223,7 +224,9 @@ def _fit(
     spec = specification(
         mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
     )
-    save_model(run.folder, mil, spec, card(spec), (yield from statistics(mil)))
+    save_model(run.folder, mil, spec, card(spec))
+    if (known := (yield from statistics(mil))) is not None:
+        keep_familiarity(run.folder, known)
     run.finish(metrics)
     return Training(run.folder, plan.task, metrics)
 

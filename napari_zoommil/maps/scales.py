@@ -24,6 +24,10 @@ SIGNED_RANK_TICKS = (-100.0, -50.0, 0.0, 50.0, 100.0)
 
 SIGNED_SHARE = 0.98
 
+FAMILIARITY = "familiarity"
+LIMITS = (1.0, 1.25, 2.0, 2.5)
+"""Ticks of the familiarity, from the limit of the training patches on: the same on every slide."""
+
 TIMES = "times the average"
 RANK = "rank: % of its magnification with less"
 SIGNED_RANK = "rank by size: % of its magnification with less"
@@ -126,6 +130,8 @@ def scale_of(maps: Sequence[HeatMap], scaling: Scaling) -> Scale:
         if signed:
             return Scale(-100.0, 100.0, SIGNED_RANK, SIGNED_RANK_TICKS, signed=True)
         return Scale(RANK_TICKS[0], 100.0, RANK, RANK_TICKS)
+    if maps and maps[0].kind == FAMILIARITY:
+        return Scale(1.0, LIMITS[-1], unit_of(FAMILIARITY), LIMITS)
     values = np.concatenate([np.zeros(0, np.float32), *(one.values[~np.isnan(one.values)] for one in maps)])
     unit = unit_of(maps[0].kind) if maps else ""
     if signed:

@@ -54,7 +54,7 @@ TABLE = (
     ),
     Key("next", ("N", "E"), "go to the next most uncertain detection"),
     Key("previous", ("Shift-N", "W"), "go to the previous one"),
-    Key("hide", ("H", "Q"), "the same"),
+    Key("hide", ("H", "Q"), "hide or show overlays, as O does"),
     Key("region", ("G",), "draw a region of the chosen class; again: stop"),
     Key("complete", ("C",), "draw a region in which every cell is annotated; again: stop"),
     Key("select", ("T",), "select regions by clicks inside them; again: stop"),

@@ -17,7 +17,7 @@ from napari_zoommil.viewer.compat import canvas_widget
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.keys import OVERLAYS
 from napari_zoommil.viewer.layers.detections import CELLS
-from napari_zoommil.viewer.layers.overlays import MAP, WHEN
+from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, TISSUE_COLOUR, WHEN
 from napari_zoommil.viewer.metadata import TITLE
 
 NOTE = f"{OVERLAYS} hides and shows overlays."
@@ -124,3 +124,6 @@ def legends_of(layers: Any) -> Iterator[Legend]:
                 for one in layer.metadata[CELLS].classes
             )
             yield Legend(title[0].upper() + title[1:], keys=keys)
+        elif layer.metadata.get(TITLE) == TISSUE:
+            colour = "#{:02x}{:02x}{:02x}".format(*TISSUE_COLOUR[:3])
+            yield Legend("Tissue", keys=(Key(colour, "edge of what the model reads"),))

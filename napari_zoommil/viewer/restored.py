@@ -29,13 +29,14 @@ class Restoring:
 
     def start(self, entry: OpenSlide) -> None:
         """Add the stored predictions of a slide to its results, those made in the meantime stay shown."""
-        viewer, slide, mpp = self._viewer(), entry.slide, entry.slide.mpp
+        viewer, slide = self._viewer(), entry.slide
+        read_as = slide.mpp, slide.colour_managed
         self.stop(entry)
         if viewer is None or not prediction_store.folder().is_dir():
             return
 
         def read() -> Generator[KeptPrediction, None, None]:
-            yield from prediction_store.kept(slide.fingerprint, mpp)
+            yield from prediction_store.kept(slide.fingerprint, *read_as)
 
         runner = JobRunner(
             viewer, lambda one: self._add(entry, one), _nothing, lambda _: self._ended(entry), quiet=True

@@ -39,7 +39,7 @@ def cost_sentence(found: Estimate) -> str:
         source = "by the last run" if found.last_run else "by a first trial"
         told += f", about {duration(found.seconds)} {source}"
     if found.exhaustive <= count:
-        return f"{told}. So small a slide has no more at the highest magnification: {found.exhaustive:,}"
+        return f"{told}. There are no more at the highest magnification: {found.exhaustive:,}"
     whole = f"{found.exhaustive:,} patches" + (f", {duration(found.exhaustive * pace)}" if pace else "")
     return f"{told}. Without zooming: {whole}"
 
@@ -47,7 +47,8 @@ def cost_sentence(found: Estimate) -> str:
 def outcome(prediction: Prediction) -> str:
     """``tumour 0.93``: the most probable class, or the number that was asked for."""
     lines = {name: text for name, _, text in prediction.task.lines(prediction.values)}
-    return f"{prediction.explained} {lines[prediction.explained]}"
+    unlike = " (unlike)" if prediction.familiarity.is_unlike else ""
+    return f"{prediction.explained} {lines[prediction.explained]}{unlike}"
 
 
 def patch_scores(

@@ -130,6 +130,7 @@ class Session:
 
     def keep_model(self, folder: Path, kind: Kind) -> None:
         """Select a new model in all docks, also in those that are opened later."""
+        self.kept.pop(kind, None)  # the latest is last
         self.kept[kind] = folder
         self.model_kept.emit(folder, kind)
 
@@ -191,6 +192,7 @@ class Session:
         entry.layer.data = entry.slide.pyramid()
         self._outdate(entry)
         self.documents.mend(entry)
+        self._restoring.start(entry)
         self.slide_changed.emit(entry)
 
     def _outdate(self, entry: OpenSlide) -> list[Layer]:

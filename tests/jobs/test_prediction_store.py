@@ -24,12 +24,13 @@ def test_predictions_of_a_slide_come_back_in_order(prediction: Prediction) -> No
     for made in (20.0, 3.0, 100.5):
         prediction_store.keep(KeptPrediction(prediction, made, "all tissue", MPP))
     prediction_store.keep(KeptPrediction(prediction, 50.0, "all tissue", (0.25, 0.25)))
+    prediction_store.keep(KeptPrediction(prediction, 55.0, "of managed colours", MPP, True))
     prediction_store.keep(KeptPrediction(replace(prediction, fingerprint="other"), 60.0, "", MPP))
     found = list(prediction_store.kept(prediction.fingerprint, MPP))
-    assert [one.made for one in found] == [3.0, 20.0, 100.5]
+    assert [one.made for one in found] == [100.5, 20.0, 3.0]
     np.testing.assert_array_equal(found[0].prediction.logits, prediction.logits)
     prediction_store.forget(prediction.fingerprint, 20.0)
-    assert [one.made for one in prediction_store.kept(prediction.fingerprint, MPP)] == [3.0, 100.5]
+    assert [one.made for one in prediction_store.kept(prediction.fingerprint, MPP)] == [100.5, 3.0]
 
 
 def test_damaged_ones_are_passed_over_and_the_oldest_are_deleted(prediction: Prediction) -> None:
@@ -39,7 +40,8 @@ def test_damaged_ones_are_passed_over_and_the_oldest_are_deleted(prediction: Pre
     assert len(files) == prediction_store.MOST_OF_A_SLIDE
     files[0].write_bytes(files[0].read_bytes()[:500])
     files[1].write_bytes(b"")
-    assert next(prediction_store.kept(prediction.fingerprint, MPP)).made == 5.0
+    *_, oldest = prediction_store.kept(prediction.fingerprint, MPP)
+    assert oldest.made == 5.0
 
 
 def test_all_slides_together_are_bounded(prediction: Prediction, monkeypatch) -> None:

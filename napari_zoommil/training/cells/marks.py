@@ -48,11 +48,12 @@ def threshold_by_count(before: Sequence[WindowFinds], after: Sequence[WindowFind
     """The threshold at which a fine-tuned model finds about as many cells as there are in its windows.
 
     Exclusive losses do not lower the scores of likely cells, so that all scores rise with those of the
-    annotated cells, and the threshold of the initial model is too low. Few scores of annotated cells, on which
-    the model was trained, say little; the number of cells in the windows says more. It is known in complete
-    regions. Elsewhere it is the number that the initial model found, and more if the annotated cells show with
-    95 % confidence that it found fewer than :data:`RECALL` of them. Of an initial model that found fewer than
-    half of them, the number says nothing, and the recall on annotated cells becomes :data:`RECALL`.
+    annotated cells, and the threshold of the initial model is too low. Few scores of annotated cells, on
+    which the model was trained, say little; the number of cells in the windows says more. It is known in
+    complete regions. Elsewhere it is the number that the initial model found, and more if the annotated cells
+    show with 95 % confidence that it found fewer than :data:`RECALL` of them. Of an initial model that found
+    fewer than half of them, the number says nothing, and the recall on annotated cells becomes
+    :data:`RECALL`.
 
     Parameters
     ----------

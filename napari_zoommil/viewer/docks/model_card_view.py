@@ -67,7 +67,9 @@ def card_of(model: str) -> str:
         return "Choose a model first."
     try:
         return read_card(find_model(model, fetch=False))
-    except ZoomMILError:
+    except ZoomMILError as error:
+        if Path(model).is_absolute():
+            return str(error)
         if (folder := cached_models().get(model)) is not None:
             return read_card(folder)
         return f"{model} is not on this machine yet: its card comes with it, when it is used first."

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QComboBox, QToolButton, QVBoxLayout, QWidget
 
 from napari_zoommil.jobs import prediction_store
 from napari_zoommil.viewer.docks.parts import row
-from napari_zoommil.viewer.open_slide import OpenSlide, ResultKey
+from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 
 
@@ -41,7 +41,7 @@ class ResultChoice(QWidget):
         self.back = _button("⇄", self.change_over)
         self.back.setToolTip("Change over to the result that was shown before, and back")
         self.remove = _button("✕", self._remove)
-        self.remove.setToolTip("Remove this result from the list")
+        self.remove.setToolTip("Delete this result: it will not be there when the slide is opened again")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(row(self.list, self.back, self.remove, stretch=0))
@@ -82,7 +82,8 @@ class ResultChoice(QWidget):
     def _remove(self) -> None:
         if self._entry is not None and (shown := self._entry.shown(self._kind)) is not None:
             self._session.forget(self._entry, shown)
-            prediction_store.forget(self._entry.slide.fingerprint, shown.made)
+            if shown.kind == PREDICTION:
+                prediction_store.forget(self._entry.slide.fingerprint, shown.made)
 
 
 def described(key: ResultKey, outcome: str, now: datetime | None = None) -> str:

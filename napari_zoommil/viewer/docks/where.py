@@ -120,6 +120,8 @@ class Where(QWidget):
         """Offer the regions of a slide; it does not call back."""
         self._entry = entry
         why = lack_of(entry.slide if entry else None)
+        if not why and entry is not None and entry.document is None:
+            why = "The annotations of this slide are not read: see the Annotate dock"
         self.draw.setEnabled(not why)
         self.draw.setToolTip(
             why or f"Draw a region, without class, to look there; each press adds one. {HOW}"
@@ -158,6 +160,8 @@ class Where(QWidget):
         return f"{inside.title} ({count:,})"
 
     def _document_changed(self, entry: OpenSlide, changed: Changed) -> None:
+        if entry is self._entry and not self.draw.isEnabled():
+            self.set_slide(entry)  # the annotations have been read
         if entry is self._entry and (changed.regions or changed.classes):
             before, chosen = list(self._known), self.chosen
             self._offer()

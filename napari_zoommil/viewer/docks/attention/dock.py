@@ -296,6 +296,7 @@ class AttentionDock(SessionDock):
 
 def _predict_and_keep(slide: Slide, key: ResultKey, options: dict[str, Any]) -> Job[Prediction]:
     """Predict, and store the prediction for the next time that the slide is opened."""
+    read_as = slide.mpp, slide.colour_managed
     prediction = yield from predict(slide, key.model, **options)
-    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, slide.mpp))
+    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, *read_as))
     return prediction

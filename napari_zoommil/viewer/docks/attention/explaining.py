@@ -69,6 +69,11 @@ class Explainer:
         if self.runner.of is entry and self._key == key:
             return
         self.runner.abandon()
+        if prediction not in entry.readings and prediction.regions_mm2 is not None:
+            self._act.note.setText(
+                "It was made inside regions, before: run the model there again to explain it"
+            )
+            return self._failed()
         self._key = key
         reading = entry.readings.get(prediction) or Reading(entry.tissue, encoder_of(model), {})
         options = reading.options()
@@ -88,7 +93,9 @@ class Explainer:
         assert key is not None
         of = entry.results.get(key.prediction)
         if of is None or not found.prediction.is_of_the_patches_of(of):
-            self._act.note.setText("The tissue has changed since the prediction: run the model again")
+            self._act.note.setText(
+                "The tissue or the settings have changed since the prediction: run the model again"
+            )
             return self._failed()
         self._act.note.setText(f"{METHODS[found.method].title} of {entry.slide.name}")
         self._session.keep(entry, key, found)

@@ -27,6 +27,7 @@ from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import lack_of
+from napari_zoommil.viewer.sight import sight_of
 from napari_zoommil.viewer.worker import spare_cores
 
 
@@ -96,13 +97,18 @@ class DetectDock(SessionDock):
 
     def _show_cells(self, entry: OpenSlide, changed: str) -> None:
         """Bring the layers of cells to the result that is shown; ``changed`` is the title of one of them."""
-        found = entry.detection
-        if found is not None:
-            title = finds_title(found.model)
-            show_cells(self._viewer, entry.slide, found, title, entry.threshold)
-            hide_other_cells(self._viewer, entry.slide, title)
-        elif (layer := cells_layer(self._viewer, entry.slide, changed)) is not None:
-            self._viewer.layers.remove(layer)
+        found, sight = entry.detection, sight_of(self._viewer)
+        kept = {finds_title(key.model) for key in entry.keys(DETECTION)}
+        gone = cells_layer(self._viewer, entry.slide, changed)
+        if gone is not None and changed not in kept:
+            self._viewer.layers.remove(gone)
+        if found is None:
+            return
+        title = finds_title(found.model)
+        layer = show_cells(self._viewer, entry.slide, found, title, entry.threshold)
+        if not sight.is_away(entry.slide):  # it was hidden while another model's cells were shown
+            layer.visible = True
+        hide_other_cells(self._viewer, entry.slide, title)
 
     def _reconsider(self) -> None:
         """Find out anew where a search would look: another slide, model, region or view."""
@@ -135,7 +141,7 @@ class DetectDock(SessionDock):
         options = self.how.values
         key = ResultKey(DETECTION, model.name, made=time.time(), where=self.where.title)
         self._search, slide = Search(entry, key, model, options["device"]), entry.slide
-        tissue = None if place.regions else entry.tissue
+        tissue = entry.tissue
 
         def job() -> Job[Detection]:
             return detect(
@@ -200,7 +206,7 @@ class DetectDock(SessionDock):
         )
 
     def _export_ended(self) -> None:
-        self.panel.show_slide(self._entry)
+        self.panel.export.setEnabled(True)
 
 
 def device_name(asked: str) -> str:

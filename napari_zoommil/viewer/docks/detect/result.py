@@ -164,7 +164,6 @@ class DetectionPanel(QWidget):
             self.slider.setValue(round(threshold * STEPS))
             self.score.setValue(threshold)
         self.table.show_counts(detection, threshold)
-        self.export.setEnabled(sum(detection.counts(threshold).values()) > 0)
 
     def _set(self, threshold: float) -> None:
         if self._entry is None or self._entry.detection is None:

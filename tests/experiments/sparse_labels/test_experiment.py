@@ -6,7 +6,7 @@ import json
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import pytest
@@ -22,6 +22,8 @@ from napari_zoommil.experiments.sparse_labels.training import compute, fitted
 from napari_zoommil.jobs import Progress, run
 from napari_zoommil.training.cells.module import CellRecipe
 
+T = TypeVar("T")
+
 RECIPE = CellRecipe(epochs=2, draws=8, batch_size=4, accumulate=1, learning_rate=1e-2, crop=32)
 TINY = Preset(
     networks={"unet": {"width": 4, "padding": "same"}, "yollo": {"width": 4}},
@@ -30,6 +32,15 @@ TINY = Preset(
     percents=(30, 100),
     seeds=(0, 1),
 )
+
+
+def ended(steps: Generator[Any, None, T]) -> T:
+    """What a generator returns."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +63,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def one(trial: Trial, nuclei: Path, preset: Preset = TINY) -> dict[str, Any]:
-    result = run(compute(trial, preset, split_tiles(read_tiles(nuclei)), 0.25, choose_device("cpu")))
+    result = ended(compute(trial, preset, split_tiles(read_tiles(nuclei)), 0.25, choose_device("cpu")))
     del result["seconds"]
     return result
 

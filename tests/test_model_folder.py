@@ -69,7 +69,7 @@ def test_a_single_file_is_refused(tmp_path: Path) -> None:
 def test_an_absent_model_says_what_would_do() -> None:
     with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or demo$"):
         load_model("nothing")
-    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.*, or yollo, unet, haematoxylin$"):
+    with pytest.raises(ModelError, match=r"no model 'nothing'; give a folder.* unet, haematoxylin$"):
         find_model("nothing", "cells")
 
 

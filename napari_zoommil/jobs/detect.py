@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_zoommil.annotations import CellClass
-    from napari_zoommil.cells.compared import TileSample
     from napari_zoommil.cells.model import CellNetwork, Finds
     from napari_zoommil.cells.spec import CellSpec
     from napari_zoommil.cells.tiling import Area

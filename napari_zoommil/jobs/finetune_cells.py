@@ -87,11 +87,12 @@ def finetune_cells(
         plan = framing.plan(told.points, own)
         windows = yield from _read(own, plan)
         train, held_out = hold_out(windows, plan.held_out, seed)
+        statistics = _familiarity(before, windows, spec)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))
         steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
-        finish_cells(trained, run, card, _familiarity(before, windows, spec))
+        finish_cells(trained, run, card, statistics)
         seconds = round(time.perf_counter() - started, 1)
         counted = (told.counts, len(windows), len(held_out))
         return FineTuning(out, classes, *counted, trained.metrics, seconds, off_slide=told.off_slide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
@@ -225,8 +227,11 @@ def _fit(
         mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
     )
     save_model(run.folder, mil, spec, card(spec))
-    if (known := (yield from statistics(mil))) is not None:
-        keep_familiarity(run.folder, known)
+    try:
+        if (known := (yield from statistics(mil))) is not None:
+            keep_familiarity(run.folder, known)
+    except ZoomMILError as error:  # the model is there, and says "unknown"
+        warnings.warn(f"no statistics of the training could be kept: {error}", stacklevel=2)
     run.finish(metrics)
     return Training(run.folder, plan.task, metrics)
 

@@ -214,7 +214,7 @@ PHASES = {
     "measuring the model before": "look",
     "measuring the sizes of annotated cells": "look",
     "epoch": "train",
-    "measuring the scores of annotated cells": "look",
+    "measuring the number of cells": "look",
     "measuring the model after": "look",
 }
 """What a fine-tuning tells, in order, and what it works on meanwhile."""
@@ -269,7 +269,7 @@ def test_it_is_cancelled_at_any_moment(
     job.close()
     assert len(units) <= before + 6, "a fit runs up to its queue ahead"
     assert not is_trained(out) and not list(tmp_path.rglob("*.part"))
-    if phase in ("measuring the scores of annotated cells", "measuring the model after"):
+    if phase in ("measuring the number of cells", "measuring the model after"):
         assert {path.name for path in out.iterdir()} == {RUN, CURVES, CHECKPOINT, LOCK}
         assert run(finetune(discs[0], points, model, out=out, resume=True, device="cpu")).model == out
     else:

@@ -30,7 +30,9 @@ def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path
         for name in ("5x", "10x")
     }
     maps = {"attention-5x", "attention-10x", "zoom-attention-5x"} | explained
-    assert names == {f"{name}{end}" for name in maps for end in (".png", ".ome.tiff")} | {
+    of_all = {name.rpartition("-")[0] for name in maps}
+    figures = {f"{name}{end}" for name in of_all for end in (".png", ".svg")}
+    assert names == figures | {f"{name}{end}" for name in maps for end in (".png", ".ome.tiff")} | {
         "prediction.json", "prediction.npz", "patches.csv", "patches.geojson",
     }  # fmt: skip
     (zoom,) = prediction.maps_of("zoom")

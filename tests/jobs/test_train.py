@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -319,6 +319,10 @@ def test_a_cohort_that_is_embedded_is_only_read(
     def fail(*arguments: object) -> None:
         raise AssertionError("not needed")
 
+    def none(*_: object, **__: object) -> Iterator[None]:
+        yield from ()
+
+    monkeypatch.setattr("napari_zoommil.jobs.train.training_statistics", none)  # which read pixels
     for name in ("read_downsampled", "read_level"):
         monkeypatch.setattr(Slide, name, fail)
     tissue._found.clear()

@@ -25,7 +25,7 @@ def press(layer, name: str) -> None:
 def test_every_key_of_the_table_does_its_action(heard) -> None:
     actions, calls = heard
     layer = Points(ndim=2)
-    keys.bind(layer, actions, points=True)
+    keys.bind(layer, actions, editable=True)
     expected = []
     for key in keys.TABLE:
         for number, name in enumerate(key.keys, 1):
@@ -41,7 +41,7 @@ def test_no_key_does_two_things() -> None:
 
 def test_napari_keeps_space_and_p(heard) -> None:
     layer = Points(ndim=2)
-    keys.bind(layer, heard[0], points=True)
+    keys.bind(layer, heard[0], editable=True)
     bound = {str(key) for key in layer.keymap}
     assert not bound & {"Space", "P", "S", "A", "V"}
 
@@ -62,7 +62,7 @@ def test_on_the_slide_and_on_regions_deleting_stays_naparis(heard) -> None:
 
 def test_unbinding_leaves_nothing(heard) -> None:
     layer = Points(ndim=2)
-    keys.bind(layer, heard[0], points=True)
+    keys.bind(layer, heard[0], editable=True)
     keys.unbind(layer)
     assert not layer.keymap
 

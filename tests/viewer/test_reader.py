@@ -30,7 +30,7 @@ def test_annotations_come_with_a_slide_without_any_dock(make_napari_viewer, smal
     points.write(path.with_name("small.points.geojson"))
     viewer = make_napari_viewer()
     viewer.open(str(path), plugin="napari-zoommil")
-    assert [layer.name for layer in viewer.layers] == ["small", "small · complete regions", "small · points"]
+    assert [layer.name for layer in viewer.layers] == ["small", "small · regions", "small · points"]
     assert len(viewer.layers[-1].data) == 2 and not viewer.window.dock_widgets
 
 

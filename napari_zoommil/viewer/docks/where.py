@@ -75,6 +75,7 @@ class Where(QWidget):
         self._entry: OpenSlide | None = None
         self._known: list[Feature] = []
         self._choices: list[Choice] = []
+        self._drawing = False
         self.choice = QComboBox()
         self.choice.setToolTip(f"Where it looks. Inside regions means: {RULE}")
         # Long names of classes are cut off and do not widen the dock.
@@ -118,7 +119,7 @@ class Where(QWidget):
 
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Offer the regions of a slide; it does not call back."""
-        self._entry = entry
+        self._entry, self._drawing = entry, False
         why = lack_of(entry.slide if entry else None)
         if not why and entry is not None and entry.document is None:
             why = "The annotations of this slide are not read: see the Annotate dock"
@@ -165,6 +166,9 @@ class Where(QWidget):
         if entry is self._entry and (changed.regions or changed.classes):
             before, chosen = list(self._known), self.chosen
             self._offer()
+            if self._drawing and Inside("") in self._choices:  # what was drawn to look there has no class
+                self._drawing = False
+                self.choose(Inside(""))
             if self.chosen != chosen or (isinstance(chosen, Inside) and before != self._known):
                 self._changed()
 
@@ -180,5 +184,6 @@ class Where(QWidget):
         self._session.documents.mend(entry)
         assert entry.annotations is not None
         entry.annotations.regions.start()
+        self._drawing = True
         if not isinstance(self.chosen, Inside) or not self.chosen.takes_drawn:
             self.choose(Inside("") if Inside("") in self._choices else Inside())

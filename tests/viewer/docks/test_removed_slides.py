@@ -33,7 +33,7 @@ def use(viewer: napari.Viewer, docks: dict[str, Any], layer: Image) -> None:
     detect.where.draw.click()
     annotate._place(True)
     annotate.current.view.place((100, 100))
-    annotate._toggle_complete()
+    annotate._toggle_drawing(True)
     annotate._hide()
     viewer.layers.remove(annotate.current.regions.layer)
     layer.mode = "transform"

@@ -34,6 +34,7 @@ class AnnotateDock(SessionDock):
         self._heard = Follower()
         self._of: dict[OpenSlide, SlideAnnotations] = {}
         self.current: SlideAnnotations | None = None
+        self._draws = False
         self._actions: Actions = {
             "choose": self._choose,
             "remove": lambda _: self._remove(),
@@ -197,7 +198,7 @@ class AnnotateDock(SessionDock):
 
     def _place(self, on: bool) -> None:
         """Let clicks place points, or let them be clicks again."""
-        of = self.current
+        of, self._draws = self.current, False
         if of is None:
             return
         self._mend(of)
@@ -280,6 +281,7 @@ class AnnotateDock(SessionDock):
             self._mend(of)
             label = of.view.label if of.points.classes else 0
             of.regions.start(0 if complete else label, complete)
+            self._draws = True
             what = "in which every cell is marked" if complete else self._of_class(label)
             self._say(f"Draw a region {what}. {HOW}")
         self._show_mode()
@@ -316,7 +318,8 @@ class AnnotateDock(SessionDock):
 
     def _region_drawn(self) -> None:
         self._say()
-        self._place(True)
+        if self._draws:  # else another dock asked for it, and goes back to where it was
+            self._place(True)
 
     def _hide(self) -> None:
         if self.current is not None:

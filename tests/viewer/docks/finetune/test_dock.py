@@ -159,7 +159,7 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
     assert views(viewer) == {BEFORE: False, AFTER: True}
     assert dock.model.chosen == model, "the old model stays in use"
     assert not dock.act.button.isEnabled() and "Keep or discard" in dock.act.button.toolTip()
-    assert "exclusive recall" in dock.verdict.table.text() and "per mm²" in dock.verdict.table.text()
+    assert "annotated cells found" in dock.verdict.table.text() and "per mm²" in dock.verdict.table.text()
     assert "F1" not in dock.verdict.table.text()
     trace = dock.lesson.trace
     assert len(trace.history) == 2 and len(trace.losses) >= 2 and trace.places[-1] == 2
@@ -244,7 +244,7 @@ def test_a_closed_dock_leaves_a_run_that_the_next_one_offers(ready, opened, path
     qtbot.waitUntil(lambda: len(dock.lesson.trace.history) >= 1, timeout=MINUTE)
     viewer.window.remove_dock_widget(dock)
     qtbot.waitUntil(lambda: not worker.is_running, timeout=MINUTE)
-    assert not viewer.keymap
+    assert [str(key) for key in viewer.keymap] == ["O"], "which hides overlays without any dock"
     again = show_dock(viewer, "Fine-tune")
     qtbot.waitUntil(lambda: not again.unfinished.isHidden(), timeout=MINUTE)
     assert "of 200" in again.unfinished.told.text() and again.unfinished.resume.isEnabled()

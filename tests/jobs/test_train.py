@@ -322,7 +322,8 @@ def test_a_cohort_that_is_embedded_is_only_read(
     def none(*_: object, **__: object) -> Iterator[None]:
         yield from ()
 
-    monkeypatch.setattr("napari_zoommil.jobs.train.training_statistics", none)  # which read pixels
+    module = sys.modules["napari_zoommil.jobs.train"]
+    monkeypatch.setattr(module, "training_statistics", none)  # which read pixels
     for name in ("read_downsampled", "read_level"):
         monkeypatch.setattr(Slide, name, fail)
     tissue._found.clear()

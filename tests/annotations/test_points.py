@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,8 @@ def act(points: Points, action: str, n: int) -> None:
     elif action == "class" and label:
         points.set_class(chosen, label)
     elif action == "new":
-        points.add_class(f"new {n} {len(points.classes)}")
+        taken = {one.name for one in points.classes}
+        points.add_class(next(name for k in count() if (name := f"new {n} {k}") not in taken))
     elif action == "rename" and label:
         points.rename_class(label, f"name {n} {label}")
     elif action == "colour" and label:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +55,11 @@ class TileSample:
 
     def verdict(self, known: Familiarity) -> Verdict:
         """What can be said of the tissue that was searched."""
-        descriptors = np.concatenate(self._found)
-        return known.verdict([Patches(descriptors, np.empty((len(descriptors), 0), np.float32), self.of)])
+        return known.verdict([replace(_patches(np.concatenate(self._found)), of=self.of)])
 
 
 def image_statistics(
-    images: Iterable[tuple[str, RGB]], mpp: float, step: int = PATCH_PX // 2
+    images: Iterable[tuple[str, RGB]], mpp: float, step: int = PATCH_PX // 2, many_kinds: bool = False
 ) -> Familiarity | None:
     """Statistics of training images at a resolution; None where they are too few.
 
@@ -71,13 +71,18 @@ def image_statistics(
         µm/px.
     step : int
         Between neighbouring patches, px.
+    many_kinds : bool
+        Whether the groups are of tissue of many kinds, see :func:`~napari_zoommil.familiarity.fitted`.
     """
-    samples = []
+    found: dict[str, list[NDArray[np.float32]]] = {}
     for group, image in images:
-        found = describe(image_patches(image, step))
-        level = Patches(found, np.empty((len(found), 0), np.float32), len(found))
-        samples.append(SlideSample(group, (level,)))
-    return fitted(samples, mpps=(mpp,), patch_size=PATCH_PX)
+        found.setdefault(group, []).append(describe(image_patches(image, step)))
+    samples = [SlideSample(group, (_patches(np.concatenate(own)),)) for group, own in found.items()]
+    return fitted(samples, mpps=(mpp,), patch_size=PATCH_PX, many_kinds=many_kinds)
+
+
+def _patches(descriptors: NDArray[np.float32]) -> Patches:
+    return Patches(descriptors, np.empty((len(descriptors), 0), np.float32), len(descriptors))
 
 
 def image_patches(image: RGB, step: int) -> list[RGB]:

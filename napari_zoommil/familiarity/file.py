@@ -16,12 +16,15 @@ from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.familiarity.descriptors import VERSION, WIDTH
 from napari_zoommil.familiarity.gaussian import Gaussian
+from napari_zoommil.familiarity.nearest import Nearest
 from napari_zoommil.familiarity.statistics import STAINED_SHARES, Familiarity, Reference
 
 NAME = "familiarity.safetensors"
 """Of the file in a model folder."""
 
 ARRAYS = ("mean", "scale", "axes", "spread")
+
+MIXED = "its arrays do not belong together"
 
 LARGEST = 64 << 20
 """Bytes of a file that is read: what is written has a few MB."""
@@ -46,11 +49,14 @@ def to_bytes(familiarity: Familiarity) -> bytes:
     residuals = []
     for number, level in enumerate(familiarity.levels):
         trainings = (level, *level.others)
-        residuals.append([[gaussian.residual for gaussian in one.gaussians] for one in trainings])
+        residuals.append([[_space(measure).residual for measure in one.measures] for one in trainings])
         for place, one in enumerate(trainings):
             arrays[f"{number}.{place}.limits"] = one.limits
-            for kind, gaussian in enumerate(one.gaussians):
-                arrays |= {f"{number}.{place}.{kind}.{name}": getattr(gaussian, name) for name in ARRAYS}
+            for kind, measure in enumerate(one.measures):
+                own = f"{number}.{place}.{kind}"
+                arrays |= {f"{own}.{name}": getattr(_space(measure), name) for name in ARRAYS}
+                if isinstance(measure, Nearest):
+                    arrays[f"{own}.points"] = measure.points
     head = {
         "version": VERSION,
         "mpps": familiarity.mpps,
@@ -60,6 +66,10 @@ def to_bytes(familiarity: Familiarity) -> bytes:
         "residuals": residuals,
     }
     return save(arrays, {"head": json.dumps(head)})
+
+
+def _space(measure: Gaussian | Nearest) -> Gaussian:
+    return measure.space if isinstance(measure, Nearest) else measure
 
 
 def hash_of(content: bytes) -> str:
@@ -122,16 +132,26 @@ def _read(content: bytes) -> Familiarity | None:
 
 def _reference(arrays: Mapping[str, Any], place: str, residuals: tuple[float, ...]) -> Reference:
     limits = arrays[f"{place}.limits"]
-    gaussians = tuple(
-        Gaussian(**{name: arrays[f"{place}.{kind}.{name}"] for name in ARRAYS}, residual=residual)
-        for kind, residual in enumerate(residuals)
-    )
-    widths = [len(one.mean) for one in gaussians]
-    fits = limits.shape == (len(gaussians), len(STAINED_SHARES)) and widths[:1] == [WIDTH]
-    for one in gaussians:
-        count, width = one.axes.shape if one.axes.ndim == 2 else (0, 0)
-        fits &= one.mean.shape == one.scale.shape == (width,) and one.spread.shape == (count,)
-    everything = [limits, *(getattr(one, name) for one in gaussians for name in ARRAYS)]
-    if not fits or not all(one.dtype == np.float32 and np.isfinite(one).all() for one in everything):
-        raise ValueError("its arrays do not belong together")
-    return Reference(gaussians, limits)
+    measures = tuple(_measure(arrays, f"{place}.{kind}", residual) for kind, residual in enumerate(residuals))
+    fits = limits.shape == (len(measures), len(STAINED_SHARES)) and len(_space(measures[0]).mean) == WIDTH
+    if not fits or not _is_finite(limits, np.float32):
+        raise ValueError(MIXED)
+    return Reference(measures, limits)
+
+
+def _measure(arrays: Mapping[str, Any], place: str, residual: float) -> Gaussian | Nearest:
+    own = {name: arrays[f"{place}.{name}"] for name in ARRAYS}
+    count, width = own["axes"].shape if own["axes"].ndim == 2 else (0, 0)
+    fits = own["mean"].shape == own["scale"].shape == (width,) and own["spread"].shape == (count,)
+    if not fits or not all(_is_finite(one, np.float32) for one in own.values()):
+        raise ValueError(MIXED)
+    space, points = Gaussian(**own, residual=residual), arrays.get(f"{place}.points")
+    if points is None:
+        return space
+    if points.ndim != 2 or not len(points) or points.shape[1] != count or not _is_finite(points, np.float16):
+        raise ValueError(MIXED)
+    return Nearest(space, points)
+
+
+def _is_finite(array: np.ndarray, kind: type[np.floating[Any]]) -> bool:
+    return array.dtype == kind and bool(np.isfinite(array).all())

@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 from napari_zoommil.familiarity.descriptors import LEAST_EDGE
 from napari_zoommil.familiarity.gaussian import Gaussian
-from napari_zoommil.familiarity.verdict import Verdict
+from napari_zoommil.familiarity.nearest import Nearest
+from napari_zoommil.familiarity.verdict import FEWEST_COMPARED, Verdict
 
 STAINED_SHARES = (0.0, 0.1, 0.2, 0.4, 0.7)
 """From which share of stained pixels on a patch has a limit of its own: numbers of few pixels vary more."""
 
 PERCENTILE = 99.0
 """Of the distances of held-out training patches: the limit."""
+
+OF_GROUPS = 90.0
+"""Of the distances to the nearest patch of another group: the limit, without :data:`MARGIN`, since what lies
+between groups is in it already."""
 
 MARGIN = 1.25
 """Times the limit from which on a patch is unlike: training slides are never all there is of a kind."""
@@ -38,6 +43,9 @@ ALLOWANCE = 0.05
 
 LEAST_LIMIT = 0.25
 """Share of unlike patches up to which no slide is called unlike."""
+
+MOST_LIMIT = 0.5
+"""Share of unlike patches above which every slide is, however little the training slides have in common."""
 
 MOST_TRAININGS = 8
 """Later trainings that are remembered."""
@@ -105,15 +113,15 @@ class Reference:
 
     Attributes
     ----------
-    gaussians : tuple of Gaussian
-        Of each kind of numbers.
+    measures : tuple of Gaussian or Nearest
+        Distance of each kind of numbers.
     limits : (kinds, bins) float32
         Distance that :data:`PERCENTILE` of the held-out patches did not exceed, by share of stained pixels.
     others : tuple of Reference
         Of later trainings of the same model: what is like any of them is known.
     """
 
-    gaussians: tuple[Gaussian, ...]
+    measures: tuple[Gaussian | Nearest, ...]
     limits: Numbers
     others: tuple[Reference, ...] = ()
 
@@ -121,8 +129,8 @@ class Reference:
         """(n,) distances as multiples of the limit, the largest of all kinds of numbers; NaN for glass."""
         bins = patches.bins
         ratios = [
-            gaussian.distances(numbers) / limits[bins]
-            for gaussian, numbers, limits in zip(self.gaussians, patches.kinds, self.limits, strict=True)
+            measure.distances(numbers) / limits[bins]
+            for measure, numbers, limits in zip(self.measures, patches.kinds, self.limits, strict=True)
         ]
         found: Numbers = np.min(
             [np.max(ratios, axis=0), *(one.strangeness(patches) for one in self.others)], 0
@@ -157,7 +165,7 @@ class Familiarity:
     def limit(self) -> float:
         """Share of unlike patches above which a slide is unlike what the model was trained on."""
         usual = float(np.quantile(self.shares, USUAL, method="higher")) if self.shares else 0.0
-        return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, 1 - ALLOWANCE))
+        return float(np.clip(usual + ALLOWANCE, LEAST_LIMIT, MOST_LIMIT))
 
     def after(self, later: Familiarity) -> Familiarity:
         """What is known after another training of the same model, on patches of the same kind."""
@@ -192,11 +200,14 @@ def fitted(
     mpps: Sequence[float],
     patch_size: int,
     encoder_hash: str = "",
+    many_kinds: bool = False,
 ) -> Familiarity | None:
     """Statistics of the patches of training slides; None where these are too few, or too small.
 
     Each part of the slides is held out once, for the limits of distances and for the shares of unlike
-    patches; slides of ``held_out`` add shares.
+    patches; slides of ``held_out`` add shares, and slides of a few patches have none if there are others.
+    With ``many_kinds`` of tissue, which at least two groups make, the distance is that to the nearest patch,
+    and its limit is of patches of a group to those of the others.
     """
     stained = [SlideSample(one.group, tuple(level.stained for level in one.levels)) for one in slides]
     count = len(mpps)
@@ -205,22 +216,25 @@ def fitted(
     )
     if not enough or patch_size < LEAST_EDGE:
         return None
+    fit = _of_many_kinds if many_kinds else _reference
     levels, strange = zip(
-        *(_reference([one.levels[level] for one in stained], _folds(stained)) for level in range(count)),
+        *(fit([one.levels[level] for one in stained], _folds(stained, many_kinds)) for level in range(count)),
         strict=True,
     )
+    sizes = [sum(len(level.descriptors) for level in one.levels) for one in stained]
     shares = [
         _share([found[place] for found in strange], [level.of for level in one.levels])
         for place, one in enumerate(stained)
+        if sizes[place] >= min(FEWEST_COMPARED, max(sizes))
     ]
     shares += [share_unlike(levels, one.levels)[0] for one in held_out]
     return Familiarity(tuple(map(float, mpps)), patch_size, encoder_hash, levels, tuple(shares))
 
 
-def _folds(slides: Sequence[SlideSample]) -> list[int]:
+def _folds(slides: Sequence[SlideSample], each_group: bool) -> list[int]:
     """Number of the part that each slide belongs to; slides of a group belong to the same."""
     groups = list(dict.fromkeys(one.group for one in slides))
-    return [groups.index(one.group) % FOLDS for one in slides]
+    return [groups.index(one.group) % (len(groups) if each_group else FOLDS) for one in slides]
 
 
 def _reference(slides: Sequence[Patches], folds: Sequence[int]) -> tuple[Reference, list[Numbers]]:
@@ -236,28 +250,47 @@ def _reference(slides: Sequence[Patches], folds: Sequence[int]) -> tuple[Referen
     gaussians, limits, ratios = [], [], []
     bins = together.bins
     for numbers in together.kinds:
-        limits.append(_limits(_held_out(numbers, by_patch), bins))
-        ratios.append(_held_out(numbers, by_slide) / limits[-1][bins])
+        limits.append(_limits(_held_out(Gaussian, numbers, by_patch), bins, PERCENTILE))
+        ratios.append(_held_out(Gaussian, numbers, by_slide) / limits[-1][bins])
         gaussians.append(Gaussian.fitted(numbers))
-    strange = np.max(ratios, axis=0)
-    reference = Reference(tuple(gaussians), np.stack(limits))
-    return reference, [strange[owner == one] for one in range(len(slides))]
+    return _told(slides, Reference(tuple(gaussians), np.stack(limits)), ratios)
 
 
-def _held_out(numbers: Numbers, fold: NDArray[np.int64]) -> Numbers:
+def _of_many_kinds(slides: Sequence[Patches], folds: Sequence[int]) -> tuple[Reference, list[Numbers]]:
+    """The same, by the distance to the nearest patch of another group."""
+    together = _joined(slides)
+    by_group = np.repeat(folds, [len(one.descriptors) for one in slides])
+    nearest, limits, ratios = [], [], []
+    for numbers in together.kinds:
+        distances = _held_out(Nearest, numbers, by_group)
+        limits.append(_limits(distances, together.bins, OF_GROUPS) / np.float32(MARGIN))
+        ratios.append(distances / limits[-1][together.bins])
+        nearest.append(Nearest.fitted(numbers))
+    return _told(slides, Reference(tuple(nearest), np.stack(limits)), ratios)
+
+
+def _told(
+    slides: Sequence[Patches], reference: Reference, ratios: Sequence[Numbers]
+) -> tuple[Reference, list[Numbers]]:
+    """A reference, and how strange the patches of each slide are by the kind that is strangest."""
+    ends = np.cumsum([len(one.descriptors) for one in slides])[:-1]
+    return reference, np.split(np.max(ratios, axis=0), ends)
+
+
+def _held_out(measure: type[Gaussian] | type[Nearest], numbers: Numbers, fold: NDArray[np.int64]) -> Numbers:
     """(n,) distances of each part's rows from the others."""
     distances = np.empty(len(numbers), np.float32)
     for part in np.unique(fold):
-        distances[fold == part] = Gaussian.fitted(numbers[fold != part]).distances(numbers[fold == part])
+        distances[fold == part] = measure.fitted(numbers[fold != part]).distances(numbers[fold == part])
     return distances
 
 
-def _limits(distances: Numbers, bins: NDArray[np.int64]) -> Numbers:
+def _limits(distances: Numbers, bins: NDArray[np.int64], percentile: float) -> Numbers:
     """(bins,) limits by share of stained pixels; that of all where a bin has too few patches."""
-    of_all = np.percentile(distances, PERCENTILE)
+    of_all = np.percentile(distances, percentile)
     found = [distances[bins == one] for one in range(len(STAINED_SHARES))]
     return np.array(
-        [np.percentile(one, PERCENTILE) if len(one) >= FEWEST_IN_BIN else of_all for one in found], np.float32
+        [np.percentile(one, percentile) if len(one) >= FEWEST_IN_BIN else of_all for one in found], np.float32
     )
 
 

@@ -15,6 +15,10 @@ SENTENCES: dict[str, str] = {
 """What is said where nothing can be compared."""
 
 
+FEWEST_COMPARED = 20
+"""Patches of which it can be said that they are like those of the training: of fewer, chance decides."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What can be said of a slide and a model.
@@ -49,7 +53,11 @@ class Verdict:
         if not self.patches:
             return "nothing of what it read is stained tissue: do not rely on this"
         told = f"{percent(self.share)} of what it read is unlike what it was trained on"
-        return f"{told}: do not rely on this" if self.is_unlike else told
+        if self.is_unlike:
+            return f"{told}: do not rely on this"
+        return (
+            told if self.patches >= FEWEST_COMPARED else f"{told}: {self.patches} patches are too few to tell"
+        )
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -33,6 +33,27 @@ def test_it_is_read_back_as_it_was(known: Familiarity, sample, draw, tmp_path: P
     assert found.verdict(levels) == known.verdict(levels)
 
 
+def test_nearest_patches_are_read_back_too(sample, draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(0)
+    train = [sample(draw(rng, grain=2 + 2 * (number % 2)), str(number)) for number in range(10)]
+    known = fitted(train, mpps=(0.5,), patch_size=64, many_kinds=True)
+    assert known is not None
+    content = file.to_bytes(known)
+    (tmp_path / file.NAME).write_bytes(content)
+    found = file.read_familiarity(tmp_path, file.hash_of(content))
+    (level,) = sample(draw(rng)).levels
+    assert found is not None
+    np.testing.assert_array_equal(*(one.levels[0].strangeness(level) for one in (known, found)))
+    arrays = load(content)
+    for points in (
+        arrays["0.0.0.points"][:, 1:],
+        arrays["0.0.0.points"][:0],
+        arrays["0.0.0.points"] * np.nan,
+    ):
+        with pytest.raises(ValueError, match="do not belong together"):
+            file._reference(arrays | {"0.0.0.points": points}, "0.0", (1.0,))
+
+
 def test_later_trainings_are_read_back_too(known: Familiarity, sample, draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(2)
     coarse = [sample(draw(rng, grain=4), str(number), features=4) for number in range(10)]

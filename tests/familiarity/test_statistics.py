@@ -7,7 +7,7 @@ import pytest
 
 from napari_zoommil.familiarity import Familiarity, Patches, SlideSample, fitted
 from napari_zoommil.familiarity.gaussian import Gaussian
-from napari_zoommil.familiarity.statistics import LEAST_LIMIT, share_unlike
+from napari_zoommil.familiarity.statistics import LEAST_LIMIT, MOST_LIMIT, share_unlike
 
 Draw, Sample = Callable[..., np.ndarray], Callable[..., SlideSample]
 
@@ -48,7 +48,7 @@ def test_each_held_out_slide_has_a_share(draw: Draw, sample: Sample) -> None:
     seen = fitted(train, strange, mpps=(0.5,), patch_size=64)
     assert own is not None and seen is not None
     assert len(own.shares) == 8 and seen.shares[:8] == own.shares and seen.shares[8] > 0.9
-    assert own.limit == LEAST_LIMIT and seen.limit > 0.9, "held-out slides tell what is usual"
+    assert own.limit == LEAST_LIMIT and seen.limit == MOST_LIMIT, "held-out slides tell what is usual"
 
 
 def test_magnifications_count_by_their_patches(draw: Draw, sample: Sample) -> None:
@@ -68,6 +68,33 @@ def test_too_few_or_too_small_patches_leave_it_unknown(draw: Draw, sample: Sampl
     few = [sample(draw(np.random.default_rng(0)), str(number)) for number in range(3)]
     assert fitted(few, mpps=(0.5,), patch_size=64) is None
     assert fitted(few * 4, mpps=(0.5,), patch_size=16) is None
+
+
+def test_each_of_many_kinds_is_known_and_others_are_not(draw: Draw, sample: Sample) -> None:
+    rng, brown = np.random.default_rng(0), ((0.3, 0.6, 1.4), (0.6, 0.75, 0.9))
+    kinds: list[dict[str, object]] = [{}, {"grain": 5.0}, {"stains": brown}]
+    train = [sample(draw(rng, 40, **kinds[number % 3]), str(number)) for number in range(12)]
+    found = fitted(train, mpps=(0.5,), patch_size=64, many_kinds=True)
+    assert found is not None and found.limit < MOST_LIMIT
+    for kind in kinds:
+        assert not found.verdict(sample(draw(rng, 40, **kind)).levels).is_unlike
+    other = found.verdict(sample(draw(rng, 40, stains=(brown[0], (1.0, 0.9, 0.4)))).levels)
+    assert other.is_unlike and other.share > 0.9
+
+
+def test_no_slide_is_known_of_which_more_than_half_is_unlike(draw: Draw, sample: Sample) -> None:
+    rng = np.random.default_rng(0)
+    train = [sample(draw(rng, grain=grain), str(grain)) for grain in (0.8, 1.3, 2, 3, 4, 5, 6, 8, 10, 14)]
+    found = fitted(train, mpps=(0.5,), patch_size=64, many_kinds=True)
+    assert found is not None and found.limit <= MOST_LIMIT
+
+
+def test_shares_of_a_few_patches_do_not_widen_the_limit(draw: Draw, sample: Sample) -> None:
+    rng = np.random.default_rng(0)
+    train = [sample(draw(rng), str(number)) for number in range(9)]
+    few = sample(draw(rng, 3, grain=6), "few")
+    found = fitted([*train, few], mpps=(0.5,), patch_size=64, many_kinds=True)
+    assert found is not None and len(found.shares) == 9 and found.limit < MOST_LIMIT
 
 
 def test_one_slide_is_enough(draw: Draw, sample: Sample) -> None:

@@ -29,3 +29,12 @@ def test_what_is_not_known_is_said() -> None:
     assert "needs no training" in NO_TRAINING.sentence
     for one in (UNKNOWN, NO_TRAINING):
         assert not one.is_unlike and one.facts["share_unlike"] is None
+
+
+def test_few_patches_are_no_proof_of_the_contrary() -> None:
+    few = Verdict("known", 0.0, 0.25, 4)
+    assert not few.is_unlike
+    assert (
+        few.sentence == "0 % of what it read is unlike what it was trained on: 4 patches are too few to tell"
+    )
+    assert Verdict("known", 0.5, 0.25, 4).sentence.endswith("do not rely on this"), "what is seen is said"

@@ -144,7 +144,7 @@ def test_a_training_keeps_what_it_was_of(
     )
     known = familiarity_of(training.model, "mil")
     assert known is not None and len(known.levels) == 2 and len(known.shares) == 10
-    assert all(len(level.gaussians) == 2 for level in known.levels), "pixels and features"
+    assert all(len(level.measures) == 2 for level in known.levels), "pixels and features"
     own, other = (
         run(predict(tmp_path / name, str(training.model))).familiarity for name in ("blue4.tif", "red.tif")
     )

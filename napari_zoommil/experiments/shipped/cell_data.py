@@ -218,21 +218,29 @@ def real_windows(
 
 
 def unlabelled_tissue(folder: Path, mpp: float) -> list[RGB]:
-    """Tissue without labels: ``tiles/tcga``, ``tiles/histolab`` and a slide in tiles.
-
-    The resolution of the tiles is unknown: of :data:`RESOLUTIONS`, that is used at which nuclei are closest
-    to :data:`HELD_OUT_UM`.
-    """
-    images = [
-        min((rescaled_image(image, own / mpp) for own in RESOLUTIONS), key=lambda one: _misfit(one, mpp))
-        for name in ("tcga", "histolab")
-        for image in read_images(folder / "tiles" / name)
-    ]
+    """Tissue without labels: ``tiles/tcga``, ``tiles/histolab`` and a slide in tiles."""
+    images = [image for _, image in free_tiles(folder, mpp)]
     path = folder / "slides" / SLIDE
     if path.is_file():
         with Slide.open(path) as slide:
             images += slide_tiles(slide, mpp)
     return [image for image in images if min(image.shape[:2]) >= LEAST_EDGE]
+
+
+def free_tiles(folder: Path, mpp: float) -> Iterator[tuple[str, RGB]]:
+    """(slide, image) of ``tiles/tcga`` and ``tiles/histolab``.
+
+    The resolution of the tiles is unknown: of :data:`RESOLUTIONS`, that is used at which nuclei are closest
+    to :data:`HELD_OUT_UM`.
+    """
+    for path in (path for name in ("tcga", "histolab") for path in _pictures(folder / "tiles" / name)):
+        image = np.asarray(Image.open(path).convert("RGB"))
+        scaled = (rescaled_image(image, own / mpp) for own in RESOLUTIONS)
+        yield path.parent.name, min(scaled, key=lambda one: _misfit(one, mpp))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.png"))
 
 
 def slide_tiles(slide: Slide, mpp: float) -> list[RGB]:
@@ -359,11 +367,6 @@ def synthetic_windows(seeds: Sequence[int], mpp: float, seed: int) -> list[Windo
         )
         for tile in synthetic_tiles(seeds, seed)
     ]
-
-
-def read_images(folder: Path) -> list[RGB]:
-    """All PNG images below a folder."""
-    return [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.rglob("*.png"))]
 
 
 def _touching(instances: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Statistics of what the shipped cell models were trained on, without training them again.
 
-They are of the colour and texture of the same free tiles and synthetic tissue; slides, tiles and texture
-banks are held out as a whole.
+They are of the colour and texture of the same free tiles and synthetic tissue; slides, labelled tiles and
+texture banks are held out as a whole.
 
     python -m napari_zoommil.experiments.shipped.cell_familiarity --data DIR --models resources/models
 """
@@ -16,14 +16,17 @@ import numpy as np
 
 from napari_zoommil.cells.compared import PATCH_PX, image_statistics
 from napari_zoommil.cells.spec import read_cell_spec
-from napari_zoommil.experiments.data.nuclei import Tile, read_tiles
+from napari_zoommil.experiments.data.nuclei import read_tiles
 from napari_zoommil.experiments.shipped.cell_data import (
+    FEWEST,
     HELD_OUT_UM,
-    read_images,
+    SLIDE,
+    free_tiles,
     resampled,
     rescaled,
     restained,
     sections,
+    sure,
     synthetic_tiles,
     tissue_colours,
 )
@@ -36,11 +39,6 @@ MODELS = ("yollo", "unet")
 BANKS = (1, 2, 3)
 COPIES = 2
 """Of each tile in the colours of other tissue."""
-
-RESOLUTIONS = (0.5, 0.25)
-"""Possible resolutions of the tiles without labels, µm/px; nobody knows which."""
-
-SLIDE = "CMU-1-Small-Region.svs"
 
 
 def training_images(folder: Path, mpp: float) -> Iterator[tuple[str, RGB]]:
@@ -58,19 +56,16 @@ def training_images(folder: Path, mpp: float) -> Iterator[tuple[str, RGB]]:
 
 
 def _tissue(folder: Path, mpp: float) -> Iterator[tuple[str, RGB]]:
-    for slide in sorted((folder / "tiles" / "tcga").iterdir()):
-        for image in read_images(slide) if slide.is_dir() else ():
-            yield from ((slide.name, _resampled(image, own / mpp)) for own in RESOLUTIONS)
+    """What the models are trained on without labels: tiles with nuclei, and a slide."""
+    for slide, image in free_tiles(folder, mpp):
+        if min(image.shape[:2]) >= PATCH_PX and len(np.unique(sure(image, mpp))) > FEWEST + 1:
+            yield slide, image
     path = folder / "slides" / SLIDE
     if path.is_file():
         with Slide.open(path) as slide_file:
             own, shape = slide_file.resolution(), slide_file.shape
             size = round(shape[0] * own[0] / mpp), round(shape[1] * own[1] / mpp)
             yield SLIDE, slide_file.read(0, 0, *size, mpp)
-
-
-def _resampled(image: RGB, factor: float) -> RGB:
-    return resampled(Tile("", image, np.zeros(image.shape[:2], np.int32)), factor).image
 
 
 def main() -> None:
@@ -82,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in MODELS:
         mpp = read_cell_spec(args.models / name).mpp
-        known = image_statistics(training_images(args.data, mpp), mpp)
+        known = image_statistics(training_images(args.data, mpp), mpp, many_kinds=True)
         if known is None:
             raise SystemExit(f"{args.data} has too few images with patches of {PATCH_PX} px")
         keep_familiarity(args.models / name, known)

@@ -105,6 +105,14 @@ NOT_FOR = (
     "apart."
 )
 
+KNOWN_TISSUE = """## Does it know such tissue?
+
+`detect` compares each slide with the training by colour and texture (`familiarity.safetensors`, made by
+`python -m napari_zoommil.experiments.shipped.cell_familiarity`). On MoNuSeg's 13 tiles, which it has not
+seen, 1 % of the patches are unlike; with their eosin turned brown 70 %, with brown nuclei 90 %, in grey
+100 %. A wrong pixel size is not noticed: enlarged or reduced, the same tiles pass.
+"""
+
 TAUGHT = {"yollo": "", "unet": ", or that `yollo` finds too"}
 
 
@@ -145,6 +153,7 @@ Held-out tiles are from the same sets as the training tiles and similar to them;
 on other slides. It was used neither for training nor for the threshold, but resolution and losses were chosen
 with knowledge of the metrics on it.
 
+{KNOWN_TISSUE}
 Made by `python -m napari_zoommil.experiments.shipped.cell_models`.
 """
     tags = ["cell-detection", "nuclei", architecture]

@@ -47,11 +47,10 @@ class Nearest:
         from scipy.spatial import cKDTree
 
         found = cKDTree(self.points.astype(np.float32)).query(_along(self.space, rows))[0]
-        return (found / np.sqrt(self.points.shape[1])).astype(np.float32)  # type: ignore[no-any-return]
+        return np.asarray(found / np.sqrt(self.points.shape[1]), np.float32)
 
 
 def _along(space: Gaussian, rows: Numbers) -> Numbers:
     """(n, K) places of (n, D) rows along the axes, in standard deviations."""
     centred = (rows - space.mean) / space.scale
-    along: Numbers = centred @ space.axes.T / np.maximum(space.spread, LEAST_SPREAD)
-    return along
+    return np.asarray(centred @ space.axes.T / np.maximum(space.spread, LEAST_SPREAD), np.float32)

@@ -25,7 +25,7 @@ from napari_zoommil.slides.readers.base import RGB
 
 Floats = NDArray[np.float64]
 
-CORE_PX = 384
+CORE_PX = 768
 """Edge of the core of a tile, in which its cells count; a multiple of the networks' pooling factors."""
 
 TILES_AHEAD = 8

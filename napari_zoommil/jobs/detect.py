@@ -138,7 +138,7 @@ def detect(
     mpp: Mpp = None,
     icc: Icc = False,
     device: DeviceName = "auto",
-    batch_size: Annotated[int, Range(1, 256, unit="tiles")] = 4,
+    batch_size: Annotated[int, Range(1, 256, unit="tiles")] = 2,
     workers: Workers = None,
     threads: Threads = None,
 ) -> Job[Detection]:

@@ -14,6 +14,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
 from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_card import model_card
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
@@ -62,7 +63,7 @@ def finetune_cells(
     from napari_zoommil.cells.windows import classes_of, hold_out
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.training.cells.fit import finish_cells, fit_cells
-    from napari_zoommil.training.cells.framing import Framing
+    from napari_zoommil.training.cells.framing import Framing, elsewhere
     from napari_zoommil.training.cells.presets import recipe
 
     started = time.perf_counter()
@@ -87,10 +88,12 @@ def finetune_cells(
         plan = framing.plan(told.points, own)
         windows = yield from _read(own, plan)
         train, held_out = hold_out(windows, plan.held_out, seed)
+        tissue = yield from find_tissue(own)
+        others = yield from _read(own, elsewhere(plan, own, tissue, seed))
         statistics = _familiarity(before, windows, spec)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))
-        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same)
+        steps = fit_cells(network, spec, settings, train, held_out, run, resume, chosen, same, others)
         trained = yield from _told(steps, settings.epochs, str(chosen.torch))
         finish_cells(trained, run, card, statistics)
         seconds = round(time.perf_counter() - started, 1)

@@ -19,7 +19,8 @@ from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.encoders.device import Device
 from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.training.callbacks import CurveWriter, last_checkpoint
-from napari_zoommil.training.cells.marks import threshold_by_count, with_known_sizes
+from napari_zoommil.training.cells.averaging import averaged, share_of_training
+from napari_zoommil.training.cells.marks import Before, threshold_by_count, with_known_sizes
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader
 from napari_zoommil.training.cells.scores import WindowFinds, finds_in_window, finds_in_windows, measured
 from napari_zoommil.training.fit import FitStep, Stage, fit_steps
@@ -49,6 +50,7 @@ def fit_cells(
     resume: bool,
     device: Device,
     knows_classes: bool = True,
+    elsewhere: Sequence[Window] = (),
 ) -> Generator[Stage | FitStep, None, TrainedCells]:
     """Train a cell model on windows, with held-out windows for validation.
 
@@ -67,6 +69,8 @@ def fit_cells(
     device : Device
     knows_classes : bool
         Whether the initial model tells the classes of the windows apart.
+    elsewhere : sequence of Window
+        Windows at random places, in which cells are only counted.
 
     Yields
     ------
@@ -86,12 +90,19 @@ def fit_cells(
         windows = train
         if isinstance(network, YOLLO):  # other networks learn discs
             old = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
+            counted = yield from finds_in_windows(network, spec, elsewhere, "counting cells elsewhere")
             windows = with_known_sizes(old, spec)
+        initial = {name: value.clone() for name, value in network.state_dict().items()}
         yield from _fit(network, spec, recipe, windows, held_out, run, checkpoint, device)
         network.to(device.torch)
         if isinstance(network, YOLLO):  # for other networks the threshold changes which cells there are
+            known = Before.of(old, spec)
+            if known.is_trusted:
+                share = share_of_training(known.annotated, recipe.trust)
+                network.load_state_dict(averaged(initial, network.state_dict(), share))
             seen = yield from finds_in_windows(network, spec, train, "measuring the number of cells")
-            spec = replace(spec, threshold=threshold_by_count(old, seen, spec))
+            others = yield from finds_in_windows(network, spec, elsewhere, "counting cells elsewhere")
+            spec = replace(spec, threshold=threshold_by_count(old, seen, spec, (counted, others)))
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model after")
         after = measured(seen, spec) | {"score_threshold": spec.threshold}
     finally:

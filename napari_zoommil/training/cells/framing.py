@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.cells.model import require_resolution
@@ -11,6 +13,10 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import WindowPlan, plan_windows
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import Tissue
+
+ELSEWHERE = 24
+"""Windows at random places of the tissue in which cells are counted."""
 
 WINDOW = 1.5
 """Edge of a window in edges of the random crop; for an unpadded network without the rim."""
@@ -53,3 +59,12 @@ class Framing:
         """
         require_resolution(slide, self.mpp)
         return plan_windows(points, slide.shape, slide.resolution(), self.mpp, self.window, self.rim)
+
+
+def elsewhere(plan: WindowPlan, slide: Slide, tissue: Tissue, seed: int) -> WindowPlan:
+    """Up to :data:`ELSEWHERE` windows like those of a plan, around random places of the tissue."""
+    cells = np.argwhere(tissue.mask)
+    chosen = np.random.default_rng(seed).permutation(cells)[:ELSEWHERE]
+    px = np.array(slide.resolution()) / plan.mpp
+    corners = (chosen + 0.5) * np.asarray(tissue.downsample) * px - plan.size / 2
+    return replace(plan, origins=tuple((y, x) for y, x in np.rint(corners).astype(int).tolist()))

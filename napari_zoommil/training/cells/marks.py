@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +44,47 @@ def _sized(found: WindowFinds, spec: CellSpec) -> Window:
     return replace(found.window, boxes=boxes)
 
 
-def threshold_by_count(before: Sequence[WindowFinds], after: Sequence[WindowFinds], spec: CellSpec) -> float:
-    """The threshold at which a fine-tuned model finds about as many cells as there are in its windows.
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What an initial model found of the annotated cells.
+
+    Attributes
+    ----------
+    annotated : int
+        Number of annotated cells.
+    possible : float
+        Largest share of all cells that it may find, with 95 % confidence.
+    """
+
+    annotated: int
+    possible: float
+
+    @classmethod
+    def of(cls, found: Sequence[WindowFinds], spec: CellSpec) -> Before:
+        """From its detections in the training windows, which count from the threshold of ``spec``."""
+        marks = _scores_of_marks(found, spec)
+        return cls(len(marks), interval(int((marks >= spec.threshold).sum()), len(marks))[1])
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it may find at least :data:`TRUSTED` of the cells; otherwise it is blind to them."""
+        return bool(self.annotated) and self.possible >= TRUSTED
+
+
+def threshold_by_count(
+    before: Sequence[WindowFinds],
+    after: Sequence[WindowFinds],
+    spec: CellSpec,
+    elsewhere: tuple[Sequence[WindowFinds], Sequence[WindowFinds]] = ((), ()),
+) -> float:
+    """The threshold at which a fine-tuned model finds about as many cells as there are.
 
     Exclusive losses do not lower the scores of likely cells, so that all scores rise with those of the
     annotated cells, and the threshold of the initial model is too low. Few scores of annotated cells, on
-    which the model was trained, say little; the number of cells in the windows says more. It is known in
+    which the model was trained, say little; the number of cells in windows says more. It is known in
     complete regions. Elsewhere it is the number that the initial model found, and more if the annotated cells
-    show with 95 % confidence that it found fewer than :data:`RECALL` of them. Of an initial model that found
-    fewer than half of them, the number says nothing, and the recall on annotated cells becomes
-    :data:`RECALL`.
+    show with 95 % confidence that it found fewer than :data:`RECALL` of them. Of an initial model that is not
+    trusted, the number says nothing, and the recall on annotated cells becomes :data:`RECALL`.
 
     Parameters
     ----------
@@ -61,6 +92,9 @@ def threshold_by_count(before: Sequence[WindowFinds], after: Sequence[WindowFind
         Detections of both models in the training windows.
     spec : CellSpec
         With the threshold of the initial model.
+    elsewhere : (sequence of WindowFinds, sequence of WindowFinds)
+        The same in windows at random places, where they are counted if there are any: points are put where
+        there are cells, so that their windows do not show what else looks like one.
 
     Returns
     -------
@@ -71,14 +105,18 @@ def threshold_by_count(before: Sequence[WindowFinds], after: Sequence[WindowFind
     known = sum(len(one.window.boxes) for one in regions)
     if known >= ENOUGH:
         return _threshold_of(np.concatenate([one.finds.scores for one in regions]), known, spec)
-    marks = _scores_of_marks(before, spec)
-    possible = interval(int((marks >= spec.threshold).sum()), len(marks))[1]
-    if not len(marks) or possible < TRUSTED:
+    found = Before.of(before, spec)
+    if not found.is_trusted:
         marks = _scores_of_marks(after, spec)
         return _threshold_of(marks, math.ceil(RECALL * len(marks)), spec)
-    count = sum(int((one.finds.scores >= spec.threshold).sum()) for one in before)
+    if _count(elsewhere[0], spec):
+        before, after = elsewhere
     scores = np.concatenate([one.finds.scores for one in after])
-    return _threshold_of(scores, round(count * max(1.0, RECALL / possible)), spec)
+    return _threshold_of(scores, round(_count(before, spec) * max(1.0, RECALL / found.possible)), spec)
+
+
+def _count(found: Sequence[WindowFinds], spec: CellSpec) -> int:
+    return sum(int((one.finds.scores >= spec.threshold).sum()) for one in found)
 
 
 def _threshold_of(scores: NDArray[np.float64], count: int, spec: CellSpec) -> float:

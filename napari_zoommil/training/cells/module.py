@@ -52,6 +52,9 @@ class CellRecipe:
         Weight of boxes without an assigned cell.
     stained : bool
         Perturb the stains of haematoxylin and eosin.
+    trust : int
+        Number of annotated cells that the initial weights count as, see
+        :mod:`napari_zoommil.training.cells.averaging`; 0 to replace them.
     seed : int
     """
 
@@ -66,6 +69,7 @@ class CellRecipe:
     crop: int = 256
     background: float = 10.0
     stained: bool = True
+    trust: int = 0
     seed: int = 0
 
 

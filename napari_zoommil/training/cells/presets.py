@@ -20,8 +20,10 @@ INTERACTIVE = replace(
     accumulate=1,
     crop=160,
     background=1.0,
+    trust=30,
 )
-"""Fine-tuning of a trained model in about a minute on two cores. Five times the learning rate was not better
+"""Fine-tuning of a trained model in about a minute on two cores. With thirty points the new weights count
+half (docs/cells.md, *How many points?*). Five times the learning rate was not better
 and varied more between seeds (:mod:`napari_zoommil.experiments.few_points.experiment`)."""
 
 PAPER_GATES = {"unet": "ece-margin", "yollo": "ece"}

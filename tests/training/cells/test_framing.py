@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.cells.tiling import OnTissue
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.errors import MagnificationError
+from napari_zoommil.jobs import run
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.cells.framing import Framing
+from napari_zoommil.training.cells.framing import ELSEWHERE, Framing, elsewhere
 
 
 @pytest.mark.parametrize("network", [YOLLO(width=2), UNet(width=2, padding="same")])
@@ -41,3 +45,20 @@ def test_windows_show_points_where_an_unpadded_network_has_output(discs: tuple[P
     assert {tuple(place) for place in shown.round(3).tolist()} == {
         tuple(place) for place in discs[1].round(3).tolist()
     }
+
+
+def test_windows_elsewhere_lie_on_the_tissue(cmu: Path) -> None:
+    points = Points(classes=[CellClass("nucleus", (0, 0, 255), 8.0)])
+    points.add([[500.0, 500.0]], 1)
+    with Slide.open(cmu) as slide:
+        tissue = run(find_tissue(slide))
+        plan = Framing.of(YOLLO(width=2), 0.35, 160).plan(points, slide)
+        found, again, other = (elsewhere(plan, slide, tissue, seed) for seed in (0, 0, 1))
+        own = slide.resolution()
+        centres = (np.array(found.origins) + found.size / 2) * found.mpp / own
+        assert len(found) == ELSEWHERE and found.origins == again.origins != other.origins
+        assert OnTissue(tissue, slide.shape).contains(centres).mean() > 0.9, "px of the plan are rounded"
+        nothing = replace(tissue, mask=np.zeros_like(tissue.mask))
+        assert len(elsewhere(plan, slide, nothing, 0)) == 0
+        (window,) = list(replace(found, origins=found.origins[:1]).read(slide))
+        assert window.shape == (240, 240)

@@ -10,7 +10,7 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.windows import Window
-from napari_zoommil.training.cells.marks import threshold_by_count, with_known_sizes
+from napari_zoommil.training.cells.marks import Before, threshold_by_count, with_known_sizes
 from napari_zoommil.training.cells.scores import WindowFinds
 
 SHAPE = (240, 240)
@@ -59,6 +59,21 @@ def test_it_finds_more_if_too_few_annotated_cells_were_found() -> None:
     before = [scored([0.9] * 12 + [0.1] * 8 + [0.9] * 18, marked=20)]
     wanted = round(30 * 0.9 / 0.7812)  # 12 of 20 were found: at most 78 % of all, with 95 % confidence
     assert threshold_by_count(before, [scored(MANY)], OLD) == np.floor(100 * MANY[wanted - 1]) / 100
+
+
+def test_cells_are_counted_elsewhere_if_there_are_any() -> None:
+    before, after = [scored([0.9] * 30, marked=20)], [scored(MANY)]
+    there = [scored([0.9] * 60)], [scored(MANY)]
+    assert threshold_by_count(before, after, OLD, there) == np.floor(100 * MANY[59]) / 100
+    nothing = [scored([0.2] * 60)], [scored(MANY)]
+    assert threshold_by_count(before, after, OLD, nothing) == 0.85, "glass says nothing"
+
+
+def test_what_an_initial_model_found_decides_whether_it_is_trusted() -> None:
+    found = Before.of([scored([0.9] * 12 + [0.1] * 8, marked=20)], OLD)
+    assert found.annotated == 20 and 0.6 < found.possible < 0.9 and found.is_trusted
+    assert not Before.of([scored([0.1] * 30, marked=30)], OLD).is_trusted
+    assert not Before.of([], OLD).is_trusted, "of no annotated cell nothing is known"
 
 
 def test_a_model_that_found_nothing_does_not_say_how_many_there_are() -> None:

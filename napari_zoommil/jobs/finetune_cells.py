@@ -79,6 +79,7 @@ def finetune_cells(
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
             network, spec = with_classes(trainable(known, model), old, classes)  # a copy
+        tissue = yield from find_tissue(own)
         same = {one.name for one in old.classes} == {one.name for one in classes}
         new = len(classes) > 1 and not same
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
@@ -86,10 +87,10 @@ def finetune_cells(
         framing = Framing.of(network, spec.mpp, settings.crop)
         settings = replace(settings, crop=framing.crop)
         plan = framing.plan(told.points, own)
+        there = elsewhere(plan, own, tissue, seed)
         windows = yield from _read(own, plan)
         train, held_out = hold_out(windows, plan.held_out, seed)
-        tissue = yield from find_tissue(own)
-        others = yield from _read(own, elsewhere(plan, own, tissue, seed))
+        others = yield from _read(own, there)
         statistics = _familiarity(before, windows, spec)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))

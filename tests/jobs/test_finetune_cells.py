@@ -248,7 +248,7 @@ def test_every_window_and_batch_is_told(
     assert fitted.count("train") == reports["train"] == 3 * 2
     # A fit runs ahead of who follows it, and tells once more what was measured.
     assert fitted.count("look") == 3 * result.held_out == reports["look"] - 3
-    assert units.count("read") == result.windows
+    assert units.count("read") > result.windows, "also elsewhere, to count cells"
 
 
 @pytest.mark.parametrize("phase", ["", *PHASES, "measured"])

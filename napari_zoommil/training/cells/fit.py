@@ -89,20 +89,19 @@ def fit_cells(
         before = measured(seen, spec, knows_classes) | {"score_threshold": spec.threshold}
         windows = train
         if isinstance(network, YOLLO):  # other networks learn discs
-            old = yield from finds_in_windows(network, spec, train, "measuring the sizes of annotated cells")
-            counted = yield from finds_in_windows(network, spec, elsewhere, "counting cells elsewhere")
-            windows = with_known_sizes(old, spec)
+            both, title = (*train, *elsewhere), "measuring the sizes of annotated cells"
+            old = yield from finds_in_windows(network, spec, both, title)
+            windows = with_known_sizes(old[: len(train)], spec)
         initial = {name: value.clone() for name, value in network.state_dict().items()}
         yield from _fit(network, spec, recipe, windows, held_out, run, checkpoint, device)
         network.to(device.torch)
         if isinstance(network, YOLLO):  # for other networks the threshold changes which cells there are
-            known = Before.of(old, spec)
+            known = Before.of(old[: len(train)], spec)
             if known.is_trusted:
                 share = share_of_training(known.annotated, recipe.trust)
                 network.load_state_dict(averaged(initial, network.state_dict(), share))
-            seen = yield from finds_in_windows(network, spec, train, "measuring the number of cells")
-            others = yield from finds_in_windows(network, spec, elsewhere, "counting cells elsewhere")
-            spec = replace(spec, threshold=threshold_by_count(old, seen, spec, (counted, others)))
+            new = yield from finds_in_windows(network, spec, both, "measuring the number of cells")
+            spec = replace(spec, threshold=threshold_by_count(old, new, spec, len(train)))
         seen = yield from finds_in_windows(network, spec, held_out, "measuring the model after")
         after = measured(seen, spec) | {"score_threshold": spec.threshold}
     finally:

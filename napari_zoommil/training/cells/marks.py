@@ -75,7 +75,7 @@ def threshold_by_count(
     before: Sequence[WindowFinds],
     after: Sequence[WindowFinds],
     spec: CellSpec,
-    elsewhere: tuple[Sequence[WindowFinds], Sequence[WindowFinds]] = ((), ()),
+    taught: int | None = None,
 ) -> float:
     """The threshold at which a fine-tuned model finds about as many cells as there are.
 
@@ -89,18 +89,21 @@ def threshold_by_count(
     Parameters
     ----------
     before, after : sequence of WindowFinds
-        Detections of both models in the training windows.
+        Detections of both models in the training windows, and after those in windows at random places. These
+        are counted if there are any: points are put where there are cells, so that the training windows do
+        not show what else looks like one.
     spec : CellSpec
         With the threshold of the initial model.
-    elsewhere : (sequence of WindowFinds, sequence of WindowFinds)
-        The same in windows at random places, where they are counted if there are any: points are put where
-        there are cells, so that their windows do not show what else looks like one.
+    taught : int, optional
+        Number of training windows; all by default.
 
     Returns
     -------
     float
         The threshold of ``spec`` if there is nothing to go by.
     """
+    there = before[len(before[:taught]) :], after[len(after[:taught]) :]
+    before, after = before[:taught], after[:taught]
     regions = [in_complete_regions(one) for one in after if one.window.complete.any()]
     known = sum(len(one.window.boxes) for one in regions)
     if known >= ENOUGH:
@@ -109,8 +112,8 @@ def threshold_by_count(
     if not found.is_trusted:
         marks = _scores_of_marks(after, spec)
         return _threshold_of(marks, math.ceil(RECALL * len(marks)), spec)
-    if _count(elsewhere[0], spec):
-        before, after = elsewhere
+    if _count(there[0], spec):
+        before, after = there
     scores = np.concatenate([one.finds.scores for one in after])
     return _threshold_of(scores, round(_count(before, spec) * max(1.0, RECALL / found.possible)), spec)
 

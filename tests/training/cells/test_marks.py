@@ -63,10 +63,11 @@ def test_it_finds_more_if_too_few_annotated_cells_were_found() -> None:
 
 def test_cells_are_counted_elsewhere_if_there_are_any() -> None:
     before, after = [scored([0.9] * 30, marked=20)], [scored(MANY)]
-    there = [scored([0.9] * 60)], [scored(MANY)]
-    assert threshold_by_count(before, after, OLD, there) == np.floor(100 * MANY[59]) / 100
-    nothing = [scored([0.2] * 60)], [scored(MANY)]
-    assert threshold_by_count(before, after, OLD, nothing) == 0.85, "glass says nothing"
+    assert (
+        threshold_by_count([*before, scored([0.9] * 60)], after * 2, OLD, 1) == np.floor(100 * MANY[59]) / 100
+    )
+    assert threshold_by_count([*before, scored([0.2] * 60)], after * 2, OLD, 1) == 0.85, "glass says nothing"
+    assert threshold_by_count(before, after, OLD, 1) == 0.85
 
 
 def test_what_an_initial_model_found_decides_whether_it_is_trusted() -> None:

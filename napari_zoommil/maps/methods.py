@@ -197,6 +197,10 @@ ZOOM = "zoom"
 """Head of models that zoom: the attention by which they choose where."""
 
 
+INSTANCE = "instance"
+"""Head of models that answer for each patch alone: its output before the link function."""
+
+
 def average_of(kind: str) -> Average:
     """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
     if kind == ZOOM:
@@ -208,7 +212,7 @@ def unit_of(kind: str) -> str:
     """Of the values of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].unit
-    return METHODS["attention"].unit if kind == ZOOM else "score of the model"
+    return {ZOOM: METHODS["attention"].unit, INSTANCE: "logit"}.get(kind, "score of the model")
 
 
 def title_of(kind: str) -> str:
@@ -216,4 +220,4 @@ def title_of(kind: str) -> str:
     if kind in METHODS:
         title = METHODS[kind].title
         return title if title.startswith("Grad") else title.lower()
-    return "zoom attention" if kind == ZOOM else kind
+    return {ZOOM: "zoom attention", INSTANCE: "instance score"}.get(kind, kind)

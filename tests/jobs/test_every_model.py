@@ -96,7 +96,7 @@ def test_leaving_one_out_is_what_occlusion_finds(prediction: Prediction, trained
     assert offered or load_model(trained)[0].name not in EXACT
     if not offered:
         with pytest.raises(
-            ModelError, match="there is no leave-one-out of .*: without a patch, more changes"
+            ModelError, match=r"there is no leave-one-out of .*: without a patch, more changes"
         ):
             run(explain(cohort.parent / "pink4.tif", str(trained), method="leave-one-out"))
     if offered and not any(len(step.zoomed) for step in prediction.steps):

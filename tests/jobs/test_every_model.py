@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs import explain, predict, run, train
+from napari_zoommil.jobs import explain, finetune, predict, run, train
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import WHOLE, read_prediction
 from napari_zoommil.jobs.result_file import result_bytes
 from napari_zoommil.models import names
+from napari_zoommil.models.mil import MILModel
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.training.mil.points import trained_parameters
 from napari_zoommil.viewer.sentences import map_kinds, map_targets, patch_scores
 
 COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
@@ -102,6 +105,22 @@ def test_leaving_one_out_is_what_occlusion_finds(prediction: Prediction, trained
     if offered and not any(len(step.zoomed) for step in prediction.steps):
         (occluded,), (step,) = found.scores, prediction.steps
         np.testing.assert_allclose(step.explained["leave-one-out"], occluded.values, atol=2e-4)
+
+
+def test_points_teach_its_attention_or_are_refused(trained: Path, cohort: Path, tmp_path: Path) -> None:
+    points = Points(classes=[CellClass("pink", (213, 94, 0))])
+    points.add(np.random.default_rng(0).uniform(40, 120, (9, 2)), 1)
+    job = finetune(cohort.parent / "pink4.tif", points, str(trained), out=tmp_path / "taught", epochs=20)
+    model, _ = load_model(trained)
+    if type(model).attention_logits is MILModel.attention_logits:
+        with pytest.raises(ModelError, match="has no attention over patches"):
+            run(job)
+        return
+    assert "attention_on_points_10x" in run(job).metrics
+    taught = dict(load_model(tmp_path / "taught")[0].named_parameters())
+    changed = {name for name, weight in model.named_parameters() if (weight != taught[name]).any()}
+    attention = {id(weight) for weight in trained_parameters(model)}
+    assert changed and {id(model.get_parameter(name)) for name in changed} <= attention
 
 
 @pytest.mark.parametrize("method", ["grad-cam", "saliency"])

@@ -34,6 +34,8 @@ class StepResult:
     evidence : (C, n) float32 or None
         What each patch adds to each output: over all steps they sum to the logits less the bias. None of a
         model whose outputs are no such sums.
+    pooling : tuple of int, optional
+        Columns of ``scores`` that weight the evidence; see :class:`napari_zoommil.models.mil.Step`.
     """
 
     level: int
@@ -42,6 +44,7 @@ class StepResult:
     heads: tuple[str, ...]
     zoomed: NDArray[np.int64]
     evidence: NDArray[np.float32] | None = None
+    pooling: tuple[int, ...] | None = (0,)
 
     @property
     def attention(self) -> NDArray[np.float32]:
@@ -53,8 +56,10 @@ class StepResult:
         """(C, n) scores of the methods of explanation that need no more than a prediction, by their names."""
         if self.evidence is None:
             return {}
-        left_out = leave_one_out(self.attention, self.evidence)
-        return {"evidence": self.evidence, "leave-one-out": left_out}
+        if self.pooling is None:
+            return {"evidence": self.evidence}
+        columns = self.scores.T[list(self.pooling)] if self.pooling else np.zeros_like(self.scores.T[:1])
+        return {"evidence": self.evidence, "leave-one-out": leave_one_out(columns, self.evidence)}
 
 
 @dataclass(frozen=True)

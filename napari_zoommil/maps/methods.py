@@ -107,8 +107,8 @@ METHODS: dict[str, Method] = {
         Method(
             "evidence",
             "Evidence",
-            "What each patch adds to the output: its share of the attention times what the classifier makes "
-            "of it. All patches together sum to the output less its bias, exactly.",
+            "What each patch adds to the output: with attention, its share of it times what the classifier "
+            "makes of the patch. All patches together sum to the output less its bias, exactly.",
             "Positive does not mean that the output falls without the patch: the others take over its "
             "attention.",
             "With the sample model, signs agreed with occlusion for 39, 46 and 37 % (5x, 10x, 20x).",
@@ -197,6 +197,10 @@ ZOOM = "zoom"
 """Head of models that zoom: the attention by which they choose where."""
 
 
+INSTANCE = "instance"
+"""Head of models that answer for each patch alone: its output before the link function."""
+
+
 def average_of(kind: str) -> Average:
     """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
     if kind == ZOOM:
@@ -208,7 +212,7 @@ def unit_of(kind: str) -> str:
     """Of the values of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].unit
-    return METHODS["attention"].unit if kind == ZOOM else "score of the model"
+    return {ZOOM: METHODS["attention"].unit, INSTANCE: "logit"}.get(kind, "score of the model")
 
 
 def title_of(kind: str) -> str:
@@ -216,4 +220,4 @@ def title_of(kind: str) -> str:
     if kind in METHODS:
         title = METHODS[kind].title
         return title if title.startswith("Grad") else title.lower()
-    return "zoom attention" if kind == ZOOM else kind
+    return {ZOOM: "zoom attention", INSTANCE: "instance score"}.get(kind, kind)

@@ -1,4 +1,4 @@
-"""Options and recipes of the models of this package. No torch, so that commands and docks load fast."""
+"""Types of options, and the entry of ZoomMIL. No torch, so that commands and docks load fast."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.jobs import predict, run
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import (
@@ -23,6 +24,7 @@ from napari_zoommil.jobs.prediction_files import (
     patches_geojson,
     read_prediction,
     summary,
+    write_explanation,
     write_prediction,
 )
 from napari_zoommil.jobs.result_file import result_bytes
@@ -119,6 +121,15 @@ def test_pictures_are_figures_of_the_slide(written: Path, slide: Path) -> None:
     assert min(width for width, _ in sizes) > 900 and (written / "attention.svg").is_file()
 
 
+def test_each_head_has_pictures_of_its_own(slide: Path, prediction: Prediction, tmp_path: Path) -> None:
+    heads = tuple(one for one in prediction.maps if one.kind in ("attention", "zoom"))
+    with Slide.open(slide) as opened:
+        paths = write_explanation(opened, Explanation("attention", None, prediction, (), heads), tmp_path)
+    names = [path.name for path in paths]
+    assert len(names) == len(set(names)) and {"attention.png", "zoom-attention.png"} <= set(names)
+    assert {"attention-10x.png", "zoom-attention-5x.png"} <= set(names)
+
+
 def test_a_folder_without_a_prediction(tmp_path: Path, written: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         with pytest.raises(JobError, match=rf"holds no prediction: there is no {WHOLE}"):
@@ -143,6 +154,7 @@ def broken(prediction: Prediction) -> dict[str, Prediction]:
         "a magnification that it has no patches of": with_step(level=7),
         "scores of patches that are not there": with_step(rows=step.rows + 1000),
         "patches without a score": with_step(rows=step.rows[:-1]),
+        "weighted by scores that are not there": with_step(pooling=(2,)),
         "patches at 5x are incomplete": with_level(tissue=level.tissue[1:]),
         "patches at 5x are": with_level(origins=level.origins[:, 0]),
         "values are not those of its task": replace(prediction, values=prediction.values[:1]),

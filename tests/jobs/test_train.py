@@ -16,6 +16,7 @@ from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
 from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
+from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.models.task import Regression
@@ -184,6 +185,13 @@ def test_a_numeric_label_is_learnt_predicted_and_explained(
     assert "probabilities" not in said
 
 
+def test_a_recipe_that_selects_by_what_a_number_lacks_is_refused(
+    shades: Path, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelError, match="'bright' selects by val_f1, which a regression does not have"):
+        next(train(shades, **settings, recipe="bright"))
+
+
 def test_points_teach_a_model_of_numbers_without_moving_what_it_tells(
     shades: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +341,11 @@ def test_a_cohort_that_is_embedded_is_only_read(
     assert len(loaded) == 1
     weights = [(one.model / "model.safetensors").read_bytes() for one in (first, again)]
     assert weights[0] == weights[1]
+
+
+def test_patches_too_small_to_be_described_are_trained_on(cohort: Path, settings: dict[str, Any]) -> None:
+    training = run(train(cohort, **{**settings, "patch_size": 16, "epochs": 1}))
+    assert is_trained(training.model) and familiarity_of(training.model, "mil") is None
 
 
 def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings: dict[str, Any]) -> None:

@@ -166,6 +166,7 @@ class ModelOnSlide:
                 heads[: step.scores.shape[1]],
                 step.zoomed,
                 None if step.evidence is None else step.evidence.T.cpu().numpy(),
+                step.own_softmax,
             )
             for step in output.steps
         )

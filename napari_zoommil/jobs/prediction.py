@@ -34,6 +34,8 @@ class StepResult:
     evidence : (C, n) float32 or None
         What each patch adds to each output: over all steps they sum to the logits less the bias. None of a
         model whose outputs are no such sums.
+    own_softmax : bool
+        Whether the evidence is of a pooling by the softmax of the first column over this step alone.
     """
 
     level: int
@@ -42,6 +44,7 @@ class StepResult:
     heads: tuple[str, ...]
     zoomed: NDArray[np.int64]
     evidence: NDArray[np.float32] | None = None
+    own_softmax: bool = True
 
     @property
     def attention(self) -> NDArray[np.float32]:
@@ -53,6 +56,8 @@ class StepResult:
         """(C, n) scores of the methods of explanation that need no more than a prediction, by their names."""
         if self.evidence is None:
             return {}
+        if not self.own_softmax:
+            return {"evidence": self.evidence}
         left_out = leave_one_out(self.attention, self.evidence)
         return {"evidence": self.evidence, "leave-one-out": left_out}
 

@@ -199,7 +199,7 @@ ZOOM = "zoom"
 
 def average_of(kind: str) -> Average:
     """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
-    if kind == ZOOM:
+    if _is_attention(kind):
         return "softmax"
     return METHODS[kind].average if kind in METHODS else None
 
@@ -208,7 +208,12 @@ def unit_of(kind: str) -> str:
     """Of the values of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].unit
-    return METHODS["attention"].unit if kind == ZOOM else "score of the model"
+    return METHODS["attention"].unit if _is_attention(kind) else "score of the model"
+
+
+def _is_attention(kind: str) -> bool:
+    """Whether a head is one more attention: ``zoom``, or ``attention`` with a word such as its number."""
+    return kind == ZOOM or kind.startswith("attention ")
 
 
 def title_of(kind: str) -> str:

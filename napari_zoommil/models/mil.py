@@ -44,6 +44,9 @@ class Step:
         Contribution of each patch to each output, if the outputs of the model are sums over patches: the sum
         over all steps is ``MILOutput.logits`` without the bias. See
         :func:`napari_zoommil.models.blocks.attention.evidence`.
+    own_softmax : bool
+        Whether the evidence is of a pooling by the softmax of the first head over this step alone; what
+        leaving a patch out changes follows from it then.
     """
 
     level: int
@@ -52,6 +55,7 @@ class Step:
     embeddings: Tensor | None = None
     zoomed: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     evidence: Tensor | None = None
+    own_softmax: bool = True
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:
@@ -182,6 +186,19 @@ class MILModel(nn.Module):
             Progress of the training, 0 to 1.
         """
         return {"bag": self.task.loss(output.logits, target)}
+
+    def auxiliary(self, slides: int) -> nn.Module | None:
+        """A network that is trained beside the model and not kept with it; None for none.
+
+        For each training slide, ``network(output, slide, progress)`` returns further losses by name, where
+        ``slide`` is the number of the slide; otherwise see :meth:`losses`.
+
+        Parameters
+        ----------
+        slides : int
+            Number of training slides.
+        """
+        return None
 
     def config(self) -> dict[str, Any]:
         """Arguments of :func:`napari_zoommil.models.create` that build the same architecture."""

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 GROUP = "napari_zoommil.models"
 
-OWN = {"zoommil": "napari_zoommil.models.entries:ZOOMMIL"}
+OWN = {
+    "zoommil": "napari_zoommil.models.entries:ZOOMMIL",
+    "transmil": "napari_zoommil.models.entries:TRANSMIL",
+    "msmil": "napari_zoommil.models.entries:MSMIL",
+    "sparseconvmil": "napari_zoommil.models.entries:SPARSECONVMIL",
+}
 """Models of this package, in the syntax of entry points."""
 
 

@@ -49,7 +49,7 @@ def fit(
     flags : TrainerFlags
         ``accumulate`` is that of the recipe.
     """
-    module = MILModule(mil, recipe)
+    module = MILModule(mil, recipe, len(train))
     callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
     callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
     if recipe.stop_after:

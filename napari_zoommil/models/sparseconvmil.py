@@ -70,6 +70,7 @@ class SparseConvMIL(MILModel):
             torch.from_numpy(one).to(features.device)
             for one in (neighbours(sites), site.reshape(-1), 1 / counts.astype(np.float32))
         )
+        share = share.to(features.dtype)
         values = features.new_zeros(len(sites), features.shape[1]).index_add(0, own, features)
         values = values * share[:, None]
         for convolution in self.convolutions:

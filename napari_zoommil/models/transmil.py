@@ -92,11 +92,9 @@ class TransMIL(MILModel):
         tokens = torch.cat([self.class_token, embeddings[repeated]])
         tokens = tokens + self.layers[0](self.norms[0](tokens))
         tokens = torch.cat([tokens[:1], self.positions(tokens[1:])])
-        normed = self.norms[1](tokens)
-        with torch.no_grad():
-            scores = self._scores(self.layers[1].row(normed, 0)[:, 1:], repeated, len(rows))
-        tokens = tokens[:1] + self.layers[1](normed)[:1]
-        logits = self.classifier(self.norm(tokens))[0]
+        added, shares = self.layers[1].one(self.norms[1](tokens), 0)
+        scores = self._scores(shares[:, 1:], repeated, len(rows))
+        logits = self.classifier(self.norm(tokens[0] + added))
         return MILOutput(logits, (Step(0, rows, scores, embeddings),))
 
     @staticmethod

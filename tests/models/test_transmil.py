@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
@@ -32,7 +33,7 @@ def test_the_parameter_count_is_the_published_one() -> None:
 
 
 def reference(model: TransMIL, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits, and the class token's row of the n × n product (heads, patches), by loops."""
+    """Logits, and the class token's shares of each patch, (heads, patches), by loops."""
     embedded = torch.relu(features @ model.embed[0].weight.T + model.embed[0].bias)
     edge = math.ceil(math.sqrt(len(features)))
     tokens = [*embedded]
@@ -44,11 +45,11 @@ def reference(model: TransMIL, features: torch.Tensor) -> tuple[torch.Tensor, to
     square = square + sum(convolution(square) for convolution in model.positions.convolutions)
     tokens = torch.cat([tokens[:1], square[0].permute(1, 2, 0).flatten(0, 1)])
     normed = model.norms[1](tokens)
-    product = torch.stack([model.layers[1].row(normed, place) for place in range(len(normed))], 1)
+    product = model.layers[1].one(normed, 0)[1]
     logits = model.classifier(model.norm((tokens + model.layers[1](normed))[0]))
     shares = torch.zeros(len(product), len(features), dtype=product.dtype)
     for place in range(edge**2):
-        shares[:, place % len(features)] += product[:, 0, 1 + place]
+        shares[:, place % len(features)] += product[:, 1 + place]
     return logits, shares
 
 
@@ -76,6 +77,29 @@ def test_bags_of_any_size_train(make_grid: Callable, make_bag: Callable, count: 
     assert all(slope is not None and slope.isfinite().all() for slope in slopes)
 
 
+class Largest(TorchDispatchMode):
+    """Size of the largest tensor that is made, in values."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = function(*args, **kwargs or {})
+        for one in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(one, torch.Tensor):
+                self.size = max(self.size, one.numel())
+        return made
+
+
+def test_no_tensor_grows_faster_than_the_bag(make_grid: Callable, make_bag: Callable) -> None:
+    model, sizes = small(landmarks=16).eval(), []
+    for count in (1024, 4096):
+        bag = of(make_grid, make_bag, count)
+        with torch.no_grad(), Largest() as largest:
+            model(bag)
+        sizes.append(largest.size)
+    assert sizes[0] < 1200 * 3 * 16 and sizes[1] < 4.2 * sizes[0]
+
+
 def test_gradients_reach_the_embeddings(make_grid: Callable, make_bag: Callable) -> None:
     output = small().eval()(of(make_grid, make_bag, 7))
     (cam,) = grad_cam(output, 1).steps
@@ -86,8 +110,8 @@ def test_gradients_reach_the_embeddings(make_grid: Callable, make_bag: Callable)
 def test_the_pass_is_that_of_torchmil_where_both_define_the_same(
     make_grid: Callable, make_bag: Callable
 ) -> None:
-    """torchmil leaves out the ReLU of the embedding, the convolution of values and the layers' output weights,
-    and does not add the shares of repeated patches to those of the patches themselves."""
+    """torchmil has no ReLU after the embedding, no convolution of values and no output weights of layers, and
+    does not add the shares of repeated patches to those of the patches themselves."""
     torchmil = pytest.importorskip("torchmil.models")
     torch.manual_seed(0)
     theirs = torchmil.TransMIL((6,), att_dim=16, n_heads=2, n_landmarks=8).eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import conv2d, linear, pad, scaled_dot_product_attention
 
 
 class NystromAttention(nn.Module):
@@ -15,7 +15,7 @@ class NystromAttention(nn.Module):
     keys (A3, m × n). Landmarks are means of consecutive segments of the tokens, which are padded in front
     with zeros to a multiple of m. A depthwise convolution of the values along the tokens is added.
 
-    Neither A1 nor A3 is ever whole in memory.
+    Heads are computed one after the other, and neither A1 nor A3 of a head is held while it is multiplied.
 
     Parameters
     ----------
@@ -43,22 +43,22 @@ class NystromAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.landmarks, self.iterations = heads, landmarks, iterations
-        self.scale = (width // heads) ** -0.5
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.nearby = nn.Conv2d(heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False)
         self.out = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(n, width) → (n, width)."""
-        queries, keys, values = self._projected(tokens)
-        key_marks, query_marks = self._marks(keys), self._marks(queries)
-        inverse = pseudo_inverse(_softmax(query_marks, key_marks), self.iterations)
-        gathered = inverse.to(values.dtype) @ _attend(query_marks, keys, values)
-        mixed = _attend(queries, key_marks, gathered) + self._convolved(values)
-        return self.out(mixed.transpose(0, 1).flatten(1)[-len(tokens) :])
+        padded, mixed = self._padded(tokens), []
+        for head, (query_marks, key_marks, inverse) in enumerate(zip(*self._landmarks(padded), strict=True)):
+            queries, keys, values = linear(padded, self._weight(head).flatten(0, 1)).chunk(3, 1)
+            gathered = inverse.to(values.dtype) @ _attend(query_marks, keys, values)
+            near = conv2d(values[None], self.nearby.weight[head, None], padding=self.nearby.padding)[0]
+            mixed.append(_attend(queries, key_marks, gathered) + near)
+        return self.out(torch.cat(mixed, 1)[-len(tokens) :])
 
-    def row(self, tokens: Tensor, place: int) -> Tensor:
-        """The row of one token in A1 · A2⁺ · A3, without the other rows.
+    def one(self, tokens: Tensor, place: int) -> tuple[Tensor, Tensor]:
+        """The output of one token, without those of the others, and its row in A1 · A2⁺ · A3.
 
         Parameters
         ----------
@@ -67,31 +67,39 @@ class NystromAttention(nn.Module):
 
         Returns
         -------
-        (heads, n)
-            How much of each token's value this token takes. An approximation: values can be below 0.
+        output : (width,)
+        row : (heads, n)
+            How much of the value of each token this one takes, without gradients. As an approximation it can
+            be below 0.
         """
-        queries, keys, _ = self._projected(tokens)
-        key_marks, query_marks = self._marks(keys), self._marks(queries)
-        first = queries.shape[1] - len(tokens)
-        inverse = pseudo_inverse(_softmax(query_marks, key_marks), self.iterations)
-        own = _softmax(queries[:, first + place, None], key_marks).to(inverse.dtype)
-        heads = zip(own @ inverse, query_marks, keys, strict=True)
-        # One head at a time, for memory.
-        rows = [weight @ _softmax(mark, key).to(weight.dtype) for weight, mark, key in heads]
-        return torch.cat(rows)[:, first:]
+        padded, mixed, rows = self._padded(tokens), [], []
+        first = len(padded) - len(tokens)
+        margin = self.nearby.padding[0]
+        for head, (query_marks, key_marks, inverse) in enumerate(zip(*self._landmarks(padded), strict=True)):
+            weight = self._weight(head)
+            keys, values = linear(padded, weight[1:].flatten(0, 1)).chunk(2, 1)
+            own = _softmax(linear(tokens[place, None], weight[0]), key_marks).to(inverse.dtype) @ inverse
+            window = pad(values, (0, 0, margin, margin))[first + place :][: 2 * margin + 1]
+            near = self.nearby.weight[head, 0].mT.to(window.dtype) @ window
+            mixed.append((own.to(values.dtype) @ _attend(query_marks, keys, values) + near)[0])
+            with torch.no_grad():
+                rows.append((own @ _softmax(query_marks, keys).to(own.dtype))[0, first:])
+        return self.out(torch.cat(mixed)), torch.stack(rows)
 
-    def _projected(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled queries, keys and values, each (heads, padded n, width per head)."""
-        padded = pad(tokens, (0, 0, -len(tokens) % self.landmarks, 0))
-        queries, keys, values = self.project(padded).view(len(padded), 3, self.heads, -1).unbind(1)
-        return (queries * self.scale).transpose(0, 1), keys.transpose(0, 1), values.transpose(0, 1)
+    def _padded(self, tokens: Tensor) -> Tensor:
+        return pad(tokens, (0, 0, -len(tokens) % self.landmarks, 0))
 
-    def _marks(self, projected: Tensor) -> Tensor:
-        """(heads, n, w) → (heads, m, w)."""
-        return projected.unflatten(1, (self.landmarks, -1)).mean(2)
+    def _weight(self, head: int) -> Tensor:
+        """(3, width per head, width): the weights of a head's queries, keys and values."""
+        weight = self.project.weight
+        return weight.view(3, self.heads, -1, weight.shape[1])[:, head]
 
-    def _convolved(self, values: Tensor) -> Tensor:
-        return self.nearby(values[None])[0]
+    def _landmarks(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys of the landmarks, (heads, m, width per head), and A2⁺, (heads, m, m)."""
+        means = padded.unflatten(0, (self.landmarks, -1)).mean(1)  # the projection is linear: means first
+        found = self.project(means).view(self.landmarks, 3, self.heads, -1).permute(1, 2, 0, 3)
+        queries, keys = found[0], found[1]
+        return queries, keys, pseudo_inverse(_softmax(queries, keys), self.iterations)
 
 
 def pseudo_inverse(matrices: Tensor, iterations: int = 6) -> Tensor:
@@ -122,9 +130,9 @@ def pseudo_inverse(matrices: Tensor, iterations: int = 6) -> Tensor:
 
 
 def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
-    return (queries @ keys.mT).softmax(-1)
+    return (queries @ keys.mT * queries.shape[-1] ** -0.5).softmax(-1)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """softmax(queries · keysᵀ) · values without the softmax in memory."""
-    return scaled_dot_product_attention(queries[None], keys[None], values[None], scale=1.0)[0]
+    """``_softmax(queries, keys) @ values`` without the softmax in memory."""
+    return scaled_dot_product_attention(*(one[None, None] for one in (queries, keys, values)))[0, 0]

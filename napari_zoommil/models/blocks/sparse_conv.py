@@ -46,11 +46,9 @@ class SubmanifoldConv(nn.Module):
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(features, len(NEAR), channels))
-        self.bias = nn.Parameter(torch.empty(channels))
-        bound = 1 / math.sqrt(features * len(NEAR))  # as torch initialises a dense convolution
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        deviation = math.sqrt(2 / (features * len(NEAR)))  # He 2015, for the ReLU that follows
+        self.weight = nn.Parameter(deviation * torch.randn(features, len(NEAR), channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, values: Tensor, near: Tensor) -> Tensor:
         """(A, features) → (A, channels).

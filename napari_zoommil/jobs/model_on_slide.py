@@ -166,7 +166,7 @@ class ModelOnSlide:
                 heads[: step.scores.shape[1]],
                 step.zoomed,
                 None if step.evidence is None else step.evidence.T.cpu().numpy(),
-                step.own_softmax,
+                step.pooling,
             )
             for step in output.steps
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_zoommil.geometry import PatchLevel, Rows, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
-from napari_zoommil.maps.heatmap import kind_of_head
+from napari_zoommil.maps.heatmap import kind_of_head, map_title
 from napari_zoommil.maps.methods import METHODS, average_of, title_of
 from napari_zoommil.maps.scales import times_average
 
@@ -84,11 +84,11 @@ def _outputs(prediction: Prediction, explanation: Explanation) -> tuple[str, ...
 
 def _columns(prediction: Prediction, step: StepResult) -> Iterator[tuple[str, Rows, NDArray[np.float32]]]:
     for head, values in zip(step.heads, step.scores.T, strict=True):
-        yield title_of(head), step.rows, values
-        kind, _ = kind_of_head(head, prediction.task.names)
+        kind, target = kind_of_head(head, prediction.task.names)
+        title = map_title(kind, target)
+        yield title, step.rows, values
         if (average := average_of(kind)) is not None:
-            times = times_average(values, average == "softmax")
-            yield f"{title_of(head)} (times the average)", step.rows, times
+            yield f"{title} (times the average)", step.rows, times_average(values, average == "softmax")
     for method, values in step.explained.items():
         for name, own in zip(prediction.task.names, values, strict=True):
             yield f"{title_of(method)} {name}{_unit(method)}", step.rows, own

@@ -34,8 +34,8 @@ class StepResult:
     evidence : (C, n) float32 or None
         What each patch adds to each output: over all steps they sum to the logits less the bias. None of a
         model whose outputs are no such sums.
-    own_softmax : bool
-        Whether the evidence is of a pooling by the softmax of the first column over this step alone.
+    pooling : tuple of int, optional
+        Columns of ``scores`` that weight the evidence; see :class:`napari_zoommil.models.mil.Step`.
     """
 
     level: int
@@ -44,7 +44,7 @@ class StepResult:
     heads: tuple[str, ...]
     zoomed: NDArray[np.int64]
     evidence: NDArray[np.float32] | None = None
-    own_softmax: bool = True
+    pooling: tuple[int, ...] | None = (0,)
 
     @property
     def attention(self) -> NDArray[np.float32]:
@@ -56,10 +56,10 @@ class StepResult:
         """(C, n) scores of the methods of explanation that need no more than a prediction, by their names."""
         if self.evidence is None:
             return {}
-        if not self.own_softmax:
+        if self.pooling is None:
             return {"evidence": self.evidence}
-        left_out = leave_one_out(self.attention, self.evidence)
-        return {"evidence": self.evidence, "leave-one-out": left_out}
+        columns = self.scores.T[list(self.pooling)] if self.pooling else np.zeros_like(self.scores.T[:1])
+        return {"evidence": self.evidence, "leave-one-out": leave_one_out(columns, self.evidence)}
 
 
 @dataclass(frozen=True)

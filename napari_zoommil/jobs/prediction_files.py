@@ -212,6 +212,8 @@ def _contradiction(found: Prediction) -> str:
             return "it has patches without a score"
         if step.evidence is not None and step.evidence.shape != (len(found.task.names), len(step.rows)):
             return "its evidence is not that of its patches"
+        if not set(step.pooling or ()) <= set(range(len(step.heads))):
+            return "its evidence is weighted by scores that are not there"
     if not len(found.values) == len(found.logits) == len(found.task.names):
         return "its values are not those of its task"
     return ""

@@ -14,8 +14,8 @@ def leave_one_out(logits: NDArray[np.float32], evidence: NDArray[np.float32]) ->
 
     Parameters
     ----------
-    logits : (n,) float32
-        Of the attention.
+    logits : (n,) or (P, n) float32
+        Of the attention: one for all outputs (P = 1), or one per output (P = C).
     evidence : (C, n) float32
         a_i · (w_c · h_i).
 
@@ -24,17 +24,20 @@ def leave_one_out(logits: NDArray[np.float32], evidence: NDArray[np.float32]) ->
     (C, n) float32
         NaN where there is no other patch.
     """
-    if not len(logits):
+    if not evidence.size:
         return np.empty_like(evidence)
-    shares = np.exp(logits.astype(np.float64) - logits.max())
-    shares /= shares.sum()
+    attention = np.broadcast_to(np.atleast_2d(logits), evidence.shape).astype(np.float64)
+    shares = np.exp(attention - attention.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
     added = evidence.astype(np.float64)
     total = added.sum(1, keepdims=True)
     rest, others = 1 - shares, total - added
     # The difference would lose all its digits at a patch that has nearly all the attention.
-    top = int(shares.argmax())
-    rest[top] = np.delete(shares, top).sum()
-    others[:, top] = np.delete(added, top, 1).sum(1)
+    top = shares.argmax(1)[:, None]
+    for left, of in ((rest, shares), (others, added)):
+        without = of.copy()
+        np.put_along_axis(without, top, 0, 1)
+        np.put_along_axis(left, top, without.sum(1, keepdims=True), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         fall = total - others / rest
     return np.where(rest > 0, fall, np.nan).astype(np.float32)

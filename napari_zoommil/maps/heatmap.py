@@ -67,8 +67,15 @@ def map_title(kind: str, target: str | None) -> str:
 
 
 def kind_of_head(head: str, names: Sequence[str]) -> tuple[str, str | None]:
-    """Kind and class of a head of a model's scores; one named as an output is the attention to it."""
-    return ("attention", head) if head in names else (head, None)
+    """Kind and output of a head of a model's scores.
+
+    One named as an output is the attention to it; ``instance tumour`` is of the kind ``instance``.
+    """
+    if head in names:
+        return "attention", head
+    ends = [name for name in names if head.endswith(f" {name}")]
+    target = max(ends, key=len, default=None)
+    return (head if target is None else head.removesuffix(f" {target}")), target
 
 
 def rasterise(

@@ -197,6 +197,10 @@ ZOOM = "zoom"
 """Head of models that zoom: the attention by which they choose where."""
 
 
+INSTANCE = "instance"
+"""Head of models that answer for each patch alone: its output before the link function."""
+
+
 def average_of(kind: str) -> Average:
     """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
     if _is_attention(kind):
@@ -208,12 +212,14 @@ def unit_of(kind: str) -> str:
     """Of the values of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].unit
-    return METHODS["attention"].unit if _is_attention(kind) else "score of the model"
+    if _is_attention(kind):
+        return METHODS["attention"].unit
+    return "logit" if kind == INSTANCE else "score of the model"
 
 
 def _is_attention(kind: str) -> bool:
-    """Whether a head is one more attention: ``zoom``, or ``attention`` with a word such as its number."""
-    return kind == ZOOM or kind.startswith("attention ")
+    """Whether a head is one more attention: ``zoom``, or one of several such as ``attention-3``."""
+    return kind == ZOOM or kind.startswith("attention-")
 
 
 def title_of(kind: str) -> str:
@@ -221,4 +227,4 @@ def title_of(kind: str) -> str:
     if kind in METHODS:
         title = METHODS[kind].title
         return title if title.startswith("Grad") else title.lower()
-    return "zoom attention" if kind == ZOOM else kind
+    return {ZOOM: "zoom attention", INSTANCE: "instance score"}.get(kind, kind)

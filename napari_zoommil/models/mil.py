@@ -21,7 +21,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Pair, PatchGrid, Rows, magnification_name, zoom_ratios
 from napari_zoommil.models.task import Classification, Task
 
-__all__ = ["MILModel", "MILOutput", "Need", "NeedImage", "Pass", "Plane", "Step", "drain"]
+__all__ = ["MILModel", "MILOutput", "Need", "NeedImage", "Pass", "Plane", "Step", "drain", "instance_heads"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,10 @@ class Step:
         Contribution of each patch to each output, if the outputs of the model are sums over patches: the sum
         over all steps is ``MILOutput.logits`` without the bias. See
         :func:`napari_zoommil.models.blocks.attention.evidence`.
-    own_softmax : bool
-        Whether the evidence is of a pooling by the softmax of the first head over this step alone; what
-        leaving a patch out changes follows from it then.
+    pooling : tuple of int, optional
+        Columns of ``scores`` whose softmax weights the patches of this step in the evidence: one for all
+        outputs, or one per output; empty if all weigh the same. None if the weights depend on other patches
+        in other ways, so that leaving one out is more than giving its weight to the others.
     """
 
     level: int
@@ -55,7 +56,7 @@ class Step:
     embeddings: Tensor | None = None
     zoomed: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     evidence: Tensor | None = None
-    own_softmax: bool = True
+    pooling: tuple[int, ...] | None = (0,)
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:
@@ -119,6 +120,11 @@ def drain(steps: Pass, answer: Callable[[Any], Tensor]) -> MILOutput:
         return stop.value
 
 
+def instance_heads(task: Task) -> tuple[str, ...]:
+    """Names of heads with the logits of each patch alone, one per output."""
+    return tuple(f"instance {name}" for name in task.names)
+
+
 class MILModel(nn.Module):
     """Base of the models: a coroutine over a patch grid.
 
@@ -138,8 +144,9 @@ class MILModel(nn.Module):
     name : str
         Name in the registry.
     heads : tuple of str
-        Names of the columns of ``Step.scores``: ``"attention"``, another word, or the name of the class
-        that a column is for. The first is shown by default.
+        Names of the columns of ``Step.scores``: ``"attention"`` or another word; the name of the class that
+        an attention is for; or a word and the name of a class, such as ``"instance tumour"``. The first is
+        shown by default.
     task : Task
         Meaning of its outputs; unnamed classes until it is loaded or trained.
     ratios : tuple of int
@@ -157,7 +164,6 @@ class MILModel(nn.Module):
     """
 
     name: str = ""
-    heads: tuple[str, ...] = ("attention",)
     task: Task
     patch_size: int | None = None
     encoder_hash: str = ""
@@ -168,6 +174,10 @@ class MILModel(nn.Module):
         self.magnifications = tuple(float(one) for one in magnifications)
         self.ratios = zoom_ratios(self.magnifications)
         self.task = Classification.unnamed(classes)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return ("attention",)
 
     @abstractmethod
     def steps(self, grid: PatchGrid) -> Pass:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.models.blocks.attention import attention_pool, evidence
+from napari_zoommil.models.blocks.attention import Attention, attention_pool, evidence
+from napari_zoommil.models.blocks.layers import embedding
 from napari_zoommil.models.blocks.reversal import reverse_gradient
-from napari_zoommil.models.entries import MSMILOptions
+from napari_zoommil.models.entries_network import MSMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 
 DOMAIN_WIDTH = 1024
@@ -53,13 +54,13 @@ class MSMIL(MILModel):
     ) -> None:
         super().__init__(in_features, classes, magnifications, options)
         widths = (options.hidden,) if isinstance(options.hidden, int) else tuple(options.hidden)
-        layers: list[nn.Module] = []
-        for width, wider in zip((in_features, *widths), widths, strict=False):
-            layers += [nn.Linear(width, wider), nn.ReLU(), nn.Dropout(options.dropout)]
-        self.embed = nn.Sequential(*layers)
-        self.attend = nn.Sequential(
-            nn.Linear(widths[-1], options.attention), nn.Tanh(), nn.Linear(options.attention, 1)
+        self.embed = nn.Sequential(
+            *(
+                embedding(width, wider, options.dropout)
+                for width, wider in zip((in_features, *widths), widths, strict=False)
+            )
         )
+        self.attend = Attention(widths[-1], options.attention, dropout=0.0)
         self.classifier = nn.Linear(widths[-1], classes)
 
     def steps(self, grid: PatchGrid) -> Pass:
@@ -72,7 +73,7 @@ class MSMIL(MILModel):
         added = evidence(embeddings, scores[:, 0], self.classifier)
         assert added is not None
         steps = tuple(
-            Step(level, rows, own, part, evidence=share, own_softmax=len(found) == 1)
+            Step(level, rows, own, part, evidence=share, pooling=(0,) if len(found) == 1 else None)
             for level, (rows, own, part, share) in enumerate(
                 zip(found, scores.split(counts), embedded, added.split(counts), strict=True)
             )
@@ -81,8 +82,7 @@ class MSMIL(MILModel):
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
         """(n, D) → (n, 1); the same at every magnification."""
-        logits: Tensor = self.attend(self.embed(features))
-        return logits
+        return self.attend(self.embed(features))
 
     def auxiliary(self, slides: int) -> DomainBranch | None:
         factor = self.options.adversarial

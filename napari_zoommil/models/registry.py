@@ -1,6 +1,6 @@
 """The registry of MIL models: an entry holds all that other modules must know of a model. No torch.
 
-The entries of this package are in :mod:`napari_zoommil.models.entries`. Another package registers a model
+The entries of this package are in ``napari_zoommil/models/entries*.py``. Another package registers a model
 by the entry point group ``napari_zoommil.models``::
 
     [project.entry-points."napari_zoommil.models"]
@@ -26,9 +26,15 @@ GROUP = "napari_zoommil.models"
 
 OWN = {
     "zoommil": "napari_zoommil.models.entries:ZOOMMIL",
-    "transmil": "napari_zoommil.models.entries:TRANSMIL",
-    "msmil": "napari_zoommil.models.entries:MSMIL",
-    "sparseconvmil": "napari_zoommil.models.entries:SPARSECONVMIL",
+    "abmil": "napari_zoommil.models.entries_bag:ABMIL",
+    "clam_sb": "napari_zoommil.models.entries_bag:CLAM_SB",
+    "clam_mb": "napari_zoommil.models.entries_bag:CLAM_MB",
+    "dsmil": "napari_zoommil.models.entries_bag:DSMIL",
+    "maxmil": "napari_zoommil.models.entries_bag:MAXMIL",
+    "meanmil": "napari_zoommil.models.entries_bag:MEANMIL",
+    "transmil": "napari_zoommil.models.entries_network:TRANSMIL",
+    "msmil": "napari_zoommil.models.entries_network:MSMIL",
+    "sparseconvmil": "napari_zoommil.models.entries_network:SPARSECONVMIL",
 }
 """Models of this package, in the syntax of entry points."""
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from napari_zoommil.geometry import PatchGrid, PatchLevel
 from napari_zoommil.models.blocks.sparse_conv import SubmanifoldConv, neighbours
-from napari_zoommil.models.entries import SparseConvMILOptions
+from napari_zoommil.models.entries_network import SparseConvMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 
 SCALES = (0.7, 1.3)
@@ -40,7 +40,6 @@ class SparseConvMIL(MILModel):
     """
 
     name = "sparseconvmil"
-    heads = ("activation",)
 
     def __init__(
         self,
@@ -55,6 +54,10 @@ class SparseConvMIL(MILModel):
         self.classifier = nn.Sequential(
             nn.Linear(widths[-1], options.hidden), nn.ReLU(), nn.Linear(options.hidden, classes)
         )
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return ("activation",)
 
     def steps(self, grid: PatchGrid) -> Pass:
         rows = np.arange(len(grid.levels[0]))

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models.blocks.nystrom import NystromAttention
-from napari_zoommil.models.entries import TransMILOptions
+from napari_zoommil.models.entries_network import TransMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 
 LEAST_SHARE = 1e-6
@@ -60,6 +61,11 @@ class TransMIL(MILModel):
     magnifications : sequence of float
         One.
     options : TransMILOptions
+
+    Raises
+    ------
+    ModelError
+        If the width is no multiple of the number of heads.
     """
 
     name = "transmil"
@@ -73,7 +79,8 @@ class TransMIL(MILModel):
     ) -> None:
         super().__init__(in_features, classes, magnifications, options)
         width = options.hidden
-        self.heads = ("attention", *(f"attention {head + 1}" for head in range(options.heads)))
+        if width % options.heads:
+            raise ModelError(f"hidden = {width} is no multiple of heads = {options.heads}")
         self.embed = nn.Sequential(nn.Linear(in_features, width), nn.ReLU())
         self.class_token = nn.Parameter(torch.randn(1, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
@@ -84,6 +91,11 @@ class TransMIL(MILModel):
         self.positions = PositionEncoding(width)
         self.norm = nn.LayerNorm(width)
         self.classifier = nn.Linear(width, classes)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        # no space before the number, for there can be a class named so
+        return ("attention", *(f"attention-{head + 1}" for head in range(self.options.heads)))
 
     def steps(self, grid: PatchGrid) -> Pass:
         rows = np.arange(len(grid.levels[0]))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models.blocks.attention import GatedAttention, attention_pool, evidence
+from napari_zoommil.models.blocks.layers import classifier, embedding
 from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
 from napari_zoommil.models.topk import SIGMA, hard_topk, normalise_scores, select
@@ -149,13 +150,10 @@ class ZoomMIL(MILModel):
         self.topk, self.samples, self.sigma = options.topk, options.samples, options.sigma
         self.noise_scale = 1.0
         hidden, width, dropout = options.hidden, options.attention, options.dropout
-        self.embed = nn.ModuleList(
-            nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout))
-            for _ in range(steps)
-        )
+        self.embed = nn.ModuleList(embedding(in_features, hidden, dropout) for _ in range(steps))
         self.pool = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps))
         self.zoom = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps - 1))
-        self.classifier = _classifier(options.classifier, hidden, classes, dropout)
+        self.classifier = classifier(options.classifier, hidden, classes, dropout)
 
     def progress(self, share: float) -> None:
         self.noise_scale = max(LEAST_NOISE, 1.0 - share) if self.topk == "exact" else 1.0
@@ -206,11 +204,3 @@ class ZoomMIL(MILModel):
         place = np.searchsorted(zoomed, grid.levels[level + 1].parent[children]) * slots
         place += grid.slots(level + 1, children)
         return _View(children, weights, torch.from_numpy(place).to(weights.device), slots), zoomed
-
-
-def _classifier(kind: str, hidden: int, classes: int, dropout: float) -> nn.Module:
-    if kind == "linear":
-        return nn.Linear(hidden, classes)
-    return nn.Sequential(
-        nn.Linear(hidden, hidden // 2), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden // 2, classes)
-    )

@@ -11,7 +11,7 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.heatmap import kind_of_head, map_title
-from napari_zoommil.maps.methods import CLOSEST, METHODS, ZOOM, average_of, title_of
+from napari_zoommil.maps.methods import CLOSEST, INSTANCE, METHODS, ZOOM, average_of, title_of
 from napari_zoommil.maps.scales import times_average
 from napari_zoommil.models.task import Classification
 from napari_zoommil.slides import Slide
@@ -157,7 +157,11 @@ def kind_help(kind: str) -> str:
     """Description of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].help
-    return "What the model zooms into." if kind == ZOOM else f"The model's own score of patches, {kind}."
+    known = {
+        ZOOM: "What the model zooms into.",
+        INSTANCE: "What the model makes of each patch alone: its output before the softmax.",
+    }
+    return known.get(kind, f"The model's own score of patches, {kind}.")
 
 
 def kind_summary(kind: str) -> str:

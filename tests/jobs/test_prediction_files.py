@@ -143,6 +143,7 @@ def broken(prediction: Prediction) -> dict[str, Prediction]:
         "a magnification that it has no patches of": with_step(level=7),
         "scores of patches that are not there": with_step(rows=step.rows + 1000),
         "patches without a score": with_step(rows=step.rows[:-1]),
+        "weighted by scores that are not there": with_step(pooling=(2,)),
         "patches at 5x are incomplete": with_level(tissue=level.tissue[1:]),
         "patches at 5x are": with_level(origins=level.origins[:, 0]),
         "values are not those of its task": replace(prediction, values=prediction.values[:1]),

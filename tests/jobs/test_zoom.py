@@ -230,7 +230,7 @@ def test_a_model_of_pixels_predicts_and_is_explained(
         files = {path.name for path in write_prediction(slide, prediction, tmp_path / "out")}
     assert {"attention-benign-5x.png", "attention-tumour-5x.ome.tiff", "patches.geojson"} <= files
     patch = patches_geojson(patch_tables(prediction, [cam]))["features"][1]["properties"]["measurements"]
-    assert patch["benign"] == step.scores[1, 0]
+    assert patch["attention benign"] == step.scores[1, 0]
     assert patch["Grad-CAM tumour (logit)"] == cam.scores[0].values[1, 1]
 
 

@@ -39,3 +39,10 @@ def test_below_the_average_speaks_against_though_its_evidence_is_positive() -> N
 def test_without_another_patch_there_is_nothing_to_compare_with(count: int) -> None:
     found = leave_one_out(np.zeros(count, np.float32), np.ones((2, count), np.float32))
     assert found.shape == (2, count) and np.isnan(found).all()
+
+
+def test_each_output_may_have_an_attention_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    logits, evidence = rng.normal(size=(2, 3, 7)).astype(np.float32)
+    alone = [leave_one_out(one, own[None])[0] for one, own in zip(logits, evidence, strict=True)]
+    np.testing.assert_array_equal(leave_one_out(logits, evidence), alone)

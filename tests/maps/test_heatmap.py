@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.maps.heatmap import HeatMap, rasterise
+from napari_zoommil.maps.heatmap import HeatMap, kind_of_head, map_title, rasterise
 
 
 def heat_map(values: list[float], signed: bool = False) -> HeatMap:
@@ -60,6 +60,22 @@ def test_titles() -> None:
     assert made.title == "attention 5x" and not made.signed
     named = replace(made, kind="grad-cam", target="tumour", magnification=1.25)
     assert named.title == "Grad-CAM tumour 1.25x" and named.signed
+
+
+@pytest.mark.parametrize(
+    ("head", "kind", "target", "title"),
+    [
+        ("attention", "attention", None, "attention"),
+        ("zoom", "zoom", None, "zoom attention"),
+        ("tumour", "attention", "tumour", "attention tumour"),
+        ("instance tumour", "instance", "tumour", "instance score tumour"),
+        ("instance no tumour", "instance", "no tumour", "instance score no tumour"),
+        ("tumoural", "tumoural", None, "tumoural"),
+    ],
+)
+def test_heads_are_told_by_their_names(head: str, kind: str, target: str | None, title: str) -> None:
+    assert kind_of_head(head, ("tumour", "no tumour")) == (kind, target)
+    assert map_title(kind, target) == title
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5])

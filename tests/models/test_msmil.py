@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
-from napari_zoommil.models.entries import MSMILOptions
+from napari_zoommil.models.entries_network import MSMILOptions
 from napari_zoommil.models.msmil import MSMIL, DomainBranch
 from napari_zoommil.models.registry import entry
 
@@ -55,10 +55,10 @@ def test_one_attention_pools_the_patches_of_all_magnifications(
     model, bag = small(magnifications, hidden=hidden).eval(), make_bag(make_grid(*shape, magnifications), 6)
     output, embedded = model(bag), []
     for features in torch.from_numpy(np.concatenate(bag.arrays)):
-        for layer in model.embed[::3]:
+        for layer, *_ in model.embed:
             features = torch.relu(layer.weight @ features + layer.bias)
         embedded.append(features)
-    inner, _, outer = model.attend
+    inner, outer = model.attend.value[0], model.attend.score
     weights = [
         float((outer.weight @ torch.tanh(inner.weight @ one + inner.bias) + outer.bias).exp())
         for one in embedded
@@ -73,7 +73,7 @@ def test_one_attention_pools_the_patches_of_all_magnifications(
     torch.testing.assert_close(shares, torch.tensor(weights) / sum(weights), atol=1e-5, rtol=1e-4)
     added = sum(step.evidence.sum(0) for step in output.steps)
     torch.testing.assert_close(added, output.logits - model.classifier.bias, atol=1e-5, rtol=1e-4)
-    assert all(step.own_softmax == (len(magnifications) == 1) for step in output.steps)
+    assert {step.pooling for step in output.steps} == {(0,) if len(magnifications) == 1 else None}
     assert all((cam != 0).any() for cam in grad_cam(output, 1).steps)
 
 

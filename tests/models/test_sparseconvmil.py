@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
-from napari_zoommil.models.entries import SparseConvMILOptions
+from napari_zoommil.models.entries_network import SparseConvMILOptions
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.sparseconvmil import SCALES, SparseConvMIL, augmented, places_of
 

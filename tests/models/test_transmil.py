@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
-from napari_zoommil.models.entries import TransMILOptions
+from napari_zoommil.models.entries_network import TransMILOptions
 from napari_zoommil.models.transmil import LEAST_SHARE, TransMIL
 
 
@@ -30,6 +31,11 @@ def of(make_grid: Callable, make_bag: Callable, count: int, dim: int = 6):  # ty
 
 def test_the_parameter_count_is_the_published_one() -> None:
     assert parameters(create("transmil", 1024, 2)) == 2_672_146
+
+
+def test_a_width_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(ModelError, match="transmil cannot be built: hidden = 100 is no multiple of heads"):
+        create("transmil", hidden=100)
 
 
 def reference(model: TransMIL, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,7 +66,7 @@ def test_it_is_the_sequence_of_its_layers(make_grid: Callable, make_bag: Callabl
     logits, shares = reference(model, torch.from_numpy(bag.arrays[0]))
     torch.testing.assert_close(output.logits, logits, atol=1e-5, rtol=1e-5)
     (step,) = output.steps
-    assert step.scores.shape == (count, 3) and model.heads == ("attention", "attention 1", "attention 2")
+    assert step.scores.shape == (count, 3) and model.heads == ("attention", "attention-1", "attention-2")
     np.testing.assert_array_equal(step.rows, np.arange(count))
     columns = torch.cat([shares.mean(0, keepdim=True), shares]).clamp(min=LEAST_SHARE / count)
     torch.testing.assert_close(step.scores.T.softmax(1), columns / columns.sum(1, keepdim=True))

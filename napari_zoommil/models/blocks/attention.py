@@ -1,4 +1,4 @@
-"""Gated attention (Ilse 2018; ZoomMIL, eq. 2)."""
+"""Attention of instances, gated or not (Ilse 2018, eq. 8 and 9; ZoomMIL, eq. 2), and pooling by it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 
-class GatedAttention(nn.Module):
-    """Raw attention logits w(tanh(V h) ⊙ σ(U h)), one per instance and head.
+class Attention(nn.Module):
+    """Raw attention logits w tanh(V h), one per instance and head (Ilse 2018, eq. 8).
 
     Parameters
     ----------
@@ -16,32 +16,51 @@ class GatedAttention(nn.Module):
         Dropout rate after each of V and U.
     heads : int
         Number of attention columns; 1 for a single bag representation.
+    gated : bool
+        w(tanh(V h) ⊙ σ(U h)) (eq. 9).
     """
 
-    def __init__(self, features: int = 512, hidden: int = 256, dropout: float = 0.25, heads: int = 1) -> None:
+    def __init__(
+        self,
+        features: int = 512,
+        hidden: int = 256,
+        dropout: float = 0.25,
+        heads: int = 1,
+        gated: bool = False,
+    ) -> None:
         super().__init__()
         self.value = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Dropout(dropout))
-        self.gate = nn.Sequential(nn.Linear(features, hidden), nn.Sigmoid(), nn.Dropout(dropout))
+        self.gate: nn.Module | None = None
+        if gated:
+            self.gate = nn.Sequential(nn.Linear(features, hidden), nn.Sigmoid(), nn.Dropout(dropout))
         self.score = nn.Linear(hidden, heads)
 
     def forward(self, instances: Tensor) -> Tensor:
         """(N, features) → (N, heads)."""
-        return self.score(self.value(instances) * self.gate(instances))
+        values = self.value(instances)
+        return self.score(values if self.gate is None else values * self.gate(instances))
+
+
+class GatedAttention(Attention):
+    """:class:`Attention` that is gated."""
+
+    def __init__(self, features: int = 512, hidden: int = 256, dropout: float = 0.25, heads: int = 1) -> None:
+        super().__init__(features, hidden, dropout, heads, gated=True)
 
 
 def attention_pool(instances: Tensor, logits: Tensor) -> Tensor:
-    """Σ softmax(logits) · instances (eq. 2).
+    """Σ softmax(logits) · instances (ZoomMIL, eq. 2).
 
     Parameters
     ----------
     instances : (N, F)
-    logits : (N,)
+    logits : (N,) or (N, H)
 
     Returns
     -------
-    (F,)
+    (F,) or (H, F)
     """
-    return torch.softmax(logits, 0) @ instances
+    return torch.softmax(logits, 0).movedim(0, -1) @ instances
 
 
 def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor | None:
@@ -53,7 +72,8 @@ def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor
     Parameters
     ----------
     instances : (N, F)
-    logits : (N,)
+    logits : (N,) or (N, C)
+        One attention for all outputs, or one per output.
     classifier : Module
 
     Returns
@@ -63,4 +83,5 @@ def evidence(instances: Tensor, logits: Tensor, classifier: nn.Module) -> Tensor
     """
     if not isinstance(classifier, nn.Linear):
         return None
-    return torch.softmax(logits, 0)[:, None] * (instances @ classifier.weight.T)
+    shares = torch.softmax(logits, 0)
+    return (shares if shares.ndim == 2 else shares[:, None]) * (instances @ classifier.weight.T)

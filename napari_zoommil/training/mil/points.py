@@ -29,7 +29,7 @@ from napari_zoommil.cells.losses import create_loss
 from napari_zoommil.cells.losses.base import Loss
 from napari_zoommil.cells.losses.schedules import constant
 from napari_zoommil.errors import ModelError
-from napari_zoommil.models.blocks.attention import GatedAttention
+from napari_zoommil.models.blocks.attention import Attention
 from napari_zoommil.models.mil import MILModel
 
 
@@ -153,12 +153,12 @@ class PointModule(L.LightningModule):
 
 
 def trained_parameters(model: MILModel) -> list[nn.Parameter]:
-    """The trained parameters: those of :class:`GatedAttention`, or all if a model has none.
+    """The trained parameters: those of :class:`Attention`, or all if a model has none.
 
     Embeddings and classifier are frozen, because they would overfit to one slide: with all parameters
     trained, the shipped model soon predicted tumour on slides without tumour.
     """
-    attention: list[nn.Module] = [part for part in model.modules() if isinstance(part, GatedAttention)]
+    attention: list[nn.Module] = [part for part in model.modules() if isinstance(part, Attention)]
     return [one for part in attention or [model] for one in part.parameters()]
 
 

@@ -1,0 +1,128 @@
+"""Options and recipes of the models whose patches meet: in one bag, by attention or by place. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from annotated_types import Interval
+
+from napari_zoommil.models.entries import Dropout, Width
+from napari_zoommil.models.registry import Entry, Recipe
+
+
+@dataclass(frozen=True)
+class TransMILOptions:
+    """Options of TransMIL.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the tokens, a multiple of ``heads``.
+    heads : int
+        Heads of the self-attention.
+    landmarks : int
+        Landmarks of the Nyström approximation.
+    dropout : float
+        Dropout rate of each layer's output.
+    """
+
+    hidden: Width = 512
+    heads: Annotated[int, Interval(ge=1, le=64)] = 8
+    landmarks: Annotated[int, Interval(ge=1, le=4096)] = 256
+    dropout: Dropout = 0.1
+
+
+_TRANSMIL = Recipe(
+    optimizer="lookahead_radam", learning_rate=2e-4, weight_decay=1e-5, schedule="constant",
+    epochs=200, stop_after=10, accumulate=2,
+)  # fmt: skip
+TRANSMIL = Entry(
+    target="napari_zoommil.models.transmil:TransMIL",
+    config=TransMILOptions,
+    scales="one",
+    recipes={
+        "default": _TRANSMIL,
+        "crc": replace(_TRANSMIL, magnifications=(20,), accumulate=1),
+        "bright": replace(_TRANSMIL, magnifications=(10,), accumulate=1, monitor="val_f1"),
+        "camelyon16": replace(_TRANSMIL, magnifications=(20,), accumulate=1),
+    },
+    citation="Shao et al. 2021, TransMIL: transformer based correlated multiple instance learning for whole "
+    "slide image classification, NeurIPS",
+)
+
+
+@dataclass(frozen=True)
+class MSMILOptions:
+    """Options of MSMIL.
+
+    Parameters
+    ----------
+    hidden : int or tuple of int
+        Widths of the layers that embed a patch.
+    attention : int
+        Width of the attention's hidden layer.
+    dropout : float
+        Dropout rate of the embeddings.
+    adversarial : float
+        Largest factor α of the reversed gradient of the domain-adversarial branch, which learns to tell the
+        training slides apart; 0 for no such branch. Published: 0.001 or 0.0001.
+    """
+
+    hidden: Width | tuple[Width, ...] = 512
+    attention: Width = 128
+    dropout: Dropout = 0.25
+    adversarial: Annotated[float, Interval(ge=0, le=1)] = 0.0
+
+
+MSMIL = Entry(
+    target="napari_zoommil.models.msmil:MSMIL",
+    config=MSMILOptions,
+    scales="several",
+    recipes={
+        "default": Recipe(),
+        "crc": Recipe(magnifications=(5, 10, 20)),
+        "bright": Recipe(magnifications=(1.25, 2.5, 10), monitor="val_f1"),
+        "camelyon16": Recipe(magnifications=(10, 20)),
+        "adversarial": Recipe(options={"adversarial": 1e-3}),
+    },
+    citation="Hashimoto et al. 2020, Multi-scale domain-adversarial multiple-instance CNN for cancer subtype "
+    "classification with unannotated histopathological images, CVPR",
+)
+
+
+@dataclass(frozen=True)
+class SparseConvMILOptions:
+    """Options of SparseConvMIL.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Output channels of the convolutions.
+    hidden : int
+        Width of the classifier's hidden layer.
+    downsample : float
+        Edge of a site, in distances of neighbouring patches: at 2, four patches share a site.
+    """
+
+    channels: tuple[Width, ...] = (32, 32)
+    hidden: Width = 128
+    downsample: Annotated[float, Interval(ge=0.01, le=1000)] = 1.0
+
+
+_SPARSE = Recipe(learning_rate=1e-3, weight_decay=1e-4, accumulate=8)
+SPARSECONVMIL = Entry(
+    target="napari_zoommil.models.sparseconvmil:SparseConvMIL",
+    config=SparseConvMILOptions,
+    scales="one",
+    recipes={
+        "default": Recipe(
+            learning_rate=2e-3, weight_decay=1e-6, schedule="constant", epochs=200, accumulate=2
+        ),
+        "crc": replace(_SPARSE, magnifications=(20,)),
+        "bright": replace(_SPARSE, magnifications=(10,), monitor="val_f1"),
+        "camelyon16": replace(_SPARSE, magnifications=(20,)),
+    },
+    citation="Lerousseau et al. 2021, SparseConvMIL: sparse convolutional context-aware multiple instance "
+    "learning for whole slide image classification, MICCAI COMPAY",
+)

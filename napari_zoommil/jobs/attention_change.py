@@ -14,8 +14,10 @@ from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_zoommil.bags import LazyBag
-    from napari_zoommil.models.mil import MILOutput
+    from napari_zoommil.models.mil import MILOutput, Step
 
 
 When = Literal["before", "after"]
@@ -58,12 +60,15 @@ class AttentionProbe:
     targets : tuple of (n,) int64
     trees : (m,) int64 or None
         Patches of the lowest magnification that the pass covers, with all their descendants; None for all.
+    label : str or None
+        Class of the points: where the model has an attention to it, that one is measured, else its first.
     """
 
     loaded: Loaded
     bag: LazyBag
     targets: tuple[Rows, ...]
     trees: Rows | None
+    label: str | None = None
 
     def measure(self, when: When) -> Job[AttentionState]:
         """One pass; patches without features are encoded."""
@@ -82,15 +87,20 @@ class AttentionProbe:
 
         found = []
         for step in output.steps:
-            where, scores = rows[step.level][step.rows], step.attention.cpu().numpy()
+            where, scores = rows[step.level][step.rows], self._attention(step).cpu().numpy()
             found.append(rasterise(self.bag.grid, step.level, where, scores, self.bag.slide.mpp, "attention"))
         return tuple(found)
+
+    def _attention(self, step: Step) -> Tensor:
+        """(n,) logits."""
+        heads = self.loaded.model.heads
+        return step.scores[:, heads.index(self.label) if self.label in heads else 0]
 
     def _figures(self, output: MILOutput, rows: tuple[Rows, ...]) -> dict[str, float]:
         figures = {}
         for step in output.steps:
             annotated = self.targets[step.level][rows[step.level][step.rows]] > 0
-            share = step.attention.softmax(0).cpu().numpy()[annotated].sum()
+            share = self._attention(step).softmax(0).cpu().numpy()[annotated].sum()
             name = magnification_name(self.bag.grid.magnifications[step.level])
             figures[f"attention_on_points_{name}"] = round(float(share), 4)
         task = self.loaded.spec.task

@@ -102,7 +102,7 @@ def explain(
             found = yield from _computed(chosen, opened.recorded(output, answered))
         maps = found.maps if found else _maps_in(prediction, chosen)
         if not maps:
-            raise ModelError(_lack(model, chosen))
+            raise ModelError(_lack(model, chosen, prediction))
         wanted = (target or prediction.explained) if chosen.per_output else None
         return Explanation(method, wanted, prediction, found.patches if found else (), maps)
 
@@ -130,7 +130,13 @@ def _maps_in(prediction: Prediction, method: Method) -> tuple[HeatMap, ...]:
     return tuple(one for one in prediction.maps if one.kind not in METHODS or one.kind == method.name)
 
 
-def _lack(model: str, method: Method) -> str:
+def _lack(model: str, method: Method, prediction: Prediction) -> str:
     if method.per_output and not method.computed:
-        return f"there is no {method.name} of {model}: its answer is no sum over patches; take another method"
+        summed = any(step.evidence is not None for step in prediction.steps)
+        why = (
+            "without a patch, more changes than what it adds"
+            if summed
+            else "its answer is no sum over patches"
+        )
+        return f"there is no {method.name} of {model}: {why}; take another method"
     return f"{model} does not score patches one by one, so there is no map of {method.name}"

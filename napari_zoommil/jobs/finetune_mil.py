@@ -88,11 +88,13 @@ def finetune_mil(
         if not any((one > 0).any() for one in targets):
             raise AnnotationError(f"no point lies on the tissue of {own.name}; add a few there first")
         bag = CachedBag(cache, own, grid, with_model.encoder)
-        probe = AttentionProbe(with_model, bag, targets, _seen(with_model, grid, targets, patches, seed))
+        seen = _seen(with_model, grid, targets, patches, seed)
+        probe = AttentionProbe(with_model, bag, targets, seen, marks.label)
         before = yield from probe.measure("before")
         rng = np.random.default_rng(seed)
         trees = choose_trees(grid, targets, before.zoomed, patches, rng)
-        annotated = yield from _annotated(bag, targets, trees, _truth(marks, before.output, spec))
+        truth = _truth(marks, before.output, spec)
+        annotated = yield from _annotated(bag, targets, trees, truth, marks.label)
         size = sum(len(one) for one in annotated.targets)
         run = RunFolder(out, provenance(told, model, recipe, patches=size, label=marks.label))
         run.begin(resume=False)
@@ -136,7 +138,7 @@ def _truth(marks: Marks, before: MILOutput, spec: ModelSpec) -> NDArray[np.float
 
 
 def _annotated(
-    bag: CachedBag, targets: Targets, trees: Rows, truth: NDArray[np.float32]
+    bag: CachedBag, targets: Targets, trees: Rows, truth: NDArray[np.float32], label: str | None
 ) -> Job[AnnotatedBag]:
     """Encode the training patches and return them with their targets."""
     import torch
@@ -149,7 +151,7 @@ def _annotated(
         yield from encode(bag, level, wanted, "for training, ")
     features = tuple(bag.features(level, wanted) for level, wanted in enumerate(rows))
     tensors = tuple(torch.from_numpy(own[wanted]) for own, wanted in zip(targets, rows, strict=True))
-    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), tensors, torch.from_numpy(truth))
+    return AnnotatedBag(TensorBag(grid, features, bag.encoder_hash), tensors, torch.from_numpy(truth), label)
 
 
 def _fit(with_model: Loaded, recipe: PointRecipe, annotated: AnnotatedBag, run: RunFolder) -> Job[None]:

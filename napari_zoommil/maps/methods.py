@@ -107,8 +107,8 @@ METHODS: dict[str, Method] = {
         Method(
             "evidence",
             "Evidence",
-            "What each patch adds to the output: its share of the attention times what the classifier makes "
-            "of it. All patches together sum to the output less its bias, exactly.",
+            "What each patch adds to the output: with attention, its share of it times what the classifier "
+            "makes of the patch. All patches together sum to the output less its bias, exactly.",
             "Positive does not mean that the output falls without the patch: the others take over its "
             "attention.",
             "With the sample model, signs agreed with occlusion for 39, 46 and 37 % (5x, 10x, 20x).",

@@ -97,11 +97,15 @@ class AnnotatedBag:
         For the patches of each magnification: 1 = annotated, 0 = not annotated, −1 = known background.
     truth : (C,) float32 Tensor
         Target of the bag: a class, or its prediction before the training.
+    label : str, optional
+        Class that the annotated patches are of. If the model has an attention to this class, it alone is
+        trained with them.
     """
 
     bag: TensorBag
     targets: tuple[Tensor, ...]
     truth: Tensor
+    label: str | None = None
 
 
 class PointModule(L.LightningModule):
@@ -116,6 +120,10 @@ class PointModule(L.LightningModule):
         model.requires_grad_(False)
         self.trained = [one.requires_grad_() for one in trained_parameters(model)]
         self.offsets = nn.ParameterList(prior_offsets(model, annotated))
+        self.columns = slice(None)
+        if annotated.label in model.heads:
+            own = model.heads.index(annotated.label)
+            self.columns = slice(own, own + 1)
 
     def training_step(self, _step: int, _index: int) -> Tensor:
         bag = self.bag_loss()
@@ -139,9 +147,9 @@ class PointModule(L.LightningModule):
         return torch.stack(losses).mean()
 
     def scores(self, level: int) -> Tensor:
-        """(n, H) instance scores: log-odds that a patch is annotated."""
+        """(n, H) instance scores: log-odds that a patch is annotated, by each attention that is trained."""
         features = self.annotated.bag.tensors[level].to(self.device)
-        return self.model.attention_logits(level, features) - self.offsets[level]
+        return (self.model.attention_logits(level, features) - self.offsets[level])[:, self.columns]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe

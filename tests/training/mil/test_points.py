@@ -12,7 +12,9 @@ from napari_zoommil.bags.subgrid import TensorBag
 from napari_zoommil.cells.losses import ExclusiveCrossEntropy
 from napari_zoommil.cells.losses.schedules import PAPER_THRESHOLD, constant
 from napari_zoommil.errors import ModelError
+from napari_zoommil.models import create
 from napari_zoommil.models.entries import ZoomMILOptions
+from napari_zoommil.models.task import Classification
 from napari_zoommil.models.zoommil import ZoomMIL
 from napari_zoommil.training.fit import fit_steps
 from napari_zoommil.training.mil.points import (
@@ -150,3 +152,17 @@ def test_presets() -> None:
 def test_a_loss_with_a_memory_is_refused(model: ZoomMIL, bag: AnnotatedBag) -> None:
     with pytest.raises(ModelError, match="needs pixels"):
         PointModule(model, PointRecipe(loss="elr-cifar10"), bag)
+
+
+def test_points_of_a_class_train_the_attention_to_it(make_grid: Callable, make_bag: Callable) -> None:
+    torch.manual_seed(0)
+    model = create("clam_mb", 4, 2, (10.0,), hidden=8, attention=6)
+    model.task = Classification(("normal", "tumour"))
+    grid = make_grid(4, 5, (10.0,))
+    targets = torch.zeros(20, dtype=torch.int64).index_fill(0, torch.arange(4), 1)
+    bag = TensorBag(grid, (torch.from_numpy(make_bag(grid, 4).arrays[0]),))
+    for label, trained in (("tumour", [False, True]), (None, [True, True])):
+        annotated = AnnotatedBag(bag, (targets,), torch.tensor([0.0, 1.0]), label)
+        module = PointModule(model, point_recipe("interactive"), annotated)
+        (gradient,) = torch.autograd.grad(module.point_loss(0.0), [model.attend.score.weight])
+        assert gradient.any(1).tolist() == trained

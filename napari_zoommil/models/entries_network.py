@@ -7,7 +7,8 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from napari_zoommil.models.entries import Dropout, Width
+from napari_zoommil.models.entries import Count, Dropout, Width
+from napari_zoommil.models.entries_bag import as_compared
 from napari_zoommil.models.registry import Entry, Recipe
 
 
@@ -43,9 +44,7 @@ TRANSMIL = Entry(
     scales="one",
     recipes={
         "default": _TRANSMIL,
-        "crc": replace(_TRANSMIL, magnifications=(20,), accumulate=1),
-        "bright": replace(_TRANSMIL, magnifications=(10,), accumulate=1, monitor="val_f1"),
-        "camelyon16": replace(_TRANSMIL, magnifications=(20,), accumulate=1),
+        **as_compared(replace(_TRANSMIL, accumulate=1)),
     },
     citation="Shao et al. 2021, TransMIL: transformer based correlated multiple instance learning for whole "
     "slide image classification, NeurIPS",
@@ -81,9 +80,7 @@ MSMIL = Entry(
     scales="several",
     recipes={
         "default": Recipe(),
-        "crc": Recipe(magnifications=(5, 10, 20)),
-        "bright": Recipe(magnifications=(1.25, 2.5, 10), monitor="val_f1"),
-        "camelyon16": Recipe(magnifications=(10, 20)),
+        **as_compared(Recipe(), several=True),
         "adversarial": Recipe(options={"adversarial": 1e-3}),
     },
     citation="Hashimoto et al. 2020, Multi-scale domain-adversarial multiple-instance CNN for cancer subtype "
@@ -103,14 +100,16 @@ class SparseConvMILOptions:
         Width of the classifier's hidden layer.
     downsample : float
         Edge of a site, in distances of neighbouring patches: at 2, four patches share a site.
+    sampled : int, optional
+        Patches drawn at random in each training step; all by default. Predictions read all patches.
     """
 
     channels: tuple[Width, ...] = (32, 32)
     hidden: Width = 128
     downsample: Annotated[float, Interval(ge=0.01, le=1000)] = 1.0
+    sampled: Count | None = None
 
 
-_SPARSE = Recipe(learning_rate=1e-3, weight_decay=1e-4, accumulate=8)
 SPARSECONVMIL = Entry(
     target="napari_zoommil.models.sparseconvmil:SparseConvMIL",
     config=SparseConvMILOptions,
@@ -119,9 +118,7 @@ SPARSECONVMIL = Entry(
         "default": Recipe(
             learning_rate=2e-3, weight_decay=1e-6, schedule="constant", epochs=200, accumulate=2
         ),
-        "crc": replace(_SPARSE, magnifications=(20,)),
-        "bright": replace(_SPARSE, magnifications=(10,), monitor="val_f1"),
-        "camelyon16": replace(_SPARSE, magnifications=(20,)),
+        **as_compared(Recipe(learning_rate=1e-3, weight_decay=1e-4, accumulate=8, options={"sampled": 100})),
     },
     citation="Lerousseau et al. 2021, SparseConvMIL: sparse convolutional context-aware multiple instance "
     "learning for whole slide image classification, MICCAI COMPAY",

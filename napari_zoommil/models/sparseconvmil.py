@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_zoommil.geometry import PatchGrid, PatchLevel
+from napari_zoommil.models.blocks.sampling import drawn
 from napari_zoommil.models.blocks.sparse_conv import SubmanifoldConv, neighbours
 from napari_zoommil.models.entries_network import SparseConvMILOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step
@@ -60,7 +61,7 @@ class SparseConvMIL(MILModel):
         return ("activation",)
 
     def steps(self, grid: PatchGrid) -> Pass:
-        rows = np.arange(len(grid.levels[0]))
+        rows = drawn(len(grid.levels[0]), self.options.sampled, self.training)
         features = yield Need(0, rows)
         places = places_of(grid.levels[0], rows)
         if self.training:

@@ -84,7 +84,7 @@ class TransMIL(MILModel):
         self.embed = nn.Sequential(nn.Linear(in_features, width), nn.ReLU())
         self.class_token = nn.Parameter(torch.randn(1, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.layers = nn.ModuleList(
+        self.first, self.last = (
             NystromAttention(width, options.heads, options.landmarks, dropout=options.dropout)
             for _ in range(2)
         )
@@ -102,9 +102,9 @@ class TransMIL(MILModel):
         embeddings = self.embed((yield Need(0, rows)))
         repeated = self._square(len(rows)).to(embeddings.device)
         tokens = torch.cat([self.class_token, embeddings[repeated]])
-        tokens = tokens + self.layers[0](self.norms[0](tokens))
+        tokens = tokens + self.first(self.norms[0](tokens))
         tokens = torch.cat([tokens[:1], self.positions(tokens[1:])])
-        added, shares = self.layers[1].one(self.norms[1](tokens), 0)
+        added, shares = self.last.one(self.norms[1](tokens), 0)
         scores = self._scores(shares[:, 1:], repeated, len(rows))
         logits = self.classifier(self.norm(tokens[0] + added))
         return MILOutput(logits, (Step(0, rows, scores, embeddings),))

@@ -127,3 +127,10 @@ def test_training_is_augmented_by_torchs_random_numbers(make_grid: Callable, mak
     first, second = model(bag).logits, model(bag).logits
     torch.manual_seed(1)
     assert torch.equal(model(bag).logits, first) and not torch.equal(first, second)
+
+
+def test_training_draws_as_many_patches_as_asked(make_grid: Callable, make_bag: Callable) -> None:
+    model, bag = small(sampled=7), make_bag(make_grid(4, 5, (20.0,)), 6)
+    seen = [model.train()(bag).steps[0].rows for _ in range(20)]
+    assert {len(rows) for rows in seen} == {7} and set(np.concatenate(seen)) == set(range(20))
+    assert len(model.eval()(bag).steps[0].rows) == 20

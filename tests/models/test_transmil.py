@@ -46,13 +46,13 @@ def reference(model: TransMIL, features: torch.Tensor) -> tuple[torch.Tensor, to
     while len(tokens) < edge**2:
         tokens.append(tokens[len(tokens) - len(features)])
     tokens = torch.cat([model.class_token, torch.stack(tokens)])
-    tokens = tokens + model.layers[0](model.norms[0](tokens))
+    tokens = tokens + model.first(model.norms[0](tokens))
     square = tokens[1:].view(edge, edge, -1).permute(2, 0, 1)[None]
     square = square + sum(convolution(square) for convolution in model.positions.convolutions)
     tokens = torch.cat([tokens[:1], square[0].permute(1, 2, 0).flatten(0, 1)])
     normed = model.norms[1](tokens)
-    product = model.layers[1].one(normed, 0)[1]
-    logits = model.classifier(model.norm((tokens + model.layers[1](normed))[0]))
+    product = model.last.one(normed, 0)[1]
+    logits = model.classifier(model.norm((tokens + model.last(normed))[0]))
     shares = torch.zeros(len(product), len(features), dtype=product.dtype)
     for place in range(edge**2):
         shares[:, place % len(features)] += product[:, 1 + place]
@@ -129,7 +129,7 @@ def test_the_pass_is_that_of_torchmil_where_both_define_the_same(
         ours.class_token.copy_(theirs.cls_token[0])
         for name, own in zip(("proj", "proj1", "proj2"), ours.positions.convolutions, strict=True):
             own.load_state_dict(getattr(theirs.pos_layer, name).state_dict())
-        for norm, layer, other in zip(ours.norms, ours.layers, theirs.layers, strict=True):
+        for norm, layer, other in zip(ours.norms, (ours.first, ours.last), theirs.layers, strict=True):
             norm.load_state_dict(other.norm1.state_dict())
             layer.project.load_state_dict(other.att_module.qkv_nn.state_dict())
             layer.nearby.weight.zero_()

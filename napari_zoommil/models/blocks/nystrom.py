@@ -43,8 +43,9 @@ class NystromAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.landmarks, self.iterations = heads, landmarks, iterations
+        self.margin = kernel // 2
         self.project = nn.Linear(width, 3 * width, bias=False)
-        self.nearby = nn.Conv2d(heads, heads, (kernel, 1), padding=(kernel // 2, 0), groups=heads, bias=False)
+        self.nearby = nn.Conv2d(heads, heads, (kernel, 1), padding=(self.margin, 0), groups=heads, bias=False)
         self.out = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ class NystromAttention(nn.Module):
         for head, (query_marks, key_marks, inverse) in enumerate(zip(*self._landmarks(padded), strict=True)):
             queries, keys, values = linear(padded, self._weight(head).flatten(0, 1)).chunk(3, 1)
             gathered = inverse.to(values.dtype) @ _attend(query_marks, keys, values)
-            near = conv2d(values[None], self.nearby.weight[head, None], padding=self.nearby.padding)[0]
+            near = conv2d(values[None], self.nearby.weight[head, None], padding=(self.margin, 0))[0]
             mixed.append(_attend(queries, key_marks, gathered) + near)
         return self.out(torch.cat(mixed, 1)[-len(tokens) :])
 
@@ -74,12 +75,11 @@ class NystromAttention(nn.Module):
         """
         padded, mixed, rows = self._padded(tokens), [], []
         first = len(padded) - len(tokens)
-        margin = self.nearby.padding[0]
         for head, (query_marks, key_marks, inverse) in enumerate(zip(*self._landmarks(padded), strict=True)):
             weight = self._weight(head)
             keys, values = linear(padded, weight[1:].flatten(0, 1)).chunk(2, 1)
             own = _softmax(linear(tokens[place, None], weight[0]), key_marks).to(inverse.dtype) @ inverse
-            window = pad(values, (0, 0, margin, margin))[first + place :][: 2 * margin + 1]
+            window = pad(values, (0, 0, self.margin, self.margin))[first + place :][: 2 * self.margin + 1]
             near = self.nearby.weight[head, 0].mT.to(window.dtype) @ window
             mixed.append((own.to(values.dtype) @ _attend(query_marks, keys, values) + near)[0])
             with torch.no_grad():
@@ -135,4 +135,4 @@ def _softmax(queries: Tensor, keys: Tensor) -> Tensor:
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """``_softmax(queries, keys) @ values`` without the softmax in memory."""
-    return scaled_dot_product_attention(*(one[None, None] for one in (queries, keys, values)))[0, 0]
+    return scaled_dot_product_attention(queries[None, None], keys[None, None], values[None, None])[0, 0]

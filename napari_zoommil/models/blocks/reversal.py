@@ -29,5 +29,5 @@ def reverse_gradient(values: Tensor, factor: Tensor) -> Tensor:
     factor : Tensor
         Of a shape that broadcasts to that of ``values``.
     """
-    reversed_: Tensor = _Reversed.apply(values, factor)  # type: ignore[no-untyped-call]
+    reversed_: Tensor = _Reversed.apply(values, factor)
     return reversed_

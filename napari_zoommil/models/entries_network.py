@@ -123,3 +123,38 @@ SPARSECONVMIL = Entry(
     citation="Lerousseau et al. 2021, SparseConvMIL: sparse convolutional context-aware multiple instance "
     "learning for whole slide image classification, MICCAI COMPAY",
 )
+
+
+@dataclass(frozen=True)
+class SparseConvMILPixelsOptions(SparseConvMILOptions):
+    """Options of SparseConvMIL on pixels.
+
+    Parameters
+    ----------
+    channels, hidden, downsample
+        As of :class:`SparseConvMILOptions`.
+    sampled : int, optional
+        Patches drawn at random in each training step. Predictions read all patches.
+    pretrained : bool
+        Begin the training with ImageNet weights of the ResNet-34, which are fetched from the hub.
+    """
+
+    sampled: Count | None = 100
+    pretrained: bool = True
+
+
+SPARSECONVMIL_PIXELS = replace(
+    SPARSECONVMIL,
+    target="napari_zoommil.models.sparseconvmil_pixels:SparseConvMILPixels",
+    config=SparseConvMILPixelsOptions,
+    takes="pixels",
+    recipes={
+        name: replace(
+            recipe,
+            part_rates={"encoder": 1e-5},
+            # Sites of 128 px for patches of 256 px.
+            options={} if name == "default" else {"downsample": 0.5},
+        )
+        for name, recipe in SPARSECONVMIL.recipes.items()
+    },
+)

@@ -197,6 +197,9 @@ class MILModel(nn.Module):
         """
         return {"bag": self.task.loss(output.logits, target)}
 
+    def start(self) -> None:
+        """Called once for a new model before it is trained; for models that begin with pretrained weights."""
+
     def auxiliary(self, slides: int) -> nn.Module | None:
         """A network that is trained beside the model and not kept with it; None for none.
 

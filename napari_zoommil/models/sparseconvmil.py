@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from napari_zoommil.geometry import PatchGrid, PatchLevel
+from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows
 from napari_zoommil.models.blocks.sampling import drawn
 from napari_zoommil.models.blocks.sparse_conv import SubmanifoldConv, neighbours
 from napari_zoommil.models.entries_network import SparseConvMILOptions
@@ -50,7 +50,7 @@ class SparseConvMIL(MILModel):
         options: SparseConvMILOptions = SparseConvMILOptions(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(in_features, classes, magnifications, options)
-        widths = (in_features, *options.channels)
+        widths = (self.width, *options.channels)
         self.convolutions = nn.ModuleList(map(SubmanifoldConv, widths[:-1], widths[1:]))
         self.classifier = nn.Sequential(
             nn.Linear(widths[-1], options.hidden), nn.ReLU(), nn.Linear(options.hidden, classes)
@@ -60,9 +60,18 @@ class SparseConvMIL(MILModel):
     def heads(self) -> tuple[str, ...]:
         return ("activation",)
 
+    @property
+    def width(self) -> int:
+        """Width of the features of a patch."""
+        return self.in_features
+
+    def _features(self, rows: Rows) -> Generator[Need, Tensor, Tensor]:
+        """(n, width) features of patches."""
+        return (yield Need(0, rows))
+
     def steps(self, grid: PatchGrid) -> Pass:
         rows = drawn(len(grid.levels[0]), self.options.sampled, self.training)
-        features = yield Need(0, rows)
+        features = yield from self._features(rows)
         places = places_of(grid.levels[0], rows)
         if self.training:
             places = augmented(places)

@@ -9,7 +9,7 @@ from napari_zoommil.geometry import Rows
 
 
 def drawn(count: int, sampled: int | None, training: bool) -> Rows:
-    """Rows of a pass, ascending: all but in training, where ``sampled`` are drawn at random, if there are more.
+    """Rows of a pass, ascending: all but in training, where ``sampled`` of them are drawn at random.
 
     Parameters
     ----------

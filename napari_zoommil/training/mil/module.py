@@ -95,11 +95,10 @@ class MILModule(L.LightningModule):
 
         recipe = self.recipe
         optimizer = create_optimizer_v2(
-            self,
+            self._groups(),
             recipe.optimizer,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
-            filter_bias_and_bn=False,
             **recipe.optimizer_options,
         )
         if recipe.schedule == "constant":
@@ -116,6 +115,13 @@ class MILModule(L.LightningModule):
         )
         told = {"scheduler": plateau, "monitor": recipe.monitor} | each_epoch
         return {"optimizer": optimizer, "lr_scheduler": told}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Trained parameters: those of parts with a learning rate of their own, and all others."""
+        parts = {self.model.get_submodule(name): rate for name, rate in self.recipe.part_rates.items()}
+        groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in parts.items()]
+        known = {weight for group in groups for weight in group["params"]}
+        return [{"params": [weight for weight in self.parameters() if weight not in known]}, *groups]
 
     def _batches(self) -> int:
         """Number of slides per epoch; Lightning computes it together with the number of steps."""

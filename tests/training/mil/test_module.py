@@ -206,3 +206,18 @@ def test_a_network_beside_the_model_learns_with_it_and_knows_the_slide(examples:
     assert "val_slide_loss" not in found
     assert not any(name.startswith("auxiliary") for name in model.state_dict())
     assert MILModule(model, recipe).auxiliary is None, "where nothing is trained, there is none"
+
+
+def test_parts_can_have_learning_rates_of_their_own(examples: list) -> None:
+    rates = {"embed": 1e-5, "pool": 0.0}
+    recipe = Recipe(learning_rate=1e-3, part_rates=rates, weight_decay=0.1, schedule="constant")
+    module = MILModule(small(), recipe)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["lr"] for group in groups] == [1e-3, 1e-5, 0.0]
+    assert {group["weight_decay"] for group in groups} == {0.1}
+    found = [weight for group in groups for weight in group["params"]]
+    assert len(found) == len(set(found)) == len(list(module.model.parameters()))
+    before = [weight.detach().clone() for weight in module.model.parameters()]
+    L.Trainer(max_epochs=1, **QUIET).fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    for (name, now), then in zip(module.model.named_parameters(), before, strict=True):
+        assert torch.equal(now, then) == name.startswith("pool."), name

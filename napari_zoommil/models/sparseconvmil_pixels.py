@@ -7,6 +7,7 @@ from typing import Self
 
 import timm
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torchvision.transforms.functional import normalize
 
@@ -53,7 +54,6 @@ class SparseConvMILPixels(SparseConvMIL):
     ) -> None:
         super().__init__(in_features, classes, magnifications, options)
         self.encoder = timm.create_model(ENCODER, pretrained=False, num_classes=0)
-        self.mean, self.std = (self.encoder.pretrained_cfg[name] for name in ("mean", "std"))
 
     def start(self) -> None:
         if self.options.pretrained:
@@ -71,5 +71,7 @@ class SparseConvMILPixels(SparseConvMIL):
         found = []
         for first in range(0, len(rows), at_once):
             pixels = yield Need(0, rows[first : first + at_once], "pixels")
-            found.append(self.encoder(normalize(pixels.float() / 255, self.mean, self.std)))
+            found.append(
+                self.encoder(normalize(pixels.float() / 255, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+            )
         return torch.cat(found)

@@ -118,8 +118,10 @@ class MILModule(L.LightningModule):
 
     def _groups(self) -> list[dict[str, Any]]:
         """Trained parameters: those of parts with a learning rate of their own, and all others."""
-        parts = {self.model.get_submodule(name): rate for name, rate in self.recipe.part_rates.items()}
-        groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in parts.items()]
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.get_submodule(name).parameters()), "lr": rate}
+            for name, rate in self.recipe.part_rates.items()
+        ]
         known = {weight for group in groups for weight in group["params"]}
         return [{"params": [weight for weight in self.parameters() if weight not in known]}, *groups]
 

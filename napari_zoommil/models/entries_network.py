@@ -131,8 +131,12 @@ class SparseConvMILPixelsOptions(SparseConvMILOptions):
 
     Parameters
     ----------
-    channels, hidden, downsample
-        As of :class:`SparseConvMILOptions`.
+    channels : tuple of int
+        Output channels of the convolutions.
+    hidden : int
+        Width of the classifier's hidden layer.
+    downsample : float
+        Edge of a site, in distances of neighbouring patches: at 2, four patches share a site.
     sampled : int, optional
         Patches drawn at random in each training step. Predictions read all patches.
     pretrained : bool

@@ -128,7 +128,7 @@ def write_patches(
 
 
 def write_maps(slide: Slide, prediction: Prediction, maps: Sequence[HeatMap], out: Path) -> list[Path]:
-    """Maps of one kind: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all together."""
+    """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all."""
     if not maps:
         return []
     overview, whole, title = overview_of(slide), overlay_of(prediction, maps), title_lines(prediction)
@@ -174,7 +174,9 @@ def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list
         If a file cannot be written.
     """
     make_folder(out)
-    written = write_maps(slide, explanation.prediction, explanation.maps, out)
+    written = []
+    for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
+        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out)
     name = f"patches-{explanation.method}"
     return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_zoommil.familiarity import Familiarity, SlideSample, fitted
+from napari_zoommil.familiarity.descriptors import LEAST_EDGE
 from napari_zoommil.geometry import Rows
 from napari_zoommil.jobs.cohort_bags import Reading, Source
 from napari_zoommil.jobs.familiarity import RowsRead, described
@@ -43,11 +44,14 @@ def training_statistics(
     source: Source,
     device: Device,
 ) -> Job[Familiarity | None]:
-    """Statistics of what a trained model reads on its training slides; None where that is too little.
+    """Statistics of what a trained model reads on its training slides; None where that is too little, or
+    patches are too small to be described.
 
     Slides of the other splits count as held out: how unlike they are tells what is usual for slides of this
     kind.
     """
+    if reading.patch_size < LEAST_EDGE:
+        return None
     chosen = {split: _chosen(entries, split) for split in MOST_SLIDES}
     per_slide = int(np.clip(PATCHES / max(1, len(chosen["train"])), *PER_SLIDE))
     total, done = sum(map(len, chosen.values())), 0

@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.jobs import predict, run
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import (
@@ -23,6 +24,7 @@ from napari_zoommil.jobs.prediction_files import (
     patches_geojson,
     read_prediction,
     summary,
+    write_explanation,
     write_prediction,
 )
 from napari_zoommil.jobs.result_file import result_bytes
@@ -117,6 +119,15 @@ def test_pictures_are_figures_of_the_slide(written: Path, slide: Path) -> None:
         assert overview.mpp == opened.mpp
     sizes = [Image.open(written / name).size for name in ("attention-5x.png", "attention.png")]
     assert min(width for width, _ in sizes) > 900 and (written / "attention.svg").is_file()
+
+
+def test_each_head_has_pictures_of_its_own(slide: Path, prediction: Prediction, tmp_path: Path) -> None:
+    heads = tuple(one for one in prediction.maps if one.kind in ("attention", "zoom"))
+    with Slide.open(slide) as opened:
+        paths = write_explanation(opened, Explanation("attention", None, prediction, (), heads), tmp_path)
+    names = [path.name for path in paths]
+    assert len(names) == len(set(names)) and {"attention.png", "zoom-attention.png"} <= set(names)
+    assert {"attention-10x.png", "zoom-attention-5x.png"} <= set(names)
 
 
 def test_a_folder_without_a_prediction(tmp_path: Path, written: Path) -> None:

@@ -16,6 +16,7 @@ from napari_zoommil.errors import CohortError, JobError, ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
 from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
+from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.models.task import Regression
@@ -333,6 +334,11 @@ def test_a_cohort_that_is_embedded_is_only_read(
     assert len(loaded) == 1
     weights = [(one.model / "model.safetensors").read_bytes() for one in (first, again)]
     assert weights[0] == weights[1]
+
+
+def test_patches_too_small_to_be_described_are_trained_on(cohort: Path, settings: dict[str, Any]) -> None:
+    training = run(train(cohort, **{**settings, "patch_size": 16, "epochs": 1}))
+    assert is_trained(training.model) and familiarity_of(training.model, "mil") is None
 
 
 def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings: dict[str, Any]) -> None:

@@ -173,6 +173,19 @@ def test_a_head_for_each_class_is_chosen_by_its_class(
     assert choices(panel.output) == ["normal", "tumour"] and titles(viewer)[0] == "attention tumour"
 
 
+def test_heads_of_several_kinds_are_kinds_with_their_classes(
+    predicted: Callable[..., Prediction], shown: Callable[..., Any]
+) -> None:
+    heads = ("normal", "tumour", "instance normal", "instance tumour")
+    panel, viewer, _ = shown(predicted(heads=heads, added=False))
+    assert choices(panel.what) == ["Attention", "Instance score", *COMPUTED]
+    panel.what.setCurrentText("Instance score")
+    assert choices(panel.output) == ["normal", "tumour"]
+    assert titles(viewer)[0] == "instance score tumour"
+    panel.output.setCurrentText("normal")
+    assert titles(viewer)[0] == "instance score normal"
+
+
 def test_a_model_without_patch_scores_says_why_there_is_no_map(
     predicted: Callable[..., Prediction], shown: Callable[..., Any]
 ) -> None:

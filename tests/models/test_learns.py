@@ -16,7 +16,7 @@ from napari_zoommil.models import create, names
 from napari_zoommil.models.registry import entry
 
 WIDTH, SLIDES, EPOCHS = 64, 32, 10
-FAST: dict[str, dict[str, Any]] = {"transmil": {"hidden": 64, "landmarks": 16}}
+FAST: dict[str, dict[str, Any]] = {"transmil": {"hidden": 256, "heads": 2, "landmarks": 16}}
 """Options of models that take minutes otherwise."""
 SCALES = {"one": (20.0,), "several": (10.0, 20.0), "nested": (10.0, 20.0)}
 

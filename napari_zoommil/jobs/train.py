@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
@@ -157,6 +157,7 @@ def train(
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
     plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
+    _check_monitor(plan)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out, overwrite, resume):
@@ -175,6 +176,22 @@ def train(
             entries=entries, bags=bags, reading=reading, source=source, device=computes_on,
         )  # fmt: skip
         return (yield from _fit(plan, reading, source, examples, run, computes_on, resume, statistics))
+
+
+def _check_monitor(plan: Plan) -> None:
+    """Refuse a recipe that selects the epoch by a metric which the task does not have.
+
+    Raises
+    ------
+    ModelError
+    """
+    monitor = plan.recipe.monitor
+    if not monitor.endswith("loss") and monitor.removeprefix("val_") not in plan.task.metrics():
+        kind = "classification" if isinstance(plan.task, Classification) else "regression"
+        raise ModelError(
+            f"the recipe {plan.recipe_name!r} selects by {monitor}, which a {kind} does not have; choose "
+            "another recipe"
+        )
 
 
 def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models.blocks.attention import Attention, attention_pool, evidence
 from napari_zoommil.models.blocks.layers import embedding
@@ -41,6 +42,11 @@ class MSMIL(MILModel):
     magnifications : sequence of float
         One or more.
     options : MSMILOptions
+
+    Raises
+    ------
+    ModelError
+        If there is no layer that embeds patches.
     """
 
     name = "msmil"
@@ -54,6 +60,8 @@ class MSMIL(MILModel):
     ) -> None:
         super().__init__(in_features, classes, magnifications, options)
         widths = (options.hidden,) if isinstance(options.hidden, int) else tuple(options.hidden)
+        if not widths:
+            raise ModelError("hidden needs one width or more")
         self.embed = nn.Sequential(
             *(
                 embedding(width, wider, options.dropout)

@@ -185,6 +185,13 @@ def test_a_numeric_label_is_learnt_predicted_and_explained(
     assert "probabilities" not in said
 
 
+def test_a_recipe_that_selects_by_what_a_number_lacks_is_refused(
+    shades: Path, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelError, match="'bright' selects by val_f1, which a regression does not have"):
+        next(train(shades, **settings, recipe="bright"))
+
+
 def test_points_teach_a_model_of_numbers_without_moving_what_it_tells(
     shades: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,17 @@ def test_any_bag_gives_finite_losses_and_gradients(
 
 
 @pytest.mark.parametrize(("name", "scales"), CASES)
+def test_a_number_is_learnt_by_squared_error(
+    name: str, scales: Any, make_grid: Callable, make_bag: Callable
+) -> None:
+    model = small(name, scales, 1)
+    output = model(make_bag(make_grid(3, 4, scales), 6))
+    losses = model.losses(output, torch.tensor(2.5), 0.5)
+    torch.testing.assert_close(losses["bag"], (output.logits[0] - 2.5) ** 2)
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@pytest.mark.parametrize(("name", "scales"), CASES)
 @pytest.mark.parametrize("classes", [1, 2, 3])
 def test_scores_have_a_head_each(
     name: str, scales: Any, classes: int, make_grid: Callable, make_bag: Callable

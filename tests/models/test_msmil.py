@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
 from napari_zoommil.models.entries_network import MSMILOptions
@@ -33,6 +34,11 @@ def test_parameter_counts() -> None:
     with torch.device("meta"):
         published = MSMIL(25_088, 2, (10,), MSMILOptions((2048, 512)))
     assert round(parameters(published) / 1e6, 1) == 52.5
+
+
+def test_an_embedding_needs_a_layer() -> None:
+    with pytest.raises(ModelError, match="msmil cannot be built: hidden needs one width or more"):
+        create("msmil", hidden=())
 
 
 @pytest.mark.parametrize("name", entry("msmil").recipes)

@@ -229,6 +229,8 @@ def _fit(
     checkpoint = run.begin(resume)
     with own_random_numbers(plan.seed):
         mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
+    if checkpoint is None:
+        mil.start()
     mil.task, mil.patch_size, mil.encoder_hash = plan.task, reading.patch_size, source.encoder_hash
     slides = examples["train"], examples["val"]
     fitting = fit(mil, plan.recipe, *slides, run, checkpoint, device, plan.seed, plan.flags)

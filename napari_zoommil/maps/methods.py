@@ -203,7 +203,7 @@ INSTANCE = "instance"
 
 def average_of(kind: str) -> Average:
     """How values of a kind of map become *times the average*; None for scores of which nothing is known."""
-    if kind == ZOOM:
+    if _is_attention(kind):
         return "softmax"
     return METHODS[kind].average if kind in METHODS else None
 
@@ -212,7 +212,14 @@ def unit_of(kind: str) -> str:
     """Of the values of a kind of map."""
     if kind in METHODS:
         return METHODS[kind].unit
-    return {ZOOM: METHODS["attention"].unit, INSTANCE: "logit"}.get(kind, "score of the model")
+    if _is_attention(kind):
+        return METHODS["attention"].unit
+    return "logit" if kind == INSTANCE else "score of the model"
+
+
+def _is_attention(kind: str) -> bool:
+    """Whether a head is one more attention: ``zoom``, or one of several such as ``attention-3``."""
+    return kind == ZOOM or kind.startswith("attention-")
 
 
 def title_of(kind: str) -> str:

@@ -197,6 +197,22 @@ class MILModel(nn.Module):
         """
         return {"bag": self.task.loss(output.logits, target)}
 
+    def start(self) -> None:
+        """Called once for a new model before it is trained; for models that begin with pretrained weights."""
+
+    def auxiliary(self, slides: int) -> nn.Module | None:
+        """A network that is trained beside the model and not kept with it; None for none.
+
+        For each training slide, ``network(output, slide, progress)`` returns further losses by name, where
+        ``slide`` is the number of the slide; otherwise see :meth:`losses`.
+
+        Parameters
+        ----------
+        slides : int
+            Number of training slides.
+        """
+        return None
+
     def config(self) -> dict[str, Any]:
         """Arguments of :func:`napari_zoommil.models.create` that build the same architecture."""
         options = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.options).items()}

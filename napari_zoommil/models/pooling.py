@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from napari_zoommil.geometry import PatchGrid, Rows
+from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.models.blocks.layers import classifier, embedding
+from napari_zoommil.models.blocks.sampling import drawn
 from napari_zoommil.models.entries_bag import PoolingOptions
 from napari_zoommil.models.mil import MILModel, MILOutput, Need, Pass, Step, instance_heads
 
@@ -41,7 +40,7 @@ class _PooledMIL(MILModel):
         return instance_heads(self.task)
 
     def steps(self, grid: PatchGrid) -> Pass:
-        rows = self._drawn(len(grid.levels[0]))
+        rows = drawn(len(grid.levels[0]), self.options.sampled, self.training)
         embeddings = self.embed((yield Need(0, rows, preview=self._alone)))
         logits = self.classify(self.pool(embeddings))
         scores = self.classify(embeddings)
@@ -53,13 +52,6 @@ class _PooledMIL(MILModel):
 
     def _alone(self, features: Tensor) -> Tensor:
         return self.classify(self.embed(features))
-
-    def _drawn(self, count: int) -> Rows:
-        """Rows of a pass: all but in training, where some may be drawn at random."""
-        sampled = self.options.sampled
-        if not self.training or sampled is None or sampled >= count:
-            return np.arange(count)
-        return torch.randperm(count)[:sampled].sort().values.numpy()
 
     @abstractmethod
     def pool(self, embeddings: Tensor) -> Tensor:

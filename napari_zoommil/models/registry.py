@@ -32,6 +32,10 @@ OWN = {
     "dsmil": "napari_zoommil.models.entries_bag:DSMIL",
     "maxmil": "napari_zoommil.models.entries_bag:MAXMIL",
     "meanmil": "napari_zoommil.models.entries_bag:MEANMIL",
+    "transmil": "napari_zoommil.models.entries_network:TRANSMIL",
+    "msmil": "napari_zoommil.models.entries_network:MSMIL",
+    "sparseconvmil": "napari_zoommil.models.entries_network:SPARSECONVMIL",
+    "sparseconvmil_pixels": "napari_zoommil.models.entries_network:SPARSECONVMIL_PIXELS",
 }
 """Models of this package, in the syntax of entry points."""
 
@@ -64,6 +68,9 @@ class Recipe:
         Sample slides so that classes are equally frequent.
     accumulate : int
         Slides per optimiser step (gradient accumulation).
+    part_rates : dict of str to float
+        Learning rates of parts of the model, by the name of the submodule, where they are not
+        ``learning_rate``.
     loss_weights : dict of str to float
         Weights of the model's losses in their sum, by name; 1 by default.
     magnifications : tuple of float
@@ -86,6 +93,7 @@ class Recipe:
     monitor: str = "val_loss"
     weighted: bool = True
     accumulate: int = 1
+    part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     magnifications: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -16,6 +16,8 @@ from napari_zoommil.models import create, names
 from napari_zoommil.models.registry import entry
 
 WIDTH, SLIDES, EPOCHS = 64, 32, 10
+FAST: dict[str, dict[str, Any]] = {"transmil": {"hidden": 256, "heads": 2, "landmarks": 16}}
+"""Options of models that take minutes otherwise."""
 SCALES = {"one": (20.0,), "several": (10.0, 20.0), "nested": (10.0, 20.0)}
 
 
@@ -44,7 +46,7 @@ def test_it_finds_witnesses_on_held_out_bags(name: str, make_grid: Callable, mak
     found, scales = entry(name), SCALES[entry(name).scales]
     grid = make_grid(5, 6, scales)
     weights = found.recipe().loss_weights
-    model = create(name, WIDTH, 2, scales)
+    model = create(name, WIDTH, 2, scales, **FAST.get(name, {}))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     for epoch in range(EPOCHS):
         share = epoch / EPOCHS

@@ -12,9 +12,16 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from napari_zoommil.encoders.device import Device
+from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.models.mil import MILModel
 from napari_zoommil.models.registry import Recipe
-from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
+from napari_zoommil.training.callbacks import (
+    CurveWriter,
+    SeededSteps,
+    best_checkpoint,
+    last_checkpoint,
+    seed_of,
+)
 from napari_zoommil.training.fit import FitStep, fit_steps
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.module import Example, MILModule, columns, loader
@@ -49,7 +56,8 @@ def fit(
     flags : TrainerFlags
         ``accumulate`` is that of the recipe.
     """
-    module = MILModule(mil, recipe)
+    with own_random_numbers(seed_of(seed, len(train))):  # of the auxiliary network
+        module = MILModule(mil, recipe, len(train))
     callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
     callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
     if recipe.stop_after:

@@ -21,6 +21,9 @@ from napari_zoommil.training.callbacks import seed_of
 Example = tuple[Bag, int | float]
 """A bag with the index of its class, or its value."""
 
+Batch = tuple[Bag, int | float, int]
+"""An example, and its place among the examples."""
+
 
 def columns(task: Task) -> tuple[str, ...]:
     """Columns of the curves: losses, and the task's metrics on validation slides."""
@@ -32,17 +35,25 @@ class MILModule(L.LightningModule):
 
     Logs the sums as ``train_loss`` and ``val_loss``, each loss as ``train_NAME_loss`` and ``val_NAME_loss``,
     and each metric as ``val_NAME``.
+
+    Parameters
+    ----------
+    model : MILModel
+    recipe : Recipe
+    slides : int
+        Number of training slides, for models that have an auxiliary network.
     """
 
-    def __init__(self, model: MILModel, recipe: Recipe) -> None:
+    def __init__(self, model: MILModel, recipe: Recipe, slides: int = 0) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
+        self.auxiliary = model.auxiliary(slides) if slides else None
         self.metrics = model.task.metrics()
         # registered, so that they are moved to the device
         self._on_device = nn.ModuleList(self.metrics.values())
         self.share = 0.0
 
-    def training_step(self, batch: Example, _index: int) -> Tensor:
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         self.share = min(1.0, self.trainer.global_step / steps)
         self.model.progress(self.share)
@@ -56,23 +67,25 @@ class MILModule(L.LightningModule):
         )
         return losses["loss"]
 
-    def validation_step(self, batch: Example, _index: int) -> None:
+    def validation_step(self, batch: Batch, _index: int) -> None:
         losses, output, target = self._losses(batch)
         for metric in self.metrics.values():
             metric.update(self.model.task.measured(output.logits), target[None])
         found: dict[str, Any] = {**losses, **self.metrics}
         self.log_dict({f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=1)
 
-    def transfer_batch_to_device(self, batch: Example, device: torch.device, dataloader_idx: int) -> Example:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bags stay on the CPU; the model moves the features that it requests."""
         return batch
 
-    def _losses(self, batch: Example) -> tuple[dict[str, Tensor], MILOutput, Tensor]:
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], MILOutput, Tensor]:
         """The sum as ``loss`` and each loss as ``NAME_loss``, with the output and the target."""
-        bag, value = batch
+        bag, value, slide = batch
         target = torch.tensor(value, device=self.device)
         output = self.model(bag)
         losses = self.model.losses(output, target, self.share)
+        if self.auxiliary is not None and self.training:
+            losses = losses | self.auxiliary(output, slide, self.share)
         weights = self.recipe.loss_weights
         total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         return {"loss": total} | {f"{name}_loss": loss for name, loss in losses.items()}, output, target
@@ -82,11 +95,10 @@ class MILModule(L.LightningModule):
 
         recipe = self.recipe
         optimizer = create_optimizer_v2(
-            self.model,
+            self._groups(),
             recipe.optimizer,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
-            filter_bias_and_bn=False,
             **recipe.optimizer_options,
         )
         if recipe.schedule == "constant":
@@ -103,6 +115,15 @@ class MILModule(L.LightningModule):
         )
         told = {"scheduler": plateau, "monitor": recipe.monitor} | each_epoch
         return {"optimizer": optimizer, "lr_scheduler": told}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Trained parameters: those of parts with a learning rate of their own, and all others."""
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.get_submodule(name).parameters()), "lr": rate}
+            for name, rate in self.recipe.part_rates.items()
+        ]
+        known = {weight for group in groups for weight in group["params"]}
+        return [{"params": [weight for weight in self.parameters() if weight not in known]}, *groups]
 
     def _batches(self) -> int:
         """Number of slides per epoch; Lightning computes it together with the number of steps."""
@@ -173,7 +194,7 @@ class SlidesInOrder(Sampler[int]):
 
 def loader(
     examples: Sequence[Example], task: Task | None = None, recipe: Recipe | None = None, seed: int = 0
-) -> DataLoader[Example]:
+) -> DataLoader[Batch]:
     """Data loader with one slide per batch: in order or, with a recipe, shuffled and balanced by the task.
 
     Parameters
@@ -186,8 +207,9 @@ def loader(
     seed : int
         Seed of the order.
     """
+    batches = [(bag, target, place) for place, (bag, target) in enumerate(examples)]
     if recipe is None:
-        return DataLoader(examples, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]
+        return DataLoader(batches, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]
     targets = [target for _, target in examples]
     weights = task.balance(targets) if task is not None and recipe.weighted else None
-    return DataLoader(examples, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]
+    return DataLoader(batches, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]

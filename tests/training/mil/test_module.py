@@ -72,9 +72,9 @@ def test_a_plateau_lowers_the_rate_once_an_epoch(examples: list, monkeypatch: py
 
 def test_training_is_balanced_over_classes() -> None:
     examples = [(None, 0)] * 90 + [(None, 1)] * 10
-    drawn = [label for _, label in loader(examples, CLASSES, Recipe(), 1)]  # type: ignore[arg-type]
+    drawn = [label for _, label, _ in loader(examples, CLASSES, Recipe(), 1)]  # type: ignore[arg-type]
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
-    plain = [label for _, label in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
+    plain = [label for _, label, _ in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
 
 
@@ -137,7 +137,7 @@ def test_optimisers_are_named(examples: list, name: str) -> None:
 
 
 def test_validation_keeps_the_order(examples: list) -> None:
-    labels = [label for _, label in loader(examples)]
+    labels = [label for _, label, _ in loader(examples)]
     np.testing.assert_array_equal(labels, [0, 1] * 4)
 
 
@@ -170,3 +170,54 @@ def test_processes_share_the_slides(count: int, several: int, monkeypatch: pytes
     assert in_turn[:count] == whole and set(in_turn) == set(whole)
     measured = [row for share in of_each(lambda: SlidesInOrder(count)) for row in share]
     assert sorted(measured) == list(range(count)) if count >= several else set(measured) == set(range(count))
+
+
+class _Apart(torch.nn.Module):
+    """Tells slides apart by the first score."""
+
+    def __init__(self, slides: int) -> None:
+        super().__init__()
+        self.classify = torch.nn.Linear(1, slides)
+        self.asked: list[tuple[int, float]] = []
+
+    def forward(self, output: MILOutput, slide: int, progress: float) -> dict[str, torch.Tensor]:
+        self.asked.append((slide, progress))
+        told = self.classify(output.steps[0].scores[:1, :1])
+        return {"slide": torch.nn.functional.cross_entropy(told, torch.tensor([slide]))}
+
+
+def test_a_network_beside_the_model_learns_with_it_and_knows_the_slide(examples: list) -> None:
+    torch.manual_seed(0)
+    model = small()
+    model.auxiliary = _Apart  # type: ignore[method-assign]
+    recipe = Recipe(learning_rate=0.01, weighted=False, loss_weights={"slide": 0.5})
+    module = MILModule(model, recipe, slides=len(examples))
+    beside = module.auxiliary
+    assert isinstance(beside, _Apart) and beside.classify.out_features == 8
+    before = beside.classify.weight.detach().clone()
+    trainer = L.Trainer(max_epochs=2, **QUIET)
+    trainer.fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    assert not torch.equal(before, beside.classify.weight)
+    assert sorted(slide for slide, _ in beside.asked[:8]) == list(range(8)), "not asked in validation"
+    assert len(beside.asked) == 16 and beside.asked[8][1] == 0.5
+    found = trainer.callback_metrics
+    total = found["train_bag_loss"] + 0.5 * found["train_slide_loss"]
+    torch.testing.assert_close(found["train_loss"], total)
+    assert "val_slide_loss" not in found
+    assert not any(name.startswith("auxiliary") for name in model.state_dict())
+    assert MILModule(model, recipe).auxiliary is None, "where nothing is trained, there is none"
+
+
+def test_parts_can_have_learning_rates_of_their_own(examples: list) -> None:
+    rates = {"embed": 1e-5, "pool": 0.0}
+    recipe = Recipe(learning_rate=1e-3, part_rates=rates, weight_decay=0.1, schedule="constant")
+    module = MILModule(small(), recipe)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["lr"] for group in groups] == [1e-3, 1e-5, 0.0]
+    assert {group["weight_decay"] for group in groups} == {0.1}
+    found = [weight for group in groups for weight in group["params"]]
+    assert len(found) == len(set(found)) == len(list(module.model.parameters()))
+    before = [weight.detach().clone() for weight in module.model.parameters()]
+    L.Trainer(max_epochs=1, **QUIET).fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    for (name, now), then in zip(module.model.named_parameters(), before, strict=True):
+        assert torch.equal(now, then) == name.startswith("pool."), name

@@ -87,7 +87,7 @@ def patch_scores(
             told.append(_effect(prediction, method, target, value))
         if row in step.zoomed:
             told.append("zoomed into")
-        lines.append("; ".join(told))
+        lines.append(_capital("; ".join(told)))
     return "\n".join(lines)
 
 
@@ -104,6 +104,10 @@ def _scores(prediction: Prediction, step: StepResult, place: int, magnification:
     rank = 1 + int((first > first[place]).sum())
     told[0] += f" at {magnification} (no. {rank} of {len(step.rows)})"
     return ", ".join(told)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _signed(value: float) -> str:
@@ -125,7 +129,9 @@ def _effect(prediction: Prediction, method: str, target: str, value: float) -> s
     number = f"{title_of(method)} {_signed(value)} {entry.unit}"
     side = "for" if value > 0 else "against"
     if isinstance(prediction.task, Classification):
-        return f"{'hardly ' if abs(value) < LITTLE else ''}speaks {side} {target} ({number})"
+        if abs(value) < LITTLE:
+            return f"hardly speaks {side} {target}"
+        return f"speaks {side} {target} ({number})"
     return f"{'raises' if value > 0 else 'lowers'} {target} ({number})"
 
 

@@ -12,7 +12,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QToolButton, QVBoxLayout, QWidget
 
 from napari_zoommil.jobs import prediction_store
-from napari_zoommil.viewer.docks.parts import row
+from napari_zoommil.viewer.docks.parts import NarrowComboBox, row
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 
@@ -34,7 +34,7 @@ class ResultChoice(QWidget):
         self._session, self._kind, self._outcome = session, kind, outcome
         self._entry: OpenSlide | None = None
         self._seen: WeakKeyDictionary[OpenSlide, list[ResultKey]] = WeakKeyDictionary()
-        self.list = QComboBox()
+        self.list = NarrowComboBox()
         self.list.setMinimumContentsLength(14)
         self.list.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.list.activated.connect(self._chosen)

@@ -22,7 +22,7 @@ class Readout(Sentence):
 
     def __init__(self, viewer: napari.Viewer, maps: MapsPanel) -> None:
         super().__init__(name="readout")
-        self.setMinimumHeight(64)
+        self.setMinimumHeight(128)  # of three magnifications
         self.setToolTip(
             "What the model gives to the patches under the pointer, and what they do to its answer by the "
             "method that is shown (else by leave-one-out); lowest magnification first"

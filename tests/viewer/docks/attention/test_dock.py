@@ -160,6 +160,7 @@ def test_a_result_inside_regions_is_explained_when_the_slide_is_opened_again(rea
     region = Box(0, 0, height // 2, width)
     dock.where.regions = lambda: ((region,), "")
     dock.how.advanced["min_tissue"].value = 0.3
+    qtbot.waitUntil(dock.act.button.isEnabled, timeout=MINUTE)
     run(qtbot, dock)
     made = dock._entry.prediction
     assert made.regions_mm2 is not None

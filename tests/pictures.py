@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_zoommil.jobs import detect, run
+from napari_zoommil.jobs import detect, prediction_store, run
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
@@ -117,5 +117,7 @@ def take(viewer: napari.Viewer, path: Path) -> None:
 if __name__ == "__main__":
     target, *names = sys.argv[1:]
     Path(target).mkdir(parents=True, exist_ok=True)
-    for name in names or ("demo", "cells"):
-        {"demo": demo, "cells": cells}[name](Path(target))
+    with TemporaryDirectory() as empty:  # as on the first day: no prediction of an earlier one is shown
+        prediction_store.folder = lambda: Path(empty)
+        for name in names or ("demo", "cells"):
+            {"demo": demo, "cells": cells}[name](Path(target))

@@ -92,14 +92,17 @@ def patch_scores(
 
 
 def _scores(prediction: Prediction, step: StepResult, place: int, magnification: str) -> str:
-    """``12 times the average attention at 10x (no. 4 of 321), 3 times the average zoom attention``."""
+    """``12 times the average attention at 10x (no. 4 of 321), zoom attention 3 times``."""
     told = []
     for head, scores in zip(step.heads, step.scores.T, strict=True):
         kind, target = kind_of_head(head, prediction.task.names)
         multiple = average_of(kind) == "softmax"
         value = float(times_average(scores, softmax=True)[place]) if multiple else 0.0
-        number = f"{times(value)} the average" if multiple else _signed(scores[place])
-        told.append(f"{number} {map_title(kind, target)}")
+        title = map_title(kind, target)
+        if not multiple:
+            told.append(f"{_signed(scores[place])} {title}")
+        else:
+            told.append(f"{title} {times(value)}" if told else f"{times(value)} the average {title}")
     first = step.attention
     rank = 1 + int((first > first[place]).sum())
     told[0] += f" at {magnification} (no. {rank} of {len(step.rows)})"

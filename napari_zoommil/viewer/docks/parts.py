@@ -28,8 +28,6 @@ from napari_zoommil.viewer.settings import compute_settings
 
 WIDTH = 320
 SPACING = 6
-FIELD_PX = 6
-"""Left and right of the text in the line of a combo box."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -66,7 +64,7 @@ class NarrowComboBox(QComboBox):
             QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
         )
         option.currentText = self.fontMetrics().elidedText(
-            option.currentText, Qt.TextElideMode.ElideRight, field.width() - FIELD_PX
+            option.currentText, Qt.TextElideMode.ElideRight, field.width()
         )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

@@ -87,10 +87,10 @@ class ResultChoice(QWidget):
 
 
 def described(key: ResultKey, outcome: str, now: datetime | None = None) -> str:
-    """``14:32 · demo · tumour 0.98 · all tissue``; with the day, if it was another one."""
+    """``14:32 · tumour 0.98 · demo · all tissue``; with the day, if it was another one."""
     made, now = datetime.fromtimestamp(key.made), now or datetime.now()
     when = f"{made:%H:%M}" if made.date() == now.date() else f"{made.day} {made:%b} {made:%H:%M}"
-    return " · ".join(word for word in (when, Path(key.model).name, outcome, key.where) if word)
+    return " · ".join(word for word in (when, outcome, Path(key.model).name, key.where) if word)
 
 
 def _button(text: str, pressed: Callable[[], None]) -> QToolButton:

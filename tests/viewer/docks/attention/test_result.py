@@ -196,7 +196,7 @@ def test_a_patch_is_told_in_words(predicted: Callable[..., Prediction]) -> None:
     rank = 1 + int((step.scores[:, 0] > step.scores[1, 0]).sum())
     heads = (
         f"{shares[1, 0]:.2g} times the average attention at 5x (no. {rank} of 6), "
-        f"{shares[1, 1]:.2g} times the average zoom attention"
+        f"zoom attention {shares[1, 1]:.2g} times"
     )
     value = step.explained["leave-one-out"][1, 1]
     side = "for" if value > 0 else "against"

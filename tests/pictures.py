@@ -21,15 +21,17 @@ from napari_zoommil.jobs import detect, prediction_store, run
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.compat import canvas_widget
 from napari_zoommil.viewer.launch import open_viewer
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.layers.view_region import view_region
+from napari_zoommil.viewer.legend import CanvasLegend
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import OpenSlide
 
 SIZE = (1500, 950)
 CELLS_SIZE = (1500, 1080)
-SECONDS = 180
+SECONDS = 300
 PLACE = (0.27, 0.48)
 """Share of the sample slide's height and width where cells are marked."""
 
@@ -55,6 +57,9 @@ def demo(folder: Path) -> None:
         usual(entry, partial)
         complete = np.isfinite(partial.map.values).sum() == dock._estimate.patches[partial.level]
         if complete and partial.level < 2:
+            canvas_widget(viewer).findChild(
+                CanvasLegend
+            ).refresh()  # else when all waiting partial maps are shown
             take(viewer, folder / f"demo-{partial.level + 1}.png")
 
     dock.maps.show_partial = show_and_take
@@ -100,9 +105,9 @@ def _cells(slide: Path, folder: Path) -> None:
     show_dock(viewer, "Fine-tune")
     wait(tune.act.button.isEnabled)
     tune.act.button.click()
-    wait(lambda: tune.act.bar.maximum() > 0 and tune.act.bar.value() > 0.6 * tune.act.bar.maximum())
+    wait(lambda: len(tune.lesson.trace.history) > 7)
     take(viewer, folder / "finetune-1.png")
-    wait(lambda: len(tune.lesson.views(viewer)) == 2)
+    wait(lambda: len(tune.lesson.views(viewer)) == 2 and not tune.views.running)
     wait(lambda: False, 2)
     take(viewer, folder / "finetune-2.png")
     viewer.close()
@@ -111,7 +116,9 @@ def _cells(slide: Path, folder: Path) -> None:
 def take(viewer: napari.Viewer, path: Path) -> None:
     """The whole window, in as many colours as it needs."""
     seen = viewer.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(seen[..., :3]).quantize(256).save(path, optimize=True)
+    picture = Image.fromarray(seen[..., :3])
+    palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE)  # the legend's ramp covers few pixels
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import napari
@@ -54,8 +54,7 @@ class CanvasLegend(QLabel):
         for layer in viewer.layers:
             self._watch(layer)
         canvas.installEventFilter(self)
-        follower, watched = self._follower, self._watched
-        self.destroyed.connect(lambda *_: [one.stop() for one in (follower, *watched.values())])
+        self.destroyed.connect(_stopping(self._follower, self._watched))
         self.hide()
         self.refresh()
 
@@ -127,6 +126,16 @@ class CanvasLegend(QLabel):
         if event is not None and event.type() == QEvent.Type.Resize:
             self._place()
         return super().eventFilter(watched, event)
+
+
+def _stopping(follower: Follower, watched: Mapping[Layer, Follower]) -> Callable[..., None]:
+    """What ends all connections; it does not hold the widget, which Qt has deleted then."""
+
+    def stop(*_: object) -> None:
+        for one in (follower, *watched.values()):
+            one.stop()
+
+    return stop
 
 
 def _title(legend: Legend) -> Legend:

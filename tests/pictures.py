@@ -17,19 +17,25 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_zoommil.jobs import detect, run
+from napari_zoommil.jobs import detect, prediction_store, run
 from napari_zoommil.jobs.prediction import PartialMap
+from napari_zoommil.slides import Slide
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.compat import canvas_widget
 from napari_zoommil.viewer.launch import open_viewer
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.layers.view_region import view_region
+from napari_zoommil.viewer.legend import CanvasLegend
 from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import OpenSlide
 
-SIZE = (1500, 950)
+SIZE = (1690, 900)
 CELLS_SIZE = (1500, 1080)
-SECONDS = 180
+SECONDS = 300
+FLAT = 16
+"""Colours of backgrounds and controls, which are kept as they are."""
+
 PLACE = (0.27, 0.48)
 """Share of the sample slide's height and width where cells are marked."""
 
@@ -47,7 +53,8 @@ def demo(folder: Path) -> None:
     viewer.window.resize(*SIZE)
     wait(lambda: dock._estimate is not None)
     wait(lambda: False, 0.5)
-    viewer.reset_view()
+    camera.fit(viewer, dock._entry.layer)
+    _make_room(viewer, dock._entry.slide)
 
     usual = dock.maps.show_partial
 
@@ -55,6 +62,8 @@ def demo(folder: Path) -> None:
         usual(entry, partial)
         complete = np.isfinite(partial.map.values).sum() == dock._estimate.patches[partial.level]
         if complete and partial.level < 2:
+            # It would come a moment later.
+            canvas_widget(viewer).findChild(CanvasLegend).refresh()
             take(viewer, folder / f"demo-{partial.level + 1}.png")
 
     dock.maps.show_partial = show_and_take
@@ -63,6 +72,12 @@ def demo(folder: Path) -> None:
     wait(lambda: False, 0.3)
     take(viewer, folder / "demo-3.png")
     viewer.close()
+
+
+def _make_room(viewer: napari.Viewer, slide: Slide) -> None:
+    """Move the slide to the right edge of the canvas: the legend stands at the left."""
+    seen = camera.field_of_view(viewer, slide)
+    camera.go_to(viewer, slide, 0.5, 1 - seen.width / 2)
 
 
 def cells(folder: Path) -> None:
@@ -100,9 +115,9 @@ def _cells(slide: Path, folder: Path) -> None:
     show_dock(viewer, "Fine-tune")
     wait(tune.act.button.isEnabled)
     tune.act.button.click()
-    wait(lambda: tune.act.bar.maximum() > 0 and tune.act.bar.value() > 0.6 * tune.act.bar.maximum())
+    wait(lambda: len(tune.lesson.trace.history) > 7)
     take(viewer, folder / "finetune-1.png")
-    wait(lambda: len(tune.lesson.views(viewer)) == 2)
+    wait(lambda: len(tune.lesson.views(viewer)) == 2 and not tune.views.running)
     wait(lambda: False, 2)
     take(viewer, folder / "finetune-2.png")
     viewer.close()
@@ -111,11 +126,19 @@ def _cells(slide: Path, folder: Path) -> None:
 def take(viewer: napari.Viewer, path: Path) -> None:
     """The whole window, in as many colours as it needs."""
     seen = viewer.screenshot(canvas_only=False, flash=False)
-    Image.fromarray(seen[..., :3]).quantize(256).save(path, optimize=True)
+    picture = Image.fromarray(seen[..., :3])
+    palette = picture.quantize(256 - FLAT, Image.Quantize.MAXCOVERAGE)  # the legend's ramp covers few pixels
+    flat = [colour for _, colour in sorted(picture.getcolors(1 << 24) or ())[-FLAT:]]
+    palette.putpalette(
+        (palette.getpalette() or [])[: 3 * (256 - FLAT)] + [value for one in flat for value in one]
+    )
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":
     target, *names = sys.argv[1:]
     Path(target).mkdir(parents=True, exist_ok=True)
-    for name in names or ("demo", "cells"):
-        {"demo": demo, "cells": cells}[name](Path(target))
+    with TemporaryDirectory() as empty:  # as on the first day: no prediction of an earlier one is shown
+        prediction_store.folder = lambda: Path(empty)
+        for name in names or ("demo", "cells"):
+            {"demo": demo, "cells": cells}[name](Path(target))

@@ -80,6 +80,8 @@ class Figure:
 def figures(metrics: Mapping[str, float]) -> list[Figure]:
     """The metrics that were measured after a fine-tuning and, except of classes, before it.
 
+    Shares of no annotated cell are none.
+
     Parameters
     ----------
     metrics : mapping of str to float
@@ -92,6 +94,8 @@ def figures(metrics: Mapping[str, float]) -> list[Figure]:
         if name.startswith(BEFORE) or name.endswith(PARTS) or (before is None and not is_of_class):
             continue
         cells, low, high = (metrics.get(f"{name}{part}") for part in PARTS)
+        if cells == 0:
+            continue  # a share of nothing
         found.append(Figure(name, before, after, None if cells is None else round(cells), low, high))
     return found
 

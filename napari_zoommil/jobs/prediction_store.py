@@ -16,10 +16,30 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.resources import cache_folder
+from napari_zoommil.slides.patching import Tissue
 
 MOST_OF_A_SLIDE = 10
 MOST_BYTES = 500_000_000
 """Of all slides together."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadAs:
+    """How a slide was read for a prediction, so that the same patches are read again to explain it.
+
+    Attributes
+    ----------
+    tissue : Tissue
+        With the regions that the user added and left out.
+    regions : tuple of str
+        Regions that it was limited to, as hexadecimal WKB, level-0 (y, x); empty for all tissue.
+    min_tissue : float or None
+        Least tissue share of a patch; None is that of the model.
+    """
+
+    tissue: Tissue
+    regions: tuple[str, ...] = ()
+    min_tissue: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +57,8 @@ class KeptPrediction:
         Pixel size of the slide at that time, µm; a prediction of another size is of other patches.
     colours : bool
         Whether its colours were managed by its profile.
+    read_as : ReadAs or None
+        None of predictions of which it is not known.
     """
 
     prediction: Prediction
@@ -44,6 +66,7 @@ class KeptPrediction:
     where: str
     mpp: Pair | None
     colours: bool = False
+    read_as: ReadAs | None = None
 
 
 def keep(one: KeptPrediction) -> None:

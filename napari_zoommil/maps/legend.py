@@ -101,7 +101,7 @@ def _notes(shown: Overlay) -> tuple[str, ...]:
     see_through = f"See-through: {low}, or not looked at."
     names = [magnification_name(one.magnification) for one in shown.maps]
     finest = f"Where several were looked at: the finest of {', '.join(names)}." if len(names) > 1 else ""
-    only = f"Only {names[0]} is shown." if len(names) == 1 else ""
+    only = f"Only {names[0]} is shown." if len(names) == 1 and shown.left_out else ""
     smoothed = "Smoothed: between the middles of patches, values are interpolated."
     return tuple(
         note

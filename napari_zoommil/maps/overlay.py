@@ -86,6 +86,8 @@ class Overlay:
         ``smoothed`` interpolates between the middles of patches of one magnification, only where
         something was looked at.
     frames : tuple of Frames
+    left_out : tuple of float
+        Magnifications of which there are maps that are not shown.
     """
 
     kind: str
@@ -95,6 +97,7 @@ class Overlay:
     values: tuple[NDArray[np.float32], ...]
     style: Style = "filled"
     frames: tuple[Frames, ...] = ()
+    left_out: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -117,6 +120,7 @@ class Overlay:
             maps=tuple(one for one, _ in pairs),
             values=tuple(values for _, values in pairs),
             frames=tuple(one for one in self.frames if shown(one.magnification)),
+            left_out=tuple(one.magnification for one in self.maps if not shown(one.magnification)),
         )
 
     @property

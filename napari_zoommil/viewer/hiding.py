@@ -6,7 +6,7 @@ Points and regions stay, because clicks change them: nobody is to place a point 
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import ref
 
 from napari.layers import Layer
 
@@ -15,8 +15,6 @@ from napari_zoommil.viewer.layers.points import POINTS
 from napari_zoommil.viewer.layers.regions import REGIONS
 from napari_zoommil.viewer.metadata import TITLE, is_slide, slide_of
 from napari_zoommil.viewer.sight import sight_of
-
-_HIDDEN: WeakKeyDictionary[Any, WeakSet[Layer]] = WeakKeyDictionary()
 
 
 def toggle_overlays(viewer: Any) -> bool:
@@ -27,18 +25,10 @@ def toggle_overlays(viewer: Any) -> bool:
     bool
         False if they are hidden now.
     """
-    hidden, slide = _HIDDEN.setdefault(viewer, WeakSet()), sight_of(viewer).slide
-    own = [layer for layer in viewer.layers if _is_overlay(layer) and slide in (None, slide_of(layer))]
-    visible = [layer for layer in own if layer.visible]
-    for layer in visible:
-        layer.visible = False
-        hidden.add(layer)
-    if visible:
-        return False
-    for layer in [layer for layer in own if layer in hidden]:
-        layer.visible = True
-        hidden.discard(layer)
-    return True
+    sight = sight_of(viewer)
+    return sight.put_away(
+        layer for layer in viewer.layers if _is_overlay(layer) and sight.slide in (None, slide_of(layer))
+    )
 
 
 def _is_overlay(layer: Layer) -> bool:

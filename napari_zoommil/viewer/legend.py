@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import napari
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QImage, QMouseEvent, QPixmap
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_zoommil.maps.drawing import to_image
@@ -20,14 +20,15 @@ from napari_zoommil.viewer.layers.detections import CELLS
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, TISSUE_COLOUR, WHEN
 from napari_zoommil.viewer.metadata import TITLE
 
-NOTE = f"{OVERLAYS} hides and shows overlays."
+NOTE = f"{OVERLAYS} hides and shows overlays; a click folds this legend."
+FOLDED_WIDTH = 170.0
 
 AWAY_PX = 10
 """From the lower left corner of the canvas; napari's scale bar is at the right."""
 
 
 class CanvasLegend(QLabel):
-    """A picture over a corner of the canvas; the mouse goes through it.
+    """A picture over a corner of the canvas; a click on it leaves only its titles, and brings all back.
 
     Parameters
     ----------
@@ -39,20 +40,21 @@ class CanvasLegend(QLabel):
     def __init__(self, viewer: napari.Viewer, canvas: QWidget) -> None:
         super().__init__(canvas)
         self.setObjectName("zoommil-legend")
-        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.folded = False
         self._layers, self._canvas = viewer.layers, canvas
         self._shown: tuple[Legend, ...] = ()
         self._follower = Follower()
+        self._watched: dict[Layer, Follower] = {}
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.refresh)
         self._follower.follow(viewer.layers.events.inserted, self._inserted)
-        self._follower.follow(viewer.layers.events.removed, self._later)
+        self._follower.follow(viewer.layers.events.removed, self._removed)
         for layer in viewer.layers:
             self._watch(layer)
         canvas.installEventFilter(self)
-        stop = self._follower.stop
-        self.destroyed.connect(lambda *_: stop())
+        self.destroyed.connect(_stopping(self._follower, self._watched))
         self.hide()
         self.refresh()
 
@@ -75,16 +77,27 @@ class CanvasLegend(QLabel):
         self._watch(event.value)
         self._later()
 
+    def _removed(self, event: Any) -> None:
+        if (watching := self._watched.pop(event.value, None)) is not None:
+            watching.stop()
+        self._later()
+
     def _watch(self, layer: Layer) -> None:
+        watching = self._watched[layer] = Follower()
         for signal in (layer.events.visible, layer.events.set_data):
-            self._follower.follow(signal, self._later)
+            watching.follow(signal, self._later)
 
     def _later(self, _event: object = None) -> None:
         self._soon.start()  # several layers change at a time
 
     def _paint(self) -> None:
         scale = self.devicePixelRatioF()
-        image = to_image(draw(self._shown, NOTE), scale)
+        drawn = (
+            draw(tuple(map(_title, self._shown)), width=FOLDED_WIDTH)
+            if self.folded
+            else draw(self._shown, NOTE)
+        )
+        image = to_image(drawn, scale)
         pixels = QImage(
             image.tobytes(), image.width, image.height, 4 * image.width, QImage.Format.Format_RGBA8888
         )
@@ -98,10 +111,35 @@ class CanvasLegend(QLabel):
         self.move(AWAY_PX, self._canvas.height() - self.height() - AWAY_PX)
         self.raise_()
 
+    def fold(self, folded: bool) -> None:
+        """Show the titles alone, or all."""
+        self.folded = folded
+        if self._shown:
+            self._paint()
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        self.fold(not self.folded)
+        if event is not None:
+            event.accept()  # else the slide would get the click
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         if event is not None and event.type() == QEvent.Type.Resize:
             self._place()
         return super().eventFilter(watched, event)
+
+
+def _stopping(follower: Follower, watched: Mapping[Layer, Follower]) -> Callable[..., None]:
+    """What ends all connections; it does not hold the widget, which Qt has deleted then."""
+
+    def stop(*_: object) -> None:
+        for one in (follower, *watched.values()):
+            one.stop()
+
+    return stop
+
+
+def _title(legend: Legend) -> Legend:
+    return Legend(f"{legend.title} …")
 
 
 def attach_legend(viewer: napari.Viewer) -> CanvasLegend | None:

@@ -10,6 +10,7 @@ import napari
 from napari_zoommil.jobs import prediction_store
 from napari_zoommil.jobs.prediction_store import KeptPrediction
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
+from napari_zoommil.viewer.reading import Reading
 from napari_zoommil.viewer.worker import JobRunner
 
 
@@ -48,6 +49,8 @@ class Restoring:
         key = ResultKey(PREDICTION, one.prediction.model, made=one.made, where=one.where)
         if key not in entry.results:
             entry.results[key] = one.prediction
+            if one.read_as is not None:
+                entry.readings[one.prediction] = Reading.restored(one.read_as)
             self._found(entry, key)
 
     def _ended(self, entry: OpenSlide) -> None:

@@ -87,23 +87,30 @@ def patch_scores(
             told.append(_effect(prediction, method, target, value))
         if row in step.zoomed:
             told.append("zoomed into")
-        lines.append("; ".join(told))
+        lines.append(_capital("; ".join(told)))
     return "\n".join(lines)
 
 
 def _scores(prediction: Prediction, step: StepResult, place: int, magnification: str) -> str:
-    """``12 times the average attention at 10x (no. 4 of 321), 3 times the average zoom attention``."""
+    """``12 times the average attention at 10x (no. 4 of 321), zoom attention 3 times``."""
     told = []
     for head, scores in zip(step.heads, step.scores.T, strict=True):
         kind, target = kind_of_head(head, prediction.task.names)
         multiple = average_of(kind) == "softmax"
         value = float(times_average(scores, softmax=True)[place]) if multiple else 0.0
-        number = f"{times(value)} the average" if multiple else _signed(scores[place])
-        told.append(f"{number} {map_title(kind, target)}")
+        title = map_title(kind, target)
+        if not multiple:
+            told.append(f"{_signed(scores[place])} {title}")
+        else:
+            told.append(f"{title} {times(value)}" if told else f"{times(value)} the average {title}")
     first = step.attention
     rank = 1 + int((first > first[place]).sum())
     told[0] += f" at {magnification} (no. {rank} of {len(step.rows)})"
     return ", ".join(told)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _signed(value: float) -> str:
@@ -125,7 +132,9 @@ def _effect(prediction: Prediction, method: str, target: str, value: float) -> s
     number = f"{title_of(method)} {_signed(value)} {entry.unit}"
     side = "for" if value > 0 else "against"
     if isinstance(prediction.task, Classification):
-        return f"{'hardly ' if abs(value) < LITTLE else ''}speaks {side} {target} ({number})"
+        if abs(value) < LITTLE:
+            return f"hardly speaks {side} {target}"
+        return f"speaks {side} {target} ({number})"
     return f"{'raises' if value > 0 else 'lowers'} {target} ({number})"
 
 

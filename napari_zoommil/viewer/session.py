@@ -16,6 +16,7 @@ from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.closing import end_without_collecting
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.hiding import bind_overlay_key
@@ -68,10 +69,12 @@ class Session:
         self.encoders: dict[str, str] = {}
         self.kept: dict[Kind, Path] = {}
         self.active: OpenSlide | None = None
+        end_without_collecting()
         delete_in_own_context(viewer)
         self._viewer = ref(viewer)
         bind_overlay_key(viewer)
         attach_legend(viewer)
+        viewer.events.help.connect(self._keep_help_off)
         self._layers, self._sight = viewer.layers, sight_of(viewer)
         self.documents = Documents(viewer, self.document_changed.emit)
         self._restoring = Restoring(viewer, self.result_changed.emit)
@@ -113,6 +116,12 @@ class Session:
         gone.slide.close()
         if self.active is gone:
             self._activate(next(iter(self._slides.values()), None))
+
+    def _keep_help_off(self, event: Any) -> None:
+        """napari names keys of its own in the status bar, which do something else on layers of a slide."""
+        viewer = self._viewer()
+        if event.value and viewer is not None and slide_of(viewer.layers.selection.active) is not None:
+            viewer.help = ""
 
     def _select(self, layer: Layer | None) -> None:
         if self._sight.held:

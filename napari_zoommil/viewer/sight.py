@@ -1,11 +1,12 @@
-"""The visible slide of a viewer: slides share one origin, so only the layers of one slide are shown."""
+"""What is in sight: slides share one origin, so only the layers of one slide are shown, and of these not what
+was put away by key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from napari.components import LayerList
 from napari.layers import Layer
@@ -32,6 +33,7 @@ class Sight:
     def __init__(self, layers: LayerList) -> None:
         self._layers = layers
         self._hidden: list[Layer] = []
+        self._put_away: WeakSet[Layer] = WeakSet()
         self.slide: Slide | None = None
         self.held = False
         layers.events.removed.connect(lambda event: self.forget(event.value))
@@ -61,8 +63,33 @@ class Sight:
             self._hidden.append(layer)
 
     def forget(self, layer: Layer) -> None:
-        """Do not show a layer again when its slide is shown."""
+        """Do not show a layer again by itself: it is hidden for another reason from now on, or gone."""
         self._hidden = [one for one in self._hidden if one is not layer]
+        self._put_away.discard(layer)
+
+    def is_put_away(self, layer: Layer) -> bool:
+        """Whether a layer is hidden only because :meth:`put_away` has hidden it."""
+        return layer in self._put_away and not layer.visible
+
+    def put_away(self, layers: Iterable[Layer]) -> bool:
+        """Hide those of some layers that are visible; if none is, show those that were hidden so.
+
+        Returns
+        -------
+        bool
+            False if they are hidden now.
+        """
+        layers = list(layers)
+        visible = [layer for layer in layers if layer.visible]
+        for layer in visible:
+            layer.visible = False
+            self._put_away.add(layer)
+        if visible:
+            return False
+        for layer in [layer for layer in layers if layer in self._put_away]:
+            layer.visible = True
+            self._put_away.discard(layer)
+        return True
 
     @contextmanager
     def held_still(self) -> Iterator[None]:

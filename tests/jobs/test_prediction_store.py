@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 
 from napari_zoommil.jobs import predict, prediction_store, run
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.prediction_store import KeptPrediction
+from napari_zoommil.jobs.prediction_store import KeptPrediction, ReadAs
+from napari_zoommil.slides.patching import Tissue
 
 MPP = (0.5, 0.5)
 
@@ -31,6 +33,17 @@ def test_predictions_of_a_slide_come_back_in_order(prediction: Prediction) -> No
     np.testing.assert_array_equal(found[0].prediction.logits, prediction.logits)
     prediction_store.forget(prediction.fingerprint, 20.0)
     assert [one.made for one in prediction_store.kept(prediction.fingerprint, MPP)] == [100.5, 3.0]
+
+
+def test_how_the_slide_was_read_comes_back(prediction: Prediction) -> None:
+    tissue = Tissue(np.eye(4, dtype=bool), (8.0, 8.0))
+    box = shapely.to_wkb(shapely.box(0.1, 0.2, 9, 9), hex=True)
+    read_as = ReadAs(tissue, (box,), 0.25)
+    prediction_store.keep(KeptPrediction(prediction, 1.0, "a region", MPP, read_as=read_as))
+    (found,) = prediction_store.kept(prediction.fingerprint, MPP)
+    assert found.read_as is not None
+    np.testing.assert_array_equal(found.read_as.tissue.mask, tissue.mask)
+    assert (found.read_as.regions, found.read_as.min_tissue) == ((box,), 0.25)
 
 
 def test_damaged_ones_are_passed_over_and_the_oldest_are_deleted(prediction: Prediction) -> None:

@@ -36,6 +36,13 @@ def test_attention_has_times_the_average_and_speaks_for_no_class(make_grid: Call
     )
 
 
+def test_it_says_that_only_one_magnification_is_shown_where_there_are_more() -> None:
+    two = overlay("attention")
+    assert "Only 10x is shown." in legend_of(two.only((10).__eq__)).notes
+    alone = Overlay.of([heat_map("attention")], "times")
+    assert not any("nly" in note for note in legend_of(alone.only(lambda _: True)).notes)
+
+
 def test_a_signed_map_names_its_class_at_both_ends_and_its_unit() -> None:
     made = legend_of(overlay("grad-cam", "tumour"), "after")
     assert made.title == "Grad-CAM for tumour after" and made.unit == "logit of tumour"

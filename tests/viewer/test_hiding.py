@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_zoommil.annotations.classes import CellClass
+from napari_zoommil.cells.model import Finds
+from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.viewer.hiding import toggle_overlays
+from napari_zoommil.viewer.layers.detections import hide_other_cells, show_cells
 from napari_zoommil.viewer.layers.overlays import show_overlay
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
@@ -37,6 +41,18 @@ def test_layers_of_another_slide_stay_away(model, small_slide, other_slide, add_
     model.layers.selection.active = base
     assert not first.visible, "it was hidden by hand"
     assert toggle_overlays(model) and first.visible
+
+
+def test_what_another_model_has_hidden_meanwhile_stays_so(model, small_slide, add_slide) -> None:
+    session_of(model)
+    slide = slide_of(add_slide(model, small_slide))
+    detection = Detection("s", "f", "m", (CellClass("a", (255, 0, 0)),), Finds.together([]), 0.5, 1.0)
+    first = show_cells(model, slide, detection, "cells (yollo)")
+    toggle_overlays(model)
+    second = show_cells(model, slide, detection, "cells (unet)")
+    hide_other_cells(model, slide, "cells (unet)")
+    assert not toggle_overlays(model) and toggle_overlays(model)
+    assert second.visible and not first.visible
 
 
 def test_layers_that_belong_to_no_slide_stay(model, small_slide, add_slide) -> None:

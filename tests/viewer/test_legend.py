@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_zoommil.annotations.classes import CellClass
@@ -58,10 +59,27 @@ def test_it_stands_in_a_corner_while_there_is_something_to_explain(
     viewer.window.resize(900, 700)
     qtbot.waitUntil(lambda: legend.y() + legend.height() == canvas.height() - AWAY_PX, timeout=5000)
     assert legend.shown[1:] == first and not legend.isHidden()
+    whole = legend.height()
+    qtbot.mouseClick(legend, Qt.MouseButton.LeftButton)
+    assert legend.folded and legend.height() < whole / 2 and legend.isVisible()
+    assert legend.y() + legend.height() == canvas.height() - AWAY_PX
+    qtbot.mouseClick(legend, Qt.MouseButton.LeftButton)
+    assert legend.height() == whole
     viewer.layers.remove(layer)
     qtbot.waitUntil(lambda: [one.title for one in legend.shown] == ["Zoom attention"], timeout=5000)
     viewer.layers[-1].visible = False
     qtbot.waitUntil(legend.isHidden, timeout=5000)
+
+
+def test_layers_that_are_gone_are_let_go(window, small_slide, add_slide, qtbot) -> None:
+    session_of(window)
+    slide = slide_of(add_slide(window, small_slide))
+    legend = canvas_widget(window).findChild(QLabel, "zoommil-legend")
+    watched = len(legend._watched)
+    layer = show_overlay(window, slide, overlay())
+    assert len(legend._watched) == watched + 1
+    window.layers.remove(layer)
+    assert len(legend._watched) == watched and not legend._follower._undo[2:]
 
 
 @pytest.mark.parametrize("active", ["slide", "overlay", "none"])

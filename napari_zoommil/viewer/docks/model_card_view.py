@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QLabel, QPlainTextEdit, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.model_card import body_of, not_for_of
@@ -16,7 +16,7 @@ from napari_zoommil.viewer.docks.model_choice import ModelChoice
 SIZE = 620, 560
 
 
-class CardButton(QToolButton):
+class CardButton(QPushButton):
     """Opens the card of the chosen model.
 
     Parameters

@@ -13,13 +13,14 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.model_folder import UNTRAINABLE, Kind, kind_of, read_config, shipped
 from napari_zoommil.models.spec import read_spec
+from napari_zoommil.viewer.docks.parts import NarrowComboBox
 
 FOLDER, HUB = "Choose a folder…", "Hub name…"
 
 KINDS: dict[Kind, str] = {"cells": "cell model", "mil": "MIL model"}
 
 
-class ModelChoice(QComboBox):
+class ModelChoice(NarrowComboBox):
     """The shipped models of some kinds, those kept on the active slide, chosen folders.
 
     Parameters

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QTextDocument
+from qtpy.QtGui import QPaintEvent, QTextDocument
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -14,6 +14,9 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -47,6 +50,24 @@ def heading(text: str) -> QLabel:
     label = QLabel(text.upper())
     label.setStyleSheet("font-size: 9pt; font-weight: 600; padding-top: 6px;")
     return label
+
+
+class NarrowComboBox(QComboBox):
+    """A list that shows in its line as much of what is chosen as fits, and that something is missing."""
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter, option = QStylePainter(self), QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style = self.style()
+        assert style is not None
+        field = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideRight, field.width()
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
 
 class Sentence(QLabel):

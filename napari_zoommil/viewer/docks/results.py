@@ -12,7 +12,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QToolButton, QVBoxLayout, QWidget
 
 from napari_zoommil.jobs import prediction_store
-from napari_zoommil.viewer.docks.parts import row
+from napari_zoommil.viewer.docks.parts import NarrowComboBox, row
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 
@@ -34,7 +34,7 @@ class ResultChoice(QWidget):
         self._session, self._kind, self._outcome = session, kind, outcome
         self._entry: OpenSlide | None = None
         self._seen: WeakKeyDictionary[OpenSlide, list[ResultKey]] = WeakKeyDictionary()
-        self.list = QComboBox()
+        self.list = NarrowComboBox()
         self.list.setMinimumContentsLength(14)
         self.list.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.list.activated.connect(self._chosen)
@@ -87,10 +87,10 @@ class ResultChoice(QWidget):
 
 
 def described(key: ResultKey, outcome: str, now: datetime | None = None) -> str:
-    """``14:32 · demo · tumour 0.98 · all tissue``; with the day, if it was another one."""
+    """``14:32 · tumour 0.98 · demo · all tissue``; with the day, if it was another one."""
     made, now = datetime.fromtimestamp(key.made), now or datetime.now()
     when = f"{made:%H:%M}" if made.date() == now.date() else f"{made.day} {made:%b} {made:%H:%M}"
-    return " · ".join(word for word in (when, Path(key.model).name, outcome, key.where) if word)
+    return " · ".join(word for word in (when, outcome, Path(key.model).name, key.where) if word)
 
 
 def _button(text: str, pressed: Callable[[], None]) -> QToolButton:

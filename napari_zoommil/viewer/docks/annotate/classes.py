@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -25,7 +25,7 @@ from napari_zoommil.viewer.sentences import several
 
 KEY, SWATCH, NAME, POINTS, REGIONS, AREA = range(6)
 TITLES = ("", "", "Class", "Points", "Regions", "mm²")
-WIDTHS = {KEY: 22, SWATCH: 26, POINTS: 50, REGIONS: 56, AREA: 46}
+WIDTHS = {KEY: 22, SWATCH: 26, POINTS: 48, REGIONS: 56, AREA: 54}
 KEYS = 9
 FEWEST_ROWS, MOST_ROWS = 3, 9
 ROW_PX = 26
@@ -46,8 +46,15 @@ class Tally(NamedTuple):
     @property
     def texts(self) -> tuple[str, str, str]:
         """For the columns."""
-        area = f"{self.mm2:.3g}" if self.regions and self.mm2 is not None else ""
+        area = _short(self.mm2) if self.regions and self.mm2 is not None else ""
         return f"{self.points:,}", f"{self.regions:,}" if self.regions else "", area
+
+
+def _short(mm2: float) -> str:
+    """Three digits, and at most three decimals."""
+    if mm2 < 0.0005:
+        return "< 0.001"
+    return f"{mm2:,.0f}" if mm2 >= 100 else f"{mm2:.3f}" if mm2 < 1 else f"{mm2:.3g}"
 
 
 class ClassList(QTreeWidget):
@@ -100,10 +107,23 @@ class ClassList(QTreeWidget):
                     item.setData(SWATCH, Qt.ItemDataRole.UserRole, one.colour)
                     item.setIcon(SWATCH, swatch(one.colour))
             self.setCurrentItem(self.topLevelItem(label - 1), NAME)
-        rows = min(max(len(classes), FEWEST_ROWS), MOST_ROWS)
+        self._fit()
+
+    def _fit(self) -> None:
+        rows = min(max(self.topLevelItemCount(), FEWEST_ROWS), MOST_ROWS)
         header = self.header()
         assert header is not None
+        header.ensurePolished()
         self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit()  # the window's style comes after the first classes
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        self._fit()
+        super().showEvent(event)
 
     def _row(self, label: int) -> QTreeWidgetItem:
         item = QTreeWidgetItem([str(label) if label <= KEYS else ""])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut
 
@@ -187,8 +187,9 @@ class AnnotateDock(SessionDock):
         if of is None:
             return
         if label > len(of.points.classes):
-            self._say(f"There is no class {label} yet: + Class adds one")
-            return
+            text = f"There is no class {label} yet: + Class adds one"
+            show_info(text)  # whoever presses the key looks at the slide
+            return self._say(text)
         of.view.label = label
         if of.regions.drawing and not of.regions.drawing_complete:
             of.regions.start(label)

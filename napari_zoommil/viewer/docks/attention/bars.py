@@ -35,6 +35,7 @@ class ProbabilityBars(QWidget):
         while item := self._grid.takeAt(0):
             widget = item.widget()
             if widget is not None:
+                widget.hide()  # while a dialog is open nothing is deleted
                 widget.deleteLater()
         self.familiarity.show_verdict(prediction.familiarity if prediction else None)
         if prediction is None:

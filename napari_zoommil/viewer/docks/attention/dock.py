@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
@@ -18,7 +17,7 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
-from napari_zoommil.viewer.docks.attention.explaining import Explainer, Reading
+from napari_zoommil.viewer.docks.attention.explaining import Explainer
 from napari_zoommil.viewer.docks.attention.export import ExportResult
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
@@ -35,8 +34,10 @@ from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.layers.overlays import TISSUE, find_layer, remove_maps, show_tissue
 from napari_zoommil.viewer.layers.region_events import DrawnRegions
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
+from napari_zoommil.viewer.reading import Reading
 from napari_zoommil.viewer.sentences import cost_sentence, lack_of, outcome
 from napari_zoommil.viewer.settings import compute_settings
+from napari_zoommil.viewer.sight import sight_of
 from napari_zoommil.viewer.worker import spare_cores
 
 LOOKING = "Looking for tissue …"
@@ -128,6 +129,8 @@ class AttentionDock(SessionDock):
         if key.kind == PREDICTION:
             if entry.prediction is None:  # the last one was removed from the list
                 remove_maps(self._viewer, entry.slide)
+            elif len(entry.keys(PREDICTION)) == 1:
+                self.tissue.setChecked(False)  # maps are there in its place
             self._show_result(entry)
         elif key.kind == EXPLANATION:
             self.maps.refresh()
@@ -221,6 +224,7 @@ class AttentionDock(SessionDock):
         else:
             layer = find_layer(self._viewer, entry.slide, TISSUE)
             if layer is not None:
+                sight_of(self._viewer).forget(layer)
                 layer.visible = False
 
     # Run
@@ -241,11 +245,11 @@ class AttentionDock(SessionDock):
         slide, model = entry.slide, self.model.chosen
         how = {**self.how.values, "regions": inside}
         self._read_as = Reading(found.tissue, self.encoder.given(model), how)
-        options = self._read_as.options()
+        reading = self._read_as
         self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
         self.act.show_running(True, f"Stop reading {slide.name}")
         self._predicting.start(
-            lambda: _predict_and_keep(slide, key, options), f"ZoomMIL is reading {slide.name}", entry
+            lambda: _predict_and_keep(slide, key, reading), f"ZoomMIL is reading {slide.name}", entry
         )
 
     def _what_is_read(self) -> str:
@@ -283,6 +287,8 @@ class AttentionDock(SessionDock):
         )
         entry.readings[prediction] = self._read_as
         self._session.keep(entry, self._key, prediction)
+        if entry is self._entry:
+            self.scroll_to(self.readout)
 
     def _ended(self, failure: str | None) -> None:
         entry = self._predicting.of
@@ -294,9 +300,9 @@ class AttentionDock(SessionDock):
             remove_maps(self._viewer, entry.slide)
 
 
-def _predict_and_keep(slide: Slide, key: ResultKey, options: dict[str, Any]) -> Job[Prediction]:
+def _predict_and_keep(slide: Slide, key: ResultKey, reading: Reading) -> Job[Prediction]:
     """Predict, and store the prediction for the next time that the slide is opened."""
-    read_as = slide.mpp, slide.colour_managed
-    prediction = yield from predict(slide, key.model, **options)
-    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, *read_as))
+    mpp, colours = slide.mpp, slide.colour_managed
+    prediction = yield from predict(slide, key.model, **reading.options())
+    prediction_store.keep(KeptPrediction(prediction, key.made, key.where, mpp, colours, reading.stored))
     return prediction

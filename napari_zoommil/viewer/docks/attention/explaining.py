@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from napari_zoommil.jobs import Progress, explain
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps.methods import METHODS
-from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.parts import Act
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
+from napari_zoommil.viewer.reading import Reading
 from napari_zoommil.viewer.session import Session
-from napari_zoommil.viewer.worker import JobRunner, spare_cores
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a slide is read for a prediction, and again to explain it.
-
-    ``how`` are the arguments that the user set.
-    """
-
-    tissue: Tissue | None
-    encoder: str | None
-    how: Mapping[str, Any]
-
-    def options(self) -> dict[str, Any]:
-        """Arguments of the jobs."""
-        cores = {"threads": spare_cores(), "workers": spare_cores()}
-        return {"tissue": self.tissue, "encoder": self.encoder, **cores, **self.how}
+from napari_zoommil.viewer.worker import JobRunner
 
 
 class Explainer:
@@ -75,8 +56,8 @@ class Explainer:
             )
             return self._failed()
         self._key = key
-        reading = entry.readings.get(prediction) or Reading(entry.tissue, encoder_of(model), {})
-        options = reading.options()
+        reading = entry.readings.get(prediction) or Reading(entry.tissue, None, {})
+        options = reading.options() | {"encoder": reading.encoder or encoder_of(model)}
         self._act.show_running(True, f"Stop explaining {slide.name}")
         self.runner.start(
             lambda: explain(slide, model, method=method, **options),  # type: ignore[arg-type]

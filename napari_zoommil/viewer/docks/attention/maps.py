@@ -166,6 +166,7 @@ class MapsPanel(QWidget):
         layout = self._toggles.layout()
         assert layout is not None
         for box in self.toggles.values():
+            box.hide()  # while a dialog is open nothing is deleted
             box.deleteLater()
         self.toggles = {name: QCheckBox(name) for name in names}
         for name, box in self.toggles.items():

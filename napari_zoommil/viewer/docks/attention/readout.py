@@ -14,6 +14,9 @@ from napari_zoommil.viewer.metadata import level_0
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import patch_scores
 
+LINES = 10
+"""Of three magnifications."""
+
 KEPT = "\n(kept; click to release)"
 
 
@@ -21,8 +24,7 @@ class Readout(Sentence):
     """Follows the pointer over the active slide's prediction."""
 
     def __init__(self, viewer: napari.Viewer, maps: MapsPanel) -> None:
-        super().__init__(name="readout")
-        self.setMinimumHeight(64)
+        super().__init__(name="readout", lines=LINES)
         self.setToolTip(
             "What the model gives to the patches under the pointer, and what they do to its answer by the "
             "method that is shown (else by leave-one-out); lowest magnification first"

@@ -98,12 +98,14 @@ class Lesson:
 
         What the user has hidden stays so, unless all of it is and it was ``asked`` for.
         """
-        views = self.views(viewer)
+        views, sight = self.views(viewer), sight_of(viewer)
         asked = asked and not any(layer.visible for layer in views.values())
         for what in {what for _, what in views}:
             pair = {one: layer for (one, other), layer in views.items() if other == what}
             seen = asked or any(layer.visible for layer in pair.values())
             for one, layer in pair.items() if side in pair else ():
+                if seen:
+                    sight.forget(layer)
                 layer.visible = seen and one == side
 
     def remove_views(self, viewer: napari.Viewer) -> None:
@@ -128,7 +130,7 @@ class Lesson:
             and (is_map_of(layer, self.entry.slide) or is_cells_of(layer, self.entry.slide))
         ]
         for layer in others:
-            if layer.visible or sight.is_hidden(layer):
+            if layer.visible or sight.is_hidden(layer) or sight.is_put_away(layer):
                 sight.forget(layer)
                 layer.visible = False
                 self.covered.append(layer)

@@ -24,10 +24,10 @@ from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer.docks.parts import Sentence, row
 from napari_zoommil.viewer.keys import BEFORE_AFTER
 
-HELD_OUT = (
-    "On windows it has not seen, both models alike: the share of the annotated cells there that are found, "
-    "as any class and as their own, with the number of cells and the 95 % interval. Detections per mm² tell "
-    "what that cost."
+HELD_OUT = "On windows it has not seen, both models alike."
+SHARES = (
+    "The share of the annotated cells there that are found, as any class and as their own, with the number "
+    "of cells and the 95 % interval. Detections per mm² tell what that cost."
 )
 NOT_MEASURED = (
     "Too few windows to hold any out: how it does on cells it has not seen was not measured. "
@@ -88,6 +88,8 @@ class Verdict(QWidget):
         self.table.setText(metrics_table(run.metrics))
         self.table.setVisible(bool(self.table.text()))
         self.told.setText(what_figures_are_of(run))
+        for widget in (self.table, self.told):
+            widget.setToolTip(what_figures_mean(run))
         self.again.setVisible(run.request.kind == "cells")
         self._order(discard_first=is_worse(run.metrics))
 
@@ -113,15 +115,23 @@ class Verdict(QWidget):
 
 
 def what_figures_are_of(run: TrainingRun) -> str:
-    """Which windows, what a find of the new model counts from, and what speaks against it."""
+    """Which windows, and what speaks against the new model."""
     if run.request.kind == "mil":
         return ONE_SLIDE
     measured = run.metrics
     told = [verdict(measured)] if verdict(measured) else []
     told.append(HELD_OUT if "exclusive_recall" in measured else NOT_MEASURED)
+    return " ".join(told)
+
+
+def what_figures_mean(run: TrainingRun) -> str:
+    """What the lines of the table are; empty where the text beside it says all."""
+    measured, told = run.metrics, []
+    if "exclusive_recall" in measured:
+        told.append(SHARES)
     if measured.get("score_threshold") != measured.get("before_score_threshold"):
         told.append(CALIBRATED)
-    return " ".join(told)
+    return "\n".join(told)
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:
@@ -129,22 +139,21 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
     shown = figures(metrics)
     if not shown:
         return ""
-    head = "".join(_cell(text) for text in ("before", "", "after", "cells", "95 %"))
+    head = "".join(map(_cell, ("before", "after", "cells", "95 %")))
     lines = "".join(f"<tr>{_line(one)}</tr>" for one in shown)
-    return f"<table cellspacing='0' cellpadding='1'><tr><td></td>{head}</tr>{lines}</table>"
+    return f"<table cellspacing='0' cellpadding='1' width='100%'><tr><td></td>{head}</tr>{lines}</table>"
 
 
 def _line(one: Figure) -> str:
     interval = "" if one.low is None or one.high is None else f"{one.low:.2f}–{one.high:.2f}"
     values = (
         "–" if one.before is None else figure_text(one.name, one.before),
-        "→",
         f"<b>{figure_text(one.name, one.after)}</b>",
         "" if one.cells is None else f"{one.cells}",
         interval,
     )
-    return f"<td>{escape(one.title)}&nbsp;</td>" + "".join(map(_cell, values))
+    return f"<td>{escape(one.title)}</td>" + "".join(map(_cell, values))
 
 
 def _cell(text: str) -> str:
-    return f"<td align='right'>&nbsp;{text}</td>"
+    return f"<td align='right' style='padding-left: 4px; white-space: nowrap'>{text}</td>"

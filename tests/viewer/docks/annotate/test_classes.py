@@ -50,6 +50,11 @@ def test_key_name_and_count_of_each_class(shown) -> None:
     assert (colour.red(), colour.green(), colour.blue()) == (0, 114, 178)
 
 
+def test_areas_that_are_small_fit_their_column() -> None:
+    texts = [Tally(0, 1, mm2).texts[2] for mm2 in (0.0081234, 0.0001, 1234.5, None)]
+    assert texts == ["0.008", "< 0.001", "1,234", ""]
+
+
 def test_a_click_chooses(shown, qtbot) -> None:
     with qtbot.waitSignal(shown.chosen) as heard:
         click(qtbot, shown, 0, NAME)

@@ -13,6 +13,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+from napari_zoommil.geometry import Box
 from napari_zoommil.jobs import explain, predict, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.viewer.docks import model_choice
@@ -148,8 +149,28 @@ def test_results_are_there_when_the_slide_is_opened_again(ready, qtbot, add_slid
     qtbot.waitUntil(lambda: dock._entry is not None and dock._entry.prediction is not None, timeout=MINUTE)
     np.testing.assert_array_equal(dock._entry.prediction.logits, logits)
     assert dock.results.list.count() == 1 and maps_in(viewer) == ["attention"]
+    assert not dock.tissue.isChecked(), "maps are there in its place"
     click(qtbot, dock.results.remove)
     assert not list(prediction_store.folder().glob("*/*"))
+
+
+def test_a_result_inside_regions_is_explained_when_the_slide_is_opened_again(ready, qtbot, add_slide) -> None:
+    viewer, dock, layer = ready
+    path, (height, width) = slide_of(layer).path, slide_of(layer).shape
+    region = Box(0, 0, height // 2, width)
+    dock.where.regions = lambda: ((region,), "")
+    dock.how.advanced["min_tissue"].value = 0.3
+    qtbot.waitUntil(dock.act.button.isEnabled, timeout=MINUTE)
+    run(qtbot, dock)
+    made = dock._entry.prediction
+    assert made.regions_mm2 is not None
+    viewer.layers.remove(layer)
+    del dock.where.regions
+    add_slide(viewer, path)
+    qtbot.waitUntil(lambda: dock._entry is not None and dock._entry.prediction is not None, timeout=MINUTE)
+    explained(qtbot, dock, "Grad-CAM")
+    found = dock._entry.explanation("grad-cam")
+    assert found is not None and found.prediction.is_of_the_patches_of(made)
 
 
 def test_a_result_is_exported_where_it_is_shown(ready, qtbot, tmp_path, monkeypatch) -> None:

@@ -191,7 +191,8 @@ def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     run(qtbot, dock)
     assert entry.detection is not first and entry.threshold == first.threshold
     listed = dock.results.list
-    assert listed.count() == 2 and listed.itemText(0).endswith(" cells · visible window")
+    assert listed.count() == 2 and listed.itemText(0).endswith(" · visible window")
+    assert " cells · yollo" in listed.itemText(0)
     press(qtbot, dock.results.back)
     assert entry.detection is first and entry.threshold == 0.8 == dock.panel.score.value()
     assert len(rings(viewer, dock, entry).data) == count

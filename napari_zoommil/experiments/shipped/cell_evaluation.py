@@ -25,7 +25,8 @@ from napari_zoommil.cells.metrics import DetectionScore, centre_score, match_box
 from napari_zoommil.cells.model import CellNetwork, Finds, as_images, find, load_cell_model
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.experiments.data.nuclei import Tile, nuclei_folder, read_tiles
-from napari_zoommil.experiments.shipped.cell_data import HELD_OUT_UM, resampled, rescaled, split_dsb
+from napari_zoommil.experiments.shipped.cell_data import split_dsb
+from napari_zoommil.experiments.shipped.cell_tiles import HELD_OUT_UM, resampled, rescaled
 from napari_zoommil.files import write_json
 from napari_zoommil.model_card import markdown_table
 

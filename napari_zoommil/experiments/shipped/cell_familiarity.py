@@ -17,19 +17,10 @@ import numpy as np
 from napari_zoommil.cells.compared import PATCH_PX, image_statistics
 from napari_zoommil.cells.spec import read_cell_spec
 from napari_zoommil.experiments.data.nuclei import read_tiles
-from napari_zoommil.experiments.shipped.cell_data import (
-    FEWEST,
-    HELD_OUT_UM,
-    SLIDE,
-    free_tiles,
-    resampled,
-    rescaled,
-    restained,
-    sections,
-    sure,
-    synthetic_tiles,
-    tissue_colours,
-)
+from napari_zoommil.experiments.shipped.cell_data import sections, synthetic_tiles
+from napari_zoommil.experiments.shipped.cell_tiles import HELD_OUT_UM, resampled, rescaled
+from napari_zoommil.experiments.shipped.stain_colours import restained, tissue_colours
+from napari_zoommil.experiments.shipped.unlabelled import FEWEST, SLIDE, free_tiles, sure
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.base import RGB

@@ -42,9 +42,11 @@ from napari_zoommil.cells.unet import UNet
 from napari_zoommil.cells.windows import Window
 from napari_zoommil.cells.yollo import STRIDE, YOLLO, decode, kmeans_anchors
 from napari_zoommil.experiments.data.nuclei import VARIABLE
-from napari_zoommil.experiments.shipped.cell_data import NUCLEUS, FreeData, Teacher, marked_windows
+from napari_zoommil.experiments.shipped.cell_data import FreeData
 from napari_zoommil.experiments.shipped.cell_evaluation import evaluated, test_sets
 from napari_zoommil.experiments.shipped.cell_report import card, chosen_threshold
+from napari_zoommil.experiments.shipped.cell_tiles import NUCLEUS
+from napari_zoommil.experiments.shipped.unlabelled import Teacher, marked_windows
 from napari_zoommil.slides.readers.base import RGB
 from napari_zoommil.training.cells.elr_memory import NOWHERE
 from napari_zoommil.training.cells.module import CellModule, CellRecipe, train_loader

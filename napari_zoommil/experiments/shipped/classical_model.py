@@ -13,9 +13,9 @@ from napari_zoommil.cells.haematoxylin import Haematoxylin
 from napari_zoommil.cells.model import save_cell_model
 from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.experiments.data.nuclei import nuclei_folder
-from napari_zoommil.experiments.shipped.cell_data import NUCLEUS
 from napari_zoommil.experiments.shipped.cell_evaluation import evaluated, test_sets
 from napari_zoommil.experiments.shipped.cell_report import figures_table
+from napari_zoommil.experiments.shipped.cell_tiles import NUCLEUS
 from napari_zoommil.model_card import model_card
 
 NAME = "haematoxylin"

@@ -16,30 +16,23 @@ from napari_zoommil.cells.spec import CellSpec
 from napari_zoommil.cells.targets import BACKGROUND
 from napari_zoommil.cells.unet import UNet
 from napari_zoommil.experiments.data.nuclei import Tile, typical_diameter
-from napari_zoommil.experiments.shipped import cell_data
-from napari_zoommil.experiments.shipped.cell_data import (
-    EMPTY,
-    LEAST_EDGE,
-    NUCLEUS,
-    SCALES,
-    Colours,
-    FreeData,
-    marked_windows,
-    resampled,
-    rescaled,
-    sections,
-    slide_tiles,
-    split_dsb,
-    sure,
-    tissue_colours,
-    unlabelled_tissue,
-    window_of,
-)
+from napari_zoommil.experiments.shipped import cell_data, unlabelled
+from napari_zoommil.experiments.shipped.cell_data import FreeData, sections, split_dsb, window_of
 from napari_zoommil.experiments.shipped.cell_evaluation import SetScore, evaluated, table, tile_score
 from napari_zoommil.experiments.shipped.cell_models import FIT, MPP, RECIPES, make, teacher_of
 from napari_zoommil.experiments.shipped.cell_report import ABOUT, NOT_FOR, TileOutput, card, chosen_threshold
+from napari_zoommil.experiments.shipped.cell_tiles import LEAST_EDGE, NUCLEUS, resampled, rescaled
 from napari_zoommil.experiments.shipped.classical_model import card as classical_card
 from napari_zoommil.experiments.shipped.drawn_nuclei import PLANES, VISIBLE_H, drawn_tissue, stained
+from napari_zoommil.experiments.shipped.stain_colours import Colours, tissue_colours
+from napari_zoommil.experiments.shipped.unlabelled import (
+    EMPTY,
+    SCALES,
+    marked_windows,
+    slide_tiles,
+    sure,
+    unlabelled_tissue,
+)
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.fit import fit_steps
 
@@ -141,7 +134,7 @@ def test_what_a_teacher_finds_too_is_marked() -> None:
     tile = disc_tile(256, 10)
     joined = np.where((np.indices(tile.instances.shape)[0] < 100)[..., None], PURPLE, tile.image)
     image = joined.astype(np.uint8)
-    boxes = instance_boxes(cell_data._classical(image, MPP)[1].labels)[0]
+    boxes = instance_boxes(unlabelled._classical(image, MPP)[1].labels)[0]
     teacher = Finds(boxes, np.ones(len(boxes)), np.ones(len(boxes), np.int64))
     alone, taught = (np.unique(sure(image, MPP, finds)) for finds in (None, teacher))
     assert set(alone) < set(taught) and len(taught[taught > 0]) == len(boxes)

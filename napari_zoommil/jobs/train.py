@@ -29,6 +29,7 @@ from napari_zoommil.jobs.parameters import (
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.train_familiarity import training_statistics
+from napari_zoommil.jobs.train_held_out import answers_of, reports, table, write_held_out
 from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.registry import entry
@@ -175,7 +176,9 @@ def train(
             training_statistics,
             entries=entries, bags=bags, reading=reading, source=source, device=computes_on,
         )  # fmt: skip
-        return (yield from _fit(plan, reading, source, examples, run, computes_on, resume, statistics))
+        return (
+            yield from _fit(plan, reading, source, entries, examples, run, computes_on, resume, statistics)
+        )
 
 
 def _check_monitor(plan: Plan) -> None:
@@ -215,6 +218,7 @@ def _fit(
     plan: Plan,
     reading: Reading,
     source: Source,
+    entries: Sequence[LabelledSlide],
     examples: dict[str, list[Example]],
     run: RunFolder,
     device: Device,
@@ -239,13 +243,14 @@ def _fit(
             shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
             note = f"epoch {step.epoch + 1} of {plan.recipe.epochs} {shown}"
             yield Progress(step.step, step.total, note, step)
-    metrics: dict[str, float] = {}
-    for split in ("val", "test"):
-        metrics |= yield from _evaluated(mil, examples[split], split, device)
+    answers = yield from answers_of(mil, examples, device)
+    metrics = {f"{split}_{name}": v for split, one in answers.items() for name, v in one.metrics.items()}
+    made = reports(plan.task, answers, entries, plan.seed)
     spec = specification(
         mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
     )
-    save_model(run.folder, mil, spec, card(spec))
+    save_model(run.folder, mil, spec, card(spec, table(made)))
+    write_held_out(run.folder, plan.task, answers, made, entries)
     try:
         if (known := (yield from statistics(mil))) is not None:
             keep_familiarity(run.folder, known)
@@ -253,15 +258,3 @@ def _fit(
         warnings.warn(f"no statistics of the training could be kept: {error}", stacklevel=2)
     run.finish(metrics)
     return Training(run.folder, plan.task, metrics)
-
-
-def _evaluated(mil: MILModel, examples: list[Example], split: str, device: Device) -> Job[dict[str, float]]:
-    from napari_zoommil.training.mil.fitting import evaluate
-
-    with closing(evaluate(mil, examples, device)) as steps:
-        while True:
-            try:
-                number = next(steps)
-            except StopIteration as stop:
-                return {f"{split}_{name}": value for name, value in stop.value.items()}
-            yield Progress(number, len(examples), f"measuring: {number} of {len(examples)} {split} slides")

@@ -89,13 +89,14 @@ def specification(
     )
 
 
-def card(spec: ModelSpec) -> str:
-    """Card of a trained model."""
+def card(spec: ModelSpec, held_out: str) -> str:
+    """Card of a trained model, with a table of its metrics on held-out slides."""
     magnifications = ", ".join(map(magnification_name, spec.magnifications))
     return model_card(
         f"{spec.architecture}: {', '.join(spec.task.names)}",
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).",
+        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).\n\n{held_out}\n\nValidation slides "
+        "chose the epoch, so their metrics flatter; intervals are those of a bootstrap over patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -81,6 +82,27 @@ def test_two_colours_are_learnt_and_predicted(cohort: Path, settings: dict[str, 
     assert (
         card.startswith("---\nlibrary_name") and f"| val loss | {training.metrics['val_loss']:.3f} |" in card
     )
+
+
+def test_held_out_slides_are_told_by_their_lines_with_intervals(
+    cohort: Path, settings: dict[str, Any]
+) -> None:
+    training = run(train(cohort, **settings))
+    lines = cohort.read_text(encoding="utf-8").splitlines()
+    with (training.model / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows] == ["val", "val", "test", "test"]
+    for row in rows:
+        assert row["label"] in lines[int(row["line"]) - 1] and row["split"] in lines[int(row["line"]) - 1]
+        assert row["predicted"] == row["label"]
+        assert sum(float(row[f"probability_{name}"]) for name in ("blue", "pink")) == pytest.approx(1)
+    made = json.loads((training.model / "held_out.json").read_text(encoding="utf-8"))
+    assert set(made) == {"val", "test"} and made["test"]["per_slide"]["count"] == 2
+    values = made["test"]["per_slide"]["metrics"]
+    assert values["accuracy"]["value"] == training.metrics["test_accuracy"] == values["AUROC"]["value"] == 1
+    assert values["weighted F1"]["value"] == training.metrics["test_f1"]
+    card = (training.model / "README.md").read_text(encoding="utf-8")
+    assert "| test | AUROC | 1.000 |" in card and "chose the epoch" in card
 
 
 def test_the_same_seed_gives_the_same_model(cohort: Path, settings: dict[str, Any], tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from numpy.typing import NDArray
 
 from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
@@ -79,25 +81,42 @@ def fit(
     module.load_state_dict(state["state_dict"])
 
 
-def evaluate(
-    mil: MILModel, examples: Sequence[Example], device: Device
-) -> Generator[int, None, dict[str, float]]:
-    """The task's metrics and mean loss over bags; yields the number of bags done.
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What a model says of n bags.
 
-    Metrics that are undefined for the bags, such as a correlation of equal values, are left out.
+    Attributes
+    ----------
+    metrics : dict of str to float
+        The task's metrics and the mean ``loss``; those that are undefined for the bags, such as a correlation
+        of equal values, are left out.
+    targets : (n,) float64
+    values : (n, C) float64
+        Results: probabilities, or the value.
     """
-    if not examples:
-        return {}
+
+    metrics: dict[str, float]
+    targets: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+def evaluate(mil: MILModel, examples: Sequence[Example], device: Device) -> Generator[int, None, Evaluated]:
+    """Evaluate a model on bags; yields the number of bags done."""
     mil.to(device.torch).eval()
-    metrics, losses = mil.task.metrics(), []
+    task, values, losses = mil.task, [], []
+    metrics = task.metrics() if examples else {}
     for number, (bag, value) in enumerate(examples, 1):
         with torch.no_grad():
             logits, target = mil(bag).logits.cpu(), torch.tensor(value)
-            losses.append(float(mil.task.loss(logits, target)))
+            losses.append(float(task.loss(logits, target)))
+            values.append(task.link(logits).double().numpy())
             for metric in metrics.values():
-                metric.update(mil.task.measured(logits), target[None])
+                metric.update(task.measured(logits), target[None])
         yield number
     mil.cpu()
     found = {name: float(metric.compute()) for name, metric in metrics.items()}
-    found["loss"] = sum(losses) / len(losses)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    if losses:
+        found["loss"] = sum(losses) / len(losses)
+    told = {name: value for name, value in found.items() if math.isfinite(value)}
+    targets = np.array([float(value) for _, value in examples])
+    return Evaluated(told, targets, np.array(values).reshape(-1, len(task.names)))

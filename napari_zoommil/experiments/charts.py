@@ -99,7 +99,8 @@ def drawn(panels: Sequence[Panel]) -> Figure:
         axis.remove()
     shown = [axis.get_legend_handles_labels() for axis in figure.axes]
     handles = {name: handle for pair in shown for handle, name in zip(*pair, strict=True)}
-    figure.legend([handles[name] for name in names], names, loc="outside lower left", frameon=False)
+    shown_at = {"loc": "outside lower left", "frameon": False, "ncols": columns}
+    figure.legend([handles[name] for name in names], names, **shown_at)
     return figure
 
 

@@ -15,7 +15,7 @@ from napari_zoommil.familiarity import NO_TRAINING, UNKNOWN, Familiarity, Verdic
 from napari_zoommil.geometry import Box, Pair
 from napari_zoommil.jobs.familiarity import require_fit
 from napari_zoommil.jobs.loading import cell_model_on, is_in_memory, open_own
-from napari_zoommil.jobs.pace import Stopwatch, Work
+from napari_zoommil.jobs.pace import DETECT, Stopwatch, Work
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     Icc,
@@ -168,7 +168,7 @@ def detect(
     NoTissueError
         If nothing on the slide is tissue, and there are no regions.
     """
-    watch = Stopwatch(Work("detect", model, device, threads), not is_in_memory(model, "cells"))
+    watch = Stopwatch(Work(DETECT, model, device, threads), not is_in_memory(model, "cells"))
     from napari_zoommil.cells.compared import TileSample
     from napari_zoommil.cells.model import fitting, least_score, require_resolution
     from napari_zoommil.cells.tiling import CORE_PX, in_core, merge_seams, read_tiles, tile_corners

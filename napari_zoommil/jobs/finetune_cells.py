@@ -79,7 +79,8 @@ def finetune_cells(
         with cell_model_on(cpu, model) as (known, old):
             classes = classes_of(told.points, own.shape)
             network, spec = with_classes(trainable(known, model), old, classes)  # a copy
-        tissue = yield from find_tissue(own)
+        # Only the threshold of a detector is chosen by the number of its cells.
+        tissue = (yield from find_tissue(own)) if spec.architecture == "yollo" else None
         same = {one.name for one in old.classes} == {one.name for one in classes}
         new = len(classes) > 1 and not same
         changes = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
@@ -87,10 +88,10 @@ def finetune_cells(
         framing = Framing.of(network, spec.mpp, settings.crop)
         settings = replace(settings, crop=framing.crop)
         plan = framing.plan(told.points, own)
-        there = elsewhere(plan, own, tissue, seed)
+        there = elsewhere(plan, own, tissue, seed) if tissue is not None else None
         windows = yield from _read(own, plan)
         train, held_out = hold_out(windows, plan.held_out, seed)
-        others = yield from _read(own, there)
+        others = (yield from _read(own, there)) if there is not None else []
         statistics = _familiarity(before, windows, spec)
         counts = {"windows": len(train), "held_out": len(held_out)}
         run = RunFolder(out, provenance(told, model, settings, **counts))

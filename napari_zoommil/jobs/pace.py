@@ -26,6 +26,10 @@ LEAST_SECONDS = 1.0
 MOST_RECORDS = 200
 
 
+DETECT = "detect in tiles of 768 px"
+"""The job of a search: records count tiles, whose size is :data:`napari_zoommil.cells.tiling.CORE_PX`."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What a pace belongs to.
@@ -33,7 +37,7 @@ class Work:
     Attributes
     ----------
     job : str
-        ``predict`` or ``detect``.
+        ``predict`` or :data:`DETECT`.
     model : str
         As it was given: shipped model, folder or hub name.
     device : str

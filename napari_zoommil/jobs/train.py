@@ -159,6 +159,7 @@ def train(
     entries = read_cohort(cohort, seed)
     plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
     _check_monitor(plan)
+    _check_options(plan, chosen)
     reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out, overwrite, resume):
@@ -195,6 +196,21 @@ def _check_monitor(plan: Plan) -> None:
             f"the recipe {plan.recipe_name!r} selects by {monitor}, which a {kind} does not have; choose "
             "another recipe"
         )
+
+
+def _check_options(plan: Plan, magnifications: Sequence[float]) -> None:
+    """Build the model once without memory: options may not fit together, and embedding takes hours.
+
+    Raises
+    ------
+    ModelError
+    """
+    import torch
+
+    from napari_zoommil.models import create
+
+    with torch.device("meta"):
+        create(plan.model, 8, len(plan.task.names), magnifications, **plan.options)
 
 
 def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:

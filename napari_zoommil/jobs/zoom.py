@@ -76,7 +76,7 @@ def zoom(
 
     mil.check(bag)
     expected = mil.patches_needed(tuple(map(len, bag.grid.levels)), bag.grid.ratios)
-    done, answer = 0, None
+    done, answer, asked = 0, None, [0] * len(expected)
     with closing(mil.steps(bag.grid)) as steps:
         while True:
             try:
@@ -91,7 +91,9 @@ def zoom(
                 answer = yield from _image(source, need, title, done, sum(expected))
             else:
                 # Parents at the edge of the tissue lack children, so the expected total is corrected here.
-                total = done + len(need.rows) + sum(expected[need.level + 1 :])
+                left = max(len(need.rows), expected[need.level] - asked[need.level])
+                total = done + left + sum(expected[need.level + 1 :])
+                asked[need.level] += len(need.rows)
                 painter = _Painter(mil, bag, source, need, device) if paint and need.preview else None
                 yield from encode(source, need.level, need.rows, title, done, total, painter)
                 answer = source.features(need.level, need.rows)

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from napari_zoommil.bags.need import Need, NeedImage
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.maps.heatmap import HeatMap
 from napari_zoommil.maps.patch_scores import PatchScores
@@ -18,6 +19,11 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     """Σ_d |∂ logit_c / ∂ x_id| of each patch i with features x_i; over the views of a patch, their sum.
 
     Of an image that the model reads as a whole, the largest |∂ logit_c / ∂ pixel| of the colours.
+
+    Raises
+    ------
+    ModelError
+        If the model keeps no gradients of what it reads.
     """
     from captum.attr import Saliency
 
@@ -26,7 +32,14 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     slope = []
     for index, name in enumerate(names):
         yield index, len(names), name
-        found = method.attribute(replay.inputs, index, abs=True)
+        try:
+            found = method.attribute(replay.inputs, index, abs=True)
+        except RuntimeError as error:
+            if "not have been used in the graph" not in str(error):
+                raise
+            raise ModelError(
+                f"{recorded.model.name} keeps no gradients of what it reads; choose grad-cam or occlusion"
+            ) from error
         slope.append([_size(one[0], need) for one, need in zip(found, recorded.needs, strict=True)])
     patches = []
     for level, rows in recorded.asked():

@@ -96,8 +96,10 @@ class SparseConvMIL(MILModel):
 
 
 def places_of(patches: PatchLevel, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n, 2) places of patches, in distances of neighbouring patches from the first row and column."""
-    steps = (patches.origins[rows] - patches.origins.min(0)) / np.asarray(patches.stride)
+    """(n, 2) places of patches, in distances of neighbouring patches: rows and columns of the slide, so that
+    they do not depend on which patches there are."""
+    stride = np.asarray(patches.stride)
+    steps = (patches.origins[rows] - patches.origins.min(0) % stride) / stride
     near = np.rint(steps)
     return np.where(np.abs(steps - near) < 1e-6, near, steps)  # so that rounding does not move a site
 

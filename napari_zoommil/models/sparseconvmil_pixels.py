@@ -71,7 +71,10 @@ class SparseConvMILPixels(SparseConvMIL):
         found = []
         for first in range(0, len(rows), at_once):
             pixels = yield Need(0, rows[first : first + at_once], "pixels")
-            found.append(
-                self.encoder(normalize(pixels.float() / 255, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-            )
-        return torch.cat(found)
+            # Explanations start at the features: the graph of the encoder would hold every patch.
+            with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+                found.append(
+                    self.encoder(normalize(pixels.float() / 255, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+                )
+        features = torch.cat(found)
+        return features if self.training else features.requires_grad_(torch.is_grad_enabled())

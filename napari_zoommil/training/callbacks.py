@@ -69,14 +69,14 @@ def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelChe
 
 
 class SeededSteps(L.Callback):
-    """Seeds torch before each step with a seed and the number of the step, so that a resumed fit is equal to
-    an uninterrupted one."""
+    """Seeds torch before each batch with a seed, the epoch and the number of the batch, so that a resumed fit
+    is equal to an uninterrupted one."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, _index: int
+        self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, index: int
     ) -> None:
         others = (trainer.global_rank,) if trainer.global_rank else ()  # a different seed in each process
-        seed_torch(seed_of(self.seed, trainer.global_step, *others))
+        seed_torch(seed_of(self.seed, trainer.current_epoch, index, *others))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_zoommil.cells.tiling import CORE_PX
 from napari_zoommil.jobs import detect, estimate, predict, run
 from napari_zoommil.jobs import pace as paces
-from napari_zoommil.jobs.pace import Stopwatch, Work, last_pace
+from napari_zoommil.jobs.pace import DETECT, Stopwatch, Work, last_pace
 
 WORK = Work("predict", "demo", "auto", 2)
 
@@ -57,7 +58,7 @@ def test_loading_is_counted_where_the_model_was_loaded() -> None:
 def test_each_work_has_its_own() -> None:
     ran([(0, 0), (1, 64), (3, 128)])
     for other in (
-        Work("detect", "demo", "auto", 2),
+        Work(DETECT, "demo", "auto", 2),
         Work("predict", "mine", "auto", 2),
         Work("predict", "demo", "cpu", 2),
         Work("predict", "demo", "auto", 1),
@@ -100,5 +101,9 @@ def test_runs_are_measured_and_estimates_made_from_them(cmu: Path, monkeypatch: 
     found = run(estimate(cmu, "demo", device="cpu", threads=1, min_tissue=0.01, leave_out=(left,)))
     assert found.last_run == pace.on and found.seconds_per_patch == pace.seconds
     run(detect(cmu, "yollo", regions=[left], device="cpu", threads=1, batch_size=1))
-    pace = last_pace(Work("detect", "yollo", "cpu", 1))
+    pace = last_pace(Work(DETECT, "yollo", "cpu", 1))
     assert pace.units >= 8 and pace.seconds > 0
+
+
+def test_the_pace_of_a_search_is_named_by_the_size_of_its_tiles() -> None:
+    assert f"{CORE_PX} px" in DETECT, "records count tiles"

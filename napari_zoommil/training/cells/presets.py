@@ -56,6 +56,8 @@ def recipe(
     settings = replace(PRESETS[preset], **changed)
     if new_classes and preset != "paper":
         settings = replace(settings, head_rate=NEW_CLASSES)
+    if architecture != "yollo":  # not measured for others
+        settings = replace(settings, trust=0)
     loss = loss or (PAPER_GATES[architecture] if preset == "paper" else settings.loss)
     if not loss.startswith("ece") or preset == "paper":
         return replace(settings, loss=loss)

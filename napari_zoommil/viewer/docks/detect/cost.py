@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari_zoommil.cells.spec import read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs.loading import is_in_memory
-from napari_zoommil.jobs.pace import Pace, Work, last_pace
+from napari_zoommil.jobs.pace import DETECT, Pace, Work, last_pace
 from napari_zoommil.viewer.docks.detect.parts import Place
 from napari_zoommil.viewer.worker import spare_cores
 
@@ -57,7 +57,7 @@ def _look_up(model: str, device: str) -> SearchPace | None:
         about = read_cell_model(model)
     except ZoomMILError:
         return None  # the search says what is wrong
-    pace = last_pace(Work("detect", about.name, device, spare_cores()))
+    pace = last_pace(Work(DETECT, about.name, device, spare_cores()))
     if pace is None:
         return None
     return SearchPace(pace, 0.0 if is_in_memory(about.name, "cells") else pace.loading, about.mpp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_zoommil.jobs.pace import Stopwatch, Work
+from napari_zoommil.jobs.pace import DETECT, Stopwatch, Work
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer.docks.detect.cost import SearchPaces
 from napari_zoommil.viewer.docks.detect.parts import Place, area_sentence
@@ -24,7 +24,7 @@ def square(edge: float) -> np.ndarray:
 
 
 def test_an_estimate_is_made_from_the_last_run(entry, monkeypatch) -> None:
-    work = Work("detect", "yollo", "cpu", spare_cores())
+    work = Work(DETECT, "yollo", "cpu", spare_cores())
     paces = SearchPaces()
     assert paces.of("yollo", "cpu") is None is paces.of("nothing", "cpu")
     now = [0.0]
@@ -38,7 +38,7 @@ def test_an_estimate_is_made_from_the_last_run(entry, monkeypatch) -> None:
     everything = Place(entry, (), 1.6, 1.6)
     entry.tissue = Tissue(np.ones((30, 23), bool), (100.0, 100.0))
     tiles = everything.tiles(pace.mpp)
-    assert tiles > 48 and pace.seconds(everything) == pytest.approx(8 + 0.5 * tiles), "loading is counted"
+    assert tiles > 12 and pace.seconds(everything) == pytest.approx(8 + 0.5 * tiles), "loading is counted"
     monkeypatch.setattr("napari_zoommil.viewer.docks.detect.cost.is_in_memory", lambda *_: True)
     paces.forget()
     assert paces.of("yollo", "cpu").seconds(everything) == pytest.approx(0.5 * tiles)

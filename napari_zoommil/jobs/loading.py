@@ -151,7 +151,7 @@ class Loaded:
         return CachedBag(cache, slide, grid, self.network, batch_size=batch_size, workers=workers)
 
 
-def _named_by_user(model: str, encoder: str | None) -> str:
+def named_by_user(model: str, encoder: str | None) -> str:
     """The encoder of a model that does not know its own: one that was imported.
 
     Raises
@@ -229,7 +229,7 @@ def loaded(
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
         elif entry(spec.architecture).takes == "bag":
-            network = stack.enter_context(encoder_on(device, _named_by_user(model, encoder)))
+            network = stack.enter_context(encoder_on(device, named_by_user(model, encoder)))
             require_width(network, spec, model)
         stack.enter_context(cpu_threads(threads))
         yield Loaded(mil, spec, network, chosen, familiarity_of(model, "mil"))

@@ -53,5 +53,5 @@ def test_options_are_set_and_wrong_ones_told(checkpoint: Path, tmp_path: Path, c
     assert "Assumed, not known: 20x" in capsys.readouterr().out
     assert read_spec(tmp_path / "model").config["subtyping"] is True
     assert call("import-model", checkpoint, "--as", "transmil", "--out", tmp_path / "other") == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: a.pt does not hold the weights of TransMIL") and told.count("\n") == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("error: a.pt does not hold the weights of TransMIL") and "\n" not in told

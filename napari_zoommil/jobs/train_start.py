@@ -102,7 +102,7 @@ class Start:
         Raises
         ------
         ModelError
-            If what is given differs from the model's.
+            If what is given differs from the model's, or options would change the shape of its weights.
         EncoderError, ConsentError
             If the encoder is not that of the model, or the user has to name it.
         """
@@ -113,6 +113,7 @@ class Start:
         self._require("patch size in px", given.patch_size, spec.patch_size)
         own = ("in_features", "classes", "magnifications")
         options = {name: value for name, value in spec.config.items() if name not in own}
+        self._require_shapes(given.options)
         return Chosen(
             spec.architecture,
             self._encoder(given.encoder),
@@ -128,6 +129,17 @@ class Start:
                 f"{self.name} has the {what} {own}, but the training was given {given}; leave that out, or "
                 "start from another model"
             )
+
+    def _require_shapes(self, given: Mapping[str, Any]) -> None:
+        import torch
+
+        from napari_zoommil.models import create
+        from napari_zoommil.models.spec import load_model
+        from napari_zoommil.models.warm_start import require_same_shapes
+
+        with torch.device("meta"):
+            asked = create(self.spec.architecture, **{**self.spec.config, **given})
+        require_same_shapes(load_model(self.name)[0], asked)
 
     def _encoder(self, given: str | None) -> str:
         from napari_zoommil.encoders.trust import name_to_load
@@ -152,13 +164,7 @@ class Start:
         return found
 
     def fill(self, model: MILModel, task: Task, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Give a new model the weights of this one; returns the modules of a new head.
-
-        Raises
-        ------
-        ModelError
-            If options have changed the shape of weights.
-        """
+        """Give a new model the weights of this one; returns the modules of a new head."""
         from napari_zoommil.models import create
         from napari_zoommil.models.spec import load_model
         from napari_zoommil.models.warm_start import copy_weights

@@ -29,6 +29,22 @@ def head_modules(make: Make, classes: int) -> tuple[str, ...]:
     return tuple(sorted(longer | reshaped))
 
 
+def require_same_shapes(trained: MILModel, asked: MILModel) -> None:
+    """Refuse a model whose weights have other names or shapes than those that it is to start from.
+
+    Raises
+    ------
+    ModelError
+    """
+    ours, theirs = ({n: w.shape for n, w in one.state_dict().items()} for one in (asked, trained))
+    wrong = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    if wrong:
+        raise ModelError(
+            "options change the shape of weights that the training is to start from "
+            f"({', '.join(wrong[:4])}); give only options that do not"
+        )
+
+
 def copy_weights(source: MILModel, target: MILModel, make: Make, same_classes: bool) -> tuple[str, ...]:
     """Copy weights from a trained model; without the head, unless the classes are the same.
 
@@ -44,25 +60,9 @@ def copy_weights(source: MILModel, target: MILModel, make: Make, same_classes: b
     -------
     tuple of str
         Modules of the head that keep the weights of ``target``.
-
-    Raises
-    ------
-    ModelError
-        If the other weights do not have the same names and shapes.
     """
     new = () if same_classes else head_modules(make, target.classes)
     beginnings = tuple(f"{name}." for name in new)
     theirs = {n: w for n, w in source.state_dict().items() if not n.startswith(beginnings)}
-    ours = {n: w for n, w in target.state_dict().items() if not n.startswith(beginnings)}
-    wrong = sorted(
-        name
-        for name in {*theirs, *ours}
-        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
-    )
-    if wrong:
-        raise ModelError(
-            "options change the shape of weights that the training is to start from "
-            f"({', '.join(wrong[:4])}); give only options that do not"
-        )
     target.load_state_dict(target.state_dict() | theirs)
     return new

@@ -52,7 +52,7 @@ def test_an_imported_model_predicts(checkpoint: Path, tmp_path: Path, small_slid
     found = run(predict(small_slide, str(result.model), store=tmp_path / "store"))
     assert found.predicted in ("benign", "tumour") and found.familiarity.status == "unknown"
     again = run(predict(small_slide, str(result.model), store=tmp_path / "store"))
-    assert sum(again.cost.taken) == sum(again.cost.encoded) or not sum(again.cost.encoded)
+    assert not sum(again.cost.encoded) and again.cost.taken == found.cost.encoded
 
 
 def test_the_card_says_what_is_not_known(checkpoint: Path, tmp_path: Path) -> None:
@@ -120,12 +120,11 @@ def test_a_folder_that_is_taken_is_refused(checkpoint: Path, tmp_path: Path) -> 
     load_model(tmp_path / "model")
 
 
-@pytest.mark.parametrize("origin", ORIGINS)
+# The classifier of clam_mb is several modules there and one here; tests/models/test_imported.py has it.
+@pytest.mark.parametrize("origin", sorted({*ORIGINS} - {"clam_mb"}))
 def test_each_origin_makes_a_model_that_loads(
     origin: str, tmp_path: Path, make_bag: Callable, make_grid
 ) -> None:
-    if origin == "clam_mb":
-        pytest.skip("its classifier is in one tensor here, in several there: tests/models/test_imported.py")
     path = write_checkpoint(tmp_path / "a.pt", origin)
     model, spec = load_model(run(import_model(path, origin, out=tmp_path / "model")).model)
     model.patch_size = None

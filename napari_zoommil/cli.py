@@ -33,6 +33,10 @@ COMMANDS = {
         "cohort:train",
         "Train a model on a cohort: a CSV with the columns slide, label[, split][, group].",
     ),
+    "import-model": (
+        "import_model:import_model",
+        "Make a model of a checkpoint of CLAM, TransMIL, DSMIL, ZoomMIL or MIL-Lab (FEATHER).",
+    ),
     "models": (
         "models:models",
         "List the models that are there with what they must not be used for, and those that train makes.",

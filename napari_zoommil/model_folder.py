@@ -165,7 +165,7 @@ def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path
     if path.is_file():
         raise ModelError(
             f"{path.name} is a single file; a model is a folder with {CONFIG} and {WEIGHTS} "
-            "(pickled checkpoints are not loaded, since they can run code)"
+            "(import-model makes one of a checkpoint of CLAM, DSMIL, TransMIL, ZoomMIL or MIL-Lab)"
         )
     if fetch and _may_be_on_hub(str(name)):
         return _download(str(name))

@@ -62,7 +62,7 @@ def test_saving_replaces(saved) -> None:  # type: ignore[no-untyped-def]
 
 def test_a_single_file_is_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "model.pt")
-    with pytest.raises(ModelError, match=r"model\.pt is a single file.*can run code"):
+    with pytest.raises(ModelError, match=r"model\.pt is a single file.*import-model makes one"):
         load_model(tmp_path / "model.pt")
 
 

@@ -19,6 +19,15 @@ Cohort = Annotated[
     Path, Parameter(help="CSV with the columns slide and label, and optionally split and group.")
 ]
 
+Start = Annotated[
+    str | None,
+    Parameter(
+        name="--from",
+        help="Start from the weights of a model (shipped, folder or hub name): its architecture, options, "
+        "encoder, patch size and magnifications; a new head where the classes differ by name.",
+    ),
+]
+
 
 @with_options(jobs.embed, hidden=("slide", "regions"))
 def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **options: Any) -> int:
@@ -39,10 +48,10 @@ def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **o
     return each_slide(partial(jobs.embed, **with_regions(options, regions, paths)), paths, told, json)
 
 
-@with_options(jobs.train, hidden=("cohort", "num_nodes"))
-def train(cohort: Cohort, /, *, json: Json = False, **options: Any) -> None:
+@with_options(jobs.train, hidden=("cohort", "num_nodes", "start"))
+def train(cohort: Cohort, /, *, start: Start = None, json: Json = False, **options: Any) -> None:
     """Write a trained model."""
-    result = drive(jobs.train(cohort, **options), cohort.name, quiet=json)
+    result = drive(jobs.train(cohort, **options | {"start": start}), cohort.name, quiet=json)
     found = {"model": str(result.model), "classes": list(result.class_names), "metrics": result.metrics}
     if json:
         print_json([found])

@@ -5,6 +5,7 @@ from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.estimate import Estimate, estimate
 from napari_zoommil.jobs.explain import explain
 from napari_zoommil.jobs.finetune import finetune
+from napari_zoommil.jobs.import_model import import_model
 from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.progress import Job, Progress, run
 from napari_zoommil.jobs.train import train
@@ -18,6 +19,7 @@ __all__ = [
     "estimate",
     "explain",
     "finetune",
+    "import_model",
     "predict",
     "run",
     "train",

@@ -16,6 +16,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
+from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -150,6 +151,37 @@ class Loaded:
         return CachedBag(cache, slide, grid, self.network, batch_size=batch_size, workers=workers)
 
 
+def named_by_user(model: str, encoder: str | None) -> str:
+    """The encoder of a model that does not know its own: one that was imported.
+
+    Raises
+    ------
+    ModelError
+        If the user has not named it.
+    """
+    if encoder is None:
+        raise ModelError(
+            f"{model} was imported without the name of its encoder; name the one that it was trained on with "
+            "--encoder (encoder=… in Python), or import it again with --encoder"
+        )
+    return encoder
+
+
+def require_width(encoder: Encoder, spec: ModelSpec, model: str) -> None:
+    """Refuse an encoder whose features a model cannot take.
+
+    Raises
+    ------
+    ModelError
+    """
+    width = spec.config.get("in_features")
+    if encoder.dim != width:
+        raise ModelError(
+            f"{model} takes {width} features per patch, but the encoder {encoder.name} makes {encoder.dim}; "
+            "name the encoder that it was trained on"
+        )
+
+
 @contextmanager
 def loaded(
     model: str,
@@ -180,6 +212,8 @@ def loaded(
         If the user has to name the encoder of the model, and has not.
     EncoderError
         If the model was trained on another encoder.
+    ModelError
+        If there is no such model, or it does not know its encoder and the user does not name it.
     """
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.encoders.trust import name_to_load
@@ -194,5 +228,8 @@ def loaded(
         if spec.encoder:
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
+        elif entry(spec.architecture).takes == "bag":
+            network = stack.enter_context(encoder_on(device, named_by_user(model, encoder)))
+            require_width(network, spec, model)
         stack.enter_context(cpu_threads(threads))
         yield Loaded(mil, spec, network, chosen, familiarity_of(model, "mil"))

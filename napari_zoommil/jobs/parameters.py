@@ -76,6 +76,14 @@ EncoderOfModel = Annotated[
     ),
 ]
 
+EncoderToTrain = Annotated[
+    str | None,
+    Help(
+        "nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and "
+        "is run; nic by default, or that of the model that the training starts from."
+    ),
+]
+
 MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
 
 Mpp = Annotated[
@@ -97,12 +105,27 @@ PatchSize = Annotated[
     int, Range(16, 4096, unit="px"), Help("Edge of a patch, the same at every magnification.")
 ]
 
+PatchSizeToTrain = Annotated[
+    int | None,
+    Range(16, 4096, unit="px"),
+    Help(
+        "Edge of a patch, the same at every magnification; 256 by default, or that of the model that the "
+        "training starts from."
+    ),
+]
+
 _TISSUE_SHARE = "Least tissue share of a patch at the lowest magnification"
 
 TissueShare = Annotated[float, Range(0, 1, 0.05), Help(f"{_TISSUE_SHARE}.")]
 
 MinTissue = Annotated[float | None, Range(0, 1, 0.05), Help(f"{_TISSUE_SHARE}; the model's own by default.")]
 """Of jobs with a trained model."""
+
+TissueShareToTrain = Annotated[
+    float | None,
+    Range(0, 1, 0.05),
+    Help(f"{_TISSUE_SHARE}; 0.1 by default, or that of the model that the training starts from."),
+]
 
 DeviceName = Annotated[str, Help("auto, cpu, cuda, cuda:1, mps.")]
 

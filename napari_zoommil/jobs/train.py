@@ -14,7 +14,7 @@ from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
-    EncoderName,
+    EncoderToTrain,
     Epochs,
     Icc,
     LearningRate,
@@ -22,15 +22,16 @@ from napari_zoommil.jobs.parameters import (
     Mpp,
     NamedStore,
     Overwrite,
-    PatchSize,
+    PatchSizeToTrain,
     Seed,
-    TissueShare,
+    TissueShareToTrain,
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_held_out import answers_of, reports, table, write_held_out
 from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
+from napari_zoommil.jobs.train_start import Given, Start
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
@@ -73,18 +74,19 @@ class Training:
 @documented
 def train(
     cohort: Path,
-    model: str = "zoommil",
+    model: str | None = None,
     *,
     store: NamedStore,
     out: ModelFolder,
-    encoder: EncoderName = "nic",
+    start: str | None = None,
+    encoder: EncoderToTrain = None,
     options: Mapping[str, Any] | None = None,
     recipe: str = "default",
     task: Literal["auto", "classification", "regression"] = "auto",
     unit: str = "",
     magnifications: tuple[float, ...] | None = None,
-    patch_size: PatchSize = 256,
-    min_tissue: TissueShare = 0.1,
+    patch_size: PatchSizeToTrain = None,
+    min_tissue: TissueShareToTrain = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     seed: Seed = 0,
@@ -103,9 +105,12 @@ def train(
     ----------
     cohort : Path
         Table with the columns slide and label, and optionally split (train, val, test) and group.
-    model : str
+    model : str, optional
         Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
-        need no encoder.
+        need no encoder. zoommil by default, or that of ``start``.
+    start : str, optional
+        Model (shipped, folder or hub name) whose weights the training starts from. Architecture, options,
+        encoder, patch size and magnifications are its own; its head is new where the classes differ by name.
     options : dict, optional
         Options of the model, such as k=16.
     recipe : str
@@ -116,7 +121,7 @@ def train(
     unit : str
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
-        Rising by whole factors; the recipe's by default.
+        Rising by whole factors; the recipe's by default, or those of ``start``.
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
@@ -133,7 +138,10 @@ def train(
         not fit the task.
     ModelError
         If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
-        another training to go on with, a finished one, or anything else without ``overwrite``.
+        another training to go on with, a finished one, or anything else without ``overwrite``; or if what is
+        given differs from the model to start from.
+    EncoderError, ConsentError
+        If the encoder is not that of the model to start from, or the user has to name it.
     JobError
         If this machine does not have the devices, or cannot train with these flags.
     FileError
@@ -144,7 +152,10 @@ def train(
 
     computes_on = choose_device(device)
     flags.check(computes_on)
-    known = entry(model)
+    given = Given(model, encoder, magnifications, patch_size, min_tissue, options or {})
+    begun = None if start is None else Start.read(start)
+    chosen = given.chosen() if begun is None else begun.chosen(given)
+    known = entry(chosen.model)
     settings = known.recipe(recipe)
     settings = replace(
         settings,
@@ -152,22 +163,24 @@ def train(
         learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
         accumulate=flags.accumulate or settings.accumulate,
     )
-    chosen = magnifications or known.magnifications(settings)
-    known.check_scales(chosen)
-    built = {**settings.options, **(options or {})}
+    scales = chosen.magnifications or known.magnifications(settings)
+    known.check_scales(scales)
+    built = {**settings.options, **chosen.options}
     known.options(built)  # before hours of embedding
     entries = read_cohort(cohort, seed)
-    plan = Plan(model, built, settings, recipe, seed, _task(entries, task, unit), flags)
+    to_learn = _task(entries, task, unit)
+    to_learn = to_learn if begun is None else begun.task(to_learn)
+    plan = Plan(chosen.model, built, settings, recipe, seed, to_learn, flags, begun)
     _check_monitor(plan)
-    _check_options(plan, chosen)
-    reading = Reading(chosen, patch_size, min_tissue, mpp, icc)
+    _check_options(plan, scales)
+    reading = Reading(scales, chosen.patch_size, chosen.min_tissue, mpp, icc)
     slides = [one.slide for one in entries]
     with working_in(out, overwrite, resume):
         if known.takes == "pixels":
             bags = yield from pixel_bags(slides, store, reading)
             source = PIXELS
         else:
-            bags, source = yield from embedded_bags(slides, encoder, store, reading, device)
+            bags, source = yield from embedded_bags(slides, chosen.encoder, store, reading, device)
         examples = {
             split: [(bags[one.slide], plan.task.target(one.label)) for one in entries if one.split == split]
             for split in ("train", "val", "test")
@@ -249,8 +262,10 @@ def _fit(
     checkpoint = run.begin(resume)
     with own_random_numbers(plan.seed):
         mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
-    if checkpoint is None:
+    if checkpoint is None and plan.start is None:
         mil.start()
+    if plan.start is not None:
+        plan.start.fill(mil, plan.task, plan.options)
     mil.task, mil.patch_size, mil.encoder_hash = plan.task, reading.patch_size, source.encoder_hash
     slides = examples["train"], examples["val"]
     fitting = fit(mil, plan.recipe, *slides, run, checkpoint, device, plan.seed, plan.flags)

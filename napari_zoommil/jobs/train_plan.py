@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_zoommil import __version__
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.cohort_bags import Reading, Source
+from napari_zoommil.jobs.train_start import Start
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.task import Classification, Regression, Task
@@ -32,6 +33,7 @@ class Plan:
     seed: int
     task: Task
     flags: TrainerFlags
+    start: Start | None = None
 
 
 def provenance(
@@ -54,7 +56,13 @@ def provenance(
         "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},
         "cohort": hashlib.sha256(repr(told).encode()).hexdigest()[:16],
         "versions": versions,
+        **_from(plan),
     }
+
+
+def _from(plan: Plan) -> dict[str, Any]:
+    """The model that a training starts from; nothing of one that starts anew."""
+    return {} if plan.start is None else {"from": plan.start.facts}
 
 
 def specification(
@@ -84,6 +92,7 @@ def specification(
             "learning_rate": recipe.learning_rate,
             "seed": plan.seed,
             "metrics": metrics,
+            **_from(plan),
         },
         regression=plan.task if isinstance(plan.task, Regression) else None,
     )
@@ -92,11 +101,15 @@ def specification(
 def card(spec: ModelSpec, held_out: str) -> str:
     """Card of a trained model, with a table of its metrics on held-out slides."""
     magnifications = ", ".join(map(magnification_name, spec.magnifications))
+    start = spec.training.get("from")
+    began = (
+        f"\n\nTraining began with the weights of `{start['model']}` ({start['weights']})." if start else ""
+    )
     return model_card(
         f"{spec.architecture}: {', '.join(spec.task.names)}",
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).\n\n{held_out}\n\nValidation slides "
-        "chose the epoch, so their metrics flatter; intervals are those of a bootstrap over patients.",
+        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n{held_out}\n\n"
+        "Validation slides chose the epoch, so their metrics flatter; intervals are those of a bootstrap over patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

@@ -60,8 +60,9 @@ class DSMIL(MILModel):
         if options.queries == "mlp":
             self.query.extend([nn.ReLU(), nn.Linear(query, query), nn.Tanh()])
         self.value: nn.Module = nn.Identity()
-        if options.values == "linear":
-            self.value = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(width, width), nn.ReLU())
+        if options.values != "identity":
+            last = nn.ReLU() if options.values == "linear" else nn.Identity()
+            self.value = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(width, width), last)
         self.bag = nn.Conv1d(classes, classes, width)
         self.apply(_orthogonal)
 

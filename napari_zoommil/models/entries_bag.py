@@ -142,8 +142,9 @@ class DSMILOptions:
         Width of the queries.
     queries : {"mlp", "linear"}
         Queries by two layers (ReLU, tanh), or one.
-    values : {"identity", "linear"}
-        Values: the features themselves, or of a linear layer with ReLU after dropout.
+    values : {"identity", "linear", "affine"}
+        Values: the features themselves, or of a linear layer after dropout, with ReLU (``"linear"``) or
+        without (``"affine"``, as in the first versions of the authors' code).
     dropout : float
         Dropout rate before the linear layer of the values.
     loss : {"task", "bce"}
@@ -153,7 +154,7 @@ class DSMILOptions:
 
     query: Width = 128
     queries: Literal["mlp", "linear"] = "mlp"
-    values: Literal["identity", "linear"] = "identity"
+    values: Literal["identity", "linear", "affine"] = "identity"
     dropout: Dropout = 0.0
     loss: Literal["task", "bce"] = "task"
 

@@ -67,6 +67,30 @@ def test_two_processes_learn_what_one_does_from_two_slides_a_step(
     assert provenance_of(tmp_path / "one")["settings"]["accumulate"] == 2
 
 
+def test_a_training_starts_from_a_model(cohort: Path, tmp_path: Path, capsys) -> None:
+    assert call(cohort, tmp_path / "first") == 0
+    again = (
+        "train",
+        cohort,
+        "--store",
+        cohort.parent / "features",
+        "--from",
+        tmp_path / "first",
+        "--epochs",
+        1,
+    )
+    for more, code in (
+        (("--out", tmp_path / "second"), 0),
+        (("--out", tmp_path / "no", "--model", "abmil"), 1),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in (*again, *more)])
+        assert (end.value.code or 0) == code
+    assert provenance_of(tmp_path / "second")["from"]["model"] == "first"
+    assert provenance_of(tmp_path / "second")["options"]["k"] == 2
+    assert "has the architecture zoommil, but the training was given abmil" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "code", "said"),
     [

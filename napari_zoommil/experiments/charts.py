@@ -99,8 +99,8 @@ def drawn(panels: Sequence[Panel]) -> Figure:
         axis.remove()
     shown = [axis.get_legend_handles_labels() for axis in figure.axes]
     handles = {name: handle for pair in shown for handle, name in zip(*pair, strict=True)}
-    shown_at = {"loc": "outside lower left", "frameon": False, "ncols": columns}
-    figure.legend([handles[name] for name in names], names, **shown_at)
+    own = [handles[name] for name in names]
+    figure.legend(own, names, loc="outside lower left", frameon=False, ncols=columns)
     return figure
 
 

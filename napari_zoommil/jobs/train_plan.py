@@ -108,8 +108,10 @@ def card(spec: ModelSpec, held_out: str) -> str:
     return model_card(
         f"{spec.architecture}: {', '.join(spec.task.names)}",
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n{held_out}\n\n"
-        "Validation slides chose the epoch, so their metrics flatter; intervals are those of a bootstrap over patients.",
+        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n"
+        f"{held_out}\n\n"
+        "Validation slides chose the epoch, so their metrics flatter; intervals are those of a bootstrap over "
+        "patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

@@ -29,17 +29,15 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
 
     replay = Replay(recorded)
     method, names = Saliency(replay), recorded.names
+    of_pixels = any(isinstance(need, Need) and need.what == "pixels" for need in recorded.needs)
     slope = []
     for index, name in enumerate(names):
         yield index, len(names), name
-        try:
-            found = method.attribute(replay.inputs, index, abs=True)
-        except RuntimeError as error:
-            if "not have been used in the graph" not in str(error):
-                raise
+        found = method.attribute(replay.inputs, index, abs=True)
+        if of_pixels and not any(one.any() for one in found):
             raise ModelError(
                 f"{recorded.model.name} keeps no gradients of what it reads; choose grad-cam or occlusion"
-            ) from error
+            )
         slope.append([_size(one[0], need) for one, need in zip(found, recorded.needs, strict=True)])
     patches = []
     for level, rows in recorded.asked():

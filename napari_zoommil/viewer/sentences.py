@@ -105,7 +105,7 @@ def patch_scores(
 
 def _scores(prediction: Prediction, step: StepResult, place: int, magnification: str) -> str:
     """``12 times the average attention at 10x (no. 4 of 321), zoom attention 3 times``."""
-    told = []
+    told: list[str] = []
     for head, scores in zip(step.heads, step.scores.T, strict=True):
         kind, target = kind_of_head(head, prediction.task.names)
         if told and is_part_of_attention(kind):

@@ -183,7 +183,8 @@ class MapsPanel(QWidget):
         self._partial[partial.level] = partial.map
         offered = scalings_of(partial.map.kind)
         scaling = self._asked if self._asked in offered else offered[0]
-        shown = Overlay.of(list(self._partial.values()), scaling, self.style_of_maps.currentData())
+        maps, style = list(self._partial.values()), self.style_of_maps.currentData()
+        shown = Overlay.of(maps, scaling, style, output_unit=partial.output_unit)
         show_overlay(self._viewer, entry.slide, shown)
 
     @property

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
 
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.maps.heatmap import rasterise, score_map
 from napari_zoommil.maps.legend import legend_of
@@ -259,7 +260,9 @@ def test_of_several_parts_of_the_attention_only_their_mean_is_told(
 
 
 def test_maps_of_a_regression_have_its_unit(predicted: Callable[..., Prediction], shown) -> None:
-    panel, _, _ = shown(predicted(Regression("cells/mm²", "density"), heads=("instance density", "max")))
+    prediction = predicted(Regression("cells/mm²", "density"), heads=("instance density", "max"))
+    assert "evidence density (standard deviations of the label)" in patch_tables(prediction)[0].scores
+    panel, _, _ = shown(prediction)
     assert panel.overlay is not None
     made = legend_of(panel.overlay)
     assert (made.unit, made.ends) == ("standard deviations of the label", ("lowers", "raises"))

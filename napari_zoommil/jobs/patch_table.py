@@ -14,7 +14,7 @@ from napari_zoommil.geometry import PatchLevel, Rows, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
 from napari_zoommil.maps.heatmap import kind_of_head, map_title
-from napari_zoommil.maps.methods import METHODS, average_of, title_of
+from napari_zoommil.maps.methods import METHODS, average_of, title_of, unit_of
 from napari_zoommil.maps.scales import times_average
 
 
@@ -56,7 +56,11 @@ def patch_tables(prediction: Prediction, explanations: Sequence[Explanation] = (
             for column in _columns(prediction, step)
         ]
         columns += [
-            (" ".join(filter(None, (title_of(one.method), name))) + _unit(one.method), scores.rows, values)
+            (
+                " ".join(filter(None, (title_of(one.method), name))) + _unit(prediction, one.method),
+                scores.rows,
+                values,
+            )
             for one in explanations
             for scores in one.scores
             if scores.level == index
@@ -91,12 +95,11 @@ def _columns(prediction: Prediction, step: StepResult) -> Iterator[tuple[str, Ro
             yield f"{title} (times the average)", step.rows, times_average(values, average == "softmax")
     for method, values in step.explained.items():
         for name, own in zip(prediction.task.names, values, strict=True):
-            yield f"{title_of(method)} {name}{_unit(method)}", step.rows, own
+            yield f"{title_of(method)} {name}{_unit(prediction, method)}", step.rows, own
 
 
-def _unit(method: str) -> str:
-    unit = METHODS[method].unit if method in METHODS else ""
-    return f" ({unit})" if unit else ""
+def _unit(prediction: Prediction, method: str) -> str:
+    return f" ({unit_of(method, prediction.task.output_unit)})"
 
 
 def _spread(rows: Rows, own: Rows, values: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -183,7 +183,8 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class PartialMap:
-    """A map that is still filling, for the window."""
+    """A map that is still filling, for the window; ``output_unit`` is that of the model's output."""
 
     level: int
     map: HeatMap
+    output_unit: str

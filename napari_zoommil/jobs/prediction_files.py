@@ -50,7 +50,8 @@ def title_lines(prediction: Prediction) -> tuple[str, ...]:
 def overlay_of(prediction: Prediction, maps: Sequence[HeatMap]) -> Overlay:
     """Maps of one kind as they are shown by default, with what was zoomed into."""
     frames = frames_of(prediction.grid, ((step.level, step.zoomed) for step in prediction.steps))
-    return Overlay.of(maps, scalings_of(maps[0].kind)[0], frames=frames)
+    unit = prediction.task.output_unit
+    return Overlay.of(maps, scalings_of(maps[0].kind)[0], frames=frames, output_unit=unit)
 
 
 WHOLE = "prediction.npz"

@@ -170,7 +170,7 @@ class _Painter:
         rows, scores = (np.concatenate(parts) for parts in zip(*self.known, strict=True))
         grid, level, names = self.bag.grid, self.need.level, self.mil.task.names
         shown = score_map(grid, level, rows, scores, self.bag.slide.mpp, self.mil.heads[0], names)
-        return PartialMap(level, shown)
+        return PartialMap(level, shown, self.mil.task.output_unit)
 
     def _scores(self, rows: Rows) -> NDArray[np.float32]:
         """(n,) scores of the first head."""

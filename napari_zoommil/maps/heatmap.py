@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair, PatchGrid, magnification_name
-from napari_zoommil.maps.methods import METHODS, title_of
+from napari_zoommil.maps.methods import is_signed, title_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class HeatMap:
     @property
     def signed(self) -> bool:
         """Whether zero is the neutral value: the map speaks for and against an output."""
-        return self.kind in METHODS and METHODS[self.kind].signed
+        return is_signed(self.kind)
 
     @property
     def title(self) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.maps.colours import STEPS, Pixels, over, ramp
 from napari_zoommil.maps.drawing import Drawing, Item, Picture, Rectangle, Text, elided, text_width, wrapped
-from napari_zoommil.maps.methods import METHODS, average_of, title_of
+from napari_zoommil.maps.methods import average_of, title_of
 from napari_zoommil.maps.overlay import Overlay, Style
 from napari_zoommil.maps.scales import RANK, TIMES, Scale
+from napari_zoommil.models.task import LOGIT
 
 WIDTH = 268.0
 MARGIN, GAP = 12.0, 6.0
@@ -81,7 +82,8 @@ def legend_of(shown: Overlay, when: str = "") -> Legend:
         Key(frames.colour, f"zoomed into at {magnification_name(frames.magnification)} ({len(frames.boxes)})")
         for frames in shown.frames
     )
-    ends = ("speaks against", "speaks for") if shown.scale.signed and shown.target else ("", "")
+    sides = ("speaks against", "speaks for") if shown.output_unit == LOGIT else ("lowers", "raises")
+    ends = sides if shown.scale.signed and shown.target else ("", "")
     return Legend(
         " ".join(filter(None, words)), _unit(shown), shown.scale, shown.style, ends, keys, _notes(shown)
     )
@@ -90,8 +92,8 @@ def legend_of(shown: Overlay, when: str = "") -> Legend:
 def _unit(shown: Overlay) -> str:
     if shown.scale.unit == TIMES:
         return "times the average of its magnification"
-    if shown.scale.signed and shown.scale.unit == METHODS[shown.kind].unit:
-        return f"{shown.scale.unit} of {shown.target}" if shown.target else shown.scale.unit
+    if shown.scale.signed and shown.target and shown.scale.unit == LOGIT:
+        return f"{LOGIT} of {shown.target}"
     return shown.scale.unit
 
 

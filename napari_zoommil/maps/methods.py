@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from napari_zoommil.models.task import LOGIT
+
 MethodName = Literal[
     "attention",
     "evidence",
@@ -46,7 +48,7 @@ class Method:
         How far they agreed with what happens when patches are left out, on the sample model (medians of 12
         slides; ``tests/benchmarks/faithfulness.py``, ``resources/docs/explanations.md``).
     unit : str
-        Of its values.
+        Of its values; ``{output}`` stands for that of the model's output; see :func:`unit_of`.
     signed : bool
         Whether zero is the neutral value.
     per_output : bool
@@ -112,7 +114,7 @@ METHODS: dict[str, Method] = {
             "Positive does not mean that the output falls without the patch: the others take over its "
             "attention.",
             "With the sample model, signs agreed with occlusion for 39, 46 and 37 % (5x, 10x, 20x).",
-            "logit",
+            "{output}",
             needs="output",
         ),
         Method(
@@ -123,7 +125,7 @@ METHODS: dict[str, Method] = {
             "Exact where nothing is zoomed into.",
             "With the sample model, signs agreed with occlusion for 80, 89 and 100 % (5x, 10x, 20x), rank "
             "correlation 0.61, 0.84 and 1.00.",
-            "logit",
+            "{output}",
             needs="output",
         ),
         Method(
@@ -133,7 +135,7 @@ METHODS: dict[str, Method] = {
             "Positive does not mean that the output falls without the patch.",
             "With the sample model, signs agreed with occlusion for 38, 69 and 59 % (5x, 10x, 20x), rank "
             "correlation −0.20, 0.38 and −0.05.",
-            "logit",
+            "{output}",
             function="napari_zoommil.maps.gradcam:run",
         ),
         Method(
@@ -144,7 +146,7 @@ METHODS: dict[str, Method] = {
             "It does not tell for from against.",
             "With the sample model, rank correlation with occlusion was −0.10, −0.49 and −0.73 (5x, 10x, "
             "20x).",
-            "logit per feature",
+            "{output} per feature",
             signed=False,
             average="mean",
             function="napari_zoommil.maps.saliency:run",
@@ -156,7 +158,7 @@ METHODS: dict[str, Method] = {
             "each patch.",
             "",
             "The other methods are compared with this one.",
-            "logit",
+            "{output}",
             needs="passes",
             function="napari_zoommil.maps.occlusion:left_out",
         ),
@@ -167,7 +169,7 @@ METHODS: dict[str, Method] = {
             "background. One pass for each patch.",
             "",
             "With the sample model, it agreed with occlusion: signs for 98 % or more, rank correlation 1.00.",
-            "logit",
+            "{output}",
             needs="passes",
             function="napari_zoommil.maps.occlusion:as_glass",
         ),
@@ -192,6 +194,9 @@ METHODS: dict[str, Method] = {
 CLOSEST = "leave-one-out"
 """Of the methods that cost nothing, the one that agrees best with leaving patches out."""
 
+FREE = (CLOSEST, "evidence")
+"""The methods that cost nothing, best first; not every model has them."""
+
 
 ZOOM = "zoom"
 """Head of models that zoom: the attention by which they choose where."""
@@ -208,18 +213,34 @@ def average_of(kind: str) -> Average:
     return METHODS[kind].average if kind in METHODS else None
 
 
-def unit_of(kind: str) -> str:
-    """Of the values of a kind of map."""
+def unit_of(kind: str, output: str = LOGIT) -> str:
+    """Of the values of a kind of map.
+
+    Parameters
+    ----------
+    output : str
+        Unit of the model's output, which its task tells.
+    """
     if kind in METHODS:
-        return METHODS[kind].unit
+        return METHODS[kind].unit.format(output=output)
     if _is_attention(kind):
         return METHODS["attention"].unit
-    return "logit" if kind == INSTANCE else "score of the model"
+    return output if kind == INSTANCE else "score of the model"
+
+
+def is_signed(kind: str) -> bool:
+    """Whether zero is the neutral value: values speak for and against an output."""
+    return kind == INSTANCE or (kind in METHODS and METHODS[kind].signed)
+
+
+def is_part_of_attention(kind: str) -> bool:
+    """Whether a head is one of several, such as ``attention-3``, that together are the attention."""
+    return kind.startswith("attention-")
 
 
 def _is_attention(kind: str) -> bool:
-    """Whether a head is one more attention: ``zoom``, or one of several such as ``attention-3``."""
-    return kind == ZOOM or kind.startswith("attention-")
+    """Whether a head is one more attention: ``zoom``, or one of several."""
+    return kind == ZOOM or is_part_of_attention(kind)
 
 
 def title_of(kind: str) -> str:

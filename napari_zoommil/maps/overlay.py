@@ -19,6 +19,7 @@ from napari_zoommil.geometry import Pair, PatchGrid, Rows
 from napari_zoommil.maps.colours import Pixels, colourise, frame_colour
 from napari_zoommil.maps.heatmap import HeatMap, map_title
 from napari_zoommil.maps.scales import Scale, Scaling, in_unit, scale_of
+from napari_zoommil.models.task import LOGIT
 
 Style = Literal["filled", "outlines", "smoothed"]
 
@@ -88,6 +89,8 @@ class Overlay:
     frames : tuple of Frames
     left_out : tuple of float
         Magnifications of which there are maps that are not shown.
+    output_unit : str
+        Of the model's output, which its task tells.
     """
 
     kind: str
@@ -98,6 +101,7 @@ class Overlay:
     style: Style = "filled"
     frames: tuple[Frames, ...] = ()
     left_out: tuple[float, ...] = ()
+    output_unit: str = LOGIT
 
     @classmethod
     def of(
@@ -106,11 +110,13 @@ class Overlay:
         scaling: Scaling,
         style: Style = "filled",
         frames: tuple[Frames, ...] = (),
+        output_unit: str = LOGIT,
     ) -> Overlay:
         """An overlay of one or more maps of one kind and class."""
         values = tuple(in_unit(one, scaling) for one in maps)
         kind, target = maps[0].kind, maps[0].target
-        return cls(kind, target, tuple(maps), scale_of(maps, scaling), values, style, frames)
+        scale = scale_of(maps, scaling, output_unit)
+        return cls(kind, target, tuple(maps), scale, values, style, frames, output_unit=output_unit)
 
     def only(self, shown: Callable[[float], bool]) -> Overlay:
         """The same with some magnifications only; the scale stays."""

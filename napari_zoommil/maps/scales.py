@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.maps.heatmap import HeatMap
-from napari_zoommil.maps.methods import METHODS, average_of, unit_of
+from napari_zoommil.maps.methods import average_of, unit_of
+from napari_zoommil.models.task import LOGIT
 
 Scaling = Literal["times", "rank", "raw"]
 """Times the average, rank among the patches of a magnification, or the values as they are."""
@@ -116,7 +117,7 @@ def times_average(values: NDArray[np.float32], softmax: bool) -> NDArray[np.floa
     return (shares / mean if mean > 0 else np.where(known, 1.0, np.nan)).astype(np.float32)
 
 
-def scale_of(maps: Sequence[HeatMap], scaling: Scaling) -> Scale:
+def scale_of(maps: Sequence[HeatMap], scaling: Scaling, output_unit: str = LOGIT) -> Scale:
     """The scale of maps of one kind, one for all magnifications.
 
     Only ``raw`` depends on the values: from the least to the largest; of signed maps, from −m to m, where m
@@ -133,7 +134,7 @@ def scale_of(maps: Sequence[HeatMap], scaling: Scaling) -> Scale:
     if maps and maps[0].kind == FAMILIARITY:
         return Scale(1.0, LIMITS[-1], unit_of(FAMILIARITY), LIMITS)
     values = np.concatenate([np.zeros(0, np.float32), *(one.values[~np.isnan(one.values)] for one in maps)])
-    unit = unit_of(maps[0].kind) if maps else ""
+    unit = unit_of(maps[0].kind, output_unit) if maps else ""
     if signed:
         end = _rounded_up(float(np.quantile(np.abs(values), SIGNED_SHARE)) if len(values) else 0.0)
         return Scale(-end, end, unit, (-end, -end / 2, 0.0, end / 2, end), signed=True)
@@ -143,14 +144,15 @@ def scale_of(maps: Sequence[HeatMap], scaling: Scaling) -> Scale:
     return Scale(low, high, unit, tuple(np.linspace(low, high, 5).tolist()))
 
 
-def help_of(kind: str, scaling: Scaling) -> str:
+def help_of(kind: str, scaling: Scaling, output_unit: str = LOGIT) -> str:
     """What a scaling shows, in a sentence."""
     if scaling == "times":
         return "Times the average of the patches looked at in the same magnification; the same on every slide"
     if scaling == "rank":
         return "Rank among the patches of a magnification: half of them are coloured on any slide"
-    of = METHODS[kind].unit if kind in METHODS else "score"
-    return f"Values as they are ({of}), one range over all magnifications of this slide"
+    return (
+        f"Values as they are ({unit_of(kind, output_unit)}), one range over all magnifications of this slide"
+    )
 
 
 def _ranked(values: NDArray[np.float32], signed: bool) -> NDArray[np.float32]:

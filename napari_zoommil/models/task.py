@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MOST_CLASSES = 20
 """Most distinct whole numbers that are taken for classes, such as 0/1 and grades, and not for counts."""
 
+LOGIT = "logit"
+"""Unit of the outputs of a classification."""
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -36,6 +39,9 @@ class Classification:
     """
 
     names: tuple[str, ...]
+
+    output_unit: ClassVar[str] = LOGIT
+    """Of the network's outputs, before the link function."""
 
     @classmethod
     def unnamed(cls, classes: int) -> Classification:
@@ -123,6 +129,9 @@ class Regression:
     name: str = "value"
     offset: float = 0.0
     scale: float = 1.0
+
+    output_unit: ClassVar[str] = "standard deviations of the label"
+    """Of the network's output, before the link function."""
 
     @classmethod
     def fitted(cls, values: Sequence[float], unit: str = "") -> Regression:

@@ -11,7 +11,16 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction, StepResult
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.heatmap import kind_of_head, map_title
-from napari_zoommil.maps.methods import CLOSEST, INSTANCE, METHODS, ZOOM, average_of, title_of
+from napari_zoommil.maps.methods import (
+    FREE,
+    INSTANCE,
+    METHODS,
+    ZOOM,
+    average_of,
+    is_part_of_attention,
+    title_of,
+    unit_of,
+)
 from napari_zoommil.maps.scales import times_average
 from napari_zoommil.models.task import Classification
 from napari_zoommil.slides import Slide
@@ -56,7 +65,7 @@ def patch_scores(
     y: float,
     x: float,
     target: str,
-    method: str = CLOSEST,
+    method: str | None = None,
     explanation: Explanation | None = None,
 ) -> str:
     """What the model makes of a level-0 point, a line for each magnification; empty outside the tissue.
@@ -68,8 +77,9 @@ def patch_scores(
     ----------
     target : str
         Output to which the scores of ``method`` belong.
-    method : str
-        Included if the prediction, or ``explanation``, has its scores.
+    method : str, optional
+        Included if the prediction, or ``explanation``, has its scores; by default, the first of
+        :data:`~napari_zoommil.maps.methods.FREE` that the model has.
     """
     lines = []
     for step in prediction.steps:
@@ -82,9 +92,11 @@ def patch_scores(
             lines.append(f"Not looked at in {name}")
             continue
         told = [_scores(prediction, step, int(place[0]), name)]
-        value = _explained(prediction, step, int(place[0]), target, method, explanation)
-        if value is not None:
-            told.append(_effect(prediction, method, target, value))
+        for one in (method,) if method else FREE:
+            value = _explained(prediction, step, int(place[0]), target, one, explanation)
+            if value is not None:
+                told.append(_effect(prediction, one, target, value))
+                break
         if row in step.zoomed:
             told.append("zoomed into")
         lines.append(_capital("; ".join(told)))
@@ -93,9 +105,11 @@ def patch_scores(
 
 def _scores(prediction: Prediction, step: StepResult, place: int, magnification: str) -> str:
     """``12 times the average attention at 10x (no. 4 of 321), zoom attention 3 times``."""
-    told = []
+    told: list[str] = []
     for head, scores in zip(step.heads, step.scores.T, strict=True):
         kind, target = kind_of_head(head, prediction.task.names)
+        if told and is_part_of_attention(kind):
+            continue  # the first head is their mean
         multiple = average_of(kind) == "softmax"
         value = float(times_average(scores, softmax=True)[place]) if multiple else 0.0
         title = map_title(kind, target)
@@ -126,10 +140,10 @@ def times(value: float) -> str:
 
 def _effect(prediction: Prediction, method: str, target: str, value: float) -> str:
     """``speaks for tumour (leave-one-out +0.12 logit)``, ``saliency tumour 0.3 logit per feature``."""
-    entry = METHODS[method]
+    entry, unit = METHODS[method], unit_of(method, prediction.task.output_unit)
     if not entry.signed:
-        return f"{title_of(method)} {target} {value:.3g} {entry.unit}"
-    number = f"{title_of(method)} {_signed(value)} {entry.unit}"
+        return f"{title_of(method)} {target} {value:.3g} {unit}"
+    number = f"{title_of(method)} {_signed(value)} {unit}"
     side = "for" if value > 0 else "against"
     if isinstance(prediction.task, Classification):
         if abs(value) < LITTLE:

@@ -69,7 +69,18 @@ class Sight:
 
     def is_put_away(self, layer: Layer) -> bool:
         """Whether a layer is hidden only because :meth:`put_away` has hidden it."""
-        return layer in self._put_away and not layer.visible
+        return layer in self._put_away
+
+    def keep_away(self, layer: Layer) -> None:
+        """Hide a layer until the next :meth:`put_away` shows it, or somebody else does."""
+        layer.visible = False
+        self._put_away.add(layer)
+        layer.events.visible.connect(self._drop_shown)
+
+    def _drop_shown(self, event: Any) -> None:
+        """If a layer is shown and hidden again by hand, it stays hidden."""
+        if event.source.visible:
+            self._put_away.discard(event.source)
 
     def put_away(self, layers: Iterable[Layer]) -> bool:
         """Hide those of some layers that are visible; if none is, show those that were hidden so.
@@ -82,13 +93,11 @@ class Sight:
         layers = list(layers)
         visible = [layer for layer in layers if layer.visible]
         for layer in visible:
-            layer.visible = False
-            self._put_away.add(layer)
+            self.keep_away(layer)
         if visible:
             return False
         for layer in [layer for layer in layers if layer in self._put_away]:
             layer.visible = True
-            self._put_away.discard(layer)
         return True
 
     @contextmanager

@@ -12,7 +12,8 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.drawing import Picture, lines_of, to_image
 from napari_zoommil.maps.legend import MARGIN, Key, Legend, draw, legend_of
 from napari_zoommil.maps.overlay import Overlay, frames_of
-from napari_zoommil.maps.scales import scalings_of
+from napari_zoommil.maps.scales import Scaling, scalings_of
+from napari_zoommil.models.task import Regression
 
 
 def heat_map(kind: str, target: str | None = None, magnification: float = 10) -> HeatMap:
@@ -48,6 +49,20 @@ def test_a_signed_map_names_its_class_at_both_ends_and_its_unit() -> None:
     assert made.title == "Grad-CAM for tumour after" and made.unit == "logit of tumour"
     assert made.ends == ("speaks against", "speaks for")
     assert made.notes[0] == "See-through: near 0, or not looked at."
+
+
+def test_instance_scores_speak_for_and_against_their_class() -> None:
+    made = legend_of(overlay("instance", "tumour"))
+    assert made.scale is not None and made.scale.signed and made.scale.low == -made.scale.high
+    assert (made.unit, made.ends) == ("logit of tumour", ("speaks against", "speaks for"))
+
+
+@pytest.mark.parametrize("scaling", ["raw", "rank"])
+def test_a_regression_has_no_logits_and_no_classes(scaling: Scaling) -> None:
+    unit = Regression().output_unit
+    made = legend_of(Overlay.of([heat_map("evidence", "value")], scaling, output_unit=unit))
+    assert made.ends == ("lowers", "raises") and "logit" not in made.unit
+    assert (made.unit == unit) is (scaling == "raw")
 
 
 @pytest.mark.parametrize(

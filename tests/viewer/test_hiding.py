@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.cells.model import Finds
+from napari_zoommil.jobs.compare import Comparand
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.overlay import Overlay
+from napari_zoommil.viewer.docks.finetune.state import BEFORE, Lesson
 from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers.detections import hide_other_cells, show_cells
 from napari_zoommil.viewer.layers.overlays import show_overlay
@@ -53,6 +57,46 @@ def test_what_another_model_has_hidden_meanwhile_stays_so(model, small_slide, ad
     hide_other_cells(model, slide, "cells (unet)")
     assert not toggle_overlays(model) and toggle_overlays(model)
     assert second.visible and not first.visible
+
+
+def detection(cells: int) -> Detection:
+    finds = Finds(np.tile((300.0, 300, 340, 340), (cells, 1)), np.ones(cells), np.ones(cells, np.int64))
+    return Detection("s", "f", "m", (CellClass("a", (255, 0, 0)),), finds, 0.5, 1.0)
+
+
+def test_what_takes_the_place_of_a_hidden_layer_comes_back(model, small_slide, add_slide) -> None:
+    session_of(model)
+    slide = slide_of(add_slide(model, small_slide))
+    first = show_cells(model, slide, detection(3), "cells (yollo)")
+    toggle_overlays(model)
+    second = show_cells(model, slide, detection(2), "cells (yollo)")
+    assert second is not first and first not in model.layers and not second.visible
+    assert toggle_overlays(model) and second.visible
+
+
+def test_what_was_shown_and_hidden_by_hand_stays_hidden(model, small_slide, add_slide) -> None:
+    session_of(model)
+    slide = slide_of(add_slide(model, small_slide))
+    first, second = (show_overlay(model, slide, overlay(kind)) for kind in ("attention", "zoom"))
+    toggle_overlays(model)
+    first.visible = True
+    first.visible = False
+    assert toggle_overlays(model) and second.visible and not first.visible
+
+
+def test_what_was_hidden_before_a_comparison_is_hidden_after_it(model, small_slide, add_slide) -> None:
+    session_of(model)
+    slide = slide_of(add_slide(model, small_slide))
+    first = show_overlay(model, slide, overlay())
+    toggle_overlays(model)
+    second = show_overlay(model, slide, overlay("zoom"))
+    lesson = Lesson(SimpleNamespace(slide=slide))
+    lesson.add_cells(model, Comparand(BEFORE, detection(2)))
+    assert not first.visible and not second.visible
+    lesson.remove_views(model)
+    assert second.visible and not first.visible
+    toggle_overlays(model)
+    assert toggle_overlays(model) and first.visible and second.visible
 
 
 def test_layers_that_belong_to_no_slide_stay(model, small_slide, add_slide) -> None:

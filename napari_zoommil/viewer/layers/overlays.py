@@ -137,7 +137,8 @@ def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
 def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None, place: int) -> None:
     """Insert a layer of a slide at an index of the current layers, in place of ``old``.
 
-    The selection is kept; a layer stays hidden if ``old`` was hidden or the slide is not visible.
+    The selection is kept; a layer stays hidden if ``old`` was hidden, for the same reason, or if the slide is
+    not visible.
     """
     sight, layers = sight_of(viewer), viewer.layers
     selected = {layer if one is old else one for one in layers.selection}
@@ -147,6 +148,8 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None,
             sight.hide(layer)
     elif old is not None:
         layer.visible = old.visible
+    if old is not None and sight.is_put_away(old):
+        sight.keep_away(layer)
     with sight.held_still():
         if old is not None:
             place -= layers.index(old) < place

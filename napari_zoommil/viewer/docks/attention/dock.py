@@ -54,6 +54,7 @@ class AttentionDock(SessionDock):
         self._key = ResultKey(PREDICTION, "")
         self._read_as = Reading(None, None, {})
         self._run_at_once = False
+        self._has_prediction = False
         self._estimating = self._runner(self._estimate_progress, self._estimated, self._estimate_ended)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
         self._build()
@@ -129,13 +130,14 @@ class AttentionDock(SessionDock):
         if key.kind == PREDICTION:
             if entry.prediction is None:  # the last one was removed from the list
                 remove_maps(self._viewer, entry.slide)
-            elif len(entry.keys(PREDICTION)) == 1:
+            elif not self._has_prediction:
                 self.tissue.setChecked(False)  # maps are there in its place
             self._show_result(entry)
         elif key.kind == EXPLANATION:
             self.maps.refresh()
 
     def _show_result(self, entry: OpenSlide | None) -> None:
+        self._has_prediction = entry is not None and entry.prediction is not None
         self.results.show_slide(entry)
         self.export.show_slide(entry)
         self.bars.show_prediction(entry.prediction if entry else None)
@@ -220,12 +222,14 @@ class AttentionDock(SessionDock):
         if entry is None or entry.tissue is None or not entry.alive:
             return
         if self.tissue.isChecked():
-            show_tissue(self._viewer, entry.slide, entry.tissue).visible = True
+            layer = show_tissue(self._viewer, entry.slide, entry.tissue)
+            if not sight_of(self._viewer).is_put_away(layer):
+                layer.visible = True
         else:
-            layer = find_layer(self._viewer, entry.slide, TISSUE)
-            if layer is not None:
-                sight_of(self._viewer).forget(layer)
-                layer.visible = False
+            hidden = find_layer(self._viewer, entry.slide, TISSUE)
+            if hidden is not None:
+                sight_of(self._viewer).forget(hidden)
+                hidden.visible = False
 
     # Run
 

@@ -145,14 +145,16 @@ class MapsPanel(QWidget):
 
     def _offer_scalings(self) -> None:
         """The one that was asked for, if the kind has it, else its own."""
+        assert self._entry is not None and self._entry.prediction is not None
         kind, asked = self.kind, self._asked
+        unit = self._entry.prediction.task.output_unit
         offered = scalings_of(kind) if kind else ()
         with QSignalBlocker(self.scaling):
             self.scaling.clear()
             for scaling in offered:
                 self.scaling.addItem(SCALINGS[scaling], scaling)
             self.scaling.setCurrentIndex(offered.index(asked) if asked in offered else 0)
-        lines = (f"{SCALINGS[scaling]}: {help_of(kind, scaling)}" for scaling in offered)
+        lines = (f"{SCALINGS[scaling]}: {help_of(kind, scaling, unit)}" for scaling in offered)
         self.scaling.setToolTip("\n".join(lines))
 
     def _choose_scaling(self) -> None:
@@ -181,7 +183,8 @@ class MapsPanel(QWidget):
         self._partial[partial.level] = partial.map
         offered = scalings_of(partial.map.kind)
         scaling = self._asked if self._asked in offered else offered[0]
-        shown = Overlay.of(list(self._partial.values()), scaling, self.style_of_maps.currentData())
+        maps, style = list(self._partial.values()), self.style_of_maps.currentData()
+        shown = Overlay.of(maps, scaling, style, output_unit=partial.output_unit)
         show_overlay(self._viewer, entry.slide, shown)
 
     @property
@@ -205,7 +208,8 @@ class MapsPanel(QWidget):
             return None
         zoomed = ((step.level, step.zoomed) for step in prediction.steps)
         frames = frames_of(prediction.grid, zoomed) if self._wanted(FRAMES) else ()
-        whole = Overlay.of(maps, self.scaling.currentData(), self.style_of_maps.currentData(), frames)
+        scaling, style = self.scaling.currentData(), self.style_of_maps.currentData()
+        whole = Overlay.of(maps, scaling, style, frames, prediction.task.output_unit)
         return whole.only(lambda magnification: self._wanted(magnification_name(magnification)))
 
     def _wanted(self, name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import napari
 
-from napari_zoommil.maps.methods import CLOSEST, METHODS
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.parts import Sentence
 from napari_zoommil.viewer.metadata import level_0
@@ -27,7 +27,8 @@ class Readout(Sentence):
         super().__init__(name="readout", lines=LINES)
         self.setToolTip(
             "What the model gives to the patches under the pointer, and what they do to its answer by the "
-            "method that is shown (else by leave-one-out); lowest magnification first"
+            "method that is shown (else by leave-one-out, or by evidence, where the model has them); "
+            "lowest magnification first"
         )
         self._viewer, self._maps = viewer, maps
         self._entry: OpenSlide | None = None
@@ -70,8 +71,10 @@ class Readout(Sentence):
             return ""
         y, x = self._place
         kind, target = self._maps.kind, self._maps.target or entry.prediction.explained
-        method = kind if kind in METHODS and METHODS[kind].per_output else CLOSEST
-        return patch_scores(entry.prediction, y, x, target, method, entry.explanation(method))
+        method = kind if kind in METHODS and METHODS[kind].per_output else None
+        return patch_scores(
+            entry.prediction, y, x, target, method, entry.explanation(method) if method else None
+        )
 
     def stop(self) -> None:
         """Let go of the viewer."""

@@ -45,8 +45,8 @@ class Lesson:
         What happened last.
     layers : dict
         What the two models find or look at; see :data:`Views`.
-    covered : list of Layer
-        Maps and cells that were put out of sight for these.
+    covered : dict of Layer to bool
+        Maps and cells that were put out of sight for these, and whether they had been put away by key.
     """
 
     entry: OpenSlide
@@ -55,7 +55,7 @@ class Lesson:
     trace: Trace = field(default_factory=Trace)
     note: str = ""
     layers: Views = field(default_factory=dict)
-    covered: list[Layer] = field(default_factory=list)
+    covered: dict[Layer, bool] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> TrainingRun | None:
@@ -109,12 +109,17 @@ class Lesson:
                 layer.visible = seen and one == side
 
     def remove_views(self, viewer: napari.Viewer) -> None:
-        """Take both away; what they covered comes back with its slide."""
+        """Take both away; what they covered comes back with its slide, or by the key that put it away."""
         sight = sight_of(viewer)
         with sight.held_still():
             for layer in self.views(viewer).values():
                 viewer.layers.remove(layer)
-        for layer in [one for one in self.covered if one in viewer.layers]:
+        for layer, put_away in self.covered.items():
+            if layer not in viewer.layers:
+                continue
+            if put_away:
+                sight.keep_away(layer)
+                continue
             layer.visible = True
             if sight.slide is not slide_of(layer):
                 sight.hide(layer)
@@ -130,7 +135,8 @@ class Lesson:
             and (is_map_of(layer, self.entry.slide) or is_cells_of(layer, self.entry.slide))
         ]
         for layer in others:
-            if layer.visible or sight.is_hidden(layer) or sight.is_put_away(layer):
+            put_away = sight.is_put_away(layer)
+            if layer.visible or sight.is_hidden(layer) or put_away:
                 sight.forget(layer)
                 layer.visible = False
-                self.covered.append(layer)
+                self.covered[layer] = put_away

@@ -19,6 +19,7 @@ from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.attention import explaining
+from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
 from napari_zoommil.viewer.menus import show_dock
@@ -132,8 +133,11 @@ def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     assert dock._entry.prediction is second and dock.maps.what.currentText() == "Attention"
     click(qtbot, choice.back)
     assert dock._entry.prediction is first and dock._entry.explanation("grad-cam") is not None
+    dock.tissue.setChecked(True)
     click(qtbot, choice.remove)
     assert dock._entry.prediction is second and choice.list.count() == 1
+    choice.list.activated.emit(0)
+    assert dock.tissue.isChecked(), "only the first result takes the place of the tissue"
     assert not choice.back.isEnabled() and not dock._entry.keys(EXPLANATION)
     click(qtbot, choice.remove)
     assert dock._entry.prediction is None and choice.isHidden() and maps_in(viewer) == []
@@ -339,7 +343,14 @@ def test_tissue_is_shown_before_each_slides_first_run(ready, other_slide, add_sl
     assert not find_layer(viewer, slide_of(layer), TISSUE).visible
     second = add_slide(viewer, other_slide)
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
-    assert find_layer(viewer, slide_of(second), TISSUE).visible
+    outline = find_layer(viewer, slide_of(second), TISSUE)
+    assert outline.visible
+    toggle_overlays(viewer)
+    dock._reconsider()
+    assert not dock.act.button.isEnabled()
+    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
+    assert dock.tissue.isChecked() and not outline.visible, "it was put away by key"
+    assert toggle_overlays(viewer) and outline.visible
 
 
 def test_another_slide_in_mid_run_gets_nothing_of_it(ready, other_slide, add_slide, qtbot) -> None:

@@ -14,8 +14,10 @@ from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar
 
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
 from napari_zoommil.maps.heatmap import rasterise, score_map
+from napari_zoommil.maps.legend import legend_of
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.models.task import Classification, Regression, Task
 from napari_zoommil.slides import Slide
@@ -233,8 +235,38 @@ def test_scores_of_which_nothing_is_known_are_told_as_they_are(predicted: Callab
     y, x = prediction.grid.levels[0].origins[step.rows[0]] + 1
     coarse = patch_scores(prediction, y, x, "density").split("\n")[0]
     assert coarse.startswith(f"{signed(step.scores[0, 0])} max at 5x (no. ")
-    value = step.explained["leave-one-out"][0, 0]
-    assert f"; {'raises' if value > 0 else 'lowers'} density (leave-one-out {signed(value)} logit)" in coarse
+    value, of = step.explained["leave-one-out"][0, 0], "standard deviations of the label"
+    assert f"; {'raises' if value > 0 else 'lowers'} density (leave-one-out {signed(value)} {of})" in coarse
+
+
+def test_evidence_is_told_where_there_is_no_leave_one_out(predicted: Callable[..., Prediction]) -> None:
+    prediction = predicted()
+    plain = replace(prediction, steps=tuple(replace(one, pooling=None) for one in prediction.steps))
+    step = plain.steps[0]
+    y, x = plain.grid.levels[0].origins[step.rows[1]] + 1
+    value = step.explained["evidence"][1, 1]
+    assert abs(value) > LITTLE and "leave-one-out" not in step.explained
+    assert f"(evidence {signed(value)} logit)" in patch_scores(plain, y, x, "tumour")
+    assert "evidence" not in patch_scores(plain, y, x, "tumour", "grad-cam")
+
+
+def test_of_several_parts_of_the_attention_only_their_mean_is_told(
+    predicted: Callable[..., Prediction],
+) -> None:
+    prediction = predicted(heads=("attention", "attention-1", "attention-2"))
+    y, x = prediction.grid.levels[0].origins[prediction.steps[0].rows[0]] + 1
+    told = patch_scores(prediction, y, x, "tumour")
+    assert "average attention at 5x" in told and "attention-" not in told
+
+
+def test_maps_of_a_regression_have_its_unit(predicted: Callable[..., Prediction], shown) -> None:
+    prediction = predicted(Regression("cells/mm²", "density"), heads=("instance density", "max"))
+    assert "evidence density (standard deviations of the label)" in patch_tables(prediction)[0].scores
+    panel, _, _ = shown(prediction)
+    assert panel.overlay is not None
+    made = legend_of(panel.overlay)
+    assert (made.unit, made.ends) == ("standard deviations of the label", ("lowers", "raises"))
+    assert "standard deviations of the label" in panel.scaling.toolTip()
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def card(spec: ModelSpec, held_out: str) -> str:
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
         f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n"
         f"{held_out}\n\n"
-        "Validation slides chose the epoch, so their metrics flatter; intervals are of a bootstrap over patients.",
+        "Validation slides chose the epoch, so their metrics flatter. Intervals: a bootstrap of patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

@@ -69,8 +69,8 @@ def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelChe
 
 
 class SeededSteps(L.Callback):
-    """Seeds torch before each batch with a seed, the epoch and the number of the batch, so that a resumed fit
-    is equal to an uninterrupted one."""
+    """Seeds torch before each batch with a seed, the epoch and the batch's number of all processes, so that a
+    resumed fit equals an uninterrupted one, and several processes one that accumulates as many batches."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -78,5 +78,5 @@ class SeededSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, _module: L.LightningModule, _batch: Any, index: int
     ) -> None:
-        others = (trainer.global_rank,) if trainer.global_rank else ()  # a different seed in each process
-        seed_torch(seed_of(self.seed, trainer.current_epoch, index, *others))
+        number = index * trainer.world_size + trainer.global_rank
+        seed_torch(seed_of(self.seed, trainer.current_epoch, number))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs import explain, predict, run, train
+from napari_zoommil.jobs.progress import Progress
 from napari_zoommil.models import create, sparseconvmil_pixels
 from napari_zoommil.models.entries_network import SparseConvMILOptions, SparseConvMILPixelsOptions
 from napari_zoommil.models.registry import entry
@@ -95,7 +96,9 @@ def test_training_begins_with_pretrained_weights_where_it_is_asked(monkeypatch: 
     assert asked == [ENCODER] and torch.equal(model.encoder.conv1.weight, known.conv1.weight)
 
 
-def test_it_is_trained_predicts_and_is_explained(make_slide: Callable, tmp_path: Path) -> None:
+def test_it_is_trained_predicts_and_is_explained(
+    make_slide: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = ["slide,label,split"]
     for label, colour in {"blue": (120, 90, 200), "pink": (215, 110, 160)}.items():
         for number, split in enumerate(("train", "val")):
@@ -112,7 +115,12 @@ def test_it_is_trained_predicts_and_is_explained(make_slide: Callable, tmp_path:
     model, spec = load_model(training.model)
     assert model.name == "sparseconvmil_pixels" and spec.encoder == ""
     slide = tmp_path / "pink1.tif"
-    prediction = run(predict(slide, str(training.model)))
+    monkeypatch.setattr(sparseconvmil_pixels, "AT_ONCE", 4)
+    told: list[Progress] = []
+    prediction = run(predict(slide, str(training.model)), told.append)
+    patches = [one for one in told if one.note.endswith("patches") and "comparing" not in one.note]
+    assert {one.total for one in patches} == {len(prediction.grid.levels[0])}, "several needs, one total"
+    assert patches[-1].done == patches[-1].total
     (step,) = prediction.steps
     assert step.heads == ("activation",) and len(step.rows) == len(prediction.grid.levels[0])
     (shown,) = run(explain(slide, str(training.model), method="grad-cam")).maps

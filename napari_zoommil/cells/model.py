@@ -21,7 +21,8 @@ from napari_zoommil.cells.yollo import YOLLO
 from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import Familiarity
-from napari_zoommil.model_folder import build, find_model, write_folder
+from napari_zoommil.model_folder import find_model, write_folder
+from napari_zoommil.model_weights import build
 from napari_zoommil.slides import Slide
 
 CellNetwork = UNet | YOLLO | Haematoxylin

@@ -10,7 +10,8 @@ from annotated_types import Ge, Interval, MinLen
 
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
-from napari_zoommil.model_folder import build, find_model, malformed, parse, read_config, write_folder
+from napari_zoommil.model_folder import find_model, malformed, parse, read_config, write_folder
+from napari_zoommil.model_weights import build
 from napari_zoommil.models.registry import create, entry
 from napari_zoommil.models.task import Classification, Regression, Task
 

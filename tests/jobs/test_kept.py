@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_zoommil import model_folder
+from napari_zoommil import model_folder, model_weights
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.jobs import Job, detect, finetune, predict, run
@@ -30,9 +30,9 @@ CPU = choose_device("cpu")
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Model folders whose weights were read."""
     folders: list[Path] = []
-    real = model_folder.read_weights
+    real = model_weights.read_weights
     monkeypatch.setattr(
-        model_folder, "read_weights", lambda folder, network: (folders.append(folder), real(folder, network))
+        model_weights, "read_weights", lambda folder, network: (folders.append(folder), real(folder, network))
     )
     release()
     return folders

@@ -99,10 +99,9 @@ def rows_read(mil: MILModel, bag: Bag) -> tuple[Rows, ...]:
     import torch
 
     from napari_zoommil.bags.need import answer
-    from napari_zoommil.models.mil import MILModel as Base
     from napari_zoommil.models.mil import drain
 
-    if type(mil).patches_needed is Base.patches_needed:  # it reads everything
+    if mil.reads_all:
         return tuple(np.arange(len(level)) for level in bag.grid.levels)
     device, read = next(mil.parameters()).device, RowsRead(bag.grid)
 

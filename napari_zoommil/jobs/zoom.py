@@ -73,13 +73,11 @@ def zoom(
     import torch
 
     from napari_zoommil.bags.need import NeedImage, source_of
-    from napari_zoommil.models.mil import MILModel as Base
 
     mil.check(bag)
     expected = mil.patches_needed(tuple(map(len, bag.grid.levels)), bag.grid.ratios)
     # A model that chooses asks once for each magnification, and may get fewer: parents at the edge of the
     # tissue lack children.
-    reads_all = type(mil).patches_needed is Base.patches_needed
     done, answer, asked = 0, None, [0] * len(expected)
     with closing(mil.steps(bag.grid)) as steps:
         while True:
@@ -94,7 +92,7 @@ def zoom(
             if isinstance(need, NeedImage):
                 answer = yield from _image(source, need, title, done, sum(expected))
             else:
-                left = max(len(need.rows), expected[need.level] - asked[need.level] if reads_all else 0)
+                left = max(len(need.rows), expected[need.level] - asked[need.level] if mil.reads_all else 0)
                 total = done + left + sum(expected[need.level + 1 :])
                 asked[need.level] += len(need.rows)
                 painter = _Painter(mil, bag, source, need, device) if paint and need.preview else None

@@ -228,6 +228,11 @@ class MILModel(nn.Module):
         of them unless a model overrides this."""
         return counts
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether a pass requests every patch of the slide."""
+        return type(self).patches_needed is MILModel.patches_needed
+
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
         """Attention logits of single patches, also of those that a pass would not select.
 

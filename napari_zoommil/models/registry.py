@@ -39,6 +39,9 @@ OWN = {
 }
 """Models of this package, in the syntax of entry points."""
 
+COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
+"""Models that are made of trained models; :func:`names` leaves them out, since they are not trained."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -139,6 +142,8 @@ class Entry:
         ModelError
             If there is no such recipe.
         """
+        if not self.recipes:
+            raise ModelError("it is made of trained models, and not trained itself; choose one of these")
         if name not in self.recipes:
             raise ModelError(f"there is no recipe {name!r}; choose one of {', '.join(self.recipes)}")
         return self.recipes[name]
@@ -186,7 +191,8 @@ class Entry:
 def _sources() -> dict[str, EntryPoint]:
     """The entry points, those of this package first; other packages cannot reuse their names."""
     own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
-    return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
+    reserved = OWN | COMPOSED
+    return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in reserved}
 
 
 def entry(name: str) -> Entry:
@@ -197,7 +203,8 @@ def entry(name: str) -> Entry:
     ModelError
         If there is no such model, or the entry of another package cannot be used.
     """
-    found = EntryPoint(name, OWN[name], GROUP) if name in OWN else _sources().get(name)
+    own = OWN | COMPOSED
+    found = EntryPoint(name, own[name], GROUP) if name in own else _sources().get(name)
     if found is None:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(names())}")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -36,9 +36,13 @@ class Classification:
     ----------
     names : tuple of str
         Names of the classes, one per output.
+    temperature : float
+        By which outputs are divided before the softmax, so that probabilities are as often right as they say
+        (Guo et al. 2017); a fact of the trained model, not of what is to be told apart.
     """
 
     names: tuple[str, ...]
+    temperature: float = field(default=1.0, compare=False)
 
     output_unit: ClassVar[str] = LOGIT
     """Of the network's outputs, before the link function."""
@@ -60,7 +64,7 @@ class Classification:
 
     def link(self, logits: Tensor) -> Tensor:
         """(C,) logits → (C,) probabilities."""
-        return logits.softmax(0)
+        return (logits / self.temperature).softmax(0)
 
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""

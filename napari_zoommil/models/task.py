@@ -206,18 +206,23 @@ class Regression:
 Task = Classification | Regression
 
 
+def is_measurement(label: str) -> bool:
+    """Whether a label is a finite number."""
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
+
+
 def are_measurements(labels: Sequence[str]) -> bool:
     """Whether labels are measurements and not names of classes, which are often numbers too.
 
     True if all labels are numbers, and one has a fraction or there are more than :data:`MOST_CLASSES`
     different ones.
     """
-    try:
-        values = {float(label) for label in labels}
-    except ValueError:
+    if not all(map(is_measurement, labels)):
         return False
-    if not all(map(math.isfinite, values)):
-        return False
+    values = {float(label) for label in labels}
     return len(values) > MOST_CLASSES or any(value != int(value) for value in values)
 
 
@@ -229,12 +234,7 @@ def measurements(labels: Sequence[str]) -> list[float]:
     CohortError
         If one is not a number.
     """
-    values = []
     for label in labels:
-        try:
-            values.append(float(label))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
+        if not is_measurement(label):
             raise CohortError(f"a regression needs a number for each slide, and {label!r} is not a number")
-    return values
+    return [float(label) for label in labels]

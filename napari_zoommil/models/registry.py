@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.geometry import magnification_name
@@ -83,19 +85,19 @@ class Recipe:
     """
 
     optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
+    learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-4
+    weight_decay: Annotated[float, Interval(ge=0, le=1)] = 0.0
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    decay: float = 0.8
-    patience: int = 5
-    least_rate: float = 0.0
-    epochs: int = 100
-    least_epochs: int = 1
-    stop_after: int | None = None
+    decay: Annotated[float, Interval(gt=0, le=1)] = 0.8
+    patience: Annotated[int, Interval(ge=0, le=10_000)] = 5
+    least_rate: Annotated[float, Interval(ge=0, le=10)] = 0.0
+    epochs: Annotated[int, Interval(ge=1, le=10_000)] = 100
+    least_epochs: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    stop_after: Annotated[int | None, Interval(ge=1, le=10_000)] = None
     monitor: str = "val_loss"
     weighted: bool = True
-    accumulate: int = 1
+    accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     magnifications: tuple[float, ...] = ()

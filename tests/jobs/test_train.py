@@ -27,6 +27,7 @@ from napari_zoommil.training.run import (
     CHECKPOINT,
     CURVES,
     LOCK,
+    PLAN,
     RUN,
     is_trained,
     provenance_of,
@@ -254,7 +255,7 @@ def test_closing_a_fit_leaves_no_thread_and_no_model(cohort: Path, settings: dic
         pass
     job.close()
     left = {path.name for path in settings["out"].iterdir()}
-    assert left == {RUN, CURVES, CHECKPOINT, BEST, LOCK} and not is_trained(settings["out"])
+    assert left == {RUN, CURVES, CHECKPOINT, BEST, LOCK, PLAN} and not is_trained(settings["out"])
 
 
 def outcome(folder: Path) -> dict[str, bytes]:

@@ -6,13 +6,14 @@ Labels may stand in a table of their own, a line for each patient, see :class:`C
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os.path import normpath
 from pathlib import Path
 from typing import Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.training.mil import cohort_faults as faults_of
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
 TOLD = 20
@@ -52,40 +53,6 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class LabelledSlide:
-    """One slide of a cohort.
-
-    Attributes
-    ----------
-    slide : Path
-    label : str
-    split : str
-        ``train``, ``val`` or ``test``; empty if not stated.
-    group : str
-        Such as a patient; slides of a group are always in the same split.
-    line : int
-        Line of the table of slides; 0 if there is no table.
-    fold : str
-        Fold that holds it out; empty if not stated.
-    stratum : str
-        Value by which results are reported.
-    """
-
-    slide: Path
-    label: str
-    split: str = ""
-    group: str = ""
-    line: int = field(default=0, compare=False)
-    fold: str = ""
-    stratum: str = ""
-
-    @property
-    def place(self) -> str:
-        """``line 3``, or the slide's name."""
-        return f"line {self.line}" if self.line else self.slide.name
-
-
-@dataclass(frozen=True)
 class Cohort(Sequence[LabelledSlide]):
     """Labelled slides.
 
@@ -108,15 +75,21 @@ class Cohort(Sequence[LabelledSlide]):
     def __getitem__(self, index: Any) -> Any:
         return self.entries[index]
 
-    def faults(self) -> tuple[str, ...]:
-        """All faults that prevent training, each as a message; whether the slides exist is checked too."""
+    def faults(self, in_folds: bool = False) -> tuple[str, ...]:
+        """All faults that prevent training, each as a message; whether the slides exist is checked too.
+
+        Parameters
+        ----------
+        in_folds : bool
+            Whether it is to be divided into folds, which of its splits regard only test.
+        """
         entries = self.entries
         return (
             *self.malformed,
             *(fault for entry in entries for fault in faults_of.of_entry(entry)),
             *faults_of.contradictions(entries),
             *faults_of.of_labels(entries),
-            *faults_of.of_splits(entries),
+            *faults_of.of_splits(entries, in_folds),
         )
 
 

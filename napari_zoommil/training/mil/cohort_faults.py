@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_zoommil.models.task import are_measurements, is_measurement
 
 if TYPE_CHECKING:
-    from napari_zoommil.training.mil.cohort import LabelledSlide
+    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.table import Row
 
 SPLITS = ("train", "val", "test")
@@ -87,13 +87,13 @@ def of_labels(entries: Sequence[LabelledSlide]) -> Iterator[str]:
             yield f"{told}; write it alike"
 
 
-def of_splits(entries: Sequence[LabelledSlide]) -> Iterator[str]:
-    """Splits and folds of some slides only, and splits that are missing."""
+def of_splits(entries: Sequence[LabelledSlide], in_folds: bool = False) -> Iterator[str]:
+    """Splits and folds of some slides only, and splits that are missing where there are no folds."""
     given = {entry.split for entry in entries}
     folds = {entry.fold for entry in entries if entry.split != "test"}
     if "" in given and len(given) > 1:
         yield "it gives a split for some slides only, not for all or for none"
-    elif given & set(SPLITS) and folds <= {""}:
+    elif given & set(SPLITS) and folds <= {""} and not in_folds:
         for split in ("train", "val"):
             if split not in given:
                 yield f"it has no slides in its split {split!r}"
@@ -103,12 +103,15 @@ def of_splits(entries: Sequence[LabelledSlide]) -> Iterator[str]:
         yield f"it has a single fold, {next(iter(folds))!r}; a cross-validation needs two or more"
 
 
-def of_task(entries: Sequence[LabelledSlide], kind: str) -> Iterator[str]:
+def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False) -> Iterator[str]:
     """What prevents the labels from being learnt.
 
     Parameters
     ----------
+    entries : sequence of LabelledSlide
     kind : {"auto", "classification", "regression"}
+    in_folds : bool
+        Whether they are to be divided into folds.
     """
     labelled = [entry for entry in entries if not is_missing(entry.label)]
     labels = [entry.label for entry in labelled]
@@ -122,7 +125,7 @@ def of_task(entries: Sequence[LabelledSlide], kind: str) -> Iterator[str]:
         yield f"all labels are {labels[0]!r}; a classification needs two classes or more"
     elif len(distinct) == len(labels) > len(SPLITS):
         yield f"each slide has a label of its own, such as {labels[0]!r}; name the column of the classes"
-    else:
+    elif not in_folds:
         yield from _untrained(labelled)
 
 

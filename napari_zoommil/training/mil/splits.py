@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from napari_zoommil.models.task import are_measurements
-from napari_zoommil.training.mil.cohort import Cohort, LabelledSlide
+from napari_zoommil.training.mil.cohort import Cohort
 from napari_zoommil.training.mil.cohort_faults import SPLITS
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 SHARES = (0.7, 0.85)
 """Where training and validation slides end, as shares of the groups."""

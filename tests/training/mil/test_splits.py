@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from napari_zoommil.training.mil.cohort import Cohort, LabelledSlide
+from napari_zoommil.training.mil.cohort import Cohort
 from napari_zoommil.training.mil.cohort_faults import SPLITS
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.splits import divided, faults_of_division, fold_count, folds_of
 
 

@@ -15,6 +15,7 @@ from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, drive, print_json, slide_paths
 from napari_zoommil.jobs.embed import Embedding
 from napari_zoommil.jobs.train_choices import Choices
+from napari_zoommil.jobs.train_reasons import is_default
 from napari_zoommil.training.run import PLAN
 
 Cohort = Annotated[
@@ -56,11 +57,11 @@ def train(cohort: Cohort, /, *, start: Start = None, json: Json = False, **optio
     told: list[Choices] = []
 
     def lines(partial: Any) -> list[str]:
-        """The plan, once."""
+        """The plan, once, without what is no more than a default."""
         if told or not isinstance(partial, tuple):
             return []
         told.append(partial)
-        return [one.line for one in partial]
+        return [one.line for one in partial if not is_default(one)]
 
     job = jobs.train(cohort, **options | {"start": start})
     result = drive(job, cohort.name, quiet=json, lines=lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 FEW, MANY = 0.01, 0.5
 """Shares of the patches of the lowest magnification that a slide is zoomed into which are worth a word."""
 
+OF_RECIPE, THE_MODELS = "of the recipe ", "the model's default"
+"""Reasons of what nobody chose."""
+
 Z = 1.96
 """Half width of a 95 % interval, in standard deviations."""
+
+
+def is_default(choice: Choice) -> bool:
+    """Whether a choice is no more than a default."""
+    return choice.reason == THE_MODELS or (
+        choice.reason.startswith(OF_RECIPE) and choice.reason.removeprefix(OF_RECIPE).isidentifier()
+    )
 
 
 def of_cohort(
@@ -42,14 +53,9 @@ def of_cohort(
     """
     kind = "classification" if isinstance(task, Classification) else "regression"
     learnt = _of_labels(cohort.entries, task)
+    why = learnt if asked.task in (None, "auto") else f"{asked.because('task', '')}; {learnt}"
     choices = [
-        Choice(
-            "task",
-            kind,
-            asked.because("task", learnt)
-            if asked.task == "auto"
-            else f"{asked.because('task', learnt)}: {learnt}",
-        ),
+        Choice("task", kind, why),
         Choice("folds", folds, _of_division(asked, cohort, divided, folds)),
     ]
     if not isinstance(task, Classification):
@@ -79,11 +85,11 @@ def _of_division(asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide],
     told = ", ".join(f"{numbers.get(split, 0):,} {split}" for split in SPLITS)
     if any(entry.split for entry in cohort.entries):
         return f"the table states splits: {told} slides"
-    tested = max(1, numbers.get("test", 0))
-    return (
-        f"divided at random 70/15/15 {by}: {told}. An accuracy on {tested} test slides is known to "
-        f"± {Z * np.sqrt(0.25 / tested):.2f} at most; folds measure on all {len(cohort):,}"
+    tested = numbers.get("test", 0)
+    known = (
+        f", on which an accuracy is known to ± {Z * np.sqrt(0.25 / tested):.2f} at worst" if tested else ""
     )
+    return f"divided at random 70/15/15 {by}: {told} slides{known}; folds measure on all {len(cohort):,}"
 
 
 def of_reading(
@@ -139,7 +145,7 @@ def of_settings(
         if one.name in FIXED:
             continue
         full = SETTINGS + one.name
-        reason = asked.because(full, f"of the recipe {name}")
+        reason = asked.because(full, f"{OF_RECIPE}{name}")
         note = notes.get(one.name, "")
         found.append(Choice(full, _plain(getattr(recipe, one.name)), f"{reason}; {note}" if note else reason))
     return tuple(found)
@@ -149,8 +155,9 @@ def _balance(trained: Sequence[LabelledSlide], task: Task, weighted: bool) -> st
     if not isinstance(task, Classification) or not trained:
         return "there are no classes to balance"
     numbers = counts(trained, "label")
-    most, least = max(numbers, key=numbers.__getitem__), min(numbers, key=numbers.__getitem__)
-    told = f"{least} has {numbers[least]:,} slides, {most} {numbers[most]:,}"
+    (least, few), *_ = ordered = sorted(numbers.items(), key=itemgetter(1))
+    most, many = ordered[-1]
+    told = f"{many:,} slides of {most}, {few:,} of {least}" if few < many else f"{few:,} slides of each class"
     return f"{told}; {'drawn equally often' if weighted else 'drawn as often as there are'}"
 
 
@@ -160,7 +167,7 @@ def of_options(asked: Asked, entry: Entry, recipe: Recipe, built: Mapping[str, A
     found = []
     for one in fields(options):
         full = OPTIONS + one.name
-        otherwise = f"of the recipe {name}" if one.name in recipe.options else "the model's default"
+        otherwise = f"{OF_RECIPE}{name}" if one.name in recipe.options else THE_MODELS
         found.append(Choice(full, _plain(getattr(options, one.name)), asked.because(full, otherwise)))
     return tuple(found)
 

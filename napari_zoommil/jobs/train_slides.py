@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
     faults: list[str] = []
     told = monotonic()
     for number, one in enumerate(entries, 1):
-        if not one.slide.is_file() and not one.slide.is_dir():
+        if one.slide == Path() or not one.slide.exists():
             continue  # which the cohort's own faults tell
         try:
             with Slide.open(one.slide, mpp) as slide:

@@ -132,11 +132,11 @@ def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False)
 def _untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
     """Classes of held-out slides that no training slide has."""
     trained = {entry.label for entry in entries if entry.split == "train"}
-    if not trained:
-        return
+    if not trained or not {entry.split for entry in entries} <= set(SPLITS):
+        return  # which is told already
     first: dict[str, LabelledSlide] = {}
     for entry in entries:
-        if entry.label not in trained and not entry.fold and entry.split in SPLITS:
+        if entry.label not in trained:
             first.setdefault(entry.label, entry)
     for label, entry in first.items():
         yield f"no training slide has the label {label!r} of {entry.place}"

@@ -120,9 +120,8 @@ def _with_splits(
 ) -> tuple[LabelledSlide, ...]:
     rest = [place for place in range(len(entries)) if place not in held_out]
     left = [entries[place] for place in rest]
-    fewest = min(_groups_by_stratum(left).values())
-    parts = _parts(left, max(2, min(PARTS, fewest)), seed)
-    validates = {rest[place] for place in parts[0]}
+    fewest = min(_groups_by_stratum(left).values(), default=0)
+    validates = {rest[place] for place in _parts(left, min(PARTS, fewest), seed)[0]} if fewest > 1 else set()
     return tuple(
         replace(one, split="test" if place in held_out else "val" if place in validates else "train")
         for place, one in enumerate(entries)

@@ -116,3 +116,9 @@ def test_folds_of_the_table_and_its_test_slides_are_kept() -> None:
 )
 def test_folds_that_cannot_be_made_are_told(labels: Iterable[str], count: int, said: str) -> None:
     assert faults_of_division(cohort(labels), count) == (said,)
+
+
+def test_too_few_groups_to_validate_on_are_told() -> None:
+    assert faults_of_division(cohort("xxyy"), 2) == tuple(
+        f"fold {number} leaves too few groups to train and validate on" for number in (1, 2)
+    )

@@ -18,7 +18,7 @@ FORMAT = 1
 OPTIONS, SETTINGS = "options.", "settings."
 """What the names of a model's options and of a recipe's settings begin with."""
 
-FIXED = ("magnifications", "options")
+FIXED = ("magnifications", "options", "detector", "min_tissue")
 """Fields of a recipe that are chosen by themselves."""
 
 

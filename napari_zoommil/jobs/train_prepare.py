@@ -83,14 +83,14 @@ def prepare(
     wanted = chosen.magnifications or known.magnifications(recipe)
     known.check_scales(wanted)
     found, divided, folds, coarsest, scales = yield from _read(
-        cohort, columns, asked, seed, mpp, wanted, chosen.magnifications is None
+        cohort, columns, asked, seed, mpp, wanted, chosen.magnifications is None, recipe.shares
     )
     task = _task(found, divided, asked, begun)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
     choices = (
         *reasons.of_reading(asked, chosen, scales, name, start, coarsest, scales != tuple(wanted)),
-        *reasons.of_cohort(asked, found, divided, folds, task),
+        *reasons.of_cohort(asked, found, divided, folds, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
         *reasons.of_settings(asked, recipe, name, task, divided),
     )
@@ -106,6 +106,7 @@ def _read(
     mpp: float | None,
     wanted: tuple[float, ...],
     may_lower: bool,
+    shares: Sequence[float],
 ) -> Job[tuple[Cohort, tuple[LabelledSlide, ...], int | None, float | None, tuple[float, ...]]]:
     """The cohort, its division, its coarsest pixel size, and the magnifications that it has.
 
@@ -125,8 +126,8 @@ def _read(
     scales = fitting(wanted, headers) if may_lower else wanted
     faults += [*headers.faults, *headers.too_coarse(scales[-1])]
     refuse(path, faults)
-    refuse(path, faults_of_division(cohort, count, seed))
-    own = folds_of(cohort, count, seed)[0] if count else divided(cohort, seed)
+    refuse(path, faults_of_division(cohort, count, seed, shares))
+    own = folds_of(cohort, count, seed)[0] if count else divided(cohort, seed, shares)
     return cohort, tuple(own.entries), count, headers.coarsest, scales
 
 

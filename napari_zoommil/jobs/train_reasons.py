@@ -38,7 +38,12 @@ def is_default(choice: Choice) -> bool:
 
 
 def of_cohort(
-    asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide], folds: int | None, task: Task
+    asked: Asked,
+    cohort: Cohort,
+    divided: Sequence[LabelledSlide],
+    folds: int | None,
+    task: Task,
+    shares: Sequence[float],
 ) -> Choices:
     """Task and division.
 
@@ -50,13 +55,15 @@ def of_cohort(
         With their splits, where there are no folds.
     folds : int, optional
     task : Task
+    shares : (float, float, float)
+        Of the groups that train, validate and test, where the table does not state them.
     """
     kind = "classification" if isinstance(task, Classification) else "regression"
     learnt = _of_labels(cohort.entries, task)
     why = learnt if asked.task in (None, "auto") else f"{asked.because('task', '')}; {learnt}"
     choices = [
         Choice("task", kind, why),
-        Choice("folds", folds, _of_division(asked, cohort, divided, folds)),
+        Choice("folds", folds, _of_division(asked, cohort, divided, folds, shares)),
     ]
     if not isinstance(task, Classification):
         choices.insert(1, Choice("unit", task.unit, asked.because("unit", "nobody said one")))
@@ -73,7 +80,13 @@ def _of_labels(entries: Sequence[LabelledSlide], task: Task) -> str:
     return f"labels are numbers from {min(values):g} to {max(values):g}"
 
 
-def _of_division(asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide], folds: int | None) -> str:
+def _of_division(
+    asked: Asked,
+    cohort: Cohort,
+    divided: Sequence[LabelledSlide],
+    folds: int | None,
+    shares: Sequence[float],
+) -> str:
     groups = {entry.group for entry in cohort.entries}
     by = f"by group, {len(groups):,} of {len(cohort):,} slides"
     if len(groups) == len(cohort):
@@ -83,13 +96,17 @@ def _of_division(asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide],
         return f"{why}; divided {by}; each slide is held out once"
     numbers = counts(divided)
     told = ", ".join(f"{numbers.get(split, 0):,} {split}" for split in SPLITS)
-    if any(entry.split for entry in cohort.entries):
+    free = sum(not entry.split for entry in cohort.entries)
+    if not free:
         return f"the table states splits: {told} slides"
+    if free < len(cohort):
+        return f"the table states which slides test; the others are divided at random {by}: {told} slides"
     tested = numbers.get("test", 0)
     known = (
         f", on which an accuracy is known to ± {Z * np.sqrt(0.25 / tested):.2f} at worst" if tested else ""
     )
-    return f"divided at random 70/15/15 {by}: {told} slides{known}; folds measure on all {len(cohort):,}"
+    parts = "/".join(f"{100 * share:g}" for share in shares)
+    return f"divided at random {parts} {by}: {told} slides{known}; folds measure on all {len(cohort):,}"
 
 
 def of_reading(

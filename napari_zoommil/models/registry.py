@@ -45,6 +45,9 @@ COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
 """Models that are made of trained models; :func:`names` leaves them out, since they are not trained."""
 
 
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Settings of a training; the defaults are those of ZoomMIL (Thandiackal et al. 2022, sec. 4.2).
@@ -78,6 +81,12 @@ class Recipe:
         ``learning_rate``.
     loss_weights : dict of str to float
         Weights of the model's losses in their sum, by name; 1 by default.
+    shares : (float, float, float)
+        Of the groups that train, validate and test, where the cohort does not state splits.
+    detector : str, optional
+        Tissue detector, see :mod:`napari_zoommil.slides.tissue_published`; the default one if not given.
+    min_tissue : float, optional
+        Least tissue share of a patch at the lowest magnification.
     magnifications : tuple of float
         Default magnifications; see :meth:`Entry.magnifications`.
     options : dict
@@ -100,6 +109,9 @@ class Recipe:
     accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+    shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
+    detector: str | None = None
+    min_tissue: float | None = None
     magnifications: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -91,9 +91,9 @@ def of_splits(entries: Sequence[LabelledSlide], in_folds: bool = False) -> Itera
     """Splits and folds of some slides only, and splits that are missing where there are no folds."""
     given = {entry.split for entry in entries}
     folds = {entry.fold for entry in entries if entry.split != "test"}
-    if "" in given and len(given) > 1:
-        yield "it gives a split for some slides only, not for all or for none"
-    elif given & set(SPLITS) and folds <= {""} and not in_folds:
+    if "" in given and given - {"", "test"}:
+        yield "it gives a split for some slides only, not for all, for none, or for those to test on"
+    elif given & set(SPLITS) and "" not in given and folds <= {""} and not in_folds:
         for split in ("train", "val"):
             if split not in given:
                 yield f"it has no slides in its split {split!r}"
@@ -132,7 +132,7 @@ def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False)
 def _untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
     """Classes of held-out slides that no training slide has."""
     trained = {entry.label for entry in entries if entry.split == "train"}
-    if not trained or not {entry.split for entry in entries} <= set(SPLITS):
+    if not trained or not {entry.split for entry in entries} <= {*SPLITS}:
         return  # which is told already
     first: dict[str, LabelledSlide] = {}
     for entry in entries:

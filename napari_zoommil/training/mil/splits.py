@@ -13,8 +13,8 @@ from napari_zoommil.training.mil.cohort import Cohort
 from napari_zoommil.training.mil.cohort_faults import SPLITS
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
-SHARES = (0.7, 0.85)
-"""Where training and validation slides end, as shares of the groups."""
+SHARES = (0.7, 0.15, 0.15)
+"""Shares of the groups that train, validate and test, where neither table nor recipe says otherwise."""
 
 TOO_FEW = (
     "it has no column split, and {} slides are too few to be divided into some to train and some to validate "
@@ -25,17 +25,30 @@ PARTS = 7
 """Of the slides that a fold leaves, one of this number of parts validates."""
 
 
-def divided(cohort: Cohort, seed: int) -> Cohort:
-    """A cohort with a split for each slide: its own, or 70/15/15 of the groups at random.
+def divided(cohort: Cohort, seed: int, shares: Sequence[float] = SHARES) -> Cohort:
+    """A cohort with a split for each slide: its own, or one drawn by group.
 
-    The division is by class if the labels are classes. Where the cohort cannot be divided, slides that are
+    The division is by class if the labels are classes. Where the table states only which slides test, the
+    others are divided into training and validation slides. Where a cohort cannot be divided, slides that are
     needed are missing, which :func:`faults_of_division` tells.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    seed : int
+    shares : (float, float, float)
+        Of the groups that train, validate and test.
     """
-    if any(entry.split for entry in cohort.entries):
+    free = [entry for entry in cohort.entries if not entry.split]
+    if not free:
         return cohort
-    measured = are_measurements([entry.label for entry in cohort.entries])
+    training, validation, testing = shares
+    if len(free) < len(cohort):
+        testing = 0.0
+    ends = np.cumsum([training, validation])[: 2 if testing else 1] / (training + validation + testing)
+    measured = are_measurements([entry.label for entry in free])
     groups: dict[str, list[str]] = defaultdict(list)
-    for entry in cohort.entries:
+    for entry in free:
         own = groups["" if measured else entry.label]
         if entry.group not in own:
             own.append(entry.group)
@@ -44,13 +57,16 @@ def divided(cohort: Cohort, seed: int) -> Cohort:
     for names in groups.values():
         for place, index in enumerate(rng.permutation(len(names))):
             share = (place + 0.5) / len(names)
-            split_of.setdefault(names[index], SPLITS[sum(share >= end for end in SHARES)])
-    return replace(
-        cohort, entries=tuple(replace(entry, split=split_of[entry.group]) for entry in cohort.entries)
+            split_of.setdefault(names[index], SPLITS[sum(share >= end for end in ends)])
+    entries = (
+        entry if entry.split else replace(entry, split=split_of[entry.group]) for entry in cohort.entries
     )
+    return replace(cohort, entries=tuple(entries))
 
 
-def faults_of_division(cohort: Cohort, folds: int | None, seed: int = 0) -> tuple[str, ...]:
+def faults_of_division(
+    cohort: Cohort, folds: int | None, seed: int = 0, shares: Sequence[float] = SHARES
+) -> tuple[str, ...]:
     """Why a cohort cannot be divided, or divided into so many folds.
 
     Parameters
@@ -59,9 +75,10 @@ def faults_of_division(cohort: Cohort, folds: int | None, seed: int = 0) -> tupl
         Without other faults.
     folds : int, optional
     seed : int
+    shares : (float, float, float)
     """
     if not folds:
-        whole = {entry.split for entry in divided(cohort, seed).entries} >= {"train", "val"}
+        whole = {entry.split for entry in divided(cohort, seed, shares).entries} >= {"train", "val"}
         return () if whole else (TOO_FEW.format(len(cohort)),)
     learnt = [entry for entry in cohort.entries if entry.split != "test"]
     stated = {entry.fold for entry in learnt if entry.fold}

@@ -122,3 +122,17 @@ def test_too_few_groups_to_validate_on_are_told() -> None:
     assert faults_of_division(cohort("xxyy"), 2) == tuple(
         f"fold {number} leaves too few groups to train and validate on" for number in (1, 2)
     )
+
+
+def test_shares_can_be_others_and_stated_test_slides_are_kept() -> None:
+    entries = divided(cohort("xy" * 100), 0, (0.7, 0.1, 0.2))
+    assert [sum(e.split == split for e in entries) for split in SPLITS] == [140, 20, 40]
+    entries = divided(cohort("xy" * 100), 0, (0.9, 0.1, 0.0))
+    assert [sum(e.split == split for e in entries) for split in SPLITS] == [180, 20, 0]
+    stated = Cohort(
+        tuple(replace(one, split="test" if n < 60 else "") for n, one in enumerate(cohort("xy" * 100)))
+    )
+    assert not stated.faults()[200:], "only files are missing"
+    entries = divided(stated, 0, (0.9, 0.1, 0.0))
+    assert [e.split for e in entries[:60]] == ["test"] * 60
+    assert [sum(e.split == split for e in entries) for split in SPLITS] == [126, 14, 60]

@@ -76,6 +76,10 @@ class StoreError(ZoomMILError):
     """A feature store is damaged or belongs to another slide or encoder."""
 
 
+class FeatureFileError(StoreError):
+    """A feature file of another tool cannot be used, or is not of this slide or for this model."""
+
+
 class ModelError(ZoomMILError):
     """A model cannot be loaded, or was made for other inputs."""
 

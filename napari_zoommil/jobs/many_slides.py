@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
 from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
 from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.progress import Job, Progress, retold
@@ -148,7 +149,7 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
     chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
 
     def prepare(path: Path, stop: Event) -> Slide | None:
-        if "min_tissue" not in chosen:
+        if "min_tissue" not in chosen or chosen.get("features") or is_feature_file(path):
             return None  # the job reads no patches
         reading = {name: chosen[name] for name in READING if name in chosen}
         if "magnifications" not in chosen:

@@ -84,6 +84,15 @@ EncoderToTrain = Annotated[
     ),
 ]
 
+Features = Annotated[
+    Sequence[Path],
+    Help(
+        "Features of other tools, which are read instead of encoding: an .h5 file of CLAM, TRIDENT, STAMP or "
+        "ZoomMIL, a folder of such files named as the slides, or several folders, one per magnification. The "
+        "slide itself need not be there."
+    ),
+]
+
 MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
 
 Mpp = Annotated[

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_features import features_of_cohort
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
     Epochs,
+    Features,
     Icc,
     LearningRate,
     ModelFolder,
@@ -80,6 +82,7 @@ def train(
     out: ModelFolder,
     start: str | None = None,
     encoder: EncoderToTrain = None,
+    features: Features = (),
     options: Mapping[str, Any] | None = None,
     recipe: str = "default",
     task: Literal["auto", "classification", "regression"] = "auto",
@@ -154,6 +157,10 @@ def train(
     flags.check(computes_on)
     given = Given(model, encoder, magnifications, patch_size, min_tissue, options or {})
     begun = None if start is None else Start.read(start)
+    files = features_of_cohort(features, given, mpp, icc)
+    entries = read_cohort(cohort, seed, files.fault)
+    if files.used(entries):
+        given = files.given(given, entries, begun)
     chosen = given.chosen() if begun is None else begun.chosen(given)
     known = entry(chosen.model)
     settings = known.recipe(recipe)
@@ -167,7 +174,6 @@ def train(
     known.check_scales(scales)
     built = {**settings.options, **chosen.options}
     known.options(built)  # before hours of embedding
-    entries = read_cohort(cohort, seed)
     to_learn = _task(entries, task, unit)
     to_learn = to_learn if begun is None else begun.task(to_learn)
     plan = Plan(chosen.model, built, settings, recipe, seed, to_learn, flags, begun)
@@ -179,6 +185,8 @@ def train(
         if known.takes == "pixels":
             bags = yield from pixel_bags(slides, store, reading)
             source = PIXELS
+        elif given.from_files:
+            bags, source = yield from files.bags(entries, reading, chosen.encoder)
         else:
             bags, source = yield from embedded_bags(slides, chosen.encoder, store, reading, device)
         examples = {

@@ -26,7 +26,10 @@ DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH, DEFAULT_TISSUE = "zoommil", "nic"
 
 @dataclass(frozen=True)
 class Given:
-    """What a training reads, and the model that it makes; None where the user did not choose."""
+    """What a training reads, and the model that it makes; None where the user did not choose.
+
+    ``from_files`` tells that features are read from files, so that no encoder is loaded.
+    """
 
     model: str | None
     encoder: str | None
@@ -34,6 +37,7 @@ class Given:
     patch_size: int | None
     min_tissue: float | None
     options: Mapping[str, Any]
+    from_files: bool = False
 
     def chosen(self) -> Chosen:
         """With the defaults of a new model."""
@@ -116,7 +120,9 @@ class Start:
         self._require_shapes(given.options)
         return Chosen(
             spec.architecture,
-            self._encoder(given.encoder),
+            self._encoder(given.encoder)
+            if not given.from_files
+            else self.spec.encoder or given.encoder or "",
             spec.magnifications,
             spec.patch_size,
             spec.min_tissue if given.min_tissue is None else given.min_tissue,
@@ -141,15 +147,18 @@ class Start:
             asked = create(self.spec.architecture, **{**self.spec.config, **given})
         require_same_shapes(load_model(self.name)[0], asked)
 
-    def _encoder(self, given: str | None) -> str:
+    def _encoder(self, chosen: Given) -> str:
         from napari_zoommil.encoders.trust import name_to_load
 
+        given = chosen.encoder
+        if chosen.from_files:  # which have been compared with the model
+            return self.spec.encoder or given or DEFAULT_ENCODER
         if entry(self.spec.architecture).takes == "pixels":
             return DEFAULT_ENCODER  # which is not read
-        if self.spec.encoder:
+        if self.spec.encoder and self.spec.encoder_hash:
             name = name_to_load(self.name, self.spec.encoder, self.spec.encoder_hash, given)
         else:
-            name = named_by_user(self.name, given)
+            name = named_by_user(self.name, given, self.spec.encoder)
         with encoder_on("cpu", name, self.spec.encoder_hash or None) as network:
             require_width(network, self.spec, self.name)
         return name

@@ -24,6 +24,14 @@ TOLD = 20
 """Most faults in an error message; all of them are in its ``faults``."""
 
 
+Lack = Callable[[Path], str]
+
+
+def no_slide(path: Path) -> str:
+    """Why a slide cannot be read: it does not exist; empty if it does."""
+    return "" if path.exists() else f"there is no slide at {path}"
+
+
 @dataclass(frozen=True)
 class LabelledSlide:
     """One slide of a cohort.
@@ -72,11 +80,12 @@ class Cohort(Sequence[LabelledSlide]):
     def __getitem__(self, index: Any) -> Any:
         return self.entries[index]
 
-    def faults(self) -> tuple[str, ...]:
-        """All faults that prevent training, each as a message; whether the slides exist is checked too."""
+    def faults(self, lack: Lack = no_slide) -> tuple[str, ...]:
+        """All faults that prevent training, each as a message; whether the slides exist is checked too, or
+        what ``lack`` says instead."""
         return (
             *self.malformed,
-            *(fault for entry in self.entries for fault in _entry_faults(entry)),
+            *(fault for entry in self.entries for fault in _entry_faults(entry, lack)),
             *self._contradictions(),
             *self._missing_splits(),
         )
@@ -105,11 +114,11 @@ class Cohort(Sequence[LabelledSlide]):
                     yield f"it has no slides in its split {split!r}"
 
 
-def _entry_faults(entry: LabelledSlide) -> Iterator[str]:
+def _entry_faults(entry: LabelledSlide, lack: Lack) -> Iterator[str]:
     if entry.slide == Path():
         yield f"{entry.place}: slide is empty"
-    elif not entry.slide.exists():
-        yield f"{entry.place}: there is no slide at {entry.slide}"
+    elif why := lack(entry.slide):
+        yield f"{entry.place}: {why}"
     if not entry.label:
         yield f"{entry.place}: label is empty"
     elif entry.label.lower() in MISSING:
@@ -136,11 +145,18 @@ _TOO_FEW = (
 )
 
 
-def read_cohort(path: Path, seed: int = 0) -> Cohort:
+def read_cohort(path: Path, seed: int = 0, lack: Lack = no_slide) -> Cohort:
     """Read a cohort; slides are looked up relative to the table.
 
     Without a ``split`` column, groups are split 70/15/15 at random, stratified by class if the labels are
     classes.
+
+    Parameters
+    ----------
+    path : Path
+    seed : int
+    lack : callable, optional
+        Says why a slide cannot be read, empty if it can; by default whether it exists.
 
     Raises
     ------
@@ -152,7 +168,7 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
     rows = read_table(path, ("slide", "label"))
     malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
     cohort = Cohort(tuple(_entry(path.parent, row) for row in rows), malformed)
-    _refuse(path, cohort.faults())
+    _refuse(path, cohort.faults(lack))
     if any(entry.split for entry in cohort.entries):
         return cohort
     divided = Cohort(_divided(cohort.entries, seed))

@@ -37,6 +37,10 @@ class MagnificationError(ZoomMILError):
     """A slide or model has no such magnification."""
 
 
+class OverlapError(ZoomMILError):
+    """Patches cannot overlap like this."""
+
+
 class NoTissueError(ZoomMILError):
     """No tissue was found where it was looked for."""
 

@@ -22,6 +22,7 @@ from napari_zoommil.bags.feature_files.placing import (
 )
 from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
@@ -179,11 +180,20 @@ def bag_for_model(
     there = isinstance(slide, Slide) or at_hand(Path(slide))
     own = stack.enter_context(open_own(slide, mpp, icc)) if there else None
     files = files_of(slide, folders, own, mpp, spec.patch_size)
+    if lacking := set(spec.magnifications).difference(files.magnifications):
+        raise ModelError(
+            f"{model} reads {_told(spec.magnifications)}, but {files.stated[0].path.name} holds patches at "
+            f"{_told(files.magnifications)}; give the features at {_told(sorted(lacking))} too"
+        )
     stated = files.at(spec.magnifications)
     placed = place(stated, files.frame)
     require_model(model, spec, stated, placed.grid.patch_size, encoder)
     shown = own or absent(files.path, stated, placed)
     return shown, FileBag(stated, lambda: placed, stated[0].encoder_hash, shown)
+
+
+def _told(magnifications: Sequence[float]) -> str:
+    return ", ".join(map(magnification_name, magnifications))
 
 
 def absent(path: Path, stated: Sequence[Stated], placed: Placed) -> AbsentSlide:

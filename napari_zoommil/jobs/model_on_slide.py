@@ -15,7 +15,7 @@ from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
 from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
-from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.geometry import PatchGrid, overlap_px
 from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
 from napari_zoommil.jobs.feature_files import bag_for_model
 from napari_zoommil.jobs.features import find_patches, grid_key
@@ -222,6 +222,7 @@ def open_model_on_slide(
     workers: int | None = None,
     threads: int | None = None,
     features: Sequence[Path] = (),
+    overlap: float = 0.0,
 ) -> Job[ModelOnSlide]:
     """Open a slide, load a model and find the patches, or their features in files; parameters are those of
     :func:`napari_zoommil.jobs.predict`.
@@ -235,12 +236,11 @@ def open_model_on_slide(
     started = time.perf_counter()
     from napari_zoommil.bags.cache import open_cache
 
-    if features or (isinstance(slide, Path) and is_feature_file(slide)):
-        if regions or tissue is not None:
+    if features or (not isinstance(slide, Slide) and is_feature_file(Path(slide))):
+        if regions or tissue is not None or overlap:
             raise ModelError(
-                "features in files are those of the patches that were extracted, so regions and tissue "
-                "have no "
-                "effect on them; leave them or --features out"
+                "features in files are those of the patches that were extracted, so regions, tissue and "
+                "overlap have no effect on them; leave these or --features out"
             )
         yield Progress(0, 1, "loading the model")
         with_model = stack.enter_context(loaded(model, device, threads, encoder, with_encoder=False))
@@ -257,11 +257,12 @@ def open_model_on_slide(
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
-        key = grid_key(own, spec.magnifications, spec.patch_size, share, area)
+        key = grid_key(own, spec.magnifications, spec.patch_size, share, area, overlap)
         grid = yield from find_patches(own, cache, key, area)
     else:
         tissue = tissue_inside(own, tissue, area)
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
+        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share, pixels)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
     mm2 = None if area is None else area.area * math.prod(own.resolution()) / 1e6
     read = RowsRead(grid)

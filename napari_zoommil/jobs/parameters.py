@@ -136,6 +136,16 @@ TissueShareToTrain = Annotated[
     Help(f"{_TISSUE_SHARE}; 0.1 by default, or that of the model that the training starts from."),
 ]
 
+Overlap = Annotated[
+    float,
+    Range(0, 4096),
+    Help(
+        "Of neighbouring patches, for finer maps: px of the patch (64), or a share of its edge below 1 "
+        "(0.5). "
+        "For models of one magnification."
+    ),
+]
+
 DeviceName = Annotated[str, Help("auto, cpu, cuda, cuda:1, mps.")]
 
 BatchSize = Annotated[

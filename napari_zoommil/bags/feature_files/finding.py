@@ -10,7 +10,7 @@ from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder
 from napari_zoommil.bags.feature_files.hdf5 import PICKLES, is_feature_file
 from napari_zoommil.bags.feature_files.layouts import FEATURES_FOLDER, TRIDENT_FOLDER
 from napari_zoommil.errors import FeatureFileError
-from napari_zoommil.files import has_ending
+from napari_zoommil.files import FEATURES, has_ending
 from napari_zoommil.slides.slide import stem_of
 
 
@@ -116,4 +116,4 @@ class FeatureFolders:
 
 
 def _files_in(folder: Path, deep: bool = True) -> list[Path]:
-    return sorted(path for path in folder.glob("**/*" if deep else "*") if is_feature_file(path))
+    return sorted(path for path in folder.glob("**/*" if deep else "*") if has_ending(path, FEATURES))

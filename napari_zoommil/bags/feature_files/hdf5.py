@@ -17,8 +17,9 @@ PICKLES = (*TORCHSCRIPT, ".pkl", ".pickle", ".ckpt")
 
 
 def is_feature_file(path: Path) -> bool:
-    """Whether a path names an HDF5 file, by its ending only."""
-    return has_ending(path, FEATURES)
+    """Whether a path names features and no slide, by its ending only: HDF5, or a pickle, which is refused
+    where it is opened."""
+    return has_ending(path, (*FEATURES, *PICKLES))
 
 
 @contextmanager

@@ -92,9 +92,9 @@ def overlap_px(overlap: float, patch_size: int, magnifications: tuple[float, ...
     OverlapError
         If there is no such overlap, or patches of several magnifications should be nested.
     """
-    pixels = round(overlap * patch_size) if overlap < 1 else round(overlap)
-    if not 0 <= overlap < np.inf or (overlap >= 1 and pixels != overlap):
+    if not 0 <= overlap < np.inf or (overlap >= 1 and overlap % 1):
         raise OverlapError(f"an overlap of {overlap:g} is not possible; give whole px, or a share below 1")
+    pixels = round(overlap * patch_size if overlap < 1 else overlap)
     if pixels > patch_size * MOST_OVERLAP:
         raise OverlapError(
             f"patches of {patch_size} px cannot overlap by {pixels} px; give at most "

@@ -18,6 +18,7 @@ from napari_zoommil.bags.feature_files.placing import (
     Placed,
     at_magnifications,
     magnification_in,
+    patch_size_of,
     place,
 )
 from napari_zoommil.bags.feature_files.stated import Stated
@@ -186,8 +187,8 @@ def bag_for_model(
             f"{_told(files.magnifications)}; give the features at {_told(sorted(lacking))} too"
         )
     stated = files.at(spec.magnifications)
+    require_model(model, spec, stated, patch_size_of(stated[0], files.frame), encoder)
     placed = place(stated, files.frame)
-    require_model(model, spec, stated, placed.grid.patch_size, encoder)
     shown = own or absent(files.path, stated, placed)
     return shown, FileBag(stated, lambda: placed, stated[0].encoder_hash, shown)
 

@@ -14,6 +14,9 @@ from napari_zoommil.maps.methods import is_signed, title_of
 OFF_LATTICE = 0.05
 """Distance from a lattice, of its step, up to which patches lie on it: coordinates in files are rounded."""
 
+SAME_LENGTH = 0.01
+"""Relative difference up to which patches are as large as the distance between them."""
+
 MOST_PARTS, MOST_VALUES = 4, 4_000_000
 """Most values along the distance between patches that overlap, and most in all."""
 
@@ -113,7 +116,7 @@ def _tiled(
     stride = np.asarray(patches.stride)
     at = (patches.origins - patches.origins.min(0)) / stride
     places = np.rint(at).astype(np.int64)
-    if not np.allclose(stride, patches.size, rtol=OFF_LATTICE) or np.abs(at - places).max() > OFF_LATTICE:
+    if not np.allclose(stride, patches.size, rtol=SAME_LENGTH) or np.abs(at - places).max() > OFF_LATTICE:
         return None
     values = np.full(places.max(0) + 1, np.nan, np.float32)
     values[tuple(places[rows].T)] = scores

@@ -75,7 +75,7 @@ def test_torchmil_reads_what_is_exported(cmu: Path, embedded: Embedding, tmp_pat
     (tmp_path / "labels.csv").write_text("wsi_name,wsi_label\nCMU-1-Small-Region,1\n")
     read = datasets.TridentWSIDataset(
         f"{tmp_path}/20x_64px_0px_overlap/", str(tmp_path / "labels.csv"), feature_extractor="mean-rgb",
-        patch_size=64, bag_keys=["X", "Y", "coords"],
+        patch_size=64, bag_keys=["X", "Y", "coords"], wsi_name_col="wsi_name", wsi_label_col="wsi_label",
     )  # fmt: skip
     bag, own = read[0], embedded.bag(FeatureCache(embedded.store.parent))
     level = own.grid.levels[1]

@@ -71,7 +71,7 @@ def _patches(path: Path, file: h5py.File) -> tuple[Stated, ...]:
     share = 1 - float(overlap) / patch_size if isinstance(overlap, int | float) else None
     if share is not None and not 0 < share <= 1:
         raise FeatureFileError(
-            f"{path.name}: an overlap of {overlap} px of {patch_size:g} px is not possible"
+            f"{path.name}: patches of {patch_size:g} px cannot overlap by {overlap} px; extract them again"
         )
     own = attributes(features)
     height, width = number(facts, "level0_height"), number(facts, "level0_width")

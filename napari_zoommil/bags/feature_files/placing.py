@@ -25,6 +25,10 @@ from napari_zoommil.slides import Slide
 DEFAULT_PATCH = 256
 """Edge of the patches of ZoomMIL's authors, which their files do not state."""
 
+CONTRADICTION = 1.4
+"""Factor between a stated magnification and that of the slide's pixels which is no matter of scanners any more:
+the next one is 2."""
+
 SAME = 1e-3
 """Relative difference below which two lengths are equal."""
 
@@ -107,7 +111,7 @@ def magnification_in(stated: Stated, frame: Frame) -> float:
                 "tells; give the slide, or its level-0 pixel size with --mpp"
             )
         return magnification_of(mpp)
-    if mpp is not None and magnification_of(mpp) != magnification_of(mpp_of(stated.magnification)):
+    if mpp is not None and abs(np.log(mpp / mpp_of(stated.magnification))) > np.log(CONTRADICTION):
         raise FeatureFileError(
             f"{stated.path.name} says that its patches are at {magnification_name(stated.magnification)}, "
             "but "
@@ -132,7 +136,7 @@ def place(stated: Sequence[Stated], frame: Frame) -> Placed:
         If files contradict the slide or one another, or overlapping patches should be nested.
     """
     scales = [magnification_in(one, frame) for one in stated]
-    sizes = {_patch_size(one, frame) for one in stated}
+    sizes = {patch_size_of(one, frame) for one in stated}
     if len(sizes) > 1:
         raise FeatureFileError(
             f"{stated[0].path.name}: patches of one slide have edges of "
@@ -157,7 +161,8 @@ def place(stated: Sequence[Stated], frame: Frame) -> Placed:
     return Placed(PatchGrid(shape, patch_size, nested), kept, mpp)
 
 
-def _patch_size(stated: Stated, frame: Frame) -> int:
+def patch_size_of(stated: Stated, frame: Frame) -> int:
+    """Edge of patches in their own pixels."""
     return stated.patch_size or frame.patch_size or DEFAULT_PATCH
 
 
@@ -235,7 +240,9 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
 
 
 def _require_on_slide(stated: Stated, level: PatchLevel, shape: tuple[int, int]) -> None:
-    outside = (level.origins >= shape).any(1) | (level.origins + level.size <= 0).any(1)
+    # Patches of ZoomMIL may lie in what the slide was padded with, at most a patch of its lowest magnification.
+    around = np.multiply(level.size, level.magnification / stated.lowest if stated.lowest else 0)
+    outside = (level.origins - around >= shape).any(1) | (level.origins + level.size + around <= 0).any(1)
     if outside.any():
         y, x = level.origins[outside][0]
         raise FeatureFileError(

@@ -34,7 +34,7 @@ def test_real_files_of_clam_and_trident_state_the_same_patches(data: Path) -> No
         assert (len(one), one.width, one.unit, one.patch_size, one.size) == (57, 6, "px", 256, (256, 256))
     assert np.array_equal(theirs.coordinates, clam.coordinates)
     with h5py.File(theirs.path) as file:  # x and y there
-        assert np.array_equal(theirs.coordinates, file["coords"][:, ::-1])
+        assert np.array_equal(theirs.coordinates, file["coords"][:][:, ::-1])
         rows = np.array([5, 3, 56, 3])
         assert np.array_equal(theirs.read(rows), file["features"][:][rows])
     assert list(theirs.check()) == [57]
@@ -60,7 +60,7 @@ def test_attributes_may_be_bytes_texts_and_arrays(trident: Callable[..., Path]) 
         encoder=np.bytes_(b"uni_v2"),
         patch_size="256",
         patch_size_level0=np.array([512]),
-        name=h5py.Empty("f"),
+        savetodir=h5py.Empty("f"),
     )
     (one,) = read_stated(path)
     assert (one.encoder, one.patch_size, one.size) == ("uni_v2", 256, (512, 512))

@@ -120,7 +120,7 @@ def test_the_magnification_is_computed_where_a_file_does_not_state_it() -> None:
         magnification_in(replace(one, magnification=20.0), Frame((0.5, 0.5)))
 
 
-@given(st.floats(0.21, 0.29), st.sampled_from([5.0, 10.0, 20.0, 40.0]))
+@given(st.floats(0.19, 0.33), st.sampled_from([5.0, 10.0, 20.0, 40.0]))
 def test_nominal_and_measured_magnifications_agree(mpp: float, magnification: float) -> None:
     edge = 64 * (MICRONS_AT_1X / magnification) / 0.25
     assert magnification_in(patches([(0, 0)], magnification, edge), Frame((mpp, mpp))) == magnification

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from napari_zoommil.errors import CohortError, ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import Reading, Source
 from napari_zoommil.jobs.feature_files import SlideFiles, at_hand, files_of, remembered, require_model
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.train_start import Given, Start
+from napari_zoommil.jobs.train_start import Start
 from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.mil.cohort import no_slide
@@ -32,13 +32,31 @@ TOLD = 20
 """Most faults in an error message; all of them are in its ``faults``."""
 
 
+@dataclass(frozen=True)
+class Common:
+    """What the feature files of a cohort have in common.
+
+    Attributes
+    ----------
+    encoder : str
+    patch_size : int
+    magnifications : tuple of float or None
+        Those that a model is trained on; None where there are several, and the model's own are meant.
+    """
+
+    encoder: str
+    patch_size: int
+    magnifications: tuple[float, ...] | None
+
+
 @dataclass(frozen=True, eq=False)
 class CohortFeatures:
     """The feature files of the slides of a cohort.
 
     Attributes
     ----------
-    folders : FeatureFolders
+    paths : tuple of Path
+        Files and folders, as the user names them; none, if only lines of the table name files.
     encoder : str or None
         Of the features, as the user names it.
     mpp : float or None
@@ -48,16 +66,20 @@ class CohortFeatures:
         Edge of patches, as the user states it.
     """
 
-    folders: FeatureFolders
+    paths: tuple[Path, ...]
     encoder: str | None
     mpp: float | None
     icc: bool
     patch_size: int | None
     _files: dict[Path, SlideFiles] = field(default_factory=dict, repr=False)
 
+    @cached_property
+    def folders(self) -> FeatureFolders:
+        return FeatureFolders(self.paths, self.encoder)
+
     def fault(self, slide: Path) -> str:
         """Why a slide has no features that can be used, or is not there to be encoded; empty if it has."""
-        if not self.folders.paths and not is_feature_file(slide):
+        if not self.paths and not is_feature_file(slide):
             return no_slide(slide)
         try:
             files = self.of(slide)
@@ -70,7 +92,7 @@ class CohortFeatures:
 
     def used(self, entries: Sequence[LabelledSlide]) -> bool:
         """Whether features of a cohort are in files, and are not encoded."""
-        return bool(self.folders.paths) or any(is_feature_file(one.slide) for one in entries)
+        return bool(self.paths) or any(is_feature_file(one.slide) for one in entries)
 
     def of(self, slide: Path) -> SlideFiles:
         """The files of a slide, without the coordinates of their patches.
@@ -86,13 +108,22 @@ class CohortFeatures:
             self._files[slide] = replace(found, stated=tuple(one.bare() for one in found.stated))
         return self._files[slide]
 
-    def given(self, given: Given, entries: Sequence[LabelledSlide], start: Start | None) -> Given:
-        """What the user chose for a training, with what the files state.
+    def common(
+        self,
+        entries: Sequence[LabelledSlide],
+        model: str | None,
+        magnifications: tuple[float, ...] | None,
+        start: Start | None,
+    ) -> Common:
+        """What the files of all slides have in common.
 
         Parameters
         ----------
-        given : Given
         entries : sequence of LabelledSlide
+        model : str, optional
+            Architecture.
+        magnifications : tuple of float, optional
+            As the user chose them.
         start : Start, optional
             The model that the training starts from.
 
@@ -103,36 +134,27 @@ class CohortFeatures:
         ModelError
             If the model reads pixels, or the one to start from was not made for these features.
         """
-        if given.model is not None and entry(given.model).takes == "pixels":
+        if model is not None and entry(model).takes == "pixels":
             raise ModelError(
-                f"{given.model} reads pixels of the slides, which feature files do not hold; leave "
-                "--features "
-                "out, or choose a model of features"
+                f"{model} reads pixels of the slides, which feature files do not hold; leave --features "
+                "out, or "
+                "choose a model of features"
             )
         self._refuse([f"{one.place}: {why}" for one in entries if (why := self._unused(one.slide))])
         files = [self.of(one.slide) for one in entries]
         stated = [one for each in files for one in each.stated]
         self._refuse(_differences(stated))
         sizes = {one.patch_size for one in stated if one.patch_size}
-        size = sizes.pop() if sizes else given.patch_size or DEFAULT_PATCH
-        if given.patch_size not in (None, size):
+        size = sizes.pop() if sizes else self.patch_size or DEFAULT_PATCH
+        if self.patch_size not in (None, size):
             raise ModelError(
-                f"the feature files hold patches of {size} px, but the training was given "
-                f"{given.patch_size}; "
+                f"the feature files hold patches of {size} px, but the training was given {self.patch_size}; "
                 "leave --patch-size out"
             )
         if start is not None:
             require_model(start.name, start.spec, stated[:1], size, self.encoder)
         name = self.encoder or next(one.encoder for one in stated)
-        scales = given.magnifications or self._scales(given, files)
-        return replace(given, encoder=name, patch_size=size, magnifications=scales, from_files=True)
-
-    def _scales(self, given: Given, files: Sequence[SlideFiles]) -> tuple[float, ...] | None:
-        """Magnifications that all slides have: for a model of one, if there is a single one."""
-        common = set(files[0].magnifications).intersection(*(one.magnifications for one in files[1:]))
-        if len(common) == 1 or (given.model and entry(given.model).scales != "one"):
-            return tuple(sorted(common)) or None
-        return None
+        return Common(name, size, magnifications or _scales(model, files))
 
     def bags(
         self, entries: Sequence[LabelledSlide], reading: Reading, encoder: str
@@ -167,7 +189,7 @@ class CohortFeatures:
 
     def _unused(self, slide: Path) -> str:
         """Why a slide that is there has no features, where other lines of the table name feature files."""
-        if self.folders.paths or is_feature_file(slide):
+        if self.paths or is_feature_file(slide):
             return ""
         return (
             f"{slide.name} is a slide, but other lines name feature files; give its features with --features"
@@ -181,12 +203,12 @@ class CohortFeatures:
             )
 
 
-def features_of_cohort(
-    features: Sequence[Path], given: Given, mpp: float | None, icc: bool
-) -> CohortFeatures:
-    """The feature files of a cohort, in folders that the user names or as lines of its table."""
-    folders = FeatureFolders(tuple(features), given.encoder)
-    return CohortFeatures(folders, given.encoder, mpp, icc, given.patch_size)
+def _scales(model: str | None, files: Sequence[SlideFiles]) -> tuple[float, ...] | None:
+    """Magnifications that all slides have; of a model of one, if there is a single one."""
+    common = set(files[0].magnifications).intersection(*(one.magnifications for one in files[1:]))
+    if len(common) == 1 or (model and entry(model).scales != "one"):
+        return tuple(sorted(common)) or None
+    return None
 
 
 def _checked(stated: Stated, number: int, count: int) -> Iterator[Progress]:

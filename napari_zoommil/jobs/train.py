@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
-from napari_zoommil.jobs.cohort_features import features_of_cohort
+from napari_zoommil.jobs.cohort_features import CohortFeatures
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -157,10 +157,11 @@ def train(
     flags.check(computes_on)
     given = Given(model, encoder, magnifications, patch_size, min_tissue, options or {})
     begun = None if start is None else Start.read(start)
-    files = features_of_cohort(features, given, mpp, icc)
+    files = CohortFeatures(tuple(features), encoder, mpp, icc, patch_size)
     entries = read_cohort(cohort, seed, files.fault)
     if files.used(entries):
-        given = files.given(given, entries, begun)
+        found = files.common(entries, model, magnifications, begun)
+        given = replace(given, **asdict(found), from_files=True)
     chosen = given.chosen() if begun is None else begun.chosen(given)
     known = entry(chosen.model)
     settings = known.recipe(recipe)

@@ -26,8 +26,8 @@ DEFAULT_PATCH = 256
 """Edge of the patches of ZoomMIL's authors, which their files do not state."""
 
 CONTRADICTION = 1.4
-"""Factor between a stated magnification and that of the slide's pixels which is no matter of scanners any more:
-the next one is 2."""
+"""Factor between a stated magnification and that of the slide's pixels that scanners do not explain; the next
+magnification is a factor of 2 away."""
 
 SAME = 1e-3
 """Relative difference below which two lengths are equal."""
@@ -240,7 +240,7 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
 
 
 def _require_on_slide(stated: Stated, level: PatchLevel, shape: tuple[int, int]) -> None:
-    # Patches of ZoomMIL may lie in what the slide was padded with, at most a patch of its lowest magnification.
+    # ZoomMIL has patches in what the slide was padded with, at most a patch of its lowest magnification.
     around = np.multiply(level.size, level.magnification / stated.lowest if stated.lowest else 0)
     outside = (level.origins - around >= shape).any(1) | (level.origins + level.size + around <= 0).any(1)
     if outside.any():

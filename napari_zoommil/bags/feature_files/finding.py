@@ -62,8 +62,8 @@ class FeatureFolders:
         if is_feature_file(slide):
             return (slide,)
         stem, files = stem_of(slide), []
-        for one in self.folders:
-            own = [one] if isinstance(one, Path) else one.get(stem, [])
+        for one in self.folders:  # "a.ome.tif" is "a" here, and "a.ome" to other tools
+            own = [one] if isinstance(one, Path) else one.get(stem) or one.get(slide.stem, [])
             if len(own) > 1:
                 names = " and ".join(str(each.parent.name) for each in own[:3])
                 raise FeatureFileError(

@@ -102,9 +102,9 @@ def overlap_px(overlap: float, patch_size: int, magnifications: tuple[float, ...
         )
     if pixels and len(magnifications) > 1:
         raise OverlapError(
-            "patches can overlap at one magnification only: at several, a patch would lie in up to four of the "
-            "lower one and have no single parent to be zoomed into from; leave the overlap out, or give one "
-            "magnification and a model of one"
+            "patches can overlap at one magnification only: at several, a patch would lie in up to four of "
+            "the lower one and have no single parent to be zoomed into from; leave the overlap out, or give "
+            "one magnification and a model of one"
         )
     return pixels
 

@@ -111,8 +111,7 @@ def glass_of(bag: Whole) -> Tensor:
     if not hasattr(bag, "encoder") and bag.holds == "features":
         raise ModelError(
             "this method encodes glass, but features in files come without their encoder; take another "
-            "method, "
-            "such as leave-one-out"
+            "method, such as leave-one-out"
         )
     size = bag.grid.patch_size
     assert bag.slide is not None

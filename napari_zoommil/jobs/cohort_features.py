@@ -136,9 +136,8 @@ class CohortFeatures:
         """
         if model is not None and entry(model).takes == "pixels":
             raise ModelError(
-                f"{model} reads pixels of the slides, which feature files do not hold; leave --features "
-                "out, or "
-                "choose a model of features"
+                f"{model} reads pixels of the slides, which feature files do not hold; leave --features out, "
+                "or choose a model of features"
             )
         self._refuse([f"{one.place}: {why}" for one in entries if (why := self._unused(one.slide))])
         files = [self.of(one.slide) for one in entries]

@@ -100,8 +100,8 @@ def export_features(
         known = current_encoder(encoder, cache, own.fingerprint)
         if cache.grid(own.fingerprint, key) is None:
             raise StoreError(
-                f"{store} holds no patches of {own.name} with these settings; run embed with the same "
-                "ones first"
+                f"{store} holds no patches of {own.name} with these settings; run embed with the same ones "
+                "first"
             )
         bag = StoredBag(cache, own.fingerprint, key, known)
         _require_all(bag, own.name, encoder, store)

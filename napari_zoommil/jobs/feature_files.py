@@ -131,21 +131,19 @@ def require_model(
         if not spec.encoder and not given:
             raise ModelError(
                 f"{model} does not know the encoder that it was trained on, and {one.path.name} holds "
-                "features of "
-                f"{own}; if it was trained on that, say so with --encoder {own} (encoder=… in Python)"
+                f"features of {own}; if it was trained on that, say so with --encoder {own} (encoder=… in "
+                "Python)"
             )
         wanted = spec.encoder or str(given)
         if not is_same_encoder(own, wanted):
             raise ModelError(
-                f"{model} was trained on features of the encoder {wanted}, but {one.path.name} holds "
-                "those of "
-                f"{own}; extract features with {wanted}, or take a model that was trained on {own}"
+                f"{model} was trained on features of the encoder {wanted}, but {one.path.name} holds those "
+                f"of {own}; extract features with {wanted}, or take a model that was trained on {own}"
             )
         if one.encoder_hash and spec.encoder_hash not in ("", one.encoder_hash):
             raise ModelError(
                 f"{model} was trained on other weights of the encoder {wanted} (hash {spec.encoder_hash}) "
-                "than "
-                f"those that made {one.path.name} ({one.encoder_hash}); extract its features again"
+                f"than those that made {one.path.name} ({one.encoder_hash}); extract its features again"
             )
         if one.width != spec.config.get("in_features"):
             raise ModelError(

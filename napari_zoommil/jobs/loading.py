@@ -167,8 +167,7 @@ def named_by_user(model: str, encoder: str | None, stated: str = "") -> str:
     if encoder is None and stated:
         raise ModelError(
             f"{model} was trained on feature files of the encoder {stated!r}; give such files with "
-            "--features, or "
-            "name an encoder that makes the same features with --encoder"
+            "--features, or name an encoder that makes the same features with --encoder"
         )
     if encoder is None:
         raise ModelError(

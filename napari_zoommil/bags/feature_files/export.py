@@ -109,9 +109,8 @@ def _require_own(path: Path, fingerprint: str) -> None:
         return  # damaged: it is replaced
     if theirs != fingerprint:
         raise FileError(
-            f"{path.parent.name}/{path.name} is there already, and not of this slide as it is exported "
-            "now; export "
-            "to another folder"
+            f"{path.parent.name}/{path.name} is there already, and not of this slide as it is exported now; "
+            "export to another folder"
         )
 
 

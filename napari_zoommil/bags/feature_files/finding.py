@@ -108,9 +108,8 @@ class FeatureFolders:
         ]
         if len(chosen) != 1:
             raise FeatureFileError(
-                f"{folder.name} holds features of {', '.join(names)}; choose with --encoder, or name one "
-                "of its "
-                "folders"
+                f"{folder.name} holds features of {', '.join(names)}; choose with --encoder, or name one of "
+                "its folders"
             )
         return chosen[0]
 

@@ -47,8 +47,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, RuntimeError, KeyError) as error:
         raise FeatureFileError(
             f"{path.name} cannot be read as HDF5 ({first_line(error)}); it may be cut off: copy it, or "
-            "extract "
-            "its features, again"
+            "extract its features, again"
         ) from error
 
 

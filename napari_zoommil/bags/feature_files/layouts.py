@@ -64,8 +64,7 @@ def _patches(path: Path, file: h5py.File) -> tuple[Stated, ...]:
     if patch_size is None or size is None:
         raise FeatureFileError(
             f"{path.name} does not state the size of its patches; put the folder of coordinates (patches) "
-            "that "
-            "belongs to it beside its folder"
+            "that belongs to it beside its folder"
         )
     overlap = facts.get("overlap")
     share = 1 - float(overlap) / patch_size if isinstance(overlap, int | float) else None
@@ -126,8 +125,7 @@ def _beside(path: Path, coordinates: NDArray[np.float64]) -> dict[str, Any]:
             if not same:
                 raise FeatureFileError(
                     f"{path.name} has other coordinates than {other.parent.name}/{name}, which should "
-                    "describe "
-                    "its patches; extract the features again"
+                    "describe its patches; extract the features again"
                 )
             return found
     return {}
@@ -165,9 +163,9 @@ def _stamp(path: Path, file: h5py.File) -> tuple[Stated, ...]:
             coordinates = coordinates * (edge / pixels)
         elif abs(step - edge) > 1e-3 * edge:
             raise FeatureFileError(
-                f"{path.name} does not state the unit of its coordinates, whose step of {step:g} is "
-                "neither that "
-                f"of tiles of {edge:g} µm nor of {pixels:g} px; extract the features with STAMP 2 or later"
+                f"{path.name} does not state the unit of its coordinates, whose step of {step:g} is neither "
+                f"that of tiles of {edge:g} µm nor of {pixels:g} px; extract the features with STAMP 2 or "
+                "later"
             )
     elif text(facts, "unit") not in ("", "um", "µm"):
         raise FeatureFileError(f"{path.name} has coordinates in {text(facts, 'unit')}, not in µm")
@@ -227,9 +225,8 @@ def _unfolded(path: Path, paths: h5py.Dataset) -> NDArray[np.float64]:
     good = values.ndim == 2 and values.dtype.kind in "iu" and values.shape[1] >= 2 and not values.shape[1] % 2
     if not good or ((values[:, 2:] != 0) & (values[:, 2:] != 1)).any():
         raise FeatureFileError(
-            f"{path.name}: {paths.name.lstrip('/')} are no coordinates of ZoomMIL (row, column, and 0 or "
-            "1 down "
-            "and across for each doubling)"
+            f"{path.name}: {paths.name.lstrip('/')} are no coordinates of ZoomMIL (row, column, and 0 or 1 "
+            "down and across for each doubling)"
         )
     places = values[:, :2].astype(np.float64)
     for start in range(2, values.shape[1], 2):

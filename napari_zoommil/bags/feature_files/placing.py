@@ -106,19 +106,16 @@ def magnification_in(stated: Stated, frame: Frame) -> float:
     if stated.magnification is None:
         if mpp is None:
             raise FeatureFileError(
-                f"{stated.path.name} does not state the magnification of its patches, and there is no "
-                "slide that "
-                "tells; give the slide, or its level-0 pixel size with --mpp"
+                f"{stated.path.name} does not state the magnification of its patches, and there is no slide "
+                "that tells; give the slide, or its level-0 pixel size with --mpp"
             )
         return magnification_of(mpp)
     if mpp is not None and abs(np.log(mpp / mpp_of(stated.magnification))) > np.log(CONTRADICTION):
         raise FeatureFileError(
             f"{stated.path.name} says that its patches are at {magnification_name(stated.magnification)}, "
-            "but "
-            f"{stated.size[0]:g} px of a slide at {sum(frame.mpp or ()) / 2:.3g} µm/px are "
+            f"but {stated.size[0]:g} px of a slide at {sum(frame.mpp or ()) / 2:.3g} µm/px are "
             f"{magnification_name(magnification_of(mpp))} as patches of {stated.patch_size} px; give the "
-            "right "
-            "pixel size with --mpp, or extract the features again"
+            "right pixel size with --mpp, or extract the features again"
         )
     return stated.magnification
 
@@ -140,8 +137,8 @@ def place(stated: Sequence[Stated], frame: Frame) -> Placed:
     if len(sizes) > 1:
         raise FeatureFileError(
             f"{stated[0].path.name}: patches of one slide have edges of "
-            f"{' and '.join(map(str, sorted(sizes)))} "
-            "px; a model reads patches of one size at all magnifications"
+            f"{' and '.join(map(str, sorted(sizes)))} px; a model reads patches of one size at all "
+            "magnifications"
         )
     patch_size = sizes.pop()
     levels, rows, mpp = [], [], frame.mpp
@@ -228,8 +225,8 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
         if one.shape is not None and known is not None and one.shape != known:
             raise FeatureFileError(
                 f"{one.path.name} was made of a slide of {one.shape[1]:,} × {one.shape[0]:,} px, but "
-                f"{frame.name or 'another file'} has {known[1]:,} × {known[0]:,} px; "
-                "give the features of this slide"
+                f"{frame.name or 'another file'} has {known[1]:,} × {known[0]:,} px; give the features of "
+                "this slide"
             )
         known = known or one.shape
     if known is not None:
@@ -268,10 +265,9 @@ def nest(
         for each in (above, level):
             if (np.array(each.stride) < np.array(each.size) * (1 - SAME)).any():
                 raise FeatureFileError(
-                    f"{one.path.name}: patches at {magnification_name(each.magnification)} overlap, so "
-                    "that one at "
-                    "a higher magnification would lie in several and have no single parent to be zoomed into "
-                    "from; extract without overlap for a model of several magnifications"
+                    f"{one.path.name}: patches at {magnification_name(each.magnification)} overlap, so that "
+                    "one at a higher magnification would lie in several and have no single parent to be "
+                    "zoomed into from; extract without overlap for a model of several magnifications"
                 )
         point, row = above.covering(level.origins + np.asarray(level.size) / 2)
         first = np.unique(point, return_index=True)[1]
@@ -303,6 +299,7 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
         there = ", ".join(map(magnification_name, sorted(by_scale)))
         raise FeatureFileError(
             f"{stated[0].path.name} holds patches at {there}, but features at "
-            f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each magnification"
+            f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each "
+            "magnification"
         )
     return tuple(by_scale[one] for one in wanted)

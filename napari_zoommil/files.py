@@ -38,6 +38,9 @@ ANNOTATIONS = (*GEOJSON, ".xml")
 TABLES = (".csv", ".tsv")
 """Endings of tables of slides."""
 
+FEATURES = (".h5", ".hdf5")
+"""Endings of feature files of other tools."""
+
 TORCHSCRIPT = (".pt", ".ts", ".pth", ".jit")
 """Endings of encoders that are code."""
 

@@ -21,6 +21,7 @@ from napari_zoommil.jobs.parameters import (
     Inside,
     Mpp,
     NamedStore,
+    Overlap,
     PatchSize,
     SlideSource,
     TissueShare,
@@ -81,6 +82,7 @@ def embed(
     regions: Inside = (),
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
+    overlap: Overlap = 0.0,
     mpp: Mpp = None,
     icc: Icc = False,
     device: DeviceName = "auto",
@@ -111,7 +113,7 @@ def embed(
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
         area = area_on(own, regions)
-        patches = grid_key(own, magnifications, patch_size, min_tissue, area)
+        patches = grid_key(own, magnifications, patch_size, min_tissue, area, overlap)
         yield Progress(0, 1, "looking at the encoder")
         key = current_encoder(encoder, cache, own.fingerprint)
         grid = cache.grid(own.fingerprint, patches)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_zoommil.geometry import overlap_px
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
@@ -20,6 +21,7 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    Overlap,
     SlideSource,
     Store,
     Threads,
@@ -89,6 +91,7 @@ def estimate(
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
+    overlap: Overlap = 0.0,
     store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
@@ -124,8 +127,9 @@ def estimate(
         yield Progress(0, 1, "counting patches")
         spec = with_model.spec
         share = spec.min_tissue if min_tissue is None else min_tissue
+        pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
         inside = tissue_inside(own, tissue, area_on(own, regions))
-        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share)
+        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share, pixels)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
 from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
 from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.jobs.progress import Job, Progress, retold
@@ -26,7 +27,7 @@ FIRST_PATCHES = 128
 PARTS = 1000
 """Progress steps per slide."""
 
-READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store")
+READING = ("magnifications", "patch_size", "min_tissue", "overlap", "mpp", "icc", "store")
 """Parameters of jobs that determine what they read first; the model supplies those that are not given."""
 
 FAILURES = (ZoomMILError, OSError, RuntimeError)
@@ -148,7 +149,7 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
     chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
 
     def prepare(path: Path, stop: Event) -> Slide | None:
-        if "min_tissue" not in chosen:
+        if "min_tissue" not in chosen or chosen.get("features") or is_feature_file(path):
             return None  # the job reads no patches
         reading = {name: chosen[name] for name in READING if name in chosen}
         if "magnifications" not in chosen:
@@ -206,6 +207,7 @@ def make_ready(
     mpp: float | None = None,
     icc: bool = False,
     store: Path | None = None,
+    overlap: float = 0.0,
 ) -> Slide | None:
     """Detect a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
@@ -216,7 +218,7 @@ def make_ready(
 
     with ExitStack() as stack:
         slide = stack.enter_context(Slide.open(path, mpp, icc))
-        key = grid_key(slide, magnifications, patch_size, min_tissue)
+        key = grid_key(slide, magnifications, patch_size, min_tissue, overlap=overlap)
         if open_cache(store).grid(slide.fingerprint, key) is not None:
             return None
         with closing(find_tissue(slide)) as looking:
@@ -226,7 +228,7 @@ def make_ready(
                 return None
             except StopIteration as found:
                 tissue = found.value
-        grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue)
+        grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue, key.overlap)
         for row in np.arange(len(grid.levels[0]))[:FIRST_PATCHES]:
             if stop.is_set():
                 return None

@@ -84,6 +84,15 @@ EncoderToTrain = Annotated[
     ),
 ]
 
+Features = Annotated[
+    Sequence[Path],
+    Help(
+        "Features of other tools, which are read instead of encoding: an .h5 file of CLAM, TRIDENT, STAMP or "
+        "ZoomMIL, a folder of such files named as the slides, or several folders, one per magnification. The "
+        "slide itself need not be there."
+    ),
+]
+
 MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
 
 Mpp = Annotated[
@@ -125,6 +134,16 @@ TissueShareToTrain = Annotated[
     float | None,
     Range(0, 1, 0.05),
     Help(f"{_TISSUE_SHARE}; 0.1 by default, or that of the model that the training starts from."),
+]
+
+Overlap = Annotated[
+    float,
+    Range(0, 4096),
+    Help(
+        "Of neighbouring patches, for finer maps: px of the patch (64), or a share of its edge below 1 "
+        "(0.5). "
+        "For models of one magnification."
+    ),
 ]
 
 DeviceName = Annotated[str, Help("auto, cpu, cuda, cuda:1, mps.")]

@@ -15,6 +15,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
     Epochs,
+    Features,
     Icc,
     LearningRate,
     ModelFolder,
@@ -96,6 +97,7 @@ def train(
     out: ModelFolder,
     start: str | None = None,
     encoder: EncoderToTrain = None,
+    features: Features = (),
     options: Mapping[str, Any] | None = None,
     recipe: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -206,7 +208,7 @@ def train(
         options or {},
         given,
     ).following(plan)
-    prepared = yield from prepare(cohort, columns, asked, start, flags, seed, mpp, icc)
+    prepared = yield from prepare(cohort, columns, asked, start, features, flags, seed, mpp, icc)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
     with working_in(out, overwrite, resume, planned or only_plan):
         write_plan(out, prepared.choices)
@@ -228,6 +230,10 @@ def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     if entry(prepared.plan.model).takes == "pixels":
         bags = yield from pixel_bags(slides, store, prepared.reading)
         return Data(bags, prepared.reading, PIXELS)
+    if prepared.files is not None:
+        read = prepared.files.bags(prepared.cohort.entries, prepared.reading, prepared.encoder)
+        bags, source = yield from read
+        return Data(bags, prepared.reading, source)
     found, source = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
     return Data(found, prepared.reading, source)
 

@@ -47,6 +47,8 @@ class Choice:
 
 Choices = tuple[Choice, ...]
 
+NOT_SINGLE = ("options", "settings", "followed", "from_files")
+
 
 def _written(value: Any) -> str:
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
@@ -57,7 +59,7 @@ class Asked:
     """What a user chose; None where they did not.
 
     Attributes are parameters of ``train``; ``settings`` are fields of a :class:`Recipe`. ``followed`` names
-    what comes from a plan.
+    what comes from a plan; ``from_files`` tells that features are read from files: no encoder is loaded.
     """
 
     model: str | None = None
@@ -72,6 +74,7 @@ class Asked:
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     followed: frozenset[str] = frozenset()
+    from_files: bool = False
 
     def following(self, path: Path | None) -> Asked:
         """With what a plan says of all that the user did not choose.
@@ -86,7 +89,7 @@ class Asked:
         if path is None:
             return self
         found = read_plan(path)
-        single = [one.name for one in fields(self) if one.name not in ("options", "settings", "followed")]
+        single = [one.name for one in fields(self) if one.name not in NOT_SINGLE]
         parts = {OPTIONS: dict(self.options), SETTINGS: dict(self.settings)}
         changes: dict[str, Any] = {}
         followed = set()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import train_reasons as reasons
 from napari_zoommil.jobs.cohort_bags import Reading
+from napari_zoommil.jobs.cohort_features import CohortFeatures
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 DEFAULT_RECIPE = "default"
+
+OF_START = "of {}, which the training starts from"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Prepared:
     folds : int, optional
         Number of folds of a cross-validation.
     choices : tuple of Choice
+    files : CohortFeatures, optional
+        Where features are read from files.
     """
 
     plan: Plan
@@ -51,15 +56,20 @@ class Prepared:
     divided: tuple[LabelledSlide, ...]
     folds: int | None
     choices: Choices
+    files: CohortFeatures | None = None
 
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
-        """The plan for the slides of a fold: numbers are scaled by those that it is trained on."""
+        """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if its head is
+        new."""
+        start = self.plan.start
+        if start is not None and start.spec.task == self.plan.task:
+            return self.plan
         return replace(self.plan, task=rescaled(self.plan.task, entries))
 
 
 def prepare(
-    cohort: Path, columns: Columns, asked: Asked, start: str | None, flags: TrainerFlags, seed: int,
-    mpp: float | None, icc: bool,
+    cohort: Path, columns: Columns, asked: Asked, start: str | None, features: Sequence[Path],
+    flags: TrainerFlags, seed: int, mpp: float | None, icc: bool,
 ) -> Job[Prepared]:  # fmt: skip
     """Settle a training.
 
@@ -72,63 +82,65 @@ def prepare(
     EncoderError, ConsentError
         If the encoder is not that of the model to start from, or the user has to name it.
     """
+    from napari_zoommil.training.mil.cohort import refuse
+    from napari_zoommil.training.mil.splits import divided, faults_of_division, fold_count, folds_of
+
     begun = None if start is None else Start.read(start)
-    chosen = Chosen.new(asked) if begun is None else begun.chosen(asked)
+    files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
+    found, faults = _read(cohort, columns, asked, files)
+    used = asked
+    if files.used(found.entries):
+        refuse(cohort, faults)
+        common = files.common(found.entries, asked.model, asked.magnifications, begun)
+        used = replace(asked, **asdict(common), from_files=True)
+    chosen = Chosen.new(used) if begun is None else begun.chosen(used)
     known = entry(chosen.model)
     name = asked.recipe or DEFAULT_RECIPE
     recipe = with_settings(known.recipe(name), asked.settings)
     recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     built = {**recipe.options, **chosen.options}
     known.options(built)
-    wanted = chosen.magnifications or known.magnifications(recipe)
+    wanted = scales = chosen.magnifications or known.magnifications(recipe)
     known.check_scales(wanted)
-    found, divided, folds, coarsest, scales = yield from _read(
-        cohort, columns, asked, seed, mpp, wanted, chosen.magnifications is None, recipe.shares
-    )
-    task = _task(found, divided, asked, begun)
+    coarsest = None
+    if not used.from_files:
+        headers = yield from read_headers(found.entries, mpp)
+        coarsest = headers.coarsest
+        scales = wanted if chosen.magnifications else fitting(wanted, headers)
+        refuse(cohort, (*faults, *headers.faults, *headers.too_coarse(scales[-1])))
+    count = fold_count(found, asked.folds)
+    refuse(cohort, faults_of_division(found, count, seed, recipe.shares))
+    own = folds_of(found, count, seed)[0] if count else divided(found, seed, recipe.shares)
+    task = _task(found, own.entries, asked, begun)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
+    source = (
+        "of the feature files" if used.from_files else "" if begun is None else OF_START.format(begun.name)
+    )
     choices = (
-        *reasons.of_reading(asked, chosen, scales, name, start, coarsest, scales != tuple(wanted)),
-        *reasons.of_cohort(asked, found, divided, folds, task, recipe.shares),
+        *reasons.of_reading(asked, chosen, scales, name, source, coarsest, tuple(scales) != tuple(wanted)),
+        *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
-        *reasons.of_settings(asked, recipe, name, task, divided),
+        *reasons.of_settings(asked, recipe, name, task, own.entries),
     )
     reading = Reading(tuple(map(float, scales)), chosen.patch_size, chosen.min_tissue, mpp, icc)
-    return Prepared(plan, reading, chosen.encoder, found, divided, folds, choices)
+    return Prepared(
+        plan, reading, chosen.encoder, found, own.entries, count, choices, files if used.from_files else None
+    )
 
 
 def _read(
-    path: Path,
-    columns: Columns,
-    asked: Asked,
-    seed: int,
-    mpp: float | None,
-    wanted: tuple[float, ...],
-    may_lower: bool,
-    shares: Sequence[float],
-) -> Job[tuple[Cohort, tuple[LabelledSlide, ...], int | None, float | None, tuple[float, ...]]]:
-    """The cohort, its division, its coarsest pixel size, and the magnifications that it has.
-
-    Raises
-    ------
-    CohortError
-        With all faults of the table and of the slides' headers.
-    """
-    from napari_zoommil.training.mil.cohort import parse_cohort, refuse
+    path: Path, columns: Columns, asked: Asked, files: CohortFeatures
+) -> tuple[Cohort, tuple[str, ...]]:
+    """The cohort, and all that is wrong with its table."""
+    from napari_zoommil.training.mil.cohort import parse_cohort
     from napari_zoommil.training.mil.cohort_faults import of_task
-    from napari_zoommil.training.mil.splits import divided, faults_of_division, fold_count, folds_of
+    from napari_zoommil.training.mil.splits import fold_count
 
     cohort = parse_cohort(path, columns)
-    count = fold_count(cohort, asked.folds)
-    faults = [*cohort.faults(bool(count)), *of_task(cohort.entries, asked.task or "auto", bool(count))]
-    headers = yield from read_headers(cohort.entries, mpp)
-    scales = fitting(wanted, headers) if may_lower else wanted
-    faults += [*headers.faults, *headers.too_coarse(scales[-1])]
-    refuse(path, faults)
-    refuse(path, faults_of_division(cohort, count, seed, shares))
-    own = folds_of(cohort, count, seed)[0] if count else divided(cohort, seed, shares)
-    return cohort, tuple(own.entries), count, headers.coarsest, scales
+    in_folds = bool(fold_count(cohort, asked.folds))
+    kind = asked.task or "auto"
+    return cohort, (*cohort.faults(in_folds, files.fault), *of_task(cohort.entries, kind, in_folds))
 
 
 def _task(cohort: Cohort, divided: Sequence[LabelledSlide], asked: Asked, begun: Start | None) -> Task:

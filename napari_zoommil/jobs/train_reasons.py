@@ -114,7 +114,7 @@ def of_reading(
     chosen: Chosen,
     scales: Sequence[float],
     recipe: str,
-    start: str | None,
+    source: str,
     coarsest: float | None,
     lowered: bool,
 ) -> Choices:
@@ -122,16 +122,17 @@ def of_reading(
 
     Parameters
     ----------
+    source : str
+        What all else comes from, as a reason, such as a model to start from; empty for nothing.
     coarsest : float, optional
         Largest pixel size of the slides, µm/px; None if it is not known.
     lowered : bool
         Whether the magnifications are lower than those of the recipe because of it.
     """
-    of_start = f"of {start}, which the training starts from" if start else ""
-    default = of_start or "the default"
+    default = source or "the default"
     highest = magnification_name(scales[-1])
     fit = f"; the coarsest slide has {coarsest:.3g} µm/px" if coarsest else ""
-    why = of_start or f"of the recipe {recipe}"
+    why = source or f"of the recipe {recipe}"
     if lowered:
         why, fit = f"those of the recipe {recipe}, lowered to {highest}", fit + ", too coarse for more"
     return (

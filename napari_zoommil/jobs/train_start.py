@@ -106,7 +106,7 @@ class Start:
         self._require_shapes(given.options)
         return Chosen(
             spec.architecture,
-            self._encoder(given.encoder),
+            self._encoder(given),
             spec.magnifications,
             spec.patch_size,
             spec.min_tissue if given.min_tissue is None else given.min_tissue,
@@ -131,15 +131,18 @@ class Start:
             asked = create(self.spec.architecture, **{**self.spec.config, **given})
         require_same_shapes(load_model(self.name)[0], asked)
 
-    def _encoder(self, given: str | None) -> str:
+    def _encoder(self, asked: Asked) -> str:
         from napari_zoommil.encoders.trust import name_to_load
 
+        given = asked.encoder
+        if asked.from_files:  # which have been compared with the model
+            return self.spec.encoder or given or DEFAULT_ENCODER
         if entry(self.spec.architecture).takes == "pixels":
             return DEFAULT_ENCODER  # which is not read
-        if self.spec.encoder:
+        if self.spec.encoder and self.spec.encoder_hash:
             name = name_to_load(self.name, self.spec.encoder, self.spec.encoder_hash, given)
         else:
-            name = named_by_user(self.name, given)
+            name = named_by_user(self.name, given, self.spec.encoder)
         with encoder_on("cpu", name, self.spec.encoder_hash or None) as network:
             require_width(network, self.spec, self.name)
         return name

@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.training.mil import cohort_faults as faults_of
+from napari_zoommil.training.mil.cohort_faults import Lack, no_slide
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
@@ -75,18 +76,20 @@ class Cohort(Sequence[LabelledSlide]):
     def __getitem__(self, index: Any) -> Any:
         return self.entries[index]
 
-    def faults(self, in_folds: bool = False) -> tuple[str, ...]:
-        """All faults that prevent training, each as a message; whether the slides exist is checked too.
+    def faults(self, in_folds: bool = False, lack: Lack = no_slide) -> tuple[str, ...]:
+        """All faults that prevent training, each as a message.
 
         Parameters
         ----------
         in_folds : bool
             Whether it is to be divided into folds, which of its splits regard only test.
+        lack : callable
+            Why a slide cannot be used; by default, that it does not exist.
         """
         entries = self.entries
         return (
             *self.malformed,
-            *(fault for entry in entries for fault in faults_of.of_entry(entry)),
+            *(fault for entry in entries for fault in faults_of.of_entry(entry, lack)),
             *faults_of.contradictions(entries),
             *faults_of.of_labels(entries),
             *faults_of.of_splits(entries, in_folds),

@@ -20,12 +20,20 @@ MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
 """Missing values as written by R, pandas and spreadsheets."""
 
 
-def of_entry(entry: LabelledSlide) -> Iterator[str]:
-    """Faults of one slide."""
+Lack = Callable[[Path], str]
+
+
+def no_slide(path: Path) -> str:
+    """Why a slide cannot be read: it does not exist; empty if it does."""
+    return "" if path.exists() else f"there is no slide at {path}"
+
+
+def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
+    """Faults of one slide; ``lack`` says why it cannot be used."""
     if entry.slide == Path():
         yield f"{entry.place}: slide is empty"
-    elif not entry.slide.exists():
-        yield f"{entry.place}: there is no slide at {entry.slide}"
+    elif why := lack(entry.slide):
+        yield f"{entry.place}: {why}"
     if not entry.label:
         yield f"{entry.place}: label is empty"
     elif is_missing(entry.label):

@@ -59,8 +59,8 @@ class Prepared:
     files: CohortFeatures | None = None
 
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
-        """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if its head is
-        new."""
+        """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if the head
+        is new."""
         start = self.plan.start
         if start is not None and start.spec.task == self.plan.task:
             return self.plan

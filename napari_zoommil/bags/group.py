@@ -26,7 +26,7 @@ PART_BYTES = 32 << 10
 
 NOWHERE = np.empty((0, 2))
 
-Chunks = Callable[[Part, int], Floats]
+Reader = Callable[[Part, int, Rows], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,20 +62,20 @@ class Places:
         """The rows, sorted in the order on disk."""
         return rows[np.lexsort((self.row[rows], self.part[rows]))]
 
-    def read(self, rows: Rows, chunks: Chunks = Part.chunk) -> Floats:
+    def read(self, rows: Rows, reader: Reader = Part.rows) -> Floats:
         """(n, D) features, NaN if they are missing or cannot be read.
 
         Parameters
         ----------
         rows : (n,) int64
-        chunks : callable, optional
-            ``chunks(part, number)`` returns the rows of one file; may be cached.
+        reader : callable, optional
+            ``reader(part, number, inside)`` returns rows of one file; may be cached.
         """
         dtype = np.result_type(*(part.features.dtype for part in self.parts)) if self.parts else np.float32
         out = np.full((len(rows), self.dim), np.nan, dtype)
         for part, number, taken in self._files(rows):
             inside = self.row[rows[taken]] - number * part.chunk_rows
-            values = chunks(part, number)[inside]
+            values = reader(part, number, inside)
             out[taken] = values
             lost = np.isnan(values[:, 0])
             if lost.any():

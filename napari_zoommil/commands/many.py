@@ -36,7 +36,7 @@ def each_slide(
     shard, cluster : str, optional
         As for :func:`~napari_zoommil.jobs.many_slides.over`.
     """
-    printer = Printer(json, len(paths) > 1)
+    printer = Printer(json, len(paths) > 1 or shard is not None)
     if shard is not None:
         paths = shard_of(paths, shard)
     # slides of a cluster are worked on at the same time

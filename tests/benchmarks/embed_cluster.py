@@ -103,7 +103,7 @@ def with_workers(
     """On a cluster of its own; and the figures."""
     name = f"{count}-workers" + ("-kill" if kill else "")
     store, log = work / name, work / f"{name}.log"
-    local = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(work / "dask")}
+    local = {"threads_per_worker": 1, "dashboard_address": ":0", "local_directory": str(work / "dask")}
     with LocalCluster(n_workers=count, **local) as cluster, Client(cluster, set_as_default=False) as client:
         client.run(_warm, encoder)
         client.register_plugin(Counting(str(log)))

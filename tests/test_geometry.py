@@ -248,3 +248,15 @@ def test_nothing_covers_a_point_where_there_are_no_patches() -> None:
     level = level_of(np.empty((0, 2), np.int64), (9.0, 9.0))
     assert len(level.lattice) == 0 and level.covering((1, 1))[1].size == 0
     assert PatchGrid((9, 9), 8, (level,)).row_at(0, 1, 1) is None
+
+
+def test_memory_of_a_grid_includes_what_is_made_later(make_grid) -> None:
+    """A bound on the memory of many grids is one on all that they hold."""
+    grid = make_grid(4, 5, (5.0, 10.0))
+    before = grid.nbytes
+    held = sum(
+        array.nbytes
+        for level in grid.levels
+        for array in (level.origins, level.parent, level.tissue, level.lattice)
+    )
+    assert before == grid.nbytes == held

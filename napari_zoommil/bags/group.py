@@ -74,7 +74,7 @@ class Places:
         dtype = np.result_type(*(part.features.dtype for part in self.parts)) if self.parts else np.float32
         out = np.full((len(rows), self.dim), np.nan, dtype)
         for part, number, taken in self._files(rows):
-            inside = self.row[rows[taken]] - number * part.chunk_rows
+            inside = self.row[rows[taken]].astype(np.int64) - number * part.chunk_rows
             values = reader(part, number, inside)
             out[taken] = values
             lost = np.isnan(values[:, 0])

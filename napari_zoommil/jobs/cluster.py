@@ -178,7 +178,8 @@ class _Run:
             return -1, None
         if not isinstance(told, dict):
             return number, self._answer(number, told)
-        self.shares[number], self.note = told["share"], told["note"]
+        if number in self.futures:
+            self.shares[number], self.note = told["share"], told["note"]
         return number, None
 
     def _answer(self, number: int, future: Future) -> Answer:

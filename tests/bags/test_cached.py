@@ -217,10 +217,8 @@ def stored(make_grid: Callable, tmp_path: Path, features_of: Callable) -> Stored
     cache.keep_grid("0" * 32, KEY, grid)
     for level in grid.levels:
         cache.group("0" * 32, key, level, grid.patch_size).append(level.origins, features_of(level.origins))
-    bag = StoredBag(cache, "0" * 32, KEY, key)
-    assert bag.missing() == (0, 0)
-    cache.recent._kept.maxsize = 40_000 + cache.recent.nbytes  # its grid and places, and no file
-    return bag
+    cache.recent = Recent(0)
+    return StoredBag(cache, "0" * 32, KEY, key)
 
 
 def test_only_the_rows_of_a_few_patches_are_read(stored: StoredBag, monkeypatch: pytest.MonkeyPatch) -> None:

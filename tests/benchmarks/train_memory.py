@@ -33,7 +33,7 @@ from napari_zoommil.geometry import PatchGrid, PatchLevel, full_lattice
 from napari_zoommil.jobs.features import grid_key
 from napari_zoommil.slides import Slide
 
-PATCH, MPP, ENCODER = 8, 0.5, "mean-rgb"
+PATCH, MPP, ENCODER = 16, 0.5, "mean-rgb"
 MADE = 16
 
 

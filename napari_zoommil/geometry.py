@@ -263,9 +263,8 @@ class PatchGrid:
 
     @property
     def nbytes(self) -> int:
-        """Of its arrays."""
-        arrays = ((level.origins, level.parent, level.tissue) for level in self.levels)
-        return sum(array.nbytes for level in arrays for array in level)
+        """Of its arrays, and of the lattices, which are as large as the origins and made when needed."""
+        return sum(2 * one.origins.nbytes + one.parent.nbytes + one.tissue.nbytes for one in self.levels)
 
     def children(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows at ``level + 1`` whose parents are ``rows``, grouped in the order of ``rows``."""

@@ -262,3 +262,15 @@ def test_impossible_overlaps_are_refused(wrong: float) -> None:
         overlap_px(wrong, 256, (20.0,))
     with pytest.raises(OverlapError, match="one magnification only"):
         overlap_px(0.5, 256, (10.0, 20.0))
+
+
+def test_memory_of_a_grid_includes_what_is_made_later(make_grid) -> None:
+    """A bound on the memory of many grids is one on all that they hold."""
+    grid = make_grid(4, 5, (5.0, 10.0))
+    before = grid.nbytes
+    held = sum(
+        array.nbytes
+        for level in grid.levels
+        for array in (level.origins, level.parent, level.tissue, level.lattice)
+    )
+    assert before == grid.nbytes == held

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs.detect import Detection
     from napari_zoommil.jobs.finetune_figures import Figure
     from napari_zoommil.jobs.finetuning import FineTuning
-    from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.outcomes import Outcome
     from napari_zoommil.jobs.prediction import Cost
 
 T = TypeVar("T")
@@ -233,7 +233,7 @@ def drive(
     from rich.progress import Progress as Bar
 
     from napari_zoommil.jobs import run
-    from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.outcomes import Outcome
     from napari_zoommil.jobs.progress import duration
 
     columns = (

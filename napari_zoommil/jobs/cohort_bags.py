@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.kept import release
-from napari_zoommil.jobs.many_slides import over, results_of
+from napari_zoommil.jobs.many_slides import over
+from napari_zoommil.jobs.outcomes import results_of
 from napari_zoommil.jobs.progress import Job, retold
 from napari_zoommil.slides import Slide
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +161,6 @@ def _fill(
     from napari_zoommil.bags.group import Writer
     from napari_zoommil.bags.parts import DAMAGE
 
-    writers = [Writer(group) for group in groups]
     total = sum(map(len, grid.levels))
     done = total - sum(len(rows) for _, rows in wanted)
 
@@ -169,14 +170,14 @@ def _fill(
         except DAMAGE as error:
             raise StoreError(unwritable(cache.folder, error)) from error
 
-    batches = encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)
-    try:
-        with closing(batches):
-            for level, rows, features in batches:
-                write(writers[level].add, grid.levels[level].origins[rows], features)
-                done += len(rows)
-                name = magnification_name(grid.magnifications[level])
-                yield Progress(done, total, f"{slide.name} {name}: {done:,} of {total:,} patches")
-    finally:
-        for writer in writers:
-            write(writer.flush)
+    with closing(encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)) as batches:
+        for level, of_level in groupby(batches, itemgetter(0)):
+            writer, origins = Writer(groups[level]), grid.levels[level].origins
+            name = magnification_name(grid.magnifications[level])
+            try:
+                for _, rows, features in of_level:
+                    write(writer.add, origins[rows], features)
+                    done += len(rows)
+                    yield Progress(done, total, f"{slide.name} {name}: {done:,} of {total:,} patches")
+            finally:  # also before the next magnification: the rest would wait for all of it
+                write(writer.flush)

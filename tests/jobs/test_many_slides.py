@@ -15,7 +15,8 @@ from napari_zoommil import encoders
 from napari_zoommil.errors import EncoderError, JobError, SlideError
 from napari_zoommil.jobs import Job, Progress, embed, many_slides, predict, run
 from napari_zoommil.jobs.kept import release
-from napari_zoommil.jobs.many_slides import Outcome, make_ready, over, results_of, with_next_ready
+from napari_zoommil.jobs.many_slides import make_ready, over, with_next_ready
+from napari_zoommil.jobs.outcomes import Outcome, results_of
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch

@@ -26,6 +26,7 @@ from napari_zoommil.jobs.parameters import (
     Overlap,
     PatchSize,
     SlideSource,
+    TissueDetectorName,
     TissueShare,
     Workers,
     documented,
@@ -33,6 +34,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import FeatureCache, StoredBag
@@ -85,6 +87,7 @@ def embed(
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
+    tissue_detector: TissueDetectorName = DEFAULT,
     mpp: Mpp = None,
     icc: Icc = False,
     device: DeviceName = "auto",
@@ -115,13 +118,13 @@ def embed(
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
         area = area_on(own, regions)
-        patches = grid_key(own, magnifications, patch_size, min_tissue, area, overlap)
+        patches = grid_key(own, magnifications, patch_size, min_tissue, area, overlap, tissue_detector)
         yield Progress(0, 1, "looking at the encoder")
         key = current_encoder(encoder, cache, own.fingerprint)
         grid = cache.grid(own.fingerprint, patches)
         if grid is None:
             cache.check_writable()
-            grid = yield from find_patches(own, cache, patches, area)
+            grid = yield from find_patches(own, cache, patches, area, tissue_detector)
         groups, wanted = _lacking(cache, own.fingerprint, key, grid)
         total, missing = (sum(map(len, each)) for each in (grid.levels, [rows for _, rows in wanted]))
         if missing:

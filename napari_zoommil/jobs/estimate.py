@@ -122,7 +122,7 @@ def estimate(
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
         if detected is None:
-            detected = yield from find_tissue(own)
+            detected = yield from find_tissue(own, with_model.spec.tissue_detector)
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
         spec = with_model.spec

@@ -25,11 +25,13 @@ from napari_zoommil.jobs.parameters import (
     Overlap,
     PatchSize,
     SlideSource,
+    TissueDetectorName,
     TissueShare,
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import StoredBag
@@ -66,6 +68,7 @@ def export_features(
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
+    tissue_detector: TissueDetectorName = DEFAULT,
     mpp: Mpp = None,
     icc: Icc = False,
 ) -> Job[Export]:
@@ -95,7 +98,9 @@ def export_features(
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
-        key = grid_key(own, magnifications, patch_size, min_tissue, area_on(own, regions), overlap)
+        key = grid_key(
+            own, magnifications, patch_size, min_tissue, area_on(own, regions), overlap, tissue_detector
+        )
         yield Progress(0, 1, "looking at the encoder")
         known = current_encoder(encoder, cache, own.fingerprint)
         if cache.grid(own.fingerprint, key) is None:

@@ -21,11 +21,12 @@ from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 FIRST_PATCHES = 128
 """Patches whose tiles are decoded in advance: two batches."""
 
-READING = ("magnifications", "patch_size", "min_tissue", "overlap", "mpp", "icc", "store")
+READING = ("magnifications", "patch_size", "min_tissue", "tissue_detector", "overlap", "mpp", "icc", "store")
 """Parameters of jobs that determine what they read first; the model supplies those that are not given."""
 
 
@@ -126,6 +127,7 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
 
             spec = read_spec(chosen["model"])
             reading |= {"magnifications": spec.magnifications, "patch_size": spec.patch_size}
+            reading["tissue_detector"] = spec.tissue_detector
             if reading["min_tissue"] is None:
                 reading["min_tissue"] = spec.min_tissue
         return make_ready(path, stop, **reading)
@@ -177,6 +179,7 @@ def make_ready(
     icc: bool = False,
     store: Path | None = None,
     overlap: float = 0.0,
+    tissue_detector: str = DEFAULT,
 ) -> Slide | None:
     """Detect a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
@@ -187,10 +190,12 @@ def make_ready(
 
     with ExitStack() as stack:
         slide = stack.enter_context(Slide.open(path, mpp, icc))
-        key = grid_key(slide, magnifications, patch_size, min_tissue, overlap=overlap)
+        key = grid_key(
+            slide, magnifications, patch_size, min_tissue, overlap=overlap, tissue_detector=tissue_detector
+        )
         if open_cache(store).grid(slide.fingerprint, key) is not None:
             return None
-        with closing(find_tissue(slide)) as looking:
+        with closing(find_tissue(slide, tissue_detector)) as looking:
             try:
                 while not stop.is_set():
                     next(looking)

@@ -257,8 +257,9 @@ def open_model_on_slide(
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
-        key = grid_key(own, spec.magnifications, spec.patch_size, share, area, overlap)
-        grid = yield from find_patches(own, cache, key, area)
+        how, detector = (spec.magnifications, spec.patch_size, share), spec.tissue_detector
+        key = grid_key(own, *how, area, overlap, detector)
+        grid = yield from find_patches(own, cache, key, area, detector)
     else:
         tissue = tissue_inside(own, tissue, area)
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)

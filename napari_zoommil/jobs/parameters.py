@@ -23,6 +23,7 @@ from napari_zoommil.annotations.regions import Region
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
+from napari_zoommil.slides.tissue_published import DEFAULT, DETECTORS
 
 J = TypeVar("J", bound=Callable[..., Any])
 
@@ -143,6 +144,19 @@ Overlap = Annotated[
         "Of neighbouring patches, for finer maps: px of the patch (64), or a share of its edge below 1 "
         "(0.5). "
         "For models of one magnification."
+    ),
+]
+
+_OTHERS = ", ".join(name for name in DETECTORS if name != DEFAULT)
+_DETECTORS = f"{DEFAULT}, or that of ZoomMIL's experiments: {_OTHERS}"
+
+TissueDetectorName = Annotated[str, Help(f"How tissue is found: {_DETECTORS}.")]
+
+TissueDetectorToTrain = Annotated[
+    str | None,
+    Help(
+        f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the training "
+        "starts from."
     ),
 ]
 

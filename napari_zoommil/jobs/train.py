@@ -25,6 +25,7 @@ from napari_zoommil.jobs.parameters import (
     PatchSizeToTrain,
     Range,
     Seed,
+    TissueDetectorToTrain,
     TissueShareToTrain,
     documented,
 )
@@ -110,6 +111,7 @@ def train(
     magnifications: tuple[float, ...] | None = None,
     patch_size: PatchSizeToTrain = None,
     min_tissue: TissueShareToTrain = None,
+    tissue_detector: TissueDetectorToTrain = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     seed: Seed = 0,
@@ -202,6 +204,7 @@ def train(
         magnifications,
         patch_size,
         min_tissue,
+        tissue_detector,
         folds,
         task,
         unit,

@@ -18,7 +18,7 @@ FORMAT = 1
 OPTIONS, SETTINGS = "options.", "settings."
 """What the names of a model's options and of a recipe's settings begin with."""
 
-FIXED = ("magnifications", "options", "detector", "min_tissue")
+FIXED = ("magnifications", "options", "tissue_detector", "min_tissue")
 """Fields of a recipe that are chosen by themselves."""
 
 
@@ -68,6 +68,7 @@ class Asked:
     magnifications: tuple[float, ...] | None = None
     patch_size: int | None = None
     min_tissue: float | None = None
+    tissue_detector: str | None = None
     folds: int | None = None
     task: str | None = None
     unit: str | None = None

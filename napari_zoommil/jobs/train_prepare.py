@@ -18,6 +18,7 @@ from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import Chosen, Start
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
 
 if TYPE_CHECKING:
@@ -112,18 +113,21 @@ def prepare(
     refuse(cohort, faults_of_division(found, count, seed, recipe.shares))
     own = folds_of(found, count, seed)[0] if count else divided(found, seed, recipe.shares)
     task = _task(found, own.entries, asked, begun)
+    share = recipe.min_tissue if chosen.min_tissue is None else chosen.min_tissue
+    detector = chosen.tissue_detector or recipe.tissue_detector
+    detector_of(detector)
+    reading = Reading(tuple(map(float, scales)), chosen.patch_size, share, detector, mpp, icc)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
     source = (
         "of the feature files" if used.from_files else "" if begun is None else OF_START.format(begun.name)
     )
     choices = (
-        *reasons.of_reading(asked, chosen, scales, name, source, coarsest, tuple(scales) != tuple(wanted)),
+        *reasons.of_reading(asked, chosen, reading, name, source, coarsest, tuple(scales) != tuple(wanted)),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
         *reasons.of_settings(asked, recipe, name, task, own.entries),
     )
-    reading = Reading(tuple(map(float, scales)), chosen.patch_size, chosen.min_tissue, mpp, icc)
     return Prepared(
         plan, reading, chosen.encoder, found, own.entries, count, choices, files if used.from_files else None
     )

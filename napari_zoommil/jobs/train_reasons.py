@@ -18,6 +18,7 @@ from napari_zoommil.training.mil.cohort_faults import SPLITS
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 if TYPE_CHECKING:
+    from napari_zoommil.jobs.cohort_bags import Reading
     from napari_zoommil.jobs.train_start import Chosen
 
 FEW, MANY = 0.01, 0.5
@@ -112,7 +113,7 @@ def _of_division(
 def of_reading(
     asked: Asked,
     chosen: Chosen,
-    scales: Sequence[float],
+    reading: Reading,
     recipe: str,
     source: str,
     coarsest: float | None,
@@ -130,7 +131,7 @@ def of_reading(
         Whether the magnifications are lower than those of the recipe because of it.
     """
     default = source or "the default"
-    highest = magnification_name(scales[-1])
+    highest = magnification_name(reading.magnifications[-1])
     fit = f"; the coarsest slide has {coarsest:.3g} µm/px" if coarsest else ""
     why = source or f"of the recipe {recipe}"
     if lowered:
@@ -139,9 +140,12 @@ def of_reading(
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
         Choice("encoder", chosen.encoder, asked.because("encoder", default)),
-        Choice("magnifications", list(scales), asked.because("magnifications", why) + fit),
+        Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
         Choice("patch_size", chosen.patch_size, asked.because("patch_size", default)),
-        Choice("min_tissue", chosen.min_tissue, asked.because("min_tissue", default)),
+        *(
+            Choice(name, getattr(reading, name), asked.because(name, source or f"{OF_RECIPE}{recipe}"))
+            for name in ("min_tissue", "tissue_detector")
+        ),
     )
 
 

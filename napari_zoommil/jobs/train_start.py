@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
 
-DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH, DEFAULT_TISSUE = "zoommil", "nic", 256, 0.1
+DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH = "zoommil", "nic", 256
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a training reads, and the model that it makes; without magnifications they are the recipe's."""
+    """What a training reads, and the model that it makes; None where the recipe decides."""
 
     model: str
     encoder: str
     magnifications: tuple[float, ...] | None
     patch_size: int
-    min_tissue: float
+    min_tissue: float | None
+    tissue_detector: str | None
     options: Mapping[str, Any]
 
     @classmethod
@@ -44,7 +45,8 @@ class Chosen:
             asked.encoder or DEFAULT_ENCODER,
             asked.magnifications,
             asked.patch_size or DEFAULT_PATCH,
-            DEFAULT_TISSUE if asked.min_tissue is None else asked.min_tissue,
+            asked.min_tissue,
+            asked.tissue_detector,
             asked.options,
         )
 
@@ -110,6 +112,7 @@ class Start:
             spec.magnifications,
             spec.patch_size,
             spec.min_tissue if given.min_tissue is None else given.min_tissue,
+            given.tissue_detector or spec.tissue_detector,
             {**options, **given.options},
         )
 

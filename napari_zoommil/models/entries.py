@@ -32,7 +32,7 @@ def of_data_set(name: str, recipe: Recipe) -> Recipe:
         recipe,
         monitor="val_f1" if name == "bright" else recipe.monitor,
         shares=shares,
-        detector=f"gaussian-{name}",
+        tissue_detector=f"gaussian-{name}",
         min_tissue=0.5 if name == "crc" else 0.1,
     )
 

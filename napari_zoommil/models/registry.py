@@ -20,6 +20,7 @@ from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
@@ -83,9 +84,9 @@ class Recipe:
         Weights of the model's losses in their sum, by name; 1 by default.
     shares : (float, float, float)
         Of the groups that train, validate and test, where the cohort does not state splits.
-    detector : str, optional
-        Tissue detector, see :mod:`napari_zoommil.slides.tissue_published`; the default one if not given.
-    min_tissue : float, optional
+    tissue_detector : str
+        See :mod:`napari_zoommil.slides.tissue_published`.
+    min_tissue : float
         Least tissue share of a patch at the lowest magnification.
     magnifications : tuple of float
         Default magnifications; see :meth:`Entry.magnifications`.
@@ -110,8 +111,8 @@ class Recipe:
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
-    detector: str | None = None
-    min_tissue: float | None = None
+    tissue_detector: str = DEFAULT
+    min_tissue: Share = 0.1
     magnifications: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.resample import choose_level
 from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
+from napari_zoommil.slides.tissue_published import Detector
 
 STRIP_BYTES = 32 << 20
 """Bytes of source pixels per strip of an overview: slides without a pyramid must fit into memory."""
@@ -123,7 +124,7 @@ def read_overview(slide: Slide, mpp: float = DEFAULT_MPP) -> RGB:
     return np.concatenate([pixels for _, _, pixels in overview_strips(slide, mpp)])
 
 
-def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissue:
+def detect_tissue(slide: Slide, detector: Detector | None = None) -> Tissue:
     """The tissue of a slide.
 
     Raises
@@ -134,7 +135,7 @@ def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissu
     return tissue_of(slide, read_overview(slide), detector)
 
 
-def tissue_of(slide: Slide, overview: RGB, detector: TissueDetector | None = None) -> Tissue:
+def tissue_of(slide: Slide, overview: RGB, detector: Detector | None = None) -> Tissue:
     """The tissue on an overview from :func:`read_overview`."""
     own = slide.resolution()
     mask = (detector or TissueDetector())(overview, DEFAULT_MPP)

@@ -155,8 +155,8 @@ TissueDetectorName = Annotated[str, Help(f"How tissue is found: {_DETECTORS}.")]
 TissueDetectorToTrain = Annotated[
     str | None,
     Help(
-        f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the training "
-        "starts from."
+        f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the "
+        "training starts from."
     ),
 ]
 

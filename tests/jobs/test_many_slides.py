@@ -213,6 +213,7 @@ def test_the_next_slide_is_ready_for_the_job(
     paths = [make_slide(tmp_path / f"{n}.tif", (150, 60, 120), 256, seed=30 + n) for n in range(3)]
     model = make_model((5.0, 10.0), patch_size=32, min_tissue=0.25)
     reading = {"magnifications": (5.0, 10.0), "patch_size": 32, "min_tissue": 0.25}
+    others = {"overlap": 0.0, "tissue_detector": "contrast"}
     jobs = {
         "embed": partial(embed, encoder="mean-rgb", store=tmp_path / "store", **reading),
         "predict": partial(predict, model=model),

@@ -35,6 +35,7 @@ OWN = {
     "min_tissue of embed": "no trained model that states its own",
     "min_tissue of export_features": "that of embed",
     "out of export_features": "a folder of files and no model",
+    "tissue_detector of train": "that of a recipe, or of a model to start from",
     "min_tissue of train": "no trained model that states its own, or one to start from",
     "magnifications of train": "recipes state theirs, and so does a model to start from",
     "magnifications of import_model": "of the model, as its authors trained it",

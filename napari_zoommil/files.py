@@ -143,6 +143,11 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def unfinished_in(folder: Path) -> list[Path]:
+    """Files that processes are writing, see :func:`replacing`, or were when they were killed."""
+    return [path for path in folder.glob(".*.part") if path.is_file()]
+
+
 def _way_out(error: OSError) -> str:
     if error.errno in (ENOSPC, EDQUOT):
         return "free some space on the disk, or save to another folder"

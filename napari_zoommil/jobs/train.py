@@ -214,9 +214,9 @@ def train(
     prepared = yield from prepare(cohort, columns, asked, start, features, flags, seed, mpp, icc)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
     with working_in(out, overwrite, resume, planned or only_plan):
-        write_plan(out, prepared.choices)
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:
+            write_plan(out, prepared.choices)
             return Training(out, prepared.plan.task, {}, prepared.choices)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)

@@ -223,7 +223,7 @@ def test_the_next_slide_is_ready_for_the_job(
     results_of(run(over(jobs[job], paths)))
     store = {"embed": tmp_path / "store", "predict": None}[job]
     reading |= {"mpp": None, "icc": False, "store": store}
-    assert asked == [(path, reading) for path in paths[1:]]
+    assert asked == [(path, reading | others) for path in paths[1:]]
 
 
 def test_a_job_that_reads_no_patches_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

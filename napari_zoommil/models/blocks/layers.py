@@ -7,8 +7,7 @@ from torch import nn
 
 def embedding(in_features: int, hidden: int, dropout: float) -> nn.Sequential:
     """One linear layer with ReLU and dropout: (N, in_features) → (N, hidden)."""
-    # in place, which spares a training the memory of all instances once
-    return nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout))
 
 
 def classifier(kind: str, hidden: int, classes: int, dropout: float) -> nn.Module:

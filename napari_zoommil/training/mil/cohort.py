@@ -74,11 +74,14 @@ class Cohort(Sequence[LabelledSlide]):
 
     def faults(self) -> tuple[str, ...]:
         """All faults that prevent training, each as a message; whether the slides exist is checked too."""
+        return (*self.contents_faults(), *self._missing_splits())
+
+    def contents_faults(self) -> tuple[str, ...]:
+        """The faults of its lines, and contradictions between them."""
         return (
             *self.malformed,
             *(fault for entry in self.entries for fault in _entry_faults(entry)),
             *self._contradictions(),
-            *self._missing_splits(),
         )
 
     def _contradictions(self) -> Iterator[str]:
@@ -149,9 +152,7 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
     CohortError
         If it is not a table, or has faults (see :meth:`Cohort.faults`); the error lists all of them.
     """
-    rows = read_table(path, ("slide", "label"))
-    malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
-    cohort = Cohort(tuple(_entry(path.parent, row) for row in rows), malformed)
+    cohort = read_entries(path)
     _refuse(path, cohort.faults())
     if any(entry.split for entry in cohort.entries):
         return cohort
@@ -159,6 +160,41 @@ def read_cohort(path: Path, seed: int = 0) -> Cohort:
     if any(divided._missing_splits()):
         _refuse(path, (_TOO_FEW.format(len(cohort)),))
     return divided
+
+
+def read_entries(path: Path) -> Cohort:
+    """The labelled slides of a table as they are there: with its faults, and without a split if it has none.
+
+    Raises
+    ------
+    FileError
+        If the table cannot be read.
+    CohortError
+        If it is not a table with the columns slide and label.
+    """
+    rows = read_table(path, ("slide", "label"))
+    malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
+    return Cohort(tuple(_entry(path.parent, row) for row in rows), malformed)
+
+
+def read_to_predict(path: Path) -> Cohort:
+    """The slides of a table to predict over and to compare with labels, where it has these.
+
+    Labels and splits stay as they are in the table; splits without which one cannot train may be missing.
+
+    Raises
+    ------
+    FileError
+        If the table cannot be read.
+    CohortError
+        If it is not a table with a column slide, or has faults; the error lists all of them.
+    """
+    rows = read_table(path, ("slide",))
+    if "label" not in rows[0].cells:
+        return Cohort(tuple(LabelledSlide(slide, "") for slide in slides_of_table(path)))
+    cohort = read_entries(path)
+    _refuse(path, cohort.contents_faults())
+    return cohort
 
 
 def slides_of_table(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from napari_zoommil.training.mil.cohort import (
     LabelledSlide,
     class_names,
     read_cohort,
+    read_to_predict,
     slides_of_table,
 )
 
@@ -212,3 +213,17 @@ def test_measurements_are_divided_as_a_whole(tmp_path: Path) -> None:
     entries = read_cohort(table(tmp_path, "\n".join(["slide,label,group", *lines])))
     counts = {split: sum(one.split == split for one in entries) for split in SPLITS}
     assert counts == {"train": 70, "val": 15, "test": 15}
+
+
+def test_a_table_to_predict_over_keeps_its_splits_and_needs_none_to_train(tmp_path) -> None:
+    for name in ("a.svs", "b.svs"):
+        (tmp_path / name).touch()
+    table = tmp_path / "external.csv"
+    table.write_text("slide,label,split\na.svs,x,test\nb.svs,y,test\n")
+    assert [one.split for one in read_to_predict(table)] == ["test", "test"]
+    with pytest.raises(CohortError, match="no slides in its split 'train'"):
+        read_cohort(table)
+    table.write_text("slide,label\na.svs,x\nb.svs,y\n")
+    assert [one.split for one in read_to_predict(table)] == ["", ""]
+    table.write_text("slide\na.svs\n")
+    assert [(one.slide, one.label) for one in read_to_predict(table)] == [(tmp_path / "a.svs", "")]

@@ -13,12 +13,13 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_plan import TrainingSet, look
-from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
+from napari_zoommil.jobs.finetune_run import finetune_in_run
 from napari_zoommil.jobs.progress import duration
+from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.curves import Curves
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
-from napari_zoommil.viewer.docks.finetune.curves import Curves
 from napari_zoommil.viewer.docks.finetune.decision import Decision
 from napari_zoommil.viewer.docks.finetune.parts import (
     Settings,

@@ -14,6 +14,7 @@ from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.trace import Follow
 from napari_zoommil.jobs.train import Training, train
 from napari_zoommil.jobs.train_held_out import REPORT
+from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
 from napari_zoommil.training.run import CHECKPOINT, is_trained, read_curves
 
@@ -71,9 +72,21 @@ def train_with_curves(request: TrainingRequest, resume: bool = False) -> Job[Tra
             yield from follow.told(told)
 
 
+def _folder_of(cohort: Path) -> Path:
+    """Where the files of trainings on a table go."""
+    can_write = os.access(cohort.parent, os.W_OK)
+    return cohort.parent if can_write else cache_folder() / "cohorts" / cohort.stem
+
+
+def models_beside(cohort: Path) -> tuple[Path, ...]:
+    """Models that were trained on a table and lie where :func:`places_beside` puts them, the latest first."""
+    found = [one for one in (_folder_of(cohort) / "models").glob("*") if (one / WEIGHTS).is_file()]
+    return tuple(sorted(found, key=lambda one: -(one / WEIGHTS).stat().st_mtime))
+
+
 def places_beside(cohort: Path, model: str, now: datetime | None = None) -> tuple[Path, Path]:
     """Folders of features and of a new model: beside the table, or in the cache where that is read-only."""
-    folder = cohort.parent if os.access(cohort.parent, os.W_OK) else cache_folder() / "cohorts" / cohort.stem
+    folder = _folder_of(cohort)
     name = f"{model} {now or datetime.now():%Y-%m-%d}"
     models, number = folder / "models", 1
     out = models / name

@@ -1,6 +1,6 @@
 """Predictions that were made in the window, so that they are there when the slide is opened again.
 
-They lie in the user's cache folder by the fingerprint of the slide; the oldest are deleted.
+They lie in the user's cache folder by the fingerprint of the slide; of the oldest the maps are deleted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from napari_zoommil.slides.patching import Tissue
 MOST_OF_A_SLIDE = 10
 MOST_BYTES = 500_000_000
 """Of all slides together."""
+
+SUMMARY_BYTES = 20_000
+"""More than a prediction without maps takes."""
 
 ALL_TISSUE = "all tissue"
 """What was read for a prediction of a whole slide without regions, as its ``where``."""
@@ -164,13 +167,24 @@ def _path(fingerprint: str, made: float) -> Path:
 
 
 def _trim(folder: Path) -> None:
-    """Delete the oldest predictions of a slide, and the oldest of all slides, that are too many."""
+    """Delete the oldest predictions of a slide, and the maps of the oldest of all, that are too many."""
     for path in sorted(folder.glob("*.npz"))[:-MOST_OF_A_SLIDE]:
         path.unlink(missing_ok=True)
-    every = sorted(folder.parent.glob("*/*.npz"), key=lambda path: path.name)
-    size = sum(path.stat().st_size for path in every)
-    for path in every:
-        if size <= MOST_BYTES:
+    sizes = {path: path.stat().st_size for path in folder.parent.glob("*/*.npz")}
+    total = sum(sizes.values())
+    for path in sorted(sizes, key=lambda path: path.name):
+        if total <= MOST_BYTES:
             return
-        size -= path.stat().st_size
+        if sizes[path] > SUMMARY_BYTES:
+            total -= sizes[path] - _shrunk(path)
+
+
+def _shrunk(path: Path) -> int:
+    """Keep of a prediction what it says of the slide as a whole; its size then, 0 if it cannot be read."""
+    try:
+        content = result_bytes(read_result(path, KeptSummary))
+        write_file(path, content)
+        return len(content)
+    except (JobError, FileError):
         path.unlink(missing_ok=True)
+        return 0

@@ -15,6 +15,7 @@ from napari_zoommil.annotations import Changed
 from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.cohort import OpenCohort
+from napari_zoommil.jobs.cohort_train import models_beside
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.closing import end_without_collecting
@@ -94,6 +95,11 @@ class Session:
     @property
     def slides(self) -> tuple[OpenSlide, ...]:
         return tuple(self._slides.values())
+
+    @property
+    def cohort_models(self) -> tuple[Path, ...]:
+        """Models that were trained on the cohort."""
+        return models_beside(self.cohort.path) if self.cohort is not None and self.cohort.is_table else ()
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)

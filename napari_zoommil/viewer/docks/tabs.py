@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 OURS = "napari_zoommil"
 """Property of the docks that share a place."""
 
-NARROW = "QTabBar::tab { padding: 3px 2px; font-size: 8pt; }"
+NARROW = "QTabBar, QTabBar::tab { font-size: 8pt; } QTabBar::tab { padding: 3px; }"
 """With it six tabs fit into the width of a page, and each title is to be read."""
 
 

@@ -102,6 +102,13 @@ class CohortController:
         """The slides without an answer, those that failed too."""
         return [row.entry.slide for row in self.rows if row.answer is None]
 
+    @property
+    def progress(self) -> str:
+        """``12 of 15 slides have a prediction``; empty without a cohort."""
+        count = len(self.rows)
+        done = count - len(self.waiting)
+        return f"{done:,} of {count:,} slides have a prediction of this model" if count else ""
+
     # What is shown and counted
 
     def set_filter(self, text: str, split: str, wrong_only: bool) -> None:

@@ -25,10 +25,11 @@ from napari_zoommil.viewer.docks.cohort.matrix import ConfusionMatrix
 from napari_zoommil.viewer.docks.cohort.parts import Filters, Source
 from napari_zoommil.viewer.docks.cohort.showing import ShownSlides
 from napari_zoommil.viewer.docks.cohort.table import CohortTable
+from napari_zoommil.viewer.docks.cohort.training import TrainPart
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Sentence, button, heading, row
+from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.settings import compute_settings
@@ -50,7 +51,7 @@ class CohortDock(SessionDock):
         self._opening = self._runner(lambda _: None, self.controller.show, self._open_ended, quiet=True)
         self._looking = self._runner(self._found, lambda _: None, lambda _: self._refresh(), quiet=True)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
-        self._failed, self._path = 0, Path()
+        self._failed, self._path, self._note = 0, Path(), ""
         self._build()
         self._shown = ShownSlides(self._viewer, self._session, self.controller, lambda: self.model.chosen)
         self._settled = QTimer(self)
@@ -62,6 +63,7 @@ class CohortDock(SessionDock):
             (self.controller.row_changed, self._row_changed),
             (self.controller.filtered, self._filtered),
             (self._session.result_changed, self._shown.result_changed),
+            (self._viewer.events.theme, self.train.set_theme),
         ):
             self._follower.follow(signal, heard)
         self._ending.append(self._settled.stop)
@@ -96,6 +98,8 @@ class CohortDock(SessionDock):
         self.matrix = ConfusionMatrix()
         self.matrix.chosen.connect(self.controller.choose_cell)
         self.scores = Sentence(name="cohort-scores")
+        self.train = TrainPart(self._viewer, self._session, self._runner, self.scroll_to)
+        self.train_fold = Fold("Train a model on this cohort", self.train)
         self._lay_out(
             heading("Cohort"),
             self.source,
@@ -112,6 +116,7 @@ class CohortDock(SessionDock):
             self.of,
             self.matrix,
             self.scores,
+            self.train_fold,
         )
 
     # What: cohort and model
@@ -144,6 +149,8 @@ class CohortDock(SessionDock):
         if controller.cohort is None or (controller.cohort is self._session.cohort and controller.faults):
             return
         self._session.cohort = controller.cohort
+        self.train.show_cohort(controller.cohort)
+        self.model.offer(self._session.cohort_models)
         self.filters.offer(controller.cohort)
         self.counting.clear()
         self.counting.addItems(list(controller.ways))
@@ -159,7 +166,7 @@ class CohortDock(SessionDock):
         self._looking.abandon()
         self._predicting.abandon()
         self.act.show_running(False)
-        self.act.note.setText("")
+        self._note = ""
         self.table.rows.reset()
         self.table.set_widths()
         if self.controller.cohort is not None and self.model.chosen:
@@ -192,7 +199,7 @@ class CohortDock(SessionDock):
             return
         cohort, slides, model = self.controller.cohort, self.controller.waiting, self.model.chosen
         assert cohort is not None
-        self._failed = 0
+        self._failed, self._note = 0, ""
         cores = spare_cores()
         job: Any = partial(
             predict_and_keep, model=model, encoder=self.encoder.given(model), workers=cores, threads=cores,
@@ -213,14 +220,14 @@ class CohortDock(SessionDock):
     def _predicted(self, outcomes: tuple[Outcome[Any], ...]) -> None:
         told = f"{several(len(outcomes) - self._failed, 'slide')} predicted"
         failed = f"; {self._failed:,} failed: point at their rows to see why" if self._failed else ""
-        self.act.note.setText(told + failed)
+        self._note = told + failed
 
     def _ended(self, failure: str | None) -> None:
         self.act.show_running(False)
         error = self._predicting.error
         again = self.encoder.after(self.model.chosen, error)
         if not self._predicting.done:
-            self.act.note.setText(FIRST if isinstance(error, ConsentError) else failure or "Cancelled")
+            self._note = FIRST if isinstance(error, ConsentError) else failure or "Cancelled"
         self._refresh()
         if again:
             self._predict()
@@ -241,6 +248,8 @@ class CohortDock(SessionDock):
         controller, why_not = self.controller, self._why_not()
         self.table.set_widths()
         self.act.set_ready(not why_not, why_not or "Predict over the slides without a prediction")
+        if not self._predicting.running:
+            self.act.note.setText(self._note or controller.progress)
         count, shown, wrong = len(controller.rows), self.table.sorted.rowCount(), controller.wrong
         self.shown.setText(f"{shown:,} of {several(count, 'slide')}" if count else "")
         self.filters.count(wrong, controller.is_regression)

@@ -56,14 +56,14 @@ def _predicted(row: CohortRow) -> str:
 
 
 SLIDE = Column("Slide", lambda row: row.entry.slide.name, lambda row: row.entry.slide.name.casefold(),
-               "Name of the slide's file", 112)  # fmt: skip
+               "Name of the slide's file", 98)  # fmt: skip
 LABEL = Column("Label", lambda row: row.entry.label, lambda row: _as_number(row.entry.label),
                "As the table states it", 58)  # fmt: skip
 SPLIT = Column("Split", lambda row: row.entry.split, lambda row: row.entry.split,
                "Whether it is there to train, to validate or to test", 44)  # fmt: skip
 GROUP = Column("Group", lambda row: row.entry.group, lambda row: row.entry.group.casefold(),
                "Such as the patient", 76)  # fmt: skip
-FAMILIARITY = Column("Unlike", _unlike, _share, FAMILIARITY_HELP + ": the share that is unlike it", 58)
+FAMILIARITY = Column("Unlike", _unlike, _share, FAMILIARITY_HELP + ": the share that is unlike it", 68)
 CLASSES = (
     Column("Predicted", _predicted, lambda row: row.predicted,
            "The most probable class; ✗ where it is not the label", 76),

@@ -36,7 +36,7 @@ def folder(tmp_path, small_slide, other_slide) -> Path:
     for source in (small_slide, other_slide):
         (tmp_path / source.name).symlink_to(source)
     (tmp_path / "broken.svs").write_bytes(b"no slide")
-    lines = ("slide,label,split", "small.tif,tumour,test", "other.tif,tumour,val", "broken.svs,normal,test")
+    lines = ("slide,label,split", "small.tif,normal,test", "other.tif,tumour,val", "broken.svs,normal,test")
     (tmp_path / "cohort.csv").write_text("\n".join(lines))
     return tmp_path
 
@@ -55,15 +55,15 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
     settle(qtbot, dock)
     assert dock.act.note.text() == "2 slides predicted; 1 failed: point at their rows to see why"
-    assert [row.predicted for row in dock.controller.rows] == ["tumour", "normal", ""]
+    assert [row.predicted for row in dock.controller.rows] == ["normal", "normal", ""]
     assert "broken.svs" in dock.controller.rows[2].error
     assert dock.filters.wrong.text() == "Errors (1)"
-    assert dock.scores.text().startswith("Accuracy 0.5, weighted F1 0.667 on 2 slides of val and test.")
-    assert dock.matrix.item(1, 1).text() == "1" and dock.matrix.item(1, 0).text() == "1"
+    assert dock.scores.text().startswith("Accuracy 0.5, weighted F1 0.333 on 2 slides of val and test.")
+    assert dock.matrix.item(0, 0).text() == "1" and dock.matrix.item(1, 0).text() == "1"
 
-    dock.matrix.chosen.emit(("tumour", "tumour"))
+    dock.matrix.chosen.emit(("normal", "normal"))
     assert dock.table.order == [0]
-    dock.matrix.chosen.emit(("tumour", "tumour"))
+    dock.matrix.chosen.emit(("normal", "normal"))
     dock.filters.wrong.setChecked(True)
     assert dock.table.order == [1] and dock.shown.text() == "1 of 3 slides"
     dock.export_to(folder / "out.csv")
@@ -85,7 +85,7 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     again = type(dock)(viewer)  # as after closing and opening it
     qtbot.addWidget(again)
     settle(qtbot, again)
-    assert [row.predicted for row in again.controller.rows] == ["tumour", "normal", ""], "not done again"
+    assert [row.predicted for row in again.controller.rows] == ["normal", "normal", ""], "not done again"
     assert again.controller.waiting == [folder / "broken.svs"]
     again._stop()
 

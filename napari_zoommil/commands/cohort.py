@@ -14,6 +14,9 @@ from napari_zoommil.commands.options import Json, Slides, with_options
 from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, drive, print_json, slide_paths
 from napari_zoommil.jobs.embed import Embedding
+from napari_zoommil.jobs.train_choices import Choices
+from napari_zoommil.jobs.train_reasons import is_default
+from napari_zoommil.training.run import PLAN
 
 Cohort = Annotated[
     Path, Parameter(help="CSV with the columns slide and label, and optionally split and group.")
@@ -51,10 +54,28 @@ def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **o
 @with_options(jobs.train, hidden=("cohort", "num_nodes", "start"))
 def train(cohort: Cohort, /, *, start: Start = None, json: Json = False, **options: Any) -> None:
     """Write a trained model."""
-    result = drive(jobs.train(cohort, **options | {"start": start}), cohort.name, quiet=json)
-    found = {"model": str(result.model), "classes": list(result.class_names), "metrics": result.metrics}
+    told: list[Choices] = []
+
+    def lines(partial: Any) -> list[str]:
+        """The plan, once, without what is no more than a default."""
+        if told or not isinstance(partial, tuple):
+            return []
+        told.append(partial)
+        return [one.line for one in partial if not is_default(one)]
+
+    job = jobs.train(cohort, **options | {"start": start})
+    result = drive(job, cohort.name, quiet=json, lines=lines)
+    found = {
+        "model": str(result.model),
+        "classes": list(result.class_names),
+        "metrics": result.metrics,
+        "plan": {one.name: {"value": one.value, "reason": one.reason} for one in result.plan},
+    }
     if json:
         print_json([found])
+    elif options["only_plan"]:
+        plan = result.model / PLAN
+        print(f"{plan}: change what you like, then train with --plan {plan}")
     else:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
         print(f"{result.model}: {figures}")

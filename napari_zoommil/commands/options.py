@@ -31,6 +31,10 @@ Mpp = Annotated[
 """The same as that of jobs, defined again because commands start faster without importing them."""
 
 
+SETS = {"options": "--set", "settings": "--set-recipe"}
+"""Options of the form NAME=VALUE, by the job's parameter that they fill."""
+
+
 def _numbers(_type: Any, tokens: Sequence[Any]) -> tuple[float, ...]:
     """``5,10,20`` → (5.0, 10.0, 20.0)."""
     return tuple(float(part) for token in tokens for part in token.value.split(",") if part)
@@ -68,7 +72,7 @@ def _option(field: Field) -> inspect.Parameter:
         extras |= {"converter": _numbers, "n_tokens": 1, "negative": ()}
     elif _is(Mapping, kind):
         kind = list[str] | None
-        extras |= {"name": "--set", "negative": ()}
+        extras |= {"name": SETS[field.name], "negative": ()}
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -207,7 +207,11 @@ def figure(value: float) -> str:
 
 
 def drive(
-    job: Job[T], title: str, quiet: bool = False, on_outcome: Callable[[Outcome[Any]], str] | None = None
+    job: Job[T],
+    title: str,
+    quiet: bool = False,
+    on_outcome: Callable[[Outcome[Any]], str] | None = None,
+    lines: Callable[[Any], Iterable[str]] | None = None,
 ) -> T:
     """Run a job and return its result, with a progress bar on standard error.
 
@@ -220,6 +224,8 @@ def drive(
         Show no bar.
     on_outcome : callable, optional
         Prints the outcome of one of many slides, and returns the next title.
+    lines : callable, optional
+        What to print above the bar for a ``partial`` of the job's progress.
     """
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -243,6 +249,8 @@ def drive(
             left = progress.seconds_left
             note = progress.note if left is None else f"{progress.note}, about {duration(left)} left"
             bar.update(task, completed=progress.done, total=progress.total, description=note)
+            for line in lines(progress.partial) if lines is not None else ():
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             if on_outcome is not None and isinstance(progress.partial, Outcome):
                 bar.stop()  # else it overwrites the printed text
                 bar.update(task, title=on_outcome(progress.partial))

@@ -17,7 +17,8 @@ from napari_zoommil.files import SLIDES, SLIDES_ONLY, TABLES, has_ending
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.models.task import Classification, Task, measurements
 from napari_zoommil.slides.readers.base import slide_format
-from napari_zoommil.training.mil.cohort import LabelledSlide, read_to_predict
+from napari_zoommil.training.mil.cohort import read_to_predict
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 
 @dataclass(frozen=True, eq=False)

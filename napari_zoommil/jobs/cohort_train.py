@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.trace import Follow
 from napari_zoommil.jobs.train import Training, train
+from napari_zoommil.jobs.train_choices import Choices, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
-from napari_zoommil.training.run import CHECKPOINT, is_trained, read_curves
+from napari_zoommil.training.run import CHECKPOINT, FOLDS, PLAN, is_trained, read_curves
+
+
+NOT_PLANNED = ("device", "seed", "icc")
+"""Arguments of ``train`` that are no choices of a plan."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +34,15 @@ class TrainingRequest:
     ----------
     cohort : Path
         The table.
-    model, store, out
-        Of :func:`napari_zoommil.jobs.train`.
+    model : str or None
+        None if a plan names it.
+    store, out : Path
     how : dict
-        Its other arguments.
+        Other arguments of :func:`napari_zoommil.jobs.train`.
     """
 
     cohort: Path
-    model: str
+    model: str | None
     store: Path
     out: Path
     how: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +50,37 @@ class TrainingRequest:
     @property
     def can_be_resumed(self) -> bool:
         """Whether it was cut off after an epoch."""
-        return (self.out / CHECKPOINT).exists() and not is_trained(self.out)
+        runs = (self.out, *(self.out / FOLDS).glob("*"))
+        return any((run / CHECKPOINT).exists() for run in runs) and not is_trained(self.out)
+
+    def following(self, choices: Choices) -> TrainingRequest:
+        """The same by a plan, which is written into the folder of the new model.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+        """
+        make_folder(self.out)
+        write_plan(self.out, choices)
+        kept = {name: self.how[name] for name in NOT_PLANNED if name in self.how}
+        return replace(self, model=None, how=kept | {"plan": self.out / PLAN})
+
+
+def plan_of(request: TrainingRequest) -> Job[Choices]:
+    """What would be chosen, and why; nothing is trained or left behind.
+
+    Raises
+    ------
+    ZoomMILError
+        See :func:`napari_zoommil.jobs.train`.
+    """
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "plan"
+        training = yield from train(
+            request.cohort, request.model, store=request.store, out=out, only_plan=True, **request.how
+        )
+    return training.plan
 
 
 def train_with_curves(request: TrainingRequest, resume: bool = False) -> Job[Training]:
@@ -51,7 +89,7 @@ def train_with_curves(request: TrainingRequest, resume: bool = False) -> Job[Tra
     Yields
     ------
     Progress
-        ``partial`` holds the :class:`~napari_zoommil.jobs.trace.Trace` so far.
+        ``partial`` holds the plan, a tuple of choices, or the :class:`~napari_zoommil.jobs.trace.Trace`.
 
     Raises
     ------
@@ -69,7 +107,7 @@ def train_with_curves(request: TrainingRequest, resume: bool = False) -> Job[Tra
             except StopIteration as end:
                 result: Training = end.value
                 return result
-            yield from follow.told(told)
+            yield from (told,) if isinstance(told.partial, tuple) else follow.told(told)
 
 
 def _folder_of(cohort: Path) -> Path:
@@ -97,7 +135,7 @@ def places_beside(cohort: Path, model: str, now: datetime | None = None) -> tupl
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutMetric:
     """A metric on held-out slides.
 
     Attributes
@@ -125,12 +163,12 @@ class HeldOut:
         return f"{self.value:.3f}{interval}"
 
 
-def held_out_of(folder: Path) -> tuple[HeldOut, ...]:
+def held_out_metrics(folder: Path) -> tuple[HeldOutMetric, ...]:
     """The metrics per slide of a trained model's folder; none if they cannot be read."""
     try:
         content = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         return tuple(
-            HeldOut(
+            HeldOutMetric(
                 split, name, float(one["value"]), one.get("low"), one.get("high"),
                 int(told["per_slide"]["count"]), int(told["per_slide"]["patients"]),
             )

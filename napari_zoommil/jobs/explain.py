@@ -139,4 +139,9 @@ def _lack(model: str, method: Method, prediction: Prediction) -> str:
             else "its answer is no sum over patches"
         )
         return f"there is no {method.name} of {model}: {why}; take another method"
+    if method.computed and prediction.steps:
+        return (
+            f"{model} has no embeddings of patches of its own, which {method.name} needs; take another "
+            "method or, of an ensemble, the model of one fold"
+        )
     return f"{model} does not score patches one by one, so there is no map of {method.name}"

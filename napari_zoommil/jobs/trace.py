@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_zoommil.jobs.progress import Progress
-from napari_zoommil.training.run import CurveLines, read_curves
+from napari_zoommil.training.run import FOLDS, CurveLines, read_curves
 
 SECONDS_BETWEEN = 0.1
 """Least time between two reports, which the viewer draws."""
@@ -37,8 +37,14 @@ class Trace:
     history: CurveLines = ()
 
 
+def _current(folder: Path) -> Path:
+    """The folder of the fold that is being trained, or of a training without folds."""
+    folds = [one for one in (folder / FOLDS).glob("*") if one.name.isdigit()]
+    return max(folds, key=lambda one: int(one.name), default=folder)
+
+
 class Follow:
-    """Collects the curves of a training and estimates the remaining time.
+    """Collects the curves of a training, of the fold that is being trained, and estimates the remaining time.
 
     Parameters
     ----------
@@ -53,7 +59,7 @@ class Follow:
         self._places: list[float] = []
         self._losses: list[float] = []
         self._times: list[float] = []
-        self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
+        self._first, self._last, self._epoch, self._epochs, self._step = 0, 0.0, -1, 1, 0
 
     def told(self, progress: Progress) -> Iterator[Progress]:
         """The reports for a step of the job; at most one per ``SECONDS_BETWEEN``."""
@@ -63,18 +69,21 @@ class Follow:
         if not isinstance(step, FitStep):
             yield Progress(progress.done, progress.total, progress.note, self._trace)
             return
-        if not self._times:
-            self._first, self._epochs = progress.done, max(1, step.epochs)
+        if not self._times or step.step < self._step:  # the first step of a training, or of another fold
+            self._first = self._first if self._times else progress.done
+            self._epochs, self._epoch = max(1, step.epochs), -1
+            self._places, self._losses = [], []
+        self._step = step.step
         self._times.append(now)
         if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
-            self._places.append(progress.done / max(1, progress.total) * self._epochs)
+            self._places.append(step.step / max(1, step.total) * self._epochs)
             self._losses.append(loss)
         if now - self._last < SECONDS_BETWEEN and progress.done < progress.total:
             return
         self._last = now
         history = self._trace.history
         if step.epoch != self._epoch:
-            self._epoch, history = step.epoch, read_curves(self._folder)
+            self._epoch, history = step.epoch, read_curves(_current(self._folder))
         self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
         yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
 

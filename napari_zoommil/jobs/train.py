@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_zoommil.errors import ModelError, ZoomMILError
-from napari_zoommil.jobs.cohort_bags import PIXELS, Reading, Source, embedded_bags, pixel_bags
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.jobs import train_reasons as reasons
+from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -23,30 +22,42 @@ from napari_zoommil.jobs.parameters import (
     NamedStore,
     Overwrite,
     PatchSizeToTrain,
+    Range,
     Seed,
     TissueShareToTrain,
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.jobs.train_choices import Asked, Choices, joined, write_plan
 from napari_zoommil.jobs.train_familiarity import training_statistics
-from napari_zoommil.jobs.train_held_out import answers_of, reports, table, write_held_out
-from napari_zoommil.jobs.train_plan import Plan, card, provenance, specification
-from napari_zoommil.jobs.train_start import Given, Start
+from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
+from napari_zoommil.jobs.train_folds import cross_validate
+from napari_zoommil.jobs.train_held_out import (
+    FOLDS,
+    HeldOut,
+    held_out_of,
+    reports,
+    table,
+    write_held_out,
+)
+from napari_zoommil.jobs.train_plan import card, specification
+from napari_zoommil.jobs.train_prepare import Prepared, prepare
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.registry import entry
-from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
-from napari_zoommil.training.run import RunFolder, working_in
-
-SHOWN = ("train_loss", "val_loss")
-"""Metrics that a fit's progress names."""
+from napari_zoommil.training.mil.cohort import Columns
+from napari_zoommil.training.run import PLAN, RunFolder, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.models.mil import MILModel
-    from napari_zoommil.training.mil.cohort import LabelledSlide
-    from napari_zoommil.training.mil.module import Example
+    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
+
+SHORT = {"weighted F1": "f1"}
+"""Names of metrics among those of a training, where they differ from those of the report."""
+
+OWN_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,17 @@ class Training:
     model : Path
     task : Task
     metrics : dict of str to float
-        ``val_*`` of the kept epoch, and ``test_*`` where the cohort has test slides.
+        ``val_*`` of the kept epoch, and ``test_*`` where the cohort has test slides; of a cross-validation
+        ``folds_*`` of the slides of all folds, each told by the model that was trained without it. None of
+        a plan alone.
+    plan : tuple of Choice
+        What was chosen, with the reasons.
     """
 
     model: Path
     task: Task
     metrics: dict[str, float]
+    plan: Choices
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -81,9 +97,14 @@ def train(
     start: str | None = None,
     encoder: EncoderToTrain = None,
     options: Mapping[str, Any] | None = None,
-    recipe: str = "default",
-    task: Literal["auto", "classification", "regression"] = "auto",
-    unit: str = "",
+    recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plan: Path | None = None,
+    only_plan: bool = False,
+    folds: Annotated[int | None, Range(2, 20)] = None,
+    columns: Columns = OWN_COLUMNS,
+    task: Literal["auto", "classification", "regression"] | None = None,
+    unit: str | None = None,
     magnifications: tuple[float, ...] | None = None,
     patch_size: PatchSizeToTrain = None,
     min_tissue: TissueShareToTrain = None,
@@ -99,12 +120,13 @@ def train(
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
-    Features that are not in ``store`` are encoded first.
+    What is chosen, and why, is written to ``plan.json`` first. Features that are not in ``store`` are encoded
+    then.
 
     Parameters
     ----------
     cohort : Path
-        Table with the columns slide and label, and optionally split (train, val, test) and group.
+        Table with the columns slide and label, and optionally split (train, val, test), fold and group.
     model : str, optional
         Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
         need no encoder. zoommil by default, or that of ``start``.
@@ -113,19 +135,37 @@ def train(
         encoder, patch size and magnifications are its own; its head is new where the classes differ by name.
     options : dict, optional
         Options of the model, such as k=16.
-    recipe : str
-        Training settings that go with the model, by name.
-    task : {"auto", "classification", "regression"}
+    recipe : str, optional
+        Training settings that go with the model, by name; default by default.
+    settings : dict, optional
+        Settings that differ from the recipe's, such as weight_decay=1e-5, monitor=val_f1 or weighted=false.
+    plan : Path, optional
+        A plan.json to follow, as it was written or changed; what is chosen here has precedence.
+    only_plan : bool
+        Write the plan into the model folder, and stop.
+    folds : int, optional
+        Folds of a cross-validation, by group: each slide is held out once, and the model is the ensemble of
+        those of the folds. As the table's column fold states, or none, by default.
+    columns : Columns
+        Names of the table's columns, and a table of slides that it is joined to.
+    task : {"auto", "classification", "regression"}, optional
         What labels are. By themselves they are measurements (regression) if all are numbers, and one has a
         fraction or there are more than 20 different ones; else they name classes.
-    unit : str
+    unit : str, optional
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
-        Rising by whole factors; the recipe's by default, or those of ``start``.
+        Rising by whole factors; by default those of ``start``, or of the recipe, halved until all slides are
+        fine enough.
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
         Go on with a training of this folder that was cut off, if there is one.
+
+    Yields
+    ------
+    Progress
+        ``partial`` of the first is the plan, a tuple of :class:`~napari_zoommil.jobs.train_choices.Choice`;
+        of others a step of the fit.
 
     Returns
     -------
@@ -135,11 +175,11 @@ def train(
     ------
     CohortError
         If the table is malformed, contradicts itself, lacks training or validation slides, or its labels do
-        not fit the task.
+        not fit the task; or if slides cannot be opened or are too coarse. All faults are told at once.
     ModelError
-        If there is no such model, recipe or option, the magnifications do not fit the model, or ``out`` holds
-        another training to go on with, a finished one, or anything else without ``overwrite``; or if what is
-        given differs from the model to start from.
+        If there is no such model, recipe, setting or option, the magnifications do not fit the model, or
+        ``out`` holds another training to go on with, a finished one, or anything else without ``overwrite``;
+        or if what is given differs from the model to start from.
     EncoderError, ConsentError
         If the encoder is not that of the model to start from, or the user has to name it.
     JobError
@@ -148,144 +188,116 @@ def train(
         If ``out`` cannot be written to.
     """
     from napari_zoommil.encoders.device import choose_device
-    from napari_zoommil.training.mil.cohort import read_cohort
 
     computes_on = choose_device(device)
     flags.check(computes_on)
-    given = Given(model, encoder, magnifications, patch_size, min_tissue, options or {})
-    begun = None if start is None else Start.read(start)
-    chosen = given.chosen() if begun is None else begun.chosen(given)
-    known = entry(chosen.model)
-    settings = known.recipe(recipe)
-    settings = replace(
-        settings,
-        epochs=settings.epochs if epochs is None else epochs,
-        learning_rate=settings.learning_rate if learning_rate is None else learning_rate,
-        accumulate=flags.accumulate or settings.accumulate,
+    given = dict(settings or {})
+    given |= {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
+    asked = Asked(
+        model,
+        recipe,
+        encoder,
+        magnifications,
+        patch_size,
+        min_tissue,
+        folds,
+        task,
+        unit,
+        options or {},
+        given,
+    ).following(plan)
+    prepared = yield from prepare(cohort, columns, asked, start, flags, seed, mpp, icc)
+    planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
+    with working_in(out, overwrite, resume, planned or only_plan):
+        write_plan(out, prepared.choices)
+        yield Progress(0, 1, "planned", prepared.choices)
+        if only_plan:
+            return Training(out, prepared.plan.task, {}, prepared.choices)
+        data = yield from _data(prepared, store, device)
+        prepared = _counted(prepared, data)
+        write_plan(out, prepared.choices)
+        yield Progress(0, 1, "planned", prepared.choices)
+        if prepared.folds:
+            return (yield from _train_folds(prepared, data, out, computes_on, resume))
+        return (yield from _train_once(prepared, data, out, computes_on, resume))
+
+
+def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
+    """The bags of all slides."""
+    slides = [one.slide for one in prepared.cohort.entries]
+    if entry(prepared.plan.model).takes == "pixels":
+        bags = yield from pixel_bags(slides, store, prepared.reading)
+        return Data(bags, prepared.reading, PIXELS)
+    found, source = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
+    return Data(found, prepared.reading, source)
+
+
+def _counted(prepared: Prepared, data: Data) -> Prepared:
+    """With the reasons that only the patches tell."""
+    grids = [bag.grid for bag in data.bags.values()]
+    scales = data.reading.magnifications
+    patches = {one: [len(grid.levels[level]) for grid in grids] for level, one in enumerate(scales)}
+    return replace(
+        prepared, choices=joined(prepared.choices, tuple(reasons.of_patches(prepared.choices, patches)))
     )
-    scales = chosen.magnifications or known.magnifications(settings)
-    known.check_scales(scales)
-    built = {**settings.options, **chosen.options}
-    known.options(built)  # before hours of embedding
-    entries = read_cohort(cohort, seed)
-    to_learn = _task(entries, task, unit)
-    to_learn = to_learn if begun is None else begun.task(to_learn)
-    plan = Plan(chosen.model, built, settings, recipe, seed, to_learn, flags, begun)
-    _check_monitor(plan)
-    _check_options(plan, scales)
-    reading = Reading(scales, chosen.patch_size, chosen.min_tissue, mpp, icc)
-    slides = [one.slide for one in entries]
-    with working_in(out, overwrite, resume):
-        if known.takes == "pixels":
-            bags = yield from pixel_bags(slides, store, reading)
-            source = PIXELS
-        else:
-            bags, source = yield from embedded_bags(slides, chosen.encoder, store, reading, device)
-        examples = {
-            split: [(bags[one.slide], plan.task.target(one.label)) for one in entries if one.split == split]
-            for split in ("train", "val", "test")
-        }
-        run = RunFolder(out, provenance(plan, reading, source, entries))
-        statistics = partial(
-            training_statistics,
-            entries=entries, bags=bags, reading=reading, source=source, device=computes_on,
-        )  # fmt: skip
-        return (
-            yield from _fit(plan, reading, source, entries, examples, run, computes_on, resume, statistics)
-        )
 
 
-def _check_monitor(plan: Plan) -> None:
-    """Refuse a recipe that selects the epoch by a metric which the task does not have.
-
-    Raises
-    ------
-    ModelError
-    """
-    monitor = plan.recipe.monitor
-    if not monitor.endswith("loss") and monitor.removeprefix("val_") not in plan.task.metrics():
-        kind = "classification" if isinstance(plan.task, Classification) else "regression"
-        raise ModelError(
-            f"the recipe {plan.recipe_name!r} selects by {monitor}, which a {kind} does not have; choose "
-            "another recipe"
-        )
+def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
+    plan, entries = prepared.plan, prepared.divided
+    run = run_of(plan, data, entries, out)
+    fitted = yield from fit_model(plan, data, entries, run, device, resume)
+    parts = held_out_of(fitted.answers, entries, fitted.model.task)
+    made = _Made(fitted.model, entries, parts, fitted.metrics)
+    return (yield from _finish(made, prepared, data, run, device))
 
 
-def _check_options(plan: Plan, magnifications: Sequence[float]) -> None:
-    """Build the model once without memory: options may not fit together, and embedding takes hours.
-
-    Raises
-    ------
-    ModelError
-    """
-    import torch
-
-    from napari_zoommil.models import create
-
-    with torch.device("meta"):
-        create(plan.model, 8, len(plan.task.names), magnifications, **plan.options)
-
-
-def _task(entries: Sequence[LabelledSlide], kind: str, unit: str) -> Task:
-    """What the labels of a cohort say is to be learnt.
-
-    Raises
-    ------
-    CohortError
-        If a label is no number where one is needed, or there is nothing to tell apart.
-    """
-    from napari_zoommil.training.mil.cohort import class_names
-
-    labels = [one.label for one in entries]
-    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
-        measurements(labels)
-        return Regression.fitted(measurements([one.label for one in entries if one.split == "train"]), unit)
-    return Classification(class_names(list(entries)))
+def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
+    kept = [one for one in prepared.cohort.entries if one.split == "test"]
+    entries = [one if one.split == "test" else replace(one, split="train") for one in prepared.cohort.entries]
+    run = run_of(prepared.plan, data, entries, out)
+    run.begin_folds(resume)
+    found = yield from cross_validate(prepared, data, out, device, resume)
+    parts = list(found.held_out)
+    metrics: dict[str, float] = {}
+    if found.tested is not None:
+        parts.append(HeldOut("test", tuple(kept), found.tested, found.ensemble.task))
+        metrics = {f"test_{name}": value for name, value in found.tested.metrics.items()}
+    made = _Made(found.ensemble, tuple(entries), tuple(parts), metrics)
+    return (yield from _finish(made, prepared, data, run, device))
 
 
-def _fit(
-    plan: Plan,
-    reading: Reading,
-    source: Source,
-    entries: Sequence[LabelledSlide],
-    examples: dict[str, list[Example]],
-    run: RunFolder,
-    device: Device,
-    resume: bool,
-    statistics: Callable[[MILModel], Job[Familiarity | None]],
-) -> Job[Training]:
-    from napari_zoommil.encoders.random_numbers import own_random_numbers
-    from napari_zoommil.models import create
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A trained model, the slides that it was made of by split, and what held-out slides show."""
+
+    model: MILModel
+    entries: Sequence[LabelledSlide]
+    held_out: Sequence[HeldOut]
+    metrics: dict[str, float]
+
+
+def _finish(made: _Made, prepared: Prepared, data: Data, run: RunFolder, device: Device) -> Job[Training]:
+    """Write a trained model with all that its folder tells."""
     from napari_zoommil.models.spec import save_model
-    from napari_zoommil.training.mil.fitting import fit
 
-    checkpoint = run.begin(resume)
-    with own_random_numbers(plan.seed):
-        mil = create(plan.model, source.width, len(plan.task.names), reading.magnifications, **plan.options)
-    if checkpoint is None and plan.start is None:
-        mil.start()
-    if plan.start is not None:
-        plan.start.fill(mil, plan.task, plan.options)
-    mil.task, mil.patch_size, mil.encoder_hash = plan.task, reading.patch_size, source.encoder_hash
-    slides = examples["train"], examples["val"]
-    fitting = fit(mil, plan.recipe, *slides, run, checkpoint, device, plan.seed, plan.flags)
-    with closing(fitting) as steps:
-        for step in steps:
-            shown = " ".join(f"{name} {step.metrics[name]:.3f}" for name in SHOWN if name in step.metrics)
-            note = f"epoch {step.epoch + 1} of {plan.recipe.epochs} {shown}"
-            yield Progress(step.step, step.total, note, step)
-    answers = yield from answers_of(mil, examples, device)
-    metrics = {f"{split}_{name}": v for split, one in answers.items() for name, v in one.metrics.items()}
-    made = reports(plan.task, answers, entries, plan.seed)
-    spec = specification(
-        mil, plan, reading, source, {s: len(found) for s, found in examples.items()}, metrics
-    )
-    save_model(run.folder, mil, spec, card(spec, table(made)))
-    write_held_out(run.folder, plan.task, answers, made, entries)
+    plan, mil = prepared.plan, made.model
+    report = reports(mil.task, made.held_out, plan.seed)
+    metrics = made.metrics | _of_folds(report, mil.task)
+    spec = specification(mil, plan, data.reading, data.source, made.entries, metrics, prepared.folds)
+    save_model(run.folder, mil, spec, card(spec, table(report)))
+    write_held_out(run.folder, report, made.held_out)
     try:
-        if (known := (yield from statistics(mil))) is not None:
+        statistics = training_statistics(mil, made.entries, data.bags, data.reading, data.source, device)
+        if (known := (yield from statistics)) is not None:
             keep_familiarity(run.folder, known)
     except ZoomMILError as error:  # the model is there, and says "unknown"
         warnings.warn(f"no statistics of the training could be kept: {error}", stacklevel=2)
     run.finish(metrics)
-    return Training(run.folder, plan.task, metrics)
+    return Training(run.folder, mil.task, metrics, prepared.choices)
+
+
+def _of_folds(report: Mapping[str, Any], task: Task) -> dict[str, float]:
+    """The task's metrics of the slides of all folds."""
+    found = report.get(FOLDS, {}).get("per_slide", {}).get("metrics", {})
+    named = {SHORT.get(name, name): one["value"] for name, one in found.items()}
+    return {f"{FOLDS}_{name}": named[name] for name in task.metrics() if name in named}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_zoommil.bags.need import Need, NeedImage
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
-    from napari_zoommil.training.mil.cohort import LabelledSlide
+    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 PATCHES = 6_000
 """About how many training patches of a magnification the statistics are of."""

@@ -19,7 +19,7 @@ from napari_zoommil.training.flags import TrainerFlags
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
-    from napari_zoommil.training.mil.cohort import LabelledSlide
+    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def provenance(
         "flags": asdict(plan.flags),
         "reading": asdict(reading),
         "source": asdict(source),
-        "slides": {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")},
+        "slides": _slides(entries),
         "cohort": hashlib.sha256(repr(told).encode()).hexdigest()[:16],
         "versions": versions,
         **_from(plan),
@@ -70,32 +70,41 @@ def specification(
     plan: Plan,
     reading: Reading,
     source: Source,
-    slides: dict[str, int],
+    entries: Sequence[LabelledSlide],
     metrics: dict[str, float],
+    folds: int | None = None,
 ) -> ModelSpec:
-    """What the folder of the trained model states."""
+    """What the folder of the trained model states; with ``folds``, of an ensemble."""
     from napari_zoommil.models.spec import ModelSpec
 
     recipe = plan.recipe
+    task = mil.task
     return ModelSpec(
-        architecture=plan.model,
+        architecture=mil.name,
         config=mil.config(),
         encoder=source.encoder,
         encoder_hash=source.encoder_hash,
         patch_size=reading.patch_size,
-        class_names=plan.task.names if isinstance(plan.task, Classification) else (),
+        class_names=task.names if isinstance(task, Classification) else (),
         min_tissue=reading.min_tissue,
         training={
-            "slides": slides,
+            "slides": _slides(entries),
             "recipe": plan.recipe_name,
             "epochs": recipe.epochs,
             "learning_rate": recipe.learning_rate,
             "seed": plan.seed,
             "metrics": metrics,
+            **({"folds": folds} if folds else {}),
             **_from(plan),
         },
-        regression=plan.task if isinstance(plan.task, Regression) else None,
+        regression=task if isinstance(task, Regression) else None,
+        temperature=task.temperature if isinstance(task, Classification) else 1.0,
     )
+
+
+def _slides(entries: Sequence[LabelledSlide]) -> dict[str, int]:
+    """Number of slides by split."""
+    return {split: sum(one.split == split for one in entries) for split in ("train", "val", "test")}
 
 
 def card(spec: ModelSpec, held_out: str) -> str:
@@ -106,11 +115,31 @@ def card(spec: ModelSpec, held_out: str) -> str:
         f"\n\nTraining began with the weights of `{start['model']}` ({start['weights']})." if start else ""
     )
     return model_card(
-        f"{spec.architecture}: {', '.join(spec.task.names)}",
+        f"{_architecture(spec)}: {', '.join(spec.task.names)}",
         f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
         f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n"
-        f"{held_out}\n\n"
-        "Validation slides chose the epoch, so their metrics flatter. Intervals: a bootstrap of patients.",
+        f"{held_out}\n\n{_how_measured(spec)} Intervals: a bootstrap of patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )
+
+
+def _architecture(spec: ModelSpec) -> str:
+    members = spec.config.get("member")
+    return f"ensemble of {spec.config['count']} {members}" if members else spec.architecture
+
+
+def _how_measured(spec: ModelSpec) -> str:
+    """What of the metrics flatters."""
+    if spec.training.get("folds"):
+        return (
+            f"Slides of the {spec.training['folds']} folds are each told by the model that was trained "
+            "without them. The model here is the mean of those models: the metrics are of models trained on "
+            "less, and its own are known only for slides of the split test."
+        )
+    scaled = (
+        f" and the temperature {spec.temperature:g}, by which outputs are divided"
+        if spec.temperature != 1
+        else ""
+    )
+    return f"Validation slides chose the epoch{scaled}, so their metrics flatter."

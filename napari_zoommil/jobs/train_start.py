@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.files import read_file
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import encoder_on, named_by_user, require_width
+from napari_zoommil.jobs.train_choices import Asked
 from napari_zoommil.model_folder import WEIGHTS, find_model
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task
@@ -25,31 +26,8 @@ DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH, DEFAULT_TISSUE = "zoommil", "nic"
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a training reads, and the model that it makes; None where the user did not choose."""
-
-    model: str | None
-    encoder: str | None
-    magnifications: tuple[float, ...] | None
-    patch_size: int | None
-    min_tissue: float | None
-    options: Mapping[str, Any]
-
-    def chosen(self) -> Chosen:
-        """With the defaults of a new model."""
-        return Chosen(
-            self.model or DEFAULT_MODEL,
-            self.encoder or DEFAULT_ENCODER,
-            self.magnifications,
-            self.patch_size or DEFAULT_PATCH,
-            DEFAULT_TISSUE if self.min_tissue is None else self.min_tissue,
-            self.options,
-        )
-
-
-@dataclass(frozen=True)
 class Chosen:
-    """:class:`Given`, complete; without magnifications they are those of the recipe."""
+    """What a training reads, and the model that it makes; without magnifications they are the recipe's."""
 
     model: str
     encoder: str
@@ -57,6 +35,18 @@ class Chosen:
     patch_size: int
     min_tissue: float
     options: Mapping[str, Any]
+
+    @classmethod
+    def new(cls, asked: Asked) -> Chosen:
+        """With the defaults of a new model."""
+        return cls(
+            asked.model or DEFAULT_MODEL,
+            asked.encoder or DEFAULT_ENCODER,
+            asked.magnifications,
+            asked.patch_size or DEFAULT_PATCH,
+            DEFAULT_TISSUE if asked.min_tissue is None else asked.min_tissue,
+            asked.options,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ class Start:
         folder = Path(self.name).expanduser()
         return {"model": folder.name if folder.is_dir() else self.name, "weights": self.weights}
 
-    def chosen(self, given: Given) -> Chosen:
+    def chosen(self, given: Asked) -> Chosen:
         """What is given, with the rest from the model.
 
         Raises
@@ -158,7 +148,7 @@ class Start:
         """The model's task where it is that of the cohort, so that its head can go on; else the cohort's."""
         own = self.spec.task
         if isinstance(own, Classification) and isinstance(found, Classification):
-            return own if set(own.names) == set(found.names) else found
+            return replace(own, temperature=1.0) if set(own.names) == set(found.names) else found
         if isinstance(own, Regression) and isinstance(found, Regression):
             return own if found.unit in ("", own.unit) else found
         return found

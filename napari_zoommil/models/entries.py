@@ -1,9 +1,10 @@
-"""Types of options, and the entry of ZoomMIL. No torch, so that commands and docks load fast."""
+"""Types of options, and the entries of ZoomMIL and of ensembles. No torch: commands and docks load fast."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -64,4 +65,31 @@ ZOOMMIL = Entry(
     },
     citation="Thandiackal et al. 2022, Differentiable zooming for multiple instance learning on "
     "whole-slide images, ECCV",
+)
+
+
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """Options of an ensemble.
+
+    Parameters
+    ----------
+    member : str
+        Architecture of the models that it is made of.
+    count : int
+        Number of these models.
+    settings : dict
+        Their options.
+    """
+
+    member: str = "zoommil"
+    count: Annotated[int, Interval(ge=1, le=100)] = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+ENSEMBLE = Entry(
+    target="napari_zoommil.models.ensemble:Ensemble",
+    config=EnsembleOptions,
+    scales="several",
+    recipes={},
 )

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.geometry import magnification_name
@@ -38,6 +40,9 @@ OWN = {
     "sparseconvmil_pixels": "napari_zoommil.models.entries_network:SPARSECONVMIL_PIXELS",
 }
 """Models of this package, in the syntax of entry points."""
+
+COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
+"""Models that are made of trained models; :func:`names` leaves them out, since they are not trained."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +85,19 @@ class Recipe:
     """
 
     optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
+    learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-4
+    weight_decay: Annotated[float, Interval(ge=0, le=1)] = 0.0
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
-    decay: float = 0.8
-    patience: int = 5
-    least_rate: float = 0.0
-    epochs: int = 100
-    least_epochs: int = 1
-    stop_after: int | None = None
+    decay: Annotated[float, Interval(gt=0, le=1)] = 0.8
+    patience: Annotated[int, Interval(ge=0, le=10_000)] = 5
+    least_rate: Annotated[float, Interval(ge=0, le=10)] = 0.0
+    epochs: Annotated[int, Interval(ge=1, le=10_000)] = 100
+    least_epochs: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    stop_after: Annotated[int | None, Interval(ge=1, le=10_000)] = None
     monitor: str = "val_loss"
     weighted: bool = True
-    accumulate: int = 1
+    accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     magnifications: tuple[float, ...] = ()
@@ -139,6 +144,8 @@ class Entry:
         ModelError
             If there is no such recipe.
         """
+        if not self.recipes:
+            raise ModelError("it is made of trained models, and not trained itself; choose one of these")
         if name not in self.recipes:
             raise ModelError(f"there is no recipe {name!r}; choose one of {', '.join(self.recipes)}")
         return self.recipes[name]
@@ -186,7 +193,8 @@ class Entry:
 def _sources() -> dict[str, EntryPoint]:
     """The entry points, those of this package first; other packages cannot reuse their names."""
     own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
-    return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}
+    reserved = OWN | COMPOSED
+    return own | {point.name: point for point in entry_points(group=GROUP) if point.name not in reserved}
 
 
 def entry(name: str) -> Entry:
@@ -197,7 +205,8 @@ def entry(name: str) -> Entry:
     ModelError
         If there is no such model, or the entry of another package cannot be used.
     """
-    found = EntryPoint(name, OWN[name], GROUP) if name in OWN else _sources().get(name)
+    own = OWN | COMPOSED
+    found = EntryPoint(name, own[name], GROUP) if name in own else _sources().get(name)
     if found is None:
         raise ModelError(f"there is no model {name!r}; choose one of {', '.join(names())}")
     try:

@@ -42,6 +42,8 @@ class ModelSpec:
         Data, seeds and metrics, as in the model card.
     regression : Regression, optional
         The task, if it is a regression.
+    temperature : float
+        Of a classification, see :class:`~napari_zoommil.models.task.Classification`.
     """
 
     architecture: str
@@ -53,10 +55,11 @@ class ModelSpec:
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     regression: Regression | None = None
+    temperature: Annotated[float, Interval(ge=0.01, le=100)] = 1.0
 
     @property
     def task(self) -> Task:
-        return self.regression or Classification(self.class_names)
+        return self.regression or Classification(self.class_names, self.temperature)
 
     @property
     def magnifications(self) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -36,9 +36,13 @@ class Classification:
     ----------
     names : tuple of str
         Names of the classes, one per output.
+    temperature : float
+        By which outputs are divided before the softmax, so that probabilities are as often right as they say
+        (Guo et al. 2017); a fact of the trained model, not of what is to be told apart.
     """
 
     names: tuple[str, ...]
+    temperature: float = field(default=1.0, compare=False)
 
     output_unit: ClassVar[str] = LOGIT
     """Of the network's outputs, before the link function."""
@@ -60,7 +64,7 @@ class Classification:
 
     def link(self, logits: Tensor) -> Tensor:
         """(C,) logits → (C,) probabilities."""
-        return logits.softmax(0)
+        return (logits / self.temperature).softmax(0)
 
     def metrics(self) -> dict[str, Metric]:
         """Metrics by name; each takes the result of :meth:`measured` and (1,) targets."""
@@ -202,18 +206,23 @@ class Regression:
 Task = Classification | Regression
 
 
+def is_measurement(label: str) -> bool:
+    """Whether a label is a finite number."""
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
+
+
 def are_measurements(labels: Sequence[str]) -> bool:
     """Whether labels are measurements and not names of classes, which are often numbers too.
 
     True if all labels are numbers, and one has a fraction or there are more than :data:`MOST_CLASSES`
     different ones.
     """
-    try:
-        values = {float(label) for label in labels}
-    except ValueError:
+    if not all(map(is_measurement, labels)):
         return False
-    if not all(map(math.isfinite, values)):
-        return False
+    values = {float(label) for label in labels}
     return len(values) > MOST_CLASSES or any(value != int(value) for value in values)
 
 
@@ -225,12 +234,7 @@ def measurements(labels: Sequence[str]) -> list[float]:
     CohortError
         If one is not a number.
     """
-    values = []
     for label in labels:
-        try:
-            values.append(float(label))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
+        if not is_measurement(label):
             raise CohortError(f"a regression needs a number for each slide, and {label!r} is not a number")
-    return values
+    return [float(label) for label in labels]

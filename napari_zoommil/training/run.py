@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -27,6 +28,12 @@ CHECKPOINT = "last.ckpt"
 
 BEST = "best.ckpt"
 """Weights of the best epoch so far, for trainings that keep those."""
+
+FOLDS = "folds"
+"""Folder with a run for each fold of a cross-validation."""
+
+PLAN = "plan.json"
+"""What the training chose and why; it may be there before the run, to be followed."""
 
 LOCK_SECONDS = 1.0
 """Longest wait for the lock of a folder."""
@@ -68,18 +75,43 @@ class RunFolder:
         """
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
-            if _lasting(provenance_of(self.folder)) != _lasting(json.loads(json.dumps(self.provenance))):
-                raise ModelError(
-                    f"{self.folder} holds a training of other data, settings or model; "
-                    "train without resuming, or into another folder"
-                )
+            self.require_same()
             return checkpoint
         if resume and is_trained(self.folder):
-            raise ModelError(f"the training in {self.folder} is finished; train into another folder")
+            raise _finished(self.folder)
         for name in (CHECKPOINT, BEST, CURVES):
             (self.folder / name).unlink(missing_ok=True)
+        rmtree(self.folder / FOLDS, ignore_errors=True)
         self._write(self.provenance)
         return None
+
+    def begin_folds(self, resume: bool) -> None:
+        """Start a cross-validation; an earlier run in the folder is removed unless it is resumed.
+
+        Raises
+        ------
+        ModelError
+            If ``resume`` is set and the folder holds another run, or a finished one.
+        """
+        if not (resume and provenance_of(self.folder) and (self.folder / FOLDS).is_dir()):
+            self.begin(False)
+        elif is_trained(self.folder):
+            raise _finished(self.folder)
+        else:
+            self.require_same()
+
+    def require_same(self) -> None:
+        """Refuse to go on with a run of other data, settings or model.
+
+        Raises
+        ------
+        ModelError
+        """
+        if _lasting(provenance_of(self.folder)) != _lasting(json.loads(json.dumps(self.provenance))):
+            raise ModelError(
+                f"{self.folder} holds a training of other data, settings or model; "
+                "train without resuming, or into another folder"
+            )
 
     def keep_lines(self, epochs: int) -> None:
         """Remove the lines of later epochs: a killed run may have written one after its last checkpoint."""
@@ -108,6 +140,10 @@ class RunFolder:
         write_json(self.folder / RUN, content)
 
 
+def _finished(folder: Path) -> ModelError:
+    return ModelError(f"the training in {folder} is finished; train into another folder")
+
+
 def _lasting(provenance: dict[str, Any]) -> dict[str, Any]:
     """The provenance without versions and metrics, which may change when a run is resumed."""
     return {name: value for name, value in provenance.items() if name not in ("versions", "metrics")}
@@ -128,8 +164,9 @@ def is_trained(folder: Path) -> bool:
 
 
 def has_progress(folder: Path) -> bool:
-    """Whether there is a model, or a finished epoch from which to resume."""
-    return (folder / CHECKPOINT).exists() or (folder / WEIGHTS).exists()
+    """Whether there is a model, or a finished epoch from which to resume, also of a fold."""
+    runs = (folder, *(folder / FOLDS).glob("*"))
+    return any((run / CHECKPOINT).exists() or (run / WEIGHTS).exists() for run in runs)
 
 
 def read_curves(folder: Path) -> CurveLines:
@@ -145,7 +182,7 @@ def read_curves(folder: Path) -> CurveLines:
 
 
 @contextmanager
-def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[None]:
+def working_in(folder: Path, overwrite: bool, resume: bool = False, planned: bool = False) -> Iterator[None]:
     """Create the folder of a run and lock it; to be entered before any work.
 
     Afterwards a run without a model and without a finished epoch is deleted.
@@ -157,6 +194,8 @@ def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[
         Whether files that are in the folder may be replaced.
     resume : bool
         Whether a run that was begun in the folder may go on.
+    planned : bool
+        Whether the run follows the plan that is in the folder.
 
     Raises
     ------
@@ -166,7 +205,7 @@ def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[
         If another run has the lock, or the folder holds something that must not be replaced.
     """
     if not overwrite:
-        require_free(folder, resume)
+        require_free(folder, resume, planned)
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise FileError(f"{folder} cannot be written to; choose another folder")
@@ -175,8 +214,9 @@ def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[
         yield
     finally:
         if not has_progress(folder):
-            for name in (RUN, CURVES, BEST):
+            for name in (RUN, CURVES, BEST, *(() if planned else (PLAN,))):
                 (folder / name).unlink(missing_ok=True)
+            rmtree(folder / FOLDS, ignore_errors=True)
         lock.release()
         with suppress(OSError):
             if not (folder / CHECKPOINT).exists():
@@ -184,8 +224,8 @@ def working_in(folder: Path, overwrite: bool, resume: bool = False) -> Iterator[
             folder.rmdir()  # fails if the folder is not empty
 
 
-def require_free(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds files, other than those of a run to resume.
+def require_free(folder: Path, resume: bool, planned: bool = False) -> None:
+    """Refuse a folder that holds files, other than those of a run to resume, or a plan that is followed.
 
     Raises
     ------
@@ -198,8 +238,13 @@ def require_free(folder: Path, resume: bool) -> None:
         there = {one.name for one in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
     except OSError as error:
         raise FileError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
-    if not there or (resume and RUN in there):
+    if not there or (resume and RUN in there) or (planned and there == {PLAN}):
         return
+    if there == {PLAN}:
+        raise ModelError(
+            f"{folder} holds a plan; follow it with --plan {folder / PLAN}, or give --overwrite "
+            "(overwrite=True) to replace it"
+        )
     what = "a training that was cut off (--resume goes on with it)" if RUN in there else "files"
     what = "a model" if WEIGHTS in there else what
     raise ModelError(

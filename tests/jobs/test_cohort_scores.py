@@ -17,7 +17,7 @@ from napari_zoommil.jobs.cohort_scores import (
     ways_to_count,
 )
 from napari_zoommil.models.task import Classification, Regression
-from napari_zoommil.training.mil.cohort import LabelledSlide
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 TASK = Classification(("a", "b"))
 

@@ -13,7 +13,7 @@ import pytest
 from napari_zoommil.jobs import cohort_train, run
 from napari_zoommil.jobs.cohort_train import (
     TrainingRequest,
-    held_out_of,
+    held_out_metrics,
     models_beside,
     places_beside,
     train_with_curves,
@@ -44,7 +44,7 @@ def test_a_training_is_cut_off_gone_on_with_and_tells_its_curves(request_, monke
     assert [int(line["epoch"]) for line in traces[-1].history] == list(range(6)), "the past is there too"
     assert traces[-1].epochs == 6 and {"val_f1", "val_accuracy", "val_loss"} <= set(traces[-1].history[-1])
 
-    found = {(one.split, one.metric): one for one in held_out_of(training.model)}
+    found = {(one.split, one.metric): one for one in held_out_metrics(training.model)}
     assert found["test", "accuracy"].value == 1 and found["test", "accuracy"].slides == 2
     assert found["val", "accuracy"].text == "1.000", "two patients are too few for an interval"
 
@@ -69,13 +69,13 @@ def test_metrics_with_intervals_and_of_damaged_reports_none(tmp_path) -> None:
     one = {"value": 0.8333, "low": 0.611, "high": 0.97}
     told = {"test": {"per_slide": {"count": 12, "patients": 9, "metrics": {"accuracy": one}}}}
     (tmp_path / REPORT).write_text(json.dumps(told))
-    (found,) = held_out_of(tmp_path)
+    (found,) = held_out_metrics(tmp_path)
     assert found.text == "0.833 (0.61 to 0.97)" and (found.slides, found.patients) == (12, 9)
     for content in ("", "[]", '{"test": 3}', '{"test": {"per_slide": {}}}'):
         (tmp_path / REPORT).write_text(content)
-        assert held_out_of(tmp_path) == ()
+        assert held_out_metrics(tmp_path) == ()
     shutil.rmtree(tmp_path)
-    assert held_out_of(tmp_path) == ()
+    assert held_out_metrics(tmp_path) == ()
 
 
 def test_what_is_asked_for_reaches_the_job(request_) -> None:

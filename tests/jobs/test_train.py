@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from napari_zoommil.annotations import CellClass, Points
-from napari_zoommil.errors import CohortError, JobError, ModelError
+from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
 from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
@@ -27,6 +27,7 @@ from napari_zoommil.training.run import (
     CHECKPOINT,
     CURVES,
     LOCK,
+    PLAN,
     RUN,
     is_trained,
     provenance_of,
@@ -254,7 +255,7 @@ def test_closing_a_fit_leaves_no_thread_and_no_model(cohort: Path, settings: dic
         pass
     job.close()
     left = {path.name for path in settings["out"].iterdir()}
-    assert left == {RUN, CURVES, CHECKPOINT, BEST, LOCK} and not is_trained(settings["out"])
+    assert left == {RUN, CURVES, CHECKPOINT, BEST, LOCK, PLAN} and not is_trained(settings["out"])
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
@@ -375,8 +376,9 @@ def test_all_slides_that_cannot_be_read_are_told_at_once(cohort: Path, settings:
         cohort.with_name(f"{name}.tif").write_text("no slide")
     path = cohort.with_name("broken.csv")
     path.write_text(f"{cohort.read_text()}\nx.tif,blue,train\ny.tif,blue,train")
-    with pytest.raises(JobError, match=r"2 of 12 slides failed: x\.tif: .*; y\.tif: "):
+    with pytest.raises(CohortError, match=r"line 12: x\.tif is not .*; line 13: y\.tif is not ") as raised:
         run(train(path, **settings))
+    assert len(raised.value.faults) == 2 and not settings["out"].exists()
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

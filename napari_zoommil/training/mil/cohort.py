@@ -1,55 +1,55 @@
-"""Cohorts: tables of labelled slides, ``slide,label[,split][,group]``, with commas, semicolons or tabs."""
+"""Cohorts: tables of labelled slides, ``slide,label[,split][,group]``, with commas, semicolons or tabs.
+
+Labels may stand in a table of their own, a line for each patient, see :class:`Columns`.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_zoommil.errors import CohortError
-from napari_zoommil.models.task import are_measurements
+from napari_zoommil.training.mil import cohort_faults as faults_of
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
-
-SPLITS = ("train", "val", "test")
-
-MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
-"""Missing values as written by R, pandas and spreadsheets."""
 
 TOLD = 20
 """Most faults in an error message; all of them are in its ``faults``."""
 
 
 @dataclass(frozen=True)
-class LabelledSlide:
-    """One slide of a cohort.
+class Columns:
+    """Names of the columns of a cohort, which are not case sensitive, and the table of its slides.
 
     Attributes
     ----------
-    slide : Path
-    label : str
-    split : str
-        ``train``, ``val`` or ``test``; empty if not stated.
-    group : str
-        Such as a patient; slides of a group are always in the same split.
-    line : int
-        Line of the table; 0 if there is no table.
+    slide_table : Path, optional
+        Table with the columns slide and group, a line for each slide. The cohort then is a table of patients
+        with a line for each, such as clinical data, and is joined to the slides by the group.
+    slide_column : str
+        Path of the slide, relative to its table.
+    label_column : str
+        Class, or measurement.
+    split_column : str
+        train, val or test.
+    group_column : str
+        Such as the patient. Slides of a group stay together in all divisions.
+    fold_column : str
+        Fold of a cross-validation that the slide is held out in.
+    by : str, optional
+        Column by whose values results are also reported: numbers, such as a size, by thirds; else each value.
     """
 
-    slide: Path
-    label: str
-    split: str = ""
-    group: str = ""
-    line: int = field(default=0, compare=False)
-
-    @property
-    def place(self) -> str:
-        """``line 3``, or the slide's name."""
-        return f"line {self.line}" if self.line else self.slide.name
+    slide_table: Path | None = None
+    slide_column: str = "slide"
+    label_column: str = "label"
+    split_column: str = "split"
+    group_column: str = "group"
+    fold_column: str = "fold"
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,13 @@ class Cohort(Sequence[LabelledSlide]):
     entries : tuple of LabelledSlide
     malformed : tuple of str
         Faults in lines of the table.
+    notes : tuple of str
+        What a user should know of it that prevents nothing.
     """
 
     entries: tuple[LabelledSlide, ...]
     malformed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -72,109 +75,104 @@ class Cohort(Sequence[LabelledSlide]):
     def __getitem__(self, index: Any) -> Any:
         return self.entries[index]
 
-    def faults(self) -> tuple[str, ...]:
-        """All faults that prevent training, each as a message; whether the slides exist is checked too."""
-        return (*self.contents_faults(), *self._missing_splits())
+    def faults(self, in_folds: bool = False) -> tuple[str, ...]:
+        """All faults that prevent training, each as a message; whether the slides exist is checked too.
 
-    def contents_faults(self) -> tuple[str, ...]:
-        """The faults of its lines, and contradictions between them."""
+        Parameters
+        ----------
+        in_folds : bool
+            Whether it is to be divided into folds, which of its splits regard only test.
+        """
+        return (*self.content_faults(), *faults_of.of_splits(self.entries, in_folds))
+
+    def content_faults(self) -> tuple[str, ...]:
+        """Those of its lines, and contradictions between them."""
         return (
             *self.malformed,
-            *(fault for entry in self.entries for fault in _entry_faults(entry)),
-            *self._contradictions(),
+            *(fault for entry in self.entries for fault in faults_of.of_entry(entry)),
+            *faults_of.contradictions(self.entries),
+            *faults_of.of_labels(self.entries),
         )
 
-    def _contradictions(self) -> Iterator[str]:
-        """Slides with two labels, and slides or groups in two splits."""
-        slides: dict[Path, list[LabelledSlide]] = defaultdict(list)
-        groups: dict[str, list[LabelledSlide]] = defaultdict(list)
-        for entry in self.entries:
-            slides[entry.slide.resolve()].append(entry)
-        for found in slides.values():
-            yield from _several(f"{found[0].slide.name} has the labels", found, attrgetter("label"))
-            yield from _several(f"{found[0].slide.name} is in the splits", found, attrgetter("split"))
-            if len({one.split for one in found}) == 1 and found[0].group:
-                groups[found[0].group].append(found[0])
-        for name, found in groups.items():
-            yield from _several(f"group {name} is in the splits", found, attrgetter("split"))
 
-    def _missing_splits(self) -> Iterator[str]:
-        given = {entry.split for entry in self.entries}
-        if "" in given and len(given) > 1:
-            yield "it gives a split for some slides only, not for all or for none"
-        elif given & set(SPLITS):
-            for split in ("train", "val"):
-                if split not in given:
-                    yield f"it has no slides in its split {split!r}"
-
-
-def _entry_faults(entry: LabelledSlide) -> Iterator[str]:
-    if entry.slide == Path():
-        yield f"{entry.place}: slide is empty"
-    elif not entry.slide.exists():
-        yield f"{entry.place}: there is no slide at {entry.slide}"
-    if not entry.label:
-        yield f"{entry.place}: label is empty"
-    elif entry.label.lower() in MISSING:
-        yield f"{entry.place}: label is {entry.label!r}, which stands for a missing one"
-    if entry.split not in ("", *SPLITS):
-        yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
-
-
-def _several(
-    said: str, found: Iterable[LabelledSlide], value: Callable[[LabelledSlide], str]
-) -> Iterator[str]:
-    """``a.svs is in the splits train (line 2) and test (line 6)``, if values differ."""
-    first: dict[str, LabelledSlide] = {}
-    for entry in found:
-        first.setdefault(value(entry), entry)
-    named = [f"{one} ({entry.place})" for one, entry in first.items() if one]
-    if len(named) > 1:
-        yield f"{said} {', '.join(named[:-1])} and {named[-1]}"
-
-
-_TOO_FEW = (
-    "it has no column split, and {} slides are too few to be divided into some to train and some to validate "
-    "on; add slides, or say in a column split which are train and which val"
-)
-
-
-def read_cohort(path: Path, seed: int = 0) -> Cohort:
-    """Read a cohort; slides are looked up relative to the table.
-
-    Without a ``split`` column, groups are split 70/15/15 at random, stratified by class if the labels are
-    classes.
+def read_cohort(path: Path, columns: Columns | None = None) -> Cohort:
+    """Read a cohort; slides are looked up relative to their table.
 
     Raises
     ------
     FileError
-        If the table cannot be read.
+        If a table cannot be read.
     CohortError
-        If it is not a table, or has faults (see :meth:`Cohort.faults`); the error lists all of them.
+        If one is not a table, or the cohort has faults (see :meth:`Cohort.faults`); the error lists them all.
     """
-    cohort = read_entries(path)
-    _refuse(path, cohort.faults())
-    if any(entry.split for entry in cohort.entries):
-        return cohort
-    divided = Cohort(_divided(cohort.entries, seed))
-    if any(divided._missing_splits()):
-        _refuse(path, (_TOO_FEW.format(len(cohort)),))
-    return divided
+    cohort = parse_cohort(path, columns)
+    refuse(path, cohort.faults())
+    return cohort
 
 
-def read_entries(path: Path) -> Cohort:
-    """The labelled slides of a table as they are there: with its faults, and without a split if it has none.
+def parse_cohort(path: Path, columns: Columns | None = None) -> Cohort:
+    """The cohort of a table, with its faults.
 
     Raises
     ------
     FileError
-        If the table cannot be read.
+        If a table cannot be read.
     CohortError
-        If it is not a table with the columns slide and label.
+        If one is not a table with these columns.
     """
-    rows = read_table(path, ("slide", "label"))
-    malformed = tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
-    return Cohort(tuple(_entry(path.parent, row) for row in rows), malformed)
+    columns = columns or Columns()
+    needed = () if columns.by is None else (columns.by,)
+    if columns.slide_table is not None:
+        return _joined(path, columns.slide_table, columns)
+    rows = read_table(path, (columns.slide_column, columns.label_column, *needed))
+    return Cohort(tuple(_entry(path.parent, row, Row(0, {}), columns) for row in rows), _malformed(rows))
+
+
+def _joined(patients: Path, slides: Path, columns: Columns) -> Cohort:
+    """The cohort of a table of patients and a table of their slides."""
+    labelled = read_table(patients, (columns.group_column, columns.label_column))
+    rows = read_table(slides, (columns.slide_column, columns.group_column))
+    names = [row[columns.group_column] for row in labelled]
+    of_patient = {name: row for name, row in zip(names, labelled, strict=True) if name}
+    wanted = {row[columns.group_column] for row in rows}
+    known = [row for row in rows if row[columns.group_column] in of_patient]
+    told = (
+        *(f"{patients.name}, {fault}" for fault in _malformed(labelled)),
+        *faults_of.of_patients(patients.name, columns.group_column, labelled),
+        *_malformed(rows),
+        *(
+            f"line {row.line}: {columns.group_column} {row[columns.group_column] or 'is empty'}"
+            f"{f' is not in {patients.name}' if row[columns.group_column] else ''}"
+            for row in rows
+            if row not in known
+        ),
+    )
+    without = len({name for name in names if name} - wanted)
+    notes = (f"{without:,} of {len(names):,} patients of {patients.name} have no slide",) if without else ()
+    entries = (_entry(slides.parent, row, of_patient[row[columns.group_column]], columns) for row in known)
+    return Cohort(tuple(entries), told, notes)
+
+
+def _malformed(rows: Iterable[Row]) -> tuple[str, ...]:
+    return tuple(f"line {row.line}: {row.fault}" for row in rows if row.fault)
+
+
+def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSlide:
+    """A slide by its line, with what only the line of its patient states."""
+
+    def of(column: str | None) -> str:
+        return "" if column is None else row[column] or patient[column]
+
+    name = row[columns.slide_column]
+    return LabelledSlide(
+        folder / name if name else Path(),
+        of(columns.label_column),
+        of(columns.split_column),
+        of(columns.group_column) or normpath(name),
+        row.line,
+        of(columns.fold_column),
+        of(columns.by),
+    )
 
 
 def read_to_predict(path: Path) -> Cohort:
@@ -189,11 +187,10 @@ def read_to_predict(path: Path) -> Cohort:
     CohortError
         If it is not a table with a column slide, or has faults; the error lists all of them.
     """
-    rows = read_table(path, ("slide",))
-    if "label" not in rows[0].cells:
+    if not any("label" in row.cells for row in read_table(path, ("slide",))):
         return Cohort(tuple(LabelledSlide(slide, "") for slide in slides_of_table(path)))
-    cohort = read_entries(path)
-    _refuse(path, cohort.contents_faults())
+    cohort = parse_cohort(path)
+    refuse(path, cohort.content_faults())
     return cohort
 
 
@@ -209,46 +206,30 @@ def slides_of_table(path: Path) -> list[Path]:
     """
     rows = read_table(path, ("slide",))
     wrong = [(row.line, row.fault or "slide is empty") for row in rows if row.fault or not row["slide"]]
-    _refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong))
+    refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong))
     return list(dict.fromkeys(path.parent / row["slide"] for row in rows))
 
 
-def _refuse(path: Path, faults: tuple[str, ...]) -> None:
-    if faults:
-        more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
-        raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", faults)
-
-
-def _entry(folder: Path, row: Row) -> LabelledSlide:
-    slide = folder / row["slide"] if row["slide"] else Path()
-    return LabelledSlide(slide, row["label"], row["split"], row["group"] or row["slide"], row.line)
-
-
-def _divided(entries: Sequence[LabelledSlide], seed: int) -> tuple[LabelledSlide, ...]:
-    measured = are_measurements([entry.label for entry in entries])
-    groups: dict[str, list[str]] = defaultdict(list)
-    for entry in entries:
-        own = groups["" if measured else entry.label]
-        if entry.group not in own:
-            own.append(entry.group)
-    rng = np.random.default_rng(seed)
-    split_of: dict[str, str] = {}
-    for names in groups.values():
-        for place, index in enumerate(rng.permutation(len(names))):
-            share = (place + 0.5) / len(names)
-            split_of.setdefault(names[index], "train" if share < 0.7 else "val" if share < 0.85 else "test")
-    return tuple(replace(entry, split=split_of[entry.group]) for entry in entries)
-
-
-def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:
-    """Labels, sorted.
+def refuse(path: Path, faults: Sequence[str]) -> None:
+    """Refuse a table for its faults, if it has any.
 
     Raises
     ------
     CohortError
-        If there is only one.
     """
-    found = tuple(sorted({entry.label for entry in entries}))
-    if len(found) < 2:
-        raise CohortError(f"the cohort has a single label, {found[0]!r}; classification needs two or more")
+    if faults:
+        more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
+        raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", tuple(faults))
+
+
+def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:
+    """Labels, sorted."""
+    return tuple(sorted({entry.label for entry in entries}))
+
+
+def counts(entries: Iterable[LabelledSlide], of: str = "split") -> Mapping[str, int]:
+    """Number of slides by split, label or fold."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        found[getattr(entry, of)] = found.get(getattr(entry, of), 0) + 1
     return found

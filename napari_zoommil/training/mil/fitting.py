@@ -17,6 +17,7 @@ from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.models.mil import MILModel
 from napari_zoommil.models.registry import Recipe
+from napari_zoommil.models.task import Task
 from napari_zoommil.training.callbacks import (
     CurveWriter,
     SeededSteps,
@@ -91,25 +92,30 @@ class Evaluated:
         The task's metrics and the mean ``loss``; those that are undefined for the bags, such as a correlation
         of equal values, are left out.
     targets : (n,) float64
-    values : (n, C) float64
-        Results: probabilities, or the value.
+    logits : (n, C) float64
+        Outputs before the task's link function.
     """
 
     metrics: dict[str, float]
     targets: NDArray[np.float64]
-    values: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+    def values(self, task: Task) -> NDArray[np.float64]:
+        """(n, C) results: probabilities, or the value."""
+        linked = [task.link(torch.from_numpy(one)).numpy() for one in self.logits]
+        return np.array(linked).reshape(self.logits.shape)
 
 
 def evaluate(mil: MILModel, examples: Sequence[Example], device: Device) -> Generator[int, None, Evaluated]:
     """Evaluate a model on bags; yields the number of bags done."""
     mil.to(device.torch).eval()
-    task, values, losses = mil.task, [], []
+    task, outputs, losses = mil.task, [], []
     metrics = task.metrics() if examples else {}
     for number, (bag, value) in enumerate(examples, 1):
         with torch.no_grad():
             logits, target = mil(bag).logits.cpu(), torch.tensor(value)
             losses.append(float(task.loss(logits, target)))
-            values.append(task.link(logits).double().numpy())
+            outputs.append(logits.double().numpy())
             for metric in metrics.values():
                 metric.update(task.measured(logits), target[None])
         yield number
@@ -119,4 +125,4 @@ def evaluate(mil: MILModel, examples: Sequence[Example], device: Device) -> Gene
         found["loss"] = sum(losses) / len(losses)
     told = {name: value for name, value in found.items() if math.isfinite(value)}
     targets = np.array([float(value) for _, value in examples])
-    return Evaluated(told, targets, np.array(values).reshape(-1, len(task.names)))
+    return Evaluated(told, targets, np.array(outputs).reshape(-1, len(task.names)))

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.models.task import Classification, Task
+from napari_zoommil.models.task import Classification, Task, is_measurement
 from napari_zoommil.training.mil import weighted_metrics as metrics
+from napari_zoommil.training.mil.cohort_faults import is_missing
 
 RESAMPLES = 1_000
 """Bootstrap samples of the patients."""
 
 TAILS = (2.5, 97.5)
 """Percentiles of the interval."""
+
+THIRDS = 3
+"""Parts of equally many slides that numbers are told by."""
 
 FEWEST = 5
 """Patients without which no interval is given."""
@@ -36,11 +40,21 @@ class Answers:
         Index of the class, or value.
     values : (n, C) float64
         Probabilities of the classes, or the predicted value.
+    strata : tuple of str
+        A value of each slide by which results are also reported, such as a size; none by default.
     """
 
     groups: tuple[str, ...]
     targets: Floats
     values: Floats
+    strata: tuple[str, ...] = ()
+
+    def of(self, rows: NDArray[np.int64]) -> Answers:
+        """Some of the slides."""
+        groups, strata = (
+            tuple(one[row] for row in rows) if one else () for one in (self.groups, self.strata)
+        )
+        return Answers(groups, self.targets[rows], self.values[rows], strata)
 
     def by_patient(self) -> Answers:
         """The mean over the slides of each patient; patients whose slides differ in label are left out."""
@@ -64,6 +78,35 @@ def report(task: Task, answers: Answers, seed: int = 0) -> dict[str, Any]:
     if len(set(answers.groups)) < len(answers.groups):
         found["per_patient"] = _measured(task, patients, seed)
         found["per_patient"]["left_out"] = len(set(answers.groups)) - len(patients.groups)
+    if answers.strata:
+        found["by"] = {
+            name: _measured(task, answers.of(rows), seed) for name, rows in strata(answers.strata).items()
+        }
+    return found
+
+
+def strata(values: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Slides by a value of theirs: by thirds, if all values are numbers and more than three, else by value.
+
+    Returns
+    -------
+    dict of str to (m,) int64
+        Places of the slides, by a name such as ``2 to 7.5``; slides without a value are under ``none``.
+    """
+    there = np.array([place for place, value in enumerate(values) if not is_missing(value)], np.int64)
+    own = [values[place] for place in there]
+    found: dict[str, NDArray[np.int64]] = {}
+    if all(map(is_measurement, own)) and len(set(own)) > THIRDS:
+        numbers = np.array([float(value) for value in own])
+        ends = np.quantile(numbers, np.arange(1, THIRDS) / THIRDS)
+        parts = np.searchsorted(ends, numbers, side="left")
+        for part in np.unique(parts):
+            inside = numbers[parts == part]
+            found[f"{inside.min():g} to {inside.max():g}"] = there[parts == part]
+    else:
+        found = {one: there[[value == one for value in own]] for one in sorted(set(own))}
+    if without := sorted(set(range(len(values))) - set(there.tolist())):
+        found["none"] = np.array(without)
     return found
 
 
@@ -81,7 +124,24 @@ def _measured(task: Task, answers: Answers, seed: int) -> dict[str, Any]:
     if isinstance(task, Classification):
         matrix = metrics.confusion(*_classes(answers), len(task.names), weights[:1])[0]
         content["confusion"] = {"classes": list(task.names), "rows are classes": matrix.astype(int).tolist()}
+        content["reliability"] = reliability(answers)
     return content
+
+
+def reliability(answers: Answers) -> list[dict[str, float]]:
+    """The reliability curve: of each bin with slides, the mean probability of the predicted class and how
+    often it was right (Guo et al. 2017, fig. 1)."""
+    confidence = answers.values.max(1)
+    right = answers.values.argmax(1) == answers.targets
+    bins = metrics.bin_of(confidence)
+    return [
+        {
+            "slides": int((bins == one).sum()),
+            "probability": round(float(confidence[bins == one].mean()), 4),
+            "right": round(float(right[bins == one].mean()), 4),
+        }
+        for one in np.unique(bins)
+    ]
 
 
 def figures(task: Task, answers: Answers, weights: Floats) -> dict[str, Floats]:

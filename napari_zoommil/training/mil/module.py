@@ -91,16 +91,8 @@ class MILModule(L.LightningModule):
         return {"loss": total} | {f"{name}_loss": loss for name, loss in losses.items()}, output, target
 
     def configure_optimizers(self) -> Any:
-        from timm.optim import create_optimizer_v2
-
         recipe = self.recipe
-        optimizer = create_optimizer_v2(
-            self._groups(),
-            recipe.optimizer,
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            **recipe.optimizer_options,
-        )
+        optimizer = optimizer_of(self._groups(), recipe)
         if recipe.schedule == "constant":
             return {"optimizer": optimizer}
         # interval="step", although stepped once per epoch: Lightning steps "epoch" schedules after it writes
@@ -129,6 +121,19 @@ class MILModule(L.LightningModule):
         """Number of slides per epoch; Lightning computes it together with the number of steps."""
         assert self.trainer.estimated_stepping_batches
         return int(self.trainer.num_training_batches)
+
+
+def optimizer_of(weights: Any, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimiser of a recipe for weights, or groups of them."""
+    from timm.optim import create_optimizer_v2
+
+    return create_optimizer_v2(
+        weights,
+        recipe.optimizer,
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        **recipe.optimizer_options,
+    )
 
 
 def processes() -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Row:
     fault: str = ""
 
     def __getitem__(self, column: str) -> str:
-        return self.cells.get(column, "")
+        return self.cells.get(column.lower(), "")
 
 
 def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
@@ -46,14 +46,14 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     ----------
     path : Path
     columns : sequence of str
-        Columns that the table must have.
+        Columns that the table must have, in any case.
 
     Raises
     ------
     FileError
         If it cannot be read.
     CohortError
-        If it is not text in UTF-8, lacks a column, or has no row.
+        If it is not text in UTF-8, lacks a column or has one twice, or has no row.
     """
     try:
         text = read_file(path).decode("utf-8-sig")
@@ -65,8 +65,13 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
         raise CohortError(
             f"{path.name} cannot be read as a CSV table: {error}; save it as CSV in UTF-8"
         ) from error
-    if not rows or not set(columns) <= set(header):
-        what = f"column{'s' * (len(columns) > 1)} {' and '.join(columns)}"
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise CohortError(f"{path.name} has the column {twice} twice; rename one")
+    columns = tuple(dict.fromkeys(columns))
+    if not rows or not {name.lower() for name in columns} <= set(header):
+        *first, last = columns
+        what = f"columns {', '.join(first)} and {last}" if first else f"column {last}"
         raise CohortError(f"{path.name} needs a header with the {what}, and at least one row")
     return tuple(rows)
 

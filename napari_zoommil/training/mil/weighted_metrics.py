@@ -63,9 +63,14 @@ def calibration_error(probabilities: Floats, right: NDArray[np.bool_], weights: 
     """(R,) mean difference between the probability of the predicted class and how often it is right, over
     :data:`BINS` bins of equal width (Guo 2017, eq. 3)."""
     confidence = probabilities.max(1)
-    bins = np.eye(BINS)[np.minimum((confidence * BINS).astype(np.int64), BINS - 1)]
+    bins = np.eye(BINS)[bin_of(confidence)]
     off = np.abs(weights @ (bins * (right - confidence)[:, None]))
     return _ratio(off.sum(1), weights.sum(1))
+
+
+def bin_of(confidence: Floats) -> Labels:
+    """(n,) bin of the calibration error that a probability of the predicted class is in."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
 def mean_absolute_error(targets: Floats, values: Floats, weights: Floats) -> Floats:

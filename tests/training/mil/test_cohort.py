@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pytest
 
 from napari_zoommil.errors import CohortError, FileError
 from napari_zoommil.training.mil.cohort import (
-    SPLITS,
     TOLD,
     Cohort,
+    Columns,
     LabelledSlide,
     class_names,
     read_cohort,
@@ -68,6 +67,26 @@ SPLIT = "slide,label,split,group\n"
     [
         (SPLIT + "a.svs,x,train\nb.svs,y,train\n", ["it has no slides in its split 'val'"]),
         (
+            SPLIT + "a.svs,x,train\na.svs,x,train\nb.svs,y,val\n",
+            ["a.svs is listed 2 times (line 2, line 3); keep one line"],
+        ),
+        (
+            "slide,label\na.svs,Tumour\nb.svs,tumour\nc.svs,y\n",
+            ["one class seems to be written as Tumour (line 2) and tumour (line 3); write it alike"],
+        ),
+        (
+            "slide,label,fold\na.svs,x,1\nb.svs,y,\n",
+            ["it gives a fold for some slides only, not for all or for none"],
+        ),
+        (
+            "slide,label,fold\na.svs,x,1\nb.svs,y,1\n",
+            ["it has a single fold, '1'; a cross-validation needs two or more"],
+        ),
+        (
+            "slide,label,fold,group\na.svs,x,1,p\nb.svs,y,2,p\n",
+            ["group p is in the folds 1 (line 2) and 2 (line 3)"],
+        ),
+        (
             SPLIT + "a.svs,x,train\nb.svs,y,val\na.svs,x,test\n./a.svs,x,test\n",
             ["a.svs is in the splits train (line 2) and test (line 4)"],
         ),
@@ -106,7 +125,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path, text: str, faults: list[str
 
 def test_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
     with pytest.raises(CohortError) as raised:
-        read_cohort(table(tmp_path, "slide,label\n" + "a.svs,\n" * 50))
+        read_cohort(table(tmp_path, "slide,label\n" + ",x\n" * 50))
     assert len(raised.value.faults) == 50 and str(raised.value).endswith(f"; and {50 - TOLD} more")
 
 
@@ -167,63 +186,75 @@ def test_no_torch_is_needed() -> None:
     assert done.stdout.strip() == "False"
 
 
-def large(folder: Path, per_group: int) -> Path:
-    lines = [f"{n}.svs,{'xy'[n % 2]},{'xy'[n % 2]}{n // per_group}" for n in range(200)]
-    return table(folder, "\n".join(["slide,label,group", *lines]), map(str, range(200)))
-
-
-def test_division_is_by_class_and_reproducible(tmp_path: Path) -> None:
-    entries = read_cohort(large(tmp_path, 1), seed=3)
-    for label in "xy":
-        counts = [sum((e.label, e.split) == (label, split) for e in entries) for split in SPLITS]
-        assert counts == [70, 15, 15]
-    assert entries == read_cohort(tmp_path / "cohort.csv", seed=3)
-    assert entries != read_cohort(tmp_path / "cohort.csv", seed=4)
-
-
-def test_a_group_is_never_divided(tmp_path: Path) -> None:
-    splits = defaultdict(set)
-    for entry in read_cohort(large(tmp_path, 6)):
-        splits[entry.group].add(entry.split)
-    assert len(splits) == 68 and all(len(found) == 1 for found in splits.values())
-
-
-def test_two_slides_of_a_class_train_and_validate(tmp_path: Path) -> None:
-    entries = read_cohort(table(tmp_path, "slide,label\na.svs,x\nb.svs,x\nc.svs,y\n"))
-    assert sorted(e.split for e in entries if e.label == "x") == ["train", "val"]
-
-
-def test_slides_that_cannot_be_divided_are_told(tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match=r"no column split, and \d slides are too few"):
-        read_cohort(table(tmp_path, "slide,label\na.svs,x\nb.svs,y\n"))
-
-
 def test_class_names_are_sorted() -> None:
     entries = [LabelledSlide(Path("a.svs"), "tumour"), LabelledSlide(Path("b.svs"), "benign")]
     assert class_names(entries) == ("benign", "tumour")
-    with pytest.raises(CohortError, match="single label, 'tumour'"):
-        class_names(entries[:1])
 
 
-def test_measurements_are_divided_as_a_whole(tmp_path: Path) -> None:
-    """Hardly two slides have the same one: class by class, all would be training slides."""
-    lines = [f"{number}.svs,{number / 7:.3f},p{number}" for number in range(100)]
-    for number in range(100):
-        (tmp_path / f"{number}.svs").touch()
-    entries = read_cohort(table(tmp_path, "\n".join(["slide,label,group", *lines])))
-    counts = {split: sum(one.split == split for one in entries) for split in SPLITS}
-    assert counts == {"train": 70, "val": 15, "test": 15}
+def test_columns_can_have_other_names(tmp_path: Path) -> None:
+    path = table(tmp_path, "FILENAME,isMSIH,PATIENT,Size\na.svs,yes,p1,3\nb.svs,no,p2,4\n")
+    columns = Columns(slide_column="filename", label_column="isMSIH", group_column="PATIENT", by="size")
+    first, _ = read_cohort(path, columns)
+    assert (first.label, first.group, first.stratum, first.line) == ("yes", "p1", "3", 2)
+    with pytest.raises(CohortError, match="header with the columns slide, label and age,"):
+        read_cohort(path, Columns(by="age"))
+    path.write_text("slide,label,Label\na.svs,x,y\n")
+    with pytest.raises(CohortError, match="has the column label twice"):
+        read_cohort(path)
+
+
+def joined(folder: Path, patients: str, slides: str) -> tuple[Path, Columns]:
+    (folder / "sub").mkdir()
+    own = folder / "sub" / "slides.csv"
+    own.write_text(slides)
+    for name in "abc":
+        (folder / "sub" / f"{name}.svs").touch()
+    path = folder / "clinical.csv"
+    path.write_text(patients)
+    return path, Columns(slide_table=own)
+
+
+def test_a_clinical_table_is_joined_to_its_slides(tmp_path: Path) -> None:
+    path, columns = joined(
+        tmp_path,
+        "group,label,split\np1,x,train\np2,y,val\np3,y,val\n",
+        "slide,group\nb.svs,p2\na.svs,p1\nc.svs,p1\n",
+    )
+    cohort = read_cohort(path, columns)
+    assert [(one.slide.name, one.label, one.split, one.group, one.line) for one in cohort] == [
+        ("b.svs", "y", "val", "p2", 2), ("a.svs", "x", "train", "p1", 3), ("c.svs", "x", "train", "p1", 4),
+    ]  # fmt: skip
+    assert cohort[0].slide == tmp_path / "sub" / "b.svs"
+    assert cohort.notes == ("1 of 3 patients of clinical.csv have no slide",)
+
+
+def test_all_faults_of_joined_tables_are_told(tmp_path: Path) -> None:
+    path, columns = joined(
+        tmp_path,
+        "group,label\np1,x\np1,y\n,y\np2,NA\np3,z,1\n",
+        "slide,group\na.svs,p1\nb.svs,p9\nc.svs,\nb.svs,p2\n,p1\n",
+    )
+    with pytest.raises(CohortError) as raised:
+        read_cohort(path, columns)
+    assert raised.value.faults == (
+        "clinical.csv, line 6: '1' is in no column; put a value that holds the separator in quotes",
+        "clinical.csv, lines 2, 3: group p1 has several lines; keep one",
+        "clinical.csv, line 4: group is empty",
+        "line 3: group p9 is not in clinical.csv",
+        "line 4: group is empty",
+        "line 5: label is 'NA', which stands for a missing one",
+        "line 6: slide is empty",
+    )
 
 
 def test_a_table_to_predict_over_keeps_its_splits_and_needs_none_to_train(tmp_path) -> None:
-    for name in ("a.svs", "b.svs"):
-        (tmp_path / name).touch()
-    table = tmp_path / "external.csv"
-    table.write_text("slide,label,split\na.svs,x,test\nb.svs,y,test\n")
-    assert [one.split for one in read_to_predict(table)] == ["test", "test"]
+    path = table(tmp_path, "slide,label,split\na.svs,x,test\nb.svs,y,test\n")
+    assert [one.split for one in read_to_predict(path)] == ["test", "test"]
     with pytest.raises(CohortError, match="no slides in its split 'train'"):
-        read_cohort(table)
-    table.write_text("slide,label\na.svs,x\nb.svs,y\n")
-    assert [one.split for one in read_to_predict(table)] == ["", ""]
-    table.write_text("slide\na.svs\n")
-    assert [(one.slide, one.label) for one in read_to_predict(table)] == [(tmp_path / "a.svs", "")]
+        read_cohort(path)
+    assert [one.split for one in read_to_predict(table(tmp_path, "slide,label\na.svs,x\nb.svs,y\n"))] == [
+        "",
+        "",
+    ]
+    unlabelled = read_to_predict(table(tmp_path, "slide\na.svs\n"))
+    assert [(one.slide, one.label) for one in unlabelled] == [(tmp_path / "a.svs", "")]

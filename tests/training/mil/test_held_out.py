@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_zoommil.models.task import Classification, Regression
-from napari_zoommil.training.mil.held_out import Answers, report
+from napari_zoommil.training.mil.held_out import Answers, report, strata
 
 TASK = Classification(("normal", "tumour"))
 
@@ -68,3 +70,28 @@ def test_one_class_has_no_auroc_and_a_regression_its_own_metrics() -> None:
 def test_nothing_is_said_of_no_slide() -> None:
     made = report(TASK, Answers((), np.empty(0), np.empty((0, 2))))
     assert made == {"per_slide": {"count": 0, "patients": 0, "metrics": {}}}
+
+
+def test_the_reliability_curve_counts_each_slide_once() -> None:
+    made = report(TASK, answers(list("abcdef"), [1, 1, 0, 0, 1, 0], [0.95, 0.97, 0.9, 0.3, 0.62, 0.12]))
+    assert made["per_slide"]["reliability"] == [
+        {"slides": 1, "probability": 0.62, "right": 1.0},
+        {"slides": 1, "probability": 0.7, "right": 1.0},
+        {"slides": 1, "probability": 0.88, "right": 1.0},
+        {"slides": 3, "probability": 0.94, "right": 0.6667},
+    ]
+
+
+def test_results_are_told_by_a_column() -> None:
+    assert {name: rows.tolist() for name, rows in strata(["b", "a", "", "b", "NA"]).items()} == {
+        "a": [1], "b": [0, 3], "none": [2, 4],
+    }  # fmt: skip
+    sizes = ["9", "1", "2.5", "7", "3", "20"]
+    assert {name: rows.tolist() for name, rows in strata(sizes).items()} == {
+        "1 to 2.5": [1, 2], "3 to 7": [3, 4], "9 to 20": [0, 5],
+    }  # fmt: skip
+    assert set(strata(["1", "2", "1"])) == {"1", "2"}, "few numbers are names"
+    by = replace(answers(list("abcd"), [0, 1, 0, 1], [0.1, 0.9, 0.8, 0.7]), strata=("s", "s", "l", "l"))
+    found = report(TASK, by)["by"]
+    assert found["s"]["metrics"]["accuracy"]["value"] == 1 and found["l"]["count"] == 2
+    assert found["l"]["metrics"]["accuracy"]["value"] == 0.5

@@ -27,8 +27,11 @@ from napari_zoommil.models.registry import Entry, entries
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.parts import Fold, NarrowComboBox, row
 
-ADVANCED = ("epochs", "learning_rate", "patch_size", "min_tissue", "task", "unit", "seed", "icc")
+ADVANCED = ("folds", "epochs", "learning_rate", "patch_size", "min_tissue", "task", "unit", "seed", "icc")
 """Parameters of ``train`` that are made from the job itself."""
+
+DEFAULT = "default"
+"""The recipe that counts where none is asked for."""
 
 ENCODERS = (*SHIPPED_ENCODERS, "resnet50", "mean-rgb")
 
@@ -210,7 +213,7 @@ class TrainSettings(QWidget):
         assert self._cohort is not None, "a cohort is open"
         how = {
             **self.how.values,
-            "recipe": self.recipe.currentText(),
+            "recipe": None if self.recipe.currentText() == DEFAULT else self.recipe.currentText(),
             "magnifications": _magnifications(self.magnifications.text()),
             "options": self.options.values,
         }

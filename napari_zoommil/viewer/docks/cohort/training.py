@@ -12,14 +12,27 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from napari_zoommil.errors import ConsentError, ZoomMILError
 from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.cohort import OpenCohort
-from napari_zoommil.jobs.cohort_train import HeldOut, TrainingRequest, held_out_of, train_with_curves
+from napari_zoommil.jobs.cohort_train import (
+    HeldOutMetric,
+    TrainingRequest,
+    held_out_metrics,
+    plan_of,
+    train_with_curves,
+)
 from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.jobs.train import Training
+from napari_zoommil.jobs.train_choices import Choices
+from napari_zoommil.viewer.docks.cohort.plan import PlanTable
 from napari_zoommil.viewer.docks.cohort.settings import TrainSettings
 from napari_zoommil.viewer.docks.curves import COHORT, Curves
 from napari_zoommil.viewer.docks.parts import Act, Sentence, button, stack
 from napari_zoommil.viewer.session import Session
 from napari_zoommil.viewer.worker import JobRunner
+
+PLAN_HELP = (
+    "Look at table and slides and say what would be chosen, with a reason for each; values can be changed "
+    "before it is trained"
+)
 
 METRICS = ("weighted F1", "accuracy", "AUROC", "mae", "spearman")
 """Of all that are measured, those that are shown; the model's card has the others."""
@@ -50,14 +63,18 @@ class TrainPart(QWidget):
         self._cohort: OpenCohort | None = None
         self._request: TrainingRequest | None = None
         self.runner = runner(self._progress, self._trained, self._ended)
-        self.settings = TrainSettings(self._refresh)
+        self._planning = runner(lambda _: None, self._planned, self._plan_ended, quiet=True)
+        self.settings = TrainSettings(self._changed)
+        self.look = button("Show plan", PLAN_HELP)
+        self.look.clicked.connect(self._plan)
+        self.plan = PlanTable()
         self.act = Act("Train", self._train, self.runner.cancel)
         self.resume = button("Resume", "Go on with the training that was cut off, from its last epoch")
         self.resume.clicked.connect(self._resume)
         self.curves = Curves(COHORT)
         self.curves.hide()
         self.result = HeldOutTable()
-        stack(self, self.settings, self.act, self.resume, self.curves, self.result)
+        stack(self, self.settings, self.look, self.plan, self.act, self.resume, self.curves, self.result)
         self.set_theme()
         self._refresh()
 
@@ -80,12 +97,42 @@ class TrainPart(QWidget):
             return "A training needs a table with the columns slide and label"
         return ""
 
+    def _changed(self) -> None:
+        """Other settings: the plan is not theirs."""
+        if hasattr(self, "result"):  # all is made
+            self._planning.abandon()
+            self.plan.show_choices(())
+            self._refresh()
+
     def _refresh(self) -> None:
-        if not hasattr(self, "result"):
-            return  # while it is being made
         why_not, request = self._why_not(), self._request
         self.act.set_ready(not why_not, why_not or "Train a new model on the slides of the cohort")
+        busy = self._planning.running or self.runner.running
+        self.look.setEnabled(not why_not and not busy)
+        self.look.setToolTip(why_not or PLAN_HELP)
         self.resume.setVisible(not self.runner.running and request is not None and request.can_be_resumed)
+
+    # Plan
+
+    def _plan(self) -> None:
+        try:
+            request = self.settings.request()
+        except ZoomMILError as error:
+            return self.act.note.setText(str(error))
+        self.act.note.setText("Looking at table and slides …")
+        self._planning.start(lambda: plan_of(request))
+        self._refresh()
+
+    def _planned(self, choices: Choices) -> None:
+        self.act.note.setText("")
+        self.plan.show_choices(choices)
+        self._shown(self.plan)
+
+    def _plan_ended(self, failure: str | None) -> None:
+        if not self._planning.done:
+            error = self._planning.error
+            self.act.note.setText("\n".join(getattr(error, "faults", ())) or failure or "")
+        self._refresh()
 
     # Act
 
@@ -95,7 +142,8 @@ class TrainPart(QWidget):
         if self._request is not None and self.settings.out.path == self._request.out:
             self.settings.propose()  # what is there is not replaced
         try:
-            self._request = self.settings.request()
+            request = self.settings.request()
+            self._request = request.following(self.plan.choices) if self.plan.choices else request
         except ZoomMILError as error:
             self.act.note.setText(str(error))
             return
@@ -118,6 +166,8 @@ class TrainPart(QWidget):
         self.act.show_progress(progress)
         if isinstance(progress.partial, Trace):
             self._show_trace(progress.partial)
+        elif progress.partial:
+            self.plan.show_choices(progress.partial)
 
     def _show_trace(self, trace: Trace) -> None:
         was_hidden = self.curves.isHidden()
@@ -127,7 +177,7 @@ class TrainPart(QWidget):
             self._shown(self.curves)
 
     def _trained(self, result: Training) -> None:
-        self.result.show_metrics(held_out_of(result.model))
+        self.result.show_metrics(held_out_metrics(result.model))
         self.act.note.setText(f"Trained: {result.model.name}. It is chosen above, and in the Attention dock.")
         self._session.keep_model(result.model, "mil")
         self._shown(self.result)
@@ -135,8 +185,9 @@ class TrainPart(QWidget):
     def _ended(self, failure: str | None) -> None:
         self.act.show_running(False)
         if not self.runner.done:
-            consent = isinstance(self.runner.error, ConsentError)
-            self.act.note.setText(str(self.runner.error) if consent else failure or "Cancelled")
+            error = self.runner.error
+            told = str(error) if isinstance(error, ConsentError) else failure or "Cancelled"
+            self.act.note.setText("\n".join(getattr(error, "faults", ())) or told)
         else:
             self.settings.propose()
         self._refresh()
@@ -156,7 +207,7 @@ class HeldOutTable(QWidget):
         column.addLayout(self.grid)
         self.show_metrics(())
 
-    def show_metrics(self, found: tuple[HeldOut, ...]) -> None:
+    def show_metrics(self, found: tuple[HeldOutMetric, ...]) -> None:
         """A line for each metric, a column for each split."""
         while item := self.grid.takeAt(0):
             widget = item.widget()

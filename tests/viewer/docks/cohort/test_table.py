@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs.cohort import Answer, OpenCohort
 from napari_zoommil.models.task import Classification, Regression
-from napari_zoommil.training.mil.cohort import LabelledSlide
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
 from napari_zoommil.viewer.docks.cohort.table import CohortTable, ranks
 

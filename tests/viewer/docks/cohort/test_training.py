@@ -9,7 +9,9 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.jobs.train_choices import Choice
 from napari_zoommil.models.registry import entries
+from napari_zoommil.viewer.docks.cohort.plan import PlanTable
 from napari_zoommil.viewer.docks.cohort.settings import TrainSettings
 from napari_zoommil.viewer.docks.showing import show_dock
 
@@ -32,7 +34,7 @@ def test_every_model_with_every_recipe_can_be_asked_for(settings) -> None:
         for recipe in entry.recipes:
             settings.recipe.setCurrentText(recipe)
             asked = settings.request()
-            assert (asked.model, asked.how["recipe"]) == (name, recipe)
+            assert (asked.model, asked.how["recipe"] or "default") == (name, recipe)
             assert asked.how["options"] == {} and asked.how["magnifications"] is None, "the recipe's own"
             assert ("encoder" in asked.how) == (entry.takes == "bag")
         assert asked.out.name.startswith(name)
@@ -58,6 +60,23 @@ def test_what_is_typed_is_asked_for(settings, tmp_path) -> None:
         settings.request()
 
 
+def test_a_plan_is_changed_in_place(qtbot) -> None:
+    choices = (
+        Choice("magnifications", [5, 10], "of the recipe"),
+        Choice("settings.learning_rate", 1e-4, "of the recipe"),
+        Choice("folds", None, "the table states splits"),
+    )
+    table = PlanTable()
+    qtbot.addWidget(table)
+    assert table.isHidden()
+    table.show_choices(choices)
+    assert table.choices == choices, "nothing is changed by showing it"
+    for line, text in enumerate(("2.5, 10, 20", "none", "5")):
+        table.item(line, 1).setText(text)
+    assert [one.value for one in table.choices] == [[2.5, 10, 20], None, 5]
+    assert [one.reason for one in table.choices] == [one.reason for one in choices]
+
+
 def test_from_a_table_to_a_model_that_is_chosen(window, qtbot, colour_cohort, tmp_path) -> None:
     folder = tmp_path / "cohort"
     shutil.copytree(colour_cohort.parent, folder)
@@ -74,12 +93,21 @@ def test_from_a_table_to_a_model_that_is_chosen(window, qtbot, colour_cohort, tm
     settings.how.advanced["patch_size"].value = 32
     settings.how.advanced["epochs"].value = 3
     settings.how.device.setCurrentText("cpu")
+    qtbot.mouseClick(train.look, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not train._planning.running, timeout=MINUTE)
+    told = {one.name: one for one in train.plan.choices}
+    assert told["model"].value == "meanmil" and told["settings.epochs"].value == 3
+    assert all(one.reason for one in told.values()) and not settings.out.path.exists()
+    line = [one.name for one in train.plan.choices].index("settings.epochs")
+    train.plan.item(line, 1).setText("2")
     out = settings.out.path
     qtbot.mouseClick(train.act.button, Qt.MouseButton.LeftButton)
     assert train.act.button.text() == "Cancel"
     qtbot.waitUntil(lambda: not train.runner.running, timeout=MINUTE)
     assert train.act.note.text().startswith("Trained: meanmil")
-    assert not train.curves.isHidden() and train.curves.measured["val_f1"].getData()[0].tolist() == [1, 2, 3]
+    assert not train.curves.isHidden() and train.curves.measured["val_f1"].getData()[0].tolist() == [1, 2], (
+        "as the plan was changed"
+    )
     assert not train.result.isHidden() and "too few patients for intervals" in train.result.told.text()
     assert dock.model.chosen == str(out) and settings.out.path != out, "the next one goes elsewhere"
     assert Path(show_dock(window, "Attention").model.chosen) == out

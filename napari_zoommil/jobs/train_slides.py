@@ -1,0 +1,79 @@
+"""Whether the slides of a cohort can be read at what a training reads, told of all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.geometry import mpp_of
+from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.slide import UPSAMPLING
+
+if TYPE_CHECKING:
+    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
+
+TOLD_EVERY = 0.3
+"""Seconds between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of slides say.
+
+    Attributes
+    ----------
+    coarsest : float or None
+        Largest pixel size of level 0, µm/px; None if no slide could be opened.
+    faults : tuple of str
+        Slides that cannot be opened, or whose pixel size is unknown, each with its line.
+    sizes : tuple of (LabelledSlide, float)
+        The pixel size of each slide.
+    """
+
+    coarsest: float | None
+    faults: tuple[str, ...]
+    sizes: tuple[tuple[LabelledSlide, float], ...]
+
+    def serves(self, magnification: float) -> bool:
+        """Whether all slides are fine enough for a magnification."""
+        return self.coarsest is None or self.coarsest <= mpp_of(magnification) * UPSAMPLING
+
+    def too_coarse(self, magnification: float) -> tuple[str, ...]:
+        """A message for each slide that is too coarse for a magnification."""
+        return tuple(
+            f"{one.place}: {one.slide.name} was scanned at {size:.3g} µm/px; {magnification:g}x needs "
+            f"{mpp_of(magnification):.3g} µm/px or finer"
+            for one, size in self.sizes
+            if size > mpp_of(magnification) * UPSAMPLING
+        )
+
+
+def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Headers]:
+    """Open each slide that is there, without reading pixels."""
+    sizes: list[tuple[LabelledSlide, float]] = []
+    faults: list[str] = []
+    told = monotonic()
+    for number, one in enumerate(entries, 1):
+        if one.slide == Path() or not one.slide.exists():
+            continue  # which the cohort's own faults tell
+        try:
+            with Slide.open(one.slide, mpp) as slide:
+                sizes.append((one, sum(slide.resolution()) / 2))
+        except (ZoomMILError, OSError) as error:
+            faults.append(f"{one.place}: {error}")
+        if monotonic() - told > TOLD_EVERY:
+            told = monotonic()
+            yield Progress(number, len(entries), f"checking slides: {number:,} of {len(entries):,}")
+    return Headers(max((size for _, size in sizes), default=None), tuple(faults), tuple(sizes))
+
+
+def fitting(magnifications: tuple[float, ...], headers: Headers) -> tuple[float, ...]:
+    """Magnifications halved until all slides are fine enough for the highest."""
+    while not headers.serves(magnifications[-1]) and magnifications[-1] > 1:
+        magnifications = tuple(one / 2 for one in magnifications)
+    return magnifications

@@ -21,7 +21,6 @@ from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
 from napari_zoommil.training.run import CHECKPOINT, FOLDS, PLAN, is_trained, read_curves
 
-
 NOT_PLANNED = ("device", "seed", "icc")
 """Arguments of ``train`` that are no choices of a plan."""
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.progress import Job
-from napari_zoommil.jobs.trace import Follow
+from napari_zoommil.jobs.trace import Follow, curves_of
 from napari_zoommil.jobs.train import Training, train
 from napari_zoommil.jobs.train_choices import Choices, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
-from napari_zoommil.training.run import CHECKPOINT, FOLDS, PLAN, is_trained, read_curves
+from napari_zoommil.training.run import CHECKPOINT, FOLDS, PLAN, is_trained
 
 NOT_PLANNED = ("device", "seed", "icc")
 """Arguments of ``train`` that are no choices of a plan."""
@@ -95,7 +95,7 @@ def train_with_curves(request: TrainingRequest, resume: bool = False) -> Job[Tra
     ZoomMILError
         See :func:`napari_zoommil.jobs.train`.
     """
-    follow = Follow(request.out, read_curves(request.out) if resume else ())
+    follow = Follow(request.out, curves_of(request.out) if resume else ())
     job = train(
         request.cohort, request.model, store=request.store, out=request.out, resume=resume, **request.how
     )

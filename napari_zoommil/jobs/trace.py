@@ -37,10 +37,10 @@ class Trace:
     history: CurveLines = ()
 
 
-def _current(folder: Path) -> Path:
-    """The folder of the fold that is being trained, or of a training without folds."""
+def curves_of(folder: Path) -> CurveLines:
+    """The curves of a training; of one with folds, those of the fold that was begun last."""
     folds = [one for one in (folder / FOLDS).glob("*") if one.name.isdigit()]
-    return max(folds, key=lambda one: int(one.name), default=folder)
+    return read_curves(max(folds, key=lambda one: int(one.name), default=folder))
 
 
 class Follow:
@@ -83,7 +83,7 @@ class Follow:
         self._last = now
         history = self._trace.history
         if step.epoch != self._epoch:
-            self._epoch, history = step.epoch, read_curves(_current(self._folder))
+            self._epoch, history = step.epoch, curves_of(self._folder)
         self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
         yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
 

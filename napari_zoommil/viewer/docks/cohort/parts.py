@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.files import TABLES, dialog_filter
@@ -37,8 +37,6 @@ class Source(QWidget):
         self.folder.clicked.connect(self._ask_folder)
         self.told = Sentence(NO_COHORT, "cohort")
         self.faults = Sentence(name="cohort-faults")
-        for sentence in (self.told, self.faults):  # names of files and labels may look like HTML
-            sentence.setTextFormat(Qt.TextFormat.PlainText)
         self.faults.setStyleSheet(WARNING)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -13,10 +13,11 @@ from napari_zoommil.jobs.train_choices import Choices
 from napari_zoommil.viewer.docks.cohort.table import plain
 
 COLUMNS = ("Choice", "Value", "Reason")
-WIDTHS = (110, 78, 320)
+WIDTHS = (96, 64)
+"""Of the first columns; reasons have what is left, and wrap."""
 
-MOST_SHOWN = 10
-"""Rows without scrolling."""
+HEIGHT = 240
+"""Of the table, px."""
 
 
 class PlanTable(QTableWidget):
@@ -27,16 +28,14 @@ class PlanTable(QTableWidget):
         self._choices: Choices = ()
         self.setHorizontalHeaderLabels(list(COLUMNS))
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setTabKeyNavigation(False)
-        self.setWordWrap(False)
-        self.setShowGrid(False)
+        self.setFixedHeight(HEIGHT)
         lines, header = self.verticalHeader(), self.horizontalHeader()
         assert lines is not None and header is not None
         lines.hide()
-        self._height = self.fontMetrics().height() + 6
-        lines.setDefaultSectionSize(self._height)
-        lines.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        lines.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setStretchLastSection(True)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for at, width in enumerate(WIDTHS):
             self.setColumnWidth(at, width)
@@ -53,12 +52,9 @@ class PlanTable(QTableWidget):
                     item = QTableWidgetItem(text)
                     if at != 1:
                         item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
-                    item.setToolTip(plain(f"{text}: {one.reason}" if at != 2 else text))
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+                    item.setToolTip(plain(one.line))
                     self.setItem(line, at, item)
-        header = self.horizontalHeader()
-        assert header is not None
-        rows = min(len(choices), MOST_SHOWN)
-        self.setFixedHeight(header.sizeHint().height() + rows * self._height + 18)
         self.setVisible(bool(choices))
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import napari
 from napari.utils.theme import get_theme
@@ -19,7 +20,7 @@ from napari_zoommil.jobs.cohort_train import (
     plan_of,
     train_with_curves,
 )
-from napari_zoommil.jobs.trace import Trace
+from napari_zoommil.jobs.trace import Trace, curves_of
 from napari_zoommil.jobs.train import Training
 from napari_zoommil.jobs.train_choices import Choices
 from napari_zoommil.viewer.docks.cohort.plan import PlanTable
@@ -62,6 +63,7 @@ class TrainPart(QWidget):
         self._viewer, self._session, self._shown = viewer, session, shown
         self._cohort: OpenCohort | None = None
         self._request: TrainingRequest | None = None
+        self._trace = Trace()
         self.runner = runner(self._progress, self._trained, self._ended)
         self._planning = runner(lambda _: None, self._planned, self._plan_ended, quiet=True)
         self.settings = TrainSettings(self._changed)
@@ -170,7 +172,7 @@ class TrainPart(QWidget):
             self.plan.show_choices(progress.partial)
 
     def _show_trace(self, trace: Trace) -> None:
-        was_hidden = self.curves.isHidden()
+        self._trace, was_hidden = trace, self.curves.isHidden()
         self.curves.setVisible(bool(trace.losses or trace.history))
         self.curves.show_trace(trace)
         if was_hidden and not self.curves.isHidden():
@@ -178,6 +180,7 @@ class TrainPart(QWidget):
 
     def _trained(self, result: Training) -> None:
         self.result.show_metrics(held_out_metrics(result.model))
+        self._show_trace(replace(self._trace, history=curves_of(result.model)))
         self.act.note.setText(f"Trained: {result.model.name}. It is chosen above, and in the Attention dock.")
         self._session.keep_model(result.model, "mil")
         self._shown(self.result)

@@ -119,7 +119,7 @@ def test_keys_go_from_row_to_row_and_open(make, qtbot) -> None:
 
 
 def test_thousands_of_rows_stay_quick(make) -> None:
-    count = 10_000
+    count = 5_000
     controller, table = make([entry(number, "ab"[number % 2]) for number in range(count)])
     table.show()
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,17 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs.train_choices import Choice
+from napari_zoommil.jobs import Progress
+from napari_zoommil.jobs.cohort_train import TrainingRequest
+from napari_zoommil.jobs.trace import Trace
+from napari_zoommil.jobs.train import Training
+from napari_zoommil.jobs.train_choices import Choice, read_plan
+from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.models.registry import entries
+from napari_zoommil.models.task import Classification
+from napari_zoommil.resources import resource
+from napari_zoommil.training.run import CURVES
+from napari_zoommil.viewer.docks.cohort import training
 from napari_zoommil.viewer.docks.cohort.plan import PlanTable
 from napari_zoommil.viewer.docks.cohort.settings import TrainSettings
 from napari_zoommil.viewer.docks.showing import show_dock
@@ -77,38 +87,69 @@ def test_a_plan_is_changed_in_place(qtbot) -> None:
     assert [one.reason for one in table.choices] == [one.reason for one in choices]
 
 
-def test_from_a_table_to_a_model_that_is_chosen(window, qtbot, colour_cohort, tmp_path) -> None:
-    folder = tmp_path / "cohort"
-    shutil.copytree(colour_cohort.parent, folder)
+def test_from_a_plan_to_a_model_that_is_chosen(window, qtbot, tmp_path, monkeypatch) -> None:
+    """The job is a short one in the place of a training, which has tests of its own."""
+    choices = (Choice("model", "meanmil", "as asked for"), Choice("settings.epochs", 100, "of the recipe"))
+    asked: list[TrainingRequest] = []
+
+    def plan(request):
+        yield Progress(0, 1, "reading")
+        return choices
+
+    def trained(request, resume):
+        asked.append(request)
+        yield Progress(0, 1, "planned", (*choices, Choice("seed", 0, "as it is")))
+        yield Progress(
+            1, 2, "epoch 1 of 2", Trace(2, (0.5, 1.0), (0.9, 0.8), ({"epoch": 0.0, "val_f1": 0.5},))
+        )
+        shutil.copytree(resource("models", "demo"), request.out, dirs_exist_ok=True)
+        metric = {"value": 0.8333, "low": 0.611, "high": 0.97}
+        told = {"test": {"per_slide": {"count": 12, "patients": 9, "metrics": {"accuracy": metric}}}}
+        (request.out / REPORT).write_text(json.dumps(told))
+        (request.out / CURVES).write_text("epoch,val_f1\n0,0.5\n1,0.75\n")
+        return Training(request.out, Classification(("a", "b")), {}, choices)
+
+    monkeypatch.setattr(training, "plan_of", plan)
+    monkeypatch.setattr(training, "train_with_curves", trained)
+    (tmp_path / "a.svs").touch()
+    (tmp_path / "cohort.csv").write_text("slide,label\na.svs,x\n")
     dock = show_dock(window, "Cohort")
     train = dock.train
     assert train.act.button.toolTip() == "Open a table of labelled slides first"
-    dock.open(folder / "cohort.csv")
+    dock.open(tmp_path / "cohort.csv")
     qtbot.waitUntil(lambda: train.act.button.isEnabled(), timeout=MINUTE)
     dock.train_fold.button.setChecked(True)
-    settings = train.settings
-    settings.model.setCurrentText("meanmil")
-    settings.encoder.setCurrentText("mean-rgb")
-    settings.magnifications.setText("5")
-    settings.how.advanced["patch_size"].value = 32
-    settings.how.advanced["epochs"].value = 3
-    settings.how.device.setCurrentText("cpu")
     qtbot.mouseClick(train.look, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: not train._planning.running, timeout=MINUTE)
-    told = {one.name: one for one in train.plan.choices}
-    assert told["model"].value == "meanmil" and told["settings.epochs"].value == 3
-    assert all(one.reason for one in told.values()) and not settings.out.path.exists()
-    line = [one.name for one in train.plan.choices].index("settings.epochs")
-    train.plan.item(line, 1).setText("2")
-    out = settings.out.path
+    assert train.plan.choices == choices
+    train.plan.item(1, 1).setText("2")
+    out = train.settings.out.path
     qtbot.mouseClick(train.act.button, Qt.MouseButton.LeftButton)
-    assert train.act.button.text() == "Cancel"
+    assert train.act.button.text() == "Cancel" and not train.look.isEnabled()
     qtbot.waitUntil(lambda: not train.runner.running, timeout=MINUTE)
-    assert train.act.note.text().startswith("Trained: meanmil")
-    assert not train.curves.isHidden() and train.curves.measured["val_f1"].getData()[0].tolist() == [1, 2], (
-        "as the plan was changed"
-    )
-    assert not train.result.isHidden() and "too few patients for intervals" in train.result.told.text()
-    assert dock.model.chosen == str(out) and settings.out.path != out, "the next one goes elsewhere"
+    assert (asked[0].out, asked[0].how["plan"]) == (out, out / "plan.json")
+    assert read_plan(out / "plan.json")["settings.epochs"] == 2, "as it was changed"
+    assert len(train.plan.choices) == 3, "what the training said last"
+    assert train.act.note.text().startswith(f"Trained: {out.name}")
+    assert train.curves.measured["val_f1"].getData()[1].tolist() == [0.5, 0.75]
+    shown = [train.result.grid.itemAt(at).widget().text() for at in range(train.result.grid.count())]
+    assert shown == ["test (12)", "accuracy", "0.833 (0.61 to 0.97)"]
+    assert dock.model.chosen == str(out) and train.settings.out.path != out, "the next one goes elsewhere"
     assert Path(show_dock(window, "Attention").model.chosen) == out
-    assert train.resume.isHidden()
+    train.settings.magnifications.setText("5")
+    assert train.plan.isHidden(), "the plan is not of these settings"
+    window.theme = "light"  # curves follow
+
+
+def test_a_training_that_is_refused_tells_all_faults(window, qtbot, tmp_path) -> None:
+    for name in ("a.svs", "b.svs"):
+        (tmp_path / name).write_bytes(b"no slide")
+    (tmp_path / "cohort.csv").write_text("slide,label,split\na.svs,x,test\nb.svs,y,test\n")
+    dock = show_dock(window, "Cohort")
+    dock.open(tmp_path / "cohort.csv")
+    qtbot.waitUntil(lambda: dock.train.act.button.isEnabled(), timeout=MINUTE)
+    qtbot.mouseClick(dock.train.look, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not dock.train._planning.running, timeout=MINUTE)
+    told = dock.train.act.note.text().splitlines()
+    assert len(told) >= 4 and any("no slides in its split 'train'" in one for one in told)
+    assert any("a.svs" in one for one in told) and dock.train.plan.isHidden()

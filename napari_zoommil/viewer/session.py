@@ -181,6 +181,7 @@ class Session:
         if entry is None:
             data, arguments, _ = open_slide_layer(path)
             viewer.add_image(data, **arguments)
+            viewer.canvas.overlays.scale_bar.visible = True
             entry = self.entry_of(path)
         else:
             viewer.layers.selection.active = entry.layer

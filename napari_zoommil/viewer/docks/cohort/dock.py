@@ -156,6 +156,13 @@ class CohortDock(SessionDock):
         self.counting.addItems(list(controller.ways))
         self._ask_anew()
 
+    def add_model(self, folder: Path) -> None:
+        """Offer the model in a folder, and choose it unless that would cut off what is being done."""
+        if self._predicting.running:
+            self.model.offer((folder, *self._session.cohort_models))
+        else:
+            super().add_model(folder)
+
     def _another_model(self) -> None:
         self.encoder.show_for(self.model.chosen)
         self.controller.forget_answers()

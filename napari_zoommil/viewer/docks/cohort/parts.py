@@ -83,6 +83,7 @@ class Filters(QWidget):
         self.text = QLineEdit()
         self.text.setPlaceholderText("Filter")
         self.text.setClearButtonEnabled(True)
+        self.text.setAcceptDrops(False)  # what is dropped on the dock is to be opened
         self.text.setToolTip("Part of a slide's name, label, group or prediction")
         self.split = NarrowComboBox()
         self.split.setToolTip("Slides of one split")

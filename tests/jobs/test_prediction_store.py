@@ -61,9 +61,12 @@ def test_all_slides_together_are_bounded(prediction: Prediction, monkeypatch) ->
     prediction_store.keep(KeptPrediction(prediction, 1.0, "", MPP))
     size = next((prediction_store.folder() / prediction.fingerprint).iterdir()).stat().st_size
     monkeypatch.setattr(prediction_store, "MOST_BYTES", int(2.5 * size))
-    for made, name in enumerate(("one", "two", "three"), 2):
+    monkeypatch.setattr(prediction_store, "SUMMARY_BYTES", size // 2)
+    names = ("one", "two", "three")
+    for made, name in enumerate(names, 2):
         prediction_store.keep(KeptPrediction(replace(prediction, fingerprint=name), float(made), "", MPP))
-    assert [path.parent.name for path in sorted(prediction_store.folder().glob("*/*.npz"))] == [
-        "three",
-        "two",
-    ]
+    assert [name for name in names if list(prediction_store.kept(name, MPP))] == ["two", "three"]
+    (oldest,) = prediction_store.summaries("one", MPP)
+    assert oldest.made == 2.0 and oldest.prediction.task == prediction.task, "what it said stays"
+    assert (oldest.prediction.values == prediction.values).all()
+    assert oldest.prediction.familiarity == prediction.familiarity

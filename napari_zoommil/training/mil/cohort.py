@@ -86,13 +86,15 @@ class Cohort(Sequence[LabelledSlide]):
         lack : callable
             Why a slide cannot be used; by default, that it does not exist.
         """
-        entries = self.entries
+        return (*self.content_faults(lack), *faults_of.of_splits(self.entries, in_folds))
+
+    def content_faults(self, lack: Lack = no_slide) -> tuple[str, ...]:
+        """Those of its lines, and contradictions between them."""
         return (
             *self.malformed,
-            *(fault for entry in entries for fault in faults_of.of_entry(entry, lack)),
-            *faults_of.contradictions(entries),
-            *faults_of.of_labels(entries),
-            *faults_of.of_splits(entries, in_folds),
+            *(fault for entry in self.entries for fault in faults_of.of_entry(entry, lack)),
+            *faults_of.contradictions(self.entries),
+            *faults_of.of_labels(self.entries),
         )
 
 
@@ -174,6 +176,25 @@ def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSl
         of(columns.fold_column),
         of(columns.by),
     )
+
+
+def read_to_predict(path: Path) -> Cohort:
+    """The slides of a table to predict over and to compare with labels, where it has these.
+
+    Labels and splits stay as they are in the table; splits without which one cannot train may be missing.
+
+    Raises
+    ------
+    FileError
+        If the table cannot be read.
+    CohortError
+        If it is not a table with a column slide, or has faults; the error lists all of them.
+    """
+    if not any("label" in row.cells for row in read_table(path, ("slide",))):
+        return Cohort(tuple(LabelledSlide(slide, "") for slide in slides_of_table(path)))
+    cohort = parse_cohort(path)
+    refuse(path, cohort.content_faults())
+    return cohort
 
 
 def slides_of_table(path: Path) -> list[Path]:

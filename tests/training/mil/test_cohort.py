@@ -16,6 +16,7 @@ from napari_zoommil.training.mil.cohort import (
     LabelledSlide,
     class_names,
     read_cohort,
+    read_to_predict,
     slides_of_table,
 )
 
@@ -244,3 +245,16 @@ def test_all_faults_of_joined_tables_are_told(tmp_path: Path) -> None:
         "line 5: label is 'NA', which stands for a missing one",
         "line 6: slide is empty",
     )
+
+
+def test_a_table_to_predict_over_keeps_its_splits_and_needs_none_to_train(tmp_path) -> None:
+    path = table(tmp_path, "slide,label,split\na.svs,x,test\nb.svs,y,test\n")
+    assert [one.split for one in read_to_predict(path)] == ["test", "test"]
+    with pytest.raises(CohortError, match="no slides in its split 'train'"):
+        read_cohort(path)
+    assert [one.split for one in read_to_predict(table(tmp_path, "slide,label\na.svs,x\nb.svs,y\n"))] == [
+        "",
+        "",
+    ]
+    unlabelled = read_to_predict(table(tmp_path, "slide\na.svs\n"))
+    assert [(one.slide, one.label) for one in unlabelled] == [(tmp_path / "a.svs", "")]

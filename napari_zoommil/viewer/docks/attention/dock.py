@@ -121,7 +121,7 @@ class AttentionDock(SessionDock):
         self._regions.set_slide(entry.slide if entry else None)
         self.where.set_slide(entry)
         self._show_result(entry)
-        self.model.offer(kept(entry.slide) if entry else ())
+        self.model.offer((*(kept(entry.slide) if entry else ()), *self._session.cohort_models))
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:

@@ -20,9 +20,9 @@ from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.detect import result
 from napari_zoommil.viewer.docks.detect.parts import Search
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.where import SETTLED_MS, TISSUE, WINDOW, Inside
 from napari_zoommil.viewer.layers.detections import cells_layer
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 from napari_zoommil.viewer.worker import OUTDATED
 

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.viewer.docks.place import PlaceLabel, place_text
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.session import session_of
 
 

@@ -36,7 +36,7 @@ def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) 
         for axis, (title, bars) in zip(axes, panels.items(), strict=True):
             for name, mean in bars.items():
                 place, colour = names.index(name), class_colour(0 if name == names[0] else 1)
-                axis.barh(place, 100 * mean.mean, color=colour, alpha=0.55, height=0.65)
+                axis.barh(place, 100 * mean.mean, color=colour, height=0.65)
                 axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
             axis.set(title=title, xlabel=unit, xlim=(0, 105))
             axis.set_yticks(range(len(names)), names)

@@ -51,6 +51,11 @@ class MadeCohort:
     largest: float = 0.08
     first_seed: int = 50_000
 
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return f"cohort-{self.slides}x{self.size}"
+
 
 @dataclass(frozen=True)
 class PlannedSlide:

@@ -67,11 +67,12 @@ def _figure(panels: Mapping[str, Sequence[Point]], x: str, y: str, fewer_is_bett
     groups = list(dict.fromkeys(point.group for points in panels.values() for point in points))
     colours = {group: class_colour(index) for index, group in enumerate(groups)}
     figure = Figure((6.4 * len(panels), 4.6), layout="constrained")
-    for axis, (title, points) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
         _draw(axis, points, colours, fewer_is_better)
         axis.set(title=title, xlabel=x, ylabel=y)
+    handles = [axes[0].plot([], [], "o", ms=5, color=colour)[0] for colour in colours.values()]
+    figure.legend(handles, groups, loc="outside lower left", frameon=False, ncols=len(groups))
     return figure
 
 
@@ -94,31 +95,53 @@ def _draw(axis: Axes, points: Sequence[Point], colours: Mapping[str, str], fewer
             va="center",
             color="#333333",
         )
-    for group, colour in colours.items():
-        if group:
-            axis.plot([], [], "o", ms=5, color=colour, label=group)
-    if any(colours):
-        axis.legend(frameon=False, loc="lower right")
     axis.grid(color="#eeeeee")
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-LINE_POINTS = 8.5
-"""Least distance between the labels of points at nearly the same cost."""
+LETTER, LINE, MARKER, GAP = 3.6, 8.5, 5.0, 6.0
+"""Width of a letter and height of a line of a label, size of a marker, and distance between both, points."""
+
+PLACES = [(side, line) for line in (0, 1, -1, 2, -2, 3, -3) for side in (1, -1)]
+"""Where a label may stand: right or left of its marker, and so many lines above it; the first is the best."""
 
 
 def _offsets(axis: Axes, points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Where each label stands, in points from its marker: labels of near points are spread vertically."""
+    """Where each label stands, in points from its marker, so that labels cover no marker and no label."""
     axis.figure.canvas.draw()
-    places = [axis.transData.transform((one.x, one.y)) * 72 / axis.figure.dpi for one in points]
-    offsets = [(6.0, 0.0)] * len(points)
-    placed: list[tuple[float, float]] = []
-    for index in sorted(range(len(points)), key=lambda one: places[one][1]):
-        x, y = places[index]
-        low = y
-        while any(abs(x - other) < 75 and abs(low - height) < LINE_POINTS for other, height in placed):
-            low += 1.0
-        placed.append((x, low))
-        offsets[index] = (6.0, low - y)
+    scale = 72 / axis.figure.dpi
+    width = axis.bbox.width * scale
+    low = axis.bbox.x0 * scale
+    places = [tuple(axis.transData.transform((one.x, one.y)) * scale) for one in points]
+    taken = [_Box(x - MARKER, y - MARKER / 2, x + MARKER, y + MARKER / 2) for x, y in places]
+    offsets = []
+    for own, ((x, y), point) in enumerate(zip(places, points, strict=True)):
+        boxes = [_label_box(x, y, point.name, side, line) for side, line in PLACES]
+        free = [
+            place
+            for place, box in zip(PLACES, boxes, strict=True)
+            if low <= box.left and box.right <= low + width
+            and not any(box.meets(other) for n, other in enumerate(taken) if n != own)
+        ]  # fmt: skip
+        side, line = (free or PLACES)[0]
+        taken.append(_label_box(x, y, point.name, side, line))
+        offsets.append((side * GAP, line * LINE))
     return offsets
+
+
+class _Box(NamedTuple):
+    left: float
+    low: float
+    right: float
+    high: float
+
+    def meets(self, other: _Box) -> bool:
+        apart = self.right < other.left or other.right < self.left
+        return not (apart or self.high < other.low or other.high < self.low)
+
+
+def _label_box(x: float, y: float, name: str, side: int, line: int) -> _Box:
+    near, far = x + side * GAP, x + side * (GAP + LETTER * len(name))
+    middle = y + line * LINE
+    return _Box(min(near, far), middle - LINE / 2, max(near, far), middle + LINE / 2)

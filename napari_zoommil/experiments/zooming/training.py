@@ -101,7 +101,7 @@ def prepared(
     out: Path, extent: Extent, data: Path | None, features: Iterable[Features], device: str
 ) -> Job[Bench]:
     """A bench with all slides drawn and features stored."""
-    table = (yield from made(extent.cohort, out / "cohort")) if data is None else data / TABLE
+    table = (yield from made(extent.cohort, out / extent.cohort.folder)) if data is None else data / TABLE
     bench = Bench(out, table, extent, device)
     slides = [one.slide for one in read_cohort(table)]
     for encoder, magnifications in features:

@@ -14,7 +14,7 @@ from napari_zoommil.experiments.zooming.units import Extent
 from napari_zoommil.files import write_json
 
 TINY = Extent(
-    MadeCohort(3, 1024), encoder="mean-rgb", patch_size=32, epochs=1, learning_rate=1e-3, k=2, seeds=(0, 1)
+    MadeCohort(3, 1024), encoder="mean-rgb", patch_size=16, epochs=1, learning_rate=1e-3, k=2, seeds=(0, 1)
 )
 
 SQUARE = {
@@ -29,10 +29,10 @@ SQUARE = {
 
 @pytest.fixture(scope="session")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pink and six violet slides at 20x with a table; a square of each violet one is outlined."""
+    """Three pink and three violet slides at 20x with a table; a square of each violet one is outlined."""
     folder, rng = tmp_path_factory.mktemp("coloured"), np.random.default_rng(0)
     lines = ["slide,label,split"]
-    for number in range(12):
+    for number in range(6):
         label, colour = (("pink", (230, 140, 190)), ("violet", (140, 90, 180)))[number % 2]
         pixels = np.full((768, 768, 3), 245, np.uint8)
         pixels[128:-128, 128:-128] = np.array(colour) + rng.integers(-9, 10, (512, 512, 3))
@@ -40,7 +40,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tifffile.imwrite(
             path, pixels, photometric="rgb", tile=(128, 128), resolution=(20_000, 20_000), resolutionunit=3
         )
-        lines.append(f"{path.name},{label},{('train', 'train', 'train', 'val', 'test', 'test')[number // 2]}")
+        lines.append(f"{path.name},{label},{('train', 'val', 'test')[number // 2]}")
         if label == "violet":
             write_json(path.with_suffix(".geojson"), SQUARE)
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")

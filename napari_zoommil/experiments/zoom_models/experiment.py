@@ -32,13 +32,15 @@ highest of a data set stands for 20x); its data sets are other ones, so only the
 
 def units(extent: Extent, preset: str) -> list[Unit]:
     """ZoomMIL first, then its peers at 20x, at several and at lower magnifications, and colour alone."""
-    narrow = NARROW if preset == "cpu" else {}
-    single = [Unit(f"{name}@20x", name, (20.0,), narrow if name == "transmil" else {}) for name in SINGLE]
+    small = preset == "cpu"
+    single = [
+        Unit(f"{name}@20x", name, (20.0,), NARROW if small and name == "transmil" else {}) for name in SINGLE
+    ]
     several = [Unit(name, name) for name in ("msmil", "dsmil")]
     lower = [
-        Unit(f"{name}@{scale:g}x", name, (scale,), narrow if name == "transmil" else {})
+        Unit(f"{name}@{scale:g}x", name, (scale,))
         for scale in (10.0, 5.0)
-        for name in ("abmil", "clam_sb", "transmil")
+        for name in ("abmil", "clam_sb", *(() if small else ("transmil",)))
     ]
     own = [zoommil(extent), Unit("zoommil-eff", "zoommil", (5.0, 10.0), {"k": extent.k})]
     colour = [
@@ -46,7 +48,7 @@ def units(extent: Extent, preset: str) -> list[Unit]:
         Unit("abmil-colour@20x", "abmil", (20.0,), {}, COLOUR),
     ]
     pixels = [Unit("sparseconvmil_pixels@20x", "sparseconvmil_pixels", (20.0,))]
-    return [*own, *single, *several, *lower, *colour, *(pixels if preset == "paper" else [])]
+    return [*own, *single, *several, *lower, *colour, *([] if small else pixels)]
 
 
 def experiment(

@@ -27,6 +27,7 @@ from napari_zoommil.jobs.train_familiarity import rows_read
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.mil.cohort import LabelledSlide, read_cohort
+from napari_zoommil.training.mil.table import read_table
 from napari_zoommil.training.run import CURVES, is_trained
 
 METRICS = ("weighted F1", "AUROC", "accuracy")
@@ -101,7 +102,11 @@ def prepared(
     out: Path, extent: Extent, data: Path | None, features: Iterable[Features], device: str
 ) -> Job[Bench]:
     """A bench with all slides drawn and features stored."""
-    table = (yield from made(extent.cohort, out / extent.cohort.folder)) if data is None else data / TABLE
+    if data is not None:
+        read_table(data / TABLE, ("slide", "label", "split"))  # random splits would differ from seed to seed
+        table = data / TABLE
+    else:
+        table = yield from made(extent.cohort, out / extent.cohort.folder)
     bench = Bench(out, table, extent, device)
     slides = [one.slide for one in read_cohort(table)]
     for encoder, magnifications in features:
@@ -125,7 +130,7 @@ def trained(
     Raises
     ------
     CohortError
-        If the cohort cannot be read.
+        If the cohort cannot be read, or has no column ``split``.
     JobError
         If ``only`` matches no training, or a result in the folder has other settings or data.
     """

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from napari_zoommil.cli import main
-from napari_zoommil.errors import JobError
+from napari_zoommil.errors import CohortError, JobError
 from napari_zoommil.experiments.reproduce import Reproduction, reproduce
 from napari_zoommil.experiments.zooming import training
 from napari_zoommil.experiments.zooming.training import train_one
@@ -87,6 +87,9 @@ def test_a_run_that_is_cut_off_goes_on(coloured: Path, tmp_path: Path, trained: 
 def test_errors_come_before_any_work(coloured: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(JobError, match="'clam' matches none of the pieces zoommil/0"):
         go("zoom-models", tmp_path / "a", coloured, "clam")
+    (tmp_path / "cohort.csv").write_text("slide,label\na.tif,pink\n")
+    with pytest.raises(CohortError, match="split"):
+        go("zoom-models", tmp_path / "a", tmp_path)
     assert not (tmp_path / "a").exists()
     with pytest.raises(SystemExit) as end:
         main(["reproduce", "zoom-k", "--out", str(tmp_path), "--data", str(coloured), "--only", "k99"])

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TOP = 4
-OVERVIEW_MPP = 8.0
+OVERVIEW_MPP = 4.0
+AROUND = 1.4
+"""Edge of what is shown over that of what was read."""
+
 COLOURS = "magma"
 OUTLINE = "#00b4d8"
 
@@ -44,12 +47,14 @@ def write_figure(path: Path, slide: Slide, maps: SlideMaps) -> None:
         columns: Any = figure.subfigures(1, 2, width_ratios=(3.0 * (levels + 1), 3.2))
         axes = columns[0].subplots(1, levels + 1)
         _overview(axes[0], slide, overview, maps)
-        axes[0].set_title("slide, known region" if maps.outline else "slide, no region")
+        axes[0].set_title("slide, known region" if maps.outline else "slide, no region", fontsize=8)
         for level, axis in enumerate(axes[1:]):
             _overview(axis, slide, overview, maps)
             image = _attention(axis, maps, level)
+            _enlarge(axis, maps, level)
             axis.set_title(_title(maps, level), fontsize=8)
-        columns[0].colorbar(image, ax=list(axes), shrink=0.6, label="attention, min to max of the map")
+        bar = columns[0].colorbar(image, ax=list(axes), shrink=0.6, pad=0.01)
+        bar.set_label("attention, from min to max of the map", fontsize=7)
         _patches(columns[1], slide, maps)
         verdict = "classified correctly" if maps.right else f"wrong: predicted {maps.predicted}"
         figure.suptitle(f"{path.stem}: {maps.label}, {verdict}", x=0.01, ha="left")
@@ -82,6 +87,17 @@ def _attention(axis: Axes, maps: SlideMaps, level: int) -> Any:
     found.set_clim(0, 1)
     axis.add_collection(found)
     return found
+
+
+def _enlarge(axis: Axes, maps: SlideMaps, level: int) -> None:
+    """Show the part of the slide where patches were read, square, with some of what is around them."""
+    patches = maps.grid.levels[level]
+    places = patches.origins[maps.rows[level]]
+    low, high = places.min(0), places.max(0) + patches.size
+    half = min(AROUND * max(high - low) / 2, max(maps.grid.shape) / 2)
+    middle = np.clip((low + high) / 2, half, np.maximum(np.array(maps.grid.shape) - half, half))
+    axis.set_xlim(middle[1] - half, middle[1] + half)
+    axis.set_ylim(middle[0] + half, middle[0] - half)
 
 
 def _title(maps: SlideMaps, level: int) -> str:

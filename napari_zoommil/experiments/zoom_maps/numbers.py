@@ -137,4 +137,4 @@ def outline_beside(slide: Path) -> tuple[NDArray[np.float64], ...]:
     path = slide.with_suffix(".geojson")
     if not path.is_file() or b'"Polygon"' not in path.read_bytes():
         return ()
-    return tuple(np.asarray(one.exterior.coords)[:, ::-1] for one in read_regions(path))
+    return tuple(np.asarray(one.exterior.coords) for one in read_regions(path))

@@ -17,19 +17,19 @@ TINY = Extent(
     MadeCohort(3, 1024), encoder="mean-rgb", patch_size=16, epochs=1, learning_rate=1e-3, k=2, seeds=(0, 1)
 )
 
-SQUARE = {
+OUTLINE = {
     "type": "Feature",
     "properties": {},
     "geometry": {
         "type": "Polygon",
-        "coordinates": [[[128, 128], [384, 128], [384, 384], [128, 384], [128, 128]]],
+        "coordinates": [[[128, 128], [384, 128], [384, 256], [128, 256], [128, 128]]],
     },
 }
 
 
 @pytest.fixture(scope="session")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pink and three violet slides at 20x with a table; a square of each violet one is outlined."""
+    """Three pink and three violet slides at 20x with a table; a part of each violet one is outlined."""
     folder, rng = tmp_path_factory.mktemp("coloured"), np.random.default_rng(0)
     lines = ["slide,label,split"]
     for number in range(6):
@@ -42,7 +42,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         lines.append(f"{path.name},{label},{('train', 'val', 'test')[number // 2]}")
         if label == "violet":
-            write_json(path.with_suffix(".geojson"), SQUARE)
+            write_json(path.with_suffix(".geojson"), OUTLINE)
     (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
     return folder
 

@@ -60,6 +60,15 @@ class ZoomMILOptions:
     sigma : float, optional
         Standard deviation of the noise; that of the mode by default. In ``exact`` mode it decreases
         linearly to a tenth during training.
+    selection : {"learnt", "fixed", "random", "random-patches"}
+        Patches to zoom into: those of the highest attention, with a gradient or without one; random ones; or
+        random patches of the next magnification, as many as the others lead to. All but the first are for
+        ablations (Table 4).
+    dual : bool
+        Attention for zooming with its own weights, or the same as for pooling.
+    aggregation : {"sum", "last", "concatenation"}
+        What is classified: sum of the magnifications' representations (eq. 7), only that of the highest, or
+        all of them side by side.
     """
 
     k: Count | tuple[Count, ...] = 16
@@ -70,6 +79,9 @@ class ZoomMILOptions:
     topk: Literal["exact", "paper"] = "exact"
     samples: Count = 100
     sigma: Annotated[float | None, Interval(ge=0, le=10)] = None
+    selection: Literal["learnt", "fixed", "random", "random-patches"] = "learnt"
+    dual: bool = True
+    aggregation: Literal["sum", "last", "concatenation"] = "sum"
 
 
 ZOOMMIL = Entry(

@@ -79,7 +79,8 @@ def _patches(path: Path, file: h5py.File) -> tuple[Stated, ...]:
             path,
             "CLAM" if "patch_level" in facts else "TRIDENT",
             "features",
-            *features.shape,
+            features.shape[0],
+            features.shape[1],
             coordinates,
             "px",
             size,
@@ -174,7 +175,8 @@ def _stamp(path: Path, file: h5py.File) -> tuple[Stated, ...]:
             path,
             "STAMP",
             "feats",
-            *features.shape,
+            features.shape[0],
+            features.shape[1],
             coordinates,
             "µm",
             (edge, edge),
@@ -205,7 +207,7 @@ def _zoommil(path: Path, file: h5py.File) -> tuple[Stated, ...]:
     one, lowest = (1.0, 1.0), min(each[0] for each in found)
     return tuple(
         Stated(
-            path, "ZoomMIL", name, *shape, places, "patch", one, one, size, magnification,
+            path, "ZoomMIL", name, shape[0], shape[1], places, "patch", one, one, size, magnification,
             encoder=encoder, lowest=lowest,
         )
         for magnification, name, shape, places in sorted(found, key=lambda each: each[0])

@@ -120,9 +120,7 @@ class Start:
         self._require_shapes(given.options)
         return Chosen(
             spec.architecture,
-            self._encoder(given.encoder)
-            if not given.from_files
-            else self.spec.encoder or given.encoder or "",
+            self._encoder(given),
             spec.magnifications,
             spec.patch_size,
             spec.min_tissue if given.min_tissue is None else given.min_tissue,

@@ -41,14 +41,22 @@ def opened(path: Path) -> Iterator[h5py.File]:
     if not path.stat().st_size:
         raise FeatureFileError(f"{path.name} is empty; extract its features again")
     try:
-        # Without a lock, because a folder of results may be read-only.
-        with h5py.File(path, "r", locking=False) as file:
+        with _file(path) as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:
         raise FeatureFileError(
             f"{path.name} cannot be read as HDF5 ({first_line(error)}); it may be cut off: copy it, or "
             "extract its features, again"
         ) from error
+
+
+def _file(path: Path) -> h5py.File:
+    """Without a lock, because a folder of results may be read-only or on a share; with one where this process
+    has the file open with a lock already, since HDF5 wants both alike."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError:
+        return h5py.File(path, "r")
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset | None:

@@ -174,11 +174,11 @@ def _in_px(
         y, x = np.divide(stated.size, mpp).tolist()
         return stated.coordinates / mpp, (y, x), mpp
     assert stated.magnification is not None
-    own, pixel = _objective(frame), frame.mpp
+    own, scale = _objective(frame), frame.mpp
     if own is None:
-        own, pixel = finest, (mpp_of(finest), mpp_of(finest))
+        own, scale = finest, (mpp_of(finest), mpp_of(finest))
     edge = patch_size * own / stated.magnification
-    return stated.coordinates * edge - _padding(frame, patch_size, own, stated, finest), (edge, edge), pixel
+    return stated.coordinates * edge - _padding(frame, patch_size, own, stated, finest), (edge, edge), scale
 
 
 def _objective(frame: Frame) -> float | None:

@@ -53,7 +53,7 @@ def sample(model: str, path: Path, group: str) -> Job[SlideSample]:
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(stack, path, model, store=path.parent / "features")
         yield from opened.look()
-        assert isinstance(opened.slide, Slide)
+        assert isinstance(opened.slide, Slide)  # it was written here
         levels = yield from described(opened.slide, opened.grid, opened.read.rows, opened.features)
     return SlideSample(group, levels)
 

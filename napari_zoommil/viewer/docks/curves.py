@@ -86,7 +86,7 @@ FINETUNING = Kind(
 
 COHORT = Kind(
     (
-        Measured("val_loss", "loss on val", F1, LOSSES),
+        Measured("val_loss", "loss on val", DENSITY, LOSSES),
         Measured("val_f1", "weighted F1 on val", F1, SHARES),
         Measured("val_accuracy", "accuracy on val", RECALL, SHARES),
         Measured("val_mae", "mean absolute error on val", DENSITY, AMOUNTS),

@@ -65,6 +65,11 @@ class PlanTable(QTableWidget):
             for line, one in enumerate(self._choices)
         )
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether a value is another than the one that was planned."""
+        return self.choices != self._choices
+
     def _text(self, line: int) -> str:
         item = self.item(line, 1)
         return item.text().strip() if item is not None else ""

@@ -145,7 +145,7 @@ class TrainPart(QWidget):
             self.settings.propose()  # what is there is not replaced
         try:
             request = self.settings.request()
-            self._request = request.following(self.plan.choices) if self.plan.choices else request
+            self._request = request.following(self.plan.choices) if self.plan.is_changed else request
         except ZoomMILError as error:
             self.act.note.setText(str(error))
             return

@@ -211,6 +211,7 @@ def train(
         options or {},
         given,
     ).following(plan)
+    asked.check()
     prepared = yield from prepare(cohort, columns, asked, start, features, flags, seed, mpp, icc)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
     with working_in(out, overwrite, resume, planned or only_plan):

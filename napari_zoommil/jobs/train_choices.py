@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
+
+from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
 from napari_zoommil.files import read_file, write_json
 from napari_zoommil.models.registry import Recipe
@@ -47,6 +50,9 @@ class Choice:
 
 Choices = tuple[Choice, ...]
 
+CHECKED = ("magnifications", "patch_size", "min_tissue", "folds", "task")
+"""What a user may choose badly, in Python or in a plan; the rest is looked up by name."""
+
 NOT_SINGLE = ("options", "settings", "followed", "from_files")
 
 
@@ -66,11 +72,11 @@ class Asked:
     recipe: str | None = None
     encoder: str | None = None
     magnifications: tuple[float, ...] | None = None
-    patch_size: int | None = None
-    min_tissue: float | None = None
+    patch_size: Annotated[int | None, Interval(ge=16, le=4096)] = None
+    min_tissue: Annotated[float | None, Interval(ge=0, le=1)] = None
     tissue_detector: str | None = None
-    folds: int | None = None
-    task: str | None = None
+    folds: Annotated[int | None, Interval(ge=2, le=20)] = None
+    task: Literal["auto", "classification", "regression"] | None = None
     unit: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +113,19 @@ class Asked:
         return replace(
             self, **changes, options=parts[OPTIONS], settings=parts[SETTINGS], followed=frozenset(followed)
         )
+
+    def check(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises
+        ------
+        ModelError
+        """
+        own = {name: getattr(self, name) for name in CHECKED}
+        try:
+            check_arguments(Asked, own)
+        except ValueError as error:
+            raise ModelError(f"a training cannot be like that: {error}") from error
 
     def because(self, name: str, otherwise: str) -> str:
         """The reason of a choice: who asked for it, or another."""

@@ -128,6 +128,26 @@ def test_what_is_no_plan_is_told(tmp_path: Path, text: str, said: str) -> None:
         assert read_plan(tmp_path / PLAN) and Asked().following(tmp_path / PLAN)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"magnifications": 10}, "magnifications should be"),
+        ({"magnifications": ["high"]}, "magnifications.* should be"),
+        ({"folds": 1}, "folds should be"),
+        ({"patch_size": "large"}, "patch_size should be"),
+        ({"task": "survival"}, "task should be"),
+    ],
+)
+def test_values_of_a_plan_that_cannot_be_are_refused(
+    cohort: Path, settings: dict[str, Any], tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / PLAN
+    path.write_text(json.dumps({"choices": {name: {"value": value} for name, value in values.items()}}))
+    del settings["patch_size"]
+    with pytest.raises(ModelError, match=f"a training cannot be like that: {said}"):
+        next(train(cohort, **settings, plan=path))
+
+
 def test_settings_are_converted_and_refused() -> None:
     found = with_settings(Recipe(), {"weight_decay": "1e-5", "weighted": "false", "stop_after": None})
     assert (found.weight_decay, found.weighted, found.stop_after) == (1e-5, False, None)

@@ -15,21 +15,22 @@ from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
 from napari_zoommil.bags.feature_files.placing import DEFAULT_PATCH
 from napari_zoommil.bags.feature_files.stated import Stated
-from napari_zoommil.errors import CohortError, ModelError, ZoomMILError
+from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs.cohort_bags import Reading, Source
 from napari_zoommil.jobs.feature_files import SlideFiles, at_hand, files_of, remembered, require_model
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.train_start import Start
 from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
+from napari_zoommil.training.mil.cohort import refuse
 from napari_zoommil.training.mil.cohort_faults import no_slide
 
 if TYPE_CHECKING:
     from napari_zoommil.bags.bag import Bag
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
-TOLD = 20
-"""Most faults in an error message; all of them are in its ``faults``."""
+FILES = "the feature files"
+"""What cannot be used, in messages."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,10 @@ class CohortFeatures:
                 f"{model} reads pixels of the slides, which feature files do not hold; leave --features out, "
                 "or choose a model of features"
             )
-        self._refuse([f"{one.place}: {why}" for one in entries if (why := self._unused(one.slide))])
+        refuse(FILES, [f"{one.place}: {why}" for one in entries if (why := self._unused(one.slide))])
         files = [self.of(one.slide) for one in entries]
         stated = [one for each in files for one in each.stated]
-        self._refuse(_differences(stated))
+        refuse(FILES, _differences(stated))
         sizes = {one.patch_size for one in stated if one.patch_size}
         size = sizes.pop() if sizes else self.patch_size or DEFAULT_PATCH
         if self.patch_size not in (None, size):
@@ -182,7 +183,7 @@ class CohortFeatures:
                 bags[slide] = FileBag(stated, placed, stated[0].encoder_hash)
             except ZoomMILError as error:
                 faults.append(str(error))
-        self._refuse(faults)
+        refuse(FILES, faults)
         first = bags[slides[0]]
         return dict(bags), Source(encoder, first.encoder_hash, first.dim)
 
@@ -193,13 +194,6 @@ class CohortFeatures:
         return (
             f"{slide.name} is a slide, but other lines name feature files; give its features with --features"
         )
-
-    def _refuse(self, faults: Sequence[str]) -> None:
-        if faults:
-            more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
-            raise CohortError(
-                f"the feature files cannot be used: {'; '.join(faults[:TOLD])}{more}", tuple(faults)
-            )
 
 
 def _scales(model: str | None, files: Sequence[SlideFiles]) -> tuple[float, ...] | None:

@@ -15,14 +15,14 @@ from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.trace import Follow, curves_of
 from napari_zoommil.jobs.train import Training, train
-from napari_zoommil.jobs.train_choices import Choices, write_plan
+from napari_zoommil.jobs.train_choices import SINGLE, Choices, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
-from napari_zoommil.training.run import CHECKPOINT, FOLDS, PLAN, is_trained
+from napari_zoommil.training.run import PLAN, has_progress, is_trained
 
-NOT_PLANNED = ("device", "seed", "icc")
-"""Arguments of ``train`` that are no choices of a plan."""
+PLANNED = (*SINGLE, "options", "settings", "epochs", "learning_rate")
+"""Arguments of ``train`` that are choices of a plan."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ class TrainingRequest:
     @property
     def can_be_resumed(self) -> bool:
         """Whether it was cut off after an epoch."""
-        runs = (self.out, *(self.out / FOLDS).glob("*"))
-        return any((run / CHECKPOINT).exists() for run in runs) and not is_trained(self.out)
+        return has_progress(self.out) and not is_trained(self.out)
 
     def following(self, choices: Choices) -> TrainingRequest:
         """The same by a plan, which is written into the folder of the new model.
@@ -62,7 +61,7 @@ class TrainingRequest:
         """
         make_folder(self.out)
         write_plan(self.out, choices)
-        kept = {name: self.how[name] for name in NOT_PLANNED if name in self.how}
+        kept = {name: value for name, value in self.how.items() if name not in PLANNED}
         return replace(self, model=None, how=kept | {"plan": self.out / PLAN})
 
 

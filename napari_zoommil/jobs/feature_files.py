@@ -25,7 +25,6 @@ from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import open_own
-from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.fingerprint import fingerprint
@@ -122,7 +121,7 @@ def require_model(
     ModelError, FeatureFileError
         If their encoder, width or patch size are not those of the model, or nobody says which encoder it is.
     """
-    if entry(spec.architecture).takes == "pixels":
+    if spec.takes == "pixels":
         raise ModelError(
             f"{model} reads pixels of the slide, which feature files do not hold; leave --features out"
         )

@@ -16,7 +16,6 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
-from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -243,7 +242,7 @@ def loaded(
         elif spec.encoder and spec.encoder_hash:
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
-        elif entry(spec.architecture).takes == "bag":
+        elif spec.takes == "bag":
             network = stack.enter_context(encoder_on(device, named_by_user(model, encoder, spec.encoder)))
             require_width(network, spec, model)
         stack.enter_context(cpu_threads(threads))

@@ -35,7 +35,6 @@ from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
 from napari_zoommil.jobs.train_folds import cross_validate
 from napari_zoommil.jobs.train_held_out import (
-    FOLDS,
     HeldOut,
     held_out_of,
     reports,
@@ -49,7 +48,7 @@ from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.cohort import Columns
-from napari_zoommil.training.run import PLAN, RunFolder, working_in
+from napari_zoommil.training.run import FOLDS, PLAN, RunFolder, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -124,8 +123,8 @@ def train(
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
-    What is chosen, and why, is written to ``plan.json`` first. Features that are not in ``store`` are encoded
-    then.
+    What is chosen, and why, is told first, and written to ``plan.json`` before the training begins. Features
+    that are not in ``store`` are encoded in between.
 
     Parameters
     ----------
@@ -199,6 +198,7 @@ def train(
     given |= {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
     asked = Asked(
         model,
+        start,
         recipe,
         encoder,
         magnifications,
@@ -212,9 +212,9 @@ def train(
         given,
     ).following(plan)
     asked.check()
-    prepared = yield from prepare(cohort, columns, asked, start, features, flags, seed, mpp, icc)
+    prepared = yield from prepare(cohort, columns, asked, features, flags, seed, mpp, icc)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
-    with working_in(out, overwrite, resume, planned or only_plan):
+    with working_in(out, overwrite, resume and not only_plan, planned or only_plan):
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:
             write_plan(out, prepared.choices)
@@ -264,7 +264,7 @@ def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resum
 def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     kept = [one for one in prepared.cohort.entries if one.split == "test"]
     entries = [one if one.split == "test" else replace(one, split="train") for one in prepared.cohort.entries]
-    run = run_of(prepared.plan, data, entries, out)
+    run = run_of(prepared.plan, data, entries, out, prepared.folds)
     run.begin_folds(resume)
     found = yield from cross_validate(prepared, data, out, device, resume)
     parts = list(found.held_out)

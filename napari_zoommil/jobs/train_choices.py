@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 
 from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
@@ -50,10 +50,18 @@ class Choice:
 
 Choices = tuple[Choice, ...]
 
-CHECKED = ("magnifications", "patch_size", "min_tissue", "folds", "task")
+CHECKED = (
+    "magnifications",
+    "patch_size",
+    "min_tissue",
+    "folds",
+    "task",
+    "encoder",
+    "unit",
+    "model",
+    "recipe",
+)
 """What a user may choose badly, in Python or in a plan; the rest is looked up by name."""
-
-NOT_SINGLE = ("options", "settings", "followed", "from_files")
 
 
 def _written(value: Any) -> str:
@@ -69,9 +77,10 @@ class Asked:
     """
 
     model: str | None = None
+    start: str | None = None
     recipe: str | None = None
     encoder: str | None = None
-    magnifications: tuple[float, ...] | None = None
+    magnifications: Annotated[tuple[float, ...] | None, MinLen(1)] = None
     patch_size: Annotated[int | None, Interval(ge=16, le=4096)] = None
     min_tissue: Annotated[float | None, Interval(ge=0, le=1)] = None
     tissue_detector: str | None = None
@@ -96,7 +105,12 @@ class Asked:
         if path is None:
             return self
         found = read_plan(path)
-        single = [one.name for one in fields(self) if one.name not in NOT_SINGLE]
+        for name in ("model", "recipe", "start"):
+            own = getattr(self, name)
+            if own is not None and own != found.get(name, own):
+                raise ModelError(
+                    f"{path.name} is a plan for the {name} {found[name]}, not {own}; leave one of them out"
+                )
         parts = {OPTIONS: dict(self.options), SETTINGS: dict(self.settings)}
         changes: dict[str, Any] = {}
         followed = set()
@@ -105,7 +119,7 @@ class Asked:
             if head:
                 if parts[head].setdefault(name.removeprefix(head), value) is value:
                     followed.add(name)
-            elif name not in single:
+            elif name not in SINGLE:
                 raise ModelError(f"{path.name} has the choice {name!r}, which there is not; leave it out")
             elif getattr(self, name) is None:
                 changes[name] = tuple(value) if isinstance(value, list) else value
@@ -121,7 +135,7 @@ class Asked:
         ------
         ModelError
         """
-        own = {name: getattr(self, name) for name in CHECKED}
+        own = {name: str(one) if isinstance(one := getattr(self, name), Path) else one for name in CHECKED}
         try:
             check_arguments(Asked, own)
         except ValueError as error:
@@ -132,6 +146,12 @@ class Asked:
         head, _, own = name.partition(".")
         asked = own in getattr(self, head) if own else getattr(self, name, None) is not None
         return "as in the plan" if name in self.followed else "as asked for" if asked else otherwise
+
+
+SINGLE = tuple(
+    one.name for one in fields(Asked) if one.name not in ("options", "settings", "followed", "from_files")
+)
+"""Choices with one value."""
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import Chosen, Start
 from napari_zoommil.models.registry import entry
-from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
 
 if TYPE_CHECKING:
     from napari_zoommil.training.mil.cohort import Cohort, Columns
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
+    from napari_zoommil.training.mil.splits import Division
 
 DEFAULT_RECIPE = "default"
 
@@ -43,8 +44,8 @@ class Prepared:
         As the table states it.
     divided : tuple of LabelledSlide
         With a split each; of a cross-validation those of its first fold.
-    folds : int, optional
-        Number of folds of a cross-validation.
+    division : Division
+        How it was divided.
     choices : tuple of Choice
     files : CohortFeatures, optional
         Where features are read from files.
@@ -55,9 +56,14 @@ class Prepared:
     encoder: str
     cohort: Cohort
     divided: tuple[LabelledSlide, ...]
-    folds: int | None
+    division: Division
     choices: Choices
     files: CohortFeatures | None = None
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds of a cross-validation."""
+        return self.division.folds
 
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
         """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if the head
@@ -69,7 +75,7 @@ class Prepared:
 
 
 def prepare(
-    cohort: Path, columns: Columns, asked: Asked, start: str | None, features: Sequence[Path],
+    cohort: Path, columns: Columns, asked: Asked, features: Sequence[Path],
     flags: TrainerFlags, seed: int, mpp: float | None, icc: bool,
 ) -> Job[Prepared]:  # fmt: skip
     """Settle a training.
@@ -84,9 +90,9 @@ def prepare(
         If the encoder is not that of the model to start from, or the user has to name it.
     """
     from napari_zoommil.training.mil.cohort import refuse
-    from napari_zoommil.training.mil.splits import divided, faults_of_division, fold_count, folds_of
+    from napari_zoommil.training.mil.splits import Division, fold_count
 
-    begun = None if start is None else Start.read(start)
+    begun = None if asked.start is None else Start.read(asked.start)
     files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
     found, faults = _read(cohort, columns, asked, files)
     used = asked
@@ -98,6 +104,8 @@ def prepare(
     known = entry(chosen.model)
     name = asked.recipe or DEFAULT_RECIPE
     recipe = with_settings(known.recipe(name), asked.settings)
+    if min(recipe.shares[:2]) <= 0:
+        raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
     recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     built = {**recipe.options, **chosen.options}
     known.options(built)
@@ -110,8 +118,10 @@ def prepare(
         scales = wanted if chosen.magnifications else fitting(wanted, headers)
         refuse(cohort, (*faults, *headers.faults, *headers.too_coarse(scales[-1])))
     count = fold_count(found, asked.folds)
-    refuse(cohort, faults_of_division(found, count, seed, recipe.shares))
-    own = folds_of(found, count, seed)[0] if count else divided(found, seed, recipe.shares)
+    numbers = learns_numbers([one.label for one in found.entries], asked.task or "auto")
+    division = Division(count, seed, recipe.shares, not numbers)
+    refuse(cohort, division.faults(found))
+    own = division.splits(found)[0]
     task = _task(found, own.entries, asked, begun)
     share = recipe.min_tissue if chosen.min_tissue is None else chosen.min_tissue
     detector = chosen.tissue_detector or recipe.tissue_detector
@@ -123,13 +133,29 @@ def prepare(
         "of the feature files" if used.from_files else "" if begun is None else OF_START.format(begun.name)
     )
     choices = (
-        *reasons.of_reading(asked, chosen, reading, name, source, coarsest, tuple(scales) != tuple(wanted)),
+        *reasons.of_reading(
+            asked,
+            chosen,
+            reading,
+            name,
+            source,
+            coarsest,
+            tuple(scales) != tuple(wanted),
+            known.takes == "bag",
+        ),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
         *reasons.of_settings(asked, recipe, name, task, own.entries),
     )
     return Prepared(
-        plan, reading, chosen.encoder, found, own.entries, count, choices, files if used.from_files else None
+        plan,
+        reading,
+        chosen.encoder,
+        found,
+        own.entries,
+        division,
+        choices,
+        files if used.from_files else None,
     )
 
 
@@ -144,7 +170,7 @@ def _read(
     cohort = parse_cohort(path, columns)
     in_folds = bool(fold_count(cohort, asked.folds))
     kind = asked.task or "auto"
-    return cohort, (*cohort.faults(in_folds, files.fault), *of_task(cohort.entries, kind, in_folds))
+    return cohort, (*cohort.faults(in_folds, files.fault), *of_task(cohort.entries, kind))
 
 
 def _task(cohort: Cohort, divided: Sequence[LabelledSlide], asked: Asked, begun: Start | None) -> Task:
@@ -152,9 +178,8 @@ def _task(cohort: Cohort, divided: Sequence[LabelledSlide], asked: Asked, begun:
     from napari_zoommil.training.mil.cohort import class_names
 
     labels = [one.label for one in cohort.entries]
-    kind = asked.task or "auto"
     found: Task
-    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
+    if learns_numbers(labels, asked.task or "auto"):
         found = rescaled(Regression(asked.unit or ""), divided)
     else:
         found = Classification(class_names(cohort.entries))
@@ -183,7 +208,9 @@ def check_plan(plan: Plan, magnifications: Sequence[float]) -> None:
     from napari_zoommil.training.mil.module import optimizer_of
 
     recipe, monitor = plan.recipe, plan.recipe.monitor
-    if not monitor.endswith("loss") and monitor.removeprefix("val_") not in plan.task.metrics():
+    known = {"val_loss", "val_bag_loss", *(f"val_{name}_loss" for name in recipe.loss_weights)}
+    known |= {one.monitor for one in entry(plan.model).recipes.values() if one.monitor.endswith("loss")}
+    if monitor not in known | {f"val_{name}" for name in plan.task.metrics()}:
         kind = "classification" if isinstance(plan.task, Classification) else "regression"
         raise ModelError(
             f"the recipe {plan.recipe_name!r} selects by {monitor}, which a {kind} does not have; choose "

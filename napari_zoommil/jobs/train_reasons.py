@@ -33,9 +33,8 @@ Z = 1.96
 
 def is_default(choice: Choice) -> bool:
     """Whether a choice is no more than a default."""
-    return choice.reason == THE_MODELS or (
-        choice.reason.startswith(OF_RECIPE) and choice.reason.removeprefix(OF_RECIPE).isidentifier()
-    )
+    own = choice.reason.removeprefix(OF_RECIPE)
+    return choice.reason == THE_MODELS or (own != choice.reason and not {";", ",", " "} & set(own))
 
 
 def of_cohort(
@@ -89,25 +88,30 @@ def _of_division(
     shares: Sequence[float],
 ) -> str:
     groups = {entry.group for entry in cohort.entries}
+    notes = "".join(f"; {note}" for note in cohort.notes)
     by = f"by group, {len(groups):,} of {len(cohort):,} slides"
     if len(groups) == len(cohort):
         by = "by slide; patients with several slides need a column group"
     if folds:
         why = asked.because("folds", "the table states them") if asked.folds else "the table states them"
-        return f"{why}; divided {by}; each slide is held out once"
+        return f"{why}; divided {by}; each slide is held out once{notes}"
     numbers = counts(divided)
     told = ", ".join(f"{numbers.get(split, 0):,} {split}" for split in SPLITS)
     free = sum(not entry.split for entry in cohort.entries)
     if not free:
-        return f"the table states splits: {told} slides"
+        return f"the table states splits: {told} slides{notes}"
     if free < len(cohort):
-        return f"the table states which slides test; the others are divided at random {by}: {told} slides"
+        return (
+            f"the table states which slides test; the others are divided at random {by}: {told} slides{notes}"
+        )
     tested = numbers.get("test", 0)
     known = (
         f", on which an accuracy is known to ± {Z * np.sqrt(0.25 / tested):.2f} at worst" if tested else ""
     )
     parts = "/".join(f"{100 * share:g}" for share in shares)
-    return f"divided at random {parts} {by}: {told} slides{known}; folds measure on all {len(cohort):,}"
+    return (
+        f"divided at random {parts} {by}: {told} slides{known}; folds measure on all {len(cohort):,}{notes}"
+    )
 
 
 def of_reading(
@@ -118,6 +122,7 @@ def of_reading(
     source: str,
     coarsest: float | None,
     lowered: bool,
+    encodes: bool = True,
 ) -> Choices:
     """Model, encoder, magnifications, patches.
 
@@ -129,6 +134,8 @@ def of_reading(
         Largest pixel size of the slides, µm/px; None if it is not known.
     lowered : bool
         Whether the magnifications are lower than those of the recipe because of it.
+    encodes : bool
+        Whether the model reads features of an encoder.
     """
     default = source or "the default"
     highest = magnification_name(reading.magnifications[-1])
@@ -139,7 +146,8 @@ def of_reading(
     return (
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
-        Choice("encoder", chosen.encoder, asked.because("encoder", default)),
+        *((Choice("start", asked.start, asked.because("start", "")),) if asked.start else ()),
+        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if encodes else ()),
         Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
         Choice("patch_size", chosen.patch_size, asked.because("patch_size", default)),
         *(

@@ -15,7 +15,6 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import encoder_on, named_by_user, require_width
 from napari_zoommil.jobs.train_choices import Asked
 from napari_zoommil.model_folder import WEIGHTS, find_model
-from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ class Start:
         given = asked.encoder
         if asked.from_files:  # which have been compared with the model
             return self.spec.encoder or given or DEFAULT_ENCODER
-        if entry(self.spec.architecture).takes == "pixels":
+        if self.spec.takes == "pixels":
             return DEFAULT_ENCODER  # which is not read
         if self.spec.encoder and self.spec.encoder_hash:
             name = name_to_load(self.name, self.spec.encoder, self.spec.encoder_hash, given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
@@ -64,6 +64,11 @@ class ModelSpec:
     @property
     def task(self) -> Task:
         return self.regression or Classification(self.class_names, self.temperature)
+
+    @property
+    def takes(self) -> Literal["bag", "pixels"]:
+        """What it reads: features or pixels; of an ensemble, what its members do."""
+        return entry(str(self.config.get("member", self.architecture))).takes
 
     @property
     def magnifications(self) -> tuple[float, ...]:

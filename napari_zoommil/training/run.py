@@ -75,12 +75,11 @@ class RunFolder:
         """
         for path in unfinished_in(self.folder):  # of a killed run, because the folder is locked
             path.unlink(missing_ok=True)
+        if resume:
+            self._require_open()
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
-            self.require_same()
             return checkpoint
-        if resume and is_trained(self.folder):
-            raise _finished(self.folder)
         for name in (CHECKPOINT, BEST, CURVES):
             (self.folder / name).unlink(missing_ok=True)
         rmtree(self.folder / FOLDS, ignore_errors=True)
@@ -95,11 +94,16 @@ class RunFolder:
         ModelError
             If ``resume`` is set and the folder holds another run, or a finished one.
         """
-        if not (resume and provenance_of(self.folder) and (self.folder / FOLDS).is_dir()):
+        if resume:
+            self._require_open()
+        if not (resume and (self.folder / FOLDS).is_dir()):
             self.begin(False)
-        elif is_trained(self.folder):
+
+    def _require_open(self) -> None:
+        """Refuse to go on with a run that is finished or another one, before anything of it is deleted."""
+        if is_trained(self.folder):
             raise _finished(self.folder)
-        else:
+        if provenance_of(self.folder):
             self.require_same()
 
     def require_same(self) -> None:

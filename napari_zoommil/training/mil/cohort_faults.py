@@ -8,13 +8,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.models.task import are_measurements, is_measurement
+from napari_zoommil.models.task import is_measurement, learns_numbers
 
 if TYPE_CHECKING:
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.table import Row
 
 SPLITS = ("train", "val", "test")
+
+NO_SPLIT = "none"
+"""Of slides that are divided, in messages on those of a table that states which slides test."""
 
 MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
 """Missing values as written by R, pandas and spreadsheets."""
@@ -38,6 +41,9 @@ def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
         yield f"{entry.place}: label is empty"
     elif is_missing(entry.label):
         yield f"{entry.place}: label is {entry.label!r}, which stands for a missing one"
+    for column in ("label", "split", "group", "fold"):
+        if "\n" in getattr(entry, column):
+            yield f"{entry.place}: {column} has a line break; close the quote before it"
     if entry.split not in ("", *SPLITS):
         yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
 
@@ -69,7 +75,8 @@ def contradictions(entries: Iterable[LabelledSlide]) -> Iterator[str]:
         if len({(one.split, one.fold) for one in found}) == 1 and found[0].group:
             groups[found[0].group].append(found[0])
     for name, found in groups.items():
-        yield from _several(f"group {name} is in the splits", found, attrgetter("split"))
+        free = NO_SPLIT if any(one.split == "test" for one in found) else ""
+        yield from _several(f"group {name} is in the splits", found, lambda one, free=free: one.split or free)  # type: ignore[misc]
         yield from _several(f"group {name} is in the folds", found, attrgetter("fold"))
 
 
@@ -111,19 +118,17 @@ def of_splits(entries: Sequence[LabelledSlide], in_folds: bool = False) -> Itera
         yield f"it has a single fold, {next(iter(folds))!r}; a cross-validation needs two or more"
 
 
-def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False) -> Iterator[str]:
+def of_task(entries: Sequence[LabelledSlide], kind: str) -> Iterator[str]:
     """What prevents the labels from being learnt.
 
     Parameters
     ----------
     entries : sequence of LabelledSlide
     kind : {"auto", "classification", "regression"}
-    in_folds : bool
-        Whether they are to be divided into folds.
     """
     labelled = [entry for entry in entries if not is_missing(entry.label)]
     labels = [entry.label for entry in labelled]
-    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
+    if learns_numbers(labels, kind):
         for entry in labelled:
             if not is_measurement(entry.label):
                 yield f"{entry.place}: label {entry.label!r} is not a number, which a regression needs"
@@ -133,15 +138,18 @@ def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False)
         yield f"all labels are {labels[0]!r}; a classification needs two classes or more"
     elif len(distinct) == len(labels) > len(SPLITS):
         yield f"each slide has a label of its own, such as {labels[0]!r}; name the column of the classes"
-    elif not in_folds:
-        yield from _untrained(labelled)
+    equal: dict[float, list[LabelledSlide]] = defaultdict(list)
+    for entry in labelled:
+        if is_measurement(entry.label):
+            equal[float(entry.label)].append(entry)
+    for found in equal.values():
+        for told in _several("one class seems to be written as", found, attrgetter("label")):
+            yield f"{told}; write it alike"
 
 
-def _untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
-    """Classes of held-out slides that no training slide has."""
+def untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
+    """Classes of divided slides that no training slide has."""
     trained = {entry.label for entry in entries if entry.split == "train"}
-    if not trained or not {entry.split for entry in entries} <= {*SPLITS}:
-        return  # which is told already
     first: dict[str, LabelledSlide] = {}
     for entry in entries:
         if entry.label not in trained:

@@ -289,11 +289,11 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
     Raises
     ------
     FeatureFileError
-        If one is missing.
+        If one is missing, or is there several times.
     """
-    by_scale: dict[float, Stated] = {}
+    by_scale: dict[float, list[Stated]] = {}
     for one in stated:
-        by_scale.setdefault(magnification_in(one, frame), one)
+        by_scale.setdefault(magnification_in(one, frame), []).append(one)
     lacking = [one for one in wanted if one not in by_scale]
     if lacking:
         there = ", ".join(map(magnification_name, sorted(by_scale)))
@@ -302,4 +302,17 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
             f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each "
             "magnification"
         )
-    return tuple(by_scale[one] for one in wanted)
+    for one in wanted:
+        if len(by_scale[one]) > 1:
+            names = " and ".join("/".join(each.path.parts[-3:]) for each in by_scale[one])
+            raise FeatureFileError(
+                f"there are several files of patches at {magnification_name(one)} ({names}); give the folder "
+                "of one of them"
+            )
+    return tuple(by_scale[one][0] for one in wanted)
+
+
+def of_patch_size(stated: Sequence[Stated], patch_size: int | None) -> tuple[Stated, ...]:
+    """The patches whose files state that size, or none; all, if no file does or no size is wanted."""
+    fitting = tuple(one for one in stated if one.patch_size in (None, patch_size))
+    return tuple(stated) if patch_size is None else fitting or tuple(stated)

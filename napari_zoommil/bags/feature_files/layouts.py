@@ -25,6 +25,10 @@ TRIDENT_FOLDER = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_(?P<size>\d+)px_(?
 FEATURES_FOLDER = re.compile(r"features_(?P<encoder>.+)")
 ZOOMMIL_DATASET = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_patches")
 
+EDGE_DOWN = "patch_size_level0_y"
+"""Own attribute beside TRIDENT's ``patch_size_level0``: the edge of a patch down the slide, where level-0
+pixels are not square."""
+
 STAMP_TILE_UM, STAMP_TILE_PX = 256.0, 224
 """Edge of a tile of STAMP, where a file does not state it."""
 
@@ -98,7 +102,7 @@ def _level0_size(facts: dict[str, Any]) -> Pair | None:
     """Edge of a patch in level-0 px, y and x."""
     patch_size = number(facts, "patch_size")
     if (edge := number(facts, "patch_size_level0")) is not None:
-        return edge, edge
+        return number(facts, EDGE_DOWN) or edge, edge
     if patch_size is None:
         return None
     downsample = facts.get("downsample")  # CLAM: x and y

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.bags.feature_files.layouts import common_step
-from napari_zoommil.bags.feature_files.stated import Stated
+from napari_zoommil.bags.feature_files.stated import MOST_PX, Stated, require_within
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import (
     Pair,
@@ -218,7 +218,7 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
     Raises
     ------
     FeatureFileError
-        If files state another one than the slide's.
+        If files state another one than the slide's, or the patches reach further than any slide.
     """
     known = frame.shape
     for one in stated:
@@ -232,6 +232,7 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
     if known is not None:
         return known
     far = np.max([(level.origins + level.size).max(0) for level in levels], 0)
+    require_within(stated[0].path, "an extent in px", far.tolist(), 1, MOST_PX)
     height, width = np.ceil(far).astype(int).tolist()
     return height, width
 

@@ -172,3 +172,11 @@ def test_of_several_files_at_one_magnification_none_is_taken_silently(trident: C
     with pytest.raises(FeatureFileError, match=said):
         at_magnifications(of_patch_size(every, 256), (20.0,), Frame())
     assert len(of_patch_size(every, 64)) == len(of_patch_size(every, None)) == 3
+
+
+def test_patches_further_apart_than_on_any_slide_are_refused() -> None:
+    apart = patches([(0, 0), (0, 256), (0, 9e6)], 10, 256, unit="µm")
+    with pytest.raises(FeatureFileError, match=r"s.h5 states an extent in px of 3\.6\d*e\+07"):
+        place([apart], Frame((0.25, 0.25)))
+    with pytest.raises(FeatureFileError, match=r"s.h5 states coordinates of 5e\+08"):
+        patches([(0, 0), (0, 256), (0, 5e8)], 10, 256)

@@ -99,7 +99,7 @@ class CohortRow:
 
 @dataclass(frozen=True, eq=False)
 class OpenCohort:
-    """The slides of a table or a folder.
+    """The slides of a table or a folder, or a single one.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class OpenCohort:
 
     @property
     def is_table(self) -> bool:
-        return not self.path.is_dir()
+        return _is_table(self.path)
 
     @cached_property
     def has_labels(self) -> bool:
@@ -148,14 +148,23 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def _is_table(path: Path) -> bool:
+    return has_ending(path, TABLES) and not path.is_dir()
+
+
 def opening(path: Path) -> Job[OpenCohort]:
     """:func:`open_cohort` as a job: a folder on a network may hold many files."""
     yield Progress(0, 1, f"reading {path.name}")
     return open_cohort(path)
 
 
+def is_cohort(path: Path) -> bool:
+    """Whether a path is there and is, by its name, one that :func:`open_cohort` opens."""
+    return path.is_dir() or (path.is_file() and has_ending(path, (*TABLES, *SLIDES)))
+
+
 def open_cohort(path: Path) -> OpenCohort:
-    """The slides of a table, or those in a folder and its subfolders, without labels.
+    """The slides of a table, or those in a folder and its subfolders, or a single slide, without labels.
 
     A slide that a table names several times with one label is taken once.
 
@@ -166,10 +175,15 @@ def open_cohort(path: Path) -> OpenCohort:
     CohortError
         If it is no table of slides, or has faults, all of which the error lists; or if there is no slide.
     """
+    if _may_be_slide(path):
+        return OpenCohort(path, (LabelledSlide(path, ""),))
     if path.is_dir():
         return OpenCohort(path, tuple(LabelledSlide(slide, "") for slide in slides_in(path)))
-    if not has_ending(path, TABLES):
-        raise CohortError(f"{path.name} is neither a table ({', '.join(TABLES)}) nor a folder of slides")
+    if not _is_table(path):
+        raise CohortError(
+            f"{path.name} is neither a table ({', '.join(TABLES)}) nor a slide, or folder of slides, that is "
+            "there"
+        )
     distinct: dict[Path, LabelledSlide] = {}
     for one in read_to_predict(path):
         distinct.setdefault(one.slide.resolve(), one)
@@ -188,14 +202,17 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
         If there is none.
     """
     found: list[Path] = []
+    with_dicom: set[Path] = set()
     for path in sorted(folder.rglob("*")):
         own = path.relative_to(folder)
         if any(part.startswith(".") for part in own.parts) or _is_inside_slide(own):
             continue
-        if path.suffix.lower() == ".dcm" and any(_is_dicom_beside(path, other) for other in found[-1:]):
+        is_dicom = has_ending(path, (".dcm",))
+        if not _may_be_slide(path) or (is_dicom and path.parent in with_dicom):
             continue
-        if has_ending(path, SLIDES_ONLY) or (has_ending(path, SLIDES) and slide_format(path)):
+        if has_ending(path, SLIDES_ONLY) or slide_format(path):
             found.append(path)
+            with_dicom |= {path.parent} if is_dicom else set()
     if not found:
         raise CohortError(f"{folder.name} holds no slides ({', '.join(SLIDES)})")
     return tuple(found)
@@ -206,8 +223,9 @@ def _is_inside_slide(own: Path) -> bool:
     return any(has_ending(parent, (".zarr",)) for parent in own.parents)
 
 
-def _is_dicom_beside(path: Path, other: Path) -> bool:
-    return other.suffix.lower() == ".dcm" and other.parent == path.parent
+def _may_be_slide(path: Path) -> bool:
+    """By its name, and by being a file; an OME-Zarr may be a folder."""
+    return has_ending(path, SLIDES) and (path.is_file() or (has_ending(path, (".zarr",)) and path.is_dir()))
 
 
 def rows_of(cohort: OpenCohort) -> list[CohortRow]:

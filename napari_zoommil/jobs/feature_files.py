@@ -18,6 +18,7 @@ from napari_zoommil.bags.feature_files.placing import (
     Placed,
     at_magnifications,
     magnification_in,
+    of_patch_size,
     patch_size_of,
     place,
 )
@@ -45,7 +46,8 @@ class SlideFiles:
     path : Path
         The slide, or the file that stands for it.
     stated : tuple of Stated
-        Every magnification of every file.
+        Every magnification of every file; where files differ in the size of patches, of those with the wanted
+        one.
     frame : Frame
     """
 
@@ -88,7 +90,8 @@ def files_of(
     mpp : float, optional
         Level-0 pixel size of a slide that is not.
     patch_size : int, optional
-        Edge of patches, where files do not state it.
+        Edge of patches, where files do not state it; files with another one are passed over, if there are any
+        with this.
 
     Raises
     ------
@@ -97,7 +100,7 @@ def files_of(
     """
     path = slide.path if isinstance(slide, Slide) else Path(slide)
     stated = tuple(one for file in folders.of(path) for one in read_stated(file))
-    return SlideFiles(path, stated, Frame.of(own, as_pair(mpp), patch_size))
+    return SlideFiles(path, of_patch_size(stated, patch_size), Frame.of(own, as_pair(mpp), patch_size))
 
 
 def require_model(
@@ -207,5 +210,5 @@ def remembered(recent: Recent, files: SlideFiles, magnifications: Sequence[float
 
 def _place_again(files: SlideFiles, magnifications: Sequence[float]) -> Placed:
     paths = dict.fromkeys(one.path for one in files.stated)
-    stated = tuple(one for path in paths for one in read_stated(path))
+    stated = of_patch_size([one for path in paths for one in read_stated(path)], files.frame.patch_size)
     return place(at_magnifications(stated, magnifications, files.frame), files.frame)

@@ -90,8 +90,9 @@ def _put_together(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any
         return tuple(_put_together(one, part, arrays) for one, part in zip(kinds, tree, strict=True))
     if origin is np.ndarray and isinstance(tree, str):
         (dtype,) = get_args(arguments[1])
-        if arrays[tree].dtype == dtype:
-            return arrays[tree]
+        values = arrays[tree]  # decompressed at each access
+        if values.dtype == dtype:
+            return values
     elif origin is Literal:
         if tree in arguments:
             return tree

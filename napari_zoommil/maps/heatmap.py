@@ -100,7 +100,8 @@ def rasterise(
     does not change while it fills.
 
     A value is the score of one patch. Where patches overlap, or lie on no common lattice, it is that of a
-    part of a patch: the mean of the patches that contain its middle.
+    part of a patch: the mean of the patches that contain its middle. Where a map would have more than
+    ``MOST_VALUES`` values, they are of larger places: each the mean of the patches whose middles lie in it.
     """
     patches = grid.levels[level]
     y, x = patches.origins.min(0).tolist()
@@ -112,9 +113,11 @@ def rasterise(
 def _tiled(
     patches: PatchLevel, rows: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> NDArray[np.float32] | None:
-    """(h, w) scores of patches that tile the plane; None if they do not."""
+    """(h, w) scores of patches that tile the plane; None if they do not, or there are too many places."""
     stride = np.asarray(patches.stride)
     at = (patches.origins - patches.origins.min(0)) / stride
+    if np.prod(at.max(0) + 1) > MOST_VALUES:
+        return None
     places = np.rint(at).astype(np.int64)
     if not np.allclose(stride, patches.size, rtol=SAME_LENGTH) or np.abs(at - places).max() > OFF_LATTICE:
         return None
@@ -126,7 +129,8 @@ def _tiled(
 def _averaged(
     patches: PatchLevel, rows: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> tuple[Pair, NDArray[np.float32]]:
-    """Level-0 px per value, and (h, w) means of the patches that contain the middle of each.
+    """Level-0 px per value, and (h, w) means of the patches that contain the middle of each; of a value that
+    is larger than a patch, of those whose middle it contains.
 
     Each patch adds its score at two corners of a table and takes it away at the others, so that the sums
     along both axes are the totals, at a cost that does not depend on how many patches lie on a place.
@@ -135,10 +139,9 @@ def _averaged(
     step = _cell(patches)
     shape = np.ceil((patches.origins.max(0) + size - first) / step - ROUNDING).astype(np.int64)
     known = ~np.isnan(scores)
-    near = (patches.origins[rows[known]] - first) / step - 0.5
-    low, high = (
-        np.ceil(edge - ROUNDING).astype(np.int64).clip(0, shape) for edge in (near, near + size / step)
-    )
+    reach = np.maximum(size / step, 1)
+    near = (patches.origins[rows[known]] + size / 2 - first) / step - reach / 2 - 0.5
+    low, high = (np.ceil(edge - ROUNDING).astype(np.int64).clip(0, shape) for edge in (near, near + reach))
     sums = np.zeros((2, *(shape + 1)))
     for y, x, sign in ((low, low, 1), (low, high, -1), (high, low, -1), (high, high, 1)):
         np.add.at(sums[0], (y[:, 0], x[:, 1]), sign * scores[known].astype(np.float64))

@@ -10,7 +10,7 @@ import pytest
 from napari_zoommil.errors import CohortError
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import write_table
-from napari_zoommil.jobs.cohort import Answer, CohortRow, open_cohort, rows_of, slides_in, table_of
+from napari_zoommil.jobs.cohort import Answer, CohortRow, is_cohort, open_cohort, rows_of, slides_in, table_of
 from napari_zoommil.models.task import Classification, Regression
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
@@ -95,6 +95,31 @@ def test_slides_in_a_folder_and_below(tmp_path, make_slide) -> None:
     found = [path.relative_to(tmp_path).as_posix() for path in slides_in(tmp_path)]
     assert found == ["b.svs", "e.zarr", "sub/a.svs"], "damaged ones too"
     assert open_cohort(tmp_path).summary == "3 slides, no labels"
+
+
+def test_a_slide_of_several_dicom_files_is_one_and_a_folder_is_none(tmp_path, data) -> None:
+    first, second, *_ = sorted((data / "slides/CMU-1-Small-Region_dicom").iterdir())
+    (tmp_path / "case.svs").mkdir()
+    for name, file in {"a": first, "c": second, "case.svs/e": first, "case.svs/f": second}.items():
+        (tmp_path / f"{name}.dcm").symlink_to(file)
+    for name in ("b.svs", "case.svs/d.svs", "case.svs/ee.svs"):
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in slides_in(tmp_path)]
+    assert found == ["a.dcm", "b.svs", "case.svs/d.svs", "case.svs/e.dcm", "case.svs/ee.svs"]
+    assert len(open_cohort(tmp_path / "case.svs").entries) == 3
+
+
+def test_a_single_slide_is_a_cohort_of_one(tmp_path) -> None:
+    (tmp_path / "a.svs").touch()
+    (tmp_path / "b.ome.zarr" / "0").mkdir(parents=True)
+    for name in ("a.svs", "b.ome.zarr"):
+        cohort = open_cohort(tmp_path / name)
+        assert [one.slide for one in cohort.entries] == [tmp_path / name]
+        assert is_cohort(tmp_path / name) and not cohort.is_table
+        assert cohort.summary == "1 slide, no labels"
+    assert not is_cohort(tmp_path / "gone.svs")
+    with pytest.raises(CohortError, match=r"gone\.svs is neither"):
+        open_cohort(tmp_path / "gone.svs")
 
 
 def test_real_slides_in_a_folder(data) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.errors import FeatureFileError, ModelError
 from napari_zoommil.jobs import embed, explain, export_features, predict, run
+from napari_zoommil.jobs.feature_files import files_of
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.prediction_files import read_prediction, write_prediction
 from napari_zoommil.slides.absent import AbsentSlide
@@ -52,6 +55,21 @@ def test_a_prediction_from_files_is_that_of_the_slide(
     shown = AbsentSlide(slide, found.grid.shape, None, found.fingerprint)
     assert (tmp_path / "out" / "attention.png") in write_prediction(shown, found, tmp_path / "out")
     assert read_prediction(tmp_path / "out").predicted == expected.predicted
+
+
+def test_features_of_patches_of_another_size_are_passed_over(
+    cmu: Path, exported: Path, tmp_path: Path
+) -> None:
+    for scale in exported.iterdir():
+        (tmp_path / scale.name).symlink_to(scale)
+    shutil.copytree(exported / "20x_128px_0px_overlap", tmp_path / "20x_064px_0px_overlap")
+    with h5py.File(tmp_path / "20x_064px_0px_overlap/features_mean-rgb" / f"{cmu.stem}.h5", "a") as file:
+        file["coords"].attrs.update({"patch_size": 64, "patch_size_level0": 64})
+    files = files_of(cmu, FeatureFolders((tmp_path,)), None, None, 128)
+    (one,) = files.at((20.0,))
+    assert one.patch_size == 128 and len(files.stated) == 3
+    with pytest.raises(FeatureFileError, match="several files of patches at 20x"):
+        files_of(cmu, FeatureFolders((tmp_path,)), None, None, None).at((20.0,))
 
 
 def test_a_file_stands_for_its_slide(exported: Path, make_model: Callable[..., str]) -> None:

@@ -177,3 +177,14 @@ def test_of_an_excerpt_nothing_else_is_read(tmp_path) -> None:
     assert found.name == "w" and found.small.tolist() == [0, 0]
     with pytest.raises(JobError):
         read_result(path, Large)
+
+
+def test_each_array_is_decompressed_once(tmp_path, monkeypatch) -> None:
+    read, own = [], np.lib.npyio.NpzFile.__getitem__
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda file, name: (read.append(name), own(file, name))[1]
+    )
+    path = tmp_path / "whole.npz"
+    path.write_bytes(result_bytes(Large("w", np.ones(9, np.float32), np.zeros(2, np.float32))))
+    read_result(path, Large)
+    assert sorted(read) == sorted([TREE, "large", "small"])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_zoommil.geometry import PatchGrid, PatchLevel
-from napari_zoommil.maps.heatmap import HeatMap, kind_of_head, map_title, rasterise
+from napari_zoommil.maps.heatmap import MOST_VALUES, HeatMap, kind_of_head, map_title, rasterise
 
 
 def heat_map(values: list[float], signed: bool = False) -> HeatMap:
@@ -139,3 +139,12 @@ def test_a_value_is_a_part_of_which_patches_are_made(stride: float, step: float)
     assert one.downsample == (step, step)
     covered = np.argwhere(~np.isnan(one.values)) * step
     assert np.array_equal(covered.min(0), places[4]) and np.array_equal(covered.max(0) + step, places[4] + 32)
+
+
+def test_a_map_of_patches_far_apart_stays_small_and_loses_none() -> None:
+    places = np.array([(0.0, 0.0), (64.0, 0.0), (9e6, 64 * 140_000.0)])
+    level = PatchLevel(10.0, 1.0, (64.0, 64.0), (64.0, 64.0), places, np.full(3, -1), np.ones(3, np.float32))
+    grid, scores = PatchGrid((9_000_064, 9_000_064), 64, (level,)), np.array([1, 3, 5], np.float32)
+    made = rasterise(grid, 0, np.arange(3), scores, None, "attention")
+    assert made.values.size <= MOST_VALUES * 1.01
+    assert [made.at(*place + 32) for place in places] == [2, 2, 5]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.bags.feature_files.hdf5 import attributes, dataset, opened, text
+from napari_zoommil.bags.feature_files.layouts import EDGE_DOWN
 from napari_zoommil.errors import FeatureFileError, FileError
 from napari_zoommil.files import make_folder, replacing
 from napari_zoommil.geometry import PatchLevel, Rows, magnification_name
@@ -116,9 +117,10 @@ def _require_own(path: Path, fingerprint: str) -> None:
 
 def _facts(slide: Exported, level: PatchLevel, overlap: int, folder: str) -> dict[str, Any]:
     height, width = slide.shape
+    down, across = map(_whole, level.size)
     return {
         "patch_size": slide.patch_size,
-        "patch_size_level0": _whole(level.size[1]),
+        "patch_size_level0": across,
         "level0_magnification": _whole(slide.magnification),
         "target_magnification": _whole(level.magnification),
         "overlap": overlap,
@@ -126,7 +128,7 @@ def _facts(slide: Exported, level: PatchLevel, overlap: int, folder: str) -> dic
         "savetodir": folder,
         "level0_width": width,
         "level0_height": height,
-    }
+    } | ({} if down == across else {EDGE_DOWN: down})
 
 
 def _whole(value: float) -> int | float:

@@ -65,10 +65,10 @@ class FeatureFolders:
         for one in self.folders:  # "a.ome.tif" is "a" here, and "a.ome" to other tools
             own = [one] if isinstance(one, Path) else one.get(stem) or one.get(slide.stem, [])
             if len(own) > 1:
-                names = " and ".join(str(each.parent.name) for each in own[:3])
+                names = " and ".join(f"{each.parent.name}/{each.name}" for each in own[:3])
                 raise FeatureFileError(
-                    f"{slide.name} has several feature files of its name (in {names}); name one folder of "
-                    "them"
+                    f"{slide.name} has several feature files of its name ({names}); keep one of them, or "
+                    "give its folder"
                 )
             files += own
         if not files:
@@ -84,7 +84,8 @@ class FeatureFolders:
             return [folder]
         inner = sorted(path for path in folder.iterdir() if path.is_dir())
         if by_scale := [path for path in inner if TRIDENT_FOLDER.fullmatch(path.name)]:
-            return [one for path in by_scale for one in self._with_files(path)]
+            usable = [path for path in by_scale if self._has_wanted(path)]  # others may be in progress
+            return [one for path in usable or by_scale for one in self._with_files(path)]
         if by_encoder := [path for path in inner if FEATURES_FOLDER.fullmatch(path.name)]:
             return [self._of_encoder(folder, by_encoder)]
         if (folder / "h5_files").is_dir():
@@ -97,16 +98,23 @@ class FeatureFolders:
             + ("; its .pt files are pickles, which can run code: give the .h5 files" if pickles else "")
         )
 
+    def _has_wanted(self, scale: Path) -> bool:
+        """Whether a folder of one magnification has features, and of the wanted encoder if one is named."""
+        return any(
+            file.parent.name != "patches" and (self.encoder is None or self._is_wanted(file.parent))
+            for file in _files_in(scale)
+        )
+
+    def _is_wanted(self, folder: Path) -> bool:
+        match = FEATURES_FOLDER.fullmatch(folder.name)
+        return not match or bool(self.encoder and is_same_encoder(match["encoder"], self.encoder))
+
     def _of_encoder(self, folder: Path, found: list[Path]) -> Path:
-        names = [match["encoder"] for path in found if (match := FEATURES_FOLDER.fullmatch(path.name))]
-        if len(found) == 1:
+        if len(found) == 1:  # that it is of the wanted encoder is checked where its files are read
             return found[0]
-        chosen = [
-            path
-            for path, name in zip(found, names, strict=True)
-            if self.encoder and is_same_encoder(name, self.encoder)
-        ]
+        chosen = [path for path in found if self._is_wanted(path)]
         if len(chosen) != 1:
+            names = [path.name.removeprefix("features_") for path in found]
             raise FeatureFileError(
                 f"{folder.name} holds features of {', '.join(names)}; choose with --encoder, or name one of "
                 "its folders"

@@ -78,6 +78,8 @@ def attributes(of: h5py.HLObject | None) -> dict[str, Any]:
             value = value.reshape(-1)[0] if value.size == 1 else value
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, str):  # bytes that are no text, as h5py passes them on
+            value = value.encode("utf-8", "surrogateescape")
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if not isinstance(value, h5py.Empty):

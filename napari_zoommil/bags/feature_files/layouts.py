@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from napari_zoommil.bags.feature_files.hdf5 import attributes, dataset, number, opened, text
 from napari_zoommil.bags.feature_files.stated import (
+    MOST_PX,
     Stated,
     checked_places,
     coordinates_of,
     features_of,
+    require_within,
 )
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import Pair, magnification_of
@@ -24,6 +26,10 @@ from napari_zoommil.geometry import Pair, magnification_of
 TRIDENT_FOLDER = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_(?P<size>\d+)px_(?P<overlap>\d+)px_overlap")
 FEATURES_FOLDER = re.compile(r"features_(?P<encoder>.+)")
 ZOOMMIL_DATASET = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_patches")
+
+EDGE_DOWN = "patch_size_level0_y"
+"""Own attribute beside TRIDENT's ``patch_size_level0``: the edge of a patch down the slide, where level-0
+pixels are not square."""
 
 STAMP_TILE_UM, STAMP_TILE_PX = 256.0, 224
 """Edge of a tile of STAMP, where a file does not state it."""
@@ -98,7 +104,7 @@ def _level0_size(facts: dict[str, Any]) -> Pair | None:
     """Edge of a patch in level-0 px, y and x."""
     patch_size = number(facts, "patch_size")
     if (edge := number(facts, "patch_size_level0")) is not None:
-        return edge, edge
+        return number(facts, EDGE_DOWN) or edge, edge
     if patch_size is None:
         return None
     downsample = facts.get("downsample")  # CLAM: x and y
@@ -158,6 +164,7 @@ def _stamp(path: Path, file: h5py.File) -> tuple[Stated, ...]:
     coordinates = coordinates_of(path, file, "coords", len(features))
     edge = number(facts, "tile_size_um") or number(facts, "tile_size") or STAMP_TILE_UM
     pixels = number(facts, "tile_size_px") or STAMP_TILE_PX
+    require_within(path, "edges of tiles", (edge, pixels), 1, MOST_PX)
     if not text(facts, "unit") and "stamp_version" not in facts:
         step = float(common_step(coordinates).max()) or edge
         if abs(step - pixels) < 1e-3 * pixels:
@@ -195,7 +202,7 @@ def _zoommil(path: Path, file: h5py.File) -> tuple[Stated, ...]:
         if match := ZOOMMIL_DATASET.fullmatch(name):
             features = features_of(path, file, name)
             paths = dataset(file, name.replace("_patches", "_coords"))
-            if paths is None or len(paths) != len(features):
+            if paths is None or not paths.ndim or len(paths) != len(features):
                 raise FeatureFileError(
                     f"{path.name} has no coordinates of the {len(features)} patches of {name}; extract its "
                     "features again"
@@ -219,10 +226,10 @@ def _unfolded(path: Path, paths: h5py.Dataset) -> NDArray[np.float64]:
     for each doubling, the half (0 or 1) down and across; as numbers, or as texts joined by underscores."""
     values = paths[:]
     if values.dtype.kind in "OS":
-        texts = [each.decode() if isinstance(each, bytes) else str(each) for each in values.reshape(-1)]
         try:
+            texts = [each.decode() if isinstance(each, bytes) else str(each) for each in values.reshape(-1)]
             values = np.array([[int(part) for part in each.split("_")] for each in texts])
-        except ValueError:
+        except ValueError:  # also where bytes are no text
             values = np.empty(0)
     good = values.ndim == 2 and values.dtype.kind in "iu" and values.shape[1] >= 2 and not values.shape[1] % 2
     if not good or ((values[:, 2:] != 0) & (values[:, 2:] != 1)).any():

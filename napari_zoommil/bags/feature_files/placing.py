@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.bags.feature_files.layouts import common_step
-from napari_zoommil.bags.feature_files.stated import Stated
+from napari_zoommil.bags.feature_files.stated import MOST_PX, Stated, require_within
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import (
     Pair,
@@ -218,7 +218,7 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
     Raises
     ------
     FeatureFileError
-        If files state another one than the slide's.
+        If files state another one than the slide's, or the patches reach further than any slide.
     """
     known = frame.shape
     for one in stated:
@@ -232,6 +232,7 @@ def _shape(stated: Sequence[Stated], levels: Sequence[PatchLevel], frame: Frame)
     if known is not None:
         return known
     far = np.max([(level.origins + level.size).max(0) for level in levels], 0)
+    require_within(stated[0].path, "an extent in px", far.tolist(), 1, MOST_PX)
     height, width = np.ceil(far).astype(int).tolist()
     return height, width
 
@@ -289,11 +290,11 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
     Raises
     ------
     FeatureFileError
-        If one is missing.
+        If one is missing, or is there several times.
     """
-    by_scale: dict[float, Stated] = {}
+    by_scale: dict[float, list[Stated]] = {}
     for one in stated:
-        by_scale.setdefault(magnification_in(one, frame), one)
+        by_scale.setdefault(magnification_in(one, frame), []).append(one)
     lacking = [one for one in wanted if one not in by_scale]
     if lacking:
         there = ", ".join(map(magnification_name, sorted(by_scale)))
@@ -302,4 +303,17 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
             f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each "
             "magnification"
         )
-    return tuple(by_scale[one] for one in wanted)
+    for one in wanted:
+        if len(by_scale[one]) > 1:
+            names = " and ".join("/".join(each.path.parts[-3:]) for each in by_scale[one])
+            raise FeatureFileError(
+                f"there are several files of patches at {magnification_name(one)} ({names}); give the folder "
+                "of one of them"
+            )
+    return tuple(by_scale[one][0] for one in wanted)
+
+
+def of_patch_size(stated: Sequence[Stated], patch_size: int | None) -> tuple[Stated, ...]:
+    """The patches whose files state that size, or none; all, if no file does or no size is wanted."""
+    fitting = tuple(one for one in stated if one.patch_size in (None, patch_size))
+    return tuple(stated) if patch_size is None else fitting or tuple(stated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,12 @@ from napari_zoommil.geometry import Pair
 Unit = Literal["px", "µm", "patch"]
 """Of coordinates: level-0 px; µm from the slide's corner; or edges of a patch, from the corner of the slide
 after it was padded to whole patches of the lowest magnification, evenly on both sides (ZoomMIL)."""
+
+MOST_PX = 10_000_000
+"""Extent in px, µm or patches that no slide has: at 100x a glass slide is less than a million px long."""
+
+MAGNIFICATIONS = (0.01, 1000.0)
+"""The lowest and the highest magnification that are believed."""
 
 ROWS = 4096
 """Rows that are checked at once."""
@@ -69,6 +75,20 @@ class Stated:
     encoder_hash: str = ""
     lowest: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no slide has.
+
+        Raises
+        ------
+        FeatureFileError
+        """
+        require_within(self.path, "edges of patches", (*self.size, self.patch_size), 1, MOST_PX)
+        require_within(self.path, "a magnification", (self.magnification,), *MAGNIFICATIONS)
+        require_within(self.path, "a slide", self.shape or (), 1, MOST_PX)
+        if len(self.coordinates):
+            ends = (float(self.coordinates.min()), float(self.coordinates.max()))
+            require_within(self.path, "coordinates", ends, -MOST_PX, MOST_PX)
+
     def __len__(self) -> int:
         return self.count
 
@@ -102,6 +122,21 @@ class Stated:
                 end = min(start + ROWS, len(self))
                 finite(self.path, np.arange(start, end), own[start:end].astype(np.float32))
                 yield end
+
+
+def require_within(path: Path, what: str, values: Iterable[float | None], least: float, most: float) -> None:
+    """Refuse numbers outside a range; None is not known, and passes.
+
+    Raises
+    ------
+    FeatureFileError
+    """
+    for value in values:
+        if value is not None and not least <= value <= most:
+            raise FeatureFileError(
+                f"{path.name} states {what} of {value:g}, which is not in the range from {least:g} to "
+                f"{most:g}; extract its features again"
+            )
 
 
 def _still_there(stated: Stated, file: h5py.File) -> h5py.Dataset:

@@ -19,17 +19,24 @@ from napari_zoommil.geometry import PatchLevel
     overlap=st.integers(0, 60),
     scale=st.floats(0.5, 4.3),
     magnification=st.sampled_from([1.25, 10.0, 20.0]),
+    ratio=st.sampled_from([1.0, 1.25, 0.7]),
 )
 def test_any_patches_come_back(
-    places: list[tuple[int, int]], patch_size: int, overlap: int, scale: float, magnification: float
+    places: list[tuple[int, int]],
+    patch_size: int,
+    overlap: int,
+    scale: float,
+    magnification: float,
+    ratio: float,
 ) -> None:
-    """Also where a patch is a fraction of level-0 px large; its corner is then rounded to the next px."""
-    edge = patch_size * scale
+    """Also where a patch is a fraction of level-0 px large, its corner then being rounded to the next px, or
+    where such px are not square."""
+    edge = patch_size * scale * np.array([ratio, 1])
     stride = edge * (1 - overlap / patch_size)
     lattice = np.array(sorted(places))
     count = len(lattice)
     level = PatchLevel(
-        magnification, 10 / magnification, (edge, edge), (stride, stride), lattice * stride,
+        magnification, 10 / magnification, tuple(edge), tuple(stride), lattice * stride,
         np.full(count, -1), np.ones(count, np.float32),
     )  # fmt: skip
     features = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
@@ -48,5 +55,5 @@ def test_any_patches_come_back(
     )  # fmt: skip
     assert (stated.encoder, stated.encoder_hash) == ("hf-hub:o/n", "0123")
     np.testing.assert_allclose(back.origins, level.origins, atol=0.5)
-    np.testing.assert_allclose((*back.size, *back.stride), (edge, edge, stride, stride), rtol=1e-6)
+    np.testing.assert_allclose((*back.size, *back.stride), (*edge, *stride), rtol=1e-6)
     np.testing.assert_array_equal(back.lattice, level.lattice)

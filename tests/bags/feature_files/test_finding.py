@@ -49,10 +49,33 @@ def test_a_folder_of_several_magnifications_gives_a_file_of_each(tmp_path: Path)
     assert found("a.svs", two, encoder="hf-hub:MahmoodLab/UNI") == ["features_uni_v1/a.h5"]
 
 
+def test_magnifications_without_the_wanted_features_are_passed_over(tmp_path: Path) -> None:
+    """Their extraction is in progress, or was by another encoder; unless there are no others."""
+    files(tmp_path / "20x_256px_0px_overlap", "features_uni_v1/a.h5", "features_conch_v15/a.h5")
+    files(tmp_path / "10x_256px_0px_overlap", "features_uni_v1/a.h5", "features_conch_v15/.log")
+    files(tmp_path / "5x_256px_0px_overlap", "patches/a_patches.h5")
+    (tmp_path / "40x_256px_0px_overlap").mkdir()
+    fine, coarse = "20x_256px_0px_overlap", "10x_256px_0px_overlap"
+    assert found("a.svs", tmp_path, encoder="conch_v15") == [f"{fine}/features_conch_v15/a.h5"]
+    uni = [f"{scale}/features_uni_v1/a.h5" for scale in (coarse, fine)]
+    assert found("a.svs", tmp_path, encoder="uni") == uni
+    with pytest.raises(FeatureFileError, match="choose with --encoder"):
+        found("a.svs", tmp_path)
+    empty = tmp_path / "new"
+    (empty / coarse).mkdir(parents=True)
+    with pytest.raises(FeatureFileError, match=r"10x_256px_0px_overlap holds no feature files"):
+        found("a.svs", empty)
+
+
 def test_what_is_missing_or_ambiguous_is_told(tmp_path: Path) -> None:
     files(tmp_path, "x/a.h5", "y/a.h5", "pt/a.pt", "none/readme.txt")
-    with pytest.raises(FeatureFileError, match=r"a.svs has several feature files of its name \(in x and y\)"):
+    with pytest.raises(
+        FeatureFileError, match=r"a.svs has several feature files of its name \(x/a.h5 and y/a.h5\)"
+    ):
         found("a.svs", tmp_path)
+    files(tmp_path, "z/a.h5", "z/a.hdf5")
+    with pytest.raises(FeatureFileError, match=r"\(z/a.h5 and z/a.hdf5\)"):
+        found("a.svs", tmp_path / "z")
     with pytest.raises(FeatureFileError, match=r"no feature file of b.svs in x; it must be named b.h5"):
         found("b.svs", tmp_path / "x")
     with pytest.raises(FeatureFileError, match=r"no feature file of b.svs in no folder"):

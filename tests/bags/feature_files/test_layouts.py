@@ -128,6 +128,37 @@ def test_paths_of_zoommil_are_unfolded_whatever_their_order(
         read_stated(write_h5(tmp_path / "u.h5", **datasets))
 
 
+@pytest.mark.parametrize(
+    ("scale", "coords", "said"),
+    [
+        ("10.0", np.array([b"2_3\xff", b"2_4"], dtype=h5py.string_dtype()), "no coordinates of ZoomMIL"),
+        ("10.0", np.array([b"2_3\xff", b"2_4"]), "no coordinates of ZoomMIL"),
+        ("10.0", np.int64(3), "has no coordinates of the 2 patches"),
+        ("10.0", h5py.Empty("i"), "has no coordinates of the 2 patches"),
+        ("0", np.array([(2, 3), (2, 4)]), "a magnification of 0,"),
+        ("9" * 400, np.array([(2, 3), (2, 4)]), "a magnification of inf,"),
+        ("10.0", np.array([(2, 3), (2, 1 << 40)]), r"coordinates of 1.\d*e\+12"),
+    ],
+)
+def test_damaged_files_of_zoommil_are_told_in_a_sentence(
+    tmp_path: Path, write_h5: Callable[..., Path], scale: str, coords: Any, said: str
+) -> None:
+    datasets = {f"{scale}x_patches": (np.ones((2, 4), np.float32), {}), f"{scale}x_coords": (coords, {})}
+    with pytest.raises(FeatureFileError, match=rf"s.h5.* {said}"):
+        read_stated(write_h5(tmp_path / "s.h5", **datasets))
+
+
+def test_damaged_files_of_stamp_are_told_in_a_sentence(tmp_path: Path, write_h5: Callable[..., Path]) -> None:
+    path = stamp(tmp_path, write_h5, lattice(2, 3, 256), tile_size_um=1e-300, tile_size_px=1e300)
+    with pytest.raises(FeatureFileError, match=r"s.h5 states edges of tiles of 1e-300"):
+        read_stated(path)
+
+
+def test_texts_that_are_none_can_be_printed(trident: Callable[..., Path]) -> None:
+    (one,) = read_stated(trident(encoder=np.array(b"uni\xff", dtype=h5py.string_dtype())))
+    assert one.encoder == "uni\ufffd" and one.encoder.encode()
+
+
 NAN = np.ones((12, 5), np.float32)
 NAN[7, 2] = np.nan
 TWICE = lattice(3, 4, 512)
@@ -148,6 +179,13 @@ TWICE[3] = TWICE[0]
         ({"drop": ("patch_size", "patch_size_level0", "level0_magnification")}, "size of its patches"),
         ({"overlap": 256}, "cannot overlap by 256 px"),
         ({"overlap": -300}, "cannot overlap"),
+        ({"patch_size": 0.2}, "edges of patches of 0,"),
+        ({"patch_size_level0": 1e300}, r"edges of patches of 1e\+300, which is not in the range from 1"),
+        ({"patch_size_level0": 0.1}, "edges of patches of 0.1"),
+        ({"level0_width": 1e300}, r"a slide of 1e\+300"),
+        ({"target_magnification": 1e-300}, "a magnification of 1e-300"),
+        ({"coords": TWICE + np.arange(12)[:, None] * 500_000_000}, r"coordinates of 5.5\d*e\+09"),
+        ({"coords": np.full((12, 2), b"\xff")}, "not x and y"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_a_sentence(

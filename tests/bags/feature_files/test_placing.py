@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import Frame, at_magnifications, magnification_in, place
+from napari_zoommil.bags.feature_files.placing import (
+    Frame,
+    at_magnifications,
+    magnification_in,
+    of_patch_size,
+    place,
+)
 from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import MICRONS_AT_1X
@@ -149,3 +155,28 @@ def test_magnifications_are_chosen_among_files(trident: Callable[..., Path]) -> 
         at_magnifications((*fine, *coarse), (5.0, 20.0), Frame())
     with pytest.raises(FeatureFileError, match="64 and 256 px"):
         place([replace(coarse[0], patch_size=64), fine[0]], Frame())
+
+
+def test_of_several_files_at_one_magnification_none_is_taken_silently(trident: Callable[..., Path]) -> None:
+    names = ("20x_256px_0px", "20x_256px_128px", "20x_512px_0px")
+    paths = (
+        trident(
+            f"{name}_overlap/features_uni/s.h5", patch_size=size, overlap=overlap, patch_size_level0=size * 2
+        )
+        for name, size, overlap in zip(names, (256, 256, 512), (0, 128, 0), strict=True)
+    )
+    every = [one for path in paths for one in read_stated(path)]
+    (large,) = at_magnifications(of_patch_size(every, 512), (20.0,), Frame())
+    assert large.path.parent.parent.name == "20x_512px_0px_overlap"
+    said = r"20x \(20x_256px_0px_overlap/features_uni/s.h5 and 20x_256px_128px_overlap/features_uni/s.h5\)"
+    with pytest.raises(FeatureFileError, match=said):
+        at_magnifications(of_patch_size(every, 256), (20.0,), Frame())
+    assert len(of_patch_size(every, 64)) == len(of_patch_size(every, None)) == 3
+
+
+def test_patches_further_apart_than_on_any_slide_are_refused() -> None:
+    apart = patches([(0, 0), (0, 256), (0, 9e6)], 10, 256, unit="µm")
+    with pytest.raises(FeatureFileError, match=r"s.h5 states an extent in px of 3\.6\d*e\+07"):
+        place([apart], Frame((0.25, 0.25)))
+    with pytest.raises(FeatureFileError, match=r"s.h5 states coordinates of 5e\+08"):
+        patches([(0, 0), (0, 256), (0, 5e8)], 10, 256)

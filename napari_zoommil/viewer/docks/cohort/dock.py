@@ -13,9 +13,9 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
 
 from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
-from napari_zoommil.files import TABLES, dialog_filter, has_ending, write_table
+from napari_zoommil.files import dialog_filter, write_table
 from napari_zoommil.jobs import Progress, predict
-from napari_zoommil.jobs.cohort import opening, table_of
+from napari_zoommil.jobs.cohort import is_cohort, opening, table_of
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
 from napari_zoommil.jobs.many_slides import Outcome, over
 from napari_zoommil.viewer.docks.advanced import How
@@ -132,7 +132,7 @@ class CohortDock(SessionDock):
             self.open(path)
 
     def open(self, path: Path) -> None:
-        """Open a table or a folder; all that is wrong with it is told on the page."""
+        """Open a table, a folder or a slide; all that is wrong with it is told on the page."""
         self._opening.abandon()
         self._path = path
         self.source.told.setText(f"Reading {path.name} …")
@@ -306,10 +306,10 @@ class CohortDock(SessionDock):
 
 
 def _dropped(event: QDropEvent) -> Path | None:
-    """The table or folder that is being dropped; None of anything else."""
+    """The table, folder or slide that is being dropped; None of anything else."""
     data = event.mimeData()
     urls = data.urls() if data is not None else []
     if len(urls) != 1 or not urls[0].isLocalFile():
         return None
     path = Path(urls[0].toLocalFile())
-    return path if path.is_dir() or has_ending(path, TABLES) else None
+    return path if is_cohort(path) else None

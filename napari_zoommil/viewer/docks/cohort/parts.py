@@ -19,7 +19,8 @@ TYPED_MS = 150
 ALL_SPLITS = "All splits"
 
 NO_COHORT = (
-    "Open a table (CSV: slide, label, and optionally split and group) or a folder of slides, or drop one here"
+    "Open a table (CSV: slide, label, and optionally split and group) or a folder of slides, or drop one, or "
+    "a single slide, here"
 )
 
 

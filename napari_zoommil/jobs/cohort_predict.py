@@ -18,6 +18,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.jobs.trace import SECONDS_BETWEEN
 from napari_zoommil.model_folder import WEIGHTS, find_model
+from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
 
@@ -79,7 +80,7 @@ def predict_and_keep(
     """
     made = time.time()
     with Slide.open(slide) as opened:
-        tissue = yield from find_tissue(opened)
+        tissue = yield from find_tissue(opened, read_spec(model).tissue_detector)
         prediction: Prediction = yield from predict(
             opened, model, encoder=encoder, tissue=tissue, min_tissue=min_tissue, device=device,
             batch_size=batch_size, workers=workers, threads=threads,

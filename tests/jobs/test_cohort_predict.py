@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -82,6 +83,10 @@ def test_tissue_is_found_as_the_model_finds_it(other_slide, make_model) -> None:
         found, default = (run(find_tissue(slide, name)) for name in ("gaussian-crc", DEFAULT))
     assert (found.mask != default.mask).any()
     np.testing.assert_array_equal(kept.read_as.tissue.mask, found.mask)
+    assert list(known([other_slide], model)) == [other_slide]
+    prediction_store.forget(kept.prediction.fingerprint, kept.made)
+    prediction_store.keep(replace(kept, read_as=replace(kept.read_as, detector=DEFAULT)))
+    assert known([other_slide], model) == {}, "of tissue that another detector found"
     by_itself = run(jobs.predict(other_slide, model, device="cpu"))
     np.testing.assert_allclose(answer.values, by_itself.values, atol=1e-6)
     assert len(kept.prediction.grid.levels[0]) == len(by_itself.grid.levels[0])

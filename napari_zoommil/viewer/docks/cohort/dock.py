@@ -60,7 +60,7 @@ class CohortDock(SessionDock):
         self._settled.timeout.connect(self._refresh)
         for signal, heard in (
             (self.controller.opened, self._opened),
-            (self.controller.row_changed, self._row_changed),
+            (self.controller.rows_changed, self._rows_changed),
             (self.controller.filtered, self._filtered),
             (self._session.result_changed, self._shown.result_changed),
             (self._viewer.events.theme, self.train.set_theme),
@@ -241,8 +241,8 @@ class CohortDock(SessionDock):
 
     # Result
 
-    def _row_changed(self, place: int) -> None:
-        self.table.rows.row_changed(place)
+    def _rows_changed(self, places: tuple[int, ...]) -> None:
+        self.table.rows.rows_changed(places)
         if not self._settled.isActive():
             self._settled.start()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
@@ -109,11 +109,12 @@ class RowsModel(QAbstractTableModel):
         self.columns = self._wanted()
         self.endResetModel()
 
-    def row_changed(self, place: int) -> None:
-        """A row has another answer; the first tells whether there are classes or numbers."""
+    def rows_changed(self, places: Sequence[int]) -> None:
+        """Rows have other answers; the first tells whether there are classes or numbers."""
         if self._wanted() != self.columns:
             return self.reset()
-        self.dataChanged.emit(self.index(place, 0), self.index(place, len(self.columns) - 1))
+        first, last = self.index(min(places), 0), self.index(max(places), len(self.columns) - 1)
+        self.dataChanged.emit(first, last)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self._controller.rows)

@@ -35,7 +35,7 @@ def make(qtbot):
         controller = CohortController()
         controller.show(OpenCohort(Path("cohort.csv"), tuple(entries)))
         table = CohortTable(controller)
-        controller.row_changed.connect(table.rows.row_changed)
+        controller.rows_changed.connect(table.rows.rows_changed)
         qtbot.addWidget(table)
         return controller, table
 
@@ -123,9 +123,13 @@ def test_thousands_of_rows_stay_quick(make) -> None:
     controller, table = make([entry(number, "ab"[number % 2]) for number in range(count)])
     table.show()
     rng = np.random.default_rng(0)
+    table.sortByColumn(3, DESCENDING)
+    answers = {entry(n).slide: answer(float(p)) for n, p in enumerate(rng.random(count))}
     begin = time.perf_counter()
-    controller.answer_all({entry(n).slide: answer(float(p)) for n, p in enumerate(rng.random(count))})
+    controller.answer_all(answers)
     filled = time.perf_counter()
+    assert table.order == sorted(range(count), key=lambda place: -controller.rows[place].probability)
+    table.sortByColumn(3, ASCENDING)
     table.sortByColumn(3, DESCENDING)
     assert texts(table, "Prob.")[0] == "1.00" and texts(table, "Prob.")[-1] == "0.50"
     ordered = time.perf_counter()

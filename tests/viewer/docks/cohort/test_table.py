@@ -91,6 +91,28 @@ def test_sorting_puts_rows_without_an_answer_last_and_follows_new_ones(make) -> 
     assert table.order == [3, 0, 2, 1]
 
 
+def test_the_sort_column_goes_with_its_table(make) -> None:
+    controller, table = make([entry(number) for number in range(3)])
+    header = table.horizontalHeader()
+    table.sortByColumn(6, DESCENDING)  # the group
+    assert table.order == [2, 1, 0]
+    folder = [LabelledSlide(Path(f"{name}.svs"), "") for name in "cab"]
+    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    table.rows.reset()
+    assert table.order == [0, 1, 2] and header.sortIndicatorSection() == -1
+    table.sortByColumn(0, DESCENDING)
+    controller.show(OpenCohort(Path("cohort.csv"), tuple(entry(number) for number in range(3))))
+    table.rows.reset()
+    assert table.order == [2, 1, 0] and header.sortIndicatorSection() == 0, "both have it"
+    table.sortByColumn(5, ASCENDING)  # what is unlike the training
+    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    table.rows.reset()
+    assert header.sortIndicatorSection() == 3, "it has moved"
+    for one, share in zip(folder, (0.3, 0.1, 0.2), strict=True):
+        controller.answer(one.slide, answer(0.5, share))
+    assert table.order == [1, 2, 0]
+
+
 def test_ranks() -> None:
     assert ranks([3, "b", None, 1, "a", 3, ""], -1.0) == [1, 3, -1, 0, 2, 1, -1]
 

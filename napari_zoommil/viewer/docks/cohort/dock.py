@@ -10,10 +10,10 @@ import napari
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
-from napari_zoommil.files import TABLES, dialog_filter, has_ending, write_table
+from napari_zoommil.files import TABLES, has_ending, write_table
 from napari_zoommil.jobs import Progress, predict
 from napari_zoommil.jobs.cohort import opening, table_of
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
@@ -30,6 +30,7 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
+from napari_zoommil.viewer.docks.saving import ask_where
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.settings import compute_settings
@@ -288,21 +289,20 @@ class CohortDock(SessionDock):
         cohort = self.controller.cohort
         if cohort is None:
             return
-        start = cohort.path.parent / f"{cohort.path.stem} {Path(self.model.chosen).name}.csv"
-        name = QFileDialog.getSaveFileName(
-            self, "Export the table", str(start), dialog_filter("CSV", (".csv",))
-        )[0]
-        if name:
-            self.export_to(Path(name))
+        name = cohort.path.stem if cohort.is_table else cohort.path.name
+        start = cohort.path.parent / f"{name} {Path(self.model.chosen).name}.csv"
+        path = ask_where(self, "Export the table", start, "CSV", (".csv",))
+        if path is not None:
+            self.export_to(path)
 
     def export_to(self, path: Path) -> None:
         """Write the rows that are shown, in their order."""
         rows = [self.controller.rows[place] for place in self.table.order]
         try:
-            write_table(path.with_suffix(".csv"), *table_of(rows))
+            write_table(path, *table_of(rows))
         except ZoomMILError as error:
             return show_error(str(error))
-        show_info(f"{several(len(rows), 'row')} written to {path.with_suffix('.csv').name}")
+        show_info(f"{several(len(rows), 'row')} written to {path.name}")
 
 
 def _dropped(event: QDropEvent) -> Path | None:

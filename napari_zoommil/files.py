@@ -55,6 +55,11 @@ def has_ending(path: Path, endings: Sequence[str]) -> bool:
     return path.suffix.lower() in endings
 
 
+def with_ending(path: Path, endings: Sequence[str]) -> Path:
+    """The path with the first of the endings after its name, unless it has one of them."""
+    return path if has_ending(path, endings) else path.with_name(f"{path.name}{endings[0]}")
+
+
 def dialog_filter(title: str, endings: Sequence[str]) -> str:
     """What a file dialog shows: ``GeoJSON (*.geojson *.json)``."""
     return f"{title} ({' '.join(f'*{ending}' for ending in endings)})"

@@ -18,14 +18,17 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.jobs.trace import SECONDS_BETWEEN
 from napari_zoommil.model_folder import WEIGHTS, find_model
+from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 
 def kept_answers(slides: Sequence[Path], model: str) -> Job[None]:
     """The stored predictions of a model over whole slides.
 
-    Predictions that are older than the model's weights are of another model of that name.
+    Predictions that are older than the model's weights, or of tissue that another detector found, are of
+    another model of that name.
 
     Yields
     ------
@@ -33,29 +36,33 @@ def kept_answers(slides: Sequence[Path], model: str) -> Job[None]:
         ``partial`` holds what was found since the last report, as a dict of Path to :class:`Answer`.
     """
     found: dict[Path, Answer] = {}
-    since, told = _changed(model), time.monotonic()
+    (since, detector), told = _current(model), time.monotonic()
     for number, path in enumerate(slides, 1):
-        if (answer := _kept_answer(path, model, since)) is not None:
+        if (answer := _kept_answer(path, model, since, detector)) is not None:
             found[path] = answer
         if time.monotonic() - told >= SECONDS_BETWEEN or number == len(slides):
             yield Progress(number, len(slides), "looking for predictions that are there", found)
             found, told = {}, time.monotonic()
 
 
-def _changed(model: str) -> float:
-    """When the weights of a model were written, seconds since 1970; 0 if that cannot be told."""
+def _current(model: str) -> tuple[float, str]:
+    """When the weights of a model were written, seconds since 1970, and its tissue detector.
+
+    0 and the default one if that cannot be told.
+    """
     with suppress(ZoomMILError, OSError):
-        return (find_model(model, fetch=False) / WEIGHTS).stat().st_mtime
-    return 0.0
+        folder = find_model(model, fetch=False)
+        return (folder / WEIGHTS).stat().st_mtime, read_spec(folder).tissue_detector
+    return 0.0, DEFAULT
 
 
-def _kept_answer(path: Path, model: str, since: float) -> Answer | None:
+def _kept_answer(path: Path, model: str, since: float, detector: str) -> Answer | None:
     with suppress(ZoomMILError, OSError):
         if not prediction_store.has_some(fingerprint(path)):
             return None  # without opening it, which takes longer
         with Slide.open(path) as slide:
             for one in prediction_store.summaries(slide.fingerprint, slide.mpp):
-                if one.is_plain and one.made >= since and one.prediction.model == model:
+                if one.is_plain(detector) and one.made >= since and one.prediction.model == model:
                     found = one.prediction
                     return Answer(found.task, found.values, found.familiarity)
     return None
@@ -79,14 +86,20 @@ def predict_and_keep(
     """
     made = time.time()
     with Slide.open(slide) as opened:
-        tissue = yield from find_tissue(opened)
+        detector = read_spec(model).tissue_detector
+        tissue = yield from find_tissue(opened, detector)
         prediction: Prediction = yield from predict(
             opened, model, encoder=encoder, tissue=tissue, min_tissue=min_tissue, device=device,
             batch_size=batch_size, workers=workers, threads=threads,
         )  # fmt: skip
         prediction_store.keep(
             KeptPrediction(
-                prediction, made, ALL_TISSUE, opened.mpp, opened.colour_managed, ReadAs(tissue, (), None)
+                prediction,
+                made,
+                ALL_TISSUE,
+                opened.mpp,
+                opened.colour_managed,
+                ReadAs(tissue, detector=detector),
             )
         )
     return Answer(prediction.task, prediction.values, prediction.familiarity)

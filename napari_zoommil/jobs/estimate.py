@@ -46,8 +46,10 @@ class Estimate:
 
     Attributes
     ----------
-    tissue, detected : Tissue
-        The tissue that the prediction will use, inside and outside of regions, and the detected tissue.
+    tissue : Tissue
+        That the prediction will use, inside and outside of regions.
+    detector : str
+        Which found it: that of the model.
     patches : tuple of int
         Patches that the model will read, at each magnification.
     taken : tuple of int
@@ -64,7 +66,7 @@ class Estimate:
     """
 
     tissue: Tissue
-    detected: Tissue
+    detector: str
     patches: tuple[int, ...]
     taken: tuple[int, ...]
     exhaustive: int
@@ -84,7 +86,6 @@ def estimate(
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
-    detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
     regions: Inside = (),
@@ -106,8 +107,6 @@ def estimate(
 
     Parameters
     ----------
-    detected : Tissue, optional
-        Tissue that was detected before; detected if not given.
     add, leave_out : tuple of (n, 2) arrays
         Polygons, level-0 (y, x), to add to the tissue or to remove from it.
 
@@ -121,11 +120,10 @@ def estimate(
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
-        if detected is None:
-            detected = yield from find_tissue(own, with_model.spec.tissue_detector)
+        spec = with_model.spec
+        detected = yield from find_tissue(own, spec.tissue_detector)
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
-        spec = with_model.spec
         share = spec.min_tissue if min_tissue is None else min_tissue
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
         inside = tissue_inside(own, tissue, area_on(own, regions))
@@ -138,7 +136,7 @@ def estimate(
         seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
-            detected=detected,
+            detector=spec.tissue_detector,
             patches=taken if whole else needed,
             taken=taken,
             exhaustive=int((grid.levels[-1].tissue >= share).sum()),

@@ -23,6 +23,7 @@ from napari_zoommil.jobs.result_file import Excerpt, read_result, result_bytes
 from napari_zoommil.models.task import Task
 from napari_zoommil.resources import cache_folder
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 MOST_OF_A_SLIDE = 10
 MOST_BYTES = 500_000_000
@@ -47,11 +48,14 @@ class ReadAs:
         Regions that it was limited to, as hexadecimal WKB, level-0 (y, x); empty for all tissue.
     min_tissue : float or None
         Least tissue share of a patch; None is that of the model.
+    detector : str
+        What found the tissue.
     """
 
     tissue: Tissue
     regions: tuple[str, ...] = ()
     min_tissue: float | None = None
+    detector: str = DEFAULT
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,7 @@ class PredictionSummary(Excerpt):
 @dataclass(frozen=True)
 class _ReadAs(Excerpt):
     min_tissue: float | None = None
+    detector: str = DEFAULT
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +114,10 @@ class KeptSummary(Excerpt):
     colours: bool = False
     read_as: _ReadAs | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is of all tissue as it was found, read as the model reads by default."""
-        return self.where == ALL_TISSUE and (self.read_as is None or self.read_as.min_tissue is None)
+    def is_plain(self, detector: str) -> bool:
+        """Whether it is of all tissue as the model's detector finds it, read as the model does by default."""
+        read = self.read_as or _ReadAs()
+        return self.where == ALL_TISSUE and read.min_tissue is None and read.detector == detector
 
 
 K = TypeVar("K", KeptPrediction, KeptSummary)

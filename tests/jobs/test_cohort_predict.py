@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from napari_zoommil import jobs
 from napari_zoommil.jobs import cohort_predict, prediction_store, run
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
 from napari_zoommil.jobs.many_slides import over
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import resource
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 predict = partial(predict_and_keep, device="cpu", threads=1, workers=1)
 
@@ -65,6 +69,27 @@ def test_a_prediction_of_a_part_of_the_slide_is_not_one_of_the_slide(other_slide
         )
         prediction_store.keep(part)
         assert known([other_slide], "demo") == {}
+
+
+def test_tissue_is_found_as_the_model_finds_it(other_slide, make_model) -> None:
+    model = make_model((5.0, 10.0), tissue_detector="gaussian-crc")
+    answer = run(predict(other_slide, model))
+    with Slide.open(other_slide) as slide:
+        (kept,) = (
+            one
+            for one in prediction_store.kept(slide.fingerprint, slide.mpp)
+            if one.prediction.model == model
+        )
+        found, default = (run(find_tissue(slide, name)) for name in ("gaussian-crc", DEFAULT))
+    assert (found.mask != default.mask).any()
+    np.testing.assert_array_equal(kept.read_as.tissue.mask, found.mask)
+    assert list(known([other_slide], model)) == [other_slide]
+    prediction_store.forget(kept.prediction.fingerprint, kept.made)
+    prediction_store.keep(replace(kept, read_as=replace(kept.read_as, detector=DEFAULT)))
+    assert known([other_slide], model) == {}, "of tissue that another detector found"
+    by_itself = run(jobs.predict(other_slide, model, device="cpu"))
+    np.testing.assert_allclose(answer.values, by_itself.values, atol=1e-6)
+    assert len(kept.prediction.grid.levels[0]) == len(by_itself.grid.levels[0])
 
 
 def test_slides_without_predictions_are_not_opened(other_slide, monkeypatch) -> None:

@@ -42,8 +42,8 @@ class CohortController:
     opened = Signal()
     """Another cohort, or none could be opened."""
 
-    row_changed = Signal(int)
-    """A row got an answer or an error."""
+    rows_changed = Signal(tuple)
+    """(tuple of int) rows got an answer or an error; one signal for many, because all are sorted anew."""
 
     filtered = Signal()
     """Other rows are shown or counted."""
@@ -82,16 +82,21 @@ class CohortController:
 
     def answer(self, slide: Path, answer: Answer | None, error: str = "") -> None:
         """What the model says of a slide of the cohort, or why it could not; of others nothing is kept."""
-        place = self.place_of(slide)
-        if place is not None:
-            self.rows[place] = replace(self.rows[place], answer=answer, error=error)
-            self.is_regression = self.rows[place].value is not None or self.is_regression
-            self.row_changed.emit(place)
+        self._take({slide: answer}, error)
 
     def answer_all(self, found: Mapping[Path, Answer]) -> None:
         """Answers that were stored."""
+        self._take(found)
+
+    def _take(self, found: Mapping[Path, Answer | None], error: str = "") -> None:
+        changed = []
         for slide, answer in found.items():
-            self.answer(slide, answer)
+            if (place := self.place_of(slide)) is not None:
+                self.rows[place] = replace(self.rows[place], answer=answer, error=error)
+                self.is_regression = self.rows[place].value is not None or self.is_regression
+                changed.append(place)
+        if changed:
+            self.rows_changed.emit(tuple(changed))
 
     def place_of(self, slide: Path) -> int | None:
         """The row of a slide; None if it is not in the cohort."""

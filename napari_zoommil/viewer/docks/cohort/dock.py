@@ -10,10 +10,10 @@ import napari
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
+from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
-from napari_zoommil.files import dialog_filter, write_table
+from napari_zoommil.files import write_table
 from napari_zoommil.jobs import Progress, predict
 from napari_zoommil.jobs.cohort import is_cohort, opening, table_of
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
@@ -30,6 +30,7 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
+from napari_zoommil.viewer.docks.saving import ask_where
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.settings import compute_settings
@@ -60,7 +61,7 @@ class CohortDock(SessionDock):
         self._settled.timeout.connect(self._refresh)
         for signal, heard in (
             (self.controller.opened, self._opened),
-            (self.controller.row_changed, self._row_changed),
+            (self.controller.rows_changed, self._rows_changed),
             (self.controller.filtered, self._filtered),
             (self._session.result_changed, self._shown.result_changed),
             (self._viewer.events.theme, self.train.set_theme),
@@ -241,8 +242,8 @@ class CohortDock(SessionDock):
 
     # Result
 
-    def _row_changed(self, place: int) -> None:
-        self.table.rows.row_changed(place)
+    def _rows_changed(self, places: tuple[int, ...]) -> None:
+        self.table.rows.rows_changed(places)
         if not self._settled.isActive():
             self._settled.start()
 
@@ -288,21 +289,20 @@ class CohortDock(SessionDock):
         cohort = self.controller.cohort
         if cohort is None:
             return
-        start = cohort.path.parent / f"{cohort.path.stem} {Path(self.model.chosen).name}.csv"
-        name = QFileDialog.getSaveFileName(
-            self, "Export the table", str(start), dialog_filter("CSV", (".csv",))
-        )[0]
-        if name:
-            self.export_to(Path(name))
+        name = cohort.path.stem if cohort.is_table else cohort.path.name
+        start = cohort.path.parent / f"{name} {Path(self.model.chosen).name}.csv"
+        path = ask_where(self, "Export the table", start, "CSV", (".csv",))
+        if path is not None:
+            self.export_to(path)
 
     def export_to(self, path: Path) -> None:
         """Write the rows that are shown, in their order."""
         rows = [self.controller.rows[place] for place in self.table.order]
         try:
-            write_table(path.with_suffix(".csv"), *table_of(rows))
+            write_table(path, *table_of(rows))
         except ZoomMILError as error:
             return show_error(str(error))
-        show_info(f"{several(len(rows), 'row')} written to {path.with_suffix('.csv').name}")
+        show_info(f"{several(len(rows), 'row')} written to {path.name}")
 
 
 def _dropped(event: QDropEvent) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
@@ -109,11 +109,12 @@ class RowsModel(QAbstractTableModel):
         self.columns = self._wanted()
         self.endResetModel()
 
-    def row_changed(self, place: int) -> None:
-        """A row has another answer; the first tells whether there are classes or numbers."""
+    def rows_changed(self, places: Sequence[int]) -> None:
+        """Rows have other answers; the first tells whether there are classes or numbers."""
         if self._wanted() != self.columns:
             return self.reset()
-        self.dataChanged.emit(self.index(place, 0), self.index(place, len(self.columns) - 1))
+        first, last = self.index(min(places), 0), self.index(max(places), len(self.columns) - 1)
+        self.dataChanged.emit(first, last)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self._controller.rows)
@@ -167,12 +168,19 @@ class Sorted(QSortFilterProxyModel):
     """The rows that are shown, in their order; those without a value come last, whichever way it is sorted.
 
     What Qt compares are ranks, which are found in one go: Python is asked for each comparison.
+
+    Attributes
+    ----------
+    by : Column or None
+        What they are sorted by; its place differs from cohort to cohort.
+    order : Qt.SortOrder
     """
 
     def __init__(self, controller: CohortController, rows: RowsModel) -> None:
         super().__init__()
         self._controller, self._rows = controller, rows
-        self._column, self._order = -1, Qt.SortOrder.AscendingOrder
+        self.by: Column | None = None
+        self.order = Qt.SortOrder.AscendingOrder
         self._ranks: list[float] | None = None
         rows.dataChanged.connect(lambda *_: self._outdate())
         rows.modelReset.connect(self._outdate)  # before Qt's own, which sort anew
@@ -183,16 +191,19 @@ class Sorted(QSortFilterProxyModel):
         self._ranks = None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        self._column, self._order, self._ranks = column, order, None
+        self.by = self._rows.columns[column] if column >= 0 else None
+        self.order, self._ranks = order, None
         super().sort(column, order)
 
     def filterAcceptsRow(self, place: int, parent: QModelIndex) -> bool:
         return self._controller.filter.takes(self._controller.rows[place])
 
     def lessThan(self, left: QModelIndex, right: QModelIndex) -> bool:
+        if self.by is None:
+            return left.row() < right.row()
         if self._ranks is None:
-            last = math.inf if self._order == Qt.SortOrder.AscendingOrder else -math.inf
-            self._ranks = ranks(map(self._rows.columns[self._column].key, self._controller.rows), last)
+            last = math.inf if self.order == Qt.SortOrder.AscendingOrder else -math.inf
+            self._ranks = ranks(map(self.by.key, self._controller.rows), last)
         return self._ranks[left.row()] < self._ranks[right.row()]
 
 
@@ -242,6 +253,15 @@ class CohortTable(QTableView):
         self.clicked.connect(lambda index: self.opened.emit(self._place(index)))
         self._columns: tuple[Column, ...] = ()
         self.set_widths()
+        self.rows.modelReset.connect(self._keep_sorted)  # after Qt's own, which sorts by the old place
+
+    def _keep_sorted(self) -> None:
+        """Sort by the column as before, wherever it is now, or not at all if there is none."""
+        columns, header = self.rows.columns, self.horizontalHeader()
+        assert header is not None
+        place = columns.index(self.sorted.by) if self.sorted.by in columns else -1
+        header.setSortIndicator(place, self.sorted.order if place >= 0 else Qt.SortOrder.AscendingOrder)
+        self.sorted.sort(place, header.sortIndicatorOrder())
 
     def set_widths(self) -> None:
         """Give new columns their width; those that the user has set stay."""

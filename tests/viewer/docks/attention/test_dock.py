@@ -508,7 +508,7 @@ def test_each_use_stays_with_its_region(ready, qtbot) -> None:
 
 def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
     viewer, dock, layer = ready
-    found = dock._estimate.detected.mask.sum()
+    found = dock._estimate.tissue.mask.sum()
     click(qtbot, dock.add)
     shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))

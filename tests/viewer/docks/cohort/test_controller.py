@@ -38,12 +38,17 @@ def say(controller: CohortController, number: int, name: str) -> None:
 
 
 def test_answers_reach_their_rows(controller, tmp_path) -> None:
-    heard: list[int] = []
-    controller.row_changed.connect(heard.append)
+    heard: list[tuple[int, ...]] = []
+    controller.rows_changed.connect(heard.append)
     say(controller, 2, "a")
     controller.answer(tmp_path / "3.svs", None, "it is damaged")
     controller.answer(tmp_path / "other.svs", None, "not in the cohort")
-    assert heard == [2, 3]
+    assert heard == [(2,), (3,)]
+    controller.answer_all({tmp_path / f"{place}.svs": controller.rows[2].answer for place in (0, 2)})
+    assert heard[2:] == [(0, 2)], "one signal for all"
+    controller.forget_answers()
+    say(controller, 2, "a")
+    controller.answer(tmp_path / "3.svs", None, "it is damaged")
     assert controller.rows[2].is_wrong and controller.rows[3].error == "it is damaged"
     assert [path.name for path in controller.waiting] == ["0.svs", "1.svs", "3.svs"], "failed ones wait too"
     controller.forget_answers()

@@ -35,7 +35,7 @@ def make(qtbot):
         controller = CohortController()
         controller.show(OpenCohort(Path("cohort.csv"), tuple(entries)))
         table = CohortTable(controller)
-        controller.row_changed.connect(table.rows.row_changed)
+        controller.rows_changed.connect(table.rows.rows_changed)
         qtbot.addWidget(table)
         return controller, table
 
@@ -91,6 +91,28 @@ def test_sorting_puts_rows_without_an_answer_last_and_follows_new_ones(make) -> 
     assert table.order == [3, 0, 2, 1]
 
 
+def test_the_sort_column_goes_with_its_table(make) -> None:
+    controller, table = make([entry(number) for number in range(3)])
+    header = table.horizontalHeader()
+    table.sortByColumn(6, DESCENDING)  # the group
+    assert table.order == [2, 1, 0]
+    folder = [LabelledSlide(Path(f"{name}.svs"), "") for name in "cab"]
+    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    table.rows.reset()
+    assert table.order == [0, 1, 2] and header.sortIndicatorSection() == -1
+    table.sortByColumn(0, DESCENDING)
+    controller.show(OpenCohort(Path("cohort.csv"), tuple(entry(number) for number in range(3))))
+    table.rows.reset()
+    assert table.order == [2, 1, 0] and header.sortIndicatorSection() == 0, "both have it"
+    table.sortByColumn(5, ASCENDING)  # what is unlike the training
+    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    table.rows.reset()
+    assert header.sortIndicatorSection() == 3, "it has moved"
+    for one, share in zip(folder, (0.3, 0.1, 0.2), strict=True):
+        controller.answer(one.slide, answer(0.5, share))
+    assert table.order == [1, 2, 0]
+
+
 def test_ranks() -> None:
     assert ranks([3, "b", None, 1, "a", 3, ""], -1.0) == [1, 3, -1, 0, 2, 1, -1]
 
@@ -123,9 +145,13 @@ def test_thousands_of_rows_stay_quick(make) -> None:
     controller, table = make([entry(number, "ab"[number % 2]) for number in range(count)])
     table.show()
     rng = np.random.default_rng(0)
+    table.sortByColumn(3, DESCENDING)
+    answers = {entry(n).slide: answer(float(p)) for n, p in enumerate(rng.random(count))}
     begin = time.perf_counter()
-    controller.answer_all({entry(n).slide: answer(float(p)) for n, p in enumerate(rng.random(count))})
+    controller.answer_all(answers)
     filled = time.perf_counter()
+    assert table.order == sorted(range(count), key=lambda place: -controller.rows[place].probability)
+    table.sortByColumn(3, ASCENDING)
     table.sortByColumn(3, DESCENDING)
     assert texts(table, "Prob.")[0] == "1.00" and texts(table, "Prob.")[-1] == "0.50"
     ordered = time.perf_counter()

@@ -15,7 +15,7 @@ import pytest
 from napari_zoommil.bags import FeatureCache
 from napari_zoommil.cli import main
 from napari_zoommil.errors import EncoderError, FileError, JobError, StoreError
-from napari_zoommil.jobs import Progress, cluster_task, embed, run
+from napari_zoommil.jobs import Progress, cluster_task, embed, predict, run
 from napari_zoommil.jobs.cluster_task import Task
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.outcomes import Outcome, results_of
@@ -133,6 +133,20 @@ def test_only_plain_values_are_sent() -> None:
     task = Task.of(partial(embed, encoder="net.pt"))
     assert task.values["encoder"] == str(Path("net.pt").absolute())
     assert task.values["store"] == Path("features").absolute()
+
+
+def test_paths_within_values_and_model_folders_become_absolute(tmp_path: Path, monkeypatch) -> None:
+    """Names of shipped models and of those on the hub are no paths."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("own", "demo"):
+        (tmp_path / name).mkdir()
+    for name, expected in (("own", str(tmp_path / "own")), ("demo", "demo"), ("owner/name", "owner/name")):
+        assert Task.of(partial(predict, model=name)).values["model"] == expected
+    files = (Path("a.h5"), Path("b"))
+    values = Task.of(partial(predict, model=Path("own"), features=files, encoder="net.pt")).values
+    assert values["model"] == str(tmp_path / "own") and values["encoder"] == str(tmp_path / "net.pt")
+    assert values["features"] == (tmp_path / "a.h5", tmp_path / "b")
+    assert Task.of(partial(predict, features=[*files])).values["features"] == list(values["features"])
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:9"])

@@ -137,8 +137,11 @@ def _absolute(key: str, value: Any) -> Any:
 def work_on(task: Task, slide: Path, number: int, run: str) -> Answer:
     """Work on a slide, on a worker, until it is done or the run is cancelled.
 
-    Reports ``number``, the ``share`` that is done and a ``note`` under the topic ``run``.
+    Reports ``number``, the ``share`` that is done and a ``note`` under the topic ``run``; or ``threads``
+    of the worker, if the slide waits for another one because of them.
     """
+    if _one_slide.locked():
+        _tell_waiting(run, number)
     while not _one_slide.acquire(timeout=TELL_SECONDS):
         if _is_cancelled(run):
             return Answer()
@@ -185,6 +188,14 @@ def _tell(run: str, number: int, progress: Progress) -> None:
 
     share = min(progress.done / progress.total, 1.0) if progress.total else 0.0
     get_worker().log_event(run, {"number": number, "share": share, "note": progress.note})
+
+
+def _tell_waiting(run: str, number: int) -> None:
+    from distributed import get_worker
+
+    worker = get_worker()
+    if worker.state.nthreads > 1:
+        worker.log_event(run, {"number": number, "threads": worker.state.nthreads})
 
 
 def _is_cancelled(run: str) -> bool:

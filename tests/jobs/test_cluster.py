@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from napari_zoommil.bags import FeatureCache
 from napari_zoommil.cli import main
 from napari_zoommil.errors import EncoderError, FileError, JobError, StoreError
-from napari_zoommil.jobs import Progress, cluster_task, embed, predict, run
+from napari_zoommil.jobs import Progress, cluster, cluster_task, embed, predict, run
 from napari_zoommil.jobs.cluster_task import Task
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.outcomes import Outcome, results_of
@@ -121,6 +122,42 @@ def test_workers_of_another_kind_are_told_of(
     monkeypatch.setattr(Task, "with_sign", lambda task, sign: cluster_task.replace(real(task, sign), **fault))
     with pytest.raises(error, match=said):
         run(over(partial(embed, store=tmp_path, **SMALL), slides, cluster=address))
+
+
+@pytest.fixture
+def under_way(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two slides on their way, the first of which has been heard of."""
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    client = SimpleNamespace(status="running", ncores=lambda: {"tcp://w": 1})
+    way = cluster._Run([Path("a.tif"), Path("b.tif")], client, "tcp://h:1")  # type: ignore[arg-type]
+    way.futures[0] = SimpleNamespace()  # type: ignore[assignment]
+    way.heard.put((0, {"number": 0, "share": 0.5, "note": "encoding"}))
+    way.next()
+    return way
+
+
+def test_workers_that_all_go_are_told_of_at_any_time(under_way: Any) -> None:
+    under_way.next()
+    assert under_way.progress(0, None).note.endswith("encoding")
+    under_way.client.ncores = dict
+    under_way.next()
+    assert under_way.progress(0, None).note == "0 of 2 slides done; waiting for workers of tcp://h:1"
+
+
+def test_slides_that_wait_within_a_worker_are_told_of(under_way: Any, monkeypatch) -> None:
+    told: list[dict[str, Any]] = []
+    worker = SimpleNamespace(
+        state=SimpleNamespace(nthreads=4), log_event=lambda run, event: told.append(event)
+    )
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    monkeypatch.setattr(cluster_task, "_is_cancelled", lambda run: True)
+    monkeypatch.setattr(cluster_task, "TELL_SECONDS", 0.01)
+    with cluster_task._one_slide:
+        cluster_task.work_on(Task.of(embed), Path("b.tif"), 1, "run")
+    under_way.heard.put((1, told[0]))
+    under_way.next()
+    note = under_way.progress(0, None).note
+    assert "encoding; slides wait within a worker of 4 threads" in note and "--nthreads 1" in note
 
 
 def test_only_plain_values_are_sent() -> None:

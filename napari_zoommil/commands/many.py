@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +39,11 @@ def each_slide(
     """
     printer = Printer(json, len(paths) > 1 or shard is not None)
     if shard is not None:
-        paths = shard_of(paths, shard)
+        count, paths = len(paths), shard_of(paths, shard)
+        if not paths:
+            print(
+                f"shard {shard} holds none of the {count:,} slide{'s' if count != 1 else ''}", file=sys.stderr
+            )
     # slides of a cluster are worked on at the same time
     titles = iter([cluster or path.name for path in (*paths[1:], *paths[-1:])])
 

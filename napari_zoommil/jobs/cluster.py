@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 """Time after which a scheduler that does not answer is given up."""
 
+WAITING = (
+    "slides wait within a worker of {threads} threads, which has one slide at a time; start workers with "
+    "--nthreads 1, so that idle ones get these slides"
+)
+
 POLL_SECONDS = 1.0
 """Longest time between two opportunities to cancel."""
 
@@ -37,8 +42,9 @@ def on_cluster(
 ) -> Job[tuple[Outcome[Any], ...]]:
     """Run a job on each of many slides on the workers of a cluster.
 
-    A worker has one slide at a time. Slides and store must have the same paths on all machines. If a worker
-    dies, its slide is given to another one (three times, as the cluster is configured by default).
+    A worker has one slide at a time; one with several threads is sent more, which wait there (progress
+    says so). Slides and store must have the same paths on all machines. If a worker dies, its slide is given
+    to another one (three times, as the cluster is configured by default).
 
     Parameters
     ----------
@@ -153,6 +159,7 @@ class _Run:
     address: str
     name: str = field(default_factory=lambda: f"napari-zoommil-{uuid.uuid4().hex}")
     note: str = ""
+    hint: str = ""
     shares: dict[int, float] = field(default_factory=dict)
     futures: dict[int, Future] = field(default_factory=dict)
     heard: SimpleQueue[tuple[int, Any]] = field(default_factory=SimpleQueue)
@@ -173,12 +180,14 @@ class _Run:
         except Empty:
             if self.client.status == "closed":
                 raise self._gone() from None
-            if not self.shares and not self.client.ncores():
+            if not self.client.ncores():
                 self.note = f"waiting for workers of {self.address}"
             return -1, None
         if not isinstance(told, dict):
             return number, self._answer(number, told)
-        if number in self.futures:
+        if "threads" in told:
+            self.hint = WAITING.format(**told)
+        elif number in self.futures:
             self.shares[number], self.note = told["share"], told["note"]
         return number, None
 
@@ -215,7 +224,7 @@ class _Run:
     def progress(self, done: int, outcome: Outcome[Any] | None) -> Progress:
         note = f"{outcome.slide.name} {'failed' if outcome.error else 'done'}" if outcome else self.note
         count = len(self.slides)
-        told = f"{done:,} of {count:,} slides done" + (f"; {note}" if note else "")
+        told = f"{done:,} of {count:,} slides done" + "".join(f"; {one}" for one in (note, self.hint) if one)
         return Progress(round(PARTS * sum(self.shares.values())), PARTS * count, told, outcome)
 
     def cancel(self) -> None:

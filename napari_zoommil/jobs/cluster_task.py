@@ -22,9 +22,13 @@ from napari_zoommil.errors import EncoderError, JobError, StoreError
 from napari_zoommil.geometry import Box
 from napari_zoommil.jobs.outcomes import FAILURES, OF_ALL
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.model_folder import absolute_model
 
 PLAIN = (type(None), bool, int, float, str, Path, Box, shapely.Geometry)
 """Types of values that are sent; and arrays of numbers, and tuples and lists of these."""
+
+MODELS = ("model", "start")
+"""Parameters that name a model: a shipped one, a folder, or one on the hub."""
 
 TELL_SECONDS = 0.5
 """Least time between two reports of a worker, and two looks whether it shall stop."""
@@ -116,6 +120,11 @@ def _is_plain(value: Any) -> bool:
 
 def _absolute(key: str, value: Any) -> Any:
     """Paths are told from the folder of this process, which workers do not have."""
+    if isinstance(value, tuple | list):
+        items = [_absolute(key, one) for one in value]
+        return items if isinstance(value, list) else tuple(items)
+    if key in MODELS and isinstance(value, str | Path):
+        return absolute_model(value)
     if isinstance(value, Path):
         return value.absolute()
     if key == "encoder" and isinstance(value, str):
@@ -128,8 +137,11 @@ def _absolute(key: str, value: Any) -> Any:
 def work_on(task: Task, slide: Path, number: int, run: str) -> Answer:
     """Work on a slide, on a worker, until it is done or the run is cancelled.
 
-    Reports ``number``, the ``share`` that is done and a ``note`` under the topic ``run``.
+    Reports ``number``, the ``share`` that is done and a ``note`` under the topic ``run``; or ``threads``
+    of the worker, if the slide waits for another one because of them.
     """
+    if _one_slide.locked():
+        _tell_waiting(run, number)
     while not _one_slide.acquire(timeout=TELL_SECONDS):
         if _is_cancelled(run):
             return Answer()
@@ -176,6 +188,14 @@ def _tell(run: str, number: int, progress: Progress) -> None:
 
     share = min(progress.done / progress.total, 1.0) if progress.total else 0.0
     get_worker().log_event(run, {"number": number, "share": share, "note": progress.note})
+
+
+def _tell_waiting(run: str, number: int) -> None:
+    from distributed import get_worker
+
+    worker = get_worker()
+    if worker.state.nthreads > 1:
+        worker.log_event(run, {"number": number, "threads": worker.state.nthreads})
 
 
 def _is_cancelled(run: str) -> bool:

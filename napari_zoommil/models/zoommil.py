@@ -205,8 +205,10 @@ class ZoomMIL(MILModel):
         """The view of the next step, and the selected rows."""
         k = self.k[level]
         if self.options.selection == "random-patches":
-            count = min(k, len(view.rows)) * grid.ratios[level] ** 2
-            return _View(self._drawn(len(grid.levels[level + 1]), count)), np.empty(0, np.int64)
+            # as many as the children of so many patches, on average; not all patches have ratio² with tissue
+            total, parents = len(grid.levels[level + 1]), len(grid.levels[level])
+            count = max(1, round(min(k, len(view.rows)) * total / parents))
+            return _View(self._drawn(total, count)), np.empty(0, np.int64)
         if self.options.selection == "random":
             zoomed = view.rows[self._drawn(len(view.rows), k)]
             return _View(grid.children(level, zoomed)), zoomed

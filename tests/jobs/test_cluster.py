@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from napari_zoommil.bags import FeatureCache
 from napari_zoommil.cli import main
 from napari_zoommil.errors import EncoderError, FileError, JobError, StoreError
-from napari_zoommil.jobs import Progress, cluster_task, embed, run
+from napari_zoommil.jobs import Progress, cluster, cluster_task, embed, predict, run
 from napari_zoommil.jobs.cluster_task import Task
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.outcomes import Outcome, results_of
@@ -123,6 +124,42 @@ def test_workers_of_another_kind_are_told_of(
         run(over(partial(embed, store=tmp_path, **SMALL), slides, cluster=address))
 
 
+@pytest.fixture
+def under_way(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two slides on their way, the first of which has been heard of."""
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    client = SimpleNamespace(status="running", ncores=lambda: {"tcp://w": 1})
+    way = cluster._Run([Path("a.tif"), Path("b.tif")], client, "tcp://h:1")  # type: ignore[arg-type]
+    way.futures[0] = SimpleNamespace()  # type: ignore[assignment]
+    way.heard.put((0, {"number": 0, "share": 0.5, "note": "encoding"}))
+    way.next()
+    return way
+
+
+def test_workers_that_all_go_are_told_of_at_any_time(under_way: Any) -> None:
+    under_way.next()
+    assert under_way.progress(0, None).note.endswith("encoding")
+    under_way.client.ncores = dict
+    under_way.next()
+    assert under_way.progress(0, None).note == "0 of 2 slides done; waiting for workers of tcp://h:1"
+
+
+def test_slides_that_wait_within_a_worker_are_told_of(under_way: Any, monkeypatch) -> None:
+    told: list[dict[str, Any]] = []
+    worker = SimpleNamespace(
+        state=SimpleNamespace(nthreads=4), log_event=lambda run, event: told.append(event)
+    )
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    monkeypatch.setattr(cluster_task, "_is_cancelled", lambda run: True)
+    monkeypatch.setattr(cluster_task, "TELL_SECONDS", 0.01)
+    with cluster_task._one_slide:
+        cluster_task.work_on(Task.of(embed), Path("b.tif"), 1, "run")
+    under_way.heard.put((1, told[0]))
+    under_way.next()
+    note = under_way.progress(0, None).note
+    assert "encoding; slides wait within a worker of 4 threads" in note and "--nthreads 1" in note
+
+
 def test_only_plain_values_are_sent() -> None:
     with pytest.raises(JobError, match="store is a object, but only plain values"):
         Task.of(partial(embed, store=object()))  # type: ignore[arg-type]
@@ -133,6 +170,20 @@ def test_only_plain_values_are_sent() -> None:
     task = Task.of(partial(embed, encoder="net.pt"))
     assert task.values["encoder"] == str(Path("net.pt").absolute())
     assert task.values["store"] == Path("features").absolute()
+
+
+def test_paths_within_values_and_model_folders_become_absolute(tmp_path: Path, monkeypatch) -> None:
+    """Names of shipped models and of those on the hub are no paths."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("own", "demo"):
+        (tmp_path / name).mkdir()
+    for name, expected in (("own", str(tmp_path / "own")), ("demo", "demo"), ("owner/name", "owner/name")):
+        assert Task.of(partial(predict, model=name)).values["model"] == expected
+    files = (Path("a.h5"), Path("b"))
+    values = Task.of(partial(predict, model=Path("own"), features=files, encoder="net.pt")).values
+    assert values["model"] == str(tmp_path / "own") and values["encoder"] == str(tmp_path / "net.pt")
+    assert values["features"] == (tmp_path / "a.h5", tmp_path / "b")
+    assert Task.of(partial(predict, features=[*files])).values["features"] == list(values["features"])
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:9"])

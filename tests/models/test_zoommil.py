@@ -330,3 +330,13 @@ def test_what_the_variants_read_and_classify(make_grid: Callable, make_bag: Call
     assert torch.allclose(last.logits, model.classifier(pooled), atol=1e-6)
     wide = small((5.0, 10.0), aggregation="concatenation")
     assert wide.classifier.in_features == 16 and wide.eval()(bag).logits.shape == (3,)
+
+
+def test_random_patches_are_as_many_as_the_children_of_so_many_patches(
+    make_grid: Callable, make_bag: Callable
+) -> None:
+    grid = make_grid(6, 6, (5.0, 10.0, 20.0), 0.5)
+    low, middle, high = map(len, grid.levels)
+    model = small((5.0, 10.0, 20.0), selection="random-patches").eval()
+    counts = [len(step.rows) for step in model(make_bag(grid, 6)).steps]
+    assert counts == [low, round(3 * middle / low), round(3 * high / middle)] and counts[1] < 3 * 4

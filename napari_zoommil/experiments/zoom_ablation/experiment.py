@@ -10,7 +10,16 @@ from typing import Any
 from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.zooming.bars import write_bars
 from napari_zoommil.experiments.zooming.published import ABLATION
-from napari_zoommil.experiments.zooming.report import DASH, FIGURE, Row, about, rows_of, summarised, written
+from napari_zoommil.experiments.zooming.report import (
+    DASH,
+    FIGURE,
+    Row,
+    about,
+    rows_of,
+    summarised,
+    with_metric,
+    written,
+)  # fmt: skip
 from napari_zoommil.experiments.zooming.training import trained
 from napari_zoommil.experiments.zooming.units import EXTENTS, Extent, Unit, zoommil
 from napari_zoommil.jobs import Job
@@ -80,7 +89,7 @@ def experiment(
 def table(rows: Sequence[Row]) -> str:
     """A row for each variant."""
     header = [
-        "variant", "what changes", "weighted F1", "AUROC", "accuracy", "encoded patches",
+        "variant", "what changes", "seeds", "weighted F1", "AUROC", "accuracy", "encoded patches",
         "Table 4: F1", "Table 4: accuracy",
     ]  # fmt: skip
     cells = []
@@ -90,6 +99,7 @@ def table(rows: Sequence[Row]) -> str:
             [
                 row.unit.name,
                 VARIANTS[row.unit.name],
+                ", ".join(map(str, row.seeds)),
                 *(row.shown(metric) for metric in ("weighted F1", "AUROC", "accuracy")),
                 f"{row.encoded:,.0f}",
                 *(f"{value:.1f}" if known else DASH for value in known or (0, 0)),
@@ -101,7 +111,5 @@ def table(rows: Sequence[Row]) -> str:
 def _draw(path: Path, rows: Sequence[Row]) -> None:
     """Weighted F1 and AUROC of each variant."""
     metrics = ("weighted F1", "AUROC")
-    bars = {
-        name: {row.unit.name: row.metrics[name] for row in rows if name in row.metrics} for name in metrics
-    }
+    bars = {name: {row.unit.name: row.metrics[name] for row in with_metric(rows, name)} for name in metrics}
     write_bars(path, bars, "%")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.errors import JobError
@@ -20,6 +22,7 @@ from napari_zoommil.experiments.zooming.published import DATA_SETS, DataSet
 from napari_zoommil.experiments.zooming.report import FIGURE, RESULTS, TABLE
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.jobs.progress import retold
 from napari_zoommil.synthetic import SyntheticSlide
 
 NAME = "zoom-efficiency"
@@ -28,6 +31,9 @@ TISSUE_SHARE = 0.47
 
 PX_40X, SCALE = 512, 40
 """Edge of a patch of 256 px at 20x in px at 40x; magnification of a synthetic slide's first level."""
+
+Part = tuple[DataSet, int]
+"""A data set, and the seed of its slide."""
 
 
 @dataclass(frozen=True)
@@ -79,58 +85,54 @@ def experiment(
         raise JobError("zoom-efficiency measures synthetic slides; leave the data out")
     extent = EXTENTS[preset]
     parts = {f"{name}/{seed}": (DATA_SETS[name], seed) for seed in extent.seeds for name in extent.data}
+    chosen = choose_device(device)
+    # ``at_once``: results without it are of versions that measured several slides at the same time.
     described = {
-        name: {"slide": asdict(extent.slide(*part)), "device": device} for name, part in parts.items()
+        name: {"slide": asdict(extent.slide(*part)), "device": str(chosen.torch), "at_once": 1}
+        for name, part in parts.items()
     }
     pieces = Pieces(out / "pieces" / NAME, described)
-    missing = [name for name in select(parts, only) if not pieces.has(name)]
-    yield from _measure_all(missing, parts, pieces, out, extent, device)
+    missing = {name: parts[name] for name in select(parts, only) if not pieces.has(name)}
+    paths = yield from _drawn(missing, extent, out / "slides")
+    for number, (name, (of, seed)) in enumerate(missing.items(), 1):
+        title = f"{name}, slide {number} of {len(missing)}: "
+        job = measure(of, paths[name], chosen)
+        result = yield from retold(job, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
+        pieces.keep(name, {"data": of.name, "seed": seed, "size": extent.slide(of, seed).size, **result})
     return _written(out, preset, pieces.all())
 
 
-def _measure_all(
-    missing: list[str],
-    parts: dict[str, tuple[DataSet, int]],
-    pieces: Pieces,
-    out: Path,
-    extent: Extent,
-    device: str,
-) -> Job[None]:
-    tasks = {name: (name, *parts[name], pieces, out, extent, device) for name in missing}
-    count = min(processes(choose_device(device).torch), len(tasks))
-    if count > 1:
-        with closing(side_by_side(_measure_in_process, tasks, count)) as standings:
+def _drawn(parts: Mapping[str, Part], extent: Extent, folder: Path) -> Job[dict[str, Path]]:
+    """Draw the slides that are missing, on all cores and before anything is measured; returns all paths."""
+    make_folder(folder)
+    drawings = {name: extent.slide(*part) for name, part in parts.items()}
+    paths = {
+        name: folder / f"{data.name}_{seed}_{drawings[name].size}.tif" for name, (data, seed) in parts.items()
+    }
+    tasks = {
+        name: (drawings[name], paths[name], round(SCALE / data.magnifications[-1]))
+        for name, (data, _) in parts.items()
+        if not paths[name].is_file()
+    }
+    if (count := min(processes(torch.device("cpu")), len(tasks))) > 1:
+        with closing(side_by_side(_draw_in_process, tasks, count)) as standings:
             for now in standings:
-                note = f"{now.share:.1%} of {len(tasks)} slides: {', '.join(now.running)}"
+                note = f"drawing {len(tasks)} slides: {', '.join(now.running)}"
                 yield Progress(round(1000 * now.share), 1000, note)
-        return
-    for number, (name, task) in enumerate(tasks.items(), 1):
-        with closing(_measure_one(*task)) as steps:
-            for done, total in steps:
-                note = f"{name}, slide {number} of {len(tasks)}: {done:,} of {total:,} patches"
-                yield Progress(done, total, note)
+        return paths
+    for number, (name, task) in enumerate(tasks.items()):
+        yield Progress(number, len(tasks), f"drawing {len(tasks)} slides: {name}")
+        _draw(*task)
+    return paths
 
 
-def _measure_in_process(*task: Any) -> None:
+def _draw(drawing: SyntheticSlide, path: Path, finest: int) -> None:
+    drawing.write(path, finest=finest)
+
+
+def _draw_in_process(drawing: SyntheticSlide, path: Path, finest: int, _: Tell) -> None:
     """The same in another process."""
-    *arguments, tell = task
-    told: Tell = tell
-    for done, total in _measure_one(*arguments):
-        told(done / total)
-
-
-def _measure_one(
-    name: str, data: DataSet, seed: int, pieces: Pieces, out: Path, extent: Extent, device: str
-) -> Generator[tuple[int, int], None, None]:
-    """Draw the slide if it is missing, measure, and write the result."""
-    drawing = extent.slide(data, seed)
-    finest = round(SCALE / data.magnifications[-1])
-    path = make_folder(out / "slides") / f"{data.name}_{seed}_{drawing.size}.tif"
-    if not path.is_file():
-        yield 0, 1
-        drawing.write(path, finest=finest)
-    result = yield from measure(data, path, choose_device(device))
-    pieces.keep(name, {"data": data.name, "seed": seed, "size": drawing.size, **result})
+    _draw(drawing, path, finest)
 
 
 def _written(out: Path, preset: str, results: dict[str, dict[str, Any]]) -> Reproduction:

@@ -21,6 +21,7 @@ from napari_zoommil.encoders.encoder import Preprocessing
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.zooming.published import SAMPLED, SAMPLES, DataSet, Published
 from napari_zoommil.geometry import PatchGrid, Rows
+from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.models import create
 from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
@@ -141,8 +142,8 @@ class FeatureBag:
         return self.arrays[level][rows]
 
 
-def measure(data: DataSet, path: Path, device: Device) -> Generator[tuple[int, int], None, dict[str, Any]]:
-    """Measure all methods of a data set on a slide; yields patches done, and to do.
+def measure(data: DataSet, path: Path, device: Device) -> Job[dict[str, Any]]:
+    """Measure all methods of a data set on a slide.
 
     Returns
     -------
@@ -167,7 +168,7 @@ def measure(data: DataSet, path: Path, device: Device) -> Generator[tuple[int, i
             clock = bag.restart()
             for count in bag.encode(number, np.arange(len(level))):
                 done += count
-                yield done, total
+                yield _told(done, total)
             levels.append({"magnification": level.magnification, "tissue": len(rows[number]), **clock.told()})
         methods = []
         for row in data.rows:
@@ -175,7 +176,7 @@ def measure(data: DataSet, path: Path, device: Device) -> Generator[tuple[int, i
                 methods.append(_sampled(TimedBag(slide, grid, small)))
             else:
                 methods.append(_method(row, model_of(row, data), bag, rows))
-            yield done, total
+            yield _told(done, total)
     return {
         "tissue_s": tissue_s,
         "pace": pace,
@@ -184,6 +185,10 @@ def measure(data: DataSet, path: Path, device: Device) -> Generator[tuple[int, i
         "device": str(device.torch),
         "threads": torch.get_num_threads(),
     }
+
+
+def _told(done: int, total: int) -> Progress:
+    return Progress(done, total, f"{done:,} of {total:,} patches")
 
 
 def noise_pace(encoder: Encoder) -> float:

@@ -9,7 +9,15 @@ from pathlib import Path
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
 from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.zooming.published import BEST_K
-from napari_zoommil.experiments.zooming.report import FIGURE, Row, about, rows_of, summarised, written
+from napari_zoommil.experiments.zooming.report import (
+    FIGURE,
+    Row,
+    about,
+    rows_of,
+    summarised,
+    with_metric,
+    written,
+)
 from napari_zoommil.experiments.zooming.training import trained
 from napari_zoommil.experiments.zooming.units import EXTENTS, Extent, Unit, zoommil
 from napari_zoommil.jobs import Job
@@ -57,10 +65,13 @@ def experiment(
 
 def table(rows: Sequence[Row]) -> str:
     """A row for each K."""
-    header = ["K, first step", "K, second step", "weighted F1", "AUROC", "accuracy", "encoded patches"]
+    header = [
+        "K, first step", "K, second step", "seeds", "weighted F1", "AUROC", "accuracy", "encoded patches",
+    ]  # fmt: skip
     cells = [
         [
             *map(str, _steps(row)),
+            ", ".join(map(str, row.seeds)),
             *(row.shown(metric) for metric in ("weighted F1", "AUROC", "accuracy")),
             f"{row.encoded:,.0f}",
         ]
@@ -85,8 +96,8 @@ def _draw(path: Path, rows: Sequence[Row]) -> None:
             "%",
             [
                 Line(name, [place(row) for row in found], *_values(found, metric))
-                for name, found, metric in lines
-                if found
+                for name, listed, metric in lines
+                if (found := with_metric(listed, metric))
             ],
         )
         for title, x, place, lines in (

@@ -65,8 +65,10 @@ def write_figure(path: Path, slide: Slide, maps: SlideMaps) -> None:
 def _overview(axis: Axes, slide: Slide, overview: Any, maps: SlideMaps) -> None:
     height, width = slide.shape
     axis.imshow(overview, extent=(0, width, height, 0))
-    for ring in maps.outline:
-        axis.plot(ring[:, 1], ring[:, 0], color=OUTLINE, lw=1.2)
+    for polygon in maps.outline:
+        for ring in (polygon.exterior, *polygon.interiors):
+            y, x = np.asarray(ring.coords).T
+            axis.plot(x, y, color=OUTLINE, lw=1.2)
     axis.set_xlim(0, width)
     axis.set_ylim(height, 0)
     axis.set_xticks([])

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
+from napari_zoommil.annotations.feature import Kind
+from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import read_regions
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.maps.agreement import attention_agreement, coverage
 from napari_zoommil.models.mil import MILModel
+from napari_zoommil.slides.slide import stem_of
 
 COVERED = 0.5
 """Least share of a patch within the region for it to count as one of the region."""
@@ -65,8 +69,8 @@ class SlideMaps:
         Patches that were read at each magnification.
     scores : tuple of (n, H) float32
     heads : tuple of str
-    outline : sequence of (n, 2) arrays
-        Level-0 y and x; empty without a region.
+    outline : tuple of shapely.Polygon
+        Level-0 y and x, with holes; empty without a region.
     """
 
     grid: PatchGrid
@@ -75,7 +79,7 @@ class SlideMaps:
     rows: tuple[Rows, ...]
     scores: tuple[NDArray[np.float32], ...]
     heads: tuple[str, ...]
-    outline: tuple[NDArray[np.float64], ...]
+    outline: tuple[shapely.Polygon, ...]
 
     @property
     def right(self) -> bool:
@@ -117,7 +121,7 @@ def average_precision(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> 
     )
 
 
-def maps_of(mil: MILModel, bag: Bag, label: str, outline: Sequence[NDArray[np.float64]]) -> SlideMaps:
+def maps_of(mil: MILModel, bag: Bag, label: str, outline: Sequence[shapely.Polygon]) -> SlideMaps:
     """Predict from stored features."""
     with torch.no_grad():
         output = mil(bag)
@@ -132,9 +136,18 @@ def maps_of(mil: MILModel, bag: Bag, label: str, outline: Sequence[NDArray[np.fl
     )
 
 
-def outline_beside(slide: Path) -> tuple[NDArray[np.float64], ...]:
-    """Polygons (n, 2), level-0 y and x, of SLIDE.geojson; none if there is no such file, or it is empty."""
-    path = slide.with_suffix(".geojson")
-    if not path.is_file() or b'"Polygon"' not in path.read_bytes():
+def outline_beside(slide: Path) -> tuple[shapely.Polygon, ...]:
+    """Polygons, level-0 y and x, of STEM.geojson; none if there is no such file, or no region in it.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read.
+    AnnotationError
+        If it is malformed, or an outline in it is.
+    """
+    path = slide.with_name(f"{stem_of(slide)}.geojson")
+    if not path.is_file():
         return ()
-    return tuple(np.asarray(one.exterior.coords) for one in read_regions(path))
+    features = read_content(path).features
+    return read_regions(path) if any(one.fault or one.kind is Kind.REGION for one in features) else ()

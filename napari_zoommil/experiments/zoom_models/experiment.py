@@ -8,7 +8,17 @@ from pathlib import Path
 
 from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.zooming.published import DATA_SETS, published
-from napari_zoommil.experiments.zooming.report import DASH, FIGURE, Row, about, rows_of, summarised, written
+from napari_zoommil.experiments.zooming.report import (
+    DASH,
+    FIGURE,
+    Row,
+    about,
+    gain,
+    rows_of,
+    summarised,
+    with_metric,
+    written,
+)  # fmt: skip
 from napari_zoommil.experiments.zooming.scatter import Point, write_scatter
 from napari_zoommil.experiments.zooming.training import trained
 from napari_zoommil.experiments.zooming.units import COLOUR, EXTENTS, Extent, Unit, zoommil
@@ -16,6 +26,7 @@ from napari_zoommil.jobs import Job
 from napari_zoommil.model_card import markdown_table
 
 NAME = "zoom-models"
+F1 = "weighted F1"
 
 SINGLE = ("abmil", "clam_sb", "clam_mb", "transmil", "maxmil", "meanmil", "sparseconvmil")
 """Models of one magnification."""
@@ -76,7 +87,7 @@ def table(rows: Sequence[Row]) -> str:
     """A row for each model."""
     exhaustive = max((row.encoded for row in rows if row.unit.magnifications == (20.0,)), default=0.0)
     header = [
-        "model", "magnifications", "weighted F1", "AUROC", "accuracy", "encoded patches", "share",
+        "model", "magnifications", "seeds", "weighted F1", "AUROC", "accuracy", "encoded patches", "share",
         *(f"{name}: F1" for name in DATA_SETS),
     ]  # fmt: skip
     return markdown_table(header, [_cells(row, exhaustive) for row in rows])
@@ -88,6 +99,7 @@ def _cells(row: Row, exhaustive: float) -> list[str]:
     return [
         unit.name,
         (" → " if unit.model == "zoommil" else " + ").join(f"{one:g}x" for one in unit.magnifications),
+        ", ".join(map(str, row.seeds)),
         *(row.shown(metric) for metric in ("weighted F1", "AUROC", "accuracy")),
         f"{row.encoded:,.0f}",
         f"{row.encoded / exhaustive:.1%}" if exhaustive else DASH,
@@ -96,17 +108,21 @@ def _cells(row: Row, exhaustive: float) -> list[str]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """ZoomMIL beside the best peer of a single magnification, as a sentence."""
+    """ZoomMIL beside the best peer of a single magnification, on their common seeds, as a sentence."""
     own = next((row for row in rows if row.unit.name == "zoommil"), None)
-    peers = [row for row in rows if len(row.unit.magnifications) == 1 and not row.unit.encoder]
-    if own is None or not peers:
+    if own is None:
         return ""
-    best = max(peers, key=lambda row: row.metrics["weighted F1"].mean)
-    gain = 100 * (own.metrics["weighted F1"].mean - best.metrics["weighted F1"].mean)
-    ratio = own.encoded / best.encoded
+    peers = [row for row in rows if len(row.unit.magnifications) == 1 and not row.unit.encoder]
+    pairs = [pair for peer in peers if (pair := own.beside(peer, F1))]
+    if not pairs:
+        return ""
+    ours, best = min(pairs, key=lambda pair: gain(*pair, F1).mean)
+    found = gain(ours, best, F1)
+    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
     return (
-        f"ZoomMIL's weighted F1 is {gain:+.1f} points from that of the best single-scale peer, "
-        f"{best.unit.name}, with {ratio:.1%} of its encoded patches."
+        f"ZoomMIL's weighted F1 is {found.points()} points from that of the best single-scale peer, "
+        f"{best.unit.name} (over the {seeds} that both have), with {ours.encoded / best.encoded:.1%} of its "
+        "encoded patches."
     )
 
 
@@ -116,11 +132,11 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
         Point(
             row.unit.name,
             row.encoded,
-            100 * row.metrics["weighted F1"].mean,
-            100 * row.metrics["weighted F1"].sd,
+            100 * row.metrics[F1].mean,
+            100 * row.metrics[F1].sd,
             "ZoomMIL" if row.unit.model == "zoommil" else "peers",
         )
-        for row in rows
+        for row in with_metric(rows, F1)
         if not row.unit.encoder
     ]
     write_scatter(path, {"": points}, "encoded patches per slide", "weighted F1, %", fewer_is_better=True)

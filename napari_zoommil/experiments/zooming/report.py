@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,25 +32,46 @@ class Mean(NamedTuple):
         return cls(float(np.mean(values)), sd, len(values))
 
     def percent(self) -> str:
-        """``92.0 ± 0.6``, in percent."""
-        spread = f" ± {100 * self.sd:.1f}" if self.seeds > 1 else ""
-        return f"{100 * self.mean:.1f}{spread}"
+        """``92.0 ± 0.6``, in percent; no spread for one seed."""
+        return f"{100 * self.mean:.1f}{self._spread()}"
+
+    def points(self) -> str:
+        """``+5.0 ± 0.6``, a difference in percentage points."""
+        return f"{100 * self.mean:+.1f}{self._spread()}"
+
+    def _spread(self) -> str:
+        return f" ± {100 * self.sd:.1f}" if self.seeds > 1 else ""
 
 
 class Row(NamedTuple):
-    """A unit's results over its seeds.
+    """A unit's results.
 
     Attributes
     ----------
     unit : Unit
-    metrics : dict of str to Mean
-    patches : tuple of float
-        Mean number of patches that are encoded at each magnification of a test slide.
+    results : dict of int to dict
+        By seed, ascending; not empty.
     """
 
     unit: Unit
-    metrics: dict[str, Mean]
-    patches: tuple[float, ...]
+    results: Mapping[int, Mapping[str, Any]]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.results)
+
+    @property
+    def metrics(self) -> dict[str, Mean]:
+        """Over the seeds; of the metrics that all of them have."""
+        own = self.results.values()
+        return {
+            name: Mean.of([one[name] for one in own]) for name in METRICS if all(name in one for one in own)
+        }
+
+    @property
+    def patches(self) -> tuple[float, ...]:
+        """Mean number of patches that are encoded at each magnification of a test slide."""
+        return tuple(np.mean([one["patches"] for one in self.results.values()], 0).tolist())
 
     @property
     def encoded(self) -> float:
@@ -60,26 +82,43 @@ class Row(NamedTuple):
         found = self.metrics.get(metric)
         return found.percent() if found else DASH
 
+    def beside(self, other: Row, metric: str) -> tuple[Row, Row] | None:
+        """Both on the seeds with this metric that they have in common; None without such a seed."""
+        common = [
+            seed
+            for seed, one in self.results.items()
+            if metric in one and metric in other.results.get(seed, {})
+        ]
+        return (self._on(common), other._on(common)) if common else None
+
+    def _on(self, seeds: Iterable[int]) -> Row:
+        return Row(self.unit, {seed: self.results[seed] for seed in seeds})
+
+
+def gain(own: Row, other: Row, metric: str) -> Mean:
+    """Mean difference of two rows of the same seeds."""
+    return Mean.of([own.results[seed][metric] - other.results[seed][metric] for seed in own.seeds])
+
 
 def rows_of(units: Iterable[Unit], results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A row for each unit with results, in their order."""
-    rows = []
-    for unit in units:
-        own = [result for name, result in results.items() if name.rpartition("/")[0] == unit.name]
-        if own:
-            metrics = {
-                name: Mean.of([one[name] for one in own])
-                for name in METRICS
-                if all(name in one for one in own)
-            }
-            rows.append(Row(unit, metrics, tuple(np.mean([one["patches"] for one in own], 0).tolist())))
-    return rows
+    found: dict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
+    for name, result in results.items():
+        unit, _, seed = name.rpartition("/")
+        found[unit][int(seed)] = result
+    return [Row(unit, dict(sorted(found[unit.name].items()))) for unit in units if unit.name in found]
+
+
+def with_metric(rows: Iterable[Row], metric: str) -> list[Row]:
+    """The rows that have a metric."""
+    return [row for row in rows if metric in row.metrics]
 
 
 def summarised(row: Row) -> dict[str, Any]:
     """A row for the JSON file."""
     return {
         "name": row.unit.name,
+        "seeds": row.seeds,
         "metrics": {name: value._asdict() for name, value in row.metrics.items()},
         "patches": row.patches,
     }
@@ -97,7 +136,7 @@ def about(bench: Bench, data: Path | None, results: Mapping[str, Any]) -> str:
         f"{splits['val']} to choose the epoch, {splits['test']} to test. Encoder `{extent.encoder}`, patches "
         f"of {extent.patch_size} px; recipe `{extent.recipe}` with learning rate {rate}, epochs: {epochs}. "
         f"{len(results)} trainings, {minutes:.0f} minutes in total. Means ± standard deviations over seeds "
-        "(weights and order of slides; slides and splits are fixed)."
+        "(weights and order of slides; slides and splits are fixed); compare rows of the same seeds only."
     )
 
 

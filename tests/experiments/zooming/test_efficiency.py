@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -13,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from napari_zoommil.encoders import Encoder
+from napari_zoommil.encoders.device import Device, choose_device
 from napari_zoommil.encoders.encoder import Preprocessing
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.reproduce import reproduce
+from napari_zoommil.experiments.side_by_side import Standing
 from napari_zoommil.experiments.zoom_efficiency import experiment, measuring, report
 from napari_zoommil.experiments.zoom_efficiency.experiment import Extent
-from napari_zoommil.experiments.zooming.published import CRC, DATA_SETS
+from napari_zoommil.experiments.zooming.published import CRC, DATA_SETS, DataSet
 from napari_zoommil.experiments.zooming.scatter import Point, frontier
-from napari_zoommil.jobs import run
+from napari_zoommil.jobs import Job, Progress, run
 from napari_zoommil.synthetic import SyntheticSlide
 
 
@@ -85,6 +88,38 @@ def test_what_is_measured_and_written(tmp_path: Path) -> None:
     assert json.dumps(again) == before, "nothing is measured again"
     with pytest.raises(JobError, match="leave the data out"):
         run(reproduce("zoom-efficiency", out=tmp_path, data=tmp_path))
+
+
+def test_slides_are_drawn_before_one_after_the_other_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(experiment.EXTENTS, "cpu", Extent(("CRC", "BRIGHT"), 1e-6, (0,)))
+    monkeypatch.setattr(experiment, "processes", lambda device: 2)
+    seen: list[str] = []
+
+    def draw(work: Any, tasks: Any, count: int) -> Iterator[Standing]:
+        seen.append(f"{count} drawn together: {', '.join(tasks)}")
+        yield Standing(1.0, ())
+
+    def measure(data: DataSet, path: Path, device: Device) -> Job[dict[str, Any]]:
+        seen.append(f"{data.name} begins")
+        yield Progress(0, 1, "patches")
+        seen.append(f"{data.name} ends")
+        return {}
+
+    monkeypatch.setattr(experiment, "side_by_side", draw)
+    monkeypatch.setattr(experiment, "measure", measure)
+    monkeypatch.setattr(experiment, "_written", lambda out, preset, results: results)
+    run(reproduce("zoom-efficiency", out=tmp_path))
+    together = "2 drawn together: CRC/0, BRIGHT/0"
+    assert seen == [together, "CRC begins", "CRC ends", "BRIGHT begins", "BRIGHT ends"]
+    path = tmp_path / "pieces" / "zoom-efficiency" / "CRC_0.json"
+    content = json.loads(path.read_text())
+    assert content["made_with"]["device"] == str(choose_device("auto").torch)
+    del content["made_with"]["at_once"]  # as written when slides were measured side by side
+    path.write_text(json.dumps(content))
+    with pytest.raises(JobError, match="has other settings"):
+        run(reproduce("zoom-efficiency", out=tmp_path))
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from PIL import Image
 
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.experiments.zoom_maps.numbers import SlideMaps, average_precision, outline_beside
+from napari_zoommil.files import write_json
 from napari_zoommil.jobs import run
+from napari_zoommil.maps.agreement import coverage
 
-SQUARE = np.array([[0, 0], [0, 16], [16, 16], [16, 0]], float)
+SQUARE = shapely.box(0, 0, 16, 16)
 
 
 def test_attention_on_the_region_and_off_it(make_grid: Callable) -> None:
@@ -42,10 +45,26 @@ def test_average_precision_is_undefined_without_both_kinds() -> None:
     )
 
 
+def test_parts_and_holes_of_regions_count(make_grid: Callable, tmp_path: Path) -> None:
+    """The first patch but for a hole of a quarter of it, and the last patch."""
+    holed = shapely.Polygon(SQUARE.exterior.coords, [shapely.box(4, 4, 12, 12).exterior.coords])
+    parts = shapely.MultiPolygon([holed, shapely.box(16, 16, 32, 32)])
+    feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(parts)}
+    write_json(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": [feature]})
+    outline = outline_beside(tmp_path / "a.ome.tif")
+    assert [len(one.interiors) for one in outline] == [1, 0]
+    grid = make_grid(2, 2, (5.0, 10.0))
+    assert coverage(grid, 0, np.arange(4), outline).tolist() == [0.75, 0, 0, 1]
+    point = {**feature, "geometry": {"type": "Point", "coordinates": [1, 2]}}
+    for number, features in enumerate([[], [point]]):
+        write_json(tmp_path / f"{number}.geojson", {"type": "FeatureCollection", "features": features})
+        assert outline_beside(tmp_path / f"{number}.svs") == ()
+
+
 def test_maps_of_a_trained_model(coloured: Path, tmp_path: Path) -> None:
     assert outline_beside(coloured / "pink0.tif") == ()
-    (ring,) = outline_beside(coloured / "violet1.tif")
-    assert (*ring.min(0), *ring.max(0)) == (128, 128, 256, 384), "y and x; the file has x and y"
+    (found,) = outline_beside(coloured / "violet1.tif")
+    assert found.bounds == (128, 128, 256, 384), "y and x; the file has x and y"
     result = run(reproduce("zoom-maps", out=tmp_path, data=coloured, only=["zoommil/0"], device="cpu"))
     slides = result.results["slides"]["0"]
     assert len(slides) == 2 and [len(one["maps"]) for one in slides.values()] == [0, 5]

@@ -303,14 +303,14 @@ def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: 
             f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each "
             "magnification"
         )
-    for one in wanted:
-        if len(by_scale[one]) > 1:
-            names = " and ".join("/".join(each.path.parts[-3:]) for each in by_scale[one])
+    for scale in wanted:
+        if len(by_scale[scale]) > 1:
+            names = " and ".join("/".join(each.path.parts[-3:]) for each in by_scale[scale])
             raise FeatureFileError(
-                f"there are several files of patches at {magnification_name(one)} ({names}); give the folder "
-                "of one of them"
+                f"there are several files of patches at {magnification_name(scale)} ({names}); give the "
+                "folder of one of them"
             )
-    return tuple(by_scale[one][0] for one in wanted)
+    return tuple(by_scale[scale][0] for scale in wanted)
 
 
 def of_patch_size(stated: Sequence[Stated], patch_size: int | None) -> tuple[Stated, ...]:

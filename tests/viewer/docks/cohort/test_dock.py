@@ -112,3 +112,6 @@ def test_a_bad_table_is_told_in_the_dock_and_a_folder_has_no_labels(
     settle(qtbot, dock)
     assert dock.source.told.text().endswith(": 3 slides, no labels") and dock.source.faults.isHidden()
     assert dock.matrix.isHidden() and dock.scores.isHidden() and dock.filters.wrong.isHidden()
+    drop(dock, folder / "small.tif")
+    settle(qtbot, dock)
+    assert dock.source.told.text() == "small.tif: 1 slide, no labels" and len(dock.controller.rows) == 1

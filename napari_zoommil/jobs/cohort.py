@@ -105,10 +105,13 @@ class OpenCohort:
     ----------
     path : Path
     entries : tuple of LabelledSlide
+    resolved : tuple of Path
+        Their paths with links followed, which takes a while for thousands on a network.
     """
 
     path: Path
     entries: tuple[LabelledSlide, ...]
+    resolved: tuple[Path, ...]
 
     @property
     def is_table(self) -> bool:
@@ -167,13 +170,15 @@ def open_cohort(path: Path) -> OpenCohort:
         If it is no table of slides, or has faults, all of which the error lists; or if there is no slide.
     """
     if path.is_dir():
-        return OpenCohort(path, tuple(LabelledSlide(slide, "") for slide in slides_in(path)))
+        slides = slides_in(path)
+        unlabelled = tuple(LabelledSlide(slide, "") for slide in slides)
+        return OpenCohort(path, unlabelled, tuple(slide.resolve() for slide in slides))
     if not has_ending(path, TABLES):
         raise CohortError(f"{path.name} is neither a table ({', '.join(TABLES)}) nor a folder of slides")
     distinct: dict[Path, LabelledSlide] = {}
     for one in read_to_predict(path):
         distinct.setdefault(one.slide.resolve(), one)
-    return OpenCohort(path, tuple(distinct.values()))
+    return OpenCohort(path, tuple(distinct.values()), tuple(distinct))
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:

@@ -105,10 +105,13 @@ class OpenCohort:
     ----------
     path : Path
     entries : tuple of LabelledSlide
+    resolved : tuple of Path
+        Their paths with links followed, which takes a while for thousands on a network.
     """
 
     path: Path
     entries: tuple[LabelledSlide, ...]
+    resolved: tuple[Path, ...]
 
     @property
     def is_table(self) -> bool:
@@ -176,9 +179,9 @@ def open_cohort(path: Path) -> OpenCohort:
         If it is no table of slides, or has faults, all of which the error lists; or if there is no slide.
     """
     if _may_be_slide(path):
-        return OpenCohort(path, (LabelledSlide(path, ""),))
+        return _of_slides(path, (path,))
     if path.is_dir():
-        return OpenCohort(path, tuple(LabelledSlide(slide, "") for slide in slides_in(path)))
+        return _of_slides(path, slides_in(path))
     if not _is_table(path):
         raise CohortError(
             f"{path.name} is neither a table ({', '.join(TABLES)}) nor a slide, or folder of slides, that is "
@@ -187,7 +190,13 @@ def open_cohort(path: Path) -> OpenCohort:
     distinct: dict[Path, LabelledSlide] = {}
     for one in read_to_predict(path):
         distinct.setdefault(one.slide.resolve(), one)
-    return OpenCohort(path, tuple(distinct.values()))
+    return OpenCohort(path, tuple(distinct.values()), tuple(distinct))
+
+
+def _of_slides(path: Path, slides: Sequence[Path]) -> OpenCohort:
+    """Slides without labels."""
+    unlabelled = tuple(LabelledSlide(slide, "") for slide in slides)
+    return OpenCohort(path, unlabelled, tuple(slide.resolve() for slide in slides))
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:

@@ -58,8 +58,8 @@ class Follow:
         self._folder, self._trace = folder, Trace(history=history)
         self._places: list[float] = []
         self._losses: list[float] = []
-        self._times: list[float] = []
-        self._first, self._last, self._epoch, self._epochs, self._step = 0, 0.0, -1, 1, 0
+        self._began: tuple[int, float] | None = None  # what was done before the first step, and when
+        self._last, self._epoch, self._epochs, self._is_fitting = 0.0, -1, 1, False
 
     def told(self, progress: Progress) -> Iterator[Progress]:
         """The reports for a step of the job; at most one per ``SECONDS_BETWEEN``."""
@@ -67,14 +67,14 @@ class Follow:
 
         step, now = progress.partial, time.monotonic()
         if not isinstance(step, FitStep):
+            self._is_fitting = False
             yield Progress(progress.done, progress.total, progress.note, self._trace)
             return
-        if not self._times or step.step < self._step:  # the first step of a training, or of another fold
-            self._first = self._first if self._times else progress.done
+        self._began = self._began or (progress.done, now)
+        if not self._is_fitting:  # of another fold: the model of the last one was measured in between
+            self._is_fitting = True
             self._epochs, self._epoch = max(1, step.epochs), -1
             self._places, self._losses = [], []
-        self._step = step.step
-        self._times.append(now)
         if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
             self._places.append(step.step / max(1, step.total) * self._epochs)
             self._losses.append(loss)
@@ -85,10 +85,11 @@ class Follow:
         if step.epoch != self._epoch:
             self._epoch, history = step.epoch, curves_of(self._folder)
         self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
-        yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
+        yield replace(progress, partial=self._trace, seconds_left=self._left(progress, now))
 
-    def _left(self, progress: Progress) -> float | None:
-        done = progress.done - self._first
+    def _left(self, progress: Progress, now: float) -> float | None:
+        before, began = self._began or (progress.done, now)
+        done = progress.done - before
         if done < STEADY_STEPS or progress.done >= progress.total:
             return None
-        return (self._times[-1] - self._times[0]) / done * (progress.total - progress.done)
+        return (now - began) / done * (progress.total - progress.done)

@@ -109,6 +109,11 @@ class OpenSlide:
         """The coarsest level, (h, w, 3)."""
         return np.asarray(self.layer.data[-1])
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether jobs on it are running: they are what follows :attr:`outdated`."""
+        return len(self.outdated) > 0
+
     def keys(self, kind: str) -> tuple[ResultKey, ...]:
         """The results of a kind, the latest first."""
         own = [key for key in reversed(self.results) if key.kind == kind]

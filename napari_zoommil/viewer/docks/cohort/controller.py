@@ -69,7 +69,8 @@ class CohortController:
         self.cohort, self.refused, self.faults = cohort, "", ()
         self.filter, self.counting = Filter(), next(iter(ways_to_count(cohort.splits)))
         self.forget_answers()
-        self._places = {row.entry.slide.resolve(): place for place, row in enumerate(self.rows)}
+        named = [entry.slide for entry in cohort.entries]
+        self._places = {path: at for paths in (cohort.resolved, named) for at, path in enumerate(paths)}
         self.opened.emit()
 
     def forget_answers(self) -> None:
@@ -100,7 +101,8 @@ class CohortController:
 
     def place_of(self, slide: Path) -> int | None:
         """The row of a slide; None if it is not in the cohort."""
-        return self._places.get(slide.resolve())
+        place = self._places.get(slide)
+        return self._places.get(slide.resolve()) if place is None else place
 
     @property
     def waiting(self) -> list[Path]:

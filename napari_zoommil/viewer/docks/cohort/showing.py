@@ -14,11 +14,12 @@ from napari_zoommil.jobs.prediction_store import ALL_TISSUE
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.tabs import dock_of
+from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 
 MOST_OPEN = 4
-"""Slides that stay open of those that were opened here: who goes from error to error opens many."""
+"""Slides that stay open of those that were only looked at: who goes from error to error opens many."""
 
 
 class ShownSlides:
@@ -63,9 +64,15 @@ class ShownSlides:
 
     def _close_oldest(self) -> None:
         self._opened = [one for one in self._opened if one.alive]
-        for entry in self._opened[:-MOST_OPEN]:
+        for entry in [one for one in self._opened if not self._would_lose(one)][:-MOST_OPEN]:
             self._viewer.layers.remove(entry.layer)
-        self._opened = self._opened[-MOST_OPEN:]
+            self._opened.remove(entry)
+
+    def _would_lose(self, entry: OpenSlide) -> bool:
+        """Whether there is more of a slide than what is stored, which are predictions and annotations."""
+        is_computed = any(key.kind != PREDICTION for key in entry.results)
+        is_drawn_on = any(tissue_regions.polygons(self._viewer, entry.slide))
+        return is_computed or is_drawn_on or entry.has_jobs
 
     def predicted(self, path: Path) -> None:
         """A slide has a new stored prediction, which is shown if it is open."""

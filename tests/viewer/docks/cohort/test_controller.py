@@ -55,6 +55,20 @@ def test_answers_reach_their_rows(controller, tmp_path) -> None:
     assert len(controller.waiting) == 4
 
 
+def test_links_are_followed_when_the_cohort_is_read_and_not_in_the_window(table, monkeypatch) -> None:
+    link = table.parent / "link.svs"
+    link.symlink_to(table.parent / "1.svs")
+    table.write_text("slide\n0.svs\nlink.svs")
+    made, found = CohortController(), open_cohort(table)
+    assert found.resolved == (table.parent / "0.svs", table.parent / "1.svs")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "resolve", lambda *_: pytest.fail("it was resolved"))
+        made.show(found)
+        made.answer_all({entry.slide: Answer(TASK, np.array([1, 0], np.float32)) for entry in found.entries})
+        assert not made.waiting and made.place_of(table.parent / "1.svs") == 1
+    assert made.place_of(table.parent / "other" / ".." / "0.svs") == 0
+
+
 def test_a_bad_table_leaves_what_is_open(controller, tmp_path) -> None:
     before, told = controller.cohort, []
     controller.opened.connect(lambda: told.append(controller.faults))

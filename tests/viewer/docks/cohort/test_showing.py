@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,13 +12,16 @@ import pytest
 from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.familiarity import UNKNOWN
+from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.cohort import open_cohort
 from napari_zoommil.models.task import Classification
 from napari_zoommil.viewer.docks.cohort import showing
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
 from napari_zoommil.viewer.docks.cohort.showing import MOST_OPEN, ShownSlides
-from napari_zoommil.viewer.open_slide import PREDICTION, ResultKey
+from napari_zoommil.viewer.layers import tissue_regions
+from napari_zoommil.viewer.open_slide import DETECTION, PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.worker import JobRunner
 
 
 @pytest.fixture
@@ -40,6 +46,34 @@ def test_the_last_ones_stay_open_and_those_of_the_user_too(shown) -> None:
         opener.open(path, page)
     assert own in session.slides and session.active.slide.path == slides[-1]
     assert [one.slide.path for one in session.slides[1:]] == slides[-MOST_OPEN:]
+
+
+def test_slides_that_something_was_done_on_stay_open(shown, model, qtbot, monkeypatch) -> None:
+    monkeypatch.setattr(showing, "MOST_OPEN", 2)
+    opener, session, _, slides, page = shown
+
+    def opened(path: Path) -> OpenSlide:
+        opener.open(path, page)
+        return session.active
+
+    detected, drawn = map(opened, slides[:2])
+    detected.results[ResultKey(DETECTION, "cells")] = SimpleNamespace()
+    square = np.array([(0, 0), (0, 99), (99, 99), (99, 0)], float)
+    tissue_regions.regions_layer(model, drawn.slide, "add").add_polygons(square)
+    cancelled, runner = Event(), JobRunner(model, *[lambda _: None] * 3, quiet=True)
+
+    def job() -> Iterator[Progress]:
+        while not cancelled.wait(0.01):
+            yield Progress(0, 1)
+
+    runner.start(job, of=(read := opened(slides[2])))
+    for path in slides[3:]:
+        opener.open(path, page)
+    assert [entry.slide.path for entry in session.slides] == [*slides[:3], *slides[4:]]
+    cancelled.set()
+    qtbot.waitUntil(lambda: not runner.running)
+    opener.open(slides[3], page)
+    assert (detected.alive, drawn.alive, read.alive) == (True, True, False)
 
 
 def test_the_result_of_the_model_that_is_asked_is_shown_once(shown) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,16 @@ def answer(probability: float, share: float = 0.1) -> Answer:
     return Answer(TASK, values, Verdict("known", share, 0.5, 100))
 
 
+def cohort(name: str, entries: Iterable[LabelledSlide]) -> OpenCohort:
+    own = tuple(entries)
+    return OpenCohort(Path(name), own, tuple(one.slide.resolve() for one in own))
+
+
 @pytest.fixture
 def make(qtbot):
     def made(entries) -> tuple[CohortController, CohortTable]:
         controller = CohortController()
-        controller.show(OpenCohort(Path("cohort.csv"), tuple(entries)))
+        controller.show(cohort("cohort.csv", entries))
         table = CohortTable(controller)
         controller.rows_changed.connect(table.rows.rows_changed)
         qtbot.addWidget(table)
@@ -97,15 +103,15 @@ def test_the_sort_column_goes_with_its_table(make) -> None:
     table.sortByColumn(6, DESCENDING)  # the group
     assert table.order == [2, 1, 0]
     folder = [LabelledSlide(Path(f"{name}.svs"), "") for name in "cab"]
-    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    controller.show(cohort("folder", folder))
     table.rows.reset()
     assert table.order == [0, 1, 2] and header.sortIndicatorSection() == -1
     table.sortByColumn(0, DESCENDING)
-    controller.show(OpenCohort(Path("cohort.csv"), tuple(entry(number) for number in range(3))))
+    controller.show(cohort("cohort.csv", map(entry, range(3))))
     table.rows.reset()
     assert table.order == [2, 1, 0] and header.sortIndicatorSection() == 0, "both have it"
     table.sortByColumn(5, ASCENDING)  # what is unlike the training
-    controller.show(OpenCohort(Path("folder"), tuple(folder)))
+    controller.show(cohort("folder", folder))
     table.rows.reset()
     assert header.sortIndicatorSection() == 3, "it has moved"
     for one, share in zip(folder, (0.3, 0.1, 0.2), strict=True):

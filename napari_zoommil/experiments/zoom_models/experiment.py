@@ -116,7 +116,7 @@ def verdict(rows: Sequence[Row]) -> str:
     pairs = [pair for peer in peers if (pair := own.beside(peer, F1))]
     if not pairs:
         return ""
-    ours, best = min(pairs, key=lambda pair: gain(*pair, F1).mean)
+    ours, best = min(pairs, key=lambda pair: gain(pair[0], pair[1], F1).mean)
     found = gain(ours, best, F1)
     seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
     return (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_zoommil.encoders import load_encoder
-from napari_zoommil.experiments.zoom_efficiency.measuring import ENCODER, PATCH, resnet34
+from napari_zoommil.experiments.zoom_efficiency.measuring import ENCODER, PATCH, TIMES, resnet34
 from napari_zoommil.experiments.zooming.published import DATA_SETS, SAMPLED, SAMPLES, DataSet, Published
 from napari_zoommil.experiments.zooming.report import DASH
 from napari_zoommil.experiments.zooming.scatter import Point, write_scatter
@@ -28,9 +28,10 @@ its encoder, counted by torch (ResNet-50 up to its third block; ResNet-34 for th
 {SAMPLES} random patches). The paper's "TFLOPs" are multiply-adds for ResNet-50, but twice that for ResNet-34;
 those of MSMIL and DSMIL on BRIGHT fit patches at 5x besides. **Predicted**: those patches times the seconds
 that the encoder takes for a patch of noise on this machine. **Measured**: on synthetic slides with about as
-much tissue as the mean slide, means over seeds: encoding, reading, and the model itself with its
-multiply-adds; *all* counts tissue detection too. Reading and encoding do not overlap here. Weights are
-random: they change neither counts nor times. Metrics are the paper's.
+much tissue as the mean slide, one at a time, means over seeds: encoding, reading, and the model itself
+(median of {TIMES} passes after one that is not timed) with its multiply-adds; *all* counts tissue detection
+too. Reading and encoding do not overlap here. Weights are random: they change neither counts nor times.
+Metrics are the paper's.
 """
 
 

@@ -128,16 +128,24 @@ def about(bench: Bench, data: Path | None, results: Mapping[str, Any]) -> str:
     """Sentences on data, extent and time."""
     extent: Extent = bench.extent
     splits = {split: len(bench.slides(split)) for split in ("train", "val", "test")}
-    minutes = sum(result["seconds"] for result in results.values()) / 60
     rate = "that of the recipe" if extent.learning_rate is None else f"{extent.learning_rate:g}"
     epochs = "those of the recipe" if extent.epochs is None else f"at most {extent.epochs}"
     return (
         f"{described(None if data else extent.cohort, bench.table)} {splits['train']} slides to train, "
         f"{splits['val']} to choose the epoch, {splits['test']} to test. Encoder `{extent.encoder}`, patches "
         f"of {extent.patch_size} px; recipe `{extent.recipe}` with learning rate {rate}, epochs: {epochs}. "
-        f"{len(results)} trainings, {minutes:.0f} minutes in total. Means ± standard deviations over seeds "
+        f"{len(results)} trainings, {_minutes(results.values())}. Means ± standard deviations over seeds "
         "(weights and order of slides; slides and splits are fixed); compare rows of the same seeds only."
     )
+
+
+def _minutes(results: Iterable[Mapping[str, Any]]) -> str:
+    """Time of trainings; of those that were cut off, and of old results that do not tell, it is a part."""
+    told = list(results)
+    total = f"{sum(one['seconds'] for one in told) / 60:.0f} minutes in total"
+    if any(one.get("resumed", True) for one in told):
+        return f"at least {total} (of a training that was cut off, the time since then)"
+    return total
 
 
 def written(

@@ -28,7 +28,7 @@ from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.mil.cohort import LabelledSlide, read_cohort
 from napari_zoommil.training.mil.table import read_table
-from napari_zoommil.training.run import CURVES, is_trained
+from napari_zoommil.training.run import CHECKPOINT, CURVES, is_trained
 
 METRICS = ("weighted F1", "AUROC", "accuracy")
 
@@ -167,9 +167,13 @@ def _train_one(unit: Unit, seed: int, bench: Bench, pieces: Pieces, tell: Tell) 
 
 
 def train_one(unit: Unit, seed: int, bench: Bench, pieces: Pieces) -> Job[None]:
-    """Train a unit and write its result; a training that was cut off goes on."""
+    """Train a unit and write its result; a training that was cut off goes on.
+
+    ``seconds`` of the result is the time since then, if it was ``resumed``.
+    """
     extent, out = bench.extent, bench.folder(unit, seed)
     began, done = time.perf_counter(), is_trained(out)
+    resumed = (out / CHECKPOINT).exists()
     yield from train(
         bench.table,
         unit.model,
@@ -189,7 +193,8 @@ def train_one(unit: Unit, seed: int, bench: Bench, pieces: Pieces) -> Job[None]:
     )
     seconds = time.perf_counter() - began
     yield Progress(0, 1, "counting patches")
-    pieces.keep(f"{unit.name}/{seed}", {"seconds": seconds, **measured(unit, seed, bench)})
+    result = {"seconds": seconds, "resumed": resumed, **measured(unit, seed, bench)}
+    pieces.keep(f"{unit.name}/{seed}", result)
 
 
 def measured(unit: Unit, seed: int, bench: Bench) -> dict[str, Any]:

@@ -122,6 +122,25 @@ def test_slides_are_drawn_before_one_after_the_other_is_measured(
         run(reproduce("zoom-efficiency", out=tmp_path))
 
 
+def test_times_are_medians_after_a_first_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass is waited for until its result is fetched, as on a GPU."""
+    now, slow = [0.0], iter([100.0, 3.0, 1.0, 50.0])
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: now[0])
+
+    class Pending:
+        def cpu(self) -> None:
+            now[0] += next(slow)
+
+    assert measuring.typical_seconds(Pending) == 3.0  # type: ignore[arg-type]
+
+
+def test_models_are_moved_to_the_device() -> None:
+    """``meta`` stands for a GPU."""
+    for row in CRC.rows[3:10]:
+        model = measuring.model_of(row, CRC, torch.device("meta"))
+        assert {weight.device.type for weight in model.parameters()} == {"meta"}
+
+
 def test_the_frontier_is_what_nothing_beats() -> None:
     points = [Point("a", 1, 5), Point("b", 2, 4), Point("c", 3, 7), Point("d", 4, 7)]
     assert [one.name for one in frontier(points, fewer_is_better=True)] == ["a", "c"]

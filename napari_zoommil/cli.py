@@ -29,6 +29,10 @@ COMMANDS = {
         "cohort:embed",
         "Encode all tissue patches of slides into a feature store; a run that was cut off goes on.",
     ),
+    "export-features": (
+        "export_features:export_features",
+        "Write features of a store as h5 files in TRIDENT's layout, which other tools read.",
+    ),
     "train": (
         "cohort:train",
         "Train a model on a cohort: a CSV with the columns slide, label[, split][, group].",

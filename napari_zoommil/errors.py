@@ -37,6 +37,10 @@ class MagnificationError(ZoomMILError):
     """A slide or model has no such magnification."""
 
 
+class OverlapError(ZoomMILError):
+    """Patches cannot overlap like this."""
+
+
 class NoTissueError(ZoomMILError):
     """No tissue was found where it was looked for."""
 
@@ -74,6 +78,10 @@ def _short(name: str) -> str:
 
 class StoreError(ZoomMILError):
     """A feature store is damaged or belongs to another slide or encoder."""
+
+
+class FeatureFileError(StoreError):
+    """A feature file of another tool cannot be used, or is not of this slide or for this model."""
 
 
 class ModelError(ZoomMILError):

@@ -38,6 +38,9 @@ ANNOTATIONS = (*GEOJSON, ".xml")
 TABLES = (".csv", ".tsv")
 """Endings of tables of slides."""
 
+FEATURES = (".h5", ".hdf5")
+"""Endings of feature files of other tools."""
+
 TORCHSCRIPT = (".pt", ".ts", ".pth", ".jit")
 """Endings of encoders that are code."""
 
@@ -50,6 +53,11 @@ LOCK_SECONDS = 3.0
 def has_ending(path: Path, endings: Sequence[str]) -> bool:
     """Whether a file's name ends so, in upper or lower case."""
     return path.suffix.lower() in endings
+
+
+def with_ending(path: Path, endings: Sequence[str]) -> Path:
+    """The path with the first of the endings after its name, unless it has one of them."""
+    return path if has_ending(path, endings) else path.with_name(f"{path.name}{endings[0]}")
 
 
 def dialog_filter(title: str, endings: Sequence[str]) -> str:
@@ -138,6 +146,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise FileError(
             f"{path.name} cannot be written ({error.strerror or error}); {_way_out(error)}"
         ) from error
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """Files that processes are writing, see :func:`replacing`, or were when they were killed."""
+    return [path for path in folder.glob(".*.part") if path.is_file()]
 
 
 def _way_out(error: OSError) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_zoommil.errors import MagnificationError
+from napari_zoommil.errors import MagnificationError, OverlapError
 
 Pair = tuple[float, float]
 
@@ -29,6 +29,9 @@ MPP_TOLERANCE = 0.15
 
 Scanners of "20x" are found between 0.44 and 0.55 µm/px, of "40x" between 0.22 and 0.28.
 """
+
+MOST_OVERLAP = 0.9
+"""Largest overlap of patches, of their edge: 100 times as many patches as without."""
 
 ROUNDING = 1e-6
 """Level-0 px by which float rounding may shift the edge of a patch."""
@@ -81,6 +84,31 @@ def zoom_ratios(magnifications: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(ratios)
 
 
+def overlap_px(overlap: float, patch_size: int, magnifications: tuple[float, ...]) -> int:
+    """Overlap of neighbouring patches in their own px, given in px or, below 1, as a share of their edge.
+
+    Raises
+    ------
+    OverlapError
+        If there is no such overlap, or patches of several magnifications should be nested.
+    """
+    if not 0 <= overlap < np.inf or (overlap >= 1 and overlap % 1):
+        raise OverlapError(f"an overlap of {overlap:g} is not possible; give whole px, or a share below 1")
+    pixels = round(overlap * patch_size if overlap < 1 else overlap)
+    if pixels > patch_size * MOST_OVERLAP:
+        raise OverlapError(
+            f"patches of {patch_size} px cannot overlap by {pixels} px; give at most "
+            f"{int(patch_size * MOST_OVERLAP)} px"
+        )
+    if pixels and len(magnifications) > 1:
+        raise OverlapError(
+            "patches can overlap at one magnification only: at several, a patch would lie in up to four of "
+            "the lower one and have no single parent to be zoomed into from; leave the overlap out, or give "
+            "one magnification and a model of one"
+        )
+    return pixels
+
+
 @dataclass(frozen=True)
 class Box:
     """A rectangle in level-0 pixels."""
@@ -129,10 +157,14 @@ class PatchLevel:
         lattice: NDArray[np.int64],
         parent: NDArray[np.int64],
         tissue: NDArray[np.float32],
+        size: Pair | None = None,
     ) -> PatchLevel:
-        """Patches that tile the plane from its origin on, given by (N, 2) rows and columns."""
+        """Patches on a lattice that begins at the origin, given by (N, 2) rows and columns.
+
+        They tile the plane unless their ``size`` is larger than the stride.
+        """
         origins = lattice.astype(np.float64) * np.asarray(stride)
-        return cls(magnification, mpp, stride, stride, origins, parent, tissue)
+        return cls(magnification, mpp, size or stride, stride, origins, parent, tissue)
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -231,9 +263,8 @@ class PatchGrid:
 
     @property
     def nbytes(self) -> int:
-        """Of its arrays."""
-        arrays = ((level.origins, level.parent, level.tissue) for level in self.levels)
-        return sum(array.nbytes for level in arrays for array in level)
+        """Of its arrays, and of the lattices, which are as large as the origins and made when needed."""
+        return sum(2 * one.origins.nbytes + one.parent.nbytes + one.tissue.nbytes for one in self.levels)
 
     def children(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows at ``level + 1`` whose parents are ``rows``, grouped in the order of ``rows``."""

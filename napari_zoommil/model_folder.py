@@ -173,6 +173,12 @@ def find_model(name: str | Path, kind: Kind = "mil", fetch: bool = True) -> Path
     raise ModelError(f"there is no model {str(name)!r}; give {accepted} {known}")
 
 
+def absolute_model(name: str | Path) -> str:
+    """The name of a model for a process in another working folder: a path that is here becomes absolute."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if str(name) not in SHIPPED and path.exists() else str(name)
+
+
 def _may_be_on_hub(name: str) -> bool:
     """Whether a name is ``owner/name`` and not the path of a folder that is missing in one that is there."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).parent.is_dir()

@@ -259,3 +259,16 @@ def other_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("slides") / "other.tif"
     SyntheticSlide(4, 3072, False).write(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def colour_cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Path:
+    """A table of ten small slides in two colours, three to train, one to validate and one to test of each."""
+    folder = tmp_path_factory.mktemp("colours")
+    lines = ["slide,label,split"]
+    for label, colour in {"blue": (120, 90, 200), "pink": (215, 110, 160)}.items():
+        for number, split in enumerate(("train", "train", "train", "val", "test")):
+            make_slide(folder / f"{label}{number}.tif", colour, 256, number)
+            lines.append(f"{label}{number}.tif,{label},{split}")
+    (folder / "cohort.csv").write_text("\n".join(lines))
+    return folder / "cohort.csv"

@@ -23,11 +23,11 @@ from napari_zoommil.slides import Slide
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import canvas_widget
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.launch import open_viewer
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.layers.view_region import view_region
 from napari_zoommil.viewer.legend import CanvasLegend
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import OpenSlide
 
 SIZE = (1690, 900)

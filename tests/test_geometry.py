@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_zoommil.errors import MagnificationError
+from napari_zoommil.errors import MagnificationError, OverlapError
 from napari_zoommil.geometry import (
     MPP_TOLERANCE,
     NOMINAL_MAGNIFICATIONS,
@@ -21,6 +21,7 @@ from napari_zoommil.geometry import (
     magnification_name,
     magnification_of,
     mpp_of,
+    overlap_px,
     zoom_ratios,
 )
 
@@ -248,3 +249,28 @@ def test_nothing_covers_a_point_where_there_are_no_patches() -> None:
     level = level_of(np.empty((0, 2), np.int64), (9.0, 9.0))
     assert len(level.lattice) == 0 and level.covering((1, 1))[1].size == 0
     assert PatchGrid((9, 9), 8, (level,)).row_at(0, 1, 1) is None
+
+
+@pytest.mark.parametrize(("given", "found"), [(0, 0), (0.5, 128), (0.25, 64), (64, 64), (1, 1), (0.9, 230)])
+def test_overlap_is_px_or_a_share(given: float, found: int) -> None:
+    assert overlap_px(given, 256, (20.0,)) == found
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, 256, 0.95, float("nan"), float("inf")])
+def test_impossible_overlaps_are_refused(wrong: float) -> None:
+    with pytest.raises(OverlapError, match=r"overlap"):
+        overlap_px(wrong, 256, (20.0,))
+    with pytest.raises(OverlapError, match="one magnification only"):
+        overlap_px(0.5, 256, (10.0, 20.0))
+
+
+def test_memory_of_a_grid_includes_what_is_made_later(make_grid) -> None:
+    """A bound on the memory of many grids is one on all that they hold."""
+    grid = make_grid(4, 5, (5.0, 10.0))
+    before = grid.nbytes
+    held = sum(
+        array.nbytes
+        for level in grid.levels
+        for array in (level.origins, level.parent, level.tissue, level.lattice)
+    )
+    assert before == grid.nbytes == held

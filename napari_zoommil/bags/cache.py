@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
 from cachetools import LRUCache
 
 from napari_zoommil.bags.cache_size import entries_in, folders_in, trim
@@ -28,7 +29,7 @@ from napari_zoommil.bags.grids import GridKey, read_grid, write_grid
 from napari_zoommil.bags.group import FeatureGroup
 from napari_zoommil.bags.parts import DAMAGE, Floats, Part
 from napari_zoommil.errors import StoreError
-from napari_zoommil.geometry import PatchGrid, PatchLevel, magnification_name
+from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows, magnification_name
 from napari_zoommil.resources import cache_folder
 
 T = TypeVar("T")
@@ -47,6 +48,9 @@ TRIM_BYTES = 64 << 20
 
 RECENT_BYTES = 512 << 20
 """Memory that a cache may use for features read lately, for all bags together."""
+
+FEW = 0.5
+"""Share of the rows of a file up to which they are read alone."""
 
 GRIDS, DAMAGED = "grids", "damaged-"
 
@@ -222,6 +226,7 @@ class Recent:
 
     def __init__(self, most_bytes: int) -> None:
         self._kept: LRUCache[Any, Any] = LRUCache(most_bytes, lambda value: value.nbytes)
+        self._checked: dict[int, int] = {}  # files of each part that were read whole, as bits
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
@@ -242,9 +247,21 @@ class Recent:
     def nbytes(self) -> int:
         return int(self._kept.currsize)
 
-    def chunk(self, part: Part, number: int) -> Floats:
-        """As :meth:`Part.chunk`."""
-        return self.get((part.path, number), lambda: part.chunk(number))
+    def rows(self, part: Part, number: int, inside: Rows) -> Floats:
+        """As :meth:`Part.rows`. A file is read whole at first, which checks it; if it is no longer in memory
+        then, and few of its rows are wanted, only they are read."""
+        key, file, bit = (part.path, number), hash(part.path), 1 << number
+        if (
+            len(inside) <= FEW * part.chunk_rows
+            and self._checked.get(file, 0) & bit
+            and key not in self._kept
+        ):
+            return part.rows_alone(number, inside)
+        found = self.get(key, lambda: part.chunk(number))
+        if not np.isnan(found[:, 0]).all():
+            with self._lock:
+                self._checked[file] = self._checked.get(file, 0) | bit
+        return found[inside]
 
 
 def _format(group: Path) -> int:

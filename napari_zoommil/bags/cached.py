@@ -200,7 +200,7 @@ class StoredBag:
             If some are missing.
         """
         places = self._places(level)
-        found = places.read(rows, self._cache.recent.chunk)
+        found = places.read(rows, self._cache.recent.rows)
         if not places.dim or np.isnan(found[:, 0]).any():
             raise StoreError(
                 f"{self._cache.folder} lacks features of the slide {self.fingerprint[:8]}; embed it again"

@@ -35,6 +35,8 @@ class GridKey:
         The tissue detector with its settings.
     area : str
         Hash of the area to which the patches are limited; empty for the whole slide.
+    overlap : int
+        Of neighbouring patches, in their own px.
     """
 
     magnifications: tuple[float, ...]
@@ -43,11 +45,13 @@ class GridKey:
     mpp: Pair
     detector: str
     area: str = field(default="", repr=False)
+    overlap: int = field(default=0, repr=False)
 
     @property
     def name(self) -> str:
         """16 hexadecimal digits; they include the package version, which may change the detected tissue."""
         facts = repr((self, napari_zoommil.__version__)) + self.area
+        facts += f" overlap {self.overlap}" if self.overlap else ""
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

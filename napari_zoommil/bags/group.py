@@ -17,15 +17,16 @@ from napari_zoommil.geometry import Rows
 PLACES_PER_PX = 64
 """Origins that are equal after rounding to this fraction of a level-0 px belong to the same patch."""
 
-FLUSH_SECONDS = 10.0
-"""Longest time that encoded rows wait to be written; a killed process loses no more than that."""
+PATIENCE = 20.0
+"""Rows wait to be written for as many times the duration of the last write: so writing takes a small part of
+the time, on slow disks too, and what is slow to encode is written at once."""
 
 PART_BYTES = 32 << 10
 """Approximate memory of an open part, without its origins."""
 
 NOWHERE = np.empty((0, 2))
 
-Chunks = Callable[[Part, int], Floats]
+Reader = Callable[[Part, int, Rows], Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +62,20 @@ class Places:
         """The rows, sorted in the order on disk."""
         return rows[np.lexsort((self.row[rows], self.part[rows]))]
 
-    def read(self, rows: Rows, chunks: Chunks = Part.chunk) -> Floats:
+    def read(self, rows: Rows, reader: Reader = Part.rows) -> Floats:
         """(n, D) features, NaN if they are missing or cannot be read.
 
         Parameters
         ----------
         rows : (n,) int64
-        chunks : callable, optional
-            ``chunks(part, number)`` returns the rows of one file; may be cached.
+        reader : callable, optional
+            ``reader(part, number, inside)`` returns rows of one file; may be cached.
         """
         dtype = np.result_type(*(part.features.dtype for part in self.parts)) if self.parts else np.float32
         out = np.full((len(rows), self.dim), np.nan, dtype)
         for part, number, taken in self._files(rows):
-            inside = self.row[rows[taken]] - number * part.chunk_rows
-            values = chunks(part, number)[inside]
+            inside = self.row[rows[taken]].astype(np.int64) - number * part.chunk_rows
+            values = reader(part, number, inside)
             out[taken] = values
             lost = np.isnan(values[:, 0])
             if lost.any():
@@ -165,15 +166,18 @@ def _key(origins: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 class Writer:
-    """Collects rows and appends them to a group, one file at a time."""
+    """Collects rows and appends them to a group: a file at a time, or earlier (see :data:`PATIENCE`).
+
+    A process that is killed loses the rows that wait, fewer than those of a file.
+    """
 
     def __init__(self, group: FeatureGroup) -> None:
         self._group = group
         self._waiting: list[tuple[NDArray[np.float64], Floats]] = []
-        self._flushed = time.monotonic()
+        self._due = 0.0
 
     def add(self, origins: NDArray[np.float64], features: Floats) -> int:
-        """Add rows; they may be buffered until a file is full. Returns the bytes written now.
+        """Add rows; returns the bytes written now.
 
         Raises
         ------
@@ -182,7 +186,7 @@ class Writer:
         """
         self._waiting.append((origins, features))
         waiting = sum(len(each) for each, _ in self._waiting)
-        if waiting >= CHUNK_ROWS or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        if waiting >= CHUNK_ROWS or time.monotonic() >= self._due:
             return self.flush()
         return 0
 
@@ -195,9 +199,11 @@ class Writer:
             If they cannot be written.
         """
         waiting, self._waiting = self._waiting, []
-        self._flushed = time.monotonic()
         if not waiting:
             return 0
         origins, features = (np.concatenate(each) for each in zip(*waiting, strict=True))
+        begun = time.monotonic()
         self._group.append(origins, features)
+        ended = time.monotonic()
+        self._due = ended + PATIENCE * (ended - begun)
         return features.nbytes

@@ -34,6 +34,8 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsGroupError
 
+from napari_zoommil.geometry import Rows
+
 CHUNK_ROWS = 256
 """Rows per file of features."""
 
@@ -42,6 +44,9 @@ ORIGIN_ROWS = 4096
 
 ABANDONED_SECONDS = 3600.0
 """Age above which unfinished files of killed processes are deleted."""
+
+OWN = ("part-", "solo-")
+"""Beginnings of the names of parts."""
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError, RuntimeError)
 """Exceptions of zarr for missing or incomplete files."""
@@ -96,11 +101,26 @@ class Part:
             rows = min(self.chunk_rows, self.features.shape[0] - start)
             return np.full((rows, self.features.shape[1]), np.nan, self.features.dtype)
 
+    def rows(self, number: int, inside: Rows) -> Floats:
+        """Some rows of one file, (n, D); NaN if they cannot be read."""
+        return self.chunk(number)[inside]
+
+    def rows_alone(self, number: int, inside: Rows) -> Floats:
+        """As :meth:`rows`, but only they are read, so that the checksum of the file is not looked at."""
+        if not self.path.name.startswith(OWN):
+            return self.rows(number, inside)  # of another layout
+        width, dtype = self.features.shape[1], self.features.dtype
+        try:
+            file = self.path / "features" / "c" / str(number) / "0"
+            return np.memmap(file, dtype, "r", shape=(self.chunk_rows, width))[inside]
+        except DAMAGE:
+            return np.full((len(inside), width), np.nan, dtype)
+
 
 def parts_of(folder: Path) -> list[Part]:
     """The parts of a group; damaged ones are left out with a warning."""
     found = []
-    for path in _paths(folder, ("part-", "solo-")):
+    for path in _paths(folder, OWN):
         try:
             origins = np.asarray(zarr.open_array(path / "origins", mode="r")[:], np.float64)
             # opened after the origins, so that it has at least their rows

@@ -101,4 +101,6 @@ class TensorBag:
     encoder_hash: str = ""
 
     def features(self, level: int, rows: Rows) -> Tensor:
-        return self.tensors[level][from_numpy(rows)]
+        own = self.tensors[level]
+        # all rows are returned without a copy, because they may take a large part of the memory
+        return own if np.array_equal(rows, np.arange(len(own))) else own[from_numpy(rows)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_zoommil.bags.bag import LazyBag
 from napari_zoommil.bags.pixels import PixelBag
 from napari_zoommil.bags.subgrid import subtrees
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid, Rows
 
 Whole = LazyBag | PixelBag
@@ -107,6 +108,11 @@ class ReplacedBag:
 
 def glass_of(bag: Whole) -> Tensor:
     """The answer of a bag for a patch of the slide's background: (D,) features, or (3, p, p) uint8."""
+    if not hasattr(bag, "encoder") and bag.holds == "features":
+        raise ModelError(
+            "this method encodes glass, but features in files come without their encoder; take another "
+            "method, such as leave-one-out"
+        )
     size = bag.grid.patch_size
     assert bag.slide is not None
     pixels = np.broadcast_to(np.asarray(bag.slide.background, np.uint8), (1, size, size, 3)).copy()

@@ -19,7 +19,7 @@ from napari_zoommil.jobs.train_reasons import is_default
 from napari_zoommil.training.run import PLAN
 
 Cohort = Annotated[
-    Path, Parameter(help="CSV with the columns slide and label, and optionally split and group.")
+    Path, Parameter(help="CSV with the columns slide and label, and optionally split, fold and group.")
 ]
 
 Start = Annotated[
@@ -31,9 +31,35 @@ Start = Annotated[
     ),
 ]
 
+Shard = Annotated[
+    str | None,
+    Parameter(
+        help="i/n: only the i-th of n fixed shares of the slides, from 1; for a batch queue's job "
+        "array, which all name the same slides and store."
+    ),
+]
+
+Cluster = Annotated[
+    str | None,
+    Parameter(
+        help="Spread the slides over the workers of a dask.distributed cluster: the address of its "
+        "scheduler, such as tcp://host:8786, or its scheduler file (.json). Slides and store must be on a "
+        "file system that all share."
+    ),
+]
+
 
 @with_options(jobs.embed, hidden=("slide", "regions"))
-def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **options: Any) -> int:
+def embed(
+    slides: Slides,
+    /,
+    *,
+    regions: Regions = None,
+    shard: Shard = None,
+    cluster: Cluster = None,
+    json: Json = False,
+    **options: Any,
+) -> int:
     """Fill the feature store of each slide."""
 
     def told(path: Path, result: Embedding) -> Told:
@@ -48,7 +74,8 @@ def embed(slides: Slides, /, *, regions: Regions = None, json: Json = False, **o
         return Told(facts, f"{path.name}: {counted} → {result.store}", result.damaged)
 
     paths = slide_paths(slides)
-    return each_slide(partial(jobs.embed, **with_regions(options, regions, paths)), paths, told, json)
+    job = partial(jobs.embed, **with_regions(options, regions, paths))
+    return each_slide(job, paths, told, json, shard=shard, cluster=cluster)
 
 
 @with_options(jobs.train, hidden=("cohort", "num_nodes", "start"))

@@ -70,6 +70,9 @@ def _option(field: Field) -> inspect.Parameter:
     kind: Any = field.type
     if _is(tuple, kind):
         extras |= {"converter": _numbers, "n_tokens": 1, "negative": ()}
+    elif kind == Sequence[Path]:
+        kind = list[Path]
+        extras |= {"negative": (), "show_default": False}
     elif _is(Mapping, kind):
         kind = list[str] | None
         extras |= {"name": SETS[field.name], "negative": ()}

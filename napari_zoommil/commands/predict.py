@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,21 @@ from napari_zoommil.commands.options import Json, Out, Slides, with_options
 from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.feature_files import at_hand
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import summary, write_explanation, write_prediction
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.absent import AbsentSlide
+
+
+def shown_slide(
+    path: Path, result: Prediction, options: Mapping[str, Any]
+) -> AbstractContextManager[Slide | AbsentSlide]:
+    """The slide that a prediction is shown on, or what is known of it if it is not at hand."""
+    if at_hand(path):
+        return Slide.open(path, options["mpp"], options["icc"])
+    mpp = result.maps[0].mpp if result.maps else None
+    return nullcontext(AbsentSlide(path, result.grid.shape, mpp, result.fingerprint))
 
 
 @with_options(jobs.predict, hidden=("slide", "tissue", "regions"))
@@ -26,7 +40,7 @@ def predict(
     options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Prediction) -> Told:
-        with Slide.open(path, options["mpp"], options["icc"]) as slide:
+        with shown_slide(path, result, options) as slide:
             folder = folder_of(slide, paths, out)
             write_prediction(slide, result, folder)
         shown = result.task.sentence(result.values)
@@ -47,7 +61,7 @@ def explain(
     options = with_regions(options, regions, paths)
 
     def write(path: Path, result: Explanation) -> Told:
-        with Slide.open(path, options["mpp"], options["icc"]) as slide:
+        with shown_slide(path, result.prediction, options) as slide:
             folder = folder_of(slide, paths, out)
             written = write_explanation(slide, result, folder)
         facts = {

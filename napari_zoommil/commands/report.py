@@ -14,6 +14,7 @@ from napari_zoommil.errors import ZoomMILError, first_line
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.slide import stem_of
 from napari_zoommil.training.mil.cohort import slides_of_table
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs.detect import Detection
     from napari_zoommil.jobs.finetune_figures import Figure
     from napari_zoommil.jobs.finetuning import FineTuning
-    from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.outcomes import Outcome
     from napari_zoommil.jobs.prediction import Cost
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def folder_of(slide: Slide, paths: list[Path], out: Path) -> Path:
+def folder_of(slide: Slide | AbsentSlide, paths: list[Path], out: Path) -> Path:
     """The folder for the results of a slide; of several slides each has its own, also for equal names."""
     if len(paths) == 1:
         return out
@@ -232,7 +233,7 @@ def drive(
     from rich.progress import Progress as Bar
 
     from napari_zoommil.jobs import run
-    from napari_zoommil.jobs.many_slides import Outcome
+    from napari_zoommil.jobs.outcomes import Outcome
     from napari_zoommil.jobs.progress import duration
 
     columns = (

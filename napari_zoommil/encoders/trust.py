@@ -40,6 +40,13 @@ def name_in_folder(name: str) -> str:
     return Path(name).name
 
 
+def absolute_name(name: str) -> str:
+    """The name of an encoder for a process that runs in another folder: a path becomes absolute."""
+    if name.startswith(LOCAL):
+        return LOCAL + str(Path(name.removeprefix(LOCAL)).absolute())
+    return str(Path(name).absolute()) if is_file(name) else name
+
+
 def name_to_load(model: str, named: str, expected: str, given: str | None = None) -> str:
     """Name of the encoder to load for a model; the parameters are those of :func:`encoder_of_model`.
 

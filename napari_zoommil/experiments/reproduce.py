@@ -12,7 +12,14 @@ from napari_zoommil.experiments.charts import require_matplotlib
 from napari_zoommil.jobs.parameters import MPP_RANGE, DeviceName, documented
 from napari_zoommil.jobs.progress import Job
 
-EXPERIMENTS = {"sparse-labels": "napari_zoommil.experiments.sparse_labels.experiment"}
+EXPERIMENTS = {
+    "sparse-labels": "napari_zoommil.experiments.sparse_labels.experiment",
+    "zoom-efficiency": "napari_zoommil.experiments.zoom_efficiency.experiment",
+    "zoom-models": "napari_zoommil.experiments.zoom_models.experiment",
+    "zoom-ablation": "napari_zoommil.experiments.zoom_ablation.experiment",
+    "zoom-k": "napari_zoommil.experiments.zoom_k.experiment",
+    "zoom-maps": "napari_zoommil.experiments.zoom_maps.experiment",
+}
 """Name → module with a job ``experiment``."""
 
 
@@ -45,23 +52,28 @@ def reproduce(
     mpp: Annotated[float, MPP_RANGE] = 0.25,
     device: DeviceName = "auto",
 ) -> Job[Reproduction]:
-    """Run an experiment; trials with results in the same folder are not repeated.
+    """Run an experiment; pieces with results in the same folder are not repeated.
 
     Parameters
     ----------
     experiment : str
-        sparse-labels.
+        sparse-labels (losses on few labels), zoom-efficiency (cost of MIL models), zoom-models (all of them
+        on a cohort), zoom-ablation (parts of ZoomMIL), zoom-k (patches zoomed into), zoom-maps (attention).
     out : Path
-        Folder for results, table and figures.
+        Folder for results, table and figures; those of each zoom-* lie in a folder of their own, beside the
+        cohort, features and trainings that they share.
     preset : str
-        cpu: a part that takes at most 90 minutes on two cores; paper: all published trials.
+        cpu: a part that takes at most 90 minutes on two cores; paper: all published settings.
     data : Path, optional
-        Folder of NAME.png and NAME_instances.png, or one of the paper's data sets in its original layout;
-        nuclei/monuseg in the folder NAPARI_ZOOMMIL_DATA by default.
+        sparse-labels: folder of NAME.png and NAME_instances.png, or one of the paper's data sets in its
+        original layout; nuclei/monuseg in the folder NAPARI_ZOOMMIL_DATA by default. zoom-*: folder with
+        cohort.csv (slide, label, split) and, for each slide with a known region, its outline as GeoJSON;
+        synthetic slides by default.
     only : list of str, optional
-        Trials to run, such as unet/ece/30/0 or yollo/*/30: model, loss, percent of labels, seed.
+        Pieces to run. sparse-labels: unet/ece/30/0 or yollo/*/30, for model, loss, percent of labels, seed;
+        zoom-*: abmil@20x/0 or zoommil*, for model (or variant), seed; zoom-efficiency: BRIGHT/0.
     mpp : float
-        Pixel size of the tiles.
+        Pixel size of the tiles of sparse-labels.
 
     Returns
     -------
@@ -70,7 +82,7 @@ def reproduce(
     Raises
     ------
     JobError
-        If there is no such experiment or trial, or matplotlib is not installed.
+        If there is no such experiment or piece, or matplotlib is not installed.
     CohortError
         If the data cannot be read.
     """

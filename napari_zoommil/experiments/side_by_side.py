@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -34,7 +35,12 @@ class Standing:
 
 def processes(device: torch.device) -> int:
     """Number of parallel trainings on a device; one on a GPU."""
-    return min(MOST, os.cpu_count() or 1) if device.type == "cpu" else 1
+    return min(MOST, cores()) if device.type == "cpu" else 1
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def side_by_side(
@@ -58,7 +64,7 @@ def side_by_side(
         If one of them fails; its error is on standard error.
     """
     spawning = multiprocessing.get_context("spawn")  # torch does not support fork
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, cores() // count)
     left, running = list(tasks), dict[str, tuple[SpawnProcess, Any]]()
     try:
         while left or running:

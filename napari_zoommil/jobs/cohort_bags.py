@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.kept import release
-from napari_zoommil.jobs.many_slides import over, results_of
+from napari_zoommil.jobs.many_slides import over
+from napari_zoommil.jobs.outcomes import results_of
 from napari_zoommil.jobs.progress import Job, retold
 from napari_zoommil.slides import Slide
 
@@ -25,6 +26,7 @@ class Reading:
     magnifications: tuple[float, ...]
     patch_size: int
     min_tissue: float
+    tissue_detector: str
     mpp: float | None
     icc: bool
 
@@ -71,8 +73,12 @@ def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Pa
         opened = partial(Slide.open, path, reading.mpp, reading.icc)
         with opened() as slide:
             title = f"slide {number} of {len(slides)}: "
-            key = grid_key(slide, reading.magnifications, reading.patch_size, reading.min_tissue)
-            found = find_patches(slide, cache, key)
+            how, detector = (
+                (reading.magnifications, reading.patch_size, reading.min_tissue),
+                reading.tissue_detector,
+            )
+            key = grid_key(slide, *how, tissue_detector=detector)
+            found = find_patches(slide, cache, key, tissue_detector=detector)
             grid = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
         bags[path] = PixelBag(opened, grid)
     return bags

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-from napari_zoommil.files import GEOJSON, has_ending, make_folder, write_file
+from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_file
 from napari_zoommil.jobs.detect import Detection
 
 COUNTS = (
@@ -35,9 +35,7 @@ class CellFiles(NamedTuple):
 
 def cell_files(path: Path) -> CellFiles:
     """Names of the files that go with a GeoJSON file: ``a.geojson``, ``a.csv`` and ``a.counts.csv``."""
-    path = Path(path)
-    if not has_ending(path, GEOJSON):
-        path = path.with_name(f"{path.name}{GEOJSON[0]}")
+    path = with_ending(Path(path), GEOJSON)
     return CellFiles(path, path.with_suffix(".csv"), path.with_suffix(".counts.csv"))
 
 

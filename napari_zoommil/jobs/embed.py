@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,10 @@ from napari_zoommil.jobs.parameters import (
     Inside,
     Mpp,
     NamedStore,
+    Overlap,
     PatchSize,
     SlideSource,
+    TissueDetectorName,
     TissueShare,
     Workers,
     documented,
@@ -30,6 +34,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import FeatureCache, StoredBag
@@ -81,6 +86,8 @@ def embed(
     regions: Inside = (),
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
+    overlap: Overlap = 0.0,
+    tissue_detector: TissueDetectorName = DEFAULT,
     mpp: Mpp = None,
     icc: Icc = False,
     device: DeviceName = "auto",
@@ -111,13 +118,13 @@ def embed(
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
         area = area_on(own, regions)
-        patches = grid_key(own, magnifications, patch_size, min_tissue, area)
+        patches = grid_key(own, magnifications, patch_size, min_tissue, area, overlap, tissue_detector)
         yield Progress(0, 1, "looking at the encoder")
         key = current_encoder(encoder, cache, own.fingerprint)
         grid = cache.grid(own.fingerprint, patches)
         if grid is None:
             cache.check_writable()
-            grid = yield from find_patches(own, cache, patches, area)
+            grid = yield from find_patches(own, cache, patches, area, tissue_detector)
         groups, wanted = _lacking(cache, own.fingerprint, key, grid)
         total, missing = (sum(map(len, each)) for each in (grid.levels, [rows for _, rows in wanted]))
         if missing:
@@ -157,7 +164,6 @@ def _fill(
     from napari_zoommil.bags.group import Writer
     from napari_zoommil.bags.parts import DAMAGE
 
-    writers = [Writer(group) for group in groups]
     total = sum(map(len, grid.levels))
     done = total - sum(len(rows) for _, rows in wanted)
 
@@ -167,14 +173,14 @@ def _fill(
         except DAMAGE as error:
             raise StoreError(unwritable(cache.folder, error)) from error
 
-    batches = encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)
-    try:
-        with closing(batches):
-            for level, rows, features in batches:
-                write(writers[level].add, grid.levels[level].origins[rows], features)
-                done += len(rows)
-                name = magnification_name(grid.magnifications[level])
-                yield Progress(done, total, f"{slide.name} {name}: {done:,} of {total:,} patches")
-    finally:
-        for writer in writers:
-            write(writer.flush)
+    with closing(encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)) as batches:
+        for level, of_level in groupby(batches, itemgetter(0)):
+            writer, origins = Writer(groups[level]), grid.levels[level].origins
+            name = magnification_name(grid.magnifications[level])
+            try:
+                for _, rows, features in of_level:
+                    write(writer.add, origins[rows], features)
+                    done += len(rows)
+                    yield Progress(done, total, f"{slide.name} {name}: {done:,} of {total:,} patches")
+            finally:  # also before the next magnification: the rest would wait for all of it
+                write(writer.flush)

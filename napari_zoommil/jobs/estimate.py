@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_zoommil.geometry import overlap_px
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
@@ -20,6 +21,7 @@ from napari_zoommil.jobs.parameters import (
     MinTissue,
     ModelName,
     Mpp,
+    Overlap,
     SlideSource,
     Store,
     Threads,
@@ -44,8 +46,10 @@ class Estimate:
 
     Attributes
     ----------
-    tissue, detected : Tissue
-        The tissue that the prediction will use, inside and outside of regions, and the detected tissue.
+    tissue : Tissue
+        That the prediction will use, inside and outside of regions.
+    detector : str
+        Which found it: that of the model.
     patches : tuple of int
         Patches that the model will read, at each magnification.
     taken : tuple of int
@@ -62,7 +66,7 @@ class Estimate:
     """
 
     tissue: Tissue
-    detected: Tissue
+    detector: str
     patches: tuple[int, ...]
     taken: tuple[int, ...]
     exhaustive: int
@@ -82,13 +86,13 @@ def estimate(
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
-    detected: Tissue | None = None,
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
     regions: Inside = (),
     mpp: Mpp = None,
     icc: Icc = False,
     min_tissue: MinTissue = None,
+    overlap: Overlap = 0.0,
     store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
@@ -103,8 +107,6 @@ def estimate(
 
     Parameters
     ----------
-    detected : Tissue, optional
-        Tissue that was detected before; detected if not given.
     add, leave_out : tuple of (n, 2) arrays
         Polygons, level-0 (y, x), to add to the tissue or to remove from it.
 
@@ -118,14 +120,14 @@ def estimate(
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
-        if detected is None:
-            detected = yield from find_tissue(own)
+        spec = with_model.spec
+        detected = yield from find_tissue(own, spec.tissue_detector)
         tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
-        spec = with_model.spec
         share = spec.min_tissue if min_tissue is None else min_tissue
+        pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
         inside = tissue_inside(own, tissue, area_on(own, regions))
-        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share)
+        grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share, pixels)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
@@ -134,7 +136,7 @@ def estimate(
         seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
         return Estimate(
             tissue=tissue,
-            detected=detected,
+            detector=spec.tissue_detector,
             patches=taken if whole else needed,
             taken=taken,
             exhaustive=int((grid.levels[-1].tissue >= share).sum()),

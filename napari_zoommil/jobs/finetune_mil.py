@@ -82,8 +82,9 @@ def finetune_mil(
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         _require_attention(with_model)
-        key = grid_key(own, spec.magnifications, spec.patch_size, spec.min_tissue)
-        grid = yield from find_patches(own, cache, key)
+        how, detector = (spec.magnifications, spec.patch_size, spec.min_tissue), spec.tissue_detector
+        key = grid_key(own, *how, tissue_detector=detector)
+        grid = yield from find_patches(own, cache, key, tissue_detector=detector)
         targets = patch_targets(grid, marks.coordinates, list(points.complete.values()), marks.others)
         if not any((one > 0).any() for one in targets):
             raise AnnotationError(f"no point lies on the tissue of {own.name}; add a few there first")

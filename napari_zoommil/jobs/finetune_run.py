@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from napari_zoommil.jobs import Job, Progress, finetune
+from napari_zoommil.jobs import Job, finetune
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_runs import POINTS, Request, begin, discard_if_empty
+from napari_zoommil.jobs.trace import Follow
 from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import CurveLines, read_curves
-
-SECONDS_BETWEEN = 0.1
-"""Least time between two reports, which the viewer draws."""
-
-STEADY_STEPS = 3
-"""Steps after which the remaining time is estimated."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The curves of a training.
-
-    Attributes
-    ----------
-    epochs : int
-        Epochs of the whole training; 0 if unknown.
-    places, losses : tuple of float
-        For each step since the start or resume: epochs done after it, and its loss.
-    history : tuple of dict
-        Metrics at the end of each epoch.
-    """
-
-    epochs: int = 0
-    places: tuple[float, ...] = ()
-    losses: tuple[float, ...] = ()
-    history: CurveLines = ()
+from napari_zoommil.training.run import read_curves
 
 
 def finetune_in_run(
@@ -53,8 +25,8 @@ def finetune_in_run(
 ) -> Job[Any]:
     """Fine-tune a model in a run folder of the slide; a run without a finished epoch is deleted at the end.
 
-    Yields the job's progress with the remaining time and a :class:`Trace` or, for a MIL model,
-    :class:`~napari_zoommil.jobs.attention_change.AttentionMaps`; returns the result of
+    Yields the job's progress with the remaining time and a :class:`~napari_zoommil.jobs.trace.Trace` or, for
+    a MIL model, :class:`~napari_zoommil.jobs.attention_change.AttentionMaps`; returns the result of
     :func:`~napari_zoommil.jobs.finetune`.
 
     Parameters
@@ -84,56 +56,14 @@ def finetune_in_run(
         device=device,
         threads=threads,
     )
-    follow = _Follow(folder, read_curves(folder) if resume else ())
+    follow = Follow(folder, read_curves(folder) if resume else ())
     try:
         with closing(job):
             while True:
-                yield from follow.told(next(job))
+                told = next(job)
+                yield from (told,) if isinstance(told.partial, AttentionMaps) else follow.told(told)
     except StopIteration as end:
         return end.value
     except BaseException:  # also when the job is closed
         discard_if_empty(folder)
         raise
-
-
-class _Follow:
-    """Collects the curves of a training and estimates the remaining time."""
-
-    def __init__(self, folder: Path, history: CurveLines) -> None:
-        self._folder, self._trace = folder, Trace(history=history)
-        self._places: list[float] = []
-        self._losses: list[float] = []
-        self._times: list[float] = []
-        self._first, self._last, self._epoch, self._epochs = 0, 0.0, -1, 1
-
-    def told(self, progress: Progress) -> Iterator[Progress]:
-        """The reports for a step of the job; at most one per ``SECONDS_BETWEEN``."""
-        from napari_zoommil.training.fit import FitStep
-
-        step, now = progress.partial, time.monotonic()
-        if isinstance(step, AttentionMaps):
-            yield progress
-            return
-        if not isinstance(step, FitStep):
-            yield Progress(progress.done, progress.total, progress.note, self._trace)
-            return
-        if not self._times:
-            self._first, self._epochs = progress.done, max(1, step.epochs)
-        self._times.append(now)
-        if not step.validated and (loss := step.metrics.get("train_loss")) is not None:
-            self._places.append(progress.done / max(1, progress.total) * self._epochs)
-            self._losses.append(loss)
-        if now - self._last < SECONDS_BETWEEN and progress.done < progress.total:
-            return
-        self._last = now
-        history = self._trace.history
-        if step.epoch != self._epoch:
-            self._epoch, history = step.epoch, read_curves(self._folder)
-        self._trace = Trace(self._epochs, tuple(self._places), tuple(self._losses), history)
-        yield replace(progress, partial=self._trace, seconds_left=self._left(progress))
-
-    def _left(self, progress: Progress) -> float | None:
-        done = progress.done - self._first
-        if done < STEADY_STEPS or progress.done >= progress.total:
-            return None
-        return (self._times[-1] - self._times[0]) / done * (progress.total - progress.done)

@@ -16,7 +16,6 @@ from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
-from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
 
 if TYPE_CHECKING:
@@ -151,14 +150,24 @@ class Loaded:
         return CachedBag(cache, slide, grid, self.network, batch_size=batch_size, workers=workers)
 
 
-def named_by_user(model: str, encoder: str | None) -> str:
-    """The encoder of a model that does not know its own: one that was imported.
+def named_by_user(model: str, encoder: str | None, stated: str = "") -> str:
+    """The encoder of a model without its hash: one that was imported, or trained on feature files.
+
+    Parameters
+    ----------
+    stated : str
+        Its name in the feature files; empty if there were none.
 
     Raises
     ------
     ModelError
         If the user has not named it.
     """
+    if encoder is None and stated:
+        raise ModelError(
+            f"{model} was trained on feature files of the encoder {stated!r}; give such files with "
+            "--features, or name an encoder that makes the same features with --encoder"
+        )
     if encoder is None:
         raise ModelError(
             f"{model} was imported without the name of its encoder; name the one that it was trained on with "
@@ -190,6 +199,7 @@ def loaded(
     encoder: str | None = None,
     *,
     to_train: bool = False,
+    with_encoder: bool = True,
 ) -> Iterator[Loaded]:
     """A model and its encoder for the time of the context; afterwards the device's memory is released.
 
@@ -205,6 +215,8 @@ def loaded(
         The encoder of the model, as named by the user.
     to_train : bool
         Whether the job changes the model's weights; then no other job gets this copy.
+    with_encoder : bool
+        Whether the job encodes patches; it does not if their features are in files.
 
     Raises
     ------
@@ -225,11 +237,13 @@ def loaded(
         lent = lend("mil", identity, lambda: load_model(model), chosen, changes=to_train)
         mil, spec = stack.enter_context(lent)
         network = None
-        if spec.encoder:
+        if not with_encoder:
+            pass
+        elif spec.encoder and spec.encoder_hash:
             name = name_to_load(model, spec.encoder, spec.encoder_hash, encoder)
             network = stack.enter_context(encoder_on(device, name, spec.encoder_hash))
-        elif entry(spec.architecture).takes == "bag":
-            network = stack.enter_context(encoder_on(device, named_by_user(model, encoder)))
+        elif spec.takes == "bag":
+            network = stack.enter_context(encoder_on(device, named_by_user(model, encoder, spec.encoder)))
             require_width(network, spec, model)
         stack.enter_context(cpu_threads(threads))
         yield Loaded(mil, spec, network, chosen, familiarity_of(model, "mil"))

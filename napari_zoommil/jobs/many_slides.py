@@ -4,53 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from threading import Event
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 import numpy as np
 
-from napari_zoommil.errors import ConsentError, EncoderError, JobError, ZoomMILError, first_line
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
 from napari_zoommil.jobs.features import grid_key
+from napari_zoommil.jobs.outcomes import FAILURES, OF_ALL, PARTS, Outcome
 from napari_zoommil.jobs.progress import Job, Progress, retold
+from napari_zoommil.jobs.shards import shard_of
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.read_ahead import in_order
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 FIRST_PATCHES = 128
 """Patches whose tiles are decoded in advance: two batches."""
 
-PARTS = 1000
-"""Progress steps per slide."""
-
-READING = ("magnifications", "patch_size", "min_tissue", "mpp", "icc", "store")
+READING = ("magnifications", "patch_size", "min_tissue", "tissue_detector", "overlap", "mpp", "icc", "store")
 """Parameters of jobs that determine what they read first; the model supplies those that are not given."""
-
-FAILURES = (ZoomMILError, OSError, RuntimeError)
-"""Errors of one slide, its results or the device; other exceptions are bugs and are not caught."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome(Generic[T]):
-    """The outcome for one slide.
-
-    Attributes
-    ----------
-    slide : Path
-    result : object, optional
-        The job's result, if it succeeded.
-    error : Exception, optional
-        Its error, if it failed.
-    """
-
-    slide: Path
-    result: T | None = None
-    error: Exception | None = None
 
 
 def over(
@@ -58,6 +35,8 @@ def over(
     slides: Iterable[Path | str],
     *,
     then: Callable[[Path, Any], Any] | None = None,
+    shard: str | None = None,
+    cluster: str | None = None,
 ) -> Job[tuple[Outcome[Any], ...]]:
     """Run a job on each of many slides; the failure of one slide does not stop the others.
 
@@ -72,6 +51,11 @@ def over(
     then : callable, optional
         ``then(slide, result)`` is called for each result, for example to write it; its return value
         replaces the result.
+    shard : str, optional
+        Only the slides of this shard, ``i/n`` (see :func:`~napari_zoommil.jobs.shards.shard_of`).
+    cluster : str, optional
+        Spread the slides over the workers of a dask.distributed cluster, see
+        :func:`~napari_zoommil.jobs.cluster.on_cluster`; otherwise they are worked on here, one by one.
 
     Yields
     ------
@@ -87,15 +71,23 @@ def over(
     ------
     ConsentError, EncoderError
         If the encoder, which is the same for every slide, cannot be loaded.
+    JobError
+        If the shard is malformed, or there is no such cluster.
     """
     paths = [Path(slide) for slide in slides]
+    if shard is not None:
+        paths = shard_of(paths, shard)
+    if cluster is not None:
+        from napari_zoommil.jobs.cluster import on_cluster
+
+        return (yield from on_cluster(job, paths, cluster, then))
     outcomes: list[Outcome[Any]] = []
     with closing(with_next_ready(paths, _preparation(job))) as ready:
         for number, path in enumerate(ready):
             try:
                 result = yield from retold(job(path), _part_of(number, len(paths)))
-                outcomes.append(Outcome(path, result if then is None else then(path, result)))
-            except (ConsentError, EncoderError):
+                outcomes.append(Outcome(path, result).then(then))
+            except OF_ALL:
                 raise
             except FAILURES as error:
                 outcomes.append(Outcome(path, error=error))
@@ -103,27 +95,6 @@ def over(
             note = _title(number, len(paths)) + ("failed" if outcomes[-1].error else "done")
             yield Progress(done, total, note, outcomes[-1])
     return tuple(outcomes)
-
-
-def results_of(outcomes: Sequence[Outcome[T]]) -> tuple[T, ...]:
-    """The results, if all slides are needed.
-
-    Raises
-    ------
-    Exception
-        The error of the slide, if only one failed.
-    JobError
-        If several failed, with the error of each.
-    """
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        lines = "; ".join(
-            f"{outcome.slide.name}: {first_line(outcome.error)}" for outcome in outcomes if outcome.error
-        )
-        raise JobError(f"{len(errors)} of {len(outcomes)} slides failed: {lines}") from errors[0]
-    return tuple(cast(T, outcome.result) for outcome in outcomes)
 
 
 def _title(number: int, count: int) -> str:
@@ -148,7 +119,7 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
     chosen = {name: parameter.default for name, parameter in signature(job).parameters.items()}
 
     def prepare(path: Path, stop: Event) -> Slide | None:
-        if "min_tissue" not in chosen:
+        if "min_tissue" not in chosen or chosen.get("features") or is_feature_file(path):
             return None  # the job reads no patches
         reading = {name: chosen[name] for name in READING if name in chosen}
         if "magnifications" not in chosen:
@@ -156,6 +127,7 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
 
             spec = read_spec(chosen["model"])
             reading |= {"magnifications": spec.magnifications, "patch_size": spec.patch_size}
+            reading["tissue_detector"] = spec.tissue_detector
             if reading["min_tissue"] is None:
                 reading["min_tissue"] = spec.min_tissue
         return make_ready(path, stop, **reading)
@@ -206,6 +178,8 @@ def make_ready(
     mpp: float | None = None,
     icc: bool = False,
     store: Path | None = None,
+    overlap: float = 0.0,
+    tissue_detector: str = DEFAULT,
 ) -> Slide | None:
     """Detect a slide's tissue and decode the tiles of its first patches, until ``stop`` is set.
 
@@ -216,17 +190,19 @@ def make_ready(
 
     with ExitStack() as stack:
         slide = stack.enter_context(Slide.open(path, mpp, icc))
-        key = grid_key(slide, magnifications, patch_size, min_tissue)
+        key = grid_key(
+            slide, magnifications, patch_size, min_tissue, overlap=overlap, tissue_detector=tissue_detector
+        )
         if open_cache(store).grid(slide.fingerprint, key) is not None:
             return None
-        with closing(find_tissue(slide)) as looking:
+        with closing(find_tissue(slide, tissue_detector)) as looking:
             try:
                 while not stop.is_set():
                     next(looking)
                 return None
             except StopIteration as found:
                 tissue = found.value
-        grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue)
+        grid = patch_grid(slide, tissue, magnifications, patch_size, min_tissue, key.overlap)
         for row in np.arange(len(grid.levels[0]))[:FIRST_PATCHES]:
             if stop.is_set():
                 return None

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zoommil.annotations.regions import Region
+from napari_zoommil.bags.feature_files.finding import FeatureFolders
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
+from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
-from napari_zoommil.geometry import PatchGrid
+from napari_zoommil.geometry import PatchGrid, overlap_px
 from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
+from napari_zoommil.jobs.feature_files import bag_for_model
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
@@ -23,12 +27,14 @@ from napari_zoommil.jobs.tissue import area_on, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_zoommil.bags import CachedBag, FeatureCache
+    from napari_zoommil.bags.feature_files.bag import FileBag
     from napari_zoommil.bags.need import Need, NeedImage
     from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.maps.recorded import RecordedPass
@@ -44,9 +50,9 @@ class ModelOnSlide:
     name : str
         Name of the model, as given by the user.
     loaded : Loaded
-    slide : Slide
-        The slide handle of the job.
-    bag : CachedBag or PixelBag
+    slide : Slide or AbsentSlide
+        The slide handle of the job, or what is known of a slide that is not at hand.
+    bag : CachedBag, PixelBag or FileBag
     cache : FeatureCache
     started : float
         Start of the job, ``time.perf_counter()``.
@@ -62,8 +68,8 @@ class ModelOnSlide:
 
     name: str
     loaded: Loaded
-    slide: Slide
-    bag: CachedBag | PixelBag
+    slide: Slide | AbsentSlide
+    bag: CachedBag | PixelBag | FileBag
     cache: FeatureCache
     started: float
     read: RowsRead
@@ -97,7 +103,7 @@ class ModelOnSlide:
             If the statistics of its training are not of what it reads.
         """
         known, spec = self.loaded.familiarity, self.loaded.spec
-        if known is None:
+        if known is None or not isinstance(self.slide, Slide):
             return UNKNOWN
         require_fit(known, self.name, len(self.grid.levels), spec.patch_size, spec.encoder_hash)
         levels = yield from described(
@@ -108,7 +114,7 @@ class ModelOnSlide:
     @property
     def features(self) -> FeaturesOf | None:
         """Features of patches by magnification and rows; None of a model that reads pixels."""
-        if self.loaded.network is None:
+        if self.bag.holds == "pixels":
             return None
         return lambda level, rows: self.bag.features(level, rows).numpy()
 
@@ -215,8 +221,10 @@ def open_model_on_slide(
     batch_size: int = 64,
     workers: int | None = None,
     threads: int | None = None,
+    features: Sequence[Path] = (),
+    overlap: float = 0.0,
 ) -> Job[ModelOnSlide]:
-    """Open a slide, load a model and find the patches; parameters are those of
+    """Open a slide, load a model and find the patches, or their features in files; parameters are those of
     :func:`napari_zoommil.jobs.predict`.
 
     Parameters
@@ -228,6 +236,19 @@ def open_model_on_slide(
     started = time.perf_counter()
     from napari_zoommil.bags.cache import open_cache
 
+    if features or (not isinstance(slide, Slide) and is_feature_file(Path(slide))):
+        if regions or tissue is not None or overlap:
+            raise ModelError(
+                "features in files are those of the patches that were extracted, so regions, tissue and "
+                "overlap have no effect on them; leave these or --features out"
+            )
+        yield Progress(0, 1, "loading the model")
+        with_model = stack.enter_context(loaded(model, device, threads, encoder, with_encoder=False))
+        watch.loaded()
+        folders = FeatureFolders(tuple(features), encoder or with_model.spec.encoder)
+        known, files = bag_for_model(stack, slide, folders, model, with_model.spec, encoder, mpp, icc)
+        read = RowsRead(files.grid)
+        return ModelOnSlide(model, with_model, known, files, open_cache(store), started, read, watch, workers)
     own = stack.enter_context(open_own(slide, mpp, icc))
     area = area_on(own, regions)
     yield Progress(0, 1, "loading the model")
@@ -236,11 +257,13 @@ def open_model_on_slide(
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
     if tissue is None:
-        key = grid_key(own, spec.magnifications, spec.patch_size, share, area)
-        grid = yield from find_patches(own, cache, key, area)
+        how, detector = (spec.magnifications, spec.patch_size, share), spec.tissue_detector
+        key = grid_key(own, *how, area, overlap, detector)
+        grid = yield from find_patches(own, cache, key, area, detector)
     else:
         tissue = tissue_inside(own, tissue, area)
-        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share)
+        pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
+        grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share, pixels)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
     mm2 = None if area is None else area.area * math.prod(own.resolution()) / 1e6
     read = RowsRead(grid)

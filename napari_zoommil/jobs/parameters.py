@@ -23,6 +23,7 @@ from napari_zoommil.annotations.regions import Region
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
+from napari_zoommil.slides.tissue_published import DEFAULT, DETECTORS
 
 J = TypeVar("J", bound=Callable[..., Any])
 
@@ -84,6 +85,15 @@ EncoderToTrain = Annotated[
     ),
 ]
 
+Features = Annotated[
+    Sequence[Path],
+    Help(
+        "Features of other tools, which are read instead of encoding: an .h5 file of CLAM, TRIDENT, STAMP or "
+        "ZoomMIL, a folder of such files named as the slides, or several folders, one per magnification. The "
+        "slide itself need not be there."
+    ),
+]
+
 MPP_RANGE = Range(*PLAUSIBLE_MPP, unit="µm/px")
 
 Mpp = Annotated[
@@ -125,6 +135,29 @@ TissueShareToTrain = Annotated[
     float | None,
     Range(0, 1, 0.05),
     Help(f"{_TISSUE_SHARE}; 0.1 by default, or that of the model that the training starts from."),
+]
+
+Overlap = Annotated[
+    float,
+    Range(0, 4096),
+    Help(
+        "Of neighbouring patches, for finer maps: px of the patch (64), or a share of its edge below 1 "
+        "(0.5). "
+        "For models of one magnification."
+    ),
+]
+
+_OTHERS = ", ".join(name for name in DETECTORS if name != DEFAULT)
+_DETECTORS = f"{DEFAULT}, or that of ZoomMIL's experiments: {_OTHERS}"
+
+TissueDetectorName = Annotated[str, Help(f"How tissue is found: {_DETECTORS}.")]
+
+TissueDetectorToTrain = Annotated[
+    str | None,
+    Help(
+        f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the "
+        "training starts from."
+    ),
 ]
 
 DeviceName = Annotated[str, Help("auto, cpu, cuda, cuda:1, mps.")]

@@ -23,16 +23,19 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.maps.overlay import Overlay, frames_of
 from napari_zoommil.maps.scales import scalings_of
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.absent import AbsentSlide
 
 OVERVIEW_PX = 1200
 """Longest edge of the PNGs."""
 
 
-def overview_of(slide: Slide) -> Overview:
-    """A small picture of the slide."""
+def overview_of(slide: Slide | AbsentSlide) -> Overview:
+    """A small picture of the slide; white, if it is not at hand."""
     factor = max(1.0, max(slide.shape) / OVERVIEW_PX)
     height, width = (max(1, round(edge / factor)) for edge in slide.shape)
     downsample = (slide.shape[0] / height, slide.shape[1] / width)
+    if isinstance(slide, AbsentSlide):
+        return Overview(np.full((height, width, 3), 255, np.uint8), downsample, slide.mpp)
     pixels = np.asarray(slide.pyramid()[-1])
     from PIL import Image
 
@@ -128,7 +131,9 @@ def write_patches(
     return [folder / f"{name}.csv", folder / f"{name}.geojson"]
 
 
-def write_maps(slide: Slide, prediction: Prediction, maps: Sequence[HeatMap], out: Path) -> list[Path]:
+def write_maps(
+    slide: Slide | AbsentSlide, prediction: Prediction, maps: Sequence[HeatMap], out: Path
+) -> list[Path]:
     """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all."""
     if not maps:
         return []
@@ -146,7 +151,7 @@ def write_maps(slide: Slide, prediction: Prediction, maps: Sequence[HeatMap], ou
     return [*written, png, svg]
 
 
-def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Path]:
+def write_prediction(slide: Slide | AbsentSlide, prediction: Prediction, out: Path) -> list[Path]:
     """Everything ``predict`` writes, into a folder of its own per slide.
 
     Raises
@@ -166,7 +171,7 @@ def write_prediction(slide: Slide, prediction: Prediction, out: Path) -> list[Pa
     return [*written, out / "prediction.json", out / WHOLE]
 
 
-def write_explanation(slide: Slide, explanation: Explanation, out: Path) -> list[Path]:
+def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out: Path) -> list[Path]:
     """What ``explain`` writes: maps of the output that was asked for, and the scores of patches for all.
 
     Raises

@@ -1,6 +1,6 @@
 """Predictions that were made in the window, so that they are there when the slide is opened again.
 
-They lie in the user's cache folder by the fingerprint of the slide; the oldest are deleted.
+They lie in the user's cache folder by the fingerprint of the slide; of the oldest the maps are deleted.
 """
 
 from __future__ import annotations
@@ -9,18 +9,31 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_zoommil.errors import FileError, JobError
+from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.files import make_folder, write_file
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.result_file import read_result, result_bytes
+from napari_zoommil.jobs.result_file import Excerpt, read_result, result_bytes
+from napari_zoommil.models.task import Task
 from napari_zoommil.resources import cache_folder
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 MOST_OF_A_SLIDE = 10
 MOST_BYTES = 500_000_000
 """Of all slides together."""
+
+SUMMARY_BYTES = 20_000
+"""More than a prediction without maps takes."""
+
+ALL_TISSUE = "all tissue"
+"""What was read for a prediction of a whole slide without regions, as its ``where``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +48,14 @@ class ReadAs:
         Regions that it was limited to, as hexadecimal WKB, level-0 (y, x); empty for all tissue.
     min_tissue : float or None
         Least tissue share of a patch; None is that of the model.
+    detector : str
+        What found the tissue.
     """
 
     tissue: Tissue
     regions: tuple[str, ...] = ()
     min_tissue: float | None = None
+    detector: str = DEFAULT
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +85,44 @@ class KeptPrediction:
     read_as: ReadAs | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class PredictionSummary(Excerpt):
+    """What a kept prediction says of the slide as a whole."""
+
+    fingerprint: str
+    model: str
+    task: Task
+    values: NDArray[np.float32]
+    familiarity: Verdict = UNKNOWN
+    regions_mm2: float | None = None
+
+
+@dataclass(frozen=True)
+class _ReadAs(Excerpt):
+    min_tissue: float | None = None
+    detector: str = DEFAULT
+
+
+@dataclass(frozen=True, eq=False)
+class KeptSummary(Excerpt):
+    """A kept prediction without its maps, which is read much faster."""
+
+    prediction: PredictionSummary
+    made: float
+    where: str
+    mpp: Pair | None
+    colours: bool = False
+    read_as: _ReadAs | None = None
+
+    def is_plain(self, detector: str) -> bool:
+        """Whether it is of all tissue as the model's detector finds it, read as the model does by default."""
+        read = self.read_as or _ReadAs()
+        return self.where == ALL_TISSUE and read.min_tissue is None and read.detector == detector
+
+
+K = TypeVar("K", KeptPrediction, KeptSummary)
+
+
 def keep(one: KeptPrediction) -> None:
     """Store a prediction; without a word if that is not possible, because it can be made again."""
     path = _path(one.prediction.fingerprint, one.made)
@@ -80,9 +134,23 @@ def keep(one: KeptPrediction) -> None:
 
 def kept(fingerprint: str, mpp: Pair | None, colours: bool = False) -> Iterator[KeptPrediction]:
     """The predictions of a slide as it is read now, the latest first; damaged ones are passed over."""
+    return _kept(KeptPrediction, fingerprint, mpp, colours)
+
+
+def summaries(fingerprint: str, mpp: Pair | None, colours: bool = False) -> Iterator[KeptSummary]:
+    """The same without maps."""
+    return _kept(KeptSummary, fingerprint, mpp, colours)
+
+
+def has_some(fingerprint: str) -> bool:
+    """Whether there is any prediction of a slide."""
+    return _path(fingerprint, 0).parent.is_dir()
+
+
+def _kept(kind: type[K], fingerprint: str, mpp: Pair | None, colours: bool) -> Iterator[K]:
     for path in sorted(_path(fingerprint, 0).parent.glob("*.npz"), reverse=True):
         with suppress(JobError):
-            found = read_result(path, KeptPrediction)
+            found = read_result(path, kind)
             same = found.mpp == mpp and found.colours == colours
             if same and found.prediction.fingerprint == fingerprint:
                 yield found
@@ -104,13 +172,24 @@ def _path(fingerprint: str, made: float) -> Path:
 
 
 def _trim(folder: Path) -> None:
-    """Delete the oldest predictions of a slide, and the oldest of all slides, that are too many."""
+    """Delete the oldest predictions of a slide, and the maps of the oldest of all, that are too many."""
     for path in sorted(folder.glob("*.npz"))[:-MOST_OF_A_SLIDE]:
         path.unlink(missing_ok=True)
-    every = sorted(folder.parent.glob("*/*.npz"), key=lambda path: path.name)
-    size = sum(path.stat().st_size for path in every)
-    for path in every:
-        if size <= MOST_BYTES:
+    sizes = {path: path.stat().st_size for path in folder.parent.glob("*/*.npz")}
+    total = sum(sizes.values())
+    for path in sorted(sizes, key=lambda path: path.name):
+        if total <= MOST_BYTES:
             return
-        size -= path.stat().st_size
+        if sizes[path] > SUMMARY_BYTES:
+            total -= sizes[path] - _shrunk(path)
+
+
+def _shrunk(path: Path) -> int:
+    """Keep of a prediction what it says of the slide as a whole; its size then, 0 if it cannot be read."""
+    try:
+        content = result_bytes(read_result(path, KeptSummary))
+        write_file(path, content)
+        return len(content)
+    except (JobError, FileError):
         path.unlink(missing_ok=True)
+        return 0

@@ -26,6 +26,10 @@ TREE = "result"
 """Name of the archive entry with the JSON."""
 
 
+class Excerpt:
+    """Base of dataclasses with some fields of a result: of its file no more than these is read."""
+
+
 def result_bytes(result: Any) -> bytes:
     """A result as the content of a file."""
     arrays: dict[str, Any] = {}
@@ -61,9 +65,8 @@ def read_result(path: Path, kind: type[T]) -> T:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        tree = json.loads(arrays[TREE].tobytes())
-        found: T = _put_together(kind, tree, arrays)
+            tree = json.loads(file[TREE].tobytes())
+            found: T = _put_together(kind, tree, file)  # an array is read when a field asks for it
     except OSError as error:
         raise JobError(f"{path} cannot be read ({error.strerror or error})") from error
     except (
@@ -87,8 +90,9 @@ def _put_together(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any
         return tuple(_put_together(one, part, arrays) for one, part in zip(kinds, tree, strict=True))
     if origin is np.ndarray and isinstance(tree, str):
         (dtype,) = get_args(arguments[1])
-        if arrays[tree].dtype == dtype:
-            return arrays[tree]
+        values = arrays[tree]  # decompressed at each access
+        if values.dtype == dtype:
+            return values
     elif origin is Literal:
         if tree in arguments:
             return tree
@@ -110,9 +114,10 @@ def _first_that_fits(kinds: tuple[Any, ...], tree: Any, arrays: Mapping[str, np.
 
 def _dataclass(kind: Any, tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     types, known = get_type_hints(kind), {one.name: one for one in fields(kind)}
-    if not isinstance(tree, dict) or not tree.keys() <= known.keys():
+    if not isinstance(tree, dict) or not (issubclass(kind, Excerpt) or tree.keys() <= known.keys()):
         raise TypeError(f"{str(tree)[:40]!r} is not a {kind.__name__}")
     for name, one in known.items():
         if name not in tree and one.default is MISSING and one.default_factory is MISSING:
             raise TypeError(f"its {kind.__name__} lacks {name}")
-    return kind(**{name: _put_together(types[name], part, arrays) for name, part in tree.items()})
+    parts = {name: part for name, part in tree.items() if name in known}
+    return kind(**{name: _put_together(types[name], part, arrays) for name, part in parts.items()})

@@ -16,11 +16,12 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue, overview_strips, tissue_of
 from napari_zoommil.slides.tissue import DEFAULT_MPP
+from napari_zoommil.slides.tissue_published import DEFAULT, detector_of
 
 KEPT = 16
 """Number of slides whose tissue mask (some megabytes) is cached."""
 
-_found: LRUCache[tuple[str, Pair], Tissue] = LRUCache(KEPT)
+_found: LRUCache[tuple[str, Pair, str], Tissue] = LRUCache(KEPT)
 _lock = Lock()
 
 
@@ -61,15 +62,23 @@ def tissue_inside(slide: Slide, tissue: Tissue, area: shapely.Geometry | None) -
     return inside
 
 
-def find_tissue(slide: Slide) -> Job[Tissue]:
+def find_tissue(slide: Slide, detector: str = DEFAULT) -> Job[Tissue]:
     """Read the overview strip by strip and detect the tissue on it.
+
+    Parameters
+    ----------
+    slide : Slide
+    detector : str
+        One of :data:`~napari_zoommil.slides.tissue_published.DETECTORS`.
 
     Raises
     ------
+    JobError
+        If there is no such detector.
     MissingResolutionError
         If the slide's resolution is unknown.
     """
-    key = slide.fingerprint, slide.resolution()
+    detect, key = detector_of(detector), (slide.fingerprint, slide.resolution(), detector)
     with _lock:
         known = _found.get(key)
     if known is not None:
@@ -78,7 +87,7 @@ def find_tissue(slide: Slide) -> Job[Tissue]:
     for done, total, pixels in overview_strips(slide, DEFAULT_MPP):
         strips.append(pixels)
         yield Progress(done, total, "detecting tissue")
-    tissue = tissue_of(slide, np.concatenate(strips))
+    tissue = tissue_of(slide, np.concatenate(strips), detect)
     with _lock:
         _found[key] = tissue
     return tissue

@@ -15,6 +15,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
     Epochs,
+    Features,
     Icc,
     LearningRate,
     ModelFolder,
@@ -24,6 +25,7 @@ from napari_zoommil.jobs.parameters import (
     PatchSizeToTrain,
     Range,
     Seed,
+    TissueDetectorToTrain,
     TissueShareToTrain,
     documented,
 )
@@ -33,7 +35,6 @@ from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
 from napari_zoommil.jobs.train_folds import cross_validate
 from napari_zoommil.jobs.train_held_out import (
-    FOLDS,
     HeldOut,
     held_out_of,
     reports,
@@ -47,7 +48,7 @@ from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.cohort import Columns
-from napari_zoommil.training.run import PLAN, RunFolder, working_in
+from napari_zoommil.training.run import FOLDS, PLAN, RunFolder, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -96,6 +97,7 @@ def train(
     out: ModelFolder,
     start: str | None = None,
     encoder: EncoderToTrain = None,
+    features: Features = (),
     options: Mapping[str, Any] | None = None,
     recipe: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -108,6 +110,7 @@ def train(
     magnifications: tuple[float, ...] | None = None,
     patch_size: PatchSizeToTrain = None,
     min_tissue: TissueShareToTrain = None,
+    tissue_detector: TissueDetectorToTrain = None,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     seed: Seed = 0,
@@ -120,8 +123,8 @@ def train(
 ) -> Job[Training]:
     """Train a MIL model on slides with one label each.
 
-    What is chosen, and why, is written to ``plan.json`` first. Features that are not in ``store`` are encoded
-    then.
+    What is chosen, and why, is told first, and written to ``plan.json`` before the training begins. Features
+    that are not in ``store`` are encoded in between.
 
     Parameters
     ----------
@@ -195,23 +198,26 @@ def train(
     given |= {k: v for k, v in (("epochs", epochs), ("learning_rate", learning_rate)) if v is not None}
     asked = Asked(
         model,
+        start,
         recipe,
         encoder,
         magnifications,
         patch_size,
         min_tissue,
+        tissue_detector,
         folds,
         task,
         unit,
         options or {},
         given,
     ).following(plan)
-    prepared = yield from prepare(cohort, columns, asked, start, flags, seed, mpp, icc)
+    asked.check()
+    prepared = yield from prepare(cohort, columns, asked, features, flags, seed, mpp, icc)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
-    with working_in(out, overwrite, resume, planned or only_plan):
-        write_plan(out, prepared.choices)
+    with working_in(out, overwrite, resume and not only_plan, planned or only_plan):
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:
+            write_plan(out, prepared.choices)
             return Training(out, prepared.plan.task, {}, prepared.choices)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)
@@ -228,6 +234,10 @@ def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     if entry(prepared.plan.model).takes == "pixels":
         bags = yield from pixel_bags(slides, store, prepared.reading)
         return Data(bags, prepared.reading, PIXELS)
+    if prepared.files is not None:
+        read = prepared.files.bags(prepared.cohort.entries, prepared.reading, prepared.encoder)
+        bags, source = yield from read
+        return Data(bags, prepared.reading, source)
     found, source = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
     return Data(found, prepared.reading, source)
 
@@ -254,7 +264,7 @@ def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resum
 def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     kept = [one for one in prepared.cohort.entries if one.split == "test"]
     entries = [one if one.split == "test" else replace(one, split="train") for one in prepared.cohort.entries]
-    run = run_of(prepared.plan, data, entries, out)
+    run = run_of(prepared.plan, data, entries, out, prepared.folds)
     run.begin_folds(resume)
     found = yield from cross_validate(prepared, data, out, device, resume)
     parts = list(found.held_out)

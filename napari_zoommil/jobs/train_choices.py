@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval, MinLen
+
+from napari_zoommil.configuration import check_arguments
 from napari_zoommil.errors import ModelError
 from napari_zoommil.files import read_file, write_json
 from napari_zoommil.models.registry import Recipe
@@ -18,7 +21,7 @@ FORMAT = 1
 OPTIONS, SETTINGS = "options.", "settings."
 """What the names of a model's options and of a recipe's settings begin with."""
 
-FIXED = ("magnifications", "options")
+FIXED = ("magnifications", "options", "tissue_detector", "min_tissue")
 """Fields of a recipe that are chosen by themselves."""
 
 
@@ -47,6 +50,19 @@ class Choice:
 
 Choices = tuple[Choice, ...]
 
+CHECKED = (
+    "magnifications",
+    "patch_size",
+    "min_tissue",
+    "folds",
+    "task",
+    "encoder",
+    "unit",
+    "model",
+    "recipe",
+)
+"""What a user may choose badly, in Python or in a plan; the rest is looked up by name."""
+
 
 def _written(value: Any) -> str:
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
@@ -57,21 +73,24 @@ class Asked:
     """What a user chose; None where they did not.
 
     Attributes are parameters of ``train``; ``settings`` are fields of a :class:`Recipe`. ``followed`` names
-    what comes from a plan.
+    what comes from a plan; ``from_files`` tells that features are read from files: no encoder is loaded.
     """
 
     model: str | None = None
+    start: str | None = None
     recipe: str | None = None
     encoder: str | None = None
-    magnifications: tuple[float, ...] | None = None
-    patch_size: int | None = None
-    min_tissue: float | None = None
-    folds: int | None = None
-    task: str | None = None
+    magnifications: Annotated[tuple[float, ...] | None, MinLen(1)] = None
+    patch_size: Annotated[int | None, Interval(ge=16, le=4096)] = None
+    min_tissue: Annotated[float | None, Interval(ge=0, le=1)] = None
+    tissue_detector: str | None = None
+    folds: Annotated[int | None, Interval(ge=2, le=20)] = None
+    task: Literal["auto", "classification", "regression"] | None = None
     unit: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     followed: frozenset[str] = frozenset()
+    from_files: bool = False
 
     def following(self, path: Path | None) -> Asked:
         """With what a plan says of all that the user did not choose.
@@ -86,7 +105,12 @@ class Asked:
         if path is None:
             return self
         found = read_plan(path)
-        single = [one.name for one in fields(self) if one.name not in ("options", "settings", "followed")]
+        for name in ("model", "recipe", "start"):
+            own = getattr(self, name)
+            if own is not None and own != found.get(name, own):
+                raise ModelError(
+                    f"{path.name} is a plan for the {name} {found[name]}, not {own}; leave one of them out"
+                )
         parts = {OPTIONS: dict(self.options), SETTINGS: dict(self.settings)}
         changes: dict[str, Any] = {}
         followed = set()
@@ -95,7 +119,7 @@ class Asked:
             if head:
                 if parts[head].setdefault(name.removeprefix(head), value) is value:
                     followed.add(name)
-            elif name not in single:
+            elif name not in SINGLE:
                 raise ModelError(f"{path.name} has the choice {name!r}, which there is not; leave it out")
             elif getattr(self, name) is None:
                 changes[name] = tuple(value) if isinstance(value, list) else value
@@ -104,11 +128,30 @@ class Asked:
             self, **changes, options=parts[OPTIONS], settings=parts[SETTINGS], followed=frozenset(followed)
         )
 
+    def check(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises
+        ------
+        ModelError
+        """
+        own = {name: str(one) if isinstance(one := getattr(self, name), Path) else one for name in CHECKED}
+        try:
+            check_arguments(Asked, own)
+        except ValueError as error:
+            raise ModelError(f"a training cannot be like that: {error}") from error
+
     def because(self, name: str, otherwise: str) -> str:
         """The reason of a choice: who asked for it, or another."""
         head, _, own = name.partition(".")
         asked = own in getattr(self, head) if own else getattr(self, name, None) is not None
         return "as in the plan" if name in self.followed else "as asked for" if asked else otherwise
+
+
+SINGLE = tuple(
+    one.name for one in fields(Asked) if one.name not in ("options", "settings", "followed", "from_files")
+)
+"""Choices with one value."""
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from napari_zoommil.familiarity.descriptors import LEAST_EDGE
 from napari_zoommil.geometry import Rows
 from napari_zoommil.jobs.cohort_bags import Reading, Source
 from napari_zoommil.jobs.familiarity import RowsRead, described
+from napari_zoommil.jobs.feature_files import at_hand
 from napari_zoommil.jobs.progress import Job, retold
 from napari_zoommil.slides import Slide
 
@@ -44,13 +45,13 @@ def training_statistics(
     source: Source,
     device: Device,
 ) -> Job[Familiarity | None]:
-    """Statistics of what a trained model reads on its training slides; None where that is too little, or
-    patches are too small to be described.
+    """Statistics of what a trained model reads on its training slides; None where that is too little,
+    patches are too small to be described, or slides are not at hand.
 
     Slides of the other splits count as held out: how unlike they are tells what is usual for slides of this
     kind.
     """
-    if reading.patch_size < LEAST_EDGE:
+    if reading.patch_size < LEAST_EDGE or not all(at_hand(one.slide) for one in entries):
         return None
     chosen = {split: _chosen(entries, split) for split in MOST_SLIDES}
     per_slide = int(np.clip(PATCHES / max(1, len(chosen["train"])), *PER_SLIDE))

@@ -126,6 +126,9 @@ def calibrated(task: Task, validated: Evaluated) -> Task:
     return replace(task, temperature=temperature(validated.logits, validated.targets))
 
 
-def run_of(plan: Plan, data: Data, entries: Sequence[LabelledSlide], folder: Path) -> RunFolder:
-    """The run of a fit in a folder."""
-    return RunFolder(folder, provenance(plan, data.reading, data.source, entries))
+def run_of(
+    plan: Plan, data: Data, entries: Sequence[LabelledSlide], folder: Path, folds: int | None = None
+) -> RunFolder:
+    """The run of a fit in a folder, or of a cross-validation."""
+    found = provenance(plan, data.reading, data.source, entries)
+    return RunFolder(folder, found | ({"folds": folds} if folds else {}))

@@ -47,12 +47,11 @@ def cross_validate(
         If the folder of a fold holds another training to go on with.
     """
     from napari_zoommil.models.ensemble import Ensemble
-    from napari_zoommil.training.mil.splits import folds_of
 
     plan, count = prepared.plan, prepared.folds
     assert count is not None
     models, held_out = [], []
-    for number, fold in enumerate(folds_of(prepared.cohort, count, plan.seed)):
+    for number, fold in enumerate(prepared.division.splits(prepared.cohort)):
         own = prepared.of_fold(fold.entries)
         run = run_of(own, data, fold.entries, out / FOLDS / str(number + 1))
         job = _fold(own, data, fold.entries, run, device, resume, f"fold {number + 1} of {count}: ")

@@ -14,6 +14,7 @@ from napari_zoommil.files import write_json, write_table
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import markdown_table
 from napari_zoommil.models.task import Task
+from napari_zoommil.training.run import FOLDS
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 REPORT, PREDICTIONS = "held_out.json", "predictions.csv"
 SPLITS = ("val", "test")
-
-FOLDS = "folds"
-"""Part of the report that is of the slides of all folds, each told by the model that it was held out from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class HeldOut:
 
     @property
     def part(self) -> str:
-        """Of the report: the split, or :data:`FOLDS`."""
+        """Of the report: the split, or :data:`FOLDS` for the slides of all folds together."""
         return FOLDS if self.split.startswith("fold ") else self.split
 
 

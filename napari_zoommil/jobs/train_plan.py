@@ -87,6 +87,7 @@ def specification(
         patch_size=reading.patch_size,
         class_names=task.names if isinstance(task, Classification) else (),
         min_tissue=reading.min_tissue,
+        tissue_detector=reading.tissue_detector,
         training={
             "slides": _slides(entries),
             "recipe": plan.recipe_name,

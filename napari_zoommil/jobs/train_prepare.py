@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import train_reasons as reasons
 from napari_zoommil.jobs.cohort_bags import Reading
+from napari_zoommil.jobs.cohort_features import CohortFeatures
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import Chosen, Start
 from napari_zoommil.models.registry import entry
-from napari_zoommil.models.task import Classification, Regression, Task, are_measurements, measurements
+from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
+from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
 
 if TYPE_CHECKING:
     from napari_zoommil.training.mil.cohort import Cohort, Columns
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
+    from napari_zoommil.training.mil.splits import Division
 
 DEFAULT_RECIPE = "default"
+
+OF_START = "of {}, which the training starts from"
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,11 @@ class Prepared:
         As the table states it.
     divided : tuple of LabelledSlide
         With a split each; of a cross-validation those of its first fold.
-    folds : int, optional
-        Number of folds of a cross-validation.
+    division : Division
+        How it was divided.
     choices : tuple of Choice
+    files : CohortFeatures, optional
+        Where features are read from files.
     """
 
     plan: Plan
@@ -49,17 +56,27 @@ class Prepared:
     encoder: str
     cohort: Cohort
     divided: tuple[LabelledSlide, ...]
-    folds: int | None
+    division: Division
     choices: Choices
+    files: CohortFeatures | None = None
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds of a cross-validation."""
+        return self.division.folds
 
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
-        """The plan for the slides of a fold: numbers are scaled by those that it is trained on."""
+        """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if the head
+        is new."""
+        start = self.plan.start
+        if start is not None and start.spec.task == self.plan.task:
+            return self.plan
         return replace(self.plan, task=rescaled(self.plan.task, entries))
 
 
 def prepare(
-    cohort: Path, columns: Columns, asked: Asked, start: str | None, flags: TrainerFlags, seed: int,
-    mpp: float | None, icc: bool,
+    cohort: Path, columns: Columns, asked: Asked, features: Sequence[Path],
+    flags: TrainerFlags, seed: int, mpp: float | None, icc: bool,
 ) -> Job[Prepared]:  # fmt: skip
     """Settle a training.
 
@@ -72,62 +89,88 @@ def prepare(
     EncoderError, ConsentError
         If the encoder is not that of the model to start from, or the user has to name it.
     """
-    begun = None if start is None else Start.read(start)
-    chosen = Chosen.new(asked) if begun is None else begun.chosen(asked)
+    from napari_zoommil.training.mil.cohort import refuse
+    from napari_zoommil.training.mil.splits import Division, fold_count
+
+    begun = None if asked.start is None else Start.read(asked.start)
+    files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
+    found, faults = _read(cohort, columns, asked, files)
+    used = asked
+    if files.used(found.entries):
+        refuse(cohort, faults)
+        common = files.common(found.entries, asked.model, asked.magnifications, begun)
+        used = replace(asked, **asdict(common), from_files=True)
+    chosen = Chosen.new(used) if begun is None else begun.chosen(used)
     known = entry(chosen.model)
     name = asked.recipe or DEFAULT_RECIPE
     recipe = with_settings(known.recipe(name), asked.settings)
+    if min(recipe.shares[:2]) <= 0:
+        raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
     recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     built = {**recipe.options, **chosen.options}
     known.options(built)
-    wanted = chosen.magnifications or known.magnifications(recipe)
+    wanted = scales = chosen.magnifications or known.magnifications(recipe)
     known.check_scales(wanted)
-    found, divided, folds, coarsest, scales = yield from _read(
-        cohort, columns, asked, seed, mpp, wanted, chosen.magnifications is None
-    )
-    task = _task(found, divided, asked, begun)
+    coarsest = None
+    if not used.from_files:
+        headers = yield from read_headers(found.entries, mpp)
+        coarsest = headers.coarsest
+        scales = wanted if chosen.magnifications else fitting(wanted, headers)
+        refuse(cohort, (*faults, *headers.faults, *headers.too_coarse(scales[-1])))
+    count = fold_count(found, asked.folds)
+    numbers = learns_numbers([one.label for one in found.entries], asked.task or "auto")
+    division = Division(count, seed, recipe.shares, not numbers)
+    refuse(cohort, division.faults(found))
+    own = division.splits(found)[0]
+    task = _task(found, own.entries, asked, begun)
+    share = recipe.min_tissue if chosen.min_tissue is None else chosen.min_tissue
+    detector = chosen.tissue_detector or recipe.tissue_detector
+    detector_of(detector)
+    reading = Reading(tuple(map(float, scales)), chosen.patch_size, share, detector, mpp, icc)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
-    choices = (
-        *reasons.of_reading(asked, chosen, scales, name, start, coarsest, scales != tuple(wanted)),
-        *reasons.of_cohort(asked, found, divided, folds, task),
-        *reasons.of_options(asked, known, recipe, built, name),
-        *reasons.of_settings(asked, recipe, name, task, divided),
+    source = (
+        "of the feature files" if used.from_files else "" if begun is None else OF_START.format(begun.name)
     )
-    reading = Reading(tuple(map(float, scales)), chosen.patch_size, chosen.min_tissue, mpp, icc)
-    return Prepared(plan, reading, chosen.encoder, found, divided, folds, choices)
+    choices = (
+        *reasons.of_reading(
+            asked,
+            chosen,
+            reading,
+            name,
+            source,
+            coarsest,
+            tuple(scales) != tuple(wanted),
+            known.takes == "bag",
+        ),
+        *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
+        *reasons.of_options(asked, known, recipe, built, name),
+        *reasons.of_settings(asked, recipe, name, task, own.entries),
+    )
+    return Prepared(
+        plan,
+        reading,
+        chosen.encoder,
+        found,
+        own.entries,
+        division,
+        choices,
+        files if used.from_files else None,
+    )
 
 
 def _read(
-    path: Path,
-    columns: Columns,
-    asked: Asked,
-    seed: int,
-    mpp: float | None,
-    wanted: tuple[float, ...],
-    may_lower: bool,
-) -> Job[tuple[Cohort, tuple[LabelledSlide, ...], int | None, float | None, tuple[float, ...]]]:
-    """The cohort, its division, its coarsest pixel size, and the magnifications that it has.
-
-    Raises
-    ------
-    CohortError
-        With all faults of the table and of the slides' headers.
-    """
-    from napari_zoommil.training.mil.cohort import parse_cohort, refuse
+    path: Path, columns: Columns, asked: Asked, files: CohortFeatures
+) -> tuple[Cohort, tuple[str, ...]]:
+    """The cohort, and all that is wrong with its table."""
+    from napari_zoommil.training.mil.cohort import parse_cohort
     from napari_zoommil.training.mil.cohort_faults import of_task
-    from napari_zoommil.training.mil.splits import divided, faults_of_division, fold_count, folds_of
+    from napari_zoommil.training.mil.splits import fold_count
 
     cohort = parse_cohort(path, columns)
-    count = fold_count(cohort, asked.folds)
-    faults = [*cohort.faults(bool(count)), *of_task(cohort.entries, asked.task or "auto", bool(count))]
-    headers = yield from read_headers(cohort.entries, mpp)
-    scales = fitting(wanted, headers) if may_lower else wanted
-    faults += [*headers.faults, *headers.too_coarse(scales[-1])]
-    refuse(path, faults)
-    refuse(path, faults_of_division(cohort, count, seed))
-    own = folds_of(cohort, count, seed)[0] if count else divided(cohort, seed)
-    return cohort, tuple(own.entries), count, headers.coarsest, scales
+    in_folds = bool(fold_count(cohort, asked.folds))
+    kind = asked.task or "auto"
+    return cohort, (*cohort.faults(in_folds, files.fault), *of_task(cohort.entries, kind))
 
 
 def _task(cohort: Cohort, divided: Sequence[LabelledSlide], asked: Asked, begun: Start | None) -> Task:
@@ -135,9 +178,8 @@ def _task(cohort: Cohort, divided: Sequence[LabelledSlide], asked: Asked, begun:
     from napari_zoommil.training.mil.cohort import class_names
 
     labels = [one.label for one in cohort.entries]
-    kind = asked.task or "auto"
     found: Task
-    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
+    if learns_numbers(labels, asked.task or "auto"):
         found = rescaled(Regression(asked.unit or ""), divided)
     else:
         found = Classification(class_names(cohort.entries))
@@ -166,7 +208,9 @@ def check_plan(plan: Plan, magnifications: Sequence[float]) -> None:
     from napari_zoommil.training.mil.module import optimizer_of
 
     recipe, monitor = plan.recipe, plan.recipe.monitor
-    if not monitor.endswith("loss") and monitor.removeprefix("val_") not in plan.task.metrics():
+    known = {"val_loss", "val_bag_loss", *(f"val_{name}_loss" for name in recipe.loss_weights)}
+    known |= {one.monitor for one in entry(plan.model).recipes.values() if one.monitor.endswith("loss")}
+    if monitor not in known | {f"val_{name}" for name in plan.task.metrics()}:
         kind = "classification" if isinstance(plan.task, Classification) else "regression"
         raise ModelError(
             f"the recipe {plan.recipe_name!r} selects by {monitor}, which a {kind} does not have; choose "

@@ -18,6 +18,7 @@ from napari_zoommil.training.mil.cohort_faults import SPLITS
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 if TYPE_CHECKING:
+    from napari_zoommil.jobs.cohort_bags import Reading
     from napari_zoommil.jobs.train_start import Chosen
 
 FEW, MANY = 0.01, 0.5
@@ -32,13 +33,17 @@ Z = 1.96
 
 def is_default(choice: Choice) -> bool:
     """Whether a choice is no more than a default."""
-    return choice.reason == THE_MODELS or (
-        choice.reason.startswith(OF_RECIPE) and choice.reason.removeprefix(OF_RECIPE).isidentifier()
-    )
+    own = choice.reason.removeprefix(OF_RECIPE)
+    return choice.reason == THE_MODELS or (own != choice.reason and not {";", ",", " "} & set(own))
 
 
 def of_cohort(
-    asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide], folds: int | None, task: Task
+    asked: Asked,
+    cohort: Cohort,
+    divided: Sequence[LabelledSlide],
+    folds: int | None,
+    task: Task,
+    shares: Sequence[float],
 ) -> Choices:
     """Task and division.
 
@@ -50,13 +55,15 @@ def of_cohort(
         With their splits, where there are no folds.
     folds : int, optional
     task : Task
+    shares : (float, float, float)
+        Of the groups that train, validate and test, where the table does not state them.
     """
     kind = "classification" if isinstance(task, Classification) else "regression"
     learnt = _of_labels(cohort.entries, task)
     why = learnt if asked.task in (None, "auto") else f"{asked.because('task', '')}; {learnt}"
     choices = [
         Choice("task", kind, why),
-        Choice("folds", folds, _of_division(asked, cohort, divided, folds)),
+        Choice("folds", folds, _of_division(asked, cohort, divided, folds, shares)),
     ]
     if not isinstance(task, Classification):
         choices.insert(1, Choice("unit", task.unit, asked.because("unit", "nobody said one")))
@@ -73,57 +80,80 @@ def _of_labels(entries: Sequence[LabelledSlide], task: Task) -> str:
     return f"labels are numbers from {min(values):g} to {max(values):g}"
 
 
-def _of_division(asked: Asked, cohort: Cohort, divided: Sequence[LabelledSlide], folds: int | None) -> str:
+def _of_division(
+    asked: Asked,
+    cohort: Cohort,
+    divided: Sequence[LabelledSlide],
+    folds: int | None,
+    shares: Sequence[float],
+) -> str:
     groups = {entry.group for entry in cohort.entries}
+    notes = "".join(f"; {note}" for note in cohort.notes)
     by = f"by group, {len(groups):,} of {len(cohort):,} slides"
     if len(groups) == len(cohort):
         by = "by slide; patients with several slides need a column group"
     if folds:
         why = asked.because("folds", "the table states them") if asked.folds else "the table states them"
-        return f"{why}; divided {by}; each slide is held out once"
+        return f"{why}; divided {by}; each slide is held out once{notes}"
     numbers = counts(divided)
     told = ", ".join(f"{numbers.get(split, 0):,} {split}" for split in SPLITS)
-    if any(entry.split for entry in cohort.entries):
-        return f"the table states splits: {told} slides"
+    free = sum(not entry.split for entry in cohort.entries)
+    if not free:
+        return f"the table states splits: {told} slides{notes}"
+    if free < len(cohort):
+        return (
+            f"the table states which slides test; the others are divided at random {by}: {told} slides{notes}"
+        )
     tested = numbers.get("test", 0)
     known = (
         f", on which an accuracy is known to ± {Z * np.sqrt(0.25 / tested):.2f} at worst" if tested else ""
     )
-    return f"divided at random 70/15/15 {by}: {told} slides{known}; folds measure on all {len(cohort):,}"
+    parts = "/".join(f"{100 * share:g}" for share in shares)
+    return (
+        f"divided at random {parts} {by}: {told} slides{known}; folds measure on all {len(cohort):,}{notes}"
+    )
 
 
 def of_reading(
     asked: Asked,
     chosen: Chosen,
-    scales: Sequence[float],
+    reading: Reading,
     recipe: str,
-    start: str | None,
+    source: str,
     coarsest: float | None,
     lowered: bool,
+    encodes: bool = True,
 ) -> Choices:
     """Model, encoder, magnifications, patches.
 
     Parameters
     ----------
+    source : str
+        What all else comes from, as a reason, such as a model to start from; empty for nothing.
     coarsest : float, optional
         Largest pixel size of the slides, µm/px; None if it is not known.
     lowered : bool
         Whether the magnifications are lower than those of the recipe because of it.
+    encodes : bool
+        Whether the model reads features of an encoder.
     """
-    of_start = f"of {start}, which the training starts from" if start else ""
-    default = of_start or "the default"
-    highest = magnification_name(scales[-1])
+    default = source or "the default"
+    highest = magnification_name(reading.magnifications[-1])
     fit = f"; the coarsest slide has {coarsest:.3g} µm/px" if coarsest else ""
-    why = of_start or f"of the recipe {recipe}"
+    why = source or f"of the recipe {recipe}"
     if lowered:
         why, fit = f"those of the recipe {recipe}, lowered to {highest}", fit + ", too coarse for more"
     return (
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
-        Choice("encoder", chosen.encoder, asked.because("encoder", default)),
-        Choice("magnifications", list(scales), asked.because("magnifications", why) + fit),
+        *((Choice("start", asked.start, asked.because("start", "")),) if asked.start else ()),
+        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if encodes else ()),
+        Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
         Choice("patch_size", chosen.patch_size, asked.because("patch_size", default)),
-        Choice("min_tissue", chosen.min_tissue, asked.because("min_tissue", default)),
+        *(
+            Choice(name, getattr(reading, name), asked.because(name, source or f"{OF_RECIPE}{recipe}"))
+            for name in ("min_tissue", "tissue_detector")
+        ),
     )
 
 

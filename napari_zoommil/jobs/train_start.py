@@ -15,25 +15,25 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import encoder_on, named_by_user, require_width
 from napari_zoommil.jobs.train_choices import Asked
 from napari_zoommil.model_folder import WEIGHTS, find_model
-from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
 
-DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH, DEFAULT_TISSUE = "zoommil", "nic", 256, 0.1
+DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH = "zoommil", "nic", 256
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a training reads, and the model that it makes; without magnifications they are the recipe's."""
+    """What a training reads, and the model that it makes; None where the recipe decides."""
 
     model: str
     encoder: str
     magnifications: tuple[float, ...] | None
     patch_size: int
-    min_tissue: float
+    min_tissue: float | None
+    tissue_detector: str | None
     options: Mapping[str, Any]
 
     @classmethod
@@ -44,7 +44,8 @@ class Chosen:
             asked.encoder or DEFAULT_ENCODER,
             asked.magnifications,
             asked.patch_size or DEFAULT_PATCH,
-            DEFAULT_TISSUE if asked.min_tissue is None else asked.min_tissue,
+            asked.min_tissue,
+            asked.tissue_detector,
             asked.options,
         )
 
@@ -106,10 +107,11 @@ class Start:
         self._require_shapes(given.options)
         return Chosen(
             spec.architecture,
-            self._encoder(given.encoder),
+            self._encoder(given),
             spec.magnifications,
             spec.patch_size,
             spec.min_tissue if given.min_tissue is None else given.min_tissue,
+            given.tissue_detector or spec.tissue_detector,
             {**options, **given.options},
         )
 
@@ -131,15 +133,18 @@ class Start:
             asked = create(self.spec.architecture, **{**self.spec.config, **given})
         require_same_shapes(load_model(self.name)[0], asked)
 
-    def _encoder(self, given: str | None) -> str:
+    def _encoder(self, asked: Asked) -> str:
         from napari_zoommil.encoders.trust import name_to_load
 
-        if entry(self.spec.architecture).takes == "pixels":
+        given = asked.encoder
+        if asked.from_files:  # which have been compared with the model
+            return self.spec.encoder or given or DEFAULT_ENCODER
+        if self.spec.takes == "pixels":
             return DEFAULT_ENCODER  # which is not read
-        if self.spec.encoder:
+        if self.spec.encoder and self.spec.encoder_hash:
             name = name_to_load(self.name, self.spec.encoder, self.spec.encoder_hash, given)
         else:
-            name = named_by_user(self.name, given)
+            name = named_by_user(self.name, given, self.spec.encoder)
         with encoder_on("cpu", name, self.spec.encoder_hash or None) as network:
             require_width(network, self.spec, self.name)
         return name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_zoommil.annotations.regions import union_of
 
 if TYPE_CHECKING:
+    from napari_zoommil.annotations.regions import Region
     from napari_zoommil.geometry import PatchGrid
 
 
@@ -33,9 +34,9 @@ class Agreement:
 
 
 def coverage(
-    grid: PatchGrid, level: int, rows: NDArray[np.int64], outline: Sequence[NDArray]
+    grid: PatchGrid, level: int, rows: NDArray[np.int64], outline: Sequence[Region]
 ) -> NDArray[np.float64]:
-    """(n,) share of each patch that lies within polygons of (m, 2) level-0 y and x."""
+    """(n,) share of each patch that lies within regions, level-0 y and x; holes are outside."""
     patches = grid.levels[level]
     y, x = patches.origins[rows].T
     height, width = patches.size
@@ -48,7 +49,7 @@ def attention_agreement(
     level: int,
     rows: NDArray[np.int64],
     logits: NDArray[np.float32],
-    outline: Sequence[NDArray],
+    outline: Sequence[Region],
 ) -> Agreement:
     """Agreement at one magnification."""
     share = coverage(grid, level, rows, outline)

@@ -33,6 +33,8 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
             "the model folder keeps no statistics of its training, so there is no map of familiarity; "
             "a model that is trained anew keeps them"
         )
+    if not hasattr(bag.slide, "read"):
+        raise ModelError("familiarity compares pixels, and the slide of these features is not at hand")
     asked = recorded.asked() or tuple((n, np.arange(len(one))) for n, one in enumerate(bag.grid.levels))
     total, done, patches, maps = sum(len(rows) for _, rows in asked), 0, [], []
     for level, rows in asked:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from napari_zoommil.models.entries import Count, Dropout, Width
+from napari_zoommil.models.entries import Count, Dropout, Width, of_data_set
 from napari_zoommil.models.registry import Entry, Recipe
 
 DATA_SETS = {"crc": (5.0, 10.0, 20.0), "bright": (1.25, 2.5, 10.0), "camelyon16": (10.0, 20.0)}
@@ -18,14 +18,10 @@ DATA_SETS = {"crc": (5.0, 10.0, 20.0), "bright": (1.25, 2.5, 10.0), "camelyon16"
 def as_compared(recipe: Recipe, several: bool = False) -> dict[str, Recipe]:
     """A recipe for each data set of ZoomMIL's comparison (sec. 4.2 and supplement, sec. E).
 
-    On BRIGHT the best epoch is that of the best weighted F1, elsewhere that of the recipe's monitor.
+    See :func:`~napari_zoommil.models.entries.of_data_set`.
     """
     return {
-        name: replace(
-            recipe,
-            magnifications=scales if several else scales[-1:],
-            monitor="val_f1" if name == "bright" else recipe.monitor,
-        )
+        name: of_data_set(name, replace(recipe, magnifications=scales if several else scales[-1:]))
         for name, scales in DATA_SETS.items()
     }
 

@@ -20,6 +20,7 @@ from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
@@ -43,6 +44,9 @@ OWN = {
 
 COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
 """Models that are made of trained models; :func:`names` leaves them out, since they are not trained."""
+
+
+Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,12 @@ class Recipe:
         ``learning_rate``.
     loss_weights : dict of str to float
         Weights of the model's losses in their sum, by name; 1 by default.
+    shares : (float, float, float)
+        Of the groups that train, validate and test, where the cohort does not state splits.
+    tissue_detector : str
+        See :mod:`napari_zoommil.slides.tissue_published`.
+    min_tissue : float
+        Least tissue share of a patch at the lowest magnification.
     magnifications : tuple of float
         Default magnifications; see :meth:`Entry.magnifications`.
     options : dict
@@ -100,6 +110,9 @@ class Recipe:
     accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+    shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
+    tissue_detector: str = DEFAULT
+    min_tissue: Share = 0.1
     magnifications: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
@@ -14,6 +14,7 @@ from napari_zoommil.model_folder import find_model, malformed, parse, read_confi
 from napari_zoommil.model_weights import build
 from napari_zoommil.models.registry import create, entry
 from napari_zoommil.models.task import Classification, Regression, Task
+from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
     from napari_zoommil.familiarity import Familiarity
@@ -42,6 +43,8 @@ class ModelSpec:
         Data, seeds and metrics, as in the model card.
     regression : Regression, optional
         The task, if it is a regression.
+    tissue_detector : str
+        By which its patches are found, see :mod:`napari_zoommil.slides.tissue_published`.
     temperature : float
         Of a classification, see :class:`~napari_zoommil.models.task.Classification`.
     """
@@ -55,11 +58,17 @@ class ModelSpec:
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     regression: Regression | None = None
+    tissue_detector: str = DEFAULT
     temperature: Annotated[float, Interval(ge=0.01, le=100)] = 1.0
 
     @property
     def task(self) -> Task:
         return self.regression or Classification(self.class_names, self.temperature)
+
+    @property
+    def takes(self) -> Literal["bag", "pixels"]:
+        """What it reads: features or pixels; of an ensemble, what its members do."""
+        return entry(str(self.config.get("member", self.architecture))).takes
 
     @property
     def magnifications(self) -> tuple[float, ...]:

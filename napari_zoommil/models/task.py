@@ -226,6 +226,17 @@ def are_measurements(labels: Sequence[str]) -> bool:
     return len(values) > MOST_CLASSES or any(value != int(value) for value in values)
 
 
+def learns_numbers(labels: Sequence[str], kind: str) -> bool:
+    """Whether labels are to be learnt as numbers.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    kind : {"auto", "classification", "regression"}
+    """
+    return kind == "regression" or (kind == "auto" and are_measurements(labels))
+
+
 def measurements(labels: Sequence[str]) -> list[float]:
     """Labels as numbers.
 

@@ -131,7 +131,8 @@ class ZoomMIL(MILModel):
     """
 
     name = "zoommil"
-    heads = ("attention", "zoom")
+    heads: tuple[str, ...] = ("attention", "zoom")
+    options: ZoomMILOptions
 
     def __init__(
         self,
@@ -152,8 +153,12 @@ class ZoomMIL(MILModel):
         hidden, width, dropout = options.hidden, options.attention, options.dropout
         self.embed = nn.ModuleList(embedding(in_features, hidden, dropout) for _ in range(steps))
         self.pool = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps))
-        self.zoom = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in range(steps - 1))
-        self.classifier = classifier(options.classifier, hidden, classes, dropout)
+        own = range(steps - 1) if options.dual else ()
+        self.zoom = nn.ModuleList(GatedAttention(hidden, width, dropout) for _ in own)
+        if not options.dual:
+            self.heads = self.heads[:1]
+        pooled = hidden * (steps if options.aggregation == "concatenation" else 1)
+        self.classifier = classifier(options.classifier, pooled, classes, dropout)
 
     def progress(self, share: float) -> None:
         self.noise_scale = max(LEAST_NOISE, 1.0 - share) if self.topk == "exact" else 1.0
@@ -176,12 +181,18 @@ class ZoomMIL(MILModel):
             pooled.append(attention_pool(embeddings, scores[0][:, 0]))
             rows, zoomed = view.rows, np.empty(0, np.int64)
             if level < len(self.k):
-                scores.append(self.zoom[level](embeddings))
-                view, zoomed = self._zoom(grid, level, view, scores[1][:, 0])
+                scores += [head(embeddings) for head in self.zoom[level : level + 1]]
+                view, zoomed = self._zoom(grid, level, view, scores[-1][:, 0])
             # In training, instances are mixtures of patches, which have no evidence.
-            added = None if self.training else evidence(embeddings, scores[0][:, 0], self.classifier)
+            summed = self.options.aggregation == "sum" and not self.training
+            added = evidence(embeddings, scores[0][:, 0], self.classifier) if summed else None
             steps.append(Step(level, rows, torch.cat(scores, 1), embeddings, zoomed, added))
-        return MILOutput(self.classifier(torch.stack(pooled).sum(0)), tuple(steps))
+        return MILOutput(self.classifier(self._aggregated(pooled)), tuple(steps))
+
+    def _aggregated(self, pooled: list[Tensor]) -> Tensor:
+        if self.options.aggregation == "sum":
+            return torch.stack(pooled).sum(0)
+        return torch.cat(pooled) if self.options.aggregation == "concatenation" else pooled[-1]
 
     def attention_logits(self, level: int, features: Tensor) -> Tensor:
         """(n, D) → (n, 2), the attentions for pooling and for zooming; (n, 1) at the last magnification."""
@@ -193,7 +204,15 @@ class ZoomMIL(MILModel):
     ) -> tuple[_View, NDArray[np.int64]]:
         """The view of the next step, and the selected rows."""
         k = self.k[level]
-        if not self.training:
+        if self.options.selection == "random-patches":
+            # as many as the children of so many patches, on average; not all patches have ratio² with tissue
+            total, parents = len(grid.levels[level + 1]), len(grid.levels[level])
+            count = max(1, round(min(k, len(view.rows)) * total / parents))
+            return _View(self._drawn(total, count)), np.empty(0, np.int64)
+        if self.options.selection == "random":
+            zoomed = view.rows[self._drawn(len(view.rows), k)]
+            return _View(grid.children(level, zoomed)), zoomed
+        if not self.training or self.options.selection == "fixed":
             zoomed = view.rows[hard_topk(scores, k).cpu().numpy()]
             return _View(grid.children(level, zoomed)), zoomed
         sigma = (SIGMA[self.topk] if self.sigma is None else self.sigma) * self.noise_scale
@@ -204,3 +223,8 @@ class ZoomMIL(MILModel):
         place = np.searchsorted(zoomed, grid.levels[level + 1].parent[children]) * slots
         place += grid.slots(level + 1, children)
         return _View(children, weights, torch.from_numpy(place).to(weights.device), slots), zoomed
+
+    def _drawn(self, total: int, count: int) -> NDArray[np.int64]:
+        """``count`` of ``total`` rows at random, ascending; always the same ones in a prediction."""
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        return torch.randperm(total, generator=generator)[:count].sort().values.numpy()

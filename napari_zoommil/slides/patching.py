@@ -17,6 +17,7 @@ from napari_zoommil.geometry import (
     PatchLevel,
     child_lattice,
     full_lattice,
+    overlap_px,
     zoom_ratios,
 )
 from napari_zoommil.read_ahead import in_order
@@ -25,6 +26,7 @@ from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.resample import choose_level
 from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
+from napari_zoommil.slides.tissue_published import Detector
 
 STRIP_BYTES = 32 << 20
 """Bytes of source pixels per strip of an overview: slides without a pyramid must fit into memory."""
@@ -122,7 +124,7 @@ def read_overview(slide: Slide, mpp: float = DEFAULT_MPP) -> RGB:
     return np.concatenate([pixels for _, _, pixels in overview_strips(slide, mpp)])
 
 
-def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissue:
+def detect_tissue(slide: Slide, detector: Detector | None = None) -> Tissue:
     """The tissue of a slide.
 
     Raises
@@ -133,7 +135,7 @@ def detect_tissue(slide: Slide, detector: TissueDetector | None = None) -> Tissu
     return tissue_of(slide, read_overview(slide), detector)
 
 
-def tissue_of(slide: Slide, overview: RGB, detector: TissueDetector | None = None) -> Tissue:
+def tissue_of(slide: Slide, overview: RGB, detector: Detector | None = None) -> Tissue:
     """The tissue on an overview from :func:`read_overview`."""
     own = slide.resolution()
     mask = (detector or TissueDetector())(overview, DEFAULT_MPP)
@@ -146,6 +148,7 @@ def patch_grid(
     magnifications: tuple[float, ...],
     patch_size: int = 256,
     min_tissue: float = 0.1,
+    overlap: int = 0,
 ) -> PatchGrid:
     """Nested patches over the tissue, the lowest magnification first.
 
@@ -160,6 +163,8 @@ def patch_grid(
         Least tissue share of a patch at the lowest magnification (0.1 on CAMELYON16 and BRIGHT,
         0.5 on CRC). If no patch has that much, all patches with any tissue are kept. At higher
         magnifications every child with any tissue is kept.
+    overlap : int
+        Of neighbouring patches, in their own px; with a single magnification only.
 
     Raises
     ------
@@ -167,20 +172,25 @@ def patch_grid(
         If no tissue was found on the slide.
     MagnificationError
         If the slide's resolution is too low, or the ratios are not whole.
+    OverlapError
+        If patches of several magnifications should overlap.
     """
     ratios = zoom_ratios(magnifications)
+    overlap = overlap_px(overlap, patch_size, magnifications)
     mpps = _nested_mpps(slide.serving_mpp(magnifications[-1]), ratios)
     own = slide.resolution()
     strides = [(patch_size * mpp / own[0], patch_size * mpp / own[1]) for mpp in mpps]
-    lattice = full_lattice(slide.shape, strides[0])
-    share = tissue.share(lattice * np.asarray(strides[0]), strides[0])
+    size, share_of_edge = strides[0], 1 - overlap / patch_size
+    strides[0] = (size[0] * share_of_edge, size[1] * share_of_edge)
+    lattice = full_lattice(_beginning(slide.shape, size, strides[0]), strides[0])
+    share = tissue.share(lattice * np.asarray(strides[0]), size)
     keep = (share > 0) & (share >= min_tissue)
     keep = keep if keep.any() else share > 0
     if not keep.any():
         raise no_tissue(slide)
     parent = np.full(int(keep.sum()), -1, np.int64)
     scale = magnifications[0], mpps[0], strides[0]
-    levels = [PatchLevel.from_lattice(*scale, lattice[keep], parent, share[keep])]
+    levels = [PatchLevel.from_lattice(*scale, lattice[keep], parent, share[keep], size)]
     for index, ratio in enumerate(ratios, 1):
         lattice, parent = child_lattice(levels[-1].lattice, ratio, slide.shape, strides[index])
         share = tissue.share(lattice * np.asarray(strides[index]), strides[index])
@@ -188,6 +198,15 @@ def patch_grid(
         scale = magnifications[index], mpps[index], strides[index]
         levels.append(PatchLevel.from_lattice(*scale, lattice[keep], parent[keep], share[keep]))
     return PatchGrid(slide.shape, patch_size, tuple(levels))
+
+
+def _beginning(shape: tuple[int, int], size: Pair, stride: Pair) -> tuple[int, int]:
+    """Extent in which patches begin that cover something which those before them do not."""
+    height, width = (
+        max(1, int(np.ceil(extent - (edge - step) - 1e-6)))
+        for extent, edge, step in zip(shape, size, stride, strict=True)
+    )
+    return height, width
 
 
 def no_tissue(slide: Slide) -> NoTissueError:

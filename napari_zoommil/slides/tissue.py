@@ -6,6 +6,7 @@ scipy and scikit-image are imported inside functions, so that opening a slide do
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +31,13 @@ _MAX_ROUNDS = 20
 
 @dataclass(frozen=True)
 class TissueDetector:
-    """Gaussian tissue detector of ZoomMIL (Thandiackal et al., ECCV 2022, sec. 4.2).
+    """Tissue by its contrast to the glass, tight around it.
 
     The smoothed grey overview is thresholded by Otsu's method. Darker pixels are kept and dilated,
     and the rest is thresholded again until its mean grey is that of glass; pale tissue is so found
-    after dark tissue. Two rules are added: a pixel counts as tissue only if it is darker or more
-    coloured than the glass by a set amount (noise on an empty slide is no tissue), and felt pen is
-    removed by its colour.
+    after dark tissue (as in :class:`~napari_zoommil.slides.tissue_published.GaussianTissueDetector`).
+    A pixel counts as tissue only if it is darker or more coloured than the glass by a set amount
+    (noise on an empty slide is no tissue), and felt pen is removed by its colour.
 
     Parameters
     ----------
@@ -87,15 +88,7 @@ class TissueDetector:
         ValueError
             If `rgb` is not uint8 (h, w, 3) with at least one pixel, or `mpp` is not positive.
         """
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
-            raise ValueError(f"expected a uint8 (h, w, 3) overview, got {rgb.dtype} {rgb.shape}")
-        if not mpp > 0:
-            raise ValueError(f"expected a positive resolution in µm/px, got {mpp}")
-        height, width = rgb.shape[:2]
-        factor = _reduction(height, width, mpp)
-        small = np.asarray(Image.fromarray(rgb).reduce(factor), np.float32)
-        mask = self._detect(small, mpp * factor)
-        return mask.repeat(factor, 0).repeat(factor, 1)[:height, :width]
+        return detected(rgb, mpp, self._detect)
 
     def _detect(self, rgb: Floats, mpp: float) -> Mask:
         """Tissue mask (h, w) of a reduced float RGB overview (h, w, 3)."""
@@ -114,10 +107,10 @@ class TissueDetector:
 
     def _rounds(self, smooth: Floats, white: Floats, pen: Mask, mpp: float) -> Mask:
         """Repeat threshold and dilation until the mean grey of the rest is that of glass."""
-        grey = _grey(smooth)
+        grey = luma(smooth)
         relative = smooth * (255 / white[:, None, None])
         chroma = relative.max(0) - relative.min(0)
-        candidate = (grey <= _grey(white) - self.min_contrast) | (chroma >= self.min_chroma)
+        candidate = (grey <= luma(white) - self.min_contrast) | (chroma >= self.min_chroma)
         tissue = np.zeros(pen.shape, bool)
         for _ in range(_MAX_ROUNDS):
             rest = ~(tissue | pen)
@@ -132,6 +125,33 @@ class TissueDetector:
             if not rest.any() or grey[rest].mean() >= self.background_grey:
                 break
         return tissue & ~pen
+
+
+def detected(rgb: NDArray[np.uint8], mpp: float, detect: Callable[[Floats, float], Mask]) -> Mask:
+    """Tissue mask of an overview by ``detect(small, mpp)``, which is given it at about :data:`DEFAULT_MPP`.
+
+    Parameters
+    ----------
+    rgb : (h, w, 3) uint8
+    mpp : float
+        µm/px
+    detect : callable
+        Takes float32 (h', w', 3) and its resolution; returns bool (h', w').
+
+    Raises
+    ------
+    ValueError
+        If ``rgb`` is not uint8 (h, w, 3) with at least one pixel, or ``mpp`` is not positive.
+    """
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+        raise ValueError(f"expected a uint8 (h, w, 3) overview, got {rgb.dtype} {rgb.shape}")
+    if not mpp > 0:
+        raise ValueError(f"expected a positive resolution in µm/px, got {mpp}")
+    height, width = rgb.shape[:2]
+    factor = _reduction(height, width, mpp)
+    small = np.asarray(Image.fromarray(rgb).reduce(factor), np.float32)
+    mask = detect(small, mpp * factor)
+    return mask.repeat(factor, 0).repeat(factor, 1)[:height, :width]
 
 
 def tissue_share(mask: Mask, origins: NDArray[np.floating], size: tuple[float, float]) -> NDArray[np.float32]:
@@ -185,7 +205,7 @@ def _at(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.flo
     return map_coordinates(integral, [y, x], order=1, mode="nearest")
 
 
-def _grey(rgb: Floats) -> Floats:
+def luma(rgb: Floats) -> Floats:
     """Grey (...) of channels-first RGB (3, ...)."""
     return np.tensordot(_GREY_WEIGHTS, rgb, 1)
 
@@ -211,7 +231,7 @@ def _white(planes: Floats) -> Floats:
     because smoothing mixes the lumina of fat with their walls.
     """
     sample = planes.reshape(3, -1)[:, :: max(1, planes[0].size // _SAMPLE)]
-    grey = _grey(sample)
+    grey = luma(sample)
     red, green, blue = sample
     magenta = (red + blue) / 2 - green  # pale eosin has it; tinted glass is yellow, green or blue
     bright = (grey >= _DIMMEST_GLASS) & (np.ptp(sample, axis=0) < 24) & (magenta < 10)

@@ -21,7 +21,7 @@ from skimage.measure import approximate_polygon, find_contours
 from napari_zoommil.synthetic.compose import Composition, Image, compose
 from napari_zoommil.synthetic.file import Progress, write_slide
 from napari_zoommil.synthetic.layout import STEP, TISSUE_TYPES, nearest, sample
-from napari_zoommil.synthetic.texture import DOWNSAMPLES, texture_bank
+from napari_zoommil.synthetic.texture import DOWNSAMPLES, TUMOUR_PATTERNS, texture_bank
 
 _BLOCK_PX = 1024
 _composition_lock = Lock()
@@ -41,6 +41,8 @@ class SyntheticSlide:
         Whether a tumour is planted.
     tumour_fraction : float
         Share of the tumour in the tissue area.
+    tumour_pattern : str
+        Growth of the tumour, one of `TUMOUR_PATTERNS`; each of its lobules has a random one if empty.
     texture_seed, texture_px : int
         Seed and edge (a multiple of 32) of the periodic textures, shared by slides with equal values.
     """
@@ -51,6 +53,7 @@ class SyntheticSlide:
     tumour_fraction: float = 0.04
     texture_seed: int = 0
     texture_px: int = 1536
+    tumour_pattern: str = ""
 
     tissue_types: ClassVar[tuple[str, ...]] = TISSUE_TYPES
 
@@ -59,6 +62,8 @@ class SyntheticSlide:
             raise ValueError("size (1024 or more) and texture_px (512 or more) must be multiples of 32")
         if not 0 < self.tumour_fraction < 0.5:
             raise ValueError("tumour_fraction must lie between 0 and 0.5")
+        if self.tumour_pattern not in ("", *TUMOUR_PATTERNS):
+            raise ValueError(f"tumour_pattern must be empty or one of {', '.join(TUMOUR_PATTERNS)}")
 
     def read(self, y: int, x: int, height: int, width: int, downsample: int = 1) -> Image:
         """Pixels of a window; background outside the slide.
@@ -111,8 +116,10 @@ class SyntheticSlide:
         rings = [approximate_polygon((ring - 1) * STEP, STEP / 4) for ring in find_contours(inside, 0.0)]
         return [np.clip(ring, 0, self.size) for ring in rings if len(ring) > 4 and _signed_area(ring) < 0]
 
-    def write(self, path: Path | str, workers: int = 2, progress: Progress | None = None) -> None:
-        """Write a pyramidal JPEG TIFF with 0.25 µm/px, and `NAME.geojson` in the same folder.
+    def write(
+        self, path: Path | str, workers: int = 2, progress: Progress | None = None, finest: int = 1
+    ) -> None:
+        """Write a pyramidal JPEG TIFF, and `NAME.geojson` in the same folder.
 
         Parameters
         ----------
@@ -122,8 +129,10 @@ class SyntheticSlide:
             Threads for drawing and compressing tiles.
         progress : callable, optional
             Called with (tiles done, all tiles); an exception in it cancels writing.
+        finest : int
+            Downsample of the file's first level, which has 0.25 µm/px times that: 1, 2, 4, 8, 16 or 32.
         """
-        write_slide(self, Path(path), workers, progress)
+        write_slide(self, Path(path), workers, progress, finest)
 
 
 def _signed_area(ring: NDArray[np.float64]) -> float:
@@ -134,7 +143,8 @@ def _signed_area(ring: NDArray[np.float64]) -> float:
 @lru_cache(maxsize=4)
 def _cached_composition(slide: SyntheticSlide) -> Composition:
     fraction = slide.tumour_fraction if slide.tumour else 0.0
-    return compose(slide.seed, slide.size, fraction, texture_bank(slide.texture_seed, slide.texture_px))
+    bank = texture_bank(slide.texture_seed, slide.texture_px)
+    return compose(slide.seed, slide.size, fraction, bank.of_pattern(slide.tumour_pattern))
 
 
 def _composition(slide: SyntheticSlide) -> Composition:

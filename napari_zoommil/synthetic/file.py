@@ -50,8 +50,12 @@ class DrawnSlide(Protocol):
     def outline(self) -> list[NDArray[np.float64]]: ...
 
 
-def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress | None) -> None:
+def write_slide(
+    slide: DrawnSlide, path: Path, workers: int, progress: Progress | None, finest: int = 1
+) -> None:
     """Write `slide` to the TIFF `path` and its outline to `path` with the suffix .geojson.
+
+    The first level of the file is that of the downsample `finest`, as of a scanner with another objective.
 
     Both are written atomically, the outline first, so that a slide always has its outline.
 
@@ -61,16 +65,16 @@ def write_slide(slide: DrawnSlide, path: Path, workers: int, progress: Progress 
         If they cannot be written.
     """
     with replacing(path) as part:
-        _write_tiff(slide, part, workers, progress or (lambda done, total: None))
-        write_file(path.with_suffix(".geojson"), json.dumps(outline_geojson(slide)).encode())
+        _write_tiff(slide, part, workers, progress or (lambda done, total: None), finest)
+        write_file(path.with_suffix(".geojson"), json.dumps(outline_geojson(slide, finest)).encode())
 
 
-def outline_geojson(slide: DrawnSlide) -> dict[str, Any]:
-    """The outline as a GeoJSON feature collection for QuPath, (x, y) in level-0 px."""
+def outline_geojson(slide: DrawnSlide, finest: int = 1) -> dict[str, Any]:
+    """The outline as a GeoJSON feature collection for QuPath, (x, y) in px of the downsample `finest`."""
     features = [
         {
             "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [np.round(ring[:, ::-1], 1).tolist()]},
+            "geometry": {"type": "Polygon", "coordinates": [np.round(ring[:, ::-1] / finest, 1).tolist()]},
             "properties": {
                 "objectType": "annotation",
                 "classification": {"name": "Tumour", "color": [200, 0, 0]},
@@ -81,8 +85,8 @@ def outline_geojson(slide: DrawnSlide) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def _write_tiff(slide: DrawnSlide, path: Path, workers: int, progress: Progress) -> None:
-    levels = [d for d in DOWNSAMPLES if d == 1 or slide.size // d >= _SMALLEST_LEVEL_PX]
+def _write_tiff(slide: DrawnSlide, path: Path, workers: int, progress: Progress, finest: int) -> None:
+    levels = [d for d in DOWNSAMPLES if d == finest or (d > finest and slide.size // d >= _SMALLEST_LEVEL_PX)]
     per_level = [(-(-(slide.size // d) // TILE_PX)) ** 2 for d in levels]
     done = 0
     with TiffWriter(path) as tiff:
@@ -108,16 +112,17 @@ def _write_tiff(slide: DrawnSlide, path: Path, workers: int, progress: Progress)
                 compression="jpeg",
                 resolution=(per_cm, per_cm),
                 resolutionunit="CENTIMETER",
-                subfiletype=int(downsample > 1),
-                description=_description(slide) if downsample == 1 else None,
+                subfiletype=int(downsample > finest),
+                description=_description(slide, finest) if downsample == finest else None,
                 software="napari-zoommil",
                 metadata=None,
             )
 
 
-def _description(slide: DrawnSlide) -> str:
+def _description(slide: DrawnSlide, finest: int) -> str:
     kind = "with a planted tumour" if slide.tumour else "without tumour"
-    return f"Synthetic H&E slide {kind}, seed {slide.seed}, 40x, {UM_PER_PX} um/px"
+    scale = f"{40 / finest:g}x, {UM_PER_PX * finest:g} um/px"
+    return f"Synthetic H&E slide {kind}, seed {slide.seed}, {scale}"
 
 
 def _encoded_tiles(slide: DrawnSlide, downsample: int, workers: int) -> Generator[bytes, None, None]:

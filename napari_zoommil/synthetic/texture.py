@@ -8,7 +8,7 @@ any level by a few table look-ups.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 
@@ -48,6 +48,9 @@ _DRAWINGS: dict[str, tuple[Callable[[Canvas], Stain], ...]] = {
     ),
 }
 
+TUMOUR_PATTERNS = ("nested", "solid", "scirrhous")
+"""Growth of the tumour in each of its textures: nests and cords, nearly solid, thin cords in much stroma."""
+
 
 @dataclass(frozen=True)
 class Texture:
@@ -62,6 +65,13 @@ class TextureBank:
 
     textures: dict[str, tuple[Texture, ...]]
     ripple: tuple[NDArray[np.int8], ...]
+
+    def of_pattern(self, pattern: str) -> TextureBank:
+        """The bank with only the tumour of one of `TUMOUR_PATTERNS`; the whole bank if it is empty."""
+        if not pattern:
+            return self
+        only = self.textures["tumour"][TUMOUR_PATTERNS.index(pattern)]
+        return replace(self, textures={**self.textures, "tumour": (only,)})
 
 
 _bank_lock = Lock()

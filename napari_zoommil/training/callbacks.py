@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import ModelCheckpoint
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from napari_zoommil.encoders.random_numbers import seed_torch
+from napari_zoommil.files import replacing
 from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
 
 
@@ -66,6 +70,27 @@ def best_checkpoint(run: RunFolder, monitor: str, mode: str = "min") -> ModelChe
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and renames them.
+
+    Lightning writes them into the system's temporary folder. From there to another disk they are copied, and
+    a process that is killed meanwhile leaves a part of one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with replacing(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
+class StopsEarly(EarlyStopping):
+    """Early stopping that a resumed fit remembers: if it was to stop, it has no further epoch."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or bool(self.stopped_epoch)
 
 
 class SeededSteps(L.Callback):

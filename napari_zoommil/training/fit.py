@@ -24,6 +24,7 @@ from torch.multiprocessing import ProcessRaisedException
 from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.errors import JobError, ModelError
+from napari_zoommil.training.callbacks import WholeCheckpoints
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.host import last_line, processes_of_a_fit, quiet, silence
 
@@ -127,6 +128,7 @@ def fit(
             max_epochs=epochs,
             min_epochs=least_epochs,
             callbacks=list(callbacks),
+            plugins=WholeCheckpoints(),
             enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

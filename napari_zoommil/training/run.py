@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
-from napari_zoommil.files import make_folder, write_file, write_json
+from napari_zoommil.files import make_folder, unfinished_in, write_file, write_json
 from napari_zoommil.model_folder import WEIGHTS
 
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
@@ -73,12 +73,13 @@ class RunFolder:
         ModelError
             If ``resume`` is set and the folder holds another run, or a finished one.
         """
+        for path in unfinished_in(self.folder):  # of a killed run, because the folder is locked
+            path.unlink(missing_ok=True)
+        if resume:
+            self._require_open()
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
-            self.require_same()
             return checkpoint
-        if resume and is_trained(self.folder):
-            raise _finished(self.folder)
         for name in (CHECKPOINT, BEST, CURVES):
             (self.folder / name).unlink(missing_ok=True)
         rmtree(self.folder / FOLDS, ignore_errors=True)
@@ -93,11 +94,16 @@ class RunFolder:
         ModelError
             If ``resume`` is set and the folder holds another run, or a finished one.
         """
-        if not (resume and provenance_of(self.folder) and (self.folder / FOLDS).is_dir()):
+        if resume:
+            self._require_open()
+        if not (resume and (self.folder / FOLDS).is_dir()):
             self.begin(False)
-        elif is_trained(self.folder):
+
+    def _require_open(self) -> None:
+        """Refuse to go on with a run that is finished or another one, before anything of it is deleted."""
+        if is_trained(self.folder):
             raise _finished(self.folder)
-        else:
+        if provenance_of(self.folder):
             self.require_same()
 
     def require_same(self) -> None:
@@ -235,18 +241,19 @@ def require_free(folder: Path, resume: bool, planned: bool = False) -> None:
         If it is not free.
     """
     try:
-        there = {one.name for one in folder.iterdir()} - {LOCK} if folder.is_dir() else set()
+        there = set(folder.iterdir()) - {folder / LOCK, *unfinished_in(folder)} if folder.is_dir() else set()
     except OSError as error:
         raise FileError(f"{folder} cannot be read ({error.strerror}); choose another folder") from error
-    if not there or (resume and RUN in there) or (planned and there == {PLAN}):
+    plan = folder / PLAN
+    if not there or (resume and folder / RUN in there) or (planned and there == {plan}):
         return
-    if there == {PLAN}:
+    if there == {plan}:
         raise ModelError(
-            f"{folder} holds a plan; follow it with --plan {folder / PLAN}, or give --overwrite "
-            "(overwrite=True) to replace it"
+            f"{folder} holds a plan; follow it with --plan {plan}, or give --overwrite (overwrite=True) to "
+            "replace it"
         )
-    what = "a training that was cut off (--resume goes on with it)" if RUN in there else "files"
-    what = "a model" if WEIGHTS in there else what
+    what = "a training that was cut off (--resume goes on with it)" if folder / RUN in there else "files"
+    what = "a model" if folder / WEIGHTS in there else what
     raise ModelError(
         f"{folder} holds {what} already; choose another folder, or give --overwrite (overwrite=True) "
         "to replace it"

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.attention.dock import AttentionDock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.slide import open_slide_layer
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.settings import prefer_own_reader
 
 SCREEN_SHARE = 0.9

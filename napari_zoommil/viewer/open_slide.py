@@ -74,8 +74,8 @@ class OpenSlide:
         The result of each kind that the user went back to; the latest of the other kinds.
     readings : mapping of Prediction
         How the slide was read for each prediction, so that it is explained as it was made.
-    detected, tissue : Tissue or None
-        The detected tissue, and the same with the user's regions applied.
+    tissue : Tissue or None
+        As the chosen model's detector finds it, with the user's regions applied.
     document : Autosave or None
         Its annotations; None while they are being read, or if they cannot be read.
     annotations : AnnotationLayers or None
@@ -97,7 +97,6 @@ class OpenSlide:
     results: dict[ResultKey, Any] = field(default_factory=dict)
     chosen: dict[str, ResultKey] = field(default_factory=dict)
     readings: WeakKeyDictionary[Prediction, Any] = field(default_factory=WeakKeyDictionary)
-    detected: Tissue | None = None
     tissue: Tissue | None = None
     document: Autosave | None = None
     annotations: AnnotationLayers | None = None
@@ -109,6 +108,11 @@ class OpenSlide:
     def overview(self) -> NDArray[np.uint8]:
         """The coarsest level, (h, w, 3)."""
         return np.asarray(self.layer.data[-1])
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether jobs on it are running: they are what follows :attr:`outdated`."""
+        return len(self.outdated) > 0
 
     def keys(self, kind: str) -> tuple[ResultKey, ...]:
         """The results of a kind, the latest first."""
@@ -157,6 +161,6 @@ class OpenSlide:
         self.results.clear()
         self.chosen.clear()
         self.thresholds.clear()
-        self.detected = self.tissue = None
+        self.tissue = None
         self.__dict__.pop("overview", None)
         self.outdated.emit()

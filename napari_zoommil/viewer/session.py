@@ -14,13 +14,15 @@ from psygnal import Signal
 from napari_zoommil.annotations import Changed
 from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs.cohort import OpenCohort
+from napari_zoommil.jobs.cohort_train import models_beside
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.closing import end_without_collecting
 from napari_zoommil.viewer.compat import delete_in_own_context
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.hiding import bind_overlay_key
-from napari_zoommil.viewer.layers.slide import keep_in_place
+from napari_zoommil.viewer.layers.slide import keep_in_place, open_slide_layer
 from napari_zoommil.viewer.legend import attach_legend
 from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
@@ -44,6 +46,8 @@ class Session:
         Encoders that the user named for models, by their hash.
     kept : dict of Kind to Path
         The model of each kind that was kept last; docks that are opened later select it.
+    cohort : OpenCohort or None
+        What the Cohort dock shows; it is there again when the dock is.
     """
 
     activated = Signal(object)
@@ -68,6 +72,7 @@ class Session:
         self._slides: dict[Layer, OpenSlide] = {}
         self.encoders: dict[str, str] = {}
         self.kept: dict[Kind, Path] = {}
+        self.cohort: OpenCohort | None = None
         self.active: OpenSlide | None = None
         end_without_collecting()
         delete_in_own_context(viewer)
@@ -90,6 +95,11 @@ class Session:
     @property
     def slides(self) -> tuple[OpenSlide, ...]:
         return tuple(self._slides.values())
+
+    @property
+    def cohort_models(self) -> tuple[Path, ...]:
+        """Models that were trained on the cohort."""
+        return models_beside(self.cohort.path) if self.cohort is not None and self.cohort.is_table else ()
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)
@@ -156,6 +166,38 @@ class Session:
             camera.fit(viewer, entry.layer)
         elif entry is not left:
             entry.view.restore(viewer)
+
+    def open(self, path: Path) -> OpenSlide:
+        """Open a slide, or make it the active one if it is open.
+
+        Raises
+        ------
+        SlideError
+            If it cannot be opened.
+        """
+        viewer = self._viewer()
+        assert viewer is not None, "the window is closed"
+        entry = self.entry_of(path)
+        if entry is None:
+            data, arguments, _ = open_slide_layer(path)
+            viewer.add_image(data, **arguments)
+            viewer.canvas.overlays.scale_bar.visible = True
+            entry = self.entry_of(path)
+        else:
+            viewer.layers.selection.active = entry.layer
+            if self.active is not entry:  # one of its other layers was selected
+                self._activate(entry)
+        assert entry is not None
+        return entry
+
+    def entry_of(self, path: Path) -> OpenSlide | None:
+        """The slide of a path, if it is open."""
+        wanted = path.resolve()
+        return next((entry for entry in self.slides if entry.slide.path.resolve() == wanted), None)
+
+    def restore(self, entry: OpenSlide) -> None:
+        """Look again for stored predictions of a slide."""
+        self._restoring.start(entry)
 
     # Results
 

@@ -12,6 +12,7 @@ import torch
 from napari_zoommil.bags import CachedBag, FeatureCache, LazyBag, StoredBag, cached
 from napari_zoommil.bags.cache import EncoderKey, Recent
 from napari_zoommil.bags.grids import GridKey
+from napari_zoommil.bags.parts import Part
 from napari_zoommil.encoders import Encoder, load_encoder
 from napari_zoommil.errors import StoreError
 from napari_zoommil.geometry import PatchGrid, PatchLevel
@@ -206,6 +207,44 @@ def test_a_stored_bag_reads_what_was_kept(
         np.testing.assert_array_equal(patches.origins, other.origins)
     bag.features(0, ROWS).zero_()
     assert torch.equal(again.features(1, ROWS), bag.features(1, ROWS))
+
+
+@pytest.fixture
+def stored(make_grid: Callable, tmp_path: Path, features_of: Callable) -> StoredBag:
+    """A bag of 1,600 patches at 10x in seven files, of which none is remembered."""
+    grid = make_grid(20, 20, (5.0, 10.0))
+    cache, key = FeatureCache(tmp_path / "features"), EncoderKey("made", "e" * 16)
+    cache.keep_grid("0" * 32, KEY, grid)
+    for level in grid.levels:
+        cache.group("0" * 32, key, level, grid.patch_size).append(level.origins, features_of(level.origins))
+    cache.recent = Recent(0)
+    return StoredBag(cache, "0" * 32, KEY, key)
+
+
+def test_only_the_rows_of_a_few_patches_are_read(stored: StoredBag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once their files were read whole, which checks them."""
+    rows = np.random.default_rng(0).permutation(1600)[:300]
+    expected = stored.features(1, np.arange(1600))[rows]
+    whole: list[int] = []
+    real = Part.chunk
+    monkeypatch.setattr(Part, "chunk", lambda part, number: whole.append(number) or real(part, number))
+    assert torch.equal(stored.features(1, rows), expected) and whole == []
+    stored.features(1, np.arange(200))
+    assert whole == [0], "of a file, most"
+
+
+def test_damage_is_not_read_however_few_the_rows(stored: StoredBag, tmp_path: Path) -> None:
+    (file,) = (tmp_path / "features").rglob("10x-*/part-*/features/c/1/0")
+    content = bytearray(file.read_bytes())
+    content[100] ^= 255
+    file.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="lacks features"):
+            stored.features(1, np.array([256]))
+    assert len(stored.features(1, np.array([3, 4])))
+    (file.parents[1] / "0" / "0").write_bytes(b"short")
+    with pytest.raises(StoreError, match="lacks features"):
+        stored.features(1, np.array([3]))
 
 
 def test_bags_of_a_cohort_remember_within_one_bound(

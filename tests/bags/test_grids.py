@@ -66,3 +66,8 @@ def test_each_fact_makes_another_key() -> None:
     ]
     assert len({key.name for key in (KEY, *others)}) == 6
     assert KEY.name == replace(KEY).name
+
+
+def test_the_overlap_of_patches_is_part_of_the_key() -> None:
+    assert len({replace(KEY, overlap=overlap).name for overlap in (0, 64, 128)}) == 3
+    assert KEY.name == replace(KEY, overlap=0).name

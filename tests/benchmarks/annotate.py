@@ -26,9 +26,9 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.annotate.dock import AnnotateDock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.points import looks
 from napari_zoommil.viewer.layers.slide import open_slide_layer
-from napari_zoommil.viewer.menus import show_dock
 
 COUNTS = (1_000, 5_000, 20_000)
 REPEATS = 15

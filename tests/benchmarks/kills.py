@@ -38,8 +38,8 @@ def annotate(slide: Path) -> None:
     import numpy as np
     from user import User
 
+    from napari_zoommil.viewer.docks.showing import show_dock
     from napari_zoommil.viewer.layers.slide import open_slide_layer
-    from napari_zoommil.viewer.menus import show_dock
 
     viewer = napari.Viewer()
     data, arguments, _ = open_slide_layer(slide)

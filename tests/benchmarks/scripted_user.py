@@ -34,9 +34,9 @@ from napari_zoommil.jobs import detect, run
 from napari_zoommil.viewer.docks.annotate.dock import AnnotateDock
 from napari_zoommil.viewer.docks.finetune.dock import FinetuneDock
 from napari_zoommil.viewer.docks.finetune.state import AFTER, BEFORE
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.layers.view_region import view_region
-from napari_zoommil.viewer.menus import show_dock
 
 SIZE = (1600, 1150)
 PATIENCE = 200

@@ -6,9 +6,10 @@ The default is the average CAMELYON16 bag of ZoomMIL. The dense form keeps S one
 size k × N, as the published code does: ``paper`` multiplies their mean product with the noise
 element by element, ``exact`` is the score function on the same one-hots. ``operator`` is scores → T
 and back. ``zoom`` also mixes the children of the selected: on the union here, with T ⊗ I there, and
-both find the features that they ask for in memory. Ratios are dense over ours. Extra memory is the
-rise of the resident peak in a process of its own. Cosines compare ours with finite differences and
-with the dense form under the same noise.
+both find the features that they ask for in memory. ``step`` is a whole training step of ZoomMIL at 10x
+and 20x: embedding, attention, selection, loss, backward and Adam, out of a bag in memory. Ratios are
+dense over ours. Extra memory is the rise of the resident peak in a process of its own. Cosines compare
+ours with finite differences and with the dense form under the same noise.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import partial
 from itertools import product
 from typing import Any, get_args
 
@@ -30,11 +32,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_zoommil.bags.subgrid import TensorBag
+from napari_zoommil.geometry import PatchGrid, PatchLevel, child_lattice, full_lattice
+from napari_zoommil.models.blocks.attention import attention_pool
+from napari_zoommil.models.entries import ZoomMILOptions
 from napari_zoommil.models.topk import SIGMA, Mode, _Noise, normalise_scores, perturbed_topk, select
-from napari_zoommil.models.zoommil import _View
+from napari_zoommil.models.zoommil import ZoomMIL, _View
 
 CHILDREN, WIDTH = 4, 1024
-SCOPES = ("operator", "zoom")
+SCOPES = ("operator", "zoom", "step")
+MAGNIFICATIONS = (10.0, 20.0)
 SIDES = ("ours", "dense")
 SEED = 1
 
@@ -78,11 +85,58 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(SEED)
 
 
+def bag_of(patches: int) -> TensorBag:
+    """A row of patches at 10x, each with four at 20x, and random features of all."""
+    shape, edge = (512, 512 * patches), 512.0
+    cells, parent, levels = full_lattice(shape, (edge, edge)), np.full(patches, -1), []
+    for magnification in MAGNIFICATIONS:
+        tissue = np.ones(len(cells), np.float32)
+        scale = magnification, 10 / magnification
+        levels.append(PatchLevel.from_lattice(*scale, (edge, edge), cells, parent, tissue))
+        edge /= 2
+        cells, parent = child_lattice(cells, 2, shape, (edge, edge))
+    features = tuple(torch.randn(len(level), WIDTH) for level in levels)
+    return TensorBag(PatchGrid(shape, 256, tuple(levels)), features)
+
+
+def step(size: Size, mode: Mode, logits: Callable[[ZoomMIL, TensorBag], Tensor]) -> Callable[[], Any]:
+    """A call that is a whole training step, with an optimiser that has its state."""
+    model = ZoomMIL(
+        WIDTH, 2, MAGNIFICATIONS, ZoomMILOptions(k=size.k, topk=mode, samples=size.samples)
+    ).train()
+    optimizer, target = torch.optim.Adam(model.parameters(), 1e-4), torch.tensor(1)
+
+    def on(bag: TensorBag) -> None:
+        torch.manual_seed(SEED)
+        model.task.loss(logits(model, bag), target).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model(bag_of(4)).logits.sum().backward()
+    optimizer.step()
+    return partial(on, bag_of(size.patches))
+
+
+def dense_logits(size: Size, mode: Mode, model: ZoomMIL, bag: TensorBag) -> Tensor:
+    """The model's pass with the dense selection: the children of all patches are read, and mixed by T ⊗ I."""
+    first, second = (bag.features(n, np.arange(len(level))) for n, level in enumerate(bag.grid.levels))
+    embeddings = model.embed[0](first)
+    pooled = [attention_pool(embeddings, model.pool[0](embeddings)[:, 0])]
+    scores = normalise_scores(model.zoom[0](embeddings)[:, 0], mode)
+    noise = torch.randn(size.samples, size.patches)
+    mixed = torch.kron(DenseTopK.apply(scores, noise, size.k, mode), torch.eye(CHILDREN)) @ second
+    embeddings = model.embed[1](mixed)
+    pooled.append(attention_pool(embeddings, model.pool[1](embeddings)[:, 0]))
+    return model.classifier(torch.stack(pooled).sum(0))
+
+
 def ours(size: Size, mode: Mode, scope: str) -> Callable[[], Any]:
     """A call that goes forward and backward once; what it is given exists before."""
     scores = scores_of(size, mode)
     with torch.no_grad():
         indicator, union = select(scores, size.k, size.samples, mode=mode, generator=seeded())
+    if scope == "step":
+        return step(size, mode, lambda model, bag: model(bag).logits)
     if scope == "operator":
         direction = torch.randn(indicator.shape)
         return lambda: select(scores, size.k, size.samples, mode=mode, generator=seeded())[0].backward(
@@ -101,6 +155,8 @@ def ours(size: Size, mode: Mode, scope: str) -> Callable[[], Any]:
 
 def dense(size: Size, mode: Mode, scope: str) -> Callable[[], Any]:
     """As :func:`ours`."""
+    if scope == "step":
+        return step(size, mode, partial(dense_logits, size, mode))
     scores = scores_of(size, mode)
 
     def indicator() -> Tensor:

@@ -55,6 +55,8 @@ def test_half_precision(cohort: Path, tmp_path: Path, capsys) -> None:
 def test_two_processes_learn_what_one_does_from_two_slides_a_step(
     cohort: Path, tmp_path: Path, capfd
 ) -> None:
+    import lightning  # noqa: F401  (which sets a variable of torch)
+
     quiet = ("--set", "dropout=0")
     environment = dict(os.environ)
     assert call(cohort, tmp_path / "one", *quiet, "--accumulate", 2) == 0

@@ -51,6 +51,17 @@ def test_all_went_well(capsys) -> None:
     assert "error" not in capsys.readouterr().err
 
 
+def test_an_empty_shard_is_told_of(capsys) -> None:
+    assert each_slide(shout, PATHS[:1], told, json=False, shard="2/2") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.strip() == "shard 2/2 holds none of the 1 slide"
+    assert each_slide(shout, PATHS, told, json=True, shard="4/4") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == [] and "4/4 holds none of the 3 slides" in printed.err
+    assert each_slide(shout, PATHS[:1], told, json=False, shard="1/2") == 0
+    assert "holds none" not in capsys.readouterr().err
+
+
 def test_a_single_slide_is_one_table(capsys) -> None:
     assert each_slide(shout, PATHS[:1], told, json=True) == 0
     assert json.loads(capsys.readouterr().out.removeprefix("<a>\n")) == {"slide": "a.svs", "result": "A"}

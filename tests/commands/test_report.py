@@ -22,7 +22,7 @@ from napari_zoommil.commands.report import (
 from napari_zoommil.errors import CohortError, FileError, SlideError
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.jobs import Job, Progress
-from napari_zoommil.jobs.many_slides import Outcome
+from napari_zoommil.jobs.outcomes import Outcome
 from napari_zoommil.slides import Slide
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from napari_zoommil.jobs import estimate, predict, run
 from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.tissue_published import DEFAULT
 from napari_zoommil.viewer.sentences import cost_sentence
 
 
@@ -28,11 +30,11 @@ def test_what_is_kept_costs_nothing(cmu: Path) -> None:
     assert sum(first.taken) == 0
     prediction = run(predict(cmu, "demo", tissue=first.tissue))
     assert sum(prediction.cost.taken) > 0, "patches that were timed"
-    found = run(estimate(cmu, "demo", detected=first.detected))
+    found = run(estimate(cmu, "demo"))
     assert found.patches == found.taken == prediction.cost.patches and found.seconds == 0
     assert "of them encoded before" in cost_sentence(found)
     left = np.array([(0, 0), (0, 1110), (2967, 1110), (2967, 0)], float)
-    part = run(estimate(cmu, "demo", detected=first.detected, leave_out=(left,)))
+    part = run(estimate(cmu, "demo", leave_out=(left,)))
     assert 0 < sum(part.taken) <= sum(part.patches)
     assert part.seconds == part.seconds_per_patch * (sum(part.patches) - sum(part.taken))
 
@@ -43,8 +45,19 @@ def test_regions_change_the_tissue_and_not_what_was_found(cmu: Path) -> None:
     found = run(estimate(cmu, "demo", add=(whole,), leave_out=(half,)))
     assert found.tissue.share(np.array([(0.0, 0.0)]), (1400, 2220))[0] == 0
     assert found.tissue.share(np.array([(1500.0, 0.0)]), (1400, 2100))[0] > 0.99
-    again = run(estimate(cmu, "demo", detected=found.detected))
-    np.testing.assert_array_equal(again.tissue.mask, found.detected.mask)
+    with Slide.open(cmu) as slide:
+        detected = run(find_tissue(slide))
+    np.testing.assert_array_equal(run(estimate(cmu, "demo")).tissue.mask, detected.mask)
+
+
+def test_each_model_has_the_tissue_of_its_own_detector(cmu: Path, make_model: Callable[..., str]) -> None:
+    with Slide.open(cmu) as slide:
+        default = run(estimate(slide, "demo"))
+        other = run(estimate(slide, make_model((5.0, 10.0), tissue_detector="gaussian-crc")))
+        found = run(find_tissue(slide, "gaussian-crc"))
+    assert (default.detector, other.detector) == (DEFAULT, "gaussian-crc")
+    np.testing.assert_array_equal(other.tissue.mask, found.mask)
+    assert (default.tissue.mask != found.mask).any()
 
 
 @pytest.mark.parametrize("min_tissue", [0.05, 0.7, 0.95])

@@ -12,8 +12,9 @@ from napari_zoommil.annotations import Points, annotations_path
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.compare import Comparand, compare
-from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
+from napari_zoommil.jobs.finetune_run import finetune_in_run
 from napari_zoommil.jobs.finetune_runs import Request
+from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import RUN
 

@@ -19,7 +19,8 @@ from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.jobs import Job, detect, finetune, predict, run
 from napari_zoommil.jobs.kept import identity_of, lend, release
 from napari_zoommil.jobs.loading import cell_model_on, loaded
-from napari_zoommil.jobs.many_slides import over, results_of
+from napari_zoommil.jobs.many_slides import over
+from napari_zoommil.jobs.outcomes import results_of
 
 Make = Callable[..., Any]
 WHOLE = np.array([[0.0, 0.0], [0.0, 256.0], [256.0, 256.0], [256.0, 0.0]])

@@ -15,7 +15,8 @@ from napari_zoommil import encoders
 from napari_zoommil.errors import EncoderError, JobError, SlideError
 from napari_zoommil.jobs import Job, Progress, embed, many_slides, predict, run
 from napari_zoommil.jobs.kept import release
-from napari_zoommil.jobs.many_slides import Outcome, make_ready, over, results_of, with_next_ready
+from napari_zoommil.jobs.many_slides import make_ready, over, with_next_ready
+from napari_zoommil.jobs.outcomes import Outcome, results_of
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import patch_grid, read_patch
@@ -212,6 +213,7 @@ def test_the_next_slide_is_ready_for_the_job(
     paths = [make_slide(tmp_path / f"{n}.tif", (150, 60, 120), 256, seed=30 + n) for n in range(3)]
     model = make_model((5.0, 10.0), patch_size=32, min_tissue=0.25)
     reading = {"magnifications": (5.0, 10.0), "patch_size": 32, "min_tissue": 0.25}
+    others = {"overlap": 0.0, "tissue_detector": "contrast"}
     jobs = {
         "embed": partial(embed, encoder="mean-rgb", store=tmp_path / "store", **reading),
         "predict": partial(predict, model=model),
@@ -221,7 +223,7 @@ def test_the_next_slide_is_ready_for_the_job(
     results_of(run(over(jobs[job], paths)))
     store = {"embed": tmp_path / "store", "predict": None}[job]
     reading |= {"mpp": None, "icc": False, "store": store}
-    assert asked == [(path, reading) for path in paths[1:]]
+    assert asked == [(path, reading | others) for path in paths[1:]]
 
 
 def test_a_job_that_reads_no_patches_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

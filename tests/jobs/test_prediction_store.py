@@ -38,12 +38,13 @@ def test_predictions_of_a_slide_come_back_in_order(prediction: Prediction) -> No
 def test_how_the_slide_was_read_comes_back(prediction: Prediction) -> None:
     tissue = Tissue(np.eye(4, dtype=bool), (8.0, 8.0))
     box = shapely.to_wkb(shapely.box(0.1, 0.2, 9, 9), hex=True)
-    read_as = ReadAs(tissue, (box,), 0.25)
+    read_as = ReadAs(tissue, (box,), 0.25, "gaussian-crc")
     prediction_store.keep(KeptPrediction(prediction, 1.0, "a region", MPP, read_as=read_as))
     (found,) = prediction_store.kept(prediction.fingerprint, MPP)
     assert found.read_as is not None
     np.testing.assert_array_equal(found.read_as.tissue.mask, tissue.mask)
     assert (found.read_as.regions, found.read_as.min_tissue) == ((box,), 0.25)
+    assert found.read_as.detector == "gaussian-crc"
 
 
 def test_damaged_ones_are_passed_over_and_the_oldest_are_deleted(prediction: Prediction) -> None:
@@ -61,9 +62,12 @@ def test_all_slides_together_are_bounded(prediction: Prediction, monkeypatch) ->
     prediction_store.keep(KeptPrediction(prediction, 1.0, "", MPP))
     size = next((prediction_store.folder() / prediction.fingerprint).iterdir()).stat().st_size
     monkeypatch.setattr(prediction_store, "MOST_BYTES", int(2.5 * size))
-    for made, name in enumerate(("one", "two", "three"), 2):
+    monkeypatch.setattr(prediction_store, "SUMMARY_BYTES", size // 2)
+    names = ("one", "two", "three")
+    for made, name in enumerate(names, 2):
         prediction_store.keep(KeptPrediction(replace(prediction, fingerprint=name), float(made), "", MPP))
-    assert [path.parent.name for path in sorted(prediction_store.folder().glob("*/*.npz"))] == [
-        "three",
-        "two",
-    ]
+    assert [name for name in names if list(prediction_store.kept(name, MPP))] == ["two", "three"]
+    (oldest,) = prediction_store.summaries("one", MPP)
+    assert oldest.made == 2.0 and oldest.prediction.task == prediction.task, "what it said stays"
+    assert (oldest.prediction.values == prediction.values).all()
+    assert oldest.prediction.familiarity == prediction.familiarity

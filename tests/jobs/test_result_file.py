@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from napari_zoommil.errors import JobError
-from napari_zoommil.jobs.result_file import TREE, read_result, result_bytes
+from napari_zoommil.jobs.result_file import TREE, Excerpt, read_result, result_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,3 +149,42 @@ def test_a_file_that_was_cut_or_changed_is_told(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.parts[0].values, whole.parts[0].values)
     with pytest.raises(JobError, match="cannot be read"):
         read_result(tmp_path / "absent.npz", Whole)
+
+
+@dataclass(frozen=True, eq=False)
+class Large:
+    name: str
+    large: NDArray[np.float32]
+    small: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Small(Excerpt):
+    name: str
+    small: NDArray[np.float32]
+
+
+def test_of_an_excerpt_nothing_else_is_read(tmp_path) -> None:
+    path = tmp_path / "whole.npz"
+    path.write_bytes(result_bytes(Large("w", np.ones(9, np.float32), np.zeros(2, np.float32))))
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist() if name != "large.npy"}
+    assert len(content) == 2
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, one in content.items():
+            archive.writestr(name, one)
+    found = read_result(path, Small)
+    assert found.name == "w" and found.small.tolist() == [0, 0]
+    with pytest.raises(JobError):
+        read_result(path, Large)
+
+
+def test_each_array_is_decompressed_once(tmp_path, monkeypatch) -> None:
+    read, own = [], np.lib.npyio.NpzFile.__getitem__
+    monkeypatch.setattr(
+        np.lib.npyio.NpzFile, "__getitem__", lambda file, name: (read.append(name), own(file, name))[1]
+    )
+    path = tmp_path / "whole.npz"
+    path.write_bytes(result_bytes(Large("w", np.ones(9, np.float32), np.zeros(2, np.float32))))
+    read_result(path, Large)
+    assert sorted(read) == sorted([TREE, "large", "small"])

@@ -63,7 +63,7 @@ def test_a_plan_tells_why_and_is_followed_as_changed(cohort: Path, settings: dic
     )
     assert "test slides, on which an accuracy is known to ± 0." in told["folds"][1]
     assert told["options.k"] == (3, "as asked for") and told["options.hidden"] == (512, "the model's default")
-    assert told["settings.epochs"][1].startswith("of the recipe default; 5 slides a pass, 500 slides")
+    assert told["settings.epochs"][1].startswith("of the recipe default; 4 slides a pass, 400 slides")
     assert "drawn equally often" in told["settings.weighted"][1]
     assert set(told) >= {"recipe", "patch_size", "min_tissue", "settings.patience", "settings.monitor"}
 
@@ -81,7 +81,7 @@ def test_a_plan_tells_why_and_is_followed_as_changed(cohort: Path, settings: dic
     assert about["settings"]["learning_rate"] == 1e-3, "what is asked for has precedence"
     assert read_spec(training.model).config["hidden"] == 8 and read_spec(training.model).encoder == "mean-rgb"
     told = reasons(training.model)
-    assert told["settings.epochs"][1].startswith("as in the plan; 5 slides")
+    assert told["settings.epochs"][1].startswith("as in the plan; 4 slides")
     assert told["settings.learning_rate"] == (1e-3, "as asked for")
     assert "of the 16 patches of a slide of median size at 5x" in told["options.k"][1]
     assert seen[0].partial == training.plan or seen[0].note == "planned"
@@ -100,11 +100,11 @@ def test_magnifications_fit_the_coarsest_slide(cohort: Path, settings: dict[str,
 
 def test_what_was_asked_for_goes_before_a_plan(tmp_path: Path) -> None:
     path = tmp_path / PLAN
-    stated = {"model": "abmil", "magnifications": [10.0], "options.k": 4, "settings.epochs": 3}
+    stated = {"encoder": "nic", "magnifications": [10.0], "options.k": 4, "settings.epochs": 3}
     path.write_text(json.dumps({"choices": {name: {"value": value} for name, value in stated.items()}}))
-    asked = Asked(model="zoommil", settings={"epochs": 9}).following(path)
-    assert (asked.model, asked.magnifications, asked.options, asked.settings) == (
-        "zoommil", (10.0,), {"k": 4}, {"epochs": 9},
+    asked = Asked(encoder="resnet50", settings={"epochs": 9}).following(path)
+    assert (asked.encoder, asked.magnifications, asked.options, asked.settings) == (
+        "resnet50", (10.0,), {"k": 4}, {"epochs": 9},
     )  # fmt: skip
     assert asked.followed == {"magnifications", "options.k"}
     assert Asked().following(None) == Asked()
@@ -126,6 +126,26 @@ def test_what_is_no_plan_is_told(tmp_path: Path, text: str, said: str) -> None:
         Asked().following(tmp_path / PLAN)
     with pytest.raises(ModelError, match=said):
         assert read_plan(tmp_path / PLAN) and Asked().following(tmp_path / PLAN)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"magnifications": 10}, "magnifications should be"),
+        ({"magnifications": ["high"]}, "magnifications.* should be"),
+        ({"folds": 1}, "folds should be"),
+        ({"patch_size": "large"}, "patch_size should be"),
+        ({"task": "survival"}, "task should be"),
+    ],
+)
+def test_values_of_a_plan_that_cannot_be_are_refused(
+    cohort: Path, settings: dict[str, Any], tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / PLAN
+    path.write_text(json.dumps({"choices": {name: {"value": value} for name, value in values.items()}}))
+    del settings["patch_size"]
+    with pytest.raises(ModelError, match=f"a training cannot be like that: {said}"):
+        next(train(cohort, **settings, plan=path))
 
 
 def test_settings_are_converted_and_refused() -> None:
@@ -162,6 +182,11 @@ BAD: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         ["there is no slide at", "label is 'null'", "blue0.tif is listed 2 times"],
     ),
     "no slide, no label": (",x\nblue0.tif,\npink0.tif,y\n", {}, ["slide is empty", "label is empty"]),
+    "numbers": (
+        "blue0.tif,1\nblue1.tif,1.0\npink0.tif,2\npink1.tif,2\n",
+        {"task": "classification"},
+        ["seems to be written as 1 "],
+    ),
     "case": ("blue0.tif,X\nblue1.tif,x\npink0.tif,y\n", {}, ["seems to be written as X"]),
     "two labels": (
         "blue0.tif,x\nblue0.tif,y\npink0.tif,y\n",
@@ -239,3 +264,24 @@ def test_all_slides_of_joined_tables_are_checked(folder: Path, settings: dict[st
     assert [fault.split(":")[0] for fault in raised.value.faults] == [
         "patients.csv, lines 3, 4", "line 4", "line 3",
     ]  # fmt: skip
+
+
+def test_a_plan_of_another_model_or_recipe_is_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / PLAN
+    stated = {"model": "zoommil", "recipe": "default", "options.k": 3}
+    path.write_text(json.dumps({"choices": {name: {"value": value} for name, value in stated.items()}}))
+    for asked in (Asked(model="abmil"), Asked(recipe="bright")):
+        with pytest.raises(
+            ModelError, match=r"plan\.json is a plan for the (model zoommil|recipe default), not"
+        ):
+            asked.following(path)
+    assert Asked(model="zoommil").following(path).options == {"k": 3}
+
+
+def test_what_no_epoch_can_be_selected_by_is_refused(cohort: Path, settings: dict[str, Any]) -> None:
+    for wrong, said in (
+        ({"monitor": "val_foo_loss"}, "selects by val_foo_loss"),
+        ({"shares": (0, 1, 0)}, "some of the slides have to train"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            run(train(cohort, **settings, settings=wrong))

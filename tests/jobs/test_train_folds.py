@@ -121,6 +121,38 @@ def test_a_cross_validation_goes_on_where_it_was_cut_off(
         run(train(cohort, **settings, resume=True))
 
 
+def test_runs_of_another_kind_are_not_gone_on_with_nor_deleted(
+    cohort: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    job = train(cohort, **settings)
+    while "fold 1 of 3: epoch 3" not in next(job).note:
+        pass
+    job.close()
+    table = cohort.with_name("split.csv")
+    text = cohort.read_text()
+    for label in COLOURS:
+        text = text.replace(f"{label}7.tif,{label},train,{label}3", f"{label}7.tif,{label},val,{label}9")
+    table.write_text(text)
+    alone = settings | {"folds": None}
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        run(train(table, **alone, resume=True))
+    assert (settings["out"] / FOLDS / "1" / "last.ckpt").exists()
+    alone["out"] = tmp_path / "alone"
+    run(train(table, **alone | {"epochs": 1}))
+    with pytest.raises(ModelError, match="is finished"):
+        run(train(cohort, **settings | {"out": alone["out"], "resume": True}))
+    assert is_trained(alone["out"])
+
+
+def test_an_ensemble_of_models_of_pixels_predicts(cohort: Path, settings: dict[str, Any]) -> None:
+    del settings["encoder"]
+    settings |= {"model": "sparseconvmil_pixels", "options": {"pretrained": False, "sampled": 2}}
+    training = run(train(cohort, **settings | {"epochs": 1, "folds": 2, "patch_size": 64}))
+    assert "encoder" not in {one.name for one in training.plan}
+    assert read_spec(training.model).takes == "pixels"
+    assert run(predict(cohort.parent / "pink8.tif", str(training.model))).class_names == ("blue", "pink")
+
+
 def test_folds_that_the_cohort_does_not_allow_are_refused(cohort: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(CohortError, match="class blue has 4 groups, too few for 5 folds"):
         next(train(cohort, **settings | {"folds": 5}))

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.maps.heatmap import HeatMap, kind_of_head, map_title, rasterise
+from napari_zoommil.geometry import PatchGrid, PatchLevel
+from napari_zoommil.maps.heatmap import MOST_VALUES, HeatMap, kind_of_head, map_title, rasterise
 
 
 def heat_map(values: list[float], signed: bool = False) -> HeatMap:
@@ -78,17 +80,71 @@ def test_heads_are_told_by_their_names(head: str, kind: str, target: str | None,
     assert map_title(kind, target) == title
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.5])
-def test_patches_of_other_tools_lie_where_their_middles_do(make_grid: Callable, overlap: float) -> None:
-    """With an offset, and nearer to one another than they are large."""
+def test_patches_of_other_tools_lie_where_they_were_cut(make_grid: Callable) -> None:
     full = make_grid(4, 5, (5.0,))
     level = full.levels[0]
-    size = (level.stride[0] / (1 - overlap), level.stride[1] / (1 - overlap))
-    foreign = replace(level, origins=level.origins + np.array((13.7, -4.2)), size=size)
+    foreign = replace(level, origins=level.origins + np.array((13.7, -4.2)))
     grid, rows = replace(full, levels=(foreign,)), np.arange(0, len(level), 3)
     scores = rows.astype(np.float32)
     made = rasterise(grid, 0, rows, scores, None, "attention")
     assert made.values.shape == (4, 5) and made.downsample == level.stride
     for row in range(len(level)):
         expected = scores[row // 3] if row % 3 == 0 else None
-        assert made.at(*(foreign.origins[row] + np.array(size) / 2)) == expected
+        assert made.at(*(foreign.origins[row] + np.array(level.size) / 2)) == expected
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**31),
+    stride=st.sampled_from([8.0, 12.0, 16.0, 24.0, 29.0]),
+    shift=st.sampled_from([0.0, 5.3]),
+)
+def test_where_patches_overlap_a_map_is_their_mean(seed: int, stride: float, shift: float) -> None:
+    """Patches of 32 px; ``shift`` puts every second one off the lattice."""
+    rng = np.random.default_rng(seed)
+    places = rng.permutation(np.indices((7, 8)).reshape(2, -1).T)[:30] * stride + (13.7, -4.2)
+    places[::2] += shift
+    count, size = len(places), (32.0, 32.0)
+    level = PatchLevel(
+        10.0, 1.0, size, (stride, stride), places, np.full(count, -1), np.ones(count, np.float32)
+    )
+    grid, rows = PatchGrid((400, 400), 32, (level,)), np.sort(rng.permutation(count)[:20])
+    scores = rng.normal(size=20).astype(np.float32)
+    scores[3] = np.nan
+    made = rasterise(grid, 0, rows, scores, None, "attention")
+    height, width = made.values.shape
+    assert np.allclose(made.origin, places.min(0))
+    far = np.array(made.origin) + np.multiply((height, width), made.downsample)
+    assert (far >= places.max(0) + 32 - 1e-6).all()
+    y, x = (
+        made.origin[axis] + (np.arange(made.values.shape[axis]) + 0.5) * made.downsample[axis]
+        for axis in (0, 1)
+    )
+    for at in rng.integers(0, (height, width), (40, 2)):
+        middle = np.array((y[at[0]], x[at[1]]))
+        inside = ((middle >= places[rows] - 1e-6) & (middle < places[rows] + 32 - 1e-6)).all(1)
+        own = scores[inside & ~np.isnan(scores)]
+        value = made.values[tuple(at)]
+        assert np.isnan(value) if not len(own) else value == pytest.approx(own.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "step"), [(16.0, 16.0), (24.0, 8.0), (8.0, 8.0), (32.0, 32.0)])
+def test_a_value_is_a_part_of_which_patches_are_made(stride: float, step: float) -> None:
+    places = np.indices((3, 3)).reshape(2, -1).T * stride
+    level = PatchLevel(
+        10.0, 1.0, (32.0, 32.0), (stride, stride), places, np.full(9, -1), np.ones(9, np.float32)
+    )
+    grid = PatchGrid((400, 400), 32, (level,))
+    one = rasterise(grid, 0, np.array([4]), np.ones(1, np.float32), None, "attention")
+    assert one.downsample == (step, step)
+    covered = np.argwhere(~np.isnan(one.values)) * step
+    assert np.array_equal(covered.min(0), places[4]) and np.array_equal(covered.max(0) + step, places[4] + 32)
+
+
+def test_a_map_of_patches_far_apart_stays_small_and_loses_none() -> None:
+    places = np.array([(0.0, 0.0), (64.0, 0.0), (9e6, 64 * 140_000.0)])
+    level = PatchLevel(10.0, 1.0, (64.0, 64.0), (64.0, 64.0), places, np.full(3, -1), np.ones(3, np.float32))
+    grid, scores = PatchGrid((9_000_064, 9_000_064), 64, (level,)), np.array([1, 3, 5], np.float32)
+    made = rasterise(grid, 0, np.arange(3), scores, None, "attention")
+    assert made.values.size <= MOST_VALUES * 1.01
+    assert [made.at(*place + 32) for place in places] == [2, 2, 5]

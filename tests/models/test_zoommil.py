@@ -285,3 +285,58 @@ def test_single_patches_get_the_logits_that_a_pass_gives_them(
     torch.testing.assert_close(logits, coarse.scores)
     np.testing.assert_array_equal(hard_topk(logits[:, 1], 3), coarse.zoomed)
     torch.testing.assert_close(model.attention_logits(1, bag.features(1, fine.rows)), fine.scores)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"selection": name} for name in ("fixed", "random", "random-patches")]
+    + [{"dual": False}, {"aggregation": "last"}, {"aggregation": "concatenation"}],
+    ids=lambda options: "-".join(map(str, next(iter(options.items())))),
+)
+def test_variants_of_the_ablation_train_and_predict_the_same_again(
+    make_grid: Callable, make_bag: Callable, options: dict[str, Any]
+) -> None:
+    model, bag = small((5.0, 10.0, 20.0), **options), make_bag(make_grid(3, 4, (5.0, 10.0, 20.0)), 6)
+    model(bag).logits.sum().backward()
+    learns = all(weight.grad is not None for head in model.zoom for weight in head.parameters())
+    assert learns == ("selection" not in options or not len(model.zoom)), (
+        "a gradient reaches it if it chooses"
+    )
+    first, again = (model.eval()(bag) for _ in range(2))
+    assert torch.equal(first.logits, again.logits)
+    assert [len(step.rows) for step in first.steps] == [12, 12, 12]
+    again = create("zoommil", **model.config())
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.eval()(bag).logits, first.logits)
+
+
+def test_what_the_variants_read_and_classify(make_grid: Callable, make_bag: Callable) -> None:
+    grid = make_grid(3, 4, (5.0, 10.0))
+    bag = make_bag(grid, 6)
+    drawn = [small((5.0, 10.0), selection=name).eval()(bag).steps for name in ("random", "random-patches")]
+    assert np.array_equal(drawn[0][1].rows, grid.children(0, drawn[0][0].zoomed)), (
+        "children of random patches"
+    )
+    assert len(np.unique(grid.levels[1].parent[drawn[1][1].rows])) > 3, "not all of three parents"
+    single = small((5.0, 10.0), dual=False).eval()
+    step = single(bag).steps[0]
+    assert single.heads == ("attention",) and step.scores.shape == (12, 1)
+    assert np.array_equal(step.zoomed, hard_topk(step.attention, 3).numpy())
+    last = small((5.0, 10.0), aggregation="last").eval()(bag)
+    assert all(one.evidence is None for one in last.steps)
+    model = small((5.0, 10.0), aggregation="last").eval()
+    finest = model(bag).steps[1]
+    pooled = torch.softmax(finest.attention, 0) @ finest.embeddings
+    assert torch.allclose(last.logits, model.classifier(pooled), atol=1e-6)
+    wide = small((5.0, 10.0), aggregation="concatenation")
+    assert wide.classifier.in_features == 16 and wide.eval()(bag).logits.shape == (3,)
+
+
+def test_random_patches_are_as_many_as_the_children_of_so_many_patches(
+    make_grid: Callable, make_bag: Callable
+) -> None:
+    grid = make_grid(6, 6, (5.0, 10.0, 20.0), 0.5)
+    low, middle, high = map(len, grid.levels)
+    model = small((5.0, 10.0, 20.0), selection="random-patches").eval()
+    counts = [len(step.rows) for step in model(make_bag(grid, 6)).steps]
+    assert counts == [low, round(3 * middle / low), round(3 * high / middle)] and counts[1] < 3 * 4

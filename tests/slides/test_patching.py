@@ -10,7 +10,7 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_zoommil.errors import MagnificationError, MissingResolutionError, NoTissueError
+from napari_zoommil.errors import MagnificationError, MissingResolutionError, NoTissueError, OverlapError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.slides.patching import (
     Tissue,
@@ -244,3 +244,38 @@ def test_a_px_is_inside_if_its_centre_is(boxes: list[tuple[int, ...]], downsampl
     assert not (expected & away & ~mask.ravel()).any()
     only_px = mask.ravel() & ~expected & away  # of parts without a centre inside
     assert only_px.sum() <= len(shapely.get_parts(area))
+
+
+@pytest.mark.parametrize("overlap", [16, 32, 48])
+def test_patches_overlap_and_cover_what_they_cover_without(cmu_grid, overlap: int) -> None:
+    slide, tissue, _ = cmu_grid
+    plain = patch_grid(slide, tissue, (10,), 64, 0)
+    grid = patch_grid(slide, tissue, (10,), 64, 0, overlap)
+    (level,), (apart,) = grid.levels, plain.levels
+    assert level.size == apart.size and np.allclose(level.stride, np.array(level.size) * (1 - overlap / 64))
+    steps = level.origins / level.stride
+    assert np.allclose(steps, np.rint(steps)) and (level.origins < slide.shape).all()
+    np.testing.assert_allclose(level.tissue, tissue.share(level.origins, level.size))
+    middles = np.argwhere(tissue.mask)[::50] + 0.5
+    middles = middles * tissue.downsample
+    inside = middles[(middles < slide.shape).all(1)]
+    assert len(np.unique(level.covering(inside)[0])) == len(inside)
+    density = len(level) / len(apart)
+    assert 0.8 < density * (1 - overlap / 64) ** 2 < 1.4
+    pixels = read_patch(slide, grid, 0, len(level) // 2)
+    y, x = level.origins[len(level) // 2]
+    np.testing.assert_array_equal(pixels, slide.read(y, x, 64, 64, level.mpp))
+
+
+def test_no_patch_begins_where_all_it_covers_is_covered_before(cmu_grid) -> None:
+    slide, _, _ = cmu_grid
+    everything = Tissue(np.ones((30, 23), bool), (100.0, 100.0))
+    level = patch_grid(slide, everything, (20,), 256, 0, 128).levels[0]
+    far = level.origins.max(0) + np.array(level.size) - level.stride
+    assert (far < slide.shape).all() and (level.origins.max(0) + level.size >= slide.shape).all()
+
+
+def test_nested_patches_do_not_overlap(cmu_grid) -> None:
+    slide, tissue, _ = cmu_grid
+    with pytest.raises(OverlapError, match=r"at one magnification only.*no single parent"):
+        patch_grid(slide, tissue, (5, 10), 64, 0.1, 16)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openslide
@@ -164,9 +166,10 @@ def test_cancelling_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 1000}, {"size": 512}, {"texture_px": 100}, {"tumour_fraction": 0.0}]
+    "wrong",
+    [{"size": 1000}, {"size": 512}, {"texture_px": 100}, {"tumour_fraction": 0.0}, {"tumour_pattern": "odd"}],
 )
-def test_impossible_slides_are_refused(wrong: dict[str, float]) -> None:
+def test_impossible_slides_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         SyntheticSlide(seed=0, **wrong)
 
@@ -174,3 +177,25 @@ def test_impossible_slides_are_refused(wrong: dict[str, float]) -> None:
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="downsample"):
         NORMAL.read(0, 0, 10, 10, 3)
+
+
+def test_a_file_may_begin_at_a_coarser_level(tmp_path: Path) -> None:
+    TUMOUR.write(tmp_path / "coarse.tif", finest=4)
+    with openslide.OpenSlide(tmp_path / "coarse.tif") as slide:
+        assert slide.dimensions == (TUMOUR.size // 4,) * 2
+        assert float(slide.properties["openslide.mpp-x"]) == pytest.approx(1.0)
+    (whole,) = json.loads((tmp_path / "coarse.geojson").read_text())["features"][:1]
+    ring = TUMOUR.outline()[0][:, ::-1] / 4
+    assert np.allclose(whole["geometry"]["coordinates"][0], ring, atol=0.05)
+
+
+def test_a_pattern_fixes_how_the_tumour_grows() -> None:
+    solid, scirrhous, mixed = (replace(TUMOUR, tumour_pattern=name) for name in ("solid", "scirrhous", ""))
+    assert mixed == TUMOUR
+    inside = TUMOUR.label_map(16) == TUMOUR_LABEL
+    assert np.array_equal(solid.label_map(16) == TUMOUR_LABEL, inside), "only the texture differs"
+    dark = {}
+    for slide in (solid, scirrhous):
+        pixels = slide.read(0, 0, *inside.shape, 16).mean(-1)
+        dark[slide.tumour_pattern] = pixels[inside].mean()
+    assert dark["solid"] < dark["scirrhous"] - 2, "nests are full of nuclei"

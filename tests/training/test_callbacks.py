@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from napari_zoommil.errors import FileError
 from napari_zoommil.training.callbacks import (
     CurveWriter,
     SeededSteps,
+    StopsEarly,
     best_checkpoint,
     last_checkpoint,
     seed_of,
@@ -90,3 +92,34 @@ def test_a_fit_that_was_cut_off_ends_as_an_unbroken_one(
 
 def test_seeds_are_told_apart() -> None:
     assert len({seed_of(a, b) for a in range(20) for b in range(20)}) == 400
+
+
+def test_a_fit_that_was_to_stop_has_no_further_epoch_when_resumed(run: RunFolder) -> None:
+    """It may be killed after its last epoch, before the model is written."""
+
+    def fitted(resume: Path | None = None) -> list[float]:
+        how = settings(run)
+        how["callbacks"] = [StopsEarly("val_loss", patience=1), *how["callbacks"]]
+        fit(Wandering(), data(3), data(1), **how, resume=resume)
+        return [line["epoch"] for line in read_curves(run.folder)]
+
+    assert fitted() == [0, 1, 2, 3]
+    assert fitted(run.folder / CHECKPOINT) == [0, 1, 2, 3]
+
+
+def test_a_checkpoint_is_whole_though_its_writer_was_killed(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary folder of the system may be on another disk: nothing is written there."""
+    monkeypatch.setattr("tempfile.tempdir", str(run.folder / "absent"))
+    fit(Wandering(), data(3), data(1), **settings(run))
+    before = (run.folder / CHECKPOINT).read_bytes()
+
+    def killed(_content: Any, path: Path) -> None:
+        path.write_bytes(before[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_zoommil.training.callbacks.torch.save", killed)
+    with pytest.raises(FileError, match="No space left on device"):
+        fit(Wandering(), data(3), data(1), **settings(run))
+    assert (run.folder / CHECKPOINT).read_bytes() == before

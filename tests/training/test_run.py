@@ -66,6 +66,17 @@ def test_a_run_goes_on_with_the_same_only(tmp_path: Path) -> None:
     assert len(read_curves(tmp_path)) == 2
 
 
+def test_what_a_killed_run_was_writing_is_neither_in_the_way_nor_left(tmp_path: Path) -> None:
+    """Each file is written beside its place first."""
+    for resume in (True, False):
+        tmp_path.mkdir(exist_ok=True)
+        for name in (RUN, CHECKPOINT):
+            (tmp_path / f".{name}.123-0a1b2c3d.part").write_bytes(b"half")
+        with working_in(tmp_path, overwrite=False, resume=resume):
+            RunFolder(tmp_path, MADE_OF).begin(resume)
+            assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, RUN]
+
+
 def test_a_run_that_does_not_go_on_begins_anew(tmp_path: Path) -> None:
     begun(tmp_path)
     (tmp_path / BEST).write_bytes(b"weights")

@@ -109,3 +109,14 @@ def test_a_closed_viewer_is_forgotten(make_napari_viewer) -> None:
     del viewer
     gc.collect()
     assert session() is None or session().slides == ()
+
+
+def test_a_slide_is_opened_once(model, small_slide, other_slide, tmp_path) -> None:
+    session = session_of(model)
+    first, second = session.open(small_slide), session.open(other_slide)
+    assert session.active is second and first.slide.path == small_slide
+    assert session.open(small_slide) is first and session.active is first and len(session.slides) == 2
+    assert session.entry_of(other_slide) is second and session.entry_of(tmp_path / "none.svs") is None
+    with pytest.raises(SlideError, match="none"):
+        session.open(tmp_path / "none.svs")
+    assert session.active is first

@@ -23,6 +23,7 @@ from napari_zoommil.jobs.familiarity import described
 from napari_zoommil.jobs.model_on_slide import open_model_on_slide
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.spec import read_spec
+from napari_zoommil.slides import Slide
 from napari_zoommil.synthetic import SyntheticSlide
 
 
@@ -52,6 +53,7 @@ def sample(model: str, path: Path, group: str) -> Job[SlideSample]:
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(stack, path, model, store=path.parent / "features")
         yield from opened.look()
+        assert isinstance(opened.slide, Slide)  # it was written here
         levels = yield from described(opened.slide, opened.grid, opened.read.rows, opened.features)
     return SlideSample(group, levels)
 

@@ -6,13 +6,14 @@ Labels may stand in a table of their own, a line for each patient, see :class:`C
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os.path import normpath
 from pathlib import Path
 from typing import Any
 
 from napari_zoommil.errors import CohortError
 from napari_zoommil.training.mil import cohort_faults as faults_of
+from napari_zoommil.training.mil.cohort_faults import Lack, is_missing, no_slide
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
@@ -51,6 +52,13 @@ class Columns:
     fold_column: str = "fold"
     by: str | None = None
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Columns that have to be there, because somebody named them."""
+        usual = {one.name: one.default for one in fields(self)}
+        own = ("split_column", "group_column", "fold_column", "by")
+        return tuple(getattr(self, name) for name in own if getattr(self, name) != usual[name])
+
 
 @dataclass(frozen=True)
 class Cohort(Sequence[LabelledSlide]):
@@ -75,21 +83,25 @@ class Cohort(Sequence[LabelledSlide]):
     def __getitem__(self, index: Any) -> Any:
         return self.entries[index]
 
-    def faults(self, in_folds: bool = False) -> tuple[str, ...]:
-        """All faults that prevent training, each as a message; whether the slides exist is checked too.
+    def faults(self, in_folds: bool = False, lack: Lack = no_slide) -> tuple[str, ...]:
+        """All faults that prevent training, each as a message.
 
         Parameters
         ----------
         in_folds : bool
             Whether it is to be divided into folds, which of its splits regard only test.
+        lack : callable
+            Why a slide cannot be used; by default, that it does not exist.
         """
-        entries = self.entries
+        return (*self.content_faults(lack), *faults_of.of_splits(self.entries, in_folds))
+
+    def content_faults(self, lack: Lack = no_slide) -> tuple[str, ...]:
+        """Those of its lines, and contradictions between them."""
         return (
             *self.malformed,
-            *(fault for entry in entries for fault in faults_of.of_entry(entry)),
-            *faults_of.contradictions(entries),
-            *faults_of.of_labels(entries),
-            *faults_of.of_splits(entries, in_folds),
+            *(fault for entry in self.entries for fault in faults_of.of_entry(entry, lack)),
+            *faults_of.contradictions(self.entries),
+            *faults_of.of_labels(self.entries),
         )
 
 
@@ -119,10 +131,9 @@ def parse_cohort(path: Path, columns: Columns | None = None) -> Cohort:
         If one is not a table with these columns.
     """
     columns = columns or Columns()
-    needed = () if columns.by is None else (columns.by,)
     if columns.slide_table is not None:
         return _joined(path, columns.slide_table, columns)
-    rows = read_table(path, (columns.slide_column, columns.label_column, *needed))
+    rows = read_table(path, (columns.slide_column, columns.label_column, *columns.named))
     return Cohort(tuple(_entry(path.parent, row, Row(0, {}), columns) for row in rows), _malformed(rows))
 
 
@@ -132,6 +143,9 @@ def _joined(patients: Path, slides: Path, columns: Columns) -> Cohort:
     rows = read_table(slides, (columns.slide_column, columns.group_column))
     names = [row[columns.group_column] for row in labelled]
     of_patient = {name: row for name, row in zip(names, labelled, strict=True) if name}
+    for name in columns.named:
+        if not any(name.lower() in row.cells for row in (*labelled, *rows)):
+            raise CohortError(f"neither {patients.name} nor {slides.name} has the column {name}")
     wanted = {row[columns.group_column] for row in rows}
     known = [row for row in rows if row[columns.group_column] in of_patient]
     told = (
@@ -142,7 +156,7 @@ def _joined(patients: Path, slides: Path, columns: Columns) -> Cohort:
             f"line {row.line}: {columns.group_column} {row[columns.group_column] or 'is empty'}"
             f"{f' is not in {patients.name}' if row[columns.group_column] else ''}"
             for row in rows
-            if row not in known
+            if row[columns.group_column] not in of_patient
         ),
     )
     without = len({name for name in names if name} - wanted)
@@ -159,18 +173,38 @@ def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSl
     """A slide by its line, with what only the line of its patient states."""
 
     def of(column: str | None) -> str:
-        return "" if column is None else row[column] or patient[column]
+        found = "" if column is None else row[column] or patient[column]
+        return "" if is_missing(found) else found
 
     name = row[columns.slide_column]
     return LabelledSlide(
         folder / name if name else Path(),
-        of(columns.label_column),
+        (patient if patient.cells else row)[columns.label_column],
         of(columns.split_column),
         of(columns.group_column) or normpath(name),
         row.line,
         of(columns.fold_column),
         of(columns.by),
     )
+
+
+def read_to_predict(path: Path) -> Cohort:
+    """The slides of a table to predict over and to compare with labels, where it has these.
+
+    Labels and splits stay as they are in the table; splits without which one cannot train may be missing.
+
+    Raises
+    ------
+    FileError
+        If the table cannot be read.
+    CohortError
+        If it is not a table with a column slide, or has faults; the error lists all of them.
+    """
+    if not any("label" in row.cells for row in read_table(path, ("slide",))):
+        return Cohort(tuple(LabelledSlide(slide, "") for slide in slides_of_table(path)))
+    cohort = parse_cohort(path)
+    refuse(path, cohort.content_faults())
+    return cohort
 
 
 def slides_of_table(path: Path) -> list[Path]:
@@ -189,16 +223,17 @@ def slides_of_table(path: Path) -> list[Path]:
     return list(dict.fromkeys(path.parent / row["slide"] for row in rows))
 
 
-def refuse(path: Path, faults: Sequence[str]) -> None:
-    """Refuse a table for its faults, if it has any.
+def refuse(what: Path | str, faults: Sequence[str]) -> None:
+    """Refuse a table, or what else a cohort is read from, for its faults, if it has any.
 
     Raises
     ------
     CohortError
     """
     if faults:
+        name = what.name if isinstance(what, Path) else what
         more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
-        raise CohortError(f"{path.name} cannot be used: {'; '.join(faults[:TOLD])}{more}", tuple(faults))
+        raise CohortError(f"{name} cannot be used: {'; '.join(faults[:TOLD])}{more}", tuple(faults))
 
 
 def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.models.task import are_measurements, is_measurement
+from napari_zoommil.models.task import is_measurement, learns_numbers
 
 if TYPE_CHECKING:
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
@@ -16,20 +16,34 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 
+NO_SPLIT = "none"
+"""Of slides that are divided, in messages on those of a table that states which slides test."""
+
 MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
 """Missing values as written by R, pandas and spreadsheets."""
 
 
-def of_entry(entry: LabelledSlide) -> Iterator[str]:
-    """Faults of one slide."""
+Lack = Callable[[Path], str]
+
+
+def no_slide(path: Path) -> str:
+    """Why a slide cannot be read: it does not exist; empty if it does."""
+    return "" if path.exists() else f"there is no slide at {path}"
+
+
+def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
+    """Faults of one slide; ``lack`` says why it cannot be used."""
     if entry.slide == Path():
         yield f"{entry.place}: slide is empty"
-    elif not entry.slide.exists():
-        yield f"{entry.place}: there is no slide at {entry.slide}"
+    elif why := lack(entry.slide):
+        yield f"{entry.place}: {why}"
     if not entry.label:
         yield f"{entry.place}: label is empty"
     elif is_missing(entry.label):
         yield f"{entry.place}: label is {entry.label!r}, which stands for a missing one"
+    for column in ("label", "split", "group", "fold"):
+        if "\n" in getattr(entry, column):
+            yield f"{entry.place}: {column} has a line break; close the quote before it"
     if entry.split not in ("", *SPLITS):
         yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
 
@@ -61,7 +75,8 @@ def contradictions(entries: Iterable[LabelledSlide]) -> Iterator[str]:
         if len({(one.split, one.fold) for one in found}) == 1 and found[0].group:
             groups[found[0].group].append(found[0])
     for name, found in groups.items():
-        yield from _several(f"group {name} is in the splits", found, attrgetter("split"))
+        free = NO_SPLIT if any(one.split == "test" for one in found) else ""
+        yield from _several(f"group {name} is in the splits", found, lambda one, free=free: one.split or free)  # type: ignore[misc]
         yield from _several(f"group {name} is in the folds", found, attrgetter("fold"))
 
 
@@ -91,9 +106,9 @@ def of_splits(entries: Sequence[LabelledSlide], in_folds: bool = False) -> Itera
     """Splits and folds of some slides only, and splits that are missing where there are no folds."""
     given = {entry.split for entry in entries}
     folds = {entry.fold for entry in entries if entry.split != "test"}
-    if "" in given and len(given) > 1:
-        yield "it gives a split for some slides only, not for all or for none"
-    elif given & set(SPLITS) and folds <= {""} and not in_folds:
+    if "" in given and given - {"", "test"}:
+        yield "it gives a split for some slides only, not for all, for none, or for those to test on"
+    elif given & set(SPLITS) and "" not in given and folds <= {""} and not in_folds:
         for split in ("train", "val"):
             if split not in given:
                 yield f"it has no slides in its split {split!r}"
@@ -103,19 +118,17 @@ def of_splits(entries: Sequence[LabelledSlide], in_folds: bool = False) -> Itera
         yield f"it has a single fold, {next(iter(folds))!r}; a cross-validation needs two or more"
 
 
-def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False) -> Iterator[str]:
+def of_task(entries: Sequence[LabelledSlide], kind: str) -> Iterator[str]:
     """What prevents the labels from being learnt.
 
     Parameters
     ----------
     entries : sequence of LabelledSlide
     kind : {"auto", "classification", "regression"}
-    in_folds : bool
-        Whether they are to be divided into folds.
     """
     labelled = [entry for entry in entries if not is_missing(entry.label)]
     labels = [entry.label for entry in labelled]
-    if kind == "regression" or (kind == "auto" and are_measurements(labels)):
+    if learns_numbers(labels, kind):
         for entry in labelled:
             if not is_measurement(entry.label):
                 yield f"{entry.place}: label {entry.label!r} is not a number, which a regression needs"
@@ -125,15 +138,18 @@ def of_task(entries: Sequence[LabelledSlide], kind: str, in_folds: bool = False)
         yield f"all labels are {labels[0]!r}; a classification needs two classes or more"
     elif len(distinct) == len(labels) > len(SPLITS):
         yield f"each slide has a label of its own, such as {labels[0]!r}; name the column of the classes"
-    elif not in_folds:
-        yield from _untrained(labelled)
+    equal: dict[float, list[LabelledSlide]] = defaultdict(list)
+    for entry in labelled:
+        if is_measurement(entry.label):
+            equal[float(entry.label)].append(entry)
+    for found in equal.values():
+        for told in _several("one class seems to be written as", found, attrgetter("label")):
+            yield f"{told}; write it alike"
 
 
-def _untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
-    """Classes of held-out slides that no training slide has."""
+def untrained(entries: Sequence[LabelledSlide]) -> Iterator[str]:
+    """Classes of divided slides that no training slide has."""
     trained = {entry.label for entry in entries if entry.split == "train"}
-    if not trained or not {entry.split for entry in entries} <= set(SPLITS):
-        return  # which is told already
     first: dict[str, LabelledSlide] = {}
     for entry in entries:
         if entry.label not in trained:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from napari_zoommil.encoders.device import Device
@@ -21,6 +21,7 @@ from napari_zoommil.models.task import Task
 from napari_zoommil.training.callbacks import (
     CurveWriter,
     SeededSteps,
+    StopsEarly,
     best_checkpoint,
     last_checkpoint,
     seed_of,
@@ -64,7 +65,7 @@ def fit(
     callbacks: list[Callback] = [CurveWriter(run, columns(mil.task)), SeededSteps(seed)]
     callbacks.append(best_checkpoint(run, recipe.monitor, recipe.mode))
     if recipe.stop_after:
-        callbacks.append(EarlyStopping(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
+        callbacks.append(StopsEarly(recipe.monitor, patience=recipe.stop_after, mode=recipe.mode))
     steps = fit_steps(
         module,
         loader(train, mil.task, recipe, seed),

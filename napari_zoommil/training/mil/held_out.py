@@ -19,6 +19,8 @@ RESAMPLES = 1_000
 TAILS = (2.5, 97.5)
 """Percentiles of the interval."""
 
+NO_VALUE = "(no value)"
+
 THIRDS = 3
 """Parts of equally many slides that numbers are told by."""
 
@@ -91,7 +93,8 @@ def strata(values: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     Returns
     -------
     dict of str to (m,) int64
-        Places of the slides, by a name such as ``2 to 7.5``; slides without a value are under ``none``.
+        Places of the slides, by a name such as ``2 to 7.5``; those of slides without a value under
+        :data:`NO_VALUE`.
     """
     there = np.array([place for place, value in enumerate(values) if not is_missing(value)], np.int64)
     own = [values[place] for place in there]
@@ -102,11 +105,11 @@ def strata(values: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         parts = np.searchsorted(ends, numbers, side="left")
         for part in np.unique(parts):
             inside = numbers[parts == part]
-            found[f"{inside.min():g} to {inside.max():g}"] = there[parts == part]
+            found[f"{inside.min():.12g} to {inside.max():.12g}"] = there[parts == part]
     else:
         found = {one: there[[value == one for value in own]] for one in sorted(set(own))}
     if without := sorted(set(range(len(values))) - set(there.tolist())):
-        found["none"] = np.array(without)
+        found[NO_VALUE] = np.array(without)
     return found
 
 

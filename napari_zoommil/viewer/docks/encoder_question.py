@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.errors import ConsentError, EncoderError
@@ -40,7 +39,6 @@ class EncoderQuestion(QWidget):
         self._given: dict[str, str] = {}
         self._model = ""
         self.told = Sentence(name="encoder-question")
-        self.told.setTextFormat(Qt.TextFormat.PlainText)  # a stranger's model names the encoder
         self.allow = QPushButton("Fetch and use it")
         self.allow.setToolTip("Encoders of this name are not asked for again; Preferences list them")
         self.allow.clicked.connect(self._allow)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
-
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.viewer.docks.parts import Sentence
 
@@ -21,7 +19,6 @@ class FamiliarityNote(Sentence):
 
     def __init__(self) -> None:
         super().__init__(name="familiarity")
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setToolTip(HELP)
         self.show_verdict(None)
 

@@ -71,7 +71,7 @@ class NarrowComboBox(QComboBox):
 
 
 class Sentence(QLabel):
-    """A line or two of plain text that wraps; it never widens its dock.
+    """A line or two of text that wraps; it never widens its dock. Plain: a file's name may look like HTML.
 
     Parameters
     ----------
@@ -83,6 +83,7 @@ class Sentence(QLabel):
     def __init__(self, text: str = "", name: str = "", lines: int = 1) -> None:
         super().__init__(text)
         self._lines = lines
+        self.setTextFormat(Qt.TextFormat.PlainText)
         if lines > 1:
             self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self.setWordWrap(True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
 OURS = "napari_zoommil"
 """Property of the docks that share a place."""
+
+NARROW = "QTabBar, QTabBar::tab { font-size: 8pt; } QTabBar::tab { padding: 3px; }"
+"""With it six tabs fit into the width of a page, and each title is to be read."""
 
 
 def dock_of(page: QWidget) -> QDockWidget | None:
@@ -28,7 +32,7 @@ def join_others(page: QWidget) -> None:
         return
     dock.setProperty(OURS, True)
     words = dock.windowTitle().split()
-    dock.setWindowTitle(words[0] if words else "")  # five tabs are to fit into the width of a page
+    dock.setWindowTitle(words[0] if words else "")  # six tabs are to fit into the width of a page
     area = window.dockWidgetArea(dock)
     others = [
         one
@@ -38,4 +42,6 @@ def join_others(page: QWidget) -> None:
     ]
     if others and not dock.isFloating() and dock not in window.tabifiedDockWidgets(others[0]):
         window.tabifyDockWidget(others[0], dock)
+        for bar in window.findChildren(QTabBar, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            bar.setStyleSheet(NARROW)
     dock.raise_()

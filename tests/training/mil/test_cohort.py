@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from napari_zoommil.training.mil.cohort import (
     LabelledSlide,
     class_names,
     read_cohort,
+    read_to_predict,
     slides_of_table,
 )
 
@@ -244,3 +246,46 @@ def test_all_faults_of_joined_tables_are_told(tmp_path: Path) -> None:
         "line 5: label is 'NA', which stands for a missing one",
         "line 6: slide is empty",
     )
+
+
+def test_a_table_to_predict_over_keeps_its_splits_and_needs_none_to_train(tmp_path) -> None:
+    path = table(tmp_path, "slide,label,split\na.svs,x,test\nb.svs,y,test\n")
+    assert [one.split for one in read_to_predict(path)] == ["test", "test"]
+    with pytest.raises(CohortError, match="no slides in its split 'train'"):
+        read_cohort(path)
+    assert [one.split for one in read_to_predict(table(tmp_path, "slide,label\na.svs,x\nb.svs,y\n"))] == [
+        "",
+        "",
+    ]
+    unlabelled = read_to_predict(table(tmp_path, "slide\na.svs\n"))
+    assert [(one.slide, one.label) for one in unlabelled] == [(tmp_path / "a.svs", "")]
+
+
+def test_a_patient_is_not_tested_on_and_trained_on(tmp_path: Path) -> None:
+    text = "slide,label,split,group\na.svs,x,test,p\nb.svs,x,,p\nc.svs,y,,q\n"
+    with pytest.raises(CohortError, match=r"group p is in the splits test \(line 2\) and none \(line 3\)"):
+        read_cohort(table(tmp_path, text))
+
+
+def test_columns_that_were_named_have_to_be_there(tmp_path: Path) -> None:
+    path = table(tmp_path, "slide,label\na.svs,x\nb.svs,y\n")
+    with pytest.raises(CohortError, match="header with the columns slide, label and patinet"):
+        read_cohort(path, Columns(group_column="patinet"))
+    path, columns = joined(tmp_path, "group,label\np1,x\np2,y\n", "slide,group\na.svs,p1\nb.svs,p2\n")
+    with pytest.raises(CohortError, match=r"neither clinical\.csv nor slides\.csv has the column size"):
+        read_cohort(path, replace(columns, by="size"))
+
+
+def test_the_label_of_a_joined_slide_is_its_patients(tmp_path: Path) -> None:
+    path, columns = joined(
+        tmp_path, "group,label\np1,x\np2,y\n", "slide,group,label\na.svs,p1,HE\nb.svs,p2,HE\n"
+    )
+    assert [one.label for one in read_cohort(path, columns)] == ["x", "y"]
+
+
+def test_missing_groups_are_none_and_open_quotes_are_told(tmp_path: Path) -> None:
+    path = table(tmp_path, "slide,label,group\na.svs,x,NA\nb.svs,y,NA\n")
+    assert [one.group for one in read_cohort(path)] == ["a.svs", "b.svs"]
+    path.write_text('slide,label\na.svs,"x\nb.svs,y\nc.svs,z"\n')
+    with pytest.raises(CohortError, match="label has a line break; close the quote before it"):
+        read_cohort(path)

@@ -84,7 +84,7 @@ def test_the_reliability_curve_counts_each_slide_once() -> None:
 
 def test_results_are_told_by_a_column() -> None:
     assert {name: rows.tolist() for name, rows in strata(["b", "a", "", "b", "NA"]).items()} == {
-        "a": [1], "b": [0, 3], "none": [2, 4],
+        "a": [1], "b": [0, 3], "(no value)": [2, 4],
     }  # fmt: skip
     sizes = ["9", "1", "2.5", "7", "3", "20"]
     assert {name: rows.tolist() for name, rows in strata(sizes).items()} == {

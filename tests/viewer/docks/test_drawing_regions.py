@@ -16,10 +16,10 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.attention import dock as attention
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.drawing import HOW, NO_REGION
 from napari_zoommil.viewer.layers.overlays import find_layer
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 
 A, B, C, D = (300.0, 200.0), (360.0, 200.0), (360.0, 260.0), (300.0, 260.0)

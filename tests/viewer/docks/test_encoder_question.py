@@ -14,7 +14,7 @@ from napari_zoommil.errors import ConsentError, EncoderError, JobError
 from napari_zoommil.training.mil import points as points_training
 from napari_zoommil.viewer.docks import encoder_question as module
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.settings import allowed_encoders
 

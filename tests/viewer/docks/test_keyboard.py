@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QLineEdit, QPlainTextEdit,
 
 from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.page import Page
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 
 KEYS = {"7": Qt.Key.Key_7, "J": Qt.Key.Key_J, "Space": Qt.Key.Key_Space, "Up": Qt.Key.Key_Up}
 CTRL = Qt.KeyboardModifier.ControlModifier

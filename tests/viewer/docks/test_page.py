@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleRangeSlider, QLabeledSlider
 
 from napari_zoommil.viewer.docks.page import Page
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 
 DOWN, UP = -120, 120
 

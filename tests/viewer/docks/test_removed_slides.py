@@ -11,7 +11,7 @@ import napari
 from napari.layers import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 

@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QTabBar, QWidget
 
 from napari_zoommil.viewer.docks.page import Page
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.tabs import dock_of
-from napari_zoommil.viewer.menus import show_dock
 
 NAMES = {
     "slide": "Slide",
@@ -17,6 +17,7 @@ NAMES = {
     "annotate": "Annotate",
     "detect": "Detect cells",
     "finetune": "Fine-tune",
+    "cohort": "Cohort",
 }
 SMALL = (1280, 760)
 """A small screen, less the desk's bars."""

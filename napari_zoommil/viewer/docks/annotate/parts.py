@@ -10,10 +10,11 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.annotations.autosave import beside
-from napari_zoommil.files import ANNOTATIONS, GEOJSON, dialog_filter, has_ending
+from napari_zoommil.files import ANNOTATIONS, GEOJSON, dialog_filter
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations
 from napari_zoommil.viewer.docks.parts import Sentence, button, row, stack
+from napari_zoommil.viewer.docks.saving import ask_where
 from napari_zoommil.viewer.layers.drawing import HOW
 from napari_zoommil.viewer.sentences import marked
 
@@ -135,15 +136,10 @@ class FileBox(QWidget):
             self.chosen.emit(Path(name))
 
     def _choose_target(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self,
-            "Export annotations",
-            str(Path(self._folder) / self._name),
-            dialog_filter("GeoJSON", GEOJSON),
-        )
-        if name:
-            path = Path(name)
-            self.asked.emit(path if has_ending(path, GEOJSON) else path.with_name(f"{path.name}{GEOJSON[0]}"))
+        start = Path(self._folder) / self._name
+        path = ask_where(self, "Export annotations", start, "GeoJSON", GEOJSON)
+        if path is not None:
+            self.asked.emit(path)
 
     @property
     def annotator(self) -> str:

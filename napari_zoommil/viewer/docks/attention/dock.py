@@ -121,7 +121,7 @@ class AttentionDock(SessionDock):
         self._regions.set_slide(entry.slide if entry else None)
         self.where.set_slide(entry)
         self._show_result(entry)
-        self.model.offer(kept(entry.slide) if entry else ())
+        self.model.offer((*(kept(entry.slide) if entry else ()), *self._session.cohort_models))
         self._reconsider()
 
     def _result_changed(self, entry: OpenSlide, key: ResultKey) -> None:
@@ -171,7 +171,7 @@ class AttentionDock(SessionDock):
         self.act.set_ready(False, why or LOOKING)
         if entry is None or why:
             return
-        slide, model, detected = entry.slide, self.model.chosen, entry.detected
+        slide, model = entry.slide, self.model.chosen
         encoder, how = self.encoder.given(model), {**self.how.values, "regions": inside}
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
@@ -179,7 +179,6 @@ class AttentionDock(SessionDock):
                 slide,
                 model,
                 encoder=encoder,
-                detected=detected,
                 add=added,
                 leave_out=left_out,
                 threads=spare_cores(),
@@ -198,7 +197,7 @@ class AttentionDock(SessionDock):
         if entry is None:
             return
         self._estimate = found
-        entry.detected, entry.tissue = found.detected, found.tissue
+        entry.tissue = found.tissue
         self.cost.setText(cost_sentence(found))
         self.device.setText(f"Device: {found.device} ({found.reason})")
         self.act.set_ready(True, "Run the model on this slide")
@@ -248,7 +247,7 @@ class AttentionDock(SessionDock):
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
         how = {**self.how.values, "regions": inside}
-        self._read_as = Reading(found.tissue, self.encoder.given(model), how)
+        self._read_as = Reading(found.tissue, self.encoder.given(model), how, found.detector)
         reading = self._read_as
         self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
         self.act.show_running(True, f"Stop reading {slide.name}")

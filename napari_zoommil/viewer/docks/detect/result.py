@@ -10,7 +10,6 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
-    QFileDialog,
     QHeaderView,
     QLabel,
     QPushButton,
@@ -21,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_zoommil.files import GEOJSON, dialog_filter
+from napari_zoommil.files import GEOJSON
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.detection_files import CellFiles, write_detection
@@ -29,6 +28,7 @@ from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.saving import ask_where
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
@@ -176,10 +176,10 @@ class DetectionPanel(QWidget):
         if self._entry is None:
             return
         slide = self._entry.slide
-        start = str(slide.path.with_name(f"{slide.stem}.cells.geojson"))
-        name, _ = QFileDialog.getSaveFileName(self, "Export cells", start, dialog_filter("GeoJSON", GEOJSON))
-        if name:
-            self._export_to(Path(name))
+        start = slide.path.with_name(f"{slide.stem}.cells.geojson")
+        path = ask_where(self, "Export cells", start, "GeoJSON", GEOJSON)
+        if path is not None:
+            self._export_to(path)
 
 
 def export_job(detection: Detection, threshold: float, path: Path) -> Job[CellFiles]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import napari
 from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt
 
 from napari_zoommil.annotations import Changed
 from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Progress, finetune_runs
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.finetune_plan import TrainingSet, look
-from napari_zoommil.jobs.finetune_run import Trace, finetune_in_run
+from napari_zoommil.jobs.finetune_run import finetune_in_run
 from napari_zoommil.jobs.progress import duration
+from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.curves import Curves
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
-from napari_zoommil.viewer.docks.finetune.curves import Curves
 from napari_zoommil.viewer.docks.finetune.decision import Decision
 from napari_zoommil.viewer.docks.finetune.parts import (
     Settings,
@@ -69,6 +72,7 @@ class FinetuneDock(SessionDock):
         self.encoder = EncoderQuestion(self._session, self._teach)
         self.slide = Sentence(name="finetune-slide")
         self.what = Sentence(name="finetune-what", lines=2)
+        self.what.setTextFormat(Qt.TextFormat.RichText)
         self.slide_is = SlideIs(self._reconsider)
         self.settings = Settings(self._reconsider)
         self.device = Sentence(name="device", lines=2)
@@ -165,7 +169,7 @@ class FinetuneDock(SessionDock):
 
     def _look_ended(self, failure: str | None) -> None:
         if failure is not None:  # the slide's folder is gone, or something that nobody has thought of
-            self.what.setText(failure)
+            self.what.setText(escape(failure))
             self.act.set_ready(False, failure)
         if self._edited:
             self._look()

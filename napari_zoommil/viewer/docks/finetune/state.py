@@ -10,8 +10,8 @@ from napari.layers import Layer
 from napari_zoommil.jobs.attention_change import AttentionMaps
 from napari_zoommil.jobs.compare import Comparand
 from napari_zoommil.jobs.finetune_plan import TrainingSet
-from napari_zoommil.jobs.finetune_run import Trace
 from napari_zoommil.jobs.finetune_runs import TrainingRun
+from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.viewer.layers.detections import is_cells_of, show_cells
 from napari_zoommil.viewer.layers.overlays import is_map_of, show_overlay

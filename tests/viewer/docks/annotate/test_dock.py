@@ -24,9 +24,9 @@ from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides.patching import detect_tissue
 from napari_zoommil.viewer import settings
 from napari_zoommil.viewer.docks.annotate.slide_annotations import SlideAnnotations
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.drawing import NO_REGION
 from napari_zoommil.viewer.layers.overlays import show_tissue
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.open_slide import DETECTION, ResultKey
 from napari_zoommil.viewer.session import session_of

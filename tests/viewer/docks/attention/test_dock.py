@@ -19,10 +19,10 @@ from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.viewer.docks import model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.attention import explaining
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
 from napari_zoommil.viewer.open_slide import EXPLANATION
 from napari_zoommil.viewer.worker import OUTDATED
@@ -508,7 +508,7 @@ def test_each_use_stays_with_its_region(ready, qtbot) -> None:
 
 def test_deleting_the_regions_by_hand_undoes_them(ready, qtbot) -> None:
     viewer, dock, layer = ready
-    found = dock._estimate.detected.mask.sum()
+    found = dock._estimate.tissue.mask.sum()
     click(qtbot, dock.add)
     shapes = tissue_regions.regions_layer(viewer, slide_of(layer), "add")
     shapes.add_polygons(np.array([(0, 0), (0, 4000), (4000, 4000), (4000, 0)]))

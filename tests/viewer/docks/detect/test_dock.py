@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.cells.model import load_cell_model, save_cell_model
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.docks.detect import result
 from napari_zoommil.viewer.docks.detect.parts import Search
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.where import SETTLED_MS, TISSUE, WINDOW, Inside
 from napari_zoommil.viewer.layers.detections import cells_layer
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.session import session_of
 from napari_zoommil.viewer.worker import OUTDATED
 
@@ -239,7 +239,7 @@ def test_qupath_gets_what_counts(ready, qtbot, monkeypatch, path) -> None:
         asked.append(start)
         return start, ""
 
-    monkeypatch.setattr(result.QFileDialog, "getSaveFileName", ask)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
     file = path.with_name("cmu.cells.geojson")
@@ -265,7 +265,7 @@ def test_an_export_that_fails_is_told(ready, qtbot, monkeypatch, tmp_path) -> No
     run(qtbot, dock)
     (tmp_path / "file").write_text("")
     where = str(tmp_path / "file" / "cells.geojson")
-    monkeypatch.setattr(result.QFileDialog, "getSaveFileName", lambda *_: (where, ""))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (where, ""))
     press(qtbot, dock.panel.export)
     qtbot.waitUntil(lambda: not dock._exporting.running)
     assert "cannot be made" in notification_manager.records[-1].message

@@ -20,7 +20,7 @@ from napari_zoommil.training.cells import presets
 from napari_zoommil.training.cells.module import CellRecipe
 from napari_zoommil.training.run import CHECKPOINT, RUN
 from napari_zoommil.viewer.docks.finetune import dock as module
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
 from napari_zoommil.viewer.worker import OUTDATED
 

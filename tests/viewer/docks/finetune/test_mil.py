@@ -19,8 +19,8 @@ from napari_zoommil.training.mil import points
 from napari_zoommil.training.run import RUN
 from napari_zoommil.viewer.docks.attention.dock import AttentionDock
 from napari_zoommil.viewer.docks.finetune.state import AFTER, ATTENTION, BEFORE
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.overlays import MAP, show_overlay
-from napari_zoommil.viewer.menus import show_dock
 from napari_zoommil.viewer.metadata import TITLE, slide_of
 
 MINUTE = 60_000

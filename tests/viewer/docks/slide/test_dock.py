@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_zoommil.slides.readers.tiles import TILES
 from napari_zoommil.viewer.docks.place import PlaceLabel, place_text
-from napari_zoommil.viewer.menus import show_dock
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.session import session_of
 
 
@@ -139,9 +139,9 @@ def test_colours_follow_the_profile_on_request(window, data, add_slide) -> None:
     widget, entry = show_dock(viewer, "Slide"), session_of(viewer).active
     assert not widget.colours.isHidden() and not widget.colours.isChecked()
     stored, overview = np.asarray(layer.data[0]), entry.overview
-    entry.detected = object()
+    entry.tissue = object()
     widget.colours.setChecked(True)
-    assert entry.slide.colour_managed and entry.detected is None
+    assert entry.slide.colour_managed and entry.tissue is None
     entry.slide._shown._converted = lambda pixels: 255 - pixels  # its own profile is sRGB already
     assert np.array_equal(np.asarray(layer.data[0]), 255 - stored)
     widget.colours.setChecked(False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import ArrayLike, NDArray
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_zoommil.jobs.finetune_run import Trace
+from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.maps.colours import class_colour
 
 SMOOTHING = 0.85
@@ -35,39 +38,83 @@ HANGING = 6
 LOSS, RECALL, F1, DENSITY = (class_colour(index) for index in (5, 4, 2, 3))
 """Light enough for a dark theme, dark enough for a light one."""
 
-LOSSES, SHARES, DENSITIES = range(3)
+LOSSES, SHARES, AMOUNTS = range(3)
 """Panels, from the uppermost."""
 
-MEASURED = (
-    ("bag_loss", "loss of the slide", F1, LOSSES),
-    ("point_loss", "loss of the points", RECALL, LOSSES),
-    ("exclusive_recall", "annotated cells found", RECALL, SHARES),
-    ("f1_complete", "F1", F1, SHARES),
-    ("predictions_per_mm2", "per mm²", DENSITY, DENSITIES),
+
+class Measured(NamedTuple):
+    """A column of the curves: its name in short, its colour, and in which panel it is drawn."""
+
+    column: str
+    title: str
+    colour: str
+    panel: int
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is drawn of a kind of training.
+
+    Attributes
+    ----------
+    measured : tuple of Measured
+    shares, amounts : str
+        What the panel of shares of 1 has, and the one of numbers without bound.
+    parts : str
+        Column with which the loss has parts that are drawn and their sum is not: it hides one of them.
+    """
+
+    measured: tuple[Measured, ...]
+    shares: str
+    amounts: str
+    parts: str = ""
+
+
+FINETUNING = Kind(
+    (
+        Measured("bag_loss", "loss of the slide", F1, LOSSES),
+        Measured("point_loss", "loss of the points", RECALL, LOSSES),
+        Measured("exclusive_recall", "annotated cells found", RECALL, SHARES),
+        Measured("f1_complete", "F1", F1, SHARES),
+        Measured("predictions_per_mm2", "per mm²", DENSITY, AMOUNTS),
+    ),
+    "recall, F1",
+    "per mm²",
+    "point_loss",
 )
-"""Column of the curves, its name in short, its colour, and in which panel it is drawn."""
+"""Of a cell model, or of a MIL model with points."""
+
+COHORT = Kind(
+    (
+        Measured("val_loss", "loss on val", DENSITY, LOSSES),
+        Measured("val_f1", "weighted F1 on val", F1, SHARES),
+        Measured("val_accuracy", "accuracy on val", RECALL, SHARES),
+        Measured("val_mae", "mean absolute error on val", DENSITY, AMOUNTS),
+    ),
+    "F1, acc.",
+    "error",
+)
+"""Of a MIL model on a cohort, measured on its validation slides."""
 
 
 class Curves(QWidget):
-    """Up to three panels over the same epochs: loss, recall and F1, detections per mm².
+    """Up to three panels over the same epochs: losses, shares of 1, and numbers without bound."""
 
-    Of a MIL model there are the two parts of its loss alone, that of the slide and that of the points.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = FINETUNING) -> None:
         super().__init__()
+        self._kind = kind
         self.legend = QLabel()
         self.legend.setWordWrap(True)
         self.legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.loss = _Panel("loss", LOSS_HEIGHT)
-        self.shares = _Panel("recall, F1", MEASURED_HEIGHT)
-        self.density = _Panel("per mm²", MEASURED_HEIGHT)
+        self.shares = _Panel(kind.shares, MEASURED_HEIGHT)
+        self.amounts = _Panel(kind.amounts, MEASURED_HEIGHT)
         self.shares.plot.setYRange(0, 1, padding=ROOM)
         self.shares.plot.getAxis("left").setTicks([[(share, f"{share:g}") for share in (0, 0.5, 1)]])
         self.raw = self.loss.curve(LOSS, FAINT)
         self.smooth = self.loss.curve(LOSS)
-        self.panels = (self.loss, self.shares, self.density)
-        self.measured = {column: self.panels[at].curve(colour) for column, _, colour, at in MEASURED}
+        self.panels = (self.loss, self.shares, self.amounts)
+        self.measured = {one.column: self.panels[one.panel].curve(one.colour) for one in kind.measured}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -84,12 +131,12 @@ class Curves(QWidget):
         """Draw a training; panels of which nothing is known stay away."""
         places, losses = with_past(trace)
         known_columns = {name for line in trace.history for name in line}
-        if "point_loss" in known_columns:  # the parts are drawn and their sum is not: it hides one of them
+        if self._kind.parts in known_columns:
             places = losses = np.empty(0)
         self.raw.setData(places, losses)
         self.smooth.setData(places, smoothed(losses))
         shown = [("loss", LOSS)] if len(losses) else []
-        for name, title, colour, panel in MEASURED:
+        for name, title, colour, panel in self._kind.measured:
             known = [(line["epoch"] + 1, line[name]) for line in trace.history if name in line]
             x, y = np.array(known).reshape(-1, 2).T
             dots = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
@@ -99,14 +146,18 @@ class Curves(QWidget):
             if known:
                 shown.append((title, colour))
         self.legend.setText("&nbsp;&nbsp; ".join(_key(title, colour) for title, colour in shown))
-        highest = max((line.get(MEASURED[-1][0], 0) for line in trace.history), default=0)
-        self.density.plot.setYRange(0, max(highest, 1), padding=ROOM)
-        self.shares.setVisible(bool(known_columns & {"exclusive_recall", "f1_complete"}))
-        self.density.setVisible("predictions_per_mm2" in known_columns)
+        amounts = self._columns_of(AMOUNTS)
+        highest = max((line.get(name, 0) for line in trace.history for name in amounts), default=0)
+        self.amounts.plot.setYRange(0, highest or 1, padding=ROOM)
+        self.shares.setVisible(bool(known_columns & self._columns_of(SHARES)))
+        self.amounts.setVisible(bool(known_columns & amounts))
         last = max((panel for panel in self.panels if not panel.isHidden()), key=self.panels.index)
         for panel in self.panels:
             panel.name_epochs(panel is last)
             panel.show_epochs(max(trace.epochs, len(trace.history), 1))
+
+    def _columns_of(self, panel: int) -> set[str]:
+        return {one.column for one in self._kind.measured if one.panel == panel}
 
 
 class _Panel(pg.PlotWidget):

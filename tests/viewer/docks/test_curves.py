@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
-from napari_zoommil.jobs.finetune_run import Trace
-from napari_zoommil.viewer.docks.finetune.curves import Curves, smoothed, with_past
+from napari_zoommil.jobs.trace import Trace
+from napari_zoommil.viewer.docks.curves import Curves, smoothed, with_past
 
 MEASURED = tuple(
     {

@@ -1,0 +1,1 @@
+"""Number of patches that ZoomMIL zooms into (supplement, Fig. 2)."""

@@ -1,0 +1,1 @@
+"""Common parts of the experiments ``zoom-*``: cohort, features, trainings, results."""

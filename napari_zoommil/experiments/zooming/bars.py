@@ -1,0 +1,48 @@
+"""Horizontal bars of means over seeds, a panel for each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_zoommil.experiments.charts import STYLE, require_matplotlib
+from napari_zoommil.experiments.zooming.scatter import save
+from napari_zoommil.files import write_file
+from napari_zoommil.maps.colours import class_colour
+
+if TYPE_CHECKING:
+    from napari_zoommil.experiments.zooming.report import Mean
+
+
+def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) -> None:
+    """Write panels side by side; values are shares and shown in percent.
+
+    Raises
+    ------
+    JobError
+        If matplotlib is not installed.
+    """
+    require_matplotlib()
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
+    content = BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((4.4 * len(panels), 0.8 + 0.32 * len(names)), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for axis, (title, bars) in zip(axes, panels.items(), strict=True):
+            for name, mean in bars.items():
+                place, colour = names.index(name), class_colour(0 if name == names[0] else 1)
+                axis.barh(place, 100 * mean.mean, color=colour, height=0.65)
+                axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
+            axis.set(title=title, xlabel=unit, xlim=(0, 105))
+            axis.set_yticks(range(len(names)), names)
+            axis.grid(axis="x", color="#dddddd")
+            axis.set_axisbelow(True)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylim(len(names) - 0.4, -0.6)
+        save(figure, content, path.suffix[1:])
+    write_file(path, content.getvalue())

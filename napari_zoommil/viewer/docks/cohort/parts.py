@@ -1,0 +1,123 @@
+"""Parts of the Cohort dock: where the cohort comes from, and which rows are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_zoommil.files import TABLES, dialog_filter
+from napari_zoommil.jobs.cohort import OpenCohort
+from napari_zoommil.viewer.docks.familiarity_note import WARNING
+from napari_zoommil.viewer.docks.parts import NarrowComboBox, Sentence, row
+
+TYPED_MS = 150
+"""After which what was typed to filter by is looked for."""
+
+ALL_SPLITS = "All splits"
+
+NO_COHORT = (
+    "Open a table (CSV: slide, label, and optionally split and group) or a folder of slides, or drop one, or "
+    "a single slide, here"
+)
+
+
+class Source(QWidget):
+    """Which cohort is open, and what is wrong with the one that could not be."""
+
+    def __init__(self, opened: Callable[[Path], None]) -> None:
+        super().__init__()
+        self._opened = opened
+        self.table = QPushButton("Open table…")
+        self.table.setToolTip("A CSV table with the columns slide and label, and optionally split and group")
+        self.table.clicked.connect(self._ask_table)
+        self.folder = QPushButton("Open folder…")
+        self.folder.setToolTip("A folder of slides, without labels, to predict over")
+        self.folder.clicked.connect(self._ask_folder)
+        self.told = Sentence(NO_COHORT, "cohort")
+        self.faults = Sentence(name="cohort-faults")
+        self.faults.setStyleSheet(WARNING)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (row(self.table, self.folder), self.told, self.faults):
+            column.addWidget(widget)
+        self._start = ""
+        self.show_cohort(None, "", ())
+
+    def show_cohort(self, cohort: OpenCohort | None, refused: str, faults: Sequence[str]) -> None:
+        """Name what is open, and what could not be opened with all its faults."""
+        self.told.setText(f"{cohort.path.name}: {cohort.summary}" if cohort else NO_COHORT)
+        if cohort is not None:
+            self._start = str(cohort.path.parent)
+        self.faults.setVisible(bool(faults))
+        kept = " What was open stays open." if cohort and faults else ""
+        told = faults[0] if len(faults) == 1 else "\n".join(f"• {one}" for one in faults)
+        self.faults.setText(f"{refused} cannot be used.{kept}\n{told}" if faults else "")
+
+    def _ask_table(self) -> None:
+        name = QFileDialog.getOpenFileName(
+            self, "Table of slides", self._start, dialog_filter("Tables", TABLES)
+        )[0]
+        if name:
+            self._opened(Path(name))
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder of slides", self._start)
+        if name:
+            self._opened(Path(name))
+
+
+class Filters(QWidget):
+    """Text, split, and errors alone.
+
+    Parameters
+    ----------
+    changed : callable
+        Called with the text, the split (empty for all) and whether only errors are wanted.
+    """
+
+    def __init__(self, changed: Callable[[str, str, bool], None]) -> None:
+        super().__init__()
+        self._changed = changed
+        self.text = QLineEdit()
+        self.text.setPlaceholderText("Filter")
+        self.text.setClearButtonEnabled(True)
+        self.text.setAcceptDrops(False)  # what is dropped on the dock is to be opened
+        self.text.setToolTip("Part of a slide's name, label, group or prediction")
+        self.split = NarrowComboBox()
+        self.split.setToolTip("Slides of one split")
+        self.split.currentIndexChanged.connect(lambda _: self._tell())
+        self.wrong = QCheckBox("Errors")
+        self.wrong.setToolTip("Only slides with another prediction than their label")
+        self.wrong.toggled.connect(lambda _: self._tell())
+        self._typed = QTimer(self)
+        self._typed.setSingleShot(True)
+        self._typed.setInterval(TYPED_MS)
+        self._typed.timeout.connect(self._tell)
+        self.text.textChanged.connect(lambda _: self._typed.start())
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(row(self.text, self.split, self.wrong, stretch=0))
+
+    def offer(self, cohort: OpenCohort | None) -> None:
+        """Begin anew with another cohort."""
+        with QSignalBlocker(self.text), QSignalBlocker(self.split), QSignalBlocker(self.wrong):
+            self.text.clear()
+            self.wrong.setChecked(False)
+            self.split.clear()
+            self.split.addItem(ALL_SPLITS, "")
+            for name in cohort.splits if cohort else ():
+                self.split.addItem(name, name)
+        self._typed.stop()
+        self.split.setVisible(self.split.count() > 1)
+        self.wrong.setVisible(cohort is not None and cohort.has_labels)
+
+    def count(self, wrong: int, is_regression: bool) -> None:
+        """Say how many errors there are; of numbers there are none, but residuals to sort by."""
+        self.wrong.setText(f"Errors ({wrong:,})")
+        self.wrong.setEnabled(not is_regression)
+
+    def _tell(self) -> None:
+        self._changed(self.text.text(), self.split.currentData() or "", self.wrong.isChecked())

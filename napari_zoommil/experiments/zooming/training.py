@@ -26,6 +26,7 @@ from napari_zoommil.jobs.progress import retold
 from napari_zoommil.jobs.train_familiarity import rows_read
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.models.spec import load_model
+from napari_zoommil.slides.tissue_published import DEFAULT
 from napari_zoommil.training.mil.cohort import LabelledSlide, read_cohort
 from napari_zoommil.training.mil.table import read_table
 from napari_zoommil.training.run import CHECKPOINT, CURVES, is_trained
@@ -81,6 +82,7 @@ class Bench:
             store=self.store,
             patch_size=self.extent.patch_size,
             device=self.device,
+            **TISSUE,
         )
 
     def pieces(self, units: Sequence[Unit]) -> Pieces:
@@ -93,6 +95,9 @@ class Bench:
         }
         return Pieces(self.out / "trainings", made_with)
 
+
+TISSUE: dict[str, Any] = {"min_tissue": 0.1, "tissue_detector": DEFAULT}
+"""How patches are chosen on all slides: the published detector of the recipe would add empty glass."""
 
 Features = tuple[str, tuple[float, ...]]
 """An encoder, and the magnifications that are read together."""
@@ -182,6 +187,7 @@ def train_one(unit: Unit, seed: int, bench: Bench, pieces: Pieces) -> Job[None]:
         encoder=unit.encoder or extent.encoder,
         magnifications=unit.magnifications,
         patch_size=extent.patch_size,
+        **TISSUE,
         options=dict(unit.options),
         recipe=extent.recipe,
         epochs=extent.epochs,

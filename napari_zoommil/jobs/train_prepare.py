@@ -15,7 +15,7 @@ from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
-from napari_zoommil.jobs.train_start import Chosen, Start
+from napari_zoommil.jobs.train_start import DEFAULT_MODEL, Chosen, Start
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
@@ -93,6 +93,13 @@ def prepare(
     from napari_zoommil.training.mil.splits import Division, fold_count
 
     begun = None if asked.start is None else Start.read(asked.start)
+    known = entry(asked.model or (DEFAULT_MODEL if begun is None else begun.spec.architecture))
+    name = asked.recipe or DEFAULT_RECIPE
+    recipe = with_settings(known.recipe(name), asked.settings)
+    known.options({**recipe.options, **asked.options})
+    if min(recipe.shares[:2]) <= 0:
+        raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
+    recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
     found, faults = _read(cohort, columns, asked, files)
     used = asked
@@ -101,14 +108,7 @@ def prepare(
         common = files.common(found.entries, asked.model, asked.magnifications, begun)
         used = replace(asked, **asdict(common), from_files=True)
     chosen = Chosen.new(used) if begun is None else begun.chosen(used)
-    known = entry(chosen.model)
-    name = asked.recipe or DEFAULT_RECIPE
-    recipe = with_settings(known.recipe(name), asked.settings)
-    if min(recipe.shares[:2]) <= 0:
-        raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
-    recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     built = {**recipe.options, **chosen.options}
-    known.options(built)
     wanted = scales = chosen.magnifications or known.magnifications(recipe)
     known.check_scales(wanted)
     coarsest = None

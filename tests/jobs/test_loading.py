@@ -296,8 +296,8 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patches that a store holds, and those that are found, have another size than they are asked for."""
     real = patching.patch_grid
 
-    def halved(slide: Slide, tissue: Any, magnifications: Any, patch_size: int, min_tissue: float) -> Any:
-        return real(slide, tissue, magnifications, patch_size // 2, min_tissue)
+    def halved(slide: Slide, tissue: Any, magnifications: Any, patch_size: int, *how: Any) -> Any:
+        return real(slide, tissue, magnifications, patch_size // 2, *how)
 
     for job in ("model_on_slide", "features", "estimate"):
         monkeypatch.setattr(sys.modules[f"napari_zoommil.jobs.{job}"], "patch_grid", halved)

@@ -145,9 +145,12 @@ def test_runs_of_another_kind_are_not_gone_on_with_nor_deleted(
 
 
 def test_an_ensemble_of_models_of_pixels_predicts(cohort: Path, settings: dict[str, Any]) -> None:
-    del settings["encoder"]
+    table = cohort.with_name("small.csv")
+    rows = [f"{label}{number}.tif,{label}" for label in COLOURS for number in range(4)]
+    table.write_text("\n".join(["slide,label", *rows]))
+    del settings["encoder"], settings["columns"]
     settings |= {"model": "sparseconvmil_pixels", "options": {"pretrained": False, "sampled": 2}}
-    training = run(train(cohort, **settings | {"epochs": 1, "folds": 2, "patch_size": 64}))
+    training = run(train(table, **settings | {"epochs": 1, "folds": 2, "patch_size": 64}))
     assert "encoder" not in {one.name for one in training.plan}
     assert read_spec(training.model).takes == "pixels"
     assert run(predict(cohort.parent / "pink8.tif", str(training.model))).class_names == ("blue", "pink")

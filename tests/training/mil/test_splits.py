@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
 from napari_zoommil.training.mil.cohort import Cohort
@@ -62,6 +62,7 @@ def test_measurements_are_divided_as_a_whole() -> None:
     assert counts == {"train": 70, "val": 15, "test": 15}
 
 
+@settings(max_examples=25)
 @given(
     some.lists(some.sampled_from("xyz"), min_size=30, max_size=60).filter(
         lambda labels: min(labels.count(one) for one in "xyz") >= 8
@@ -151,6 +152,7 @@ def test_two_groups_of_a_class_are_enough_to_train_and_validate(count: int, shar
         assert {"train", "val"} <= {one.split for one in found if one.label == label}
 
 
+@settings(max_examples=40)
 @given(some.integers(6, 70), some.integers(2, 10), some.integers(0, 3))
 def test_measurements_are_divided_into_folds_whatever_their_number(count: int, folds: int, seed: int) -> None:
     division = Division(folds, seed, by_class=False)

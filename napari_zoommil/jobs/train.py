@@ -221,7 +221,8 @@ def train(
             return Training(out, prepared.plan.task, {}, prepared.choices)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)
-        write_plan(out, prepared.choices)
+        if not (resume and (out / PLAN).exists()):  # what is gone on with has its own, also if it is refused
+            write_plan(out, prepared.choices)
         yield Progress(0, 1, "planned", prepared.choices)
         if prepared.folds:
             return (yield from _train_folds(prepared, data, out, computes_on, resume))

@@ -15,7 +15,7 @@ from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.jobs import Progress, explain, predict, run, train
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.models.spec import load_model, read_spec
-from napari_zoommil.training.run import CURVES, FOLDS, is_trained, provenance_of
+from napari_zoommil.training.run import CURVES, FOLDS, PLAN, is_trained, provenance_of
 
 COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
 
@@ -134,8 +134,10 @@ def test_runs_of_another_kind_are_not_gone_on_with_nor_deleted(
         text = text.replace(f"{label}7.tif,{label},train,{label}3", f"{label}7.tif,{label},val,{label}9")
     table.write_text(text)
     alone = settings | {"folds": None}
+    plan = (settings["out"] / PLAN).read_bytes()
     with pytest.raises(ModelError, match="other data, settings or model"):
         run(train(table, **alone, resume=True))
+    assert (settings["out"] / PLAN).read_bytes() == plan
     assert (settings["out"] / FOLDS / "1" / "last.ckpt").exists()
     alone["out"] = tmp_path / "alone"
     run(train(table, **alone | {"epochs": 1}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,8 +31,16 @@ SMALL: dict[str, Any] = {"encoder": "mean-rgb", "magnifications": (5.0, 10.0), "
 def address() -> Iterator[str]:
     """Two workers."""
     settings: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(processes=False, **settings) as cluster:
+    with started(partial(distributed.LocalCluster, processes=False, **settings)) as cluster:
         yield cluster.scheduler_address
+
+
+def started(make: Callable[[], Any], tries: int = 3) -> Any:
+    """A cluster: dask gives its event loop a fixed time to start, which may run out beside other tests."""
+    for _ in range(tries - 1):
+        with suppress(AssertionError):
+            return make()
+    return make()
 
 
 @pytest.fixture

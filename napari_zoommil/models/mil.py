@@ -80,12 +80,19 @@ class Plane:
         Level-0 (y, x) of its top-left corner, and level-0 px per value.
     magnification : float
         Magnification of the image.
+    layer : str
+        Name of the layer; a model lists its planes from its input to its output.
+    evidence : (C, h, w) Tensor, optional
+        What each place adds to each output, in the output's unit: of models that answer for each place alone
+        and pool the answers.
     """
 
     activation: Tensor
     origin: Pair
     downsample: Pair
     magnification: float
+    layer: str = ""
+    evidence: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ def predict(
     return each_slide(partial(jobs.predict, **options), paths, write, json)
 
 
-@with_options(jobs.explain, hidden=("slide", "tissue", "regions"))
+@with_options(jobs.explain, hidden=("slide", "tissue", "regions", "prediction"))
 def explain(
     slides: Slides, /, *, out: Out, regions: Regions = None, json: Json = False, **options: Any
 ) -> int:
@@ -68,10 +68,11 @@ def explain(
             "slide": path.name,
             "method": result.method,
             "target": result.target,
+            "says": result.says,
             "familiarity": result.prediction.familiarity.facts,
             "files": [file.name for file in written],
         }
-        text = f"{path.name}: {result.method} {result.target or ''} → {folder}"
+        text = f"{path.name}: {result.method} {result.target or ''} → {folder}\n  {result.says}"
         of = result.prediction
         return Told(facts, text, of.damaged, of.cost.unkept, of.familiarity)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.files import make_folder, write_file, write_json
-from napari_zoommil.geometry import Pair, magnification_name
+from napari_zoommil.geometry import Box, Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
@@ -41,6 +41,23 @@ def overview_of(slide: Slide | AbsentSlide) -> Overview:
 
     small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
     return Overview(small, downsample, slide.mpp)
+
+
+PATCH_PX = 512
+"""Edge of the picture of a patch."""
+
+
+def part_of(slide: Slide | AbsentSlide, box: Box) -> Overview:
+    """A picture of a small part of a slide; white, if the slide is not at hand."""
+    factor = max(box.height, box.width) / PATCH_PX
+    height, width = max(1, round(box.height / factor)), max(1, round(box.width / factor))
+    origin = (box.y, box.x)
+    if isinstance(slide, AbsentSlide):
+        white = np.full((height, width, 3), 255, np.uint8)
+        return Overview(white, (factor, factor), slide.mpp, origin)
+    with slide.reopen() as own:
+        pixels = own.read(*origin, height, width, own.resolution()[0] * factor)
+    return Overview(pixels, (box.height / height, box.width / width), slide.mpp, origin)
 
 
 def title_lines(prediction: Prediction) -> tuple[str, ...]:
@@ -132,12 +149,20 @@ def write_patches(
 
 
 def write_maps(
-    slide: Slide | AbsentSlide, prediction: Prediction, maps: Sequence[HeatMap], out: Path
+    slide: Slide | AbsentSlide,
+    prediction: Prediction,
+    maps: Sequence[HeatMap],
+    out: Path,
+    part: Box | None = None,
 ) -> list[Path]:
-    """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all."""
+    """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all.
+
+    The pictures show the whole slide, or ``part`` of it.
+    """
     if not maps:
         return []
-    overview, whole, title = overview_of(slide), overlay_of(prediction, maps), title_lines(prediction)
+    overview = overview_of(slide) if part is None else part_of(slide, part)
+    whole, title = overlay_of(prediction, maps), title_lines(prediction)
     written = []
     for shown in maps:
         tiff, png = (out / f"{file_name(shown.title)}{suffix}" for suffix in (".ome.tiff", ".png"))
@@ -180,9 +205,15 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
         If a file cannot be written.
     """
     make_folder(out)
-    written = []
+    written, at, part = [], explanation.focus.at, None
+    if at is not None:  # beside maps of the slide there may be those of some patches
+        out = out / f"patch-{at[0]:.0f}-{at[1]:.0f}"
+        make_folder(out)
+        part = explanation.maps[0].box
     for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
-        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out)
+        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out, part)
+    if at is not None:
+        return written
     name = f"patches-{explanation.method}"
     return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
 

@@ -50,7 +50,7 @@ def explain(
     method: Choice = "grad-cam",
     target: str | None = None,
     focus: Focus = WHOLE,
-    options: MethodOptions = PLAIN,
+    method_options: MethodOptions = PLAIN,
     prediction: Prediction | None = None,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -72,8 +72,8 @@ def explain(
         Output of the model that is explained, such as a class; the predicted one by default.
     focus : Focus
         What of the prediction is explained; all of it by default.
-    options : MethodOptions
-        Of the method.
+    method_options : MethodOptions
+        Options of the method.
     prediction : Prediction, optional
         One that was made before, of the same slide and model: its patches are read again, and neither tissue
         nor familiarity is looked for anew.
@@ -124,29 +124,32 @@ def explain(
             prediction = opened.prediction(output, (yield from opened.compare()))
         else:
             opened.require_same(prediction, output)
-        return (yield from _explained(opened, chosen, target, focus, options, prediction, output, answered))
+        if target is None and chosen.per_output:
+            target = prediction.explained
+        found = yield from _maps(opened, chosen, focus, method_options, prediction, output, answered)
+        return Explanation(method, target, prediction, found.patches, found.maps, focus)
 
 
-def _explained(
+def _maps(
     opened: ModelOnSlide,
     method: Method,
-    target: str | None,
     focus: Focus,
     options: MethodOptions,
     prediction: Prediction,
     output: MILOutput,
     answered: list[Any],
-) -> Job[Explanation]:
-    """The maps of a method for a pass that was made."""
-    found = None
+) -> Job[Found]:
+    """What a method finds in a pass that was made."""
+    from napari_zoommil.maps.recorded import Found
+
     if method.computed:
         recorded = opened.recorded(output, answered, focus, options)
         found = yield from _computed(method, recorded, focus.at is not None)
-    maps = found.maps if found else _maps_in(prediction, method, focus)
-    if not maps:
+    else:
+        found = Found((), _maps_in(prediction, method, focus))
+    if not found.maps:
         raise ModelError(_lack(opened.name, method, prediction))
-    wanted = (target or prediction.explained) if method.per_output else None
-    return Explanation(method.name, wanted, prediction, found.patches if found else (), maps, focus)
+    return found
 
 
 def _method(name: str) -> Method:

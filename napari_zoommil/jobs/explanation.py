@@ -46,6 +46,14 @@ class Explanation:
         """Maps of one kind (and output), one per magnification."""
         return tuple(one for one in self.every if (one.kind, one.target) == (kind, target))
 
+    def maps_for(self, target: str) -> tuple[HeatMap, ...]:
+        """Of another output, one per magnification; the maps as they are, if none is for an output.
+
+        Of several heads of a model, the first one's.
+        """
+        own = [one for one in self.every if one.target in (None, target)]
+        return tuple(one for one in own if one.kind == own[0].kind)
+
     @property
     def says(self) -> str:
         """What the values are, and when they mislead, in a line."""

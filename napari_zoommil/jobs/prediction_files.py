@@ -17,6 +17,8 @@ from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_cs
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.curves import Curves
+from napari_zoommil.maps.curves_figure import curves_figure
 from napari_zoommil.maps.export import file_name, write_ome_tiff
 from napari_zoommil.maps.figure import Overview, figure_of, write_png, write_svg
 from napari_zoommil.maps.methods import METHODS
@@ -216,6 +218,25 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
         return written
     name = f"patches-{explanation.method}"
     return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
+
+
+def write_curves(curves: Curves, prediction: Prediction, out: Path) -> list[Path]:
+    """Deletion and insertion curves: ``faithfulness-METHOD.json``, ``.png`` and ``.svg``.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be written.
+    """
+    make_folder(out)
+    paths = [out / f"faithfulness-{curves.method}{suffix}" for suffix in (".json", ".png", ".svg")]
+    method = f"{METHODS[curves.method].title if curves.method in METHODS else curves.method} {curves.target}"
+    title = (f"{method} at {magnification_name(curves.magnification)}", *title_lines(prediction)[:2])
+    figure = curves_figure(curves, (*title, curves.verdict))
+    write_json(paths[0], curves.facts)
+    write_png(paths[1], figure)
+    write_svg(paths[2], figure)
+    return paths
 
 
 def read_prediction(folder: Path) -> Prediction:

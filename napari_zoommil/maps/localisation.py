@@ -1,7 +1,7 @@
-"""Does a map point at what somebody has outlined? Jaccard, maximum, pointing game; on one slide and on many.
+"""Does a map point at what somebody has outlined? Jaccard, maximum, pointing game, over one map or many.
 
-A map's values are compared with regions value by value: a value is inside where its centre is. Values that are
-not known (NaN: the model did not look there) count as not pointed at.
+A map is compared with regions value by value: a value is inside where its centre is. Values that are not
+known (NaN: the model did not look there) count as not pointed at.
 """
 
 from __future__ import annotations
@@ -24,35 +24,46 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 
 
+SIGMA, LARGE = 2.0, 50
+"""Smoothing of maps with at least so many values along the shorter edge."""
+
+
 @dataclass(frozen=True)
 class Denoising:
     """From a map to a mask: smooth, cut, open, and drop what is small.
 
-    The defaults were the best ones for Grad-CAM on images with one planted region each; maps of few values, or
-    of slides with several regions, want others: see :func:`tune`.
+    The defaults were the best ones for Grad-CAM on images with one planted region each; maps of few values,
+    or of slides with several regions, want others: see :func:`tune`.
 
     Attributes
     ----------
-    sigma : float
-        Of the Gaussian, in values of the map; unknown values have no weight. 0 for none.
+    sigma : float, optional
+        Of the Gaussian, in values of the map; unknown values have no weight. 0 for none; by default 2, or 4 %
+        of the shorter edge of a map with fewer than 50 values there.
     cut : {"quantile", "otsu"}
         What is kept: what lies above a quantile of the known values, or above Otsu's threshold.
     quantile : float
         Where ``cut`` is ``"quantile"``.
-    opening : int
-        Radius of the opening, in values of the map. 0 for none.
+    opening : int, optional
+        Radius of the opening, in values of the map. 0 for none; by default 1, and 0 on such a small map.
     smallest : int
         Components with fewer values are dropped.
     largest : bool
         Keep the largest component alone.
     """
 
-    sigma: Annotated[float, Interval(ge=0, le=100)] = 2.0
+    sigma: Annotated[float | None, Interval(ge=0, le=100)] = None
     cut: Literal["quantile", "otsu"] = "quantile"
     quantile: Annotated[float, Interval(ge=0, le=1)] = 0.9
-    opening: Annotated[int, Interval(ge=0, le=50)] = 1
+    opening: Annotated[int | None, Interval(ge=0, le=50)] = None
     smallest: Annotated[int, Interval(ge=0, le=1_000_000)] = 0
     largest: bool = True
+
+    def sized(self, shape: tuple[int, ...]) -> tuple[float, int]:
+        """Sigma and opening for a map of a shape."""
+        edge = min(shape)
+        sigma = min(SIGMA, edge * SIGMA / LARGE) if self.sigma is None else self.sigma
+        return sigma, int(edge >= LARGE) if self.opening is None else self.opening
 
 
 GRID = tuple(
@@ -73,14 +84,15 @@ def denoised(values: Values, how: Denoising) -> Mask:
     nothing = np.zeros(values.shape, bool)
     if not known.any() or not np.ptp(values[known]) > 0:
         return nothing
-    smooth = _smoothed(values, known, how.sigma)
+    sigma, opening = how.sized(values.shape)
+    smooth = _smoothed(values, known, sigma)
     inside = smooth[known]
     if not np.ptp(inside) > 0:
         return nothing
     limit = np.quantile(inside, how.quantile) if how.cut == "quantile" else threshold_otsu(inside)
     mask = known & (np.nan_to_num(smooth, nan=-np.inf) > limit)
-    if how.opening:
-        disc = iterate_structure(generate_binary_structure(2, 1), how.opening)
+    if opening:
+        disc = iterate_structure(generate_binary_structure(2, 1), opening)
         mask = binary_opening(mask, disc)
     return _components(mask, how)
 
@@ -188,8 +200,8 @@ def localise(one: HeatMap, truth: Mask, how: Denoising) -> Localisation:
 def average_precision(found: Iterable[Localisation]) -> float:
     """Average precision of one detection per image, the place of maximum saliency (Pawlowski et al. 2019).
 
-    The maximum is the confidence. A place inside a region is a true positive; a wrong place on an image with a
-    region counts as a false positive and as a false negative; any place on an image without one as a false
+    The maximum is the confidence. A place inside a region is a true positive; a wrong place on an image with
+    a region counts as a false positive and as a false negative; any place on an image without one as a false
     positive. NaN without an image that has a region.
     """
     every = list(found)

@@ -77,10 +77,10 @@ class SlideAgreement:
         return [
             {
                 "magnification": one.magnification,
-                "jaccard": one.own.jaccard,
-                "jaccard_random": mean_jaccard(one.random),
-                "jaccard_density": one.density.jaccard if one.density else float("nan"),
-                "maximum": one.own.maximum,
+                "jaccard": _known(one.own.jaccard),
+                "jaccard_random": _known(mean_jaccard(one.random)),
+                "jaccard_density": _known(one.density.jaccard) if one.density else None,
+                "maximum": _known(one.own.maximum),
                 "maximum_at": list(one.own.place) if one.own.place else None,
                 "pointing_hit": one.own.hit if one.own.present else None,
                 "pointing_random": one.own.share,
@@ -102,6 +102,10 @@ class SlideAgreement:
             + (f", stain density {best.density.jaccard:.2f}" if best.density else "")
             + f"); {hit} (a random place: {best.own.share:.0%})"
         )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def slide_agreement(

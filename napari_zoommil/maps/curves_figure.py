@@ -21,7 +21,6 @@ def curves_figure(curves: Curves, title: Sequence[str] = ()) -> Drawing:
         for n, line in enumerate(title)
     ]
     top = MARGIN + 17 * len(title) + 12
-    low, high = _range(curves)
     panels = (
         ("patches taken away", curves.deletion, curves.random_deletion, "deletion"),
         ("patches given alone", curves.insertion, curves.random_insertion, "insertion"),
@@ -29,16 +28,9 @@ def curves_figure(curves: Curves, title: Sequence[str] = ()) -> Drawing:
     for place, (name, own, random, area) in enumerate(panels):
         x = LEFT + MARGIN + place * (EDGE + LEFT + MARGIN)
         told = f"{area} {curves.areas[area]:.3f}, random {curves.areas[f'{area}_random']:.3f}"
-        items += _panel(curves.shares, own, random, (x, top + 22), (low, high), name, told)
+        items += _panel(curves.shares, own, random, (x, top + 22), curves.limits, name, told)
     width = 2 * (EDGE + LEFT + MARGIN) + MARGIN
     return Drawing(width, top + EDGE + TITLE, tuple(items))
-
-
-def _range(curves: Curves) -> tuple[float, float]:
-    """Probabilities have the whole range, other outputs their own."""
-    every = (curves.deletion, curves.insertion, curves.random_deletion, curves.random_insertion)
-    low, high = min(float(one.min()) for one in every), max(float(one.max()) for one in every)
-    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
 
 
 def _panel(

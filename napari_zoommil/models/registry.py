@@ -209,7 +209,8 @@ class Entry:
         count, given = len(magnifications), ", ".join(map(magnification_name, magnifications))
         if self.scales == "one" and count != 1:
             raise ModelError(f"it uses one magnification, not {given or 'none'}; choose one")
-        if NATIVE in magnifications and self.takes != "image":
+        # Members of an ensemble, which has no recipes, are checked themselves.
+        if NATIVE in magnifications and self.takes != "image" and self.recipes:
             raise ModelError("it reads patches, which need a magnification above 0")
         if self.scales == "nested" and count < 2:
             raise ModelError(f"it zooms: it needs two magnifications or more, not {given or 'none'}")

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from napari_zoommil.bags.need import NeedImage, answer
 from napari_zoommil.bags.pixels import PixelBag
-from napari_zoommil.errors import MissingResolutionError
+from napari_zoommil.errors import MagnificationError, MissingResolutionError
 from napari_zoommil.geometry import NATIVE, Box, magnification_name, zoom_ratios
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_grid, image_shape
@@ -43,8 +44,6 @@ def test_an_image_has_whole_pixels_that_begin_at_the_corner(slide, y, x, height,
 
 
 def image_of(bag: PixelBag) -> tuple[int, int]:
-    from napari_zoommil.bags.need import NeedImage, answer
-
     pixels = answer(bag, NeedImage.of(bag.grid))
     assert bag.encoded == (1,)
     return pixels.shape[1], pixels.shape[2]
@@ -55,12 +54,9 @@ def test_an_image_without_pixel_size_is_read_as_it_is(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with Slide.open(tmp_path / "a.png") as opened:
         grid = image_grid(opened, NATIVE, Box(3.4, 5.6, 20, 30))
-        from napari_zoommil.bags.need import NeedImage, answer
-
         need = NeedImage.of(grid)
-        np.testing.assert_array_equal(
-            answer(PixelBag(opened, grid), need).permute(1, 2, 0), pixels[3:23, 5:35]
-        )
+        found = answer(PixelBag(opened, grid), need).permute(1, 2, 0)
+        np.testing.assert_array_equal(found, pixels[3:23, 5:35])
         assert need.mpp == need.magnification == NATIVE
         with pytest.raises(MissingResolutionError):
             image_grid(opened, 20.0)
@@ -69,7 +65,5 @@ def test_an_image_without_pixel_size_is_read_as_it_is(tmp_path: Path) -> None:
 def test_native_is_no_magnification_among_others() -> None:
     assert zoom_ratios((NATIVE,)) == ()
     assert magnification_name(NATIVE) == "native"
-    from napari_zoommil.errors import MagnificationError
-
     with pytest.raises(MagnificationError):
         zoom_ratios((NATIVE, 10.0))

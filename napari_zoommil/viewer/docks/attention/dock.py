@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, prediction_store
 from napari_zoommil.jobs.finetune_runs import kept
@@ -24,7 +26,7 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.model_card_view import CardButton
-from napari_zoommil.viewer.docks.model_choice import ModelChoice
+from napari_zoommil.viewer.docks.model_choice import ModelChoice, reads_images
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.where import TISSUE as ALL_TISSUE
@@ -82,7 +84,7 @@ class AttentionDock(SessionDock):
         self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
         self.cost = Sentence(name="cost", lines=3)
         self.device = Sentence(name="device", lines=2)
-        self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
+        self.how = How(predict, ("min_tissue", "batch_size", "magnification"), "computes", self._reconsider)
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
@@ -155,6 +157,7 @@ class AttentionDock(SessionDock):
         self._estimating.abandon()
         self._estimate = None
         self.encoder.show_for(self.model.chosen)
+        self.how.advanced["magnification"].enabled = reads_images(self.model.chosen)
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
         self.cost.setText(why or LOOKING)
         self.device.setText("")
@@ -172,7 +175,7 @@ class AttentionDock(SessionDock):
         if entry is None or why:
             return
         slide, model = entry.slide, self.model.chosen
-        encoder, how = self.encoder.given(model), {**self.how.values, "regions": inside}
+        encoder, how = self.encoder.given(model), self._how(inside)
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -246,7 +249,7 @@ class AttentionDock(SessionDock):
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
-        how = {**self.how.values, "regions": inside}
+        how = self._how(inside)
         self._read_as = Reading(found.tissue, self.encoder.given(model), how, found.detector)
         reading = self._read_as
         self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
@@ -254,6 +257,11 @@ class AttentionDock(SessionDock):
         self._predicting.start(
             lambda: _predict_and_keep(slide, key, reading), f"ZoomMIL is reading {slide.name}", entry
         )
+
+    def _how(self, inside: tuple[Region, ...]) -> dict[str, Any]:
+        """What the user set; the magnification where the model leaves it open."""
+        how = {**self.how.values, "regions": inside}
+        return how if reads_images(self.model.chosen) else how | {"magnification": None}
 
     def _what_is_read(self) -> str:
         """What of the slide is read, for the list of results."""

@@ -160,9 +160,9 @@ class NIC(MILModel):
 
     def _answer(self, image: Tensor) -> Tensor:
         """(1, C) logits of a crop; a graph keeps the crop alone, since many do not fit into memory."""
-        if not torch.is_grad_enabled():
-            return torch.as_tensor(self.network(image))
-        return torch.as_tensor(checkpoint(self.network, image, use_reentrant=False))
+        kept = torch.is_grad_enabled()
+        told: Tensor = checkpoint(self.network, image, use_reentrant=False) if kept else self.network(image)
+        return told
 
     def _seen(self, features: Tensor, patches: PatchLevel) -> tuple[Tensor, tuple[Plane, ...], Tensor]:
         """A pass over the whole slide: logits, (C,); planes; and (N, 1) activations of patches."""

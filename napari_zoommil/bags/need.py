@@ -106,7 +106,10 @@ def source_of(bag: Bag, need: Need | NeedImage) -> Any:
     if not need.variant:
         return source
     if not hasattr(source, "variant"):
-        raise ModelError("the model requests features of rotated patches, which this store does not hold")
+        raise ModelError(
+            "the model requests features of rotated patches, which feature files do not hold; predict on the "
+            "slide itself, or train the model with views=1"
+        )
     return source.variant(need.variant)
 
 

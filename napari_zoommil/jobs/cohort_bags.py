@@ -34,6 +34,7 @@ class Reading:
     tissue_detector: str
     mpp: float | None
     icc: bool
+    variants: int = 1
 
 
 @dataclass(frozen=True)

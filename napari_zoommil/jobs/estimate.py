@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag
     from napari_zoommil.bags.pixels import PixelBag
 
+    Source = CachedBag | PixelBag
+
 TRIAL_PATCHES = 16
 
 
@@ -54,7 +56,7 @@ class Estimate:
     detector : str
         Which found it: that of the model.
     patches : tuple of int
-        Patches that the model will read, at each magnification.
+        Patches that the model will read, at each magnification; in each variant, if it reads several.
     taken : tuple of int
         Patches among them whose features are in the cache.
     exhaustive : int
@@ -143,19 +145,21 @@ def estimate(
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
-        taken, whole = yield from _cached_pass(with_model, bag)
+        taken, lacking = yield from _cached_pass(with_model, bag)
         pace = last_pace(Work("predict", model, device, threads, encoder))
-        seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
+        seconds = 0.0
+        if lacking is not None:
+            seconds = pace.seconds if pace else (yield from _timed(lacking))
         return Estimate(
             tissue=tissue,
             detector=spec.tissue_detector,
-            patches=taken if whole else needed,
+            patches=taken if lacking is None else needed,
             taken=taken,
             exhaustive=int((grid.levels[-1].tissue >= share).sum()),
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,
-            last_run="" if whole or pace is None else pace.on,
+            last_run="" if lacking is None or pace is None else pace.on,
         )
 
 
@@ -176,19 +180,22 @@ class _NotCached(Exception):
     """A pass requests something that is not in the cache."""
 
 
-def _cached_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tuple[int, ...], bool]]:
+def _cached_pass(with_model: Loaded, bag: Source) -> Job[tuple[tuple[int, ...], Source | None]]:
     """Run the model's pass as long as the features that it requests are in the cache.
 
-    Returns the number of cached patches at each magnification, and whether the pass was completed.
+    Returns the number of cached patches at each magnification, and the bag, of a variant of the patches, that
+    lacks some; None if the pass was completed.
     """
-    from napari_zoommil.bags.need import Need, NeedImage
+    from napari_zoommil.bags.need import Need, NeedImage, source_of
 
-    taken = [0] * len(bag.grid.levels)
+    taken, source = [0] * len(bag.grid.levels), bag
 
     def count(need: Need | NeedImage) -> None:
-        if not isinstance(need, Need) or need.what == "pixels" or need.variant:
+        nonlocal source
+        if not isinstance(need, Need) or need.what == "pixels":
             raise _NotCached
-        stored = bag.stored(need.level)[need.rows]
+        source = source_of(bag, need)
+        stored = source.stored(need.level)[need.rows]
         taken[need.level] += int(stored.sum())
         if not stored.all():
             raise _NotCached
@@ -198,11 +205,11 @@ def _cached_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tup
     try:
         yield from retold(attempt, lambda _: Progress(0, 1, "counting patches"))
     except _NotCached:
-        return tuple(taken), False
-    return tuple(taken), True
+        return tuple(taken), source
+    return tuple(taken), None
 
 
-def _timed(bag: CachedBag | PixelBag) -> Job[float]:
+def _timed(bag: Source) -> Job[float]:
     """Seconds to read and encode a patch, measured at the highest magnification with patches to encode."""
     level, missing = len(bag.grid.levels), np.empty(0, np.int64)
     while level and not len(missing):

@@ -115,6 +115,15 @@ PatchSize = Annotated[
     int, Range(16, 4096, unit="px"), Help("Edge of a patch, the same at every magnification.")
 ]
 
+Variants = Annotated[
+    int,
+    Range(1, 8),
+    Help(
+        "Rotations and flips of each patch that are encoded: 1 for patches as they are, 4 for their quarter "
+        "turns, 8 for those mirrored too, on which nic is trained by default."
+    ),
+]
+
 PatchSizeToTrain = Annotated[
     int | None,
     Range(16, 4096, unit="px"),

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
+RANKED = ("AUROC", "spearman")
+"""Metrics of all held-out slides together, beside those of a training."""
+
 SHORT = {"weighted F1": "f1"}
 """Names of metrics among those of a training, where they differ from those of the report."""
 
@@ -315,7 +318,17 @@ def _finish(made: _Made, prepared: Prepared, data: Data, run: RunFolder, device:
 
 
 def _of_folds(report: Mapping[str, Any], task: Task) -> dict[str, float]:
-    """The task's metrics of the slides of all folds."""
-    found = report.get(FOLDS, {}).get("per_slide", {}).get("metrics", {})
-    named = {SHORT.get(name, name): one["value"] for name, one in found.items()}
-    return {f"{FOLDS}_{name}": named[name] for name in task.metrics() if name in named}
+    """Metrics of the slides of all folds together, of their subsets, and the means over the folds."""
+    folds = report.get(FOLDS)
+    if folds is None:
+        return {}
+    means = {name: {"value": one["mean"]} for name, one in folds["over_folds"].items()}
+    parts = {"": folds["per_slide"]["metrics"], "mean_": means}
+    parts |= {f"{name}_": one["metrics"] for name, one in folds.get("subsets", {}).items()}
+    shown = (*task.metrics(), *RANKED)
+    return {
+        f"{FOLDS}_{part}{SHORT.get(name, name)}": one["value"]
+        for part, metrics in parts.items()
+        for name, one in metrics.items()
+        if SHORT.get(name, name) in shown
+    }

@@ -123,7 +123,7 @@ def prepare(
         refuse(cohort, (*faults, *headers.faults_at(scales[-1])))
     count = fold_count(found, asked.folds)
     numbers = learns_numbers([one.label for one in found.entries], asked.task or "auto")
-    division = Division(count, seed, recipe.shares, not numbers)
+    division = Division(count, seed, recipe.shares, not numbers, recipe.fold_parts)
     refuse(cohort, division.faults(found))
     own = division.splits(found)[0]
     task = _task(found, own.entries, asked, begun)
@@ -131,7 +131,13 @@ def prepare(
     detector = chosen.tissue_detector or recipe.tissue_detector
     detector_of(detector)
     patch_size = 0 if known.takes == "image" else chosen.patch_size
-    reading = Reading(tuple(map(float, scales)), patch_size, share, detector, mpp, icc)
+    variants = known.variants(built)
+    if used.from_files and variants > 1:
+        raise ModelError(
+            f"{chosen.model} with these options is trained on {variants} rotations and flips of each patch, "
+            "but feature files hold patches as they are; choose views=1, or leave --features out"
+        )
+    reading = Reading(tuple(map(float, scales)), patch_size, share, detector, mpp, icc, variants)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
     source = (

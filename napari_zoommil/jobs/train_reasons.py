@@ -207,12 +207,22 @@ def _balance(trained: Sequence[LabelledSlide], task: Task, weighted: bool) -> st
 def of_options(asked: Asked, entry: Entry, recipe: Recipe, built: Mapping[str, Any], name: str) -> Choices:
     """Each option of the model."""
     options = entry.options(built)
+    notes = _of_views(entry.variants(built)) if hasattr(options, "views") else {}
     found = []
     for one in fields(options):
         full = OPTIONS + one.name
         otherwise = f"{OF_RECIPE}{name}" if one.name in recipe.options else THE_MODELS
-        found.append(Choice(full, _plain(getattr(options, one.name)), asked.because(full, otherwise)))
+        reason = "; ".join((asked.because(full, otherwise), *notes.get(one.name, ())))
+        found.append(Choice(full, _plain(getattr(options, one.name)), reason))
     return tuple(found)
+
+
+def _of_views(variants: int) -> dict[str, tuple[str, ...]]:
+    """What the number of views costs."""
+    if variants == 1:
+        return {"views": ("patches are encoded once and not turned, only their places are",)}
+    cost = f"{variants} rotations and flips of each patch are encoded, {variants} times the time and the disk"
+    return {"views": (f"{cost}; 1 costs one time",)}
 
 
 def of_patches(choices: Choices, patches: Mapping[float, Sequence[int]]) -> Iterator[Choice]:

@@ -320,5 +320,9 @@ class MILModel(nn.Module):
             )
         return answered
 
+    def outputs(self, bags: Sequence[Bag]) -> list[MILOutput]:
+        """Outputs of the bags of a training step; models that normalise over a batch pass them together."""
+        return [self(bag) for bag in bags]
+
     def progress(self, share: float) -> None:
         """Called before each training step with the progress, 0 to 1; for models with a schedule."""

@@ -40,6 +40,7 @@ OWN = {
     "sparseconvmil": "napari_zoommil.models.entries_network:SPARSECONVMIL",
     "sparseconvmil_pixels": "napari_zoommil.models.entries_network:SPARSECONVMIL_PIXELS",
     "bagnet": "napari_zoommil.models.entries_image:BAGNET",
+    "nic": "napari_zoommil.models.entries_nic:NIC",
 }
 """Models of this package, in the syntax of entry points."""
 
@@ -81,8 +82,10 @@ class Recipe:
         Metric that selects the best epoch: ``val_loss``, ``val_f1``, ``val_bag_loss``, …
     weighted : bool
         Sample slides so that classes are equally frequent.
+    batch : int
+        Slides that a model passes together, over which it can normalise.
     accumulate : int
-        Slides per optimiser step (gradient accumulation).
+        Batches per optimiser step (gradient accumulation).
     part_rates : dict of str to float
         Learning rates of parts of the model, by the name of the submodule, where they are not
         ``learning_rate``.
@@ -90,6 +93,8 @@ class Recipe:
         Weights of the model's losses in their sum, by name; 1 by default.
     shares : (float, float, float)
         Of the groups that train, validate and test, where the cohort does not state splits.
+    fold_parts : int
+        Of the groups that a fold leaves, one of this number of parts validates.
     tissue_detector : str
         See :mod:`napari_zoommil.slides.tissue_published`.
     min_tissue : float
@@ -114,10 +119,12 @@ class Recipe:
     stop_after: Annotated[int | None, Interval(ge=1, le=10_000)] = None
     monitor: str = "val_loss"
     weighted: bool = True
+    batch: Annotated[int, Interval(ge=1, le=4096)] = 1
     accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
+    fold_parts: Annotated[int, Interval(ge=2, le=20)] = 7
     tissue_detector: str = DEFAULT
     min_tissue: Share = 0.1
     magnifications: tuple[float, ...] = ()
@@ -198,6 +205,16 @@ class Entry:
                 raise ModelError(first["msg"].removeprefix("Value error, ")) from error
             name = str(first["loc"][0])
             raise ModelError(f"{name} = {given.get(name)!r}: {first['msg']}") from error
+
+    def variants(self, given: Mapping[str, Any]) -> int:
+        """Rotations and flips of each patch whose features a model with these options is trained on.
+
+        Raises
+        ------
+        ModelError
+            If an option is wrong.
+        """
+        return int(getattr(self.options(given), "variants", 1))
 
     def check_scales(self, magnifications: Sequence[float]) -> None:
         """Check the number of magnifications, and that only images are read in their own pixels.

@@ -43,6 +43,8 @@ class Columns:
         Fold of a cross-validation that the slide is held out in.
     by : str, optional
         Column by whose values results are also reported: numbers, such as a size, by thirds; else each value.
+    subset_column : str
+        Names of subsets that a slide belongs to, with spaces between: results are also reported of each.
     """
 
     slide_table: Path | None = None
@@ -52,12 +54,13 @@ class Columns:
     group_column: str = "group"
     fold_column: str = "fold"
     by: str | None = None
+    subset_column: str = "subset"
 
     @property
     def named(self) -> tuple[str, ...]:
         """Columns that have to be there, because somebody named them."""
         usual = {one.name: one.default for one in fields(self)}
-        own = ("split_column", "group_column", "fold_column", "by")
+        own = ("split_column", "group_column", "fold_column", "by", "subset_column")
         return tuple(getattr(self, name) for name in own if getattr(self, name) != usual[name])
 
 
@@ -190,6 +193,7 @@ def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSl
         row.line,
         of(columns.fold_column),
         of(columns.by),
+        tuple(dict.fromkeys(of(columns.subset_column).split())),
     )
 
 

@@ -53,7 +53,7 @@ class Focus:
     def takes(self, magnification: float) -> bool:
         """Whether a magnification is explained."""
         only = self.only_magnification
-        return only is None or abs(magnification / only - 1) < 0.01
+        return only is None or abs(magnification - only) <= 0.01 * only
 
 
 @dataclass(frozen=True)

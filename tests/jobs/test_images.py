@@ -13,8 +13,9 @@ from PIL import Image
 
 from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.geometry import NATIVE, Box
-from napari_zoommil.jobs import estimate, explain, predict, run, train
+from napari_zoommil.jobs import estimate, explain, faithfulness, predict, run, train
 from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_prediction
+from napari_zoommil.maps.focus import MethodOptions
 from napari_zoommil.models.spec import load_model, read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_shape
@@ -90,6 +91,15 @@ def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path)
     row, column = np.unravel_index(cam.values.argmax(), cam.values.shape)
     middle = np.array(cam.origin) + (np.array((row, column)) + 0.5) * cam.downsample
     assert (np.abs(middle - (y, x)) <= (9 + 9) / 2).all()
+    given = {"prediction": found, "target": "with", "store": tmp_path / "store"}
+    options = MethodOptions(boxes=6)
+    for method in ("local-evidence", "saliency", "occlusion", "occlusion-glass"):
+        (shown,) = run(explain(path, str(trained), method=method, method_options=options, **given)).maps
+        row, column = np.unravel_index(np.nanargmax(shown.values), shown.values.shape)
+        middle = np.array(shown.origin) + (np.array((row, column)) + 0.5) * shown.downsample
+        assert (np.abs(middle - (y, x)) <= 9 + np.array(shown.downsample) / 2).all(), method
+    curves = run(faithfulness(path, run(explain(path, str(trained), method="occlusion", **given))))
+    assert curves.is_better == (True, True) and curves.deletion[-1] == curves.insertion[0]
     assert (tmp_path / "store").exists() is False or not list((tmp_path / "store").rglob("*.npy"))
 
 

@@ -221,8 +221,9 @@ def cohort_text(summaries: Sequence[dict[str, Any]]) -> str:
     for one in summaries:
         mean, low, high = one["jaccard"]
         hit, from_, to = one["pointing"]
+        name = f"{one['method']}, {magnification_name(one['magnification'])}"
         lines.append(
-            f"{one['method']}, {magnification_name(one['magnification'])}, {one['with_regions']} of {one['slides']} slides: "
+            f"{name}, {one['with_regions']} of {one['slides']} slides: "
             f"{mean:.3f} [{low:.3f}, {high:.3f}] ({one['jaccard_random'][0]:.3f}, "
             f"{one['jaccard_density'][0]:.3f}); {one['average_precision']:.2f} "
             f"({one['average_precision_random']:.2f}); {hit:.2f} [{from_:.2f}, {to:.2f}] "

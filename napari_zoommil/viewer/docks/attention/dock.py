@@ -27,8 +27,9 @@ from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice, reads_images
-from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Act, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.where import TISSUE as ALL_TISSUE
 from napari_zoommil.viewer.docks.where import Where
 from napari_zoommil.viewer.layers import tissue_regions
@@ -94,6 +95,8 @@ class AttentionDock(SessionDock):
         self._explainer = Explainer(self._session, self._runner, self.act, self.maps.revert)
         self.readout = Readout(self._viewer, self.maps)
         self.export = ExportResult(self._runner)
+        self.why = button("Explain…", "The Explain dock: more methods and places, and whether a map is true")
+        self.why.clicked.connect(lambda: show_dock(self._viewer, "Explain"))
         self._lay_out(
             heading("Model"),
             row(self.model, self.card, stretch=0),
@@ -112,6 +115,7 @@ class AttentionDock(SessionDock):
             self.bars,
             self.maps,
             self.export,
+            self.why,
             self.readout,
         )
 
@@ -142,6 +146,7 @@ class AttentionDock(SessionDock):
         self._has_prediction = entry is not None and entry.prediction is not None
         self.results.show_slide(entry)
         self.export.show_slide(entry)
+        self.why.setVisible(self._has_prediction)
         self.bars.show_prediction(entry.prediction if entry else None)
         self.readout.set_slide(entry)
         self.maps.set_slide(entry)
@@ -161,12 +166,12 @@ class AttentionDock(SessionDock):
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
         self.cost.setText(why or LOOKING)
         self.device.setText("")
-        for button, help_text in (
+        for drawing, help_text in (
             (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
             (self.leave, f"Draw a region that the model must not read. {HOW}"),
         ):
-            button.setEnabled(not why)
-            button.setToolTip(why or help_text)
+            drawing.setEnabled(not why)
+            drawing.setToolTip(why or help_text)
         inside, nothing = ((), "") if why else self.where.regions()
         if nothing:
             why = nothing

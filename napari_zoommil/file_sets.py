@@ -101,7 +101,7 @@ def _complete(folder: Path, name: str) -> Path:
 
 
 def _names(path: Path) -> list[str]:
-    """Names in a list of files; those that would lead out of its folder, in a list of somebody else, are not."""
+    """Names in a list of files, without those that would lead out of its folder."""
     with suppress(OSError, ValueError):
         stated = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(stated, list):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,8 @@ def test_a_set_is_the_old_one_or_the_new_one(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_zoommil.file_sets.os.replace", move)
-        try:
+        with suppress(KeyboardInterrupt):
             write(folder, new, "new")
-        except KeyboardInterrupt:
-            pass
     finish_replacing(folder, "maps")
     names, content = (new, "new") if moves > 1 else (old, "old")  # the first writes the list of names
     assert seen(folder) == {name: content for name in names} | {"own": "a user's"}

@@ -109,7 +109,7 @@ def make_folder(path: Path, exist_ok: bool = True) -> Path:
         path.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
         raise FileError(
-            f"the folder {path} cannot be made ({error.strerror or error}); {_way_out(error)}"
+            f"the folder {path} cannot be made ({error.strerror or error}); {way_out(error)}"
         ) from error
     return path
 
@@ -144,7 +144,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if not isinstance(error, OSError):
             raise
         raise FileError(
-            f"{path.name} cannot be written ({error.strerror or error}); {_way_out(error)}"
+            f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}"
         ) from error
 
 
@@ -153,7 +153,8 @@ def unfinished_in(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".*.part") if path.is_file()]
 
 
-def _way_out(error: OSError) -> str:
+def way_out(error: OSError) -> str:
+    """What to do where a file cannot be written."""
     if error.errno in (ENOSPC, EDQUOT):
         return "free some space on the disk, or save to another folder"
     if error.errno in (EACCES, EPERM, EROFS):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from napari_zoommil.errors import JobError
-from napari_zoommil.files import make_folder, write_file, write_json
+from napari_zoommil.file_sets import finish_replacing, replaced_together
+from napari_zoommil.files import write_file, write_json
 from napari_zoommil.geometry import Box, Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
@@ -75,6 +76,9 @@ def overlay_of(prediction: Prediction, maps: Sequence[HeatMap]) -> Overlay:
     unit = prediction.task.output_unit
     return Overlay.of(maps, scalings_of(maps[0].kind)[0], frames=frames, output_unit=unit)
 
+
+SET = "prediction"
+"""Name of the files of a prediction, which are replaced together."""
 
 WHOLE = "prediction.npz"
 """The file that a prediction is read back from."""
@@ -187,16 +191,16 @@ def write_prediction(slide: Slide | AbsentSlide, prediction: Prediction, out: Pa
     FileError
         If a file cannot be written.
     """
-    make_folder(out)
     written = []
-    for kind, target in prediction.kinds:
-        every = kind not in METHODS or not METHODS[kind].per_output
-        if every or target == prediction.explained:
-            written += write_maps(slide, prediction, prediction.maps_of(kind, target), out)
-    written += write_patches(out, "patches", prediction, slide.mpp)
-    write_json(out / "prediction.json", summary(prediction))
-    write_file(out / WHOLE, result_bytes(prediction))
-    return [*written, out / "prediction.json", out / WHOLE]
+    with replaced_together(out, SET) as part:
+        for kind, target in prediction.kinds:
+            every = kind not in METHODS or not METHODS[kind].per_output
+            if every or target == prediction.explained:
+                written += write_maps(slide, prediction, prediction.maps_of(kind, target), part)
+        written += write_patches(part, "patches", prediction, slide.mpp)
+        write_json(part / "prediction.json", summary(prediction))
+        write_file(part / WHOLE, result_bytes(prediction))
+    return [out / path.name for path in (*written, Path("prediction.json"), Path(WHOLE))]
 
 
 def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out: Path) -> list[Path]:
@@ -207,18 +211,19 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
     FileError
         If a file cannot be written.
     """
-    make_folder(out)
-    written, at, part = [], explanation.focus.at, None
+    written, at, shown, prediction = [], explanation.focus.at, None, explanation.prediction
     if at is not None:  # beside maps of the slide there may be those of some patches
-        out = out / f"patch-{at[0]:.0f}-{at[1]:.0f}"
-        make_folder(out)
-        part = explanation.maps[0].box
-    for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
-        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out, part)
-    if at is not None:
-        return written
-    name = f"patches-{explanation.method}"
-    return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
+        out, shown = out / f"patch-{at[0]:.0f}-{at[1]:.0f}", explanation.maps[0].box
+    with replaced_together(
+        out, file_name(" ".join(filter(None, (explanation.method, explanation.target))))
+    ) as part:
+        for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
+            written += write_maps(slide, prediction, explanation.maps_of(kind, target), part, shown)
+        if at is None:
+            written += write_patches(
+                part, f"patches-{explanation.method}", prediction, slide.mpp, [explanation]
+            )
+    return [out / path.name for path in written]
 
 
 def write_curves(curves: Curves, prediction: Prediction, out: Path) -> list[Path]:
@@ -249,6 +254,7 @@ def read_prediction(folder: Path) -> Prediction:
         If the folder holds none, or it is damaged.
     """
     path = folder / WHOLE
+    finish_replacing(folder, SET)
     if not path.is_file():
         raise JobError(f"{folder} holds no prediction: there is no {WHOLE}; write it with predict")
     found = read_result(path, Prediction)

@@ -19,6 +19,8 @@ EXPERIMENTS = {
     "zoom-ablation": "napari_zoommil.experiments.zoom_ablation.experiment",
     "zoom-k": "napari_zoommil.experiments.zoom_k.experiment",
     "zoom-maps": "napari_zoommil.experiments.zoom_maps.experiment",
+    "needle-mnist": "napari_zoommil.experiments.needle_mnist.experiment",
+    "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
 }
 """Name → module with a job ``experiment``."""
 

@@ -26,3 +26,19 @@ def nuclei(tmp_path_factory: pytest.TempPathFactory) -> Path:
         imsave(folder / f"tile{number}.png", image.astype(np.uint8), check_contrast=False)
         imsave(folder / f"tile{number}_instances.png", instances, check_contrast=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST's four files with few images, each a bright bar at the place of its class on noise."""
+    folder, rng = tmp_path_factory.mktemp("mnist"), np.random.default_rng(0)
+    for name, count in (("train", 5_400), ("t10k", 300)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 28, 28), np.uint8)
+        rows = np.arange(28)
+        bar = (rows >= 2 + 2 * labels[:, None]) & (rows < 7 + 2 * labels[:, None])
+        images[bar] += 180
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = np.array([2048 + values.ndim, *values.shape], ">u4").tobytes()
+            (folder / f"{name}-{kind}-ubyte").write_bytes(header + values.tobytes())
+    return folder

@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "zoom-k": "napari_zoommil.experiments.zoom_k.experiment",
     "zoom-maps": "napari_zoommil.experiments.zoom_maps.experiment",
     "needle-mnist": "napari_zoommil.experiments.needle_mnist.experiment",
+    "needle-localisation": "napari_zoommil.experiments.needle_localisation.experiment",
     "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
 }
 """Name → module with a job ``experiment``."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from napari_zoommil.encoders.convolutional import ConvolutionalEncoder
@@ -22,6 +21,7 @@ from napari_zoommil.experiments.data.mnist import Digits
 from napari_zoommil.experiments.data.rectangles import EDGE, RectangleImage, RectangleImages, grid
 from napari_zoommil.training.encoders.fitting import codes_of, fit_in
 from napari_zoommil.training.encoders.patches import PatchSet, Source, beside, divided, patch_set
+from napari_zoommil.training.encoders.probe import linear_probe
 from napari_zoommil.training.encoders.recipe import Method, recipe_of
 from napari_zoommil.training.run import RunFolder
 
@@ -162,10 +162,11 @@ def patches_of(image: RectangleImage, stride: int) -> Patches:
 
 
 def probe(encode: Encode, digits: dict[str, Digits]) -> float:
-    """Accuracy of logistic regression on the codes of centred digits."""
-    train, test = digits["train"], digits["test"]
-    model = LogisticRegression(max_iter=300).fit(encode(train.images[:PROBED]), train.labels[:PROBED])
-    return float(model.score(encode(test.images[:PROBED]), test.labels[:PROBED]))
+    """Accuracy of a linear classifier on the codes of centred digits."""
+    (codes, labels), (test_codes, test_labels) = (
+        (encode(digits[part].images[:PROBED]), digits[part].labels[:PROBED]) for part in ("train", "test")
+    )
+    return linear_probe(codes, labels, test_codes, test_labels, np.zeros(len(test_labels)))["accuracy"].value
 
 
 class CompressedImages:

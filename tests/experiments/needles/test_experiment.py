@@ -35,15 +35,12 @@ def test_every_trial_once_with_tables_and_figure(
     mnist: Path, tmp_path: Path, tiny: Extent, trained: list[str]
 ) -> None:
     seen: list[Progress] = []
-    first = run(
-        reproduce("needle-mnist", out=tmp_path, data=mnist, only=["18/9/max/base/0"], device="cpu"),
-        seen.append,
-    )
+    job = reproduce("needle-mnist", out=tmp_path, data=mnist, only=["18/9/max/base/0"], device="cpu")
+    first = run(job, seen.append)
     assert trained == ["18/9/max/base/0"] and list(first.results["runs"]) == trained
     assert seen[-1].done == seen[-1].total
-    assert [line for one in seen if one.partial for line in one.partial.lines][0].startswith(
-        "18/9/max/base/0: test 0."
-    )
+    ended = [line for one in seen if one.partial for line in one.partial.lines]
+    assert len(ended) == 1 and ended[0].startswith("18/9/max/base/0: test 0.")
     whole = run(reproduce("needle-mnist", out=tmp_path, data=mnist, device="cpu"))
     assert trained == list(tiny.pieces()) and len(trained) == len(set(trained))
     results = json.loads((tmp_path / "needle-mnist" / "results.json").read_text())

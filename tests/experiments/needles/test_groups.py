@@ -78,8 +78,8 @@ def test_findings_follow_the_numbers() -> None:
         return [one.verdict for one in findings(cells([run(trials[n], v) for n, v in values.items()]), BASE)]
 
     as_published = {
-        "base": 0.85, "few": 0.72, "wide": 0.92, "narrow": 0.7, "mean": 0.86, "small": 0.75, "small_few": 0.55,
-        "small_mean": 0.6,
+        "base": 0.85, "few": 0.72, "wide": 0.92, "narrow": 0.7, "mean": 0.86, "small": 0.75,
+        "small_few": 0.55, "small_mean": 0.6,
     }  # fmt: skip
     assert told(**as_published) == [REPRODUCED] * 4
     assert told(**(as_published | {"wide": 0.7}))[1] == NOT

@@ -85,7 +85,7 @@ def test_the_rarer_class_is_drawn_as_often() -> None:
 
 
 def test_noise_can_be_memorised_only(mnist: Path, tmp_path: Path, tiny: Extent) -> None:
-    noisy = replace(tiny.base, canvas=Canvas(18, 1, 9, "gaussian"), width=1 / 8)
-    extent = replace(tiny, epochs=25, val=200, test=200, learning_rate=3e-3)
+    noisy = replace(tiny.base, canvas=Canvas(18, 1, 9, "gaussian"), train=32)
+    extent = replace(tiny, epochs=20, test=100, learning_rate=3e-3)
     result = trained(noisy, extent, mnist, tmp_path)
-    assert result["train"] > 0.9 and abs(result["test"] - 0.5) < 0.15
+    assert result["train"] > 0.9 and abs(result["test"] - 0.5) < 0.2

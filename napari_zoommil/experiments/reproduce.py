@@ -22,6 +22,7 @@ EXPERIMENTS = {
     "needle-mnist": "napari_zoommil.experiments.needle_mnist.experiment",
     "needle-localisation": "napari_zoommil.experiments.needle_localisation.experiment",
     "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
+    "nic-encoders": "napari_zoommil.experiments.nic_encoders.experiment",
 }
 """Name → module with a job ``experiment``."""
 

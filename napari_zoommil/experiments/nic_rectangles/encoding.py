@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,11 +16,11 @@ from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.data.mnist import Digits
 from napari_zoommil.experiments.data.rectangles import EDGE, RectangleImage, RectangleImages, grid
-from napari_zoommil.training.encoders.fitting import codes_of, fit_in
+from napari_zoommil.experiments.encoder_fit import fitted
+from napari_zoommil.training.encoders.fitting import codes_of
 from napari_zoommil.training.encoders.patches import PatchSet, Source, beside, divided, patch_set
 from napari_zoommil.training.encoders.probe import linear_probe
-from napari_zoommil.training.encoders.recipe import Method, recipe_of
-from napari_zoommil.training.run import RunFolder
+from napari_zoommil.training.encoders.recipe import EncoderRecipe, Method, recipe_of
 
 Codes = NDArray[np.float32]
 Patches = NDArray[np.uint8]
@@ -91,27 +88,18 @@ def encoder_of(
         raw = _encode_by(network)
     else:
         source = _digits_source(digits) if method == "supervised" else divided(patches, seed)
-        fitted = yield from _fitted(source, method, code, steps, seed, device)  # type: ignore[arg-type]
-        raw, metrics = _encode_by(fitted.network), dict(fitted.metrics)
+        recipe = _recipe(method, code, steps)  # type: ignore[arg-type]
+        done = yield from fitted(source, method, recipe, seed, device)  # type: ignore[arg-type]
+        raw, metrics = _encode_by(done.network), dict(done.metrics)
     encode = _normalised(raw, patches.pixels[..., 0])
     return DigitEncoder(encode, code, metrics | {"probe": probe(encode, digits)})
 
 
-def _fitted(
-    source: Source, method: Method, code: int, steps: int | None, seed: int, device: Device
-) -> Generator[float, None, Any]:
+def _recipe(method: Method, code: int, steps: int | None) -> EncoderRecipe:
     recipe = recipe_of(method, "synthetic").resized(code=code)
-    if steps is not None:
-        recipe = replace(recipe, steps=steps, steps_per_epoch=min(recipe.steps_per_epoch or steps, steps))
-    with TemporaryDirectory() as folder:
-        job = fit_in(RunFolder(Path(folder), {}), source, method, recipe, None, device, seed)
-        with closing(job):
-            while True:
-                try:
-                    step = next(job)
-                except StopIteration as stop:
-                    return stop.value
-                yield step.step / step.total
+    if steps is None:
+        return recipe
+    return replace(recipe, steps=steps, steps_per_epoch=min(recipe.steps_per_epoch or steps, steps))
 
 
 def _digits_source(digits: dict[str, Digits]) -> Source:

@@ -42,3 +42,28 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
             header = np.array([2048 + values.ndim, *values.shape], ">u4").tobytes()
             (folder / f"{name}-{kind}-ubyte").write_bytes(header + values.tobytes())
     return folder
+
+
+@pytest.fixture
+def histology(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dark and light nuclei of 12 patients, and tiles of two organs with two slides each."""
+    root, rng = tmp_path_factory.mktemp("histology"), np.random.default_rng(0)
+    kinds = np.tile(["dark", "light"], 60)
+    images = (
+        rng.integers(0, 80, (120, 16, 16, 3), np.uint8)
+        + np.where(kinds == "dark", 40, 120).astype(np.uint8)[:, None, None, None]
+    )
+    (root / "nuclei").mkdir()
+    np.savez(
+        root / "nuclei" / "crc_cell_types_27px.npz",
+        images=images, cell_type=kinds.astype(object), patient=np.repeat(np.arange(12), 10),
+    )  # fmt: skip
+    tiles = root / "tiles" / "tcga"
+    for number, organ in enumerate(("brca", "brca", "coad", "coad")):
+        (tiles / f"slide{number}").mkdir(parents=True)
+        for tile in range(2):
+            pixels = rng.integers(0, 120, (32, 32, 3), np.uint8) + np.uint8(60 * (organ == "coad"))
+            imsave(tiles / f"slide{number}" / f"{tile}.png", pixels, check_contrast=False)
+    lines = [f"slide{number},{'brca' if number < 2 else 'coad'}" for number in range(4)]
+    (tiles / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root

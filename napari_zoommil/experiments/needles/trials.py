@@ -169,7 +169,6 @@ def _for_cpu() -> Extent:
         ((base, (0, 1, 2)), *_each(once, (0,))),
         blocks=(1, 1, 1, 1),
         strides=(2, 2, 1, 1),
-        compensate=False,
         epochs=9,
         learning_rate=1e-3,
         milestones=(0.7, 0.9),

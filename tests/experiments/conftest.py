@@ -46,7 +46,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def histology(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dark and light nuclei of 12 patients, and tiles of two organs with two slides each."""
+    """Dark and light nuclei of 12 patients, and tiles of two organs with three slides each."""
     root, rng = tmp_path_factory.mktemp("histology"), np.random.default_rng(0)
     kinds = np.tile(["dark", "light"], 60)
     images = (
@@ -59,11 +59,11 @@ def histology(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images=images, cell_type=kinds.astype(object), patient=np.repeat(np.arange(12), 10),
     )  # fmt: skip
     tiles = root / "tiles" / "tcga"
-    for number, organ in enumerate(("brca", "brca", "coad", "coad")):
+    for number, organ in enumerate(("brca",) * 3 + ("coad",) * 3):
         (tiles / f"slide{number}").mkdir(parents=True)
         for tile in range(2):
             pixels = rng.integers(0, 120, (32, 32, 3), np.uint8) + np.uint8(60 * (organ == "coad"))
             imsave(tiles / f"slide{number}" / f"{tile}.png", pixels, check_contrast=False)
-    lines = [f"slide{number},{'brca' if number < 2 else 'coad'}" for number in range(4)]
+    lines = [f"slide{number},{'brca' if number < 3 else 'coad'}" for number in range(6)]
     (tiles / "labels.csv").write_text("\n".join(lines) + "\n")
     return root

@@ -21,6 +21,8 @@ CELLS = Path("nuclei") / "crc_cell_types_27px.npz"
 TILES = Path("tiles") / "tcga"
 LABELS = "labels.csv"
 FEWEST_PATIENTS = 4
+FEWEST_SLIDES = 3
+"""Of each organ: one is left out, one is to learn from, one to choose the epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +141,15 @@ def read_tiles(root: Path) -> tuple[list[Tile], tuple[str, ...]]:
     Raises
     ------
     CohortError
-        If a tile cannot be read, or there are fewer than two organs with two slides each.
+        If a tile cannot be read, or there are fewer than two organs with three slides each.
     """
     folder = root / TILES
     with (folder / LABELS).open(newline="", encoding="utf-8") as file:
         organ_of = {row[0]: row[1] for row in csv.reader(file) if len(row) > 1}
     slides, organs = sorted(organ_of), sorted(set(organ_of.values()))
     counts = [sum(organ == one for organ in organ_of.values()) for one in organs]
-    if len(organs) < 2 or min(counts) < 2:
-        raise CohortError(f"{folder} needs two organs with two slides each")
+    if len(organs) < 2 or min(counts) < FEWEST_SLIDES:
+        raise CohortError(f"{folder} needs two organs with {FEWEST_SLIDES} slides each")
     found = []
     for number, slide in enumerate(slides):
         for path in sorted((folder / slide).glob("*.png")):

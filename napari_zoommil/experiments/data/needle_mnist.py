@@ -125,6 +125,11 @@ class NeedleImages:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: one channel, height and width."""
+        return 1, self.canvas.edge, self.canvas.edge
+
     def needle(self, index: int) -> int:
         """Which 3 a positive image has; none is used again before all are used."""
         return int(self._order[self._number[index] % len(self._order)])

@@ -23,7 +23,7 @@ POSITIVE = 1
 
 Maps = NDArray[np.floating]
 Explain = Callable[[NDArray[np.float32]], Maps]
-"""(B, 1, h, w) images → (B, h, w) maps."""
+"""(B, channels, h, w) images → (B, h, w) maps."""
 
 
 class Detection(NamedTuple):
@@ -66,7 +66,7 @@ def saliency(network: nn.Module, device: torch.device) -> Explain:
     def explain(images: NDArray[np.float32]) -> Maps:
         pixels = torch.from_numpy(images).to(device).requires_grad_()
         (gradient,) = torch.autograd.grad(network(pixels)[:, POSITIVE].sum(), pixels)
-        maps: Tensor = gradient.abs()[:, 0]
+        maps: Tensor = gradient.abs().amax(1)  # of colours, the largest
         return maps.cpu().numpy()
 
     return explain

@@ -43,8 +43,8 @@ class DigitEncoder:
     Attributes
     ----------
     encode : callable
-        (n, 9, 9) uint8 → (n, C). Codes are relative to that of an empty patch, and divided by one number so
-        that their standard deviation over patches is 1: the CNN is normalised after its first layer anyway.
+        (n, 9, 9) uint8 → (n, C). Codes are relative to that of an empty patch, and divided by the standard
+        deviation of all numbers in the codes of a sample: the CNN is normalised after its first layer anyway.
     code : int
         C.
     metrics : dict

@@ -61,7 +61,7 @@ def test_what_cannot_be_read(histology: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CohortError, match=tile.name):
         read_tiles(histology)
     (histology / TILES / LABELS).write_text("a,breast\nb,colon\n")
-    with pytest.raises(CohortError, match="two slides each"):
+    with pytest.raises(CohortError, match="3 slides each"):
         read_tiles(histology)
     (histology / CELLS).write_bytes(b"no archive")
     with pytest.raises(CohortError, match="cannot be read"):

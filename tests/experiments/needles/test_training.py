@@ -11,15 +11,9 @@ import pytest
 import torch
 
 from napari_zoommil.experiments.data.needle_mnist import Canvas
-from napari_zoommil.experiments.needles import training
-from napari_zoommil.experiments.needles.training import (
-    Drawn,
-    _order,
-    accuracy,
-    data_sets,
-    train_one,
-    trained_network,
-)
+from napari_zoommil.experiments.needles import fitting
+from napari_zoommil.experiments.needles.fitting import Drawn, accuracy, batches_of
+from napari_zoommil.experiments.needles.training import data_sets, train_one, trained_network
 from napari_zoommil.experiments.needles.trials import Extent, Trial
 
 
@@ -52,7 +46,7 @@ def test_images_are_drawn_again_where_they_are_too_many_to_keep(
     mnist: Path, tmp_path: Path, tiny: Extent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = trained(tiny.base, tiny, mnist, tmp_path)
-    monkeypatch.setattr(training, "KEPT_BYTES", 0)
+    monkeypatch.setattr(fitting, "KEPT_BYTES", 0)
     again = trained(tiny.base, tiny, mnist, tmp_path)
     assert again["epochs"][0]["train"] == pytest.approx(kept["epochs"][0]["train"], abs=0.05), (
         "but for halves"
@@ -64,8 +58,8 @@ def test_accumulated_gradients_are_those_of_the_batch(
 ) -> None:
     """Instance normalisation does not look at other images."""
     weights = []
-    for pixels in (training.PIXELS, 3 * tiny.base.canvas.edge**2):
-        monkeypatch.setattr(training, "PIXELS", pixels)
+    for pixels in (fitting.PIXELS, 3 * tiny.base.canvas.edge**2):
+        monkeypatch.setattr(fitting, "PIXELS", pixels)
         trained(tiny.base, replace(tiny, epochs=1, learning_rate=1e-4), mnist, tmp_path)
         network = trained_network(tiny.base, tiny, tmp_path / "weights.safetensors")
         weights.append(torch.cat([one.detach().flatten() for one in network.parameters()]))
@@ -75,13 +69,13 @@ def test_accumulated_gradients_are_those_of_the_batch(
 def test_the_rarer_class_is_drawn_as_often() -> None:
     labels = np.zeros(100, np.int64)
     labels[:4] = 1
-    order = _order(labels, 10, np.random.default_rng(0))
+    order = batches_of(labels, 10, np.random.default_rng(0))
     rows = np.concatenate(order)
     assert [len(one) for one in order] == [10] * 10 and labels[rows].mean() == 0.5
     assert set(np.bincount(rows[labels[rows] == 1])) <= {12, 13}
-    balanced = np.concatenate(_order(np.arange(50) % 2, 10, np.random.default_rng(0)))
+    balanced = np.concatenate(batches_of(np.arange(50) % 2, 10, np.random.default_rng(0)))
     assert sorted(balanced) == list(range(50)), "each image once"
-    assert [len(one) for one in _order(np.arange(5) % 2, 10, np.random.default_rng(0))] == [5]
+    assert [len(one) for one in batches_of(np.arange(5) % 2, 10, np.random.default_rng(0))] == [5]
 
 
 def test_noise_can_be_memorised_only(mnist: Path, tmp_path: Path, tiny: Extent) -> None:

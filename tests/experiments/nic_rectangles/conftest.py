@@ -14,9 +14,9 @@ TINY = Extent(
     steps=dict.fromkeys((ORACLE, *UNSUPERVISED), 6),
     patches=30,
     images={"encoder": 14, "train": 40, "val": 20, "test": 30},
-    trials=(Trial(), Trial("contrastive", 4), Trial("mean", 1), Trial(stride=18)),
+    trials=(Trial(), Trial("contrastive", 4), Trial("mean", 1)),
     seeds=(0, 1),
-    tuned=6,
+    tuned=3,
     explained=10,
 )
 
@@ -25,4 +25,5 @@ TINY = Extent(
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Extent:
     monkeypatch.setitem(trials.EXTENTS, "cpu", TINY)
     monkeypatch.setattr("napari_zoommil.experiments.run_pieces.processes", lambda _: 1)
+    monkeypatch.setattr("napari_zoommil.experiments.nic_rectangles.encoding.PROBED", 300)
     return TINY

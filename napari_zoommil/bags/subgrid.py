@@ -52,8 +52,15 @@ def inside(grid: PatchGrid, level: int, rows: Rows) -> tuple[Rows, ...]:
     return tuple(found)
 
 
-def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Rows, ...]]:
-    """The grid without a patch and its descendants.
+def without(grid: PatchGrid, level: int, rows: Rows) -> tuple[PatchGrid, tuple[Rows, ...]]:
+    """The grid without some patches of one level and their descendants.
+
+    Parameters
+    ----------
+    grid : PatchGrid
+    level : int
+    rows : (m,) int64
+        Rows at ``level``, ascending.
 
     Returns
     -------
@@ -61,9 +68,9 @@ def without(grid: PatchGrid, level: int, row: int) -> tuple[PatchGrid, tuple[Row
     rows : tuple of (n,) int64
         Rows in ``grid`` of the patches of each magnification.
     """
-    gone = inside(grid, level, np.array([row]))
-    rows = tuple(np.delete(np.arange(len(one)), gone[n]) for n, one in enumerate(grid.levels))
-    return _restricted(grid, rows), rows
+    gone = inside(grid, level, rows)
+    kept = tuple(np.delete(np.arange(len(one)), gone[n]) for n, one in enumerate(grid.levels))
+    return _restricted(grid, kept), kept
 
 
 def _restricted(grid: PatchGrid, rows: tuple[Rows, ...]) -> PatchGrid:

@@ -6,19 +6,29 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from napari_zoommil import jobs
+from napari_zoommil.commands.comparing import Comparing
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
 from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
+from napari_zoommil.jobs import Job
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.feature_files import at_hand
 from napari_zoommil.jobs.prediction import Prediction
-from napari_zoommil.jobs.prediction_files import summary, write_explanation, write_prediction
+from napari_zoommil.jobs.prediction_files import summary, write_curves, write_explanation, write_prediction
+from napari_zoommil.maps.curves import Curves
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
+
+Explained = tuple[Explanation, Curves | None]
+
+COMPUTING = ("encoder", "mpp", "icc", "store", "device", "batch_size", "workers", "threads")
+"""Options of a second job on the same slide."""
 
 
 def shown_slide(
@@ -52,27 +62,73 @@ def predict(
     return each_slide(partial(jobs.predict, **options), paths, write, json)
 
 
-@with_options(jobs.explain, hidden=("slide", "tissue", "regions"))
+Annotations = Annotated[
+    Path | None,
+    Parameter(
+        help=(
+            "Regions that the maps are compared with: a file of regions of the slide, or a folder with one "
+            "for each slide, named as the slide. A slide whose file has no such region counts as without it."
+        )
+    ),
+]
+ClassName = Annotated[str, Parameter(name="--class", help="Class of the regions; all by default.")]
+Faithful = Annotated[
+    bool,
+    Parameter(
+        help="Also take patches away in the order of the map, and write deletion and insertion curves.",
+        negative=(),
+    ),
+]
+
+
+@with_options(jobs.explain, hidden=("slide", "tissue", "regions", "prediction"))
 def explain(
-    slides: Slides, /, *, out: Out, regions: Regions = None, json: Json = False, **options: Any
+    slides: Slides,
+    /,
+    *,
+    out: Out,
+    regions: Regions = None,
+    annotations: Annotations = None,
+    class_name: ClassName = "",
+    faithfulness: Faithful = False,
+    json: Json = False,
+    **options: Any,
 ) -> int:
     """Write the maps of an explanation method for each slide."""
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
+    comparing = Comparing.of(annotations, class_name, slides, paths)
+    computing = {name: options[name] for name in COMPUTING}
 
-    def write(path: Path, result: Explanation) -> Told:
-        with shown_slide(path, result.prediction, options) as slide:
+    def job(path: Path, **given: Any) -> Job[Explained]:
+        found = yield from jobs.explain(path, **given)
+        curves = (yield from jobs.faithfulness(path, found, **computing)) if faithfulness else None
+        return found, curves
+
+    def write(path: Path, result: Explained) -> Told:
+        found, curves = result
+        with shown_slide(path, found.prediction, options) as slide:
             folder = folder_of(slide, paths, out)
-            written = write_explanation(slide, result, folder)
+            written = write_explanation(slide, found, folder)
+            told = comparing.compare(path, slide, found, folder)
+        if curves is not None:
+            written += write_curves(curves, found.prediction, folder)
         facts = {
             "slide": path.name,
-            "method": result.method,
-            "target": result.target,
-            "familiarity": result.prediction.familiarity.facts,
+            "method": found.method,
+            "target": found.target,
+            "says": found.says,
+            "familiarity": found.prediction.familiarity.facts,
+            **({"agreement": told.facts} if told else {}),
+            **({"faithfulness": curves.facts} if curves else {}),
             "files": [file.name for file in written],
         }
-        text = f"{path.name}: {result.method} {result.target or ''} → {folder}"
-        of = result.prediction
-        return Told(facts, text, of.damaged, of.cost.unkept, of.familiarity)
+        lines = [f"{path.name}: {found.method} {found.target or ''} → {folder}", found.says]
+        lines += [told.sentence] if told else []
+        lines += [f"{curves.verdict} ({curves.in_short})"] if curves else []
+        of = found.prediction
+        return Told(facts, "\n  ".join(lines), of.damaged, of.cost.unkept, of.familiarity)
 
-    return each_slide(partial(jobs.explain, **options), paths, write, json)
+    code = each_slide(partial(job, **options), paths, write, json)
+    comparing.end(out, json)
+    return code

@@ -5,6 +5,7 @@ from napari_zoommil.jobs.embed import embed
 from napari_zoommil.jobs.estimate import Estimate, estimate
 from napari_zoommil.jobs.explain import explain
 from napari_zoommil.jobs.export_features import export_features
+from napari_zoommil.jobs.faithfulness import faithfulness
 from napari_zoommil.jobs.finetune import finetune
 from napari_zoommil.jobs.import_model import import_model
 from napari_zoommil.jobs.predict import predict
@@ -20,6 +21,7 @@ __all__ = [
     "estimate",
     "explain",
     "export_features",
+    "faithfulness",
     "finetune",
     "import_model",
     "predict",

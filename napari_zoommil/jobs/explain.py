@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.explanation import Explanation
-from napari_zoommil.jobs.model_on_slide import open_model_on_slide
+from napari_zoommil.jobs.model_on_slide import ModelOnSlide, open_model_on_slide
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
@@ -30,10 +30,12 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.maps.methods import METHODS, Method, MethodName
 
 if TYPE_CHECKING:
     from napari_zoommil.maps.recorded import Found, RecordedPass
+    from napari_zoommil.models.mil import MILOutput
 
 Choice = Annotated[MethodName, Help(" ".join(f"{name}: {method.help}" for name, method in METHODS.items()))]
 
@@ -47,6 +49,9 @@ def explain(
     features: Features = (),
     method: Choice = "grad-cam",
     target: str | None = None,
+    focus: Focus = WHOLE,
+    method_options: MethodOptions = PLAIN,
+    prediction: Prediction | None = None,
     mpp: Mpp = None,
     icc: Icc = False,
     regions: Inside = (),
@@ -65,6 +70,13 @@ def explain(
     ----------
     target : str, optional
         Output of the model that is explained, such as a class; the predicted one by default.
+    focus : Focus
+        What of the prediction is explained; all of it by default.
+    method_options : MethodOptions
+        Options of the method.
+    prediction : Prediction, optional
+        One that was made before, of the same slide and model: its patches are read again, and neither tissue
+        nor familiarity is looked for anew.
 
     Returns
     -------
@@ -73,7 +85,8 @@ def explain(
     Raises
     ------
     ModelError
-        If the model has no such output, or the method has no scores of it.
+        If the model has no such output, the method has no scores of it or cannot look where it should, or the
+        prediction is of another slide or model.
     """
     from napari_zoommil.models.spec import read_spec
 
@@ -82,6 +95,9 @@ def explain(
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
     if target and not chosen.per_output:
         raise ModelError(f"{method} does not tell classes apart; choose another method, or no target")
+    if focus.at is not None and not chosen.inside:
+        able = ", ".join(name for name, one in METHODS.items() if one.inside)
+        raise ModelError(f"{method} gives a value to a patch and none to its pixels; choose one of {able}")
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(
             stack,
@@ -100,17 +116,40 @@ def explain(
             batch_size=batch_size,
             workers=workers,
             threads=threads,
+            grid=None if prediction is None else prediction.grid,
         )
         answered: list[Any] = []
         output = yield from opened.look(answered if chosen.computed else None)
-        prediction, found = opened.prediction(output, (yield from opened.compare())), None
-        if chosen.computed:
-            found = yield from _computed(chosen, opened.recorded(output, answered))
-        maps = found.maps if found else _maps_in(prediction, chosen)
-        if not maps:
-            raise ModelError(_lack(model, chosen, prediction))
-        wanted = (target or prediction.explained) if chosen.per_output else None
-        return Explanation(method, wanted, prediction, found.patches if found else (), maps)
+        if prediction is None:
+            prediction = opened.prediction(output, (yield from opened.compare()))
+        else:
+            opened.require_same(prediction, output)
+        if target is None and chosen.per_output:
+            target = prediction.explained
+        found = yield from _maps(opened, chosen, focus, method_options, prediction, output, answered)
+        return Explanation(method, target, prediction, found.patches, found.maps, focus)
+
+
+def _maps(
+    opened: ModelOnSlide,
+    method: Method,
+    focus: Focus,
+    options: MethodOptions,
+    prediction: Prediction,
+    output: MILOutput,
+    answered: list[Any],
+) -> Job[Found]:
+    """What a method finds in a pass that was made."""
+    from napari_zoommil.maps.recorded import Found
+
+    if method.computed:
+        recorded = opened.recorded(output, answered, focus, options)
+        found = yield from _computed(method, recorded, focus.at is not None)
+    else:
+        found = Found((), _maps_in(prediction, method, focus))
+    if not found.maps:
+        raise ModelError(_lack(opened.name, method, prediction))
+    return found
 
 
 def _method(name: str) -> Method:
@@ -119,8 +158,8 @@ def _method(name: str) -> Method:
     return METHODS[name]
 
 
-def _computed(method: Method, recorded: RecordedPass) -> Job[Found]:
-    with closing(method.load()(recorded)) as run:
+def _computed(method: Method, recorded: RecordedPass, inside: bool) -> Job[Found]:
+    with closing(method.load(inside)(recorded)) as run:
         while True:
             try:
                 done, total, note = next(run)
@@ -129,14 +168,19 @@ def _computed(method: Method, recorded: RecordedPass) -> Job[Found]:
             yield Progress(done, total, f"{method.title}: {note}")
 
 
-def _maps_in(prediction: Prediction, method: Method) -> tuple[HeatMap, ...]:
+def _maps_in(prediction: Prediction, method: Method, focus: Focus) -> tuple[HeatMap, ...]:
     """Maps of a method whose values are part of each prediction; attention is that of all heads."""
-    if method.per_output:
-        return tuple(one for one in prediction.maps if one.kind == method.name)
-    return tuple(one for one in prediction.maps if one.kind not in METHODS or one.kind == method.name)
+    kinds = {one.kind for one in prediction.maps if one.kind not in METHODS and not method.per_output}
+    own = (one for one in prediction.maps if one.kind in {*kinds, method.name})
+    seen = (
+        one if focus.box is None else one.inside(focus.box) for one in own if focus.takes(one.magnification)
+    )
+    return tuple(one for one in seen if one is not None)
 
 
 def _lack(model: str, method: Method, prediction: Prediction) -> str:
+    if method.name == "local-evidence":
+        return f"{model} does not answer for each place of an image alone, so it has no local evidence"
     if method.per_output and not method.computed:
         summed = any(step.evidence is not None for step in prediction.steps)
         why = (

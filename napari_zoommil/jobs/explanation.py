@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.focus import WHOLE, Focus
+from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.maps.patch_scores import PatchScores
 
 
@@ -24,6 +26,8 @@ class Explanation:
         Of patches, for each output; none of a method whose scores are part of the prediction.
     every : tuple of HeatMap
         Of all outputs, those of an output together.
+    focus : Focus
+        What of the prediction is explained.
     """
 
     method: str
@@ -31,6 +35,7 @@ class Explanation:
     prediction: Prediction
     scores: tuple[PatchScores, ...]
     every: tuple[HeatMap, ...]
+    focus: Focus = WHOLE
 
     @property
     def maps(self) -> tuple[HeatMap, ...]:
@@ -40,3 +45,17 @@ class Explanation:
     def maps_of(self, kind: str, target: str | None = None) -> tuple[HeatMap, ...]:
         """Maps of one kind (and output), one per magnification."""
         return tuple(one for one in self.every if (one.kind, one.target) == (kind, target))
+
+    def maps_for(self, target: str) -> tuple[HeatMap, ...]:
+        """Of another output, one per magnification; the maps as they are, if none is for an output.
+
+        Of several heads of a model, the first one's.
+        """
+        own = [one for one in self.every if one.target in (None, target)]
+        return tuple(one for one in own if one.kind == own[0].kind)
+
+    @property
+    def says(self) -> str:
+        """What the values are, and when they mislead, in a line."""
+        method = METHODS[self.method]
+        return f"{method.what} {method.caution}".strip()

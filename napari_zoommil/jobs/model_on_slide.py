@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
@@ -26,6 +28,7 @@ from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import area_on, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.patching import Tissue, patch_grid
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from napari_zoommil.bags.pixels import PixelBag
     from napari_zoommil.maps.recorded import RecordedPass
     from napari_zoommil.models.mil import MILOutput
+
+SAME = 1e-3
+"""Difference of logits up to which a pass is that of a prediction: features are kept in half precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +139,35 @@ class ModelOnSlide:
             logits=logits.numpy(),
             grid=self.grid,
             steps=steps,
-            maps=(*self._score_maps(steps), *self._explained_maps(steps)),
+            maps=(*self._score_maps(steps), *self._explained_maps(steps), *self._place_maps(output)),
             cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept),
             damaged=self.cache.damaged(self.slide.fingerprint, self.slide.damaged),
             familiarity=familiarity,
             regions_mm2=self.regions_mm2,
         )
 
-    def recorded(self, output: MILOutput, answered: list[tuple[Need | NeedImage, Tensor]]) -> RecordedPass:
+    def require_same(self, prediction: Prediction, output: MILOutput) -> None:
+        """Refuse a prediction that is not that of this pass.
+
+        Raises
+        ------
+        ModelError
+        """
+        if prediction.fingerprint != self.slide.fingerprint:
+            raise ModelError(f"the prediction is of another slide than {self.slide.name}")
+        logits = output.logits.cpu().numpy()
+        if logits.shape != prediction.logits.shape or not np.allclose(
+            logits, prediction.logits, rtol=SAME, atol=SAME
+        ):
+            raise ModelError(f"{self.name} or its encoder has changed since the prediction: run it again")
+
+    def recorded(
+        self,
+        output: MILOutput,
+        answered: list[tuple[Need | NeedImage, Tensor]],
+        focus: Focus = WHOLE,
+        options: MethodOptions = PLAIN,
+    ) -> RecordedPass:
         """A finished pass, for a method that explains it.
 
         Parameters
@@ -160,6 +187,8 @@ class ModelOnSlide:
             self.slide.mpp,
             lambda bag: zoom(model, bag, device, paint=False),
             self.loaded.familiarity,
+            focus,
+            options,
         )
 
     def _steps(self, output: MILOutput) -> tuple[StepResult, ...]:
@@ -189,6 +218,23 @@ class ModelOnSlide:
             for head in dict.fromkeys(head for step in steps for head in step.heads)
             for step in steps
             if head in step.heads
+        ]
+
+    def _place_maps(self, output: MILOutput) -> list[HeatMap]:
+        """What each place of an image adds to each output, of models that tell it."""
+        return [
+            HeatMap(
+                plane.evidence[index].detach().cpu().numpy(),
+                plane.origin,
+                plane.downsample,
+                self.slide.mpp,
+                plane.magnification,
+                "local-evidence",
+                name,
+            )
+            for index, name in enumerate(self.loaded.spec.task.names)
+            for plane in output.planes
+            if plane.evidence is not None
         ]
 
     def _explained_maps(self, steps: tuple[StepResult, ...]) -> list[HeatMap]:
@@ -223,6 +269,7 @@ def open_model_on_slide(
     threads: int | None = None,
     features: Sequence[Path] = (),
     overlap: float = 0.0,
+    grid: PatchGrid | None = None,
 ) -> Job[ModelOnSlide]:
     """Open a slide, load a model and find the patches, or their features in files; parameters are those of
     :func:`napari_zoommil.jobs.predict`.
@@ -231,6 +278,8 @@ def open_model_on_slide(
     ----------
     stack : ExitStack
         Closes the slide and releases the device's memory.
+    grid : PatchGrid, optional
+        The patches, where they are known; neither tissue nor regions count then.
     """
     watch = Stopwatch(Work("predict", model, device, threads, encoder), not is_in_memory(model, "mil"))
     started = time.perf_counter()
@@ -256,7 +305,9 @@ def open_model_on_slide(
     watch.loaded()
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
-    if tissue is None:
+    if grid is not None:
+        pass
+    elif tissue is None:
         how, detector = (spec.magnifications, spec.patch_size, share), spec.tissue_detector
         key = grid_key(own, *how, area, overlap, detector)
         grid = yield from find_patches(own, cache, key, area, detector)

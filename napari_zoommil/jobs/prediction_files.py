@@ -11,12 +11,14 @@ import numpy as np
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.files import make_folder, write_file, write_json
-from napari_zoommil.geometry import Pair, magnification_name
+from napari_zoommil.geometry import Box, Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
 from napari_zoommil.maps import HeatMap
+from napari_zoommil.maps.curves import Curves
+from napari_zoommil.maps.curves_figure import curves_figure
 from napari_zoommil.maps.export import file_name, write_ome_tiff
 from napari_zoommil.maps.figure import Overview, figure_of, write_png, write_svg
 from napari_zoommil.maps.methods import METHODS
@@ -41,6 +43,23 @@ def overview_of(slide: Slide | AbsentSlide) -> Overview:
 
     small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX))
     return Overview(small, downsample, slide.mpp)
+
+
+PATCH_PX = 512
+"""Edge of the picture of a patch."""
+
+
+def part_of(slide: Slide | AbsentSlide, box: Box) -> Overview:
+    """A picture of a small part of a slide; white, if the slide is not at hand."""
+    factor = max(box.height, box.width) / PATCH_PX
+    height, width = max(1, round(box.height / factor)), max(1, round(box.width / factor))
+    origin = (box.y, box.x)
+    if isinstance(slide, AbsentSlide):
+        white = np.full((height, width, 3), 255, np.uint8)
+        return Overview(white, (factor, factor), slide.mpp, origin)
+    with slide.reopen() as own:
+        pixels = own.read(*origin, height, width, own.resolution()[0] * factor)
+    return Overview(pixels, (box.height / height, box.width / width), slide.mpp, origin)
 
 
 def title_lines(prediction: Prediction) -> tuple[str, ...]:
@@ -132,12 +151,20 @@ def write_patches(
 
 
 def write_maps(
-    slide: Slide | AbsentSlide, prediction: Prediction, maps: Sequence[HeatMap], out: Path
+    slide: Slide | AbsentSlide,
+    prediction: Prediction,
+    maps: Sequence[HeatMap],
+    out: Path,
+    part: Box | None = None,
 ) -> list[Path]:
-    """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all."""
+    """Maps of one kind and output: an OME-TIFF and a PNG for each magnification, a PNG and an SVG of all.
+
+    The pictures show the whole slide, or ``part`` of it.
+    """
     if not maps:
         return []
-    overview, whole, title = overview_of(slide), overlay_of(prediction, maps), title_lines(prediction)
+    overview = overview_of(slide) if part is None else part_of(slide, part)
+    whole, title = overlay_of(prediction, maps), title_lines(prediction)
     written = []
     for shown in maps:
         tiff, png = (out / f"{file_name(shown.title)}{suffix}" for suffix in (".ome.tiff", ".png"))
@@ -180,11 +207,36 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
         If a file cannot be written.
     """
     make_folder(out)
-    written = []
+    written, at, part = [], explanation.focus.at, None
+    if at is not None:  # beside maps of the slide there may be those of some patches
+        out = out / f"patch-{at[0]:.0f}-{at[1]:.0f}"
+        make_folder(out)
+        part = explanation.maps[0].box
     for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
-        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out)
+        written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out, part)
+    if at is not None:
+        return written
     name = f"patches-{explanation.method}"
     return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
+
+
+def write_curves(curves: Curves, prediction: Prediction, out: Path) -> list[Path]:
+    """Deletion and insertion curves: ``faithfulness-METHOD.json``, ``.png`` and ``.svg``.
+
+    Raises
+    ------
+    FileError
+        If a file cannot be written.
+    """
+    make_folder(out)
+    paths = [out / f"faithfulness-{curves.method}{suffix}" for suffix in (".json", ".png", ".svg")]
+    method = f"{METHODS[curves.method].title if curves.method in METHODS else curves.method} {curves.target}"
+    title = (f"{method} at {magnification_name(curves.magnification)}", *title_lines(prediction)[:2])
+    figure = curves_figure(curves, (*title, curves.verdict))
+    write_json(paths[0], curves.facts)
+    write_png(paths[1], figure)
+    write_svg(paths[2], figure)
+    return paths
 
 
 def read_prediction(folder: Path) -> Prediction:

@@ -64,7 +64,18 @@ class Picture:
     pixels: Pixels
 
 
-Item = Text | Rectangle | Picture
+@dataclass(frozen=True)
+class Line:
+    """A line through points, (x, y) from ``x`` and ``y`` on."""
+
+    x: float
+    y: float
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    width: float = 1.5
+
+
+Item = Text | Rectangle | Picture | Line
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +135,9 @@ def to_image(drawing: Drawing, scale: float = 1.0, background: str | None = None
                 outline=item.edge or None,
                 width=max(1, round(item.line * scale)) if item.edge else 0,
             )
+        elif isinstance(item, Line):
+            places = [((item.x + x) * scale, (item.y + y) * scale) for x, y in item.points]
+            draw.line(places, fill=item.colour, width=max(1, round(item.width * scale)), joint="curve")
         else:
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[item.anchor]
             place = (item.x * scale, item.y * scale)
@@ -153,6 +167,11 @@ def _svg(item: Item) -> str:
         return (
             f'<text x="{item.x:.2f}" y="{item.y:.2f}" font-size="{item.size:g}" fill="{item.colour}"{weight} '
             f'text-anchor="{item.anchor}">{escape(item.text)}</text>'
+        )
+    if isinstance(item, Line):
+        points = " ".join(f"{item.x + x:.2f},{item.y + y:.2f}" for x, y in item.points)
+        return (
+            f'<polyline points="{points}" fill="none" stroke="{item.colour}" stroke-width="{item.width:g}"/>'
         )
     if isinstance(item, Picture):
         data = base64.b64encode(png_bytes(Image.fromarray(item.pixels))).decode()

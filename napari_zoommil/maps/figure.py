@@ -28,7 +28,7 @@ BAR_SHARE, BAR_PX = 0.25, 4.0
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A small picture of a whole slide.
+    """A small picture of a slide, or of a part of it.
 
     Attributes
     ----------
@@ -37,17 +37,20 @@ class Overview:
         Level-0 px per px, y and x.
     mpp : (float, float) or None
         Level-0 µm/px.
+    origin : (float, float)
+        Level-0 y, x of its top-left corner.
     """
 
     pixels: NDArray[np.uint8]
     downsample: Pair
     mpp: Pair | None
+    origin: Pair = (0.0, 0.0)
 
     def with_overlay(self, shown: Overlay) -> Pixels:
         """(h, w, 3) uint8: the overlay over the slide."""
         y, x = (
-            (np.arange(count) + 0.5) * step
-            for count, step in zip(self.pixels.shape[:2], self.downsample, strict=True)
+            start + (np.arange(count) + 0.5) * step
+            for count, step, start in zip(self.pixels.shape[:2], self.downsample, self.origin, strict=True)
         )
         return over(self.pixels, shown.paint(y, x))
 

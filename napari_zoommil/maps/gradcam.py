@@ -2,7 +2,7 @@
 
 For patch i with embedding e_i the score is Σ_d e_id · ∂ logit_c / ∂ e_id (gradient × activation on the
 patch's embedding). Of a plane of activations A_f it is Σ_f w_f A_f, where w_f is the mean over the plane of
-∂ logit_c / ∂ A_f (Selvaraju 2017, without the ReLU).
+∂ logit_c / ∂ A_f (Selvaraju 2017; without the ReLU unless it is asked for).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_zoommil.errors import ModelError
 from napari_zoommil.maps.heatmap import HeatMap
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.maps.recorded import Found, RecordedPass, Replay
-from napari_zoommil.models.mil import MILOutput
+from napari_zoommil.models.mil import MILOutput, Plane
 
 Scores = NDArray[np.float32]
 
@@ -68,23 +69,55 @@ def grad_cam(output: MILOutput, target: int) -> GradCAM:
 
 
 def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
-    """Grad-CAM for each output."""
+    """Grad-CAM for each output: of the embeddings of patches, and of the planes of one layer.
+
+    Raises
+    ------
+    ModelError
+        If the model has no such layer.
+    """
     replay, names = Replay(recorded), recorded.names
     output, cams = replay.output(*replay.inputs), []
+    layer = _layer(recorded, output.planes)
     for index, name in enumerate(names):
         yield index, len(names), name
         cams.append(grad_cam(output, index))
+    positive = recorded.options.relu
     patches = [
-        PatchScores(step.level, step.rows, np.stack(scores))
+        PatchScores(step.level, step.rows, _kept(np.stack(scores), positive))
         for step, *scores in zip(output.steps, *(cam.steps for cam in cams), strict=True)
         if step.embeddings is not None
     ]
     planes = [
-        HeatMap(values, one.origin, one.downsample, recorded.mpp, one.magnification, "grad-cam", name)
+        HeatMap(
+            _kept(values, positive),
+            one.origin,
+            one.downsample,
+            recorded.mpp,
+            one.magnification,
+            "grad-cam",
+            name,
+        )
         for name, cam in zip(names, cams, strict=True)
         for one, values in zip(output.planes, cam.planes, strict=True)
+        if one.layer == layer
     ]
     return recorded.found("grad-cam", tuple(patches), tuple(planes))
+
+
+def _layer(recorded: RecordedPass, planes: tuple[Plane, ...]) -> str:
+    """The layer that was asked for, else the model's own."""
+    asked, model = recorded.options.layer, recorded.model
+    there = tuple(dict.fromkeys(plane.layer for plane in planes))
+    if asked is not None and asked not in there:
+        has = f"it has {', '.join(there)}" if any(there) else "it has none with a name; leave the layer out"
+        raise ModelError(f"{model.name} has no layer {asked!r}: {has}")
+    default = model.explained_layer if model.explained_layer in there else (there or ("",))[-1]
+    return default if asked is None else asked
+
+
+def _kept(values: Scores, positive: bool) -> Scores:
+    return np.maximum(values, 0) if positive else values
 
 
 def _array(values: Tensor) -> Scores:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.geometry import ROUNDING, Pair, PatchGrid, PatchLevel, magnification_name
+from napari_zoommil.geometry import ROUNDING, Box, Pair, PatchGrid, PatchLevel, magnification_name
 from napari_zoommil.maps.methods import is_signed, title_of
 
 OFF_LATTICE = 0.05
@@ -59,6 +59,23 @@ class HeatMap:
     def title(self) -> str:
         """Such as ``attention 10x`` or ``Grad-CAM tumour 10x``."""
         return f"{map_title(self.kind, self.target)} {magnification_name(self.magnification)}"
+
+    @property
+    def box(self) -> Box:
+        """What it covers."""
+        height, width = (step * count for step, count in zip(self.downsample, self.values.shape, strict=True))
+        return Box(*self.origin, height, width)
+
+    def inside(self, box: Box) -> HeatMap | None:
+        """The part whose values touch a rectangle; None if there is none."""
+        low, high = np.array((box.y, box.x)), np.array((box.y + box.height, box.x + box.width))
+        origin, step = np.asarray(self.origin), np.asarray(self.downsample)
+        first = np.floor((low - origin) / step + ROUNDING).clip(0, None).astype(int)
+        last = np.minimum(np.ceil((high - origin) / step - ROUNDING), self.values.shape).astype(int)
+        if not (last > first).all():
+            return None
+        y, x = (origin + first * step).tolist()
+        return replace(self, values=self.values[first[0] : last[0], first[1] : last[1]], origin=(y, x))
 
     def at(self, y: float, x: float) -> float | None:
         """Raw score at a level-0 point, or None where nothing was looked at."""

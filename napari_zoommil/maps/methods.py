@@ -17,6 +17,7 @@ MethodName = Literal[
     "saliency",
     "occlusion",
     "occlusion-glass",
+    "local-evidence",
     "familiarity",
 ]
 
@@ -59,6 +60,8 @@ class Method:
         its mean; None where no average is meant.
     function : str
         ``package.module:function``, a :data:`Run`; empty where the values are part of each prediction.
+    inside : str
+        The same of the function that looks inside one patch; empty where the method cannot.
     """
 
     name: MethodName
@@ -72,6 +75,7 @@ class Method:
     needs: Needs = "gradients"
     average: Average = None
     function: str = ""
+    inside: str = ""
 
     @property
     def computed(self) -> bool:
@@ -83,9 +87,9 @@ class Method:
         """What its values are, and how far to trust them."""
         return " ".join(part for part in (self.what, self.caution, self.found) if part)
 
-    def load(self) -> Run:
-        """What computes it."""
-        module, _, name = self.function.partition(":")
+    def load(self, inside: bool = False) -> Run:
+        """What computes it, of the slide or inside one patch."""
+        module, _, name = (self.inside if inside else self.function).partition(":")
         run: Run = getattr(import_module(module), name)
         return run
 
@@ -131,18 +135,20 @@ METHODS: dict[str, Method] = {
         Method(
             "grad-cam",
             "Grad-CAM",
-            "Gradient × activation of each patch's embedding.",
+            "Gradient × activation of each patch's embedding; of an image or inside a patch, the activations "
+            "of a layer, each channel weighted by its mean gradient.",
             "Positive does not mean that the output falls without the patch.",
             "With the sample model, signs agreed with occlusion for 38, 69 and 59 % (5x, 10x, 20x), rank "
             "correlation −0.20, 0.38 and −0.05.",
             "{output}",
             function="napari_zoommil.maps.gradcam:run",
+            inside="napari_zoommil.maps.inside_patch:grad_cam",
         ),
         Method(
             "saliency",
             "Saliency",
-            "How much the output changes with the features of a patch, in either direction: the sum of the "
-            "absolute gradient.",
+            "How much the output changes with the features of a patch, or with a pixel, in either direction: "
+            "the size of the gradient.",
             "It does not tell for from against.",
             "With the sample model, rank correlation with occlusion was −0.10, −0.49 and −0.73 (5x, 10x, "
             "20x).",
@@ -150,17 +156,19 @@ METHODS: dict[str, Method] = {
             signed=False,
             average="mean",
             function="napari_zoommil.maps.saliency:run",
+            inside="napari_zoommil.maps.inside_patch:saliency",
         ),
         Method(
             "occlusion",
             "Occlusion",
-            "How much the output falls when a patch, with all patches inside it, is left out. One pass for "
-            "each patch.",
-            "",
+            "How much the output falls when a patch, with all patches inside it, is left out, or when a box "
+            "of an image is covered with background. One pass for each.",
+            "Two patches that say the same hide each other: without either, nothing changes.",
             "The other methods are compared with this one.",
             "{output}",
             needs="passes",
             function="napari_zoommil.maps.occlusion:left_out",
+            inside="napari_zoommil.maps.inside_patch:occlusion",
         ),
         Method(
             "occlusion-glass",
@@ -172,6 +180,16 @@ METHODS: dict[str, Method] = {
             "{output}",
             needs="passes",
             function="napari_zoommil.maps.occlusion:as_glass",
+        ),
+        Method(
+            "local-evidence",
+            "Local evidence",
+            "What each place of the image adds to the output, of models that answer for each place alone and "
+            "pool the answers.",
+            "A place answers for all that its receptive field covers.",
+            "",
+            "{output}",
+            needs="output",
         ),
         Method(
             "familiarity",

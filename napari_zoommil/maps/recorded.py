@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.bags.need import Need, NeedImage
 from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import Familiarity
-from napari_zoommil.geometry import Pair, PatchGrid, Rows
+from napari_zoommil.geometry import ROUNDING, Pair, PatchGrid, Rows
+from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.maps.heatmap import HeatMap, rasterise
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.models.mil import MILModel, MILOutput, drain
@@ -56,6 +58,9 @@ class RecordedPass:
         returns its output.
     familiarity : Familiarity or None
         Statistics of the model's training, if its folder keeps them.
+    focus : Focus
+        What of it is explained.
+    options : MethodOptions
     """
 
     model: MILModel
@@ -66,6 +71,8 @@ class RecordedPass:
     mpp: Pair | None
     again: Callable[[Any], Generator[Any, None, MILOutput]]
     familiarity: Familiarity | None = None
+    focus: Focus = WHOLE
+    options: MethodOptions = PLAIN
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,8 +92,33 @@ class RecordedPass:
                 levels.setdefault(need.level, []).append(need.rows)
         return tuple((level, np.unique(np.concatenate(levels[level]))) for level in sorted(levels))
 
+    def chosen(self) -> tuple[tuple[int, Rows], ...]:
+        """Those of the patches that the model asked for which are explained."""
+        kept = ((level, rows[self._is_chosen(level, rows)]) for level, rows in self.asked())
+        return tuple((level, rows) for level, rows in kept if len(rows))
+
+    def _is_chosen(self, level: int, rows: Rows) -> NDArray[np.bool_]:
+        patches, box = self.grid.levels[level], self.focus.box
+        if box is None or not self.focus.takes(patches.magnification):
+            return np.full(len(rows), self.focus.takes(patches.magnification))
+        low = patches.origins[rows]
+        high = low + np.asarray(patches.size)
+        ends = np.array((box.y + box.height, box.x + box.width))
+        return ((low < ends - ROUNDING) & (high > np.array((box.y, box.x)) + ROUNDING)).all(1)
+
     def found(self, kind: str, patches: tuple[PatchScores, ...], planes: tuple[HeatMap, ...] = ()) -> Found:
-        """Scores of patches with their maps, and maps that are there already."""
+        """Scores of patches with their maps, and maps that are there already; of what is explained.
+
+        Raises
+        ------
+        ModelError
+            If the model has read nothing there.
+        """
+        there = bool(patches or planes)
+        patches = tuple(one for one in map(self._focused, patches) if len(one.rows))
+        planes = tuple(one for one in map(self._cropped, planes) if one is not None)
+        if there and not patches and not planes:
+            raise ModelError("the model has read nothing in this window, or at this magnification")
         maps = []
         for index, name in enumerate(self.names):
             maps += [
@@ -95,6 +127,15 @@ class RecordedPass:
             ]
             maps += [plane for plane in planes if plane.target == name]
         return Found(patches, tuple(maps))
+
+    def _focused(self, scores: PatchScores) -> PatchScores:
+        kept = self._is_chosen(scores.level, scores.rows)
+        return PatchScores(scores.level, scores.rows[kept], scores.values[:, kept])
+
+    def _cropped(self, plane: HeatMap) -> HeatMap | None:
+        if not self.focus.takes(plane.magnification):
+            return None
+        return plane if self.focus.box is None else plane.inside(self.focus.box)
 
 
 class Replay(nn.Module):

@@ -18,7 +18,8 @@ from napari_zoommil.maps.recorded import Found, RecordedPass, Replay
 def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     """Σ_d |∂ logit_c / ∂ x_id| of each patch i with features x_i; over the views of a patch, their sum.
 
-    Of an image that the model reads as a whole, the largest |∂ logit_c / ∂ pixel| of the colours.
+    Of an image that the model reads as a whole, the largest |∂ logit_c / ∂ pixel| of the colours. By option,
+    the root mean square over features, or colours, in place of either.
 
     Raises
     ------
@@ -38,7 +39,8 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
             raise ModelError(
                 f"{recorded.model.name} keeps no gradients of what it reads; choose grad-cam or occlusion"
             )
-        slope.append([_size(one[0], need) for one, need in zip(found, recorded.needs, strict=True)])
+        rms = recorded.options.rms
+        slope.append([_size(one[0], need, rms) for one, need in zip(found, recorded.needs, strict=True)])
     patches = []
     for level, rows in recorded.asked():
         values = np.zeros((len(names), len(rows)), np.float32)
@@ -55,10 +57,17 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     return recorded.found("saliency", tuple(patches), tuple(planes))
 
 
-def _size(slope: Tensor, need: Need | NeedImage) -> np.ndarray:
+def _size(slope: Tensor, need: Need | NeedImage, rms: bool) -> np.ndarray:
     """(n, …) → (n,) of patches; (3, h, w) → (h, w) of an image."""
-    size = slope.flatten(1).sum(1) if isinstance(need, Need) else slope.amax(0)
-    return size.cpu().numpy()
+    if isinstance(need, NeedImage):
+        return size_of(slope, rms)
+    each = slope.flatten(1)
+    return (each.square().mean(1).sqrt() if rms else each.sum(1)).cpu().numpy()
+
+
+def size_of(slope: Tensor, rms: bool) -> np.ndarray:
+    """(3, h, w) gradient → (h, w): its size over the colours."""
+    return (slope.square().mean(0).sqrt() if rms else slope.abs().amax(0)).cpu().numpy()
 
 
 def _map_of(need: NeedImage, slope: np.ndarray, mpp: Pair | None, name: str) -> HeatMap:

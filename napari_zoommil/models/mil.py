@@ -163,6 +163,8 @@ class MILModel(nn.Module):
     encoder_hash : str
         Hash of the encoder that the model was trained on; empty until it is loaded or trained, and if it has
         no encoder.
+    explained_layer : str
+        Of a model with planes, the layer that Grad-CAM explains by default; the last one if empty.
 
     Raises
     ------
@@ -174,6 +176,7 @@ class MILModel(nn.Module):
     task: Task
     patch_size: int | None = None
     encoder_hash: str = ""
+    explained_layer: str = ""
 
     def __init__(self, in_features: int, classes: int, magnifications: Sequence[float], options: Any) -> None:
         super().__init__()

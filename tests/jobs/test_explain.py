@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.geometry import Box
 from napari_zoommil.jobs import explain, predict, run
 from napari_zoommil.jobs.parameters import fields
+from napari_zoommil.jobs.prediction_files import write_explanation
+from napari_zoommil.maps.focus import Focus
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
 
 
@@ -26,7 +31,10 @@ def test_grad_cam_of_the_predicted_class_by_default(cmu: Path, make_model: Calla
         assert made.at(*(origin + 1)) == one.values[index, 0]
 
 
-@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.needs != "pixels"])
+@pytest.mark.parametrize(
+    "method",
+    [name for name, one in METHODS.items() if one.needs != "pixels" and name != "local-evidence"],
+)
 def test_each_method_explains_the_prediction(cmu: Path, make_model: Callable, method: str) -> None:
     name, seen = make_model((5.0, 10.0)), []
     prediction = run(predict(cmu, name))
@@ -97,3 +105,43 @@ def test_it_reads_what_it_is_told_to(cmu: Path, make_model: Callable) -> None:
         run(predict(cmu, model, tissue=whole, min_tissue=0.9)).grid.levels[0]
     )
     assert len(least.grid.levels[0]) > len(run(explain(cmu, model)).prediction.grid.levels[0])
+
+
+def test_a_prediction_that_was_made_is_explained_as_it_is(
+    cmu: Path, make_model: Callable, make_slide: Callable, tmp_path: Path
+) -> None:
+    model, seen = make_model((5.0, 10.0)), []
+    inside = Box(0, 0, 1200, 1200)
+    prediction = run(predict(cmu, model, regions=[inside]))
+    found = run(explain(cmu, model, prediction=prediction), seen.append)
+    assert found.prediction is prediction and found.maps[0].title == "Grad-CAM tumour 5x"
+    assert {one.level for one in found.scores} == {0, 1}
+    assert not [one for one in seen if "tissue" in one.note], "its patches are known"
+    other = make_slide(tmp_path / "other.tif", (200, 90, 150))
+    with pytest.raises(ModelError, match=r"the prediction is of another slide than other\.tif"):
+        run(explain(other, model, prediction=prediction))
+    changed = replace(prediction, logits=prediction.logits + 1)
+    with pytest.raises(ModelError, match="has changed since the prediction: run it again"):
+        run(explain(cmu, model, prediction=changed))
+
+
+def test_a_patch_is_opened_where_the_model_read_one(cmu: Path, make_model: Callable, tmp_path: Path) -> None:
+    model = make_model((5.0, 10.0))
+    prediction = run(predict(cmu, model))
+    step = prediction.steps[1]
+    patch = prediction.grid.levels[1].origins[step.rows[0]]
+    focus = Focus(at=tuple((patch + 5).tolist()))
+    found = run(explain(cmu, model, method="occlusion", focus=focus, prediction=prediction))
+    (shown,) = found.maps
+    np.testing.assert_allclose(shown.origin, patch)
+    assert shown.magnification == 10 and shown.values.shape == (8, 8) and found.scores == ()
+    low = run(explain(cmu, model, method="saliency", focus=replace(focus, magnification=5.0)))
+    assert low.maps[0].magnification == 5 and low.maps[0].values.any()
+    with pytest.raises(ModelError, match="no layer of the encoder mean-rgb keeps 16 × 16 places"):
+        run(explain(cmu, model, focus=focus))
+    with pytest.raises(ModelError, match="attention gives a value to a patch and none to its pixels; choose"):
+        next(explain(cmu, model, method="attention", focus=focus))
+    with Slide.open(cmu) as slide:
+        written = write_explanation(slide, found, tmp_path / "out")
+    names = {str(path.relative_to(tmp_path / "out")) for path in written}
+    assert f"patch-{focus.at[0]:.0f}-{focus.at[1]:.0f}/occlusion-{found.target}-10x.png" in names

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from napari_zoommil.bags import LazyBag
+from napari_zoommil.bags import need as needs
 from napari_zoommil.bags.pixels import PixelBag
 from napari_zoommil.bags.view import PartBag
 from napari_zoommil.encoders import Encoder, load_encoder
@@ -24,9 +25,10 @@ from napari_zoommil.jobs import Progress, estimate, explain, predict, run, tissu
 from napari_zoommil.jobs.patch_table import patch_tables
 from napari_zoommil.jobs.prediction_files import patches_geojson, summary, write_prediction
 from napari_zoommil.jobs.zoom import encode, zoom
+from napari_zoommil.maps.focus import Focus, MethodOptions
 from napari_zoommil.models import registry
 from napari_zoommil.models.blocks.lattice import as_image
-from napari_zoommil.models.mil import MILModel, MILOutput, Need, NeedImage, Pass, Plane, Step
+from napari_zoommil.models.mil import MILModel, MILOutput, Need, NeedImage, Pass, Plane, Step, drain
 from napari_zoommil.models.registry import Entry
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import detect_tissue, patch_grid
@@ -265,8 +267,23 @@ def test_a_model_of_whole_images_predicts_without_patches(
         run(explain(cmu, name, method="attention"))
     (slope,) = run(explain(cmu, name, method="saliency", target="tumour")).maps
     assert slope.title == "saliency tumour 0.625x" and slope.values.shape == shown.values.shape
-    with pytest.raises(ModelError, match="does not read patches alone, one by one: none can be left out"):
-        run(explain(cmu, name, method="occlusion"))
+    covered = run(
+        explain(cmu, name, method="occlusion", target="tumour", method_options=MethodOptions(boxes=4))
+    )
+    with Slide.open(cmu) as slide:
+        need = next(model.steps(prediction.grid))
+        image = needs.answer(PixelBag(slide, prediction.grid), need)
+        background = torch.tensor(slide.background)
+    edge = -(-max(image.shape) // 4)
+    image[:, edge : 2 * edge, :edge] = background[:, None, None]
+    with torch.no_grad():
+        again = drain(model.steps(prediction.grid), lambda _: image).logits
+    assert covered.maps[0].values.shape == (4, -(-image.shape[2] // edge))
+    assert covered.maps[0].values[1, 0] == pytest.approx(float(prediction.logits[1] - again[1]), abs=1e-5)
+    with pytest.raises(ModelError, match="reads the slide as an image: its maps show each place already"):
+        run(explain(cmu, name, focus=Focus(at=(100.0, 100.0))))
+    with pytest.raises(ModelError, match="has no layer 'conv9': it has none with a name"):
+        run(explain(cmu, name, method_options=MethodOptions(layer="conv9")))
 
 
 def test_reading_an_image_is_cancelled_within_a_strip(

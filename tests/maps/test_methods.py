@@ -27,6 +27,11 @@ def test_each_entry_is_what_commands_take() -> None:
     assert get_args(MethodName) == tuple(METHODS)
     assert all(method.name == name and method.help.endswith(".") for name, method in METHODS.items())
     assert all(bool(method.function) is method.computed for method in METHODS.values())
+    assert [name for name, method in METHODS.items() if method.inside] == [
+        "grad-cam",
+        "saliency",
+        "occlusion",
+    ]
     assert [name for name, method in METHODS.items() if not method.signed] == [
         "attention", "saliency", "familiarity",
     ]  # fmt: skip

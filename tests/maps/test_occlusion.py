@@ -36,7 +36,7 @@ def test_a_patch_goes_with_all_inside_it(
     features = tuple(bag.features(level, np.arange(len(one))) for level, one in enumerate(bag.grid.levels))
     for level, place in ((0, 0), (0, 10), (1, 3)):
         row = int(found.patches[level].rows[place])
-        part, rows = without(bag.grid, level, row)
+        part, rows = without(bag.grid, level, np.array([row]))
         left = zooming(
             TensorBag(part, tuple(f[torch.from_numpy(r)] for f, r in zip(features, rows, strict=True)))
         )
@@ -73,5 +73,5 @@ def test_a_model_of_no_patches_is_refused(
     from dataclasses import replace
 
     recorded = replace(record(pooled, bag_at(10.0)), needs=(), answers=())
-    with pytest.raises(ModelError, match="does not read patches alone, one by one"):
+    with pytest.raises(ModelError, match="reads no patches: none can be left out"):
         next(occlusion.left_out(recorded))

@@ -17,12 +17,12 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.attention.bars import ProbabilityBars
-from napari_zoommil.viewer.docks.attention.explaining import Explainer
 from napari_zoommil.viewer.docks.attention.export import ExportResult
 from napari_zoommil.viewer.docks.attention.maps import MapsPanel
 from napari_zoommil.viewer.docks.attention.readout import Readout
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
+from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
@@ -133,8 +133,8 @@ class AttentionDock(SessionDock):
             elif not self._has_prediction:
                 self.tissue.setChecked(False)  # maps are there in its place
             self._show_result(entry)
-        elif key.kind == EXPLANATION:
-            self.maps.refresh()
+        elif key.kind == EXPLANATION and key.variant == self.maps.kind:
+            self.maps.refresh()  # others are of the Explain dock, which shows them
 
     def _show_result(self, entry: OpenSlide | None) -> None:
         self._has_prediction = entry is not None and entry.prediction is not None
@@ -273,7 +273,7 @@ class AttentionDock(SessionDock):
         if self._predicting.running:
             self.act.note.setText(f"{METHODS[method].title} can be computed when the run has ended")
             return self.maps.revert()
-        self._explainer.explain(self._entry, method, self.encoder.given)
+        self._explainer.explain(self._entry, Asked(method), self.encoder.given)
 
     def _progress(self, progress: Progress) -> None:
         entry = self._predicting.of

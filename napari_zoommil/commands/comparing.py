@@ -1,0 +1,123 @@
+"""Comparison of maps with the regions of each slide, and its summary over all slides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_zoommil.annotations.feature import Kind
+from napari_zoommil.annotations.reading import read_content
+from napari_zoommil.annotations.regions import Region, read_regions
+from napari_zoommil.commands.report import finite
+from napari_zoommil.errors import JobError
+from napari_zoommil.files import TABLES, has_ending, write_json
+from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.map_agreement import (
+    SlideAgreement,
+    cohort_agreement,
+    cohort_text,
+    slide_agreement,
+)
+from napari_zoommil.jobs.prediction_files import overview_of
+from napari_zoommil.slides import Slide
+from napari_zoommil.slides.absent import AbsentSlide
+from napari_zoommil.slides.slide import stem_of
+from napari_zoommil.training.mil.cohort import read_to_predict
+
+ENDINGS = (".geojson", ".json", ".xml")
+AGREEMENT = "agreement.json"
+
+
+@dataclass
+class Comparing:
+    """Regions of the slides, and what was found on those that are done.
+
+    Attributes
+    ----------
+    source : Path or None
+        A file of regions, or a folder of such files; None if nothing is compared.
+    class_name : str
+        Of the regions that count; all if empty.
+    groups : mapping of Path to str
+        Such as the patient of each slide.
+    """
+
+    source: Path | None
+    class_name: str
+    groups: Mapping[Path, str]
+    done: list[SlideAgreement] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, source: Path | None, class_name: str, given: Sequence[Path], paths: Sequence[Path]
+    ) -> Comparing:
+        """What a command line asks for; a slide without regions is refused before any work.
+
+        Raises
+        ------
+        JobError
+            If there are several slides and one file, or a slide has no file.
+        """
+        groups = {
+            one.slide: one.group
+            for table in given
+            if source is not None and has_ending(table, TABLES)
+            for one in read_to_predict(table)
+        }
+        comparing = cls(source, class_name, groups)
+        if source is not None:
+            if source.is_file() and len(paths) > 1:
+                raise JobError(
+                    "one file of regions is of one slide; for several, name a folder of such files"
+                )
+            for path in paths:
+                comparing.file_of(path)
+        return comparing
+
+    def file_of(self, path: Path) -> Path:
+        """The file with the regions of a slide."""
+        assert self.source is not None
+        if self.source.is_file():
+            return self.source
+        for ending in ENDINGS:
+            if (found := self.source / f"{stem_of(path)}{ending}").is_file():
+                return found
+        raise JobError(
+            f"{self.source} has no regions of {path.name}: there is no {stem_of(path)}.geojson or .xml; "
+            "of a slide without such regions, put an empty one there"
+        )
+
+    def compare(
+        self, path: Path, slide: Slide | AbsentSlide, found: Explanation, folder: Path
+    ) -> SlideAgreement | None:
+        """Compare, and write ``agreement.json``."""
+        if self.source is None or found.focus.at is not None:
+            return None
+        told = slide_agreement(
+            found,
+            self._regions(path),
+            class_name=self.class_name,
+            overview=overview_of(slide) if isinstance(slide, Slide) else None,
+            group=self.groups.get(path, ""),
+        )
+        self.done.append(told)
+        write_json(folder / AGREEMENT, {"class": self.class_name, "maps": told.facts})
+        return told
+
+    def _regions(self, path: Path) -> tuple[Region, ...]:
+        """None, where the file of a slide has no such region."""
+        file = self.file_of(path)
+        regions = [one for one in read_content(file).features if one.kind is Kind.REGION]
+        if not any(self.class_name in ("", one.class_name) for one in regions):
+            return ()
+        return read_regions(file, self.class_name)
+
+    def end(self, out: Path, quiet: bool) -> None:
+        """Summarise several slides: ``agreement.json`` beside their folders, and a table."""
+        if len(self.done) < 2:
+            return
+        summaries = cohort_agreement(self.done)
+        write_json(out / AGREEMENT, finite({"class": self.class_name, "cohort": summaries}))
+        if not quiet:
+            print(cohort_text(summaries))

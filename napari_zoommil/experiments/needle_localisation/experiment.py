@@ -17,9 +17,7 @@ from napari_zoommil.experiments.charts import STYLE, Line, Panel, write_svg
 from napari_zoommil.experiments.data.mnist import mnist_folder
 from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.needle_localisation.detection import (
-    Localised,
     brightness,
-    detections,
     localised,
     random_map,
     saliency,
@@ -113,8 +111,7 @@ def measure(
     found: dict[str, Any] = {}
     for number, (kind, explain) in enumerate(zip(KINDS, explains, strict=True)):
         yield number / len(KINDS)
-        result: Localised = localised(detections(images, explain, bench.extent.batch))
-        found[kind] = asdict(result)
+        found[kind] = asdict(localised(images, explain, bench.extent.batch))
     return found
 
 
@@ -140,7 +137,7 @@ def rows_of(chosen: Mapping[str, tuple[Trial, int]], results: Mapping[str, Mappi
 def table(rows: Sequence[Row], extent: Extent) -> str:
     """A row for each trial, in percent."""
     header = [
-        "trial", "object to image, %", "seeds", "average precision", "pointing",
+        "trial", "object to image, %", "seeds", "average precision", "pointing", "Jaccard",
         *(f"{kind}: precision" for kind in KINDS[1:]), *(f"{kind}: pointing" for kind in KINDS[1:]),
     ]  # fmt: skip
     cells = [
@@ -150,6 +147,7 @@ def table(rows: Sequence[Row], extent: Extent) -> str:
             str(len(row.results)),
             row.mean("saliency").percent(),
             row.mean("saliency", "pointing").percent(),
+            row.mean("saliency", "jaccard").percent(),
             *(row.mean(kind).percent() for kind in KINDS[1:]),
             *(row.mean(kind, "pointing").percent() for kind in KINDS[1:]),
         ]

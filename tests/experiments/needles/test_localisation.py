@@ -7,15 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 import torch
 
 from napari_zoommil.experiments.data.mnist import read_mnist
 from napari_zoommil.experiments.data.needle_mnist import Canvas, NeedleImages
 from napari_zoommil.experiments.needle_localisation.detection import (
-    Detection,
     brightness,
-    detections,
     localised,
     random_map,
     saliency,
@@ -26,30 +23,19 @@ from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import run
 
 
-def test_average_precision_by_hand() -> None:
-    found = [
-        Detection(0.9, True, True),
-        Detection(0.8, False, False),
-        Detection(0.7, True, True),
-        Detection(0.6, False, True),
-    ]
-    told = localised(found)
-    assert told.precision == pytest.approx((1 + 2 / 3) / 3) and told.pointing == pytest.approx(2 / 3)
-    assert localised(found[1:2]).precision == 0
-    assert localised([Detection(0.5, True, True), Detection(0.1, False, False)]).precision == 1
-
-
 def test_what_knows_the_place_finds_it(mnist: Path) -> None:
     images = NeedleImages(read_mnist(mnist, 9)["val"], Canvas(27, 2, 9), 40, "val")
-    masks = [images.needle_mask(index) + 0.1 for index in range(40)]
+    drawn = [images.image(index) for index in range(40)]
 
     def oracle(own: np.ndarray) -> np.ndarray:
-        return np.stack([next(m for m, i in zip(masks, range(40), strict=True)
-                              if (images.image(i) == one[0]).all()) for one in own])  # fmt: skip
+        numbers = [next(n for n, image in enumerate(drawn) if (image == one[0]).all()) for one in own]
+        return np.stack([images.needle_mask(n) + 0.1 * np.eye(27) for n in numbers])
 
-    assert localised(detections(images, oracle, 16)).precision == 1
-    chance = localised(detections(images, random_map(0), 16))
-    assert chance.pointing < 0.5 and len(detections(images, brightness(9), 16)) == 40
+    told = localised(images, oracle, 16)
+    assert told.precision == told.pointing == 1 and told.jaccard > 0.5
+    chance = localised(images, random_map(0), 16)
+    assert chance.pointing < 0.5 and chance.precision < 0.3 and chance.jaccard < 0.3
+    assert 0 <= localised(images, brightness(9), 16).pointing <= 1
 
 
 def test_saliency_is_the_absolute_gradient() -> None:

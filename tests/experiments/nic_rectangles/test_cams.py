@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_zoommil.experiments.nic_rectangles.cams import (
-    KINDS,
-    OTSU,
-    Denoising,
-    Explained,
-    agreement,
-    grad_cam,
-    jaccard,
-    tuned,
-)
+from napari_zoommil.experiments.nic_rectangles.cams import KINDS, Explained, agreement, grad_cam
 from napari_zoommil.models.blocks.nic_cnn import NICNet
 
 
@@ -25,40 +16,6 @@ def blob(seed: int = 0, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     y, x = rng.integers(2, 16, 2)
     truth[y : y + 11, x : x + 7] = True
     return truth + noise * rng.standard_normal(truth.shape), truth
-
-
-def test_a_blob_is_found_in_noise() -> None:
-    values, truth = blob()
-    assert jaccard(Denoising(1.0, OTSU, 0, True).mask(values), truth) > 0.7
-    plain = Denoising(0.0, 0.95, 0, False).mask(values)
-    assert plain.sum() == 45 and jaccard(plain, truth) < 0.6
-
-
-@pytest.mark.parametrize("quantile", [OTSU, 0.9])
-def test_maps_that_say_nothing_have_an_empty_mask(quantile: float) -> None:
-    for values in (np.zeros((9, 9)), np.full((9, 9), np.nan)):
-        assert not Denoising(1.0, quantile, 1, True).mask(values).any()
-
-
-def test_an_opening_deletes_points_and_the_largest_part_can_stay_alone() -> None:
-    values = np.zeros((20, 20))
-    values[2:8, 2:8], values[12:16, 12:16], values[18, 1] = 1, 1, 1
-    assert Denoising(0, 0.85, 0, False).mask(values).sum() == 53
-    assert Denoising(0, 0.85, 1, False).mask(values).sum() == 53 - 1 - 4 - 4, "and the corners"
-    assert Denoising(0, 0.85, 0, True).mask(values).sum() == 36
-
-
-def test_jaccard() -> None:
-    one, other = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
-    assert jaccard(one, other) == 0
-    one[:2], other[1:3] = True, True
-    assert jaccard(one, other) == pytest.approx(1 / 3)
-
-
-def test_denoising_is_tuned_to_the_maps() -> None:
-    pairs = [blob(seed) for seed in range(6)]
-    best = tuned(*map(list, zip(*pairs, strict=True)))
-    assert best.sigma > 0 and np.mean([jaccard(best.mask(v), t) for v, t in pairs]) > 0.8
 
 
 def test_agreement_by_kind_and_by_right_and_wrong() -> None:

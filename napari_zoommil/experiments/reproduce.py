@@ -19,6 +19,11 @@ EXPERIMENTS = {
     "zoom-ablation": "napari_zoommil.experiments.zoom_ablation.experiment",
     "zoom-k": "napari_zoommil.experiments.zoom_k.experiment",
     "zoom-maps": "napari_zoommil.experiments.zoom_maps.experiment",
+    "needle-mnist": "napari_zoommil.experiments.needle_mnist.experiment",
+    "needle-localisation": "napari_zoommil.experiments.needle_localisation.experiment",
+    "needle-camelyon": "napari_zoommil.experiments.needle_camelyon.experiment",
+    "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
+    "nic-encoders": "napari_zoommil.experiments.nic_encoders.experiment",
 }
 """Name → module with a job ``experiment``."""
 
@@ -58,20 +63,28 @@ def reproduce(
     ----------
     experiment : str
         sparse-labels (losses on few labels), zoom-efficiency (cost of MIL models), zoom-models (all of them
-        on a cohort), zoom-ablation (parts of ZoomMIL), zoom-k (patches zoomed into), zoom-maps (attention).
+        on a cohort), zoom-ablation (parts of ZoomMIL), zoom-k (patches zoomed into), zoom-maps (attention),
+        needle-mnist (small objects in large images), needle-localisation (saliency on them), needle-camelyon
+        (lesions in crops of made slides), nic-rectangles (Neural Image Compression on synthetic images),
+        nic-encoders (encoders on nuclei and tiles).
     out : Path
-        Folder for results, table and figures; those of each zoom-* lie in a folder of their own, beside the
-        cohort, features and trainings that they share.
+        Folder for results, table and figures; those of each experiment but sparse-labels lie in a folder of
+        their own, beside the cohort, features and trainings that zoom-* share, or needle-*.
     preset : str
         cpu: a part that takes at most 90 minutes on two cores; paper: all published settings.
     data : Path, optional
         sparse-labels: folder of NAME.png and NAME_instances.png, or one of the paper's data sets in its
         original layout; nuclei/monuseg in the folder NAPARI_ZOOMMIL_DATA by default. zoom-*: folder with
         cohort.csv (slide, label, split) and, for each slide with a known region, its outline as GeoJSON;
-        synthetic slides by default.
+        synthetic slides by default. needle-mnist, needle-localisation and nic-rectangles: folder of the
+        four files of MNIST; mnist in NAPARI_ZOOMMIL_DATA by default. nic-encoders: folder with
+        nuclei/crc_cell_types_27px.npz and tiles/tcga; NAPARI_ZOOMMIL_DATA by default.
     only : list of str, optional
         Pieces to run. sparse-labels: unet/ece/30/0 or yollo/*/30, for model, loss, percent of labels, seed;
-        zoom-*: abmil@20x/0 or zoommil*, for model (or variant), seed; zoom-efficiency: BRIGHT/0.
+        zoom-*: abmil@20x/0 or zoommil*, for model (or variant), seed; zoom-efficiency: BRIGHT/0; needle-*:
+        32/17/max/base/0, for canvas, receptive field, pooling, what differs, seed; needle-camelyon:
+        128/10-50/9/max/base/0, for crop, percent of lesion and the same; nic-rectangles:
+        vae/16/9/100/0, for encoder, code, stride, percent of the training images, seed; nic-encoders: vae/0.
     mpp : float
         Pixel size of the tiles of sparse-labels.
 

@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
+from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.published import ECE_DETECTION, ECE_SEGMENTATION
 from napari_zoommil.model_card import markdown_table
 
@@ -33,19 +32,6 @@ completely.
 (YOLLO) on the sparse validation labels. *At the test's best*: perfect calibration, which is not possible in
 practice; the control for losses that only improve calibration.
 """
-
-
-class Mean(NamedTuple):
-    """Mean and standard deviation over seeds; the deviation is 0 for one seed."""
-
-    mean: float
-    sd: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        return cls(float(np.mean(values)), sd, len(values))
 
 
 Summary = dict[str, dict[str, dict[int, dict[str, dict[str, Mean]]]]]

@@ -16,10 +16,11 @@ from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.pieces import Pieces, select
 from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.side_by_side import Tell, processes, side_by_side
+from napari_zoommil.experiments.written import RESULTS, TABLE
 from napari_zoommil.experiments.zoom_efficiency.measuring import measure
 from napari_zoommil.experiments.zoom_efficiency.report import draw, markdown, summarised
 from napari_zoommil.experiments.zooming.published import DATA_SETS, DataSet
-from napari_zoommil.experiments.zooming.report import FIGURE, RESULTS, TABLE
+from napari_zoommil.experiments.zooming.report import FIGURE
 from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.progress import retold

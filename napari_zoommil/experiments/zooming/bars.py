@@ -13,7 +13,7 @@ from napari_zoommil.files import write_file
 from napari_zoommil.maps.colours import class_colour
 
 if TYPE_CHECKING:
-    from napari_zoommil.experiments.zooming.report import Mean
+    from napari_zoommil.experiments.means import Mean
 
 
 def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) -> None:

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.reproduce import Reproduction
+from napari_zoommil.experiments.written import write_results
 from napari_zoommil.experiments.zooming.cohort import described
 from napari_zoommil.experiments.zooming.training import METRICS, Bench
 from napari_zoommil.experiments.zooming.units import Extent, Unit
-from napari_zoommil.files import make_folder, write_file, write_json
 
-RESULTS, TABLE, FIGURE = "results.json", "table.md", "figure.svg"
+FIGURE = "figure.svg"
 DASH = "–"
-
-
-class Mean(NamedTuple):
-    """Mean and standard deviation over seeds; the deviation is 0 for one seed."""
-
-    mean: float
-    sd: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        return cls(float(np.mean(values)), sd, len(values))
-
-    def percent(self) -> str:
-        """``92.0 ± 0.6``, in percent; no spread for one seed."""
-        return f"{100 * self.mean:.1f}{self._spread()}"
-
-    def points(self) -> str:
-        """``+5.0 ± 0.6``, a difference in percentage points."""
-        return f"{100 * self.mean:+.1f}{self._spread()}"
-
-    def _spread(self) -> str:
-        return f" ± {100 * self.sd:.1f}" if self.seeds > 1 else ""
 
 
 class Row(NamedTuple):
@@ -158,11 +135,6 @@ def written(
     more: Mapping[str, Any] | None = None,
 ) -> Reproduction:
     """Write the files of an experiment into its own folder."""
-    folder = make_folder(bench.out / experiment)
     content = {"experiment": experiment, "preset": preset, "cohort": bench.data, **(more or {})}
     content["trainings"] = dict(results)
-    write_json(folder / RESULTS, content, indent=1)
-    write_file(folder / TABLE, table.encode())
-    for name, draw in figures.items():
-        draw(folder / name)
-    return Reproduction(folder, tuple(folder / name for name in (RESULTS, TABLE, *figures)), content)
+    return write_results(bench.out / experiment, content, table, figures)

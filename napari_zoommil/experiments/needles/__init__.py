@@ -1,0 +1,1 @@
+"""Common parts of ``needle-mnist`` and ``needle-localisation``: trials, trainings, tables."""

@@ -40,6 +40,13 @@ class Range:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """Texts that a parameter may have; its type cannot list them."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Help:
     """What a parameter is, where its type says it and not the job that has it."""
 
@@ -154,6 +161,7 @@ TissueDetectorName = Annotated[str, Help(f"How tissue is found: {_DETECTORS}.")]
 
 TissueDetectorToTrain = Annotated[
     str | None,
+    OneOf(tuple(DETECTORS)),
     Help(
         f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the "
         "training starts from."
@@ -210,6 +218,7 @@ class Field:
     default: Any
     help: str
     range: Range | None
+    names: tuple[str, ...] = ()
 
     @property
     def help_with_unit(self) -> str:
@@ -245,7 +254,8 @@ def fields(job: Callable[..., Any]) -> dict[str, Field]:
             kind, *extras = get_args(kind)
         limits = _limits(extras)
         text = next((extra.text for extra in extras if isinstance(extra, Help)), help_texts.get(name, ""))
-        found[name] = Field(name, kind, parameter.default, text, limits)
+        names = next((extra.names for extra in extras if isinstance(extra, OneOf)), ())
+        found[name] = Field(name, kind, parameter.default, text, limits, names)
     return found
 
 

@@ -47,7 +47,7 @@ from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
-from napari_zoommil.training.mil.cohort import Columns
+from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns
 from napari_zoommil.training.run import FOLDS, PLAN, RunFolder, working_in
 
 if TYPE_CHECKING:
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 
 SHORT = {"weighted F1": "f1"}
 """Names of metrics among those of a training, where they differ from those of the report."""
-
-OWN_COLUMNS = Columns()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import DEFAULT_MODEL, Chosen, Start
-from napari_zoommil.models.registry import entry
+from napari_zoommil.models.registry import DEFAULT_RECIPE, entry
 from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.cohort import Cohort, Columns
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.splits import Division
-
-DEFAULT_RECIPE = "default"
 
 OF_START = "of {}, which the training starts from"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_zoommil.errors import FeatureFileError
+from napari_zoommil.errors import FeatureFileError, UnknownEncoderError
 
 SAME_ENCODER = (
     ("hf-hub:MahmoodLab/UNI", "uni", "uni_v1", "mahmood-uni"),
@@ -39,12 +39,15 @@ def name_of_features(file: str, stated: str, given: str | None) -> str:
 
     Raises
     ------
+    UnknownEncoderError
+        If neither does.
     FeatureFileError
-        If neither does, or they contradict one another.
+        If they contradict one another.
     """
     if not stated and not given:
-        raise FeatureFileError(
-            f"{file} does not state the encoder of its features; name it with --encoder (encoder=… in Python)"
+        raise UnknownEncoderError(
+            f"{file} does not state the encoder of its features; name it with --encoder (encoder=… in "
+            "Python, a field in the dock)"
         )
     if stated and given and not is_same_encoder(stated, given):
         raise FeatureFileError(f"{file} holds features of the encoder {stated}, not of {given}, as was given")

@@ -6,7 +6,7 @@ import pytest
 
 from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.errors import FeatureFileError
+from napari_zoommil.errors import FeatureFileError, UnknownEncoderError
 
 
 def files(folder: Path, *names: str) -> None:
@@ -98,7 +98,7 @@ def test_names_of_one_encoder(one: str, other: str) -> None:
 def test_the_encoder_is_never_guessed() -> None:
     assert name_of_features("a.h5", "uni_v1", None) == name_of_features("a.h5", "uni_v1", "UNI") == "uni_v1"
     assert name_of_features("a.h5", "", "uni") == "uni"
-    with pytest.raises(FeatureFileError, match=r"a.h5 does not state the encoder.*--encoder"):
+    with pytest.raises(UnknownEncoderError, match=r"a.h5 does not state the encoder.*--encoder"):
         name_of_features("a.h5", "", None)
     with pytest.raises(FeatureFileError, match="features of the encoder uni_v1, not of conch"):
         name_of_features("a.h5", "uni_v1", "conch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_zoommil.annotations.regions import Region
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
+from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features, unstated
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
-from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import (
+from napari_zoommil.bags.feature_files.frame import (
     Frame,
-    Placed,
     at_magnifications,
     magnification_in,
     of_patch_size,
     patch_size_of,
-    place,
 )
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
+from napari_zoommil.bags.feature_files.layouts import read_stated
+from napari_zoommil.bags.feature_files.placing import Placed, place
 from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import ModelError, UnknownEncoderError
 from napari_zoommil.geometry import magnification_name
@@ -216,6 +216,8 @@ def bag_for_model(
         )
     stated = files.at(spec.magnifications)
     require_model(model, spec, stated, patch_size_of(stated[0], files.frame), encoder)
+    if told := unstated([one.path for one in stated if not one.encoder], str(encoder)):
+        warnings.warn(told, stacklevel=2)
     placed = place(stated, files.frame)
     shown = own or absent(files.path, stated, placed)
     return shown, FileBag(stated, lambda: placed, stated[0].encoder_hash, shown)

@@ -171,6 +171,7 @@ class ModelOnSlide:
                 step.zoomed,
                 None if step.evidence is None else step.evidence.T.cpu().numpy(),
                 step.pooling,
+                None if step.rest is None else (step.rest[0].cpu().numpy(), step.rest[1].cpu().numpy()),
             )
             for step in output.steps
         )

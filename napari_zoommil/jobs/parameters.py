@@ -21,7 +21,7 @@ from docstring_parser import parse
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.patching import DEFAULT_PATCH, Tissue
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.tissue_published import DEFAULT, DETECTORS
 
@@ -126,8 +126,8 @@ PatchSizeToTrain = Annotated[
     int | None,
     Range(16, 4096, unit="px"),
     Help(
-        "Edge of a patch, the same at every magnification; 256 by default, or that of the model that the "
-        "training starts from."
+        f"Edge of a patch, the same at every magnification; {DEFAULT_PATCH} by default, or that of the model "
+        "that the training starts from."
     ),
 ]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import train_reasons as reasons
-from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_bags import PIXELS, Source, embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -30,7 +30,7 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.train_choices import Asked, Choices, joined, write_plan
+from napari_zoommil.jobs.train_choices import Asked, Choices, joined, read_choices, write_plan
 from napari_zoommil.jobs.train_familiarity import training_statistics
 from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
 from napari_zoommil.jobs.train_folds import cross_validate
@@ -48,7 +48,15 @@ from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns
-from napari_zoommil.training.run import FOLDS, PLAN, RunFolder, working_in
+from napari_zoommil.training.run import (
+    FOLDS,
+    PLAN,
+    RunFolder,
+    is_trained,
+    provenance_of,
+    require_elsewhere,
+    working_in,
+)
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -73,12 +81,15 @@ class Training:
         a plan alone.
     plan : tuple of Choice
         What was chosen, with the reasons.
+    trained_before : bool
+        Whether it was finished, and nothing was left to do.
     """
 
     model: Path
     task: Task
     metrics: dict[str, float]
     plan: Choices
+    trained_before: bool = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -160,7 +171,8 @@ def train(
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
-        Go on with a training of this folder that was cut off, if there is one.
+        Go on with a training of this folder that was cut off, if there is one; of one that is finished, its
+        result is returned.
 
     Yields
     ------
@@ -179,8 +191,8 @@ def train(
         not fit the task; or if slides cannot be opened or are too coarse. All faults are told at once.
     ModelError
         If there is no such model, recipe, setting or option, the magnifications do not fit the model, or
-        ``out`` holds another training to go on with, a finished one, or anything else without ``overwrite``;
-        or if what is given differs from the model to start from.
+        ``out`` holds another training to go on with, anything else without ``overwrite``, or the model to
+        start from; or if what is given differs from that model.
     EncoderError, ConsentError
         If the encoder is not that of the model to start from, or the user has to name it.
     JobError
@@ -211,12 +223,17 @@ def train(
     ).following(plan)
     asked.check()
     prepared = yield from prepare(cohort, columns, asked, features, flags, seed, mpp, icc)
+    if asked.start is not None:
+        require_elsewhere(out, asked.start)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
     with working_in(out, overwrite, resume and not only_plan, planned or only_plan):
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:
             write_plan(out, prepared.choices)
             return Training(out, prepared.plan.task, {}, prepared.choices)
+        if resume and is_trained(out):
+            yield Progress(1, 1, "this training is finished")
+            return _trained_before(prepared, out)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)
         if not (resume and (out / PLAN).exists()):  # what is gone on with has its own, also if it is refused
@@ -231,24 +248,45 @@ def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     """The bags of all slides."""
     slides = [one.slide for one in prepared.cohort.entries]
     if entry(prepared.plan.model).takes == "pixels":
-        bags = yield from pixel_bags(slides, store, prepared.reading)
-        return Data(bags, prepared.reading, PIXELS)
-    if prepared.files is not None:
+        found = yield from pixel_bags(slides, store, prepared.reading)
+    elif prepared.files is not None:
         read = prepared.files.bags(prepared.cohort.entries, prepared.reading, prepared.encoder)
-        bags, source = yield from read
-        return Data(bags, prepared.reading, source)
-    found, source = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
-    return Data(found, prepared.reading, source)
+        found = yield from read
+    else:
+        found = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
+    return Data(found.bags, prepared.reading, found.source, found.counts)
 
 
 def _counted(prepared: Prepared, data: Data) -> Prepared:
     """With the reasons that only the patches tell."""
-    grids = [bag.grid for bag in data.bags.values()]
-    scales = data.reading.magnifications
-    patches = {one: [len(grid.levels[level]) for grid in grids] for level, one in enumerate(scales)}
+    patches = dict(zip(data.reading.magnifications, zip(*data.counts, strict=True), strict=True))
     return replace(
         prepared, choices=joined(prepared.choices, tuple(reasons.of_patches(prepared.choices, patches)))
     )
+
+
+def _trained_before(prepared: Prepared, out: Path) -> Training:
+    """The result of a training that is finished; nothing of it is done again.
+
+    Raises
+    ------
+    ModelError
+        If it is of other data, settings or model.
+    """
+    from napari_zoommil.models.spec import read_spec
+
+    known = provenance_of(out)
+    # Hash and width of an encoder are not asked for again: that would load it.
+    source = Source(**asdict(PIXELS) | known.get("source", {}) | {"encoder": prepared.source_name})
+    entries = _without_splits(prepared.cohort.entries) if prepared.folds else prepared.divided
+    run_of(prepared.plan, Data({}, prepared.reading, source), entries, out, prepared.folds).require_same()
+    choices = read_choices(out / PLAN) if (out / PLAN).exists() else prepared.choices
+    return Training(out, read_spec(out).task, known["metrics"], choices, trained_before=True)
+
+
+def _without_splits(entries: Sequence[LabelledSlide]) -> list[LabelledSlide]:
+    """As of a cross-validation, in which all but test slides train."""
+    return [one if one.split == "test" else replace(one, split="train") for one in entries]
 
 
 def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
@@ -262,7 +300,7 @@ def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resum
 
 def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     kept = [one for one in prepared.cohort.entries if one.split == "test"]
-    entries = [one if one.split == "test" else replace(one, split="train") for one in prepared.cohort.entries]
+    entries = _without_splits(prepared.cohort.entries)
     run = run_of(prepared.plan, data, entries, out, prepared.folds)
     run.begin_folds(resume)
     found = yield from cross_validate(prepared, data, out, device, resume)

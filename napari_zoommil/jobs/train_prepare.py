@@ -63,6 +63,15 @@ class Prepared:
         """Number of folds of a cross-validation."""
         return self.division.folds
 
+    @property
+    def source_name(self) -> str:
+        """The encoder as the folder of the model will state it; empty of a model that reads pixels."""
+        from napari_zoommil.encoders.trust import name_in_folder
+
+        if entry(self.plan.model).takes == "pixels":
+            return ""
+        return self.encoder if self.files is not None else name_in_folder(self.encoder)
+
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
         """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if the head
         is new."""
@@ -140,6 +149,7 @@ def prepare(
             coarsest,
             tuple(scales) != tuple(wanted),
             known.takes == "bag",
+            files.unstated(found.entries) if used.from_files else "",
         ),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),

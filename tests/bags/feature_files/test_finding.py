@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
+from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features, unstated
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.errors import FeatureFileError, UnknownEncoderError
 
@@ -93,6 +93,17 @@ def test_what_is_missing_or_ambiguous_is_told(tmp_path: Path) -> None:
 def test_names_of_one_encoder(one: str, other: str) -> None:
     assert is_same_encoder(one, other) and is_same_encoder(other, one)
     assert not is_same_encoder(one, "uni_v2")
+
+
+def test_what_files_do_not_state_is_told() -> None:
+    """Outside TRIDENT's folders, that of the features alone says nothing for sure."""
+    assert unstated([], "uni") == ""
+    told = unstated([Path("features_conch_v15/a.h5")], "uni")
+    assert told == (
+        "a.h5 does not state the encoder; they are taken as features of uni, unchecked; their folder is "
+        "named features_conch_v15"
+    )
+    assert "folder" not in unstated([Path("features_uni_v1/a.h5"), Path("features_uni_v1/b.h5")], "uni")
 
 
 def test_the_encoder_is_never_guessed() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import train_reasons as reasons
-from napari_zoommil.jobs.cohort_bags import PIXELS, Source, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_bags import embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -30,71 +28,19 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.train_choices import Asked, Choices, joined, read_choices, write_plan
-from napari_zoommil.jobs.train_familiarity import training_statistics
+from napari_zoommil.jobs.train_choices import Asked, joined, write_plan
 from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
 from napari_zoommil.jobs.train_folds import cross_validate
-from napari_zoommil.jobs.train_held_out import (
-    HeldOut,
-    held_out_of,
-    reports,
-    table,
-    write_held_out,
-)
-from napari_zoommil.jobs.train_plan import card, specification
+from napari_zoommil.jobs.train_held_out import HeldOut, held_out_of
 from napari_zoommil.jobs.train_prepare import Prepared, prepare
-from napari_zoommil.model_folder import keep_familiarity
+from napari_zoommil.jobs.train_result import Made, Training, finish, trained_before_in, without_splits
 from napari_zoommil.models.registry import entry
-from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns
-from napari_zoommil.training.run import (
-    FOLDS,
-    PLAN,
-    RunFolder,
-    is_trained,
-    provenance_of,
-    require_elsewhere,
-    working_in,
-)
+from napari_zoommil.training.run import PLAN, is_trained, require_elsewhere, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.models.mil import MILModel
-    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
-
-SHORT = {"weighted F1": "f1"}
-"""Names of metrics among those of a training, where they differ from those of the report."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """A trained model and how it did.
-
-    Attributes
-    ----------
-    model : Path
-    task : Task
-    metrics : dict of str to float
-        ``val_*`` of the kept epoch, and ``test_*`` where the cohort has test slides; of a cross-validation
-        ``folds_*`` of the slides of all folds, each told by the model that was trained without it. None of
-        a plan alone.
-    plan : tuple of Choice
-        What was chosen, with the reasons.
-    trained_before : bool
-        Whether it was finished, and nothing was left to do.
-    """
-
-    model: Path
-    task: Task
-    metrics: dict[str, float]
-    plan: Choices
-    trained_before: bool = False
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of a classification; none of a regression."""
-        return self.task.names if isinstance(self.task, Classification) else ()
 
 
 @documented
@@ -233,7 +179,7 @@ def train(
             return Training(out, prepared.plan.task, {}, prepared.choices)
         if resume and is_trained(out):
             yield Progress(1, 1, "this training is finished")
-            return _trained_before(prepared, out)
+            return trained_before_in(prepared, out)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)
         if not (resume and (out / PLAN).exists()):  # what is gone on with has its own, also if it is refused
@@ -265,42 +211,18 @@ def _counted(prepared: Prepared, data: Data) -> Prepared:
     )
 
 
-def _trained_before(prepared: Prepared, out: Path) -> Training:
-    """The result of a training that is finished; nothing of it is done again.
-
-    Raises
-    ------
-    ModelError
-        If it is of other data, settings or model.
-    """
-    from napari_zoommil.models.spec import read_spec
-
-    known = provenance_of(out)
-    # Hash and width of an encoder are not asked for again: that would load it.
-    source = Source(**asdict(PIXELS) | known.get("source", {}) | {"encoder": prepared.source_name})
-    entries = _without_splits(prepared.cohort.entries) if prepared.folds else prepared.divided
-    run_of(prepared.plan, Data({}, prepared.reading, source), entries, out, prepared.folds).require_same()
-    choices = read_choices(out / PLAN) if (out / PLAN).exists() else prepared.choices
-    return Training(out, read_spec(out).task, known["metrics"], choices, trained_before=True)
-
-
-def _without_splits(entries: Sequence[LabelledSlide]) -> list[LabelledSlide]:
-    """As of a cross-validation, in which all but test slides train."""
-    return [one if one.split == "test" else replace(one, split="train") for one in entries]
-
-
 def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     plan, entries = prepared.plan, prepared.divided
     run = run_of(plan, data, entries, out)
     fitted = yield from fit_model(plan, data, entries, run, device, resume)
     parts = held_out_of(fitted.answers, entries, fitted.model.task)
-    made = _Made(fitted.model, entries, parts, fitted.metrics)
-    return (yield from _finish(made, prepared, data, run, device))
+    made = Made(fitted.model, entries, parts, fitted.metrics)
+    return (yield from finish(made, prepared, data, run, device))
 
 
 def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     kept = [one for one in prepared.cohort.entries if one.split == "test"]
-    entries = _without_splits(prepared.cohort.entries)
+    entries = without_splits(prepared.cohort.entries)
     run = run_of(prepared.plan, data, entries, out, prepared.folds)
     run.begin_folds(resume)
     found = yield from cross_validate(prepared, data, out, device, resume)
@@ -309,42 +231,5 @@ def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resu
     if found.tested is not None:
         parts.append(HeldOut("test", tuple(kept), found.tested, found.ensemble.task))
         metrics = {f"test_{name}": value for name, value in found.tested.metrics.items()}
-    made = _Made(found.ensemble, tuple(entries), tuple(parts), metrics)
-    return (yield from _finish(made, prepared, data, run, device))
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A trained model, the slides that it was made of by split, and what held-out slides show."""
-
-    model: MILModel
-    entries: Sequence[LabelledSlide]
-    held_out: Sequence[HeldOut]
-    metrics: dict[str, float]
-
-
-def _finish(made: _Made, prepared: Prepared, data: Data, run: RunFolder, device: Device) -> Job[Training]:
-    """Write a trained model with all that its folder tells."""
-    from napari_zoommil.models.spec import save_model
-
-    plan, mil = prepared.plan, made.model
-    report = reports(mil.task, made.held_out, plan.seed)
-    metrics = made.metrics | _of_folds(report, mil.task)
-    spec = specification(mil, plan, data.reading, data.source, made.entries, metrics, prepared.folds)
-    save_model(run.folder, mil, spec, card(spec, table(report)))
-    write_held_out(run.folder, report, made.held_out)
-    try:
-        statistics = training_statistics(mil, made.entries, data.bags, data.reading, data.source, device)
-        if (known := (yield from statistics)) is not None:
-            keep_familiarity(run.folder, known)
-    except ZoomMILError as error:  # the model is there, and says "unknown"
-        warnings.warn(f"no statistics of the training could be kept: {error}", stacklevel=2)
-    run.finish(metrics)
-    return Training(run.folder, mil.task, metrics, prepared.choices)
-
-
-def _of_folds(report: Mapping[str, Any], task: Task) -> dict[str, float]:
-    """The task's metrics of the slides of all folds."""
-    found = report.get(FOLDS, {}).get("per_slide", {}).get("metrics", {})
-    named = {SHORT.get(name, name): one["value"] for name, one in found.items()}
-    return {f"{FOLDS}_{name}": named[name] for name in task.metrics() if name in named}
+    made = Made(found.ensemble, tuple(entries), tuple(parts), metrics)
+    return (yield from finish(made, prepared, data, run, device))

@@ -10,20 +10,19 @@ import napari
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
 from napari_zoommil.files import write_table
 from napari_zoommil.jobs import Progress, predict
-from napari_zoommil.jobs.cohort import is_cohort, opening, table_of
+from napari_zoommil.jobs.cohort import opening, table_of
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
 from napari_zoommil.jobs.many_slides import Outcome, over
 from napari_zoommil.jobs.prediction_store import WaysToRead
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.cohort.agreement import Agreement
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
-from napari_zoommil.viewer.docks.cohort.matrix import ConfusionMatrix
-from napari_zoommil.viewer.docks.cohort.parts import Filters, Source
+from napari_zoommil.viewer.docks.cohort.parts import Filters, Source, dropped
 from napari_zoommil.viewer.docks.cohort.showing import ShownSlides
 from napari_zoommil.viewer.docks.cohort.table import CohortTable
 from napari_zoommil.viewer.docks.cohort.training import TrainPart
@@ -100,14 +99,7 @@ class CohortDock(SessionDock):
         self.next.clicked.connect(self._next_wrong)
         self.export = button("Export…", "Write the rows that are shown, in their order, to a CSV table")
         self.export.clicked.connect(self._ask_where)
-        self.matrix_title = heading("Confusion matrix")
-        self.counting = QComboBox()
-        self.counting.setToolTip("The slides that are counted")
-        self.counting.activated.connect(lambda _: self.controller.count(self.counting.currentText()))
-        self.of = row(QLabel("Count"), self.counting, stretch=1)
-        self.matrix = ConfusionMatrix()
-        self.matrix.chosen.connect(self.controller.choose_cell)
-        self.scores = Sentence(name="cohort-scores")
+        self.agreement = Agreement(self.controller)
         self.train = TrainPart(self._viewer, self._session, self._runner, self.scroll_to)
         self.train_fold = Fold("Train a model on this cohort", self.train)
         self._lay_out(
@@ -122,21 +114,18 @@ class CohortDock(SessionDock):
             self.filters,
             self.table,
             row(self.shown, self.next, self.export, stretch=0),
-            self.matrix_title,
-            self.of,
-            self.matrix,
-            self.scores,
+            self.agreement,
             self.train_fold,
         )
 
     # What: cohort and model
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        if event is not None and _dropped(event) is not None:
+        if event is not None and dropped(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        path = None if event is None else _dropped(event)
+        path = None if event is None else dropped(event)
         if event is not None and path is not None:
             event.acceptProposedAction()
             self.open(path)
@@ -168,8 +157,7 @@ class CohortDock(SessionDock):
         self.train.show_cohort(controller.cohort)
         self.model.offer(self._session.cohort_models)
         self.filters.offer(controller.cohort)
-        self.counting.clear()
-        self.counting.addItems(list(controller.ways))
+        self.agreement.offer()
         self._ask_anew()
 
     def add_model(self, folder: Path) -> None:
@@ -296,14 +284,8 @@ class CohortDock(SessionDock):
         self.filters.count(wrong, controller.is_regression)
         self.next.setEnabled(wrong > 0)
         self.export.setEnabled(shown > 0)
-        has_labels = controller.cohort is not None and controller.cohort.has_labels
-        for widget in (self.matrix_title, self.of, self.scores):
-            widget.setVisible(has_labels)
-        self.next.setVisible(has_labels)
-        self.matrix_title.setText("AGREEMENT" if controller.is_regression else "CONFUSION MATRIX")
-        scores = controller.scores()
-        self.matrix.show_scores(scores, controller.filter.cell)
-        self.scores.setText(controller.sentence(scores) if has_labels else "")
+        self.next.setVisible(controller.cohort is not None and controller.cohort.has_labels)
+        self.agreement.refresh()
 
     def _open_row(self, place: int) -> None:
         try:
@@ -336,13 +318,3 @@ class CohortDock(SessionDock):
         except ZoomMILError as error:
             return show_error(str(error))
         show_info(f"{several(len(rows), 'row')} written to {path.name}")
-
-
-def _dropped(event: QDropEvent) -> Path | None:
-    """The table, folder or slide that is being dropped; None of anything else."""
-    data = event.mimeData()
-    urls = data.urls() if data is not None else []
-    if len(urls) != 1 or not urls[0].isLocalFile():
-        return None
-    path = Path(urls[0].toLocalFile())
-    return path if is_cohort(path) else None

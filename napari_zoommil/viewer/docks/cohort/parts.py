@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.files import TABLES, dialog_filter
 from napari_zoommil.jobs import train
-from napari_zoommil.jobs.cohort import OpenCohort, TableSource
+from napari_zoommil.jobs.cohort import OpenCohort, TableSource, is_cohort
 from napari_zoommil.viewer.docks.advanced import Advanced
 from napari_zoommil.viewer.docks.familiarity_note import WARNING
 from napari_zoommil.viewer.docks.parts import Fold, NarrowComboBox, Sentence, row
@@ -145,3 +146,13 @@ class Filters(QWidget):
 
     def _tell(self) -> None:
         self._changed(self.text.text(), self.split.currentData() or "", self.wrong.isChecked())
+
+
+def dropped(event: QDropEvent) -> Path | None:
+    """The table, folder or slide that is being dropped; None of anything else."""
+    data = event.mimeData()
+    urls = data.urls() if data is not None else []
+    if len(urls) != 1 or not urls[0].isLocalFile():
+        return None
+    path = Path(urls[0].toLocalFile())
+    return path if is_cohort(path) else None

@@ -23,8 +23,8 @@ from napari_zoommil.jobs.cohort_train import (
     train_with_curves,
 )
 from napari_zoommil.jobs.trace import Trace, curves_of
-from napari_zoommil.jobs.train import Training
 from napari_zoommil.jobs.train_choices import Choices, read_choices
+from napari_zoommil.jobs.train_result import Training
 from napari_zoommil.viewer.docks.cohort.plan import PlanTable
 from napari_zoommil.viewer.docks.cohort.settings import TrainSettings
 from napari_zoommil.viewer.docks.curves import COHORT, Curves

@@ -51,7 +51,7 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     drop(dock, folder / "cohort.csv")
     settle(qtbot, dock)
     assert dock.source.told.text() == "cohort.csv: 3 slides, 2 labels"
-    assert "No labelled slide of val and test has a prediction yet" in dock.scores.text()
+    assert "No labelled slide of val and test has a prediction yet" in dock.agreement.scores.text()
     dock.how.device.setCurrentText("cpu")
 
     qtbot.mouseClick(dock.act.button, Qt.MouseButton.LeftButton)
@@ -61,12 +61,14 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     assert [row.predicted for row in dock.controller.rows] == ["normal", "normal", ""]
     assert "broken.svs" in dock.controller.rows[2].error
     assert dock.filters.wrong.text() == "Errors (1)"
-    assert dock.scores.text().startswith("Accuracy 0.5, weighted F1 0.333 on 2 slides of val and test.")
-    assert dock.matrix.item(0, 0).text() == "1" and dock.matrix.item(1, 0).text() == "1"
+    assert dock.agreement.scores.text().startswith(
+        "Accuracy 0.5, weighted F1 0.333 on 2 slides of val and test."
+    )
+    assert dock.agreement.matrix.item(0, 0).text() == "1" and dock.agreement.matrix.item(1, 0).text() == "1"
 
-    dock.matrix.chosen.emit(("normal", "normal"))
+    dock.agreement.matrix.chosen.emit(("normal", "normal"))
     assert dock.table.order == [0]
-    dock.matrix.chosen.emit(("normal", "normal"))
+    dock.agreement.matrix.chosen.emit(("normal", "normal"))
     dock.filters.wrong.setChecked(True)
     assert dock.table.order == [1] and dock.shown.text() == "1 of 3 slides"
     dock.export_to(folder / "out.csv")
@@ -114,7 +116,7 @@ def test_a_bad_table_is_told_in_the_dock_and_a_folder_has_no_labels(
     drop(dock, folder)
     settle(qtbot, dock)
     assert dock.source.told.text().endswith(": 3 slides, no labels") and dock.source.faults.isHidden()
-    assert dock.matrix.isHidden() and dock.scores.isHidden() and dock.filters.wrong.isHidden()
+    assert dock.agreement.isHidden() and dock.filters.wrong.isHidden()
     clinical = folder / "clinical.csv"
     clinical.write_text("patient,state\n1,normal\n2,tumour\n")
     (folder / "slides.csv").write_text("slide,patient\nsmall.tif,1\nother.tif,2\n")

@@ -15,9 +15,9 @@ from napari_zoommil.jobs.cohort import TableSource
 from napari_zoommil.jobs.cohort_train import TrainingRequest
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.trace import Trace
-from napari_zoommil.jobs.train import Training
 from napari_zoommil.jobs.train_choices import FIXED, Choice, read_choices, read_plan, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
+from napari_zoommil.jobs.train_result import Training
 from napari_zoommil.models.registry import Recipe, entries
 from napari_zoommil.models.task import Classification
 from napari_zoommil.resources import resource

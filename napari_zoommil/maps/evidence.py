@@ -41,13 +41,13 @@ def leave_one_out(
     shares /= shares.sum(1, keepdims=True)
     added = evidence.astype(np.float64)
     total = added.sum(1, keepdims=True)
-    rest, others = 1 - shares, total - added
+    remaining, others = 1 - shares, total - added
     # The difference would lose all its digits at a patch that has nearly all the attention.
     top = shares.argmax(1)[:, None]
-    for left, of in ((rest, shares), (others, added)):
+    for left, of in ((remaining, shares), (others, added)):
         without = of.copy()
         np.put_along_axis(without, top, 0, 1)
         np.put_along_axis(left, top, without.sum(1, keepdims=True), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        fall = total - others / rest
-    return np.where(rest > 0, fall, np.nan).astype(np.float32)
+        fall = total - others / remaining
+    return np.where(remaining > 0, fall, np.nan).astype(np.float32)

@@ -115,6 +115,7 @@ def _with_first_class(weights: dict[str, Tensor], one: MILModel, two: MILModel) 
 
     The probabilities are the softmax of (0, z), which are 1 − sigmoid(z) and sigmoid(z).
     """
+    import torch
     from torch.nn.functional import pad
 
     alone, wanted = one.state_dict(), two.state_dict()
@@ -123,6 +124,9 @@ def _with_first_class(weights: dict[str, Tensor], one: MILModel, two: MILModel) 
         if name in alone and weight.shape == alone[name].shape != wanted[name].shape:
             more = [wide - own for wide, own in zip(wanted[name].shape, weight.shape, strict=True)]
             found[name] = pad(weight, [count for width in reversed(more) for count in (width, 0)])
+    for name in wanted.keys() - alone.keys():  # a module for each class: that of the first one is new
+        only = name.replace(".1.", ".0.", 1)
+        found[name], found[only] = weights[only], torch.zeros_like(weights[only])
     return found
 
 

@@ -35,6 +35,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import DEFAULT_PATCH
 from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Embedding:
         Tiles of the slide that cannot be decoded and were read as background.
     patches, encoder : GridKey, EncoderKey
         Which of the features in the folder are meant.
+    counts : tuple of int
+        Patches at each magnification.
     """
 
     store: Path
@@ -69,6 +72,7 @@ class Embedding:
     damaged: int
     patches: GridKey
     encoder: EncoderKey
+    counts: tuple[int, ...]
 
     def bag(self, cache: FeatureCache) -> StoredBag:
         """The features as a bag, out of a cache that may remember those of other slides too."""
@@ -85,7 +89,7 @@ def embed(
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
     store: NamedStore = Path("features"),
     regions: Inside = (),
-    patch_size: PatchSize = 256,
+    patch_size: PatchSize = DEFAULT_PATCH,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
     variants: Variants = 1,
@@ -138,7 +142,8 @@ def embed(
                 done = total - sum(other.count for other in lacking[one.variant :])
                 yield from _fill(cache, one, own, grid, network, workers, (done, total))
         damaged = cache.damaged(own.fingerprint, own.damaged)
-        return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key)
+        counts = tuple(map(len, grid.levels))
+        return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key, counts)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.geometry import PatchGrid, overlap_px
+from napari_zoommil.jobs.feature_files import bag_for_model, from_files
 from napari_zoommil.jobs.image_on_slide import image_on, refuse_magnification
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
@@ -17,6 +19,7 @@ from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
     EncoderOfModel,
+    Features,
     Icc,
     ImageMagnification,
     Inside,
@@ -51,8 +54,8 @@ class Estimate:
 
     Attributes
     ----------
-    tissue : Tissue
-        That the prediction will use, inside and outside of regions.
+    tissue : Tissue or None
+        That the prediction will use, inside and outside of regions; None where features are in files.
     detector : str
         Which found it: that of the model.
     patches : tuple of int
@@ -72,7 +75,7 @@ class Estimate:
         Height and width of the image that the model will read in place of patches, px.
     """
 
-    tissue: Tissue
+    tissue: Tissue | None
     detector: str
     patches: tuple[int, ...]
     taken: tuple[int, ...]
@@ -94,6 +97,7 @@ def estimate(
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
+    features: Features = (),
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
     regions: Inside = (),
@@ -126,6 +130,12 @@ def estimate(
     from napari_zoommil.bags.cache import open_cache
 
     with ExitStack() as stack:
+        if from_files(slide, features, regions, (*add, *leave_out) or None, overlap):
+            yield Progress(0, 1, "loading the model")
+            with_model = stack.enter_context(loaded(model, device, threads, encoder, with_encoder=False))
+            folders = FeatureFolders(tuple(features), encoder or with_model.spec.encoder)
+            known = bag_for_model(stack, slide, folders, model, with_model.spec, encoder, mpp, icc)
+            return _of_files(with_model, known[1].grid)
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
@@ -174,6 +184,15 @@ def _of_image(with_model: Loaded, grid: PatchGrid, tissue: Tissue) -> Estimate:
         tissue, with_model.spec.tissue_detector, (1,), (0,), 1, 0.0, str(device.torch), device.reason,
         image=image_shape(grid),
     )  # fmt: skip
+
+
+def _of_files(with_model: Loaded, grid: PatchGrid) -> Estimate:
+    """Where all features are in files."""
+    counts = tuple(len(level) for level in grid.levels)
+    needed = with_model.model.patches_needed(counts, grid.ratios)
+    device = with_model.device
+    detector = with_model.spec.tissue_detector
+    return Estimate(None, detector, needed, needed, counts[-1], 0.0, str(device.torch), device.reason)
 
 
 class _NotCached(Exception):

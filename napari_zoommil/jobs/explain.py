@@ -71,7 +71,8 @@ def explain(
     Parameters
     ----------
     target : str, optional
-        Output of the model that is explained, such as a class; the predicted one by default.
+        Output of the model that is explained, such as a class; the predicted one by default. Of attention,
+        all heads by default; a class where the model has an attention for each.
     focus : Focus
         What of the prediction is explained; all of it by default.
     method_options : MethodOptions
@@ -95,7 +96,7 @@ def explain(
     chosen, names = _method(method), read_spec(model).task.names
     if target and target not in names:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
-    if target and not chosen.per_output:
+    if target and not chosen.per_output and (method, target) not in _attentions(model):
         raise ModelError(f"{method} does not tell classes apart; choose another method, or no target")
     if focus.at is not None and not chosen.inside:
         able = ", ".join(name for name, one in METHODS.items() if one.inside)
@@ -129,13 +130,14 @@ def explain(
             opened.require_same(prediction, output)
         if target is None and chosen.per_output:
             target = prediction.explained
-        found = yield from _maps(opened, chosen, focus, method_options, prediction, output, answered)
+        found = yield from _maps(opened, chosen, target, focus, method_options, prediction, output, answered)
         return Explanation(method, target, prediction, found.patches, found.maps, focus)
 
 
 def _maps(
     opened: ModelOnSlide,
     method: Method,
+    target: str | None,
     focus: Focus,
     options: MethodOptions,
     prediction: Prediction,
@@ -149,10 +151,19 @@ def _maps(
         recorded = opened.recorded(output, answered, focus, options)
         found = yield from _computed(method, recorded, focus.at is not None)
     else:
-        found = Found((), _maps_in(prediction, method, focus))
+        found = Found((), _maps_in(prediction, method, target, focus))
     if not found.maps:
         raise ModelError(_lack(opened.name, method, prediction))
     return found
+
+
+def _attentions(model: str) -> set[tuple[str, str | None]]:
+    """``("attention", class)`` for each class that a model has an attention for."""
+    from napari_zoommil.maps.heatmap import kind_of_head
+    from napari_zoommil.models.spec import heads_of, read_spec
+
+    spec = read_spec(model)
+    return {kind_of_head(head, spec.task.names) for head in heads_of(spec)}
 
 
 def _method(name: str) -> Method:
@@ -171,10 +182,12 @@ def _computed(method: Method, recorded: RecordedPass, inside: bool) -> Job[Found
             yield Progress(done, total, f"{method.title}: {note}")
 
 
-def _maps_in(prediction: Prediction, method: Method, focus: Focus) -> tuple[HeatMap, ...]:
-    """Maps of a method whose values are part of each prediction; attention is that of all heads."""
-    kinds = {one.kind for one in prediction.maps if one.kind not in METHODS and not method.per_output}
-    own = (one for one in prediction.maps if one.kind in {*kinds, method.name})
+def _maps_in(prediction: Prediction, method: Method, target: str | None, focus: Focus) -> tuple[HeatMap, ...]:
+    """Maps of a method whose values are part of each prediction; attention is that of all heads, or of a class."""
+    own = (one for one in prediction.maps if one.kind == method.name)
+    if not method.per_output:
+        heads = (one for one in prediction.maps if one.kind not in METHODS or one.kind == method.name)
+        own = heads if target is None else (one for one in own if one.target == target)
     seen = (
         one if focus.box is None else one.inside(focus.box) for one in own if focus.takes(one.magnification)
     )
@@ -194,7 +207,6 @@ def _lack(model: str, method: Method, prediction: Prediction) -> str:
         return f"there is no {method.name} of {model}: {why}; take another method"
     if method.computed and prediction.steps:
         return (
-            f"{model} has no embeddings of patches of its own, which {method.name} needs; take another "
-            "method or, of an ensemble, the model of one fold"
+            f"{model} has no embeddings of patches of its own, which {method.name} needs; take another method"
         )
     return f"{model} does not score patches one by one, so there is no map of {method.name}"

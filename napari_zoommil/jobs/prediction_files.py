@@ -234,15 +234,15 @@ def write_curves(curves: Curves, prediction: Prediction, out: Path) -> list[Path
     FileError
         If a file cannot be written.
     """
-    make_folder(out)
-    paths = [out / f"faithfulness-{curves.method}{suffix}" for suffix in (".json", ".png", ".svg")]
+    name = f"faithfulness-{curves.method}"
     method = f"{METHODS[curves.method].title if curves.method in METHODS else curves.method} {curves.target}"
     title = (f"{method} at {magnification_name(curves.magnification)}", *title_lines(prediction)[:2])
     figure = curves_figure(curves, (*title, curves.verdict))
-    write_json(paths[0], curves.facts)
-    write_png(paths[1], figure)
-    write_svg(paths[2], figure)
-    return paths
+    with replaced_together(out, name) as part:
+        write_json(part / f"{name}.json", curves.facts)
+        write_png(part / f"{name}.png", figure)
+        write_svg(part / f"{name}.svg", figure)
+    return [out / f"{name}{suffix}" for suffix in (".json", ".png", ".svg")]
 
 
 def read_prediction(folder: Path) -> Prediction:
@@ -281,6 +281,9 @@ def _contradiction(found: Prediction) -> str:
             return "its evidence is not that of its patches"
         if not set(step.pooling or ()) <= set(range(len(step.heads))):
             return "its evidence is weighted by scores that are not there"
+        shapes = (len(step.pooling or (0,)),), (len(found.task.names),)
+        if step.rest is not None and (step.rest[0].shape, step.rest[1].shape) != shapes:
+            return "its evidence does not fit that of other magnifications"
     if not len(found.values) == len(found.logits) == len(found.task.names):
         return "its values are not those of its task"
     return ""

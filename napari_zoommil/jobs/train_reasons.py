@@ -123,6 +123,7 @@ def of_reading(
     coarsest: float | None,
     lowered: bool,
     takes: Takes = "bag",
+    unstated: str = "",
 ) -> Choices:
     """Model, encoder, magnifications, patches.
 
@@ -136,6 +137,8 @@ def of_reading(
         Whether the magnifications are lower than those of the recipe because of it.
     takes : {"bag", "pixels", "image"}
         What the model reads.
+    unstated : str
+        What to know of feature files that do not state their encoder.
     """
     default = source or "the default"
     highest = magnification_name(reading.magnifications[-1])
@@ -146,11 +149,12 @@ def of_reading(
         fit = f"; the coarsest image has {coarsest:.3g} µm/px" if coarsest else ""
     elif lowered:
         why, fit = f"those of the recipe {recipe}, lowered to {highest}", fit + ", too coarse for more"
+    named = "; ".join(filter(None, (asked.because("encoder", default), unstated)))
     return (
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
         *((Choice("start", asked.start, asked.because("start", "")),) if asked.start else ()),
-        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if takes == "bag" else ()),
+        *((Choice("encoder", chosen.encoder, named),) if takes == "bag" else ()),
         Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
         *_of_patches(asked, chosen, reading, default, source or f"{OF_RECIPE}{recipe}", takes),
     )

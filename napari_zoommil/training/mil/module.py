@@ -71,7 +71,8 @@ class MILModule(L.LightningModule):
         return losses["loss"]
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        losses, outputs, targets = self._losses(batch)
+        with self.model.validating():
+            losses, outputs, targets = self._losses(batch)
         for output, target in zip(outputs, targets, strict=True):
             for metric in self.metrics.values():
                 metric.update(self.model.task.measured(output.logits), target[None])

@@ -71,6 +71,20 @@ class ConsentError(ZoomMILError):
         super().__init__(f"{model} was trained on the encoder {why}; {way}")
 
 
+class UnknownEncoderError(ConsentError):
+    """Nothing states which encoder features are of, or a model was trained on: the user has to name it.
+
+    Attributes
+    ----------
+    encoder : str
+        One that may be meant; empty if there is none.
+    """
+
+    def __init__(self, message: str, encoder: str = "") -> None:
+        self.encoder, self.encoder_hash, self.from_hub = encoder, "", False
+        ZoomMILError.__init__(self, message)
+
+
 def _short(name: str) -> str:
     """A name that anybody may have written, on one line."""
     return repr(name if len(name) <= 80 else f"{name[:80]}…")

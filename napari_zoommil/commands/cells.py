@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from napari_zoommil.commands.report import (
     print_json,
     slide_paths,
 )
+from napari_zoommil.jobs import Job
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
 
@@ -35,6 +35,14 @@ Cells = Annotated[
     ),
 ]
 Points = Annotated[Path, Parameter(help="Points and complete regions as GeoJSON.")]
+Replace = Annotated[
+    bool,
+    Parameter(
+        help="Replace tables beside the GeoJSON file that were not written with it; without it, they are "
+        "refused.",
+        negative=(),
+    ),
+]
 Score = Annotated[
     float | None,
     Parameter(
@@ -62,21 +70,29 @@ def detect(
     out: Cells,
     regions: Regions = None,
     threshold: Score = None,
+    overwrite: Replace = False,
     json: Json = False,
     **options: Any,
 ) -> int:
     """Write the cells of each slide."""
-    from napari_zoommil.jobs.detection_files import write_detection
+    from napari_zoommil.jobs.detection_files import require_free, write_detection
 
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
 
+    def file_for(path: Path) -> Path:
+        with Slide.open(path, options["mpp"], options["icc"]) as slide:
+            return file_of(slide, paths, out)
+
+    def detected(path: Path) -> Job[Detection]:
+        if not overwrite:  # before hours of work
+            require_free(file_for(path))
+        return (yield from jobs.detect(path, **options))
+
     def write(path: Path, result: Detection) -> Told:
         if threshold is not None:
             result = replace(result, threshold=threshold)
-        with Slide.open(path, options["mpp"], options["icc"]) as slide:
-            file = file_of(slide, paths, out)
-        files = write_detection(file, result)
+        files = write_detection(file_for(path), result, overwrite=overwrite)
         facts = {
             "slide": path.name,
             "file": str(files.geojson),
@@ -93,4 +109,4 @@ def detect(
         text = f"{describe_cells(result)} → {files.geojson}, .csv, .counts.csv"
         return Told(facts, text, result.damaged, result.note, familiarity=result.familiarity)
 
-    return each_slide(partial(jobs.detect, **options), paths, write, json)
+    return each_slide(detected, paths, write, json)

@@ -105,4 +105,5 @@ def train(cohort: Cohort, /, *, start: Start = None, json: Json = False, **optio
         print(f"{plan}: change what you like, then train with --plan {plan}")
     else:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items())
-        print(f"{result.model}: {figures}")
+        before = " is trained already" if result.trained_before else ""
+        print(f"{result.model}{before}: {figures}")

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.errors import CohortError
+from napari_zoommil.bags.feature_files.finding import FeatureFolders
+from napari_zoommil.errors import CohortError, FeatureFileError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.files import SLIDES, SLIDES_ONLY, TABLES, has_ending
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.models.task import Classification, Task, measurements
 from napari_zoommil.slides.readers.base import slide_format
-from napari_zoommil.training.mil.cohort import read_to_predict
+from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns, read_to_predict
+from napari_zoommil.training.mil.cohort_faults import no_slide
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 
@@ -97,6 +99,35 @@ class CohortRow:
         return self.can_be_judged and self.value is None and self.predicted != self.entry.label
 
 
+@dataclass(frozen=True)
+class TableSource:
+    """What has to be known beside a table to read it.
+
+    Attributes
+    ----------
+    columns : Columns
+    features : sequence of Path
+        Feature files, with which slides need not be there.
+    """
+
+    columns: Columns = OWN_COLUMNS
+    features: Sequence[Path] = ()
+
+    def lack(self, slide: Path) -> str:
+        """Why a slide cannot be used: it is not there, and has no features; empty if it can."""
+        if not self.features or slide.exists():
+            return no_slide(slide)
+        try:
+            FeatureFolders(tuple(self.features)).of(slide)
+        except FeatureFileError as error:
+            return str(error)
+        return ""
+
+
+OWN_SOURCE = TableSource()
+"""A table that has all in its own columns."""
+
+
 @dataclass(frozen=True, eq=False)
 class OpenCohort:
     """The slides of a table or a folder, or a single one.
@@ -107,11 +138,14 @@ class OpenCohort:
     entries : tuple of LabelledSlide
     resolved : tuple of Path
         Their paths with links followed, which takes a while for thousands on a network.
+    source : TableSource
+        How the table was read.
     """
 
     path: Path
     entries: tuple[LabelledSlide, ...]
     resolved: tuple[Path, ...]
+    source: TableSource = OWN_SOURCE
 
     @property
     def is_table(self) -> bool:
@@ -155,10 +189,10 @@ def _is_table(path: Path) -> bool:
     return has_ending(path, TABLES) and not path.is_dir()
 
 
-def opening(path: Path) -> Job[OpenCohort]:
+def opening(path: Path, source: TableSource = OWN_SOURCE) -> Job[OpenCohort]:
     """:func:`open_cohort` as a job: a folder on a network may hold many files."""
     yield Progress(0, 1, f"reading {path.name}")
-    return open_cohort(path)
+    return open_cohort(path, source)
 
 
 def is_cohort(path: Path) -> bool:
@@ -166,10 +200,16 @@ def is_cohort(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and has_ending(path, (*TABLES, *SLIDES)))
 
 
-def open_cohort(path: Path) -> OpenCohort:
+def open_cohort(path: Path, source: TableSource = OWN_SOURCE) -> OpenCohort:
     """The slides of a table, or those in a folder and its subfolders, or a single slide, without labels.
 
     A slide that a table names several times with one label is taken once.
+
+    Parameters
+    ----------
+    path : Path
+    source : TableSource
+        How a table is to be read.
 
     Raises
     ------
@@ -188,9 +228,9 @@ def open_cohort(path: Path) -> OpenCohort:
             "there"
         )
     distinct: dict[Path, LabelledSlide] = {}
-    for one in read_to_predict(path):
+    for one in read_to_predict(path, source.columns, source.lack):
         distinct.setdefault(one.slide.resolve(), one)
-    return OpenCohort(path, tuple(distinct.values()), tuple(distinct))
+    return OpenCohort(path, tuple(distinct.values()), tuple(distinct), source)
 
 
 def _of_slides(path: Path, slides: Sequence[Path]) -> OpenCohort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,9 +45,26 @@ PIXELS = Source("", "", 3)
 """For models without an encoder."""
 
 
+@dataclass(frozen=True)
+class CohortBags:
+    """The bags of a cohort's slides.
+
+    Attributes
+    ----------
+    bags : mapping of Path to Bag
+    counts : sequence of tuple of int
+        Patches of each slide at each magnification.
+    source : Source
+    """
+
+    bags: Mapping[Path, Bag]
+    counts: Sequence[tuple[int, ...]]
+    source: Source
+
+
 def embedded_bags(
     slides: list[Path], encoder: str, store: Path, reading: Reading, device: str
-) -> Job[tuple[dict[Path, Bag], Source]]:
+) -> Job[CohortBags]:
     """Bags of features, which are computed if they are missing."""
     from napari_zoommil.bags.cache import FeatureCache
 
@@ -59,10 +77,11 @@ def embedded_bags(
     from napari_zoommil.encoders.trust import name_in_folder
 
     first = bags[slides[0]]
-    return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
+    source = Source(name_in_folder(encoder), first.encoder.hash, first.dim)
+    return CohortBags(dict(bags), [one.counts for one in found], source)
 
 
-def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:
+def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[CohortBags]:
     """Bags that read their slides again in each epoch; patch grids are cached."""
     from napari_zoommil.bags.cache import FeatureCache
     from napari_zoommil.bags.pixels import PixelBag
@@ -81,4 +100,5 @@ def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Pa
             found = find_patches(slide, cache, key, tissue_detector=detector)
             grid = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
         bags[path] = PixelBag(opened, grid)
-    return bags
+    counts = [tuple(map(len, bag.grid.levels)) for bag in bags.values()]
+    return CohortBags(bags, counts, PIXELS)

@@ -10,23 +10,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
+from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features, unstated
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
-from napari_zoommil.bags.feature_files.placing import DEFAULT_PATCH
 from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import ModelError, ZoomMILError
-from napari_zoommil.jobs.cohort_bags import Reading, Source
+from napari_zoommil.jobs.cohort_bags import CohortBags, Reading, Source
 from napari_zoommil.jobs.feature_files import SlideFiles, at_hand, files_of, remembered, require_model
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.train_start import Start
 from napari_zoommil.models.registry import entry
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import DEFAULT_PATCH
 from napari_zoommil.training.mil.cohort import refuse
 from napari_zoommil.training.mil.cohort_faults import no_slide
 
 if TYPE_CHECKING:
-    from napari_zoommil.bags.bag import Bag
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 FILES = "the feature files"
@@ -156,9 +155,12 @@ class CohortFeatures:
         name = self.encoder or next(one.encoder for one in stated)
         return Common(name, size, magnifications or _scales(model, files))
 
-    def bags(
-        self, entries: Sequence[LabelledSlide], reading: Reading, encoder: str
-    ) -> Job[tuple[dict[Path, Bag], Source]]:
+    def unstated(self, entries: Sequence[LabelledSlide]) -> str:
+        """What to know of files that do not state their encoder; empty if all do."""
+        found = [one.path for slide in entries for one in self.of(slide.slide).stated if not one.encoder]
+        return unstated(list(dict.fromkeys(found)), str(self.encoder))
+
+    def bags(self, entries: Sequence[LabelledSlide], reading: Reading, encoder: str) -> Job[CohortBags]:
         """A bag for each slide, after all features have been read once.
 
         Raises
@@ -169,7 +171,7 @@ class CohortFeatures:
         from napari_zoommil.bags.cache import RECENT_BYTES, Recent
         from napari_zoommil.bags.feature_files.bag import FileBag
 
-        recent, bags, faults = Recent(RECENT_BYTES), {}, []
+        recent, bags, counts, faults = Recent(RECENT_BYTES), {}, [], []
         slides = list(dict.fromkeys(one.slide for one in entries))
         for number, slide in enumerate(slides, 1):
             yield Progress(number - 1, len(slides), f"checking features: slide {number} of {len(slides)}")
@@ -177,7 +179,7 @@ class CohortFeatures:
             try:
                 stated = files.at(reading.magnifications)
                 placed = partial(remembered, recent, files, reading.magnifications)
-                placed()
+                counts.append(tuple(map(len, placed().grid.levels)))
                 for one in stated:
                     yield from _checked(one, number, len(slides))
                 bags[slide] = FileBag(stated, placed, stated[0].encoder_hash)
@@ -185,7 +187,7 @@ class CohortFeatures:
                 faults.append(str(error))
         refuse(FILES, faults)
         first = bags[slides[0]]
-        return dict(bags), Source(encoder, first.encoder_hash, first.dim)
+        return CohortBags(dict(bags), counts, Source(encoder, first.encoder_hash, first.dim))
 
     def _unused(self, slide: Path) -> str:
         """Why a slide that is there has no features, where other lines of the table name feature files."""

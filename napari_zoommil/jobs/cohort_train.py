@@ -14,12 +14,12 @@ from typing import Any
 from napari_zoommil.files import make_folder
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.trace import Follow, curves_of
-from napari_zoommil.jobs.train import Training, train
+from napari_zoommil.jobs.train import train
 from napari_zoommil.jobs.train_choices import SINGLE, Choices, write_plan
-from napari_zoommil.jobs.train_held_out import REPORT
+from napari_zoommil.jobs.train_result import Training
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import cache_folder
-from napari_zoommil.training.run import PLAN, has_progress, is_trained
+from napari_zoommil.training.run import PLAN, REPORT, has_progress, is_trained
 
 PLANNED = (*SINGLE, "options", "settings", "epochs", "learning_rate")
 """Arguments of ``train`` that are choices of a plan."""

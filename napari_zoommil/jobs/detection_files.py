@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_zoommil.errors import FileError
 from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_file
 from napari_zoommil.jobs.detect import Detection
 
@@ -39,7 +41,38 @@ def cell_files(path: Path) -> CellFiles:
     return CellFiles(path, path.with_suffix(".csv"), path.with_suffix(".counts.csv"))
 
 
-def write_detection(path: Path, found: Detection, threshold: float | None = None) -> CellFiles:
+def in_the_way(path: Path) -> tuple[Path, ...]:
+    """Tables with the names of those beside a GeoJSON file that no earlier export to this file wrote."""
+    from napari_zoommil.cells.export import COLUMNS
+
+    files = cell_files(path)
+    again = files.geojson.exists()
+    ours = ((files.cells, COLUMNS), (files.counts, COUNTS))
+    return tuple(one for one, columns in ours if one.exists() and not (again and _begins(one, columns)))
+
+
+def _begins(table: Path, columns: Sequence[str]) -> bool:
+    with table.open("rb") as file:
+        return file.readline().rstrip() == ",".join(columns).encode()
+
+
+def require_free(path: Path) -> None:
+    """Refuse a GeoJSON file beside which there are tables that nobody has asked to replace.
+
+    Raises
+    ------
+    FileError
+    """
+    if found := in_the_way(path):
+        raise FileError(
+            f"{' and '.join(str(one) for one in found)} would be replaced; choose another name, or give "
+            "--overwrite (overwrite=True)"
+        )
+
+
+def write_detection(
+    path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
+) -> CellFiles:
     """Write the cells from a score on, and how many there are.
 
     Parameters
@@ -49,14 +82,18 @@ def write_detection(path: Path, found: Detection, threshold: float | None = None
     found : Detection
     threshold : float, optional
         The model's by default.
+    overwrite : bool
+        Whether tables beside it that an earlier export did not write may be replaced.
 
     Raises
     ------
     FileError
-        If they cannot be written.
+        If they cannot be written, or there are such tables.
     """
     from napari_zoommil.cells.export import write_cell_table, write_detections
 
+    if not overwrite:
+        require_free(path)
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
     write_detections(files.geojson, counting, found.classes)

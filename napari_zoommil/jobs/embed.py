@@ -34,6 +34,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.patching import DEFAULT_PATCH
 from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Embedding:
         Tiles of the slide that cannot be decoded and were read as background.
     patches, encoder : GridKey, EncoderKey
         Which of the features in the folder are meant.
+    counts : tuple of int
+        Patches at each magnification.
     """
 
     store: Path
@@ -68,6 +71,7 @@ class Embedding:
     damaged: int
     patches: GridKey
     encoder: EncoderKey
+    counts: tuple[int, ...]
 
     def bag(self, cache: FeatureCache) -> StoredBag:
         """The features as a bag, out of a cache that may remember those of other slides too."""
@@ -84,7 +88,7 @@ def embed(
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
     store: NamedStore = Path("features"),
     regions: Inside = (),
-    patch_size: PatchSize = 256,
+    patch_size: PatchSize = DEFAULT_PATCH,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
     tissue_detector: TissueDetectorName = DEFAULT,
@@ -134,7 +138,8 @@ def embed(
             network = stack.enter_context(encoder_on(device, encoder, key.hash))
             yield from _fill(cache, groups, own, grid, wanted, network, workers)
         damaged = cache.damaged(own.fingerprint, own.damaged)
-        return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key)
+        counts = tuple(map(len, grid.levels))
+        return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key, counts)
 
 
 def _lacking(

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_zoommil.geometry import overlap_px
+from napari_zoommil.bags.feature_files.finding import FeatureFolders
+from napari_zoommil.geometry import PatchGrid, overlap_px
+from napari_zoommil.jobs.feature_files import bag_for_model, from_files
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
     EncoderOfModel,
+    Features,
     Icc,
     Inside,
     MinTissue,
@@ -46,8 +49,8 @@ class Estimate:
 
     Attributes
     ----------
-    tissue : Tissue
-        That the prediction will use, inside and outside of regions.
+    tissue : Tissue or None
+        That the prediction will use, inside and outside of regions; None where features are in files.
     detector : str
         Which found it: that of the model.
     patches : tuple of int
@@ -65,7 +68,7 @@ class Estimate:
         The day of the run that ``seconds_per_patch`` is from; empty if it was measured on a few patches.
     """
 
-    tissue: Tissue
+    tissue: Tissue | None
     detector: str
     patches: tuple[int, ...]
     taken: tuple[int, ...]
@@ -86,6 +89,7 @@ def estimate(
     model: ModelName = "demo",
     *,
     encoder: EncoderOfModel = None,
+    features: Features = (),
     add: tuple[np.ndarray, ...] = (),
     leave_out: tuple[np.ndarray, ...] = (),
     regions: Inside = (),
@@ -117,6 +121,12 @@ def estimate(
     from napari_zoommil.bags.cache import open_cache
 
     with ExitStack() as stack:
+        if from_files(slide, features, regions, (*add, *leave_out) or None, overlap):
+            yield Progress(0, 1, "loading the model")
+            with_model = stack.enter_context(loaded(model, device, threads, encoder, with_encoder=False))
+            folders = FeatureFolders(tuple(features), encoder or with_model.spec.encoder)
+            known = bag_for_model(stack, slide, folders, model, with_model.spec, encoder, mpp, icc)
+            return _of_files(with_model, known[1].grid)
         own = stack.enter_context(open_own(slide, mpp, icc))
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
@@ -145,6 +155,15 @@ def estimate(
             reason=with_model.device.reason,
             last_run="" if whole or pace is None else pace.on,
         )
+
+
+def _of_files(with_model: Loaded, grid: PatchGrid) -> Estimate:
+    """Where all features are in files."""
+    counts = tuple(len(level) for level in grid.levels)
+    needed = with_model.model.patches_needed(counts, grid.ratios)
+    device = with_model.device
+    detector = with_model.spec.tissue_detector
+    return Estimate(None, detector, needed, needed, counts[-1], 0.0, str(device.torch), device.reason)
 
 
 class _NotCached(Exception):

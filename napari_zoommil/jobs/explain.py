@@ -64,7 +64,8 @@ def explain(
     Parameters
     ----------
     target : str, optional
-        Output of the model that is explained, such as a class; the predicted one by default.
+        Output of the model that is explained, such as a class; the predicted one by default. Of attention,
+        all heads by default; a class where the model has an attention for each.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def explain(
     chosen, names = _method(method), read_spec(model).task.names
     if target and target not in names:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
-    if target and not chosen.per_output:
+    if target and not chosen.per_output and (method, target) not in _attentions(model):
         raise ModelError(f"{method} does not tell classes apart; choose another method, or no target")
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(
@@ -107,10 +108,21 @@ def explain(
         if chosen.computed:
             found = yield from _computed(chosen, opened.recorded(output, answered))
         maps = found.maps if found else _maps_in(prediction, chosen)
+        if target and not chosen.per_output:
+            maps = tuple(one for one in maps if (one.kind, one.target) == (method, target))
         if not maps:
             raise ModelError(_lack(model, chosen, prediction))
-        wanted = (target or prediction.explained) if chosen.per_output else None
+        wanted = (target or prediction.explained) if chosen.per_output else target
         return Explanation(method, wanted, prediction, found.patches if found else (), maps)
+
+
+def _attentions(model: str) -> set[tuple[str, str | None]]:
+    """``("attention", class)`` for each class that a model has an attention for."""
+    from napari_zoommil.maps.heatmap import kind_of_head
+    from napari_zoommil.models.spec import heads_of, read_spec
+
+    spec = read_spec(model)
+    return {kind_of_head(head, spec.task.names) for head in heads_of(spec)}
 
 
 def _method(name: str) -> Method:
@@ -147,7 +159,6 @@ def _lack(model: str, method: Method, prediction: Prediction) -> str:
         return f"there is no {method.name} of {model}: {why}; take another method"
     if method.computed and prediction.steps:
         return (
-            f"{model} has no embeddings of patches of its own, which {method.name} needs; take another "
-            "method or, of an ensemble, the model of one fold"
+            f"{model} has no embeddings of patches of its own, which {method.name} needs; take another method"
         )
     return f"{model} does not score patches one by one, so there is no map of {method.name}"

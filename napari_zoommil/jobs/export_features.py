@@ -31,6 +31,7 @@ from napari_zoommil.jobs.parameters import (
 )
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import area_on
+from napari_zoommil.slides.patching import DEFAULT_PATCH
 from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def export_features(
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
     store: NamedStore = Path("features"),
     regions: Inside = (),
-    patch_size: PatchSize = 256,
+    patch_size: PatchSize = DEFAULT_PATCH,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
     tissue_detector: TissueDetectorName = DEFAULT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,21 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
+from napari_zoommil.annotations.regions import Region
+from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features, unstated
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
-from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import (
+from napari_zoommil.bags.feature_files.frame import (
     Frame,
-    Placed,
     at_magnifications,
     magnification_in,
     of_patch_size,
     patch_size_of,
-    place,
 )
+from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
+from napari_zoommil.bags.feature_files.layouts import read_stated
+from napari_zoommil.bags.feature_files.placing import Placed, place
 from napari_zoommil.bags.feature_files.stated import Stated
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import ModelError, UnknownEncoderError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.loading import open_own
 from napari_zoommil.slides import Slide
@@ -122,7 +123,9 @@ def require_model(
     Raises
     ------
     ModelError, FeatureFileError
-        If their encoder, width or patch size are not those of the model, or nobody says which encoder it is.
+        If their encoder, width or patch size are not those of the model.
+    UnknownEncoderError
+        If nobody says which encoder it is.
     """
     if spec.takes == "pixels":
         raise ModelError(
@@ -131,10 +134,11 @@ def require_model(
     for one in stated:
         own = name_of_features(one.path.name, one.encoder, given)
         if not spec.encoder and not given:
-            raise ModelError(
+            raise UnknownEncoderError(
                 f"{model} does not know the encoder that it was trained on, and {one.path.name} holds "
                 f"features of {own}; if it was trained on that, say so with --encoder {own} (encoder=… in "
-                "Python)"
+                "Python, a field in the dock)",
+                own,
             )
         wanted = spec.encoder or str(given)
         if not is_same_encoder(own, wanted):
@@ -157,6 +161,30 @@ def require_model(
             f"{model} reads patches of {spec.patch_size} px, but those of {stated[0].path.name} have "
             f"{patch_size} px; extract features of patches of {spec.patch_size} px"
         )
+
+
+def from_files(
+    slide: Path | Slide,
+    features: Sequence[Path],
+    regions: Sequence[Region] = (),
+    tissue: object = None,
+    overlap: float = 0.0,
+) -> bool:
+    """Whether the features of a slide are read from files.
+
+    Raises
+    ------
+    ModelError
+        If they are, and what is given would choose other patches than theirs.
+    """
+    if not features and (isinstance(slide, Slide) or not is_feature_file(Path(slide))):
+        return False
+    if regions or tissue is not None or overlap:
+        raise ModelError(
+            "features in files are those of the patches that were extracted, so regions, tissue and "
+            "overlap have no effect on them; leave these or --features out"
+        )
+    return True
 
 
 def bag_for_model(
@@ -188,6 +216,8 @@ def bag_for_model(
         )
     stated = files.at(spec.magnifications)
     require_model(model, spec, stated, patch_size_of(stated[0], files.frame), encoder)
+    if told := unstated([one.path for one in stated if not one.encoder], str(encoder)):
+        warnings.warn(told, stacklevel=2)
     placed = place(stated, files.frame)
     shown = own or absent(files.path, stated, placed)
     return shown, FileBag(stated, lambda: placed, stated[0].encoder_hash, shown)

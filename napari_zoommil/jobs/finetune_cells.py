@@ -18,7 +18,7 @@ from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_card import model_card
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import RunFolder, working_in
+from napari_zoommil.training.run import RunFolder, require_elsewhere, working_in
 
 WINDOW_STEP = 32
 """Between neighbouring patches of the few windows that a slide's points are in, px."""
@@ -68,6 +68,7 @@ def finetune_cells(
 
     started = time.perf_counter()
     with ExitStack() as stack:
+        require_elsewhere(out, model)
         stack.enter_context(working_in(out, overwrite, resume))
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)

@@ -22,7 +22,7 @@ from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.zoom import encode
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import RunFolder, working_in
+from napari_zoommil.training.run import RunFolder, require_elsewhere, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag
@@ -72,6 +72,7 @@ def finetune_mil(
 
     started = time.perf_counter()
     with ExitStack() as stack:
+        require_elsewhere(out, model)
         stack.enter_context(working_in(out, overwrite, resume))
         own = stack.enter_context(open_own(slide, mpp, icc))
         told = points_on(own, annotations)

@@ -15,14 +15,13 @@ from napari_zoommil.jobs.parameters import ModelFolder, Overwrite, Range, docume
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import model_card
 from napari_zoommil.models.task import Classification
-from napari_zoommil.training.run import working_in
+from napari_zoommil.slides.patching import DEFAULT_PATCH
+from napari_zoommil.training.run import remove_run, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.models.imported import ImportedModel
     from napari_zoommil.models.origins import Origin
     from napari_zoommil.models.spec import ModelSpec
-
-DEFAULT_PATCH = 256
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,7 @@ def import_model(
         yield Progress(1, 2, "writing the model")
         spec = _specification(imported, known, names, encoder, patch_size or DEFAULT_PATCH, found.file)
         not_for = _not_for(imported, spec, bool(patch_size), bool(magnifications), bool(class_names))
+        remove_run(out)
         save_model(out, imported.model, spec, _card(imported, known, spec, not_for))
     yield Progress(2, 2, "done")
     return Import(out, known.title, names, not_for)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import EncoderError, ModelError, UnknownEncoderError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs.kept import Identity, identity_of, is_ready, lend
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, Kind, familiarity_of, find_model
@@ -162,18 +162,20 @@ def named_by_user(model: str, encoder: str | None, stated: str = "") -> str:
 
     Raises
     ------
-    ModelError
+    UnknownEncoderError
         If the user has not named it.
     """
     if encoder is None and stated:
-        raise ModelError(
+        raise UnknownEncoderError(
             f"{model} was trained on feature files of the encoder {stated!r}; give such files with "
-            "--features, or name an encoder that makes the same features with --encoder"
+            "--features, or name an encoder that makes the same features with --encoder (encoder=… in "
+            "Python, a field in the dock)",
+            stated,
         )
     if encoder is None:
-        raise ModelError(
+        raise UnknownEncoderError(
             f"{model} was imported without the name of its encoder; name the one that it was trained on with "
-            "--encoder (encoder=… in Python), or import it again with --encoder"
+            "--encoder (encoder=… in Python, a field in the dock), or import it again with --encoder"
         )
     return encoder
 
@@ -183,11 +185,11 @@ def require_width(encoder: Encoder, spec: ModelSpec, model: str) -> None:
 
     Raises
     ------
-    ModelError
+    EncoderError
     """
     width = spec.config.get("in_features")
     if encoder.dim != width:
-        raise ModelError(
+        raise EncoderError(
             f"{model} takes {width} features per patch, but the encoder {encoder.name} makes {encoder.dim}; "
             "name the encoder that it was trained on"
         )
@@ -227,7 +229,7 @@ def loaded(
     EncoderError
         If the model was trained on another encoder.
     ModelError
-        If there is no such model, or it does not know its encoder and the user does not name it.
+        If there is no such model.
     """
     from napari_zoommil.encoders.device import choose_device, cpu_threads
     from napari_zoommil.encoders.trust import name_to_load

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.bags.feature_files.hdf5 import is_feature_file
-from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.geometry import PatchGrid, overlap_px
 from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
-from napari_zoommil.jobs.feature_files import bag_for_model
+from napari_zoommil.jobs.feature_files import bag_for_model, from_files
 from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
@@ -173,6 +171,7 @@ class ModelOnSlide:
                 step.zoomed,
                 None if step.evidence is None else step.evidence.T.cpu().numpy(),
                 step.pooling,
+                None if step.rest is None else (step.rest[0].cpu().numpy(), step.rest[1].cpu().numpy()),
             )
             for step in output.steps
         )
@@ -236,12 +235,7 @@ def open_model_on_slide(
     started = time.perf_counter()
     from napari_zoommil.bags.cache import open_cache
 
-    if features or (not isinstance(slide, Slide) and is_feature_file(Path(slide))):
-        if regions or tissue is not None or overlap:
-            raise ModelError(
-                "features in files are those of the patches that were extracted, so regions, tissue and "
-                "overlap have no effect on them; leave these or --features out"
-            )
+    if from_files(slide, features, regions, tissue, overlap):
         yield Progress(0, 1, "loading the model")
         with_model = stack.enter_context(loaded(model, device, threads, encoder, with_encoder=False))
         watch.loaded()

@@ -21,7 +21,7 @@ from docstring_parser import parse
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.slides.patching import DEFAULT_PATCH, Tissue
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.tissue_published import DEFAULT, DETECTORS
 
@@ -37,6 +37,13 @@ class Range:
     step: float | None = None
     unit: str = ""
     log: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Texts that a parameter may have; its type cannot list them."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,8 @@ PatchSizeToTrain = Annotated[
     int | None,
     Range(16, 4096, unit="px"),
     Help(
-        "Edge of a patch, the same at every magnification; 256 by default, or that of the model that the "
-        "training starts from."
+        f"Edge of a patch, the same at every magnification; {DEFAULT_PATCH} by default, or that of the model "
+        "that the training starts from."
     ),
 ]
 
@@ -155,6 +162,7 @@ TissueDetectorName = Annotated[str, Help(f"How tissue is found: {_DETECTORS}.")]
 
 TissueDetectorToTrain = Annotated[
     str | None,
+    OneOf(tuple(DETECTORS)),
     Help(
         f"How tissue is found: {_DETECTORS}. That of the recipe by default, or of the model that the "
         "training starts from."
@@ -211,6 +219,7 @@ class Field:
     default: Any
     help: str
     range: Range | None
+    names: tuple[str, ...] = ()
 
     @property
     def help_with_unit(self) -> str:
@@ -246,7 +255,8 @@ def fields(job: Callable[..., Any]) -> dict[str, Field]:
             kind, *extras = get_args(kind)
         limits = _limits(extras)
         text = next((extra.text for extra in extras if isinstance(extra, Help)), help_texts.get(name, ""))
-        found[name] = Field(name, kind, parameter.default, text, limits)
+        names = next((extra.names for extra in extras if isinstance(extra, OneOf)), ())
+        found[name] = Field(name, kind, parameter.default, text, limits, names)
     return found
 
 

@@ -36,6 +36,8 @@ class StepResult:
         model whose outputs are no such sums.
     pooling : tuple of int, optional
         Columns of ``scores`` that weight the evidence; see :class:`napari_zoommil.models.mil.Step`.
+    rest : (P,) float32 and (C,) float32, optional
+        What the patches of other steps weigh and add, if all of them are pooled together; see there too.
     """
 
     level: int
@@ -45,6 +47,7 @@ class StepResult:
     zoomed: NDArray[np.int64]
     evidence: NDArray[np.float32] | None = None
     pooling: tuple[int, ...] | None = (0,)
+    rest: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     @property
     def attention(self) -> NDArray[np.float32]:
@@ -59,7 +62,7 @@ class StepResult:
         if self.pooling is None:
             return {"evidence": self.evidence}
         columns = self.scores.T[list(self.pooling)] if self.pooling else np.zeros_like(self.scores.T[:1])
-        return {"evidence": self.evidence, "leave-one-out": leave_one_out(columns, self.evidence)}
+        return {"evidence": self.evidence, "leave-one-out": leave_one_out(columns, self.evidence, self.rest)}
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,9 @@ def _contradiction(found: Prediction) -> str:
             return "its evidence is not that of its patches"
         if not set(step.pooling or ()) <= set(range(len(step.heads))):
             return "its evidence is weighted by scores that are not there"
+        shapes = (len(step.pooling or (0,)),), (len(found.task.names),)
+        if step.rest is not None and (step.rest[0].shape, step.rest[1].shape) != shapes:
+            return "its evidence does not fit that of other magnifications"
     if not len(found.values) == len(found.logits) == len(found.task.names):
         return "its values are not those of its task"
     return ""

@@ -35,6 +35,9 @@ SUMMARY_BYTES = 20_000
 ALL_TISSUE = "all tissue"
 """What was read for a prediction of a whole slide without regions, as its ``where``."""
 
+FROM_FILES = "feature files"
+"""The same, where features were read from files."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReadAs:
@@ -42,20 +45,26 @@ class ReadAs:
 
     Attributes
     ----------
-    tissue : Tissue
-        With the regions that the user added and left out.
+    tissue : Tissue or None
+        With the regions that the user added and left out; None where features were read from files.
     regions : tuple of str
         Regions that it was limited to, as hexadecimal WKB, level-0 (y, x); empty for all tissue.
     min_tissue : float or None
         Least tissue share of a patch; None is that of the model.
     detector : str
         What found the tissue.
+    overlap : float
+        Of neighbouring patches.
+    features : tuple of str
+        Paths of the feature files and folders; none where patches were encoded.
     """
 
-    tissue: Tissue
+    tissue: Tissue | None
     regions: tuple[str, ...] = ()
     min_tissue: float | None = None
     detector: str = DEFAULT
+    overlap: float = 0.0
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +107,24 @@ class PredictionSummary(Excerpt):
 
 
 @dataclass(frozen=True)
-class _ReadAs(Excerpt):
+class WaysToRead(Excerpt):
+    """How a whole slide was read, or is to be, without its tissue; see :class:`ReadAs`."""
+
     min_tissue: float | None = None
     detector: str = DEFAULT
+    overlap: float = 0.0
+    features: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What of a whole slide is read, for the user; :data:`ALL_TISSUE` if it is read as usual."""
+        if self.features:
+            return FROM_FILES
+        changed = (
+            "" if self.min_tissue is None else f"tissue share from {self.min_tissue:g}",
+            f"overlap {self.overlap:g}" if self.overlap else "",
+        )
+        return ", ".join([ALL_TISSUE, *filter(None, changed)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +136,11 @@ class KeptSummary(Excerpt):
     where: str
     mpp: Pair | None
     colours: bool = False
-    read_as: _ReadAs | None = None
+    read_as: WaysToRead | None = None
 
-    def is_plain(self, detector: str) -> bool:
-        """Whether it is of all tissue as the model's detector finds it, read as the model does by default."""
-        read = self.read_as or _ReadAs()
-        return self.where == ALL_TISSUE and read.min_tissue is None and read.detector == detector
+    def is_of_whole_slide(self, wanted: WaysToRead) -> bool:
+        """Whether it is of the whole slide, read in that way."""
+        return self.where == wanted.text and (self.read_as or WaysToRead()) == wanted
 
 
 K = TypeVar("K", KeptPrediction, KeptSummary)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import train_reasons as reasons
-from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_bags import embedded_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -30,62 +28,19 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.jobs.train_choices import Asked, Choices, joined, write_plan
-from napari_zoommil.jobs.train_familiarity import training_statistics
+from napari_zoommil.jobs.train_choices import Asked, joined, write_plan
 from napari_zoommil.jobs.train_fit import Data, fit_model, run_of
 from napari_zoommil.jobs.train_folds import cross_validate
-from napari_zoommil.jobs.train_held_out import (
-    HeldOut,
-    held_out_of,
-    reports,
-    table,
-    write_held_out,
-)
-from napari_zoommil.jobs.train_plan import card, specification
+from napari_zoommil.jobs.train_held_out import HeldOut, held_out_of
 from napari_zoommil.jobs.train_prepare import Prepared, prepare
-from napari_zoommil.model_folder import keep_familiarity
+from napari_zoommil.jobs.train_result import Made, Training, finish, trained_before_in, without_splits
 from napari_zoommil.models.registry import entry
-from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
-from napari_zoommil.training.mil.cohort import Columns
-from napari_zoommil.training.run import FOLDS, PLAN, RunFolder, working_in
+from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns
+from napari_zoommil.training.run import PLAN, is_trained, require_elsewhere, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
-    from napari_zoommil.models.mil import MILModel
-    from napari_zoommil.training.mil.labelled_slide import LabelledSlide
-
-SHORT = {"weighted F1": "f1"}
-"""Names of metrics among those of a training, where they differ from those of the report."""
-
-OWN_COLUMNS = Columns()
-
-
-@dataclass(frozen=True)
-class Training:
-    """A trained model and how it did.
-
-    Attributes
-    ----------
-    model : Path
-    task : Task
-    metrics : dict of str to float
-        ``val_*`` of the kept epoch, and ``test_*`` where the cohort has test slides; of a cross-validation
-        ``folds_*`` of the slides of all folds, each told by the model that was trained without it. None of
-        a plan alone.
-    plan : tuple of Choice
-        What was chosen, with the reasons.
-    """
-
-    model: Path
-    task: Task
-    metrics: dict[str, float]
-    plan: Choices
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of a classification; none of a regression."""
-        return self.task.names if isinstance(self.task, Classification) else ()
 
 
 @documented
@@ -162,7 +117,8 @@ def train(
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
-        Go on with a training of this folder that was cut off, if there is one.
+        Go on with a training of this folder that was cut off, if there is one; of one that is finished, its
+        result is returned.
 
     Yields
     ------
@@ -181,8 +137,8 @@ def train(
         not fit the task; or if slides cannot be opened or are too coarse. All faults are told at once.
     ModelError
         If there is no such model, recipe, setting or option, the magnifications do not fit the model, or
-        ``out`` holds another training to go on with, a finished one, or anything else without ``overwrite``;
-        or if what is given differs from the model to start from.
+        ``out`` holds another training to go on with, anything else without ``overwrite``, or the model to
+        start from; or if what is given differs from that model.
     EncoderError, ConsentError
         If the encoder is not that of the model to start from, or the user has to name it.
     JobError
@@ -213,12 +169,17 @@ def train(
     ).following(plan)
     asked.check()
     prepared = yield from prepare(cohort, columns, asked, features, flags, seed, mpp, icc)
+    if asked.start is not None:
+        require_elsewhere(out, asked.start)
     planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
     with working_in(out, overwrite, resume and not only_plan, planned or only_plan):
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:
             write_plan(out, prepared.choices)
             return Training(out, prepared.plan.task, {}, prepared.choices)
+        if resume and is_trained(out):
+            yield Progress(1, 1, "this training is finished")
+            return trained_before_in(prepared, out)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)
         if not (resume and (out / PLAN).exists()):  # what is gone on with has its own, also if it is refused
@@ -233,21 +194,18 @@ def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     """The bags of all slides."""
     slides = [one.slide for one in prepared.cohort.entries]
     if entry(prepared.plan.model).takes == "pixels":
-        bags = yield from pixel_bags(slides, store, prepared.reading)
-        return Data(bags, prepared.reading, PIXELS)
-    if prepared.files is not None:
+        found = yield from pixel_bags(slides, store, prepared.reading)
+    elif prepared.files is not None:
         read = prepared.files.bags(prepared.cohort.entries, prepared.reading, prepared.encoder)
-        bags, source = yield from read
-        return Data(bags, prepared.reading, source)
-    found, source = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
-    return Data(found, prepared.reading, source)
+        found = yield from read
+    else:
+        found = yield from embedded_bags(slides, prepared.encoder, store, prepared.reading, device)
+    return Data(found.bags, prepared.reading, found.source, found.counts)
 
 
 def _counted(prepared: Prepared, data: Data) -> Prepared:
     """With the reasons that only the patches tell."""
-    grids = [bag.grid for bag in data.bags.values()]
-    scales = data.reading.magnifications
-    patches = {one: [len(grid.levels[level]) for grid in grids] for level, one in enumerate(scales)}
+    patches = dict(zip(data.reading.magnifications, zip(*data.counts, strict=True), strict=True))
     return replace(
         prepared, choices=joined(prepared.choices, tuple(reasons.of_patches(prepared.choices, patches)))
     )
@@ -258,13 +216,13 @@ def _train_once(prepared: Prepared, data: Data, out: Path, device: Device, resum
     run = run_of(plan, data, entries, out)
     fitted = yield from fit_model(plan, data, entries, run, device, resume)
     parts = held_out_of(fitted.answers, entries, fitted.model.task)
-    made = _Made(fitted.model, entries, parts, fitted.metrics)
-    return (yield from _finish(made, prepared, data, run, device))
+    made = Made(fitted.model, entries, parts, fitted.metrics)
+    return (yield from finish(made, prepared, data, run, device))
 
 
 def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resume: bool) -> Job[Training]:
     kept = [one for one in prepared.cohort.entries if one.split == "test"]
-    entries = [one if one.split == "test" else replace(one, split="train") for one in prepared.cohort.entries]
+    entries = without_splits(prepared.cohort.entries)
     run = run_of(prepared.plan, data, entries, out, prepared.folds)
     run.begin_folds(resume)
     found = yield from cross_validate(prepared, data, out, device, resume)
@@ -273,42 +231,5 @@ def _train_folds(prepared: Prepared, data: Data, out: Path, device: Device, resu
     if found.tested is not None:
         parts.append(HeldOut("test", tuple(kept), found.tested, found.ensemble.task))
         metrics = {f"test_{name}": value for name, value in found.tested.metrics.items()}
-    made = _Made(found.ensemble, tuple(entries), tuple(parts), metrics)
-    return (yield from _finish(made, prepared, data, run, device))
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A trained model, the slides that it was made of by split, and what held-out slides show."""
-
-    model: MILModel
-    entries: Sequence[LabelledSlide]
-    held_out: Sequence[HeldOut]
-    metrics: dict[str, float]
-
-
-def _finish(made: _Made, prepared: Prepared, data: Data, run: RunFolder, device: Device) -> Job[Training]:
-    """Write a trained model with all that its folder tells."""
-    from napari_zoommil.models.spec import save_model
-
-    plan, mil = prepared.plan, made.model
-    report = reports(mil.task, made.held_out, plan.seed)
-    metrics = made.metrics | _of_folds(report, mil.task)
-    spec = specification(mil, plan, data.reading, data.source, made.entries, metrics, prepared.folds)
-    save_model(run.folder, mil, spec, card(spec, table(report)))
-    write_held_out(run.folder, report, made.held_out)
-    try:
-        statistics = training_statistics(mil, made.entries, data.bags, data.reading, data.source, device)
-        if (known := (yield from statistics)) is not None:
-            keep_familiarity(run.folder, known)
-    except ZoomMILError as error:  # the model is there, and says "unknown"
-        warnings.warn(f"no statistics of the training could be kept: {error}", stacklevel=2)
-    run.finish(metrics)
-    return Training(run.folder, mil.task, metrics, prepared.choices)
-
-
-def _of_folds(report: Mapping[str, Any], task: Task) -> dict[str, float]:
-    """The task's metrics of the slides of all folds."""
-    found = report.get(FOLDS, {}).get("per_slide", {}).get("metrics", {})
-    named = {SHORT.get(name, name): one["value"] for name, one in found.items()}
-    return {f"{FOLDS}_{name}": named[name] for name in task.metrics() if name in named}
+    made = Made(found.ensemble, tuple(entries), tuple(parts), metrics)
+    return (yield from finish(made, prepared, data, run, device))

@@ -155,7 +155,12 @@ SINGLE = tuple(
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """Values of the choices in a ``plan.json``.
+    """Values of the choices in a ``plan.json``, see :func:`read_choices`."""
+    return {one.name: one.value for one in read_choices(path)}
+
+
+def read_choices(path: Path) -> Choices:
+    """The choices in a ``plan.json``.
 
     Raises
     ------
@@ -166,8 +171,10 @@ def read_plan(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(read_file(path).decode("utf-8-sig"))
-        choices = content["choices"]
-        found = {str(name): one["value"] for name, one in choices.items()}
+        found = tuple(
+            Choice(str(name), one["value"], str(one.get("reason", "")))
+            for name, one in content["choices"].items()
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{path.name} is not a plan of a training, which has choices with a value each; "

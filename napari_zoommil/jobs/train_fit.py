@@ -37,6 +37,8 @@ class Data:
     bags: Mapping[Path, Bag]
     reading: Reading
     source: Source
+    counts: Sequence[tuple[int, ...]] = ()
+    """Patches of each slide at each magnification."""
 
     def examples(self, entries: Sequence[LabelledSlide], task: Task) -> dict[str, list[Example]]:
         """Bags with their targets, by split."""

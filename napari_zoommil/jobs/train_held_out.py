@@ -14,7 +14,7 @@ from napari_zoommil.files import write_json, write_table
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_card import markdown_table
 from napari_zoommil.models.task import Task
-from napari_zoommil.training.run import FOLDS
+from napari_zoommil.training.run import FOLDS, PREDICTIONS, REPORT
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.module import Example
 
-REPORT, PREDICTIONS = "held_out.json", "predictions.csv"
 SPLITS = ("val", "test")
 
 

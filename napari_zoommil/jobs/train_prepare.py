@@ -16,7 +16,7 @@ from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import DEFAULT_MODEL, Chosen, Start
-from napari_zoommil.models.registry import entry
+from napari_zoommil.models.registry import DEFAULT_RECIPE, entry
 from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.cohort import Cohort, Columns
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.splits import Division
-
-DEFAULT_RECIPE = "default"
 
 OF_START = "of {}, which the training starts from"
 
@@ -64,6 +62,15 @@ class Prepared:
     def folds(self) -> int | None:
         """Number of folds of a cross-validation."""
         return self.division.folds
+
+    @property
+    def source_name(self) -> str:
+        """The encoder as the folder of the model will state it; empty of a model that reads pixels."""
+        from napari_zoommil.encoders.trust import name_in_folder
+
+        if entry(self.plan.model).takes == "pixels":
+            return ""
+        return self.encoder if self.files is not None else name_in_folder(self.encoder)
 
     def of_fold(self, entries: Sequence[LabelledSlide]) -> Plan:
         """The plan for the slides of a fold: numbers are scaled by those that it is trained on, if the head
@@ -142,6 +149,7 @@ def prepare(
             coarsest,
             tuple(scales) != tuple(wanted),
             known.takes == "bag",
+            files.unstated(found.entries) if used.from_files else "",
         ),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),

@@ -123,6 +123,7 @@ def of_reading(
     coarsest: float | None,
     lowered: bool,
     encodes: bool = True,
+    unstated: str = "",
 ) -> Choices:
     """Model, encoder, magnifications, patches.
 
@@ -136,6 +137,8 @@ def of_reading(
         Whether the magnifications are lower than those of the recipe because of it.
     encodes : bool
         Whether the model reads features of an encoder.
+    unstated : str
+        What to know of feature files that do not state their encoder.
     """
     default = source or "the default"
     highest = magnification_name(reading.magnifications[-1])
@@ -143,11 +146,12 @@ def of_reading(
     why = source or f"of the recipe {recipe}"
     if lowered:
         why, fit = f"those of the recipe {recipe}, lowered to {highest}", fit + ", too coarse for more"
+    named = "; ".join(filter(None, (asked.because("encoder", default), unstated)))
     return (
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
         *((Choice("start", asked.start, asked.because("start", "")),) if asked.start else ()),
-        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if encodes else ()),
+        *((Choice("encoder", chosen.encoder, named),) if encodes else ()),
         Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
         Choice("patch_size", chosen.patch_size, asked.because("patch_size", default)),
         *(

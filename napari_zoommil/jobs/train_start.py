@@ -16,12 +16,13 @@ from napari_zoommil.jobs.loading import encoder_on, named_by_user, require_width
 from napari_zoommil.jobs.train_choices import Asked
 from napari_zoommil.model_folder import WEIGHTS, find_model
 from napari_zoommil.models.task import Classification, Regression, Task
+from napari_zoommil.slides.patching import DEFAULT_PATCH
 
 if TYPE_CHECKING:
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.models.spec import ModelSpec
 
-DEFAULT_MODEL, DEFAULT_ENCODER, DEFAULT_PATCH = "zoommil", "nic", 256
+DEFAULT_MODEL, DEFAULT_ENCODER = "zoommil", "nic"
 
 
 @dataclass(frozen=True)

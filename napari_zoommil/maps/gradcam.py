@@ -7,7 +7,7 @@ patch's embedding). Of a plane of activations A_f it is Σ_f w_f A_f, where w_f 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from napari_zoommil.maps.heatmap import HeatMap
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.maps.recorded import Found, RecordedPass, Replay
-from napari_zoommil.models.mil import MILOutput
+from napari_zoommil.models.mil import MILOutput, Step
 
 Scores = NDArray[np.float32]
 
@@ -45,26 +45,39 @@ def grad_cam(output: MILOutput, target: int) -> GradCAM:
     Parameters
     ----------
     output : MILOutput
-        Of a pass made with gradients on. Its graph is kept.
+        Of a pass made with gradients on. Its graph is kept. In an ensemble, whose output is the mean of those
+        of its models, a patch has the sum of what it has in each, weighted as the outputs are.
     target : int
         Index of the output.
     """
-    seen = [step.embeddings for step in output.steps if step.embeddings is not None]
-    activations = seen + [plane.activation for plane in output.planes]
+    passes = output.members or (output,)
+    there = [step for one in passes for step in one.steps if step.embeddings is not None]
+    activations = [step.embeddings for step in there] + [plane.activation for plane in output.planes]
     if not activations:
         return GradCAM((None,) * len(output.steps), ())
     found = torch.autograd.grad(
         output.logits[target], activations, retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    gradients = iter(found)
-    steps = tuple(
-        None if step.embeddings is None else _array(torch.linalg.vecdot(next(gradients), step.embeddings))
-        for step in output.steps
-    )
+    own = [
+        (step, _array(torch.linalg.vecdot(gradient, step.embeddings)))
+        for step, gradient in zip(there, found, strict=False)
+    ]
     planes = tuple(
-        _array(torch.tensordot(next(gradients).mean((1, 2)), plane.activation, 1)) for plane in output.planes
+        _array(torch.tensordot(gradient.mean((1, 2)), plane.activation, 1))
+        for gradient, plane in zip(found[len(there) :], output.planes, strict=True)
     )
-    return GradCAM(steps, planes)
+    return GradCAM(tuple(_summed(step, own) for step in output.steps), planes)
+
+
+def _summed(step: Step, own: Sequence[tuple[Step, Scores]]) -> Scores | None:
+    """Scores of the patches of a step; in an ensemble, the sum over the models that have read each."""
+    parts = [(one.rows, scores) for one, scores in own if one.level == step.level]
+    if not parts:
+        return None
+    total, order = np.zeros(len(step.rows), parts[0][1].dtype), np.argsort(step.rows)
+    for rows, scores in parts:
+        total[order[np.searchsorted(step.rows[order], rows)]] += scores
+    return total
 
 
 def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
@@ -77,7 +90,7 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     patches = [
         PatchScores(step.level, step.rows, np.stack(scores))
         for step, *scores in zip(output.steps, *(cam.steps for cam in cams), strict=True)
-        if step.embeddings is not None
+        if scores[0] is not None
     ]
     planes = [
         HeatMap(values, one.origin, one.downsample, recorded.mpp, one.magnification, "grad-cam", name)

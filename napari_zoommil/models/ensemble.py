@@ -126,6 +126,7 @@ class Ensemble(MILModel):
             tuple(
                 _merged(level, [_step(one, level) for one in outputs], shares, attentions) for level in levels
             ),
+            members=tuple(outputs),
         )
 
     def _attentions(self) -> NDArray[np.bool_]:

@@ -139,11 +139,15 @@ class SparseConvMILPixelsOptions(SparseConvMILOptions):
         Edge of a site, in distances of neighbouring patches: at 2, four patches share a site.
     sampled : int, optional
         Patches drawn at random in each training step. Predictions read all patches.
+    validated : int, optional
+        Patches of a validation slide that are read after each epoch, the same each time; all if it is none.
+        What is said of held-out slides in the end is of all their patches.
     pretrained : bool
         Begin the training with ImageNet weights of the ResNet-34, which are fetched from the hub.
     """
 
     sampled: Count | None = 100
+    validated: Count | None = 400
     pretrained: bool = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.errors import ModelError
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_zoommil.models.mil import MILModel
+
+ONE_OUTPUT = (
+    "It had one output, whose sigmoid is the probability of the second class; the first class has the logit "
+    "0, and its attention, if it has one of its own, means nothing."
+)
 
 MOST_TOLD = 12
 """Names that an error message lists of each kind; of more it tells the number."""
@@ -92,15 +98,36 @@ def import_weights(
     except (ValueError, TypeError) as error:
         wrong = ["a weight has too many or too few dimensions"]
         raise _misfit(checkpoint, origin, unknown, [], wrong) from error
-    if config["classes"] == 1:
-        raise ModelError(
-            f"{checkpoint.file.name} has one output, whose sigmoid is the answer; only models with an output "
-            "for each class are read"
-        )
     built = {**config, **_stated_options(checkpoint), **(options or {})}
-    model = create(origin.model, magnifications=_magnifications(origin, weights, magnifications), **built)
+    build = partial(create, origin.model, magnifications=_magnifications(origin, weights, magnifications))
+    assumed = origin.assumed(weights)
+    if config["classes"] == 1:
+        built["classes"] = 2
+        weights = _with_first_class(weights, build(**{**built, "classes": 1}), build(**built))
+        assumed = " ".join(filter(None, (assumed, ONE_OUTPUT)))
+    model = build(**built)
     _fill(model, weights, checkpoint, origin, unknown)
-    return ImportedModel(model.eval(), new_head, origin.assumed(weights))
+    return ImportedModel(model.eval(), new_head, assumed)
+
+
+def _with_first_class(weights: dict[str, Tensor], one: MILModel, two: MILModel) -> dict[str, Tensor]:
+    """Weights of a model with one output as those of two: what only the first one has is 0.
+
+    The probabilities are the softmax of (0, z), which are 1 − sigmoid(z) and sigmoid(z).
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    alone, wanted = one.state_dict(), two.state_dict()
+    found = dict(weights)
+    for name, weight in weights.items():
+        if name in alone and weight.shape == alone[name].shape != wanted[name].shape:
+            more = [wide - own for wide, own in zip(wanted[name].shape, weight.shape, strict=True)]
+            found[name] = pad(weight, [count for width in reversed(more) for count in (width, 0)])
+    for name in wanted.keys() - alone.keys():  # a module for each class: that of the first one is new
+        only = name.replace(".1.", ".0.", 1)
+        found[name], found[only] = weights[only], torch.zeros_like(weights[only])
+    return found
 
 
 def _translated(published: Mapping[str, Any], origin: Origin) -> tuple[dict[str, Tensor], list[str]]:

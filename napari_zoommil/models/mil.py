@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -48,6 +49,9 @@ class Step:
         Columns of ``scores`` whose softmax weights the patches of this step in the evidence: one for all
         outputs, or one per output; empty if all weigh the same. None if the weights depend on other patches
         in other ways, so that leaving one out is more than giving its weight to the others.
+    rest : (P,) Tensor and (C,) Tensor, optional
+        Of the patches of other steps, if the softmax goes over these too: the logarithm of the sum of their
+        exponentials, for each column of ``pooling``, and the sum of their evidence.
     """
 
     level: int
@@ -57,6 +61,7 @@ class Step:
     zoomed: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     evidence: Tensor | None = None
     pooling: tuple[int, ...] | None = (0,)
+    rest: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 2:
@@ -107,11 +112,14 @@ class MILOutput:
         Lowest magnification first; empty if the model does not score patches. In training the instances
         of a step may be mixtures of patches; only the first step's rows are single patches.
     planes : tuple of Plane
+    members : tuple of MILOutput
+        Of an ensemble, the outputs of its models, in whose embeddings gradients begin.
     """
 
     logits: Tensor
     steps: tuple[Step, ...] = ()
     planes: tuple[Plane, ...] = ()
+    members: tuple[MILOutput, ...] = ()
 
 
 Pass = Generator[Need | NeedImage, Tensor, MILOutput]
@@ -203,6 +211,10 @@ class MILModel(nn.Module):
             Progress of the training, 0 to 1.
         """
         return {"bag": self.task.loss(output.logits, target)}
+
+    def validating(self) -> AbstractContextManager[None]:
+        """Entered for a pass over a validation slide after an epoch; for models that read less then."""
+        return nullcontext()
 
     def start(self) -> None:
         """Called once for a new model before it is trained; for models that begin with pretrained weights."""

@@ -80,11 +80,11 @@ class MSMIL(MILModel):
         scores = self.attend(embeddings)
         added = evidence(embeddings, scores[:, 0], self.classifier)
         assert added is not None
+        parts = list(zip(found, scores.split(counts), embedded, added.split(counts), strict=True))
+        rests = _rests(scores.split(counts), added.split(counts))
         steps = tuple(
-            Step(level, rows, own, part, evidence=share, pooling=(0,) if len(found) == 1 else None)
-            for level, (rows, own, part, share) in enumerate(
-                zip(found, scores.split(counts), embedded, added.split(counts), strict=True)
-            )
+            Step(level, rows, own, part, evidence=share, rest=rest)
+            for level, ((rows, own, part, share), rest) in enumerate(zip(parts, rests, strict=True))
         )
         return MILOutput(self.classifier(attention_pool(embeddings, scores[:, 0])), steps)
 
@@ -95,6 +95,21 @@ class MSMIL(MILModel):
     def auxiliary(self, slides: int) -> DomainBranch | None:
         factor = self.options.adversarial
         return DomainBranch(self.classifier.in_features, slides, factor) if factor else None
+
+
+def _rests(scores: Sequence[Tensor], added: Sequence[Tensor]) -> list[tuple[Tensor, Tensor] | None]:
+    """Of each magnification, what the patches of the others weigh and add; None of a single one."""
+    if len(scores) == 1:
+        return [None]
+    whole = range(len(scores))
+    others = [[other for other in whole if other != one] for one in whole]
+    return [
+        (
+            torch.cat([scores[other] for other in own]).logsumexp(0),
+            torch.stack([added[other].sum(0) for other in own]).sum(0),
+        )
+        for own in others
+    ]
 
 
 class DomainBranch(nn.Module):

@@ -46,6 +46,9 @@ COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
 """Models that are made of trained models; :func:`names` leaves them out, since they are not trained."""
 
 
+DEFAULT_RECIPE = "default"
+"""The recipe that counts where none is asked for."""
+
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 

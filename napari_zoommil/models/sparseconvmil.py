@@ -65,12 +65,16 @@ class SparseConvMIL(MILModel):
         """Width of the features of a patch."""
         return self.in_features
 
+    def _rows(self, count: int) -> Rows:
+        """The patches that a pass reads."""
+        return drawn(count, self.options.sampled, self.training)
+
     def _features(self, rows: Rows) -> Generator[Need, Tensor, Tensor]:
         """(n, width) features of patches."""
         return (yield Need(0, rows))
 
     def steps(self, grid: PatchGrid) -> Pass:
-        rows = drawn(len(grid.levels[0]), self.options.sampled, self.training)
+        rows = self._rows(len(grid.levels[0]))
         features = yield from self._features(rows)
         places = places_of(grid.levels[0], rows)
         if self.training:

@@ -106,6 +106,22 @@ def read_spec(name: str | Path) -> ModelSpec:
     return spec
 
 
+def heads_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the heads of a model, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be built.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = create(spec.architecture, **spec.config)
+    model.task = spec.task
+    return model.heads
+
+
 def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     """A model on the CPU, ready to predict.
 

@@ -28,6 +28,9 @@ from napari_zoommil.slides.slide import Slide
 from napari_zoommil.slides.tissue import DEFAULT_MPP, TissueDetector, tissue_share
 from napari_zoommil.slides.tissue_published import Detector
 
+DEFAULT_PATCH = 256
+"""Edge of a patch, px, where nobody states another: that of ZoomMIL's authors and of CLAM's."""
+
 STRIP_BYTES = 32 << 20
 """Bytes of source pixels per strip of an overview: slides without a pyramid must fit into memory."""
 
@@ -146,7 +149,7 @@ def patch_grid(
     slide: Slide,
     tissue: Tissue,
     magnifications: tuple[float, ...],
-    patch_size: int = 256,
+    patch_size: int = DEFAULT_PATCH,
     min_tissue: float = 0.1,
     overlap: int = 0,
 ) -> PatchGrid:

@@ -18,8 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
+from napari_zoommil.familiarity.file import NAME as STATISTICS
 from napari_zoommil.files import make_folder, unfinished_in, write_file, write_json
-from napari_zoommil.model_folder import WEIGHTS
+from napari_zoommil.model_folder import CARD, CONFIG, WEIGHTS
 
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
 
@@ -37,6 +38,12 @@ PLAN = "plan.json"
 
 LOCK_SECONDS = 1.0
 """Longest wait for the lock of a folder."""
+
+REPORT, PREDICTIONS = "held_out.json", "predictions.csv"
+"""What a trained model says of held-out slides."""
+
+OF_MODEL = (CONFIG, WEIGHTS, CARD, STATISTICS, REPORT, PREDICTIONS)
+"""Files of a finished model."""
 
 EPOCH = "epoch"
 """First column of the curves."""
@@ -61,7 +68,7 @@ class RunFolder:
     provenance: dict[str, Any]
 
     def begin(self, resume: bool) -> Path | None:
-        """Start a run; an earlier run in the folder is removed unless it is resumed.
+        """Start a run; an earlier run in the folder, with its model, is removed unless it is resumed.
 
         Returns
         -------
@@ -80,9 +87,7 @@ class RunFolder:
         checkpoint = self.folder / CHECKPOINT
         if resume and checkpoint.exists():
             return checkpoint
-        for name in (CHECKPOINT, BEST, CURVES):
-            (self.folder / name).unlink(missing_ok=True)
-        rmtree(self.folder / FOLDS, ignore_errors=True)
+        remove_run(self.folder)
         self._write(self.provenance)
         return None
 
@@ -144,6 +149,27 @@ class RunFolder:
 
     def _write(self, content: dict[str, Any]) -> None:
         write_json(self.folder / RUN, content)
+
+
+def remove_run(folder: Path) -> None:
+    """Delete a run and its model, but for the plan: what is left of it would be taken for that of the next.
+
+    The weights go first, so that a folder without all of them is no model.
+    """
+    for name in (WEIGHTS, RUN, CHECKPOINT, BEST, CURVES, *OF_MODEL):
+        (folder / name).unlink(missing_ok=True)
+    rmtree(folder / FOLDS, ignore_errors=True)
+
+
+def require_elsewhere(folder: Path, start: str) -> None:
+    """Refuse to train into the folder of the model that a training starts from, which would be deleted.
+
+    Raises
+    ------
+    ModelError
+    """
+    if Path(start).expanduser().resolve() == folder.resolve():
+        raise ModelError(f"{folder} holds the model that the training starts from; train into another folder")
 
 
 def _finished(folder: Path) -> ModelError:

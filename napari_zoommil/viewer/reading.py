@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import shapely
 
 from napari_zoommil.annotations.regions import area_of
-from napari_zoommil.jobs.prediction_store import ReadAs
+from napari_zoommil.jobs.prediction_store import ReadAs, WaysToRead
 from napari_zoommil.slides.patching import Tissue
 from napari_zoommil.slides.tissue_published import DEFAULT
 from napari_zoommil.viewer.worker import spare_cores
@@ -30,16 +31,27 @@ class Reading:
     @classmethod
     def restored(cls, read: ReadAs) -> Reading:
         """Of a stored prediction; its encoder is to be named anew, because a folder never gets one."""
-        how = {"regions": tuple(map(shapely.from_wkb, read.regions)), "min_tissue": read.min_tissue}
+        how = {
+            "regions": tuple(map(shapely.from_wkb, read.regions)),
+            "min_tissue": read.min_tissue,
+            "overlap": read.overlap,
+            "features": tuple(map(Path, read.features)),
+        }
         return cls(read.tissue, None, how, read.detector)
 
     @property
-    def stored(self) -> ReadAs | None:
-        """What is stored of it with a prediction; None without tissue."""
-        if self.tissue is None:
-            return None
+    def ways(self) -> WaysToRead:
+        """Without tissue and regions."""
+        how = self.how
+        features = tuple(str(path.absolute()) for path in how.get("features", ()))
+        return WaysToRead(how.get("min_tissue"), self.detector, how.get("overlap", 0.0), features)
+
+    @property
+    def stored(self) -> ReadAs:
+        """What is stored of it with a prediction."""
         regions = tuple(shapely.to_wkb(area_of(one), hex=True) for one in self.how.get("regions", ()))
-        return ReadAs(self.tissue, regions, self.how.get("min_tissue"), self.detector)
+        ways = self.ways
+        return ReadAs(self.tissue, regions, ways.min_tissue, ways.detector, ways.overlap, ways.features)
 
     def options(self) -> dict[str, Any]:
         """Arguments of the jobs."""

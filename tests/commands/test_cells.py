@@ -49,6 +49,11 @@ def test_a_model_is_taught_and_used(
     assert found["cells"]["disc"] == len(features) and found["area_mm2"] > 0
     scores = [one["properties"]["measurements"]["score"] for one in features]
     assert all(score >= 0.5 for score in scores), "what is below the threshold does not count"
+    out.with_suffix(".csv").write_text("slide,label\n")
+    again = ("detect", discs[0], "--model", tmp_path / "new", "--out", out)
+    assert call(*again) == 1 and "cells.csv would be replaced" in capsys.readouterr().err
+    assert out.with_suffix(".csv").read_text() == "slide,label\n"
+    assert call(*again, "--overwrite") == 0
 
 
 def test_a_mil_model_is_taught_from_a_store(cmu: Path, tmp_path: Path, cache: Path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,18 @@ import pytest
 from napari_zoommil.errors import CohortError
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import write_table
-from napari_zoommil.jobs.cohort import Answer, CohortRow, is_cohort, open_cohort, rows_of, slides_in, table_of
+from napari_zoommil.jobs.cohort import (
+    Answer,
+    CohortRow,
+    TableSource,
+    is_cohort,
+    open_cohort,
+    rows_of,
+    slides_in,
+    table_of,
+)
 from napari_zoommil.models.task import Classification, Regression
+from napari_zoommil.training.mil.cohort import Columns
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 CLASSES = Classification(("normal", "tumour"))
@@ -162,3 +173,38 @@ def test_the_exported_table(tmp_path) -> None:
 def test_rows_begin_without_answers(table) -> None:
     rows = rows_of(open_cohort(table("slide,label", "a.svs,x", "b.svs,y")))
     assert [(one.predicted, one.error) for one in rows] == [("", ""), ("", "")]
+
+
+def test_a_clinical_table_is_opened_with_that_of_its_slides(table, tmp_path) -> None:
+    table("FILENAME,PATIENT", "a.svs,1", "b.svs,1", "c.svs,2").rename(tmp_path / "slides.csv")
+    (tmp_path / "clinical.csv").write_text("PATIENT,isMSIH,STAGE\n1,MSIH,2\n2,nonMSIH,3\n")
+    columns = Columns(tmp_path / "slides.csv", "FILENAME", "isMSIH", group_column="PATIENT", by="STAGE")
+    found = open_cohort(tmp_path / "clinical.csv", TableSource(columns))
+    assert found.summary == "3 slides, 2 labels, 2 groups" and found.source.columns == columns
+    assert [(one.label, one.stratum) for one in found.entries] == [
+        ("MSIH", "2"),
+        ("MSIH", "2"),
+        ("nonMSIH", "3"),
+    ]
+    with pytest.raises(CohortError, match=r"neither .* has the column AGE"):
+        open_cohort(tmp_path / "clinical.csv", TableSource(replace(columns, by="AGE")))
+
+
+def test_a_column_of_slides_may_have_another_name(table) -> None:
+    path = table("FILENAME,KRAS", "a.svs,wild", "b.svs,mutated")
+    named = open_cohort(path, TableSource(Columns(slide_column="FILENAME")))
+    assert named.summary == "2 slides, no labels"
+    with pytest.raises(CohortError, match="needs a header with the columns filename and nras"):
+        open_cohort(path, TableSource(Columns(slide_column="filename", label_column="nras")))
+
+
+def test_slides_that_are_not_there_need_features(tmp_path) -> None:
+    (tmp_path / "h5").mkdir()
+    (tmp_path / "h5" / "a.h5").touch()
+    path = tmp_path / "cohort.csv"
+    path.write_text("slide,label\na.svs,x\nb.svs,y\n")
+    with pytest.raises(CohortError) as found:
+        open_cohort(path, TableSource(features=(tmp_path / "h5",)))
+    assert found.value.faults == ("line 3: there is no feature file of b.svs in h5; it must be named b.h5",)
+    (tmp_path / "h5" / "b.h5").touch()
+    assert open_cohort(path, TableSource(features=(tmp_path / "h5",))).summary == "2 slides, 2 labels"

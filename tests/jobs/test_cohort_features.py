@@ -135,6 +135,12 @@ def test_the_encoder_is_asked_for_where_no_file_states_it(cohort: Path, settings
         run(train(cohort, **settings))
     training = run(train(cohort, **settings | {"epochs": 1}, encoder="uni_v1"))
     assert read_spec(training.model).encoder == "uni_v1"
+    (why,) = (one.reason for one in training.plan if one.name == "encoder")
+    assert why.startswith("as asked for; 10 feature files, such as ") and why.endswith(
+        " do not state the encoder; they are taken as features of uni_v1, unchecked"
+    )
+    with pytest.warns(UserWarning, match=r"low4.h5 does not state the encoder; .* of uni_v1, unchecked$"):
+        run(predict(cohort.parent / "features/low4.h5", str(training.model), encoder="uni_v1"))
 
 
 def test_a_training_starts_from_a_model_of_the_same_features(

@@ -20,13 +20,14 @@ from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.resources import resource
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.tissue_published import DEFAULT
+from napari_zoommil.viewer.reading import Reading
 
 predict = partial(predict_and_keep, device="cpu", threads=1, workers=1)
 
 
-def known(slides: list[Path], model: str) -> dict[Path, object]:
+def known(slides: list[Path], model: str, **way: object) -> dict[Path, object]:
     found: dict[Path, object] = {}
-    run(kept_answers(slides, model), lambda progress: found.update(progress.partial))
+    run(kept_answers(slides, model, **way), lambda progress: found.update(progress.partial))
     return found
 
 
@@ -95,3 +96,49 @@ def test_tissue_is_found_as_the_model_finds_it(other_slide, make_model) -> None:
 def test_slides_without_predictions_are_not_opened(other_slide, monkeypatch) -> None:
     monkeypatch.setattr(cohort_predict.Slide, "open", lambda *_: pytest.fail("it was opened"))
     assert known([other_slide, Path("not there.svs")], "demo") == {}
+
+
+@pytest.fixture
+def one_scale(tmp_path) -> str:
+    """An untrained model of one magnification."""
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.models import create
+    from napari_zoommil.models.spec import ModelSpec, save_model
+
+    network = create("abmil", in_features=3, classes=2, magnifications=(10.0,), hidden=8, attention=4)
+    found = load_encoder("mean-rgb").hash
+    spec = ModelSpec("abmil", network.config(), "mean-rgb", found, 128, ("benign", "tumour"))
+    save_model(tmp_path / "abmil", network, spec, "# Test\n")
+    return str(tmp_path / "abmil")
+
+
+def test_another_way_to_read_is_another_prediction(other_slide, one_scale, tmp_path) -> None:
+    """Of overlapping patches, of features in files, and as the model reads by default."""
+    model, read = one_scale, {"magnifications": (10.0,), "patch_size": 128}
+    run(jobs.embed(other_slide, "mean-rgb", store=tmp_path / "store", **read))
+    run(jobs.export_features(other_slide, "mean-rgb", store=tmp_path / "store", out=tmp_path / "h5", **read))
+    ways = ({}, {"overlap": 64.0}, {"features": (tmp_path / "h5",)}, {"min_tissue": 0.9})
+    for number, way in enumerate(ways):
+        assert known([other_slide], model, **way) == {}
+        answer = run(predict(other_slide, model, **way))
+        found = known([other_slide], model, **way)
+        np.testing.assert_array_equal(found[other_slide].values, answer.values)
+        assert len(known([other_slide], model)) == 1, "that of the default way stays"
+        with Slide.open(other_slide) as slide:
+            kept = next(prediction_store.kept(slide.fingerprint, slide.mpp))
+        told = ("all tissue", "all tissue, overlap 64", "feature files", "all tissue, tissue share from 0.9")
+        assert kept.where == told[number]
+        restored = Reading.restored(kept.read_as)
+        assert {name: restored.how[name] for name in way} == way, "it is explained as it was made"
+        assert (restored.tissue is None) == ("features" in way)
+
+
+def test_a_slide_need_not_be_there_if_its_features_are(other_slide, one_scale, tmp_path) -> None:
+    model, read = one_scale, {"magnifications": (10.0,), "patch_size": 128}
+    run(jobs.embed(other_slide, "mean-rgb", store=tmp_path / "store", **read))
+    run(jobs.export_features(other_slide, "mean-rgb", store=tmp_path / "store", out=tmp_path / "h5", **read))
+    gone = tmp_path / "gone" / other_slide.name
+    way = {"features": (tmp_path / "h5",)}
+    expected = run(predict(other_slide, model, **way))
+    np.testing.assert_allclose(run(predict(gone, model, **way)).values, expected.values, rtol=1e-5)
+    assert known([gone], model, **way) == {}

@@ -11,7 +11,7 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import FileError
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.detection_files import cell_files, write_detection
+from napari_zoommil.jobs.detection_files import cell_files, in_the_way, write_detection
 
 CLASSES = CellClass("tumour, large", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
 
@@ -66,3 +66,16 @@ def test_a_folder_that_cannot_be_made_is_told(found: Detection, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be made"):
         write_detection(tmp_path / "file" / "a.geojson", found)
+
+
+def test_tables_of_something_else_are_not_replaced(found: Detection, tmp_path: Path) -> None:
+    own = tmp_path / "cohort.csv"
+    own.write_text("slide,label\n")
+    with pytest.raises(FileError, match=r"cohort.csv would be replaced; choose another name, or give"):
+        write_detection(tmp_path / "cohort.geojson", found)
+    assert [one.name for one in tmp_path.iterdir()] == ["cohort.csv"] and own.read_text() == "slide,label\n"
+    files = write_detection(tmp_path / "cohort.geojson", found, overwrite=True)
+    assert len(rows(files.cells)) == 2 and in_the_way(files.geojson) == ()
+    assert write_detection(tmp_path / "cohort.geojson", found) == files, "it wrote them itself"
+    files.geojson.unlink()
+    assert in_the_way(files.geojson) == (files.cells, files.counts)

@@ -86,6 +86,8 @@ def test_it_takes_what_decides_on_the_patches_of_a_run_and_says_the_same_of_it()
     shared = (
         "model",
         "encoder",
+        "features",
+        "overlap",
         "store",
         "mpp",
         "icc",

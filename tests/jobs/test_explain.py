@@ -77,6 +77,26 @@ def test_attention_has_no_class(cmu: Path, make_model: Callable) -> None:
     assert [made.title for made in explanation.maps] == ["attention 5x", "attention 10x", "zoom attention 5x"]
 
 
+def test_attention_to_a_class_where_there_is_one(cmu: Path, tmp_path: Path) -> None:
+    from napari_zoommil.encoders import load_encoder
+    from napari_zoommil.models import create
+    from napari_zoommil.models.spec import ModelSpec, save_model
+
+    for name in ("clam_mb", "dsmil"):
+        small = {"hidden": 8, "attention": 4} if name == "clam_mb" else {"query": 4}
+        network = create(name, in_features=3, classes=2, magnifications=(10.0,), **small)
+        classes, found = ("benign", "tumour"), load_encoder("mean-rgb").hash
+        spec = ModelSpec(name, network.config(), "mean-rgb", found, 128, classes)
+        save_model(tmp_path / name, network, spec, "# Test\n")
+        every = run(explain(cmu, str(tmp_path / name), method="attention"))
+        assert every.target is None and {one.target for one in every.maps_of("attention", "benign")}
+        for target in classes:
+            explanation = run(explain(cmu, str(tmp_path / name), method="attention", target=target))
+            assert [(one.kind, one.target) for one in explanation.maps] == [("attention", target)]
+            (expected,) = every.maps_of("attention", target)
+            np.testing.assert_array_equal(explanation.maps[0].values, expected.values)
+
+
 def test_an_unknown_class_is_refused_before_any_work(cmu: Path, make_model: Callable) -> None:
     with pytest.raises(ModelError, match="no class 'metastasis'; it has benign, tumour"):
         next(explain(cmu, make_model(), target="metastasis"))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from napari_zoommil.bags import FeatureCache
+from napari_zoommil.bags.feature_files.frame import Frame
 from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import Frame, place
+from napari_zoommil.bags.feature_files.placing import place
 from napari_zoommil.errors import FileError, StoreError
 from napari_zoommil.jobs import embed, export_features, run
 from napari_zoommil.jobs.embed import Embedding

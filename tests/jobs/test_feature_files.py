@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.errors import FeatureFileError, ModelError
-from napari_zoommil.jobs import embed, explain, export_features, predict, run
+from napari_zoommil.errors import FeatureFileError, ModelError, UnknownEncoderError
+from napari_zoommil.jobs import embed, estimate, explain, export_features, predict, run
 from napari_zoommil.jobs.feature_files import files_of
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.prediction_files import read_prediction, write_prediction
@@ -111,7 +111,7 @@ def test_features_of_something_else_are_refused_by_name(
 
 
 def _said_of_spec(cmu: Path, exported: Path, make_model: Callable[..., str], **spec: Any) -> str:
-    with pytest.raises(ModelError) as told:
+    with pytest.raises((ModelError, UnknownEncoderError)) as told:
         run(predict(cmu, make_model(**spec), features=[exported]))
     return str(told.value)
 
@@ -132,6 +132,15 @@ def test_what_has_no_effect_on_files_is_refused(
             run(predict(cmu, make_model(), features=[exported], **options))
 
 
+def test_what_files_hold_costs_nothing(exported: Path, cmu: Path, make_model: Callable[..., str]) -> None:
+    found = run(estimate(cmu, make_model(), features=[exported]))
+    made = run(predict(cmu, make_model(), features=[exported]))
+    assert found.tissue is None and found.seconds == 0 and found.patches == found.taken
+    assert found.taken[0] == made.cost.taken[0] and found.exhaustive == len(made.grid.levels[-1])
+    with pytest.raises(ModelError, match="have no effect on them"):
+        run(estimate(cmu, make_model(), features=[exported], add=(np.zeros((3, 2)),)))
+
+
 def test_a_slide_without_a_file_does_not_stop_the_others(
     cmu: Path, exported: Path, make_model: Callable[..., str]
 ) -> None:
@@ -144,7 +153,7 @@ def test_a_slide_without_a_file_does_not_stop_the_others(
 
 def test_a_model_of_feature_files_asks_for_them(cmu: Path, make_model: Callable[..., str]) -> None:
     model = make_model(encoder="meanrgb", encoder_hash="")
-    with pytest.raises(ModelError, match=r"feature files of the encoder 'meanrgb'; give such files"):
+    with pytest.raises(UnknownEncoderError, match=r"feature files of the encoder 'meanrgb'; give such files"):
         run(predict(cmu, model))
     assert run(predict(cmu, model, encoder="mean-rgb")).cost.encoded[0] > 0  # the user vouches for it
 
@@ -158,7 +167,7 @@ def test_zoommils_own_files_are_predicted(cmu: Path, make_model: Callable[..., s
             file[f"{scale}_patches"] = rng.random((len(paths), 3), dtype=np.float32)
             halves = np.array([(0, 0), (1, 0), (0, 1), (1, 1)])
             paths = np.concatenate([np.repeat(paths, 4, 0), np.tile(halves, (len(paths), 1))], 1)
-    with pytest.raises(FeatureFileError, match="does not state the encoder"):
+    with pytest.raises(UnknownEncoderError, match="does not state the encoder"):
         run(predict(cmu, make_model(), features=[tmp_path]))
     found = run(predict(cmu, make_model(), features=[tmp_path], encoder="mean-rgb"))
     assert [len(level) for level in found.grid.levels] == [9, 36, 144]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_zoommil.errors import EncoderError, ModelError
+from napari_zoommil.errors import EncoderError, ModelError, UnknownEncoderError
 from napari_zoommil.jobs import import_model, predict, run
 from napari_zoommil.model_card import not_for_of
 from napari_zoommil.model_folder import read_card
@@ -69,9 +69,11 @@ def test_the_card_says_what_is_not_known(checkpoint: Path, tmp_path: Path) -> No
 def test_a_model_of_unknown_encoder_asks_for_it(checkpoint: Path, tmp_path: Path, small_slide: Path) -> None:
     how = {**KNOWN, "encoder": None}
     model = str(run(import_model(checkpoint, "clam_sb", out=tmp_path / "model", **how)).model)
-    with pytest.raises(ModelError, match=r"imported without the name of its encoder; name .* with --encoder"):
+    with pytest.raises(
+        UnknownEncoderError, match=r"imported without the name of its encoder; name .* with --encoder"
+    ):
         run(predict(small_slide, model))
-    with pytest.raises(ModelError, match="takes 3 features per patch, but the encoder nic makes 128"):
+    with pytest.raises(EncoderError, match="takes 3 features per patch, but the encoder nic makes 128"):
         run(predict(small_slide, model, encoder="nic"))
     assert run(predict(small_slide, model, encoder="mean-rgb")).predicted in ("benign", "tumour")
 

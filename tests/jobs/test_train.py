@@ -19,7 +19,7 @@ from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.models.registry import Recipe
-from napari_zoommil.models.spec import load_model
+from napari_zoommil.models.spec import load_model, read_spec
 from napari_zoommil.models.task import Regression
 from napari_zoommil.slides import Slide
 from napari_zoommil.training.run import (
@@ -290,8 +290,15 @@ def test_a_training_that_was_killed_ends_as_an_unbroken_one(
     assert result.metrics == whole.metrics and outcome(result.model) == outcome(whole.model)
     lines = read_curves(result.model)
     assert len(lines) == 12 and set(lines[0]) == {"epoch", "train_loss", "val_loss", "val_f1", "val_accuracy"}
-    with pytest.raises(ModelError, match="is finished"):
-        run(train(cohort, **settings, resume=True))
+    before, seen[:] = outcome(result.model), []
+    again = run(train(cohort, **settings, resume=True), seen.append)
+    assert again == replace(result, trained_before=True, plan=again.plan) and seen[-1].note.endswith(
+        "finished"
+    )
+    assert [one.name for one in again.plan] == [one.name for one in result.plan]
+    assert outcome(result.model) == before and not any("embed" in one.note for one in seen)
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        run(train(cohort, **{**settings, "seed": 1}, resume=True))
 
 
 def test_another_training_is_not_gone_on_with(cohort: Path, settings: dict[str, Any]) -> None:
@@ -389,3 +396,20 @@ def test_a_cohort_without_a_needed_split(
     path.write_text(cohort.read_text().replace(f",{split}", ",test"))
     with pytest.raises(CohortError, match=f"no-{split}.csv .*: it has no slides in its split '{split}'"):
         run(train(path, **settings))
+
+
+def test_an_old_model_is_never_taken_for_the_one_that_replaces_it(
+    cohort: Path, settings: dict[str, Any]
+) -> None:
+    out = run(train(cohort, **{**settings, "epochs": 1})).model
+    with pytest.raises(ModelError, match="holds the model that the training starts from"):
+        run(train(cohort, start=str(out), store=settings["store"], out=out, overwrite=True))
+    assert is_trained(out)
+    job = train(cohort, **settings, overwrite=True)
+    while not next(job).note.startswith("epoch 2 of"):
+        pass
+    assert not (out / "model.safetensors").exists() and not (out / "held_out.json").exists()
+    job.close()
+    with pytest.raises(ModelError):
+        read_spec(out)
+    assert run(train(cohort, **settings, resume=True)).model == out

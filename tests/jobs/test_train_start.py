@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_zoommil.errors import EncoderError, ModelError
+from napari_zoommil.errors import EncoderError, ModelError, UnknownEncoderError
 from napari_zoommil.jobs import import_model, predict, run, train
 from napari_zoommil.models import create
 from napari_zoommil.models.origins import ORIGINS
@@ -152,9 +152,9 @@ def test_a_feather_folder_is_fine_tuned(cohort: Path, settings: dict[str, Any], 
     how = {"patch_size": 32, "magnifications": (10.0,), "out": tmp_path / "imported"}
     start = str(run(import_model(folder, "abmil", **how)).model)
     settings |= {"epochs": 40, "learning_rate": 1e-2}
-    with pytest.raises(ModelError, match="imported without the name of its encoder"):
+    with pytest.raises(UnknownEncoderError, match="imported without the name of its encoder"):
         run(train(cohort, start=start, **settings))
-    with pytest.raises(ModelError, match="takes 3 features per patch, but the encoder nic makes 128"):
+    with pytest.raises(EncoderError, match="takes 3 features per patch, but the encoder nic makes 128"):
         run(train(cohort, start=start, encoder="nic", **settings))
     result = run(train(cohort, start=start, encoder="mean-rgb", **settings))
     assert result.metrics["val_accuracy"] == 1

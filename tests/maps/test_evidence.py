@@ -46,3 +46,12 @@ def test_each_output_may_have_an_attention_of_its_own() -> None:
     logits, evidence = rng.normal(size=(2, 3, 7)).astype(np.float32)
     alone = [leave_one_out(one, own[None])[0] for one, own in zip(logits, evidence, strict=True)]
     np.testing.assert_array_equal(leave_one_out(logits, evidence), alone)
+
+
+def test_what_is_pooled_with_others_counts_them() -> None:
+    """Patches of other magnifications stand in the same softmax."""
+    rng = np.random.default_rng(1)
+    logits, evidence = rng.normal(size=(1, 9)).astype(np.float32), rng.normal(size=(2, 9)).astype(np.float32)
+    rest = np.log(np.exp(logits[:, 4:]).sum(1)), evidence[:, 4:].sum(1)
+    found = leave_one_out(logits[:, :4], evidence[:, :4], rest)
+    np.testing.assert_allclose(found, leave_one_out(logits, evidence)[:, :4], rtol=1e-4)

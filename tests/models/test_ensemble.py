@@ -9,6 +9,7 @@ import torch
 
 from napari_zoommil.bags.need import Need, answer
 from napari_zoommil.errors import ModelError
+from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create, names
 from napari_zoommil.models.ensemble import Ensemble
 from napari_zoommil.models.mil import MILModel
@@ -115,3 +116,24 @@ def test_it_is_not_trained() -> None:
         entry("ensemble").recipe()
     with pytest.raises(ModelError, match="cannot be made of ensembles"):
         create("ensemble", 6, 3, (20.0,), member="ensemble")
+
+
+@pytest.mark.parametrize("name", ["zoommil", "abmil", "msmil"])
+def test_gradients_begin_in_the_embeddings_of_its_members(
+    name: str, make_grid: Callable, make_bag: Callable
+) -> None:
+    """Grad-CAM of a mean is the mean of Grad-CAMs."""
+    members = [member(name, seed) for seed in (0, 1)]
+    together = Ensemble.of(members, TASK)
+    bag = make_bag(make_grid(4, 5, together.magnifications), 6)
+    output = together(bag)
+    for target in range(3):
+        expected = [np.zeros(len(step.rows)) for step in output.steps]
+        for one, factor in zip(members, (1, 2), strict=True):
+            own = one(bag)
+            for step, cam in zip(own.steps, grad_cam(own, target).steps, strict=True):
+                at = next(n for n, merged in enumerate(output.steps) if merged.level == step.level)
+                expected[at][np.searchsorted(output.steps[at].rows, step.rows)] += cam / factor / 2
+        for found, wanted in zip(grad_cam(output, target).steps, expected, strict=True):
+            assert np.ptp(wanted) > 0
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)

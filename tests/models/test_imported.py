@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.models import create
 from napari_zoommil.models.checkpoint import read_checkpoint
-from napari_zoommil.models.imported import ImportedModel, import_weights, origin_named
+from napari_zoommil.models.imported import ImportedModel, _with_first_class, import_weights, origin_named
 from napari_zoommil.models.mil import MILOutput
 from napari_zoommil.models.origins import ORIGINS
 
@@ -188,10 +189,32 @@ def test_two_names_of_one_weight_are_refused(tmp_path: Path) -> None:
         imported(tmp_path, {"a.weight": torch.zeros(1), "module.a.weight": torch.zeros(1)}, "clam_sb")
 
 
-def test_one_sigmoid_output_is_refused(tmp_path: Path) -> None:
+def test_one_sigmoid_output_is_the_second_of_two_classes(
+    tmp_path: Path, make_grid: Callable, make_bag: Callable
+) -> None:
     weights = published.draw(published.dsmil_shapes(True, False, classes=1))
-    with pytest.raises(ModelError, match="has one output, whose sigmoid is the answer"):
-        imported(tmp_path, weights, "dsmil")
+    made = imported(tmp_path, weights, "dsmil")
+    assert made.model.classes == 2 and "sigmoid is the probability of the second class" in made.assumed
+    bag = make_bag(make_grid(3, 4, made.model.magnifications), made.model.in_features)
+    logits = made.model(bag).logits
+    features = torch.from_numpy(bag.arrays[0])
+    assert logits[0] == 0 and logits[1] != 0
+    torch.testing.assert_close(logits[1:], published.dsmil(weights, features, True, False)[0])
+
+
+@pytest.mark.parametrize("name", ORIGINS)
+def test_with_a_first_class_the_answer_is_the_same(
+    name: str, make_grid: Callable, make_bag: Callable
+) -> None:
+    torch.manual_seed(0)
+    scales = (5.0, 10.0, 20.0) if name == "zoommil" else (20.0,)
+    one, two = (create(name, 6, classes, scales).eval() for classes in (1, 2))
+    two.load_state_dict(_with_first_class(one.state_dict(), one, two))
+    bag = make_bag(make_grid(3, 4, scales), 6)
+    with torch.no_grad():
+        alone, both = one(bag).logits, two(bag).logits
+    assert both[0] == 0 and alone[0] != 0
+    torch.testing.assert_close(both.softmax(0)[1:], alone.sigmoid())
 
 
 def test_other_magnifications_than_the_model_reads_are_refused(tmp_path: Path) -> None:

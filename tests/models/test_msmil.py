@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_zoommil.errors import ModelError
+from napari_zoommil.maps.evidence import leave_one_out
 from napari_zoommil.maps.gradcam import grad_cam
 from napari_zoommil.models import create
 from napari_zoommil.models.entries_network import MSMILOptions
@@ -79,7 +80,17 @@ def test_one_attention_pools_the_patches_of_all_magnifications(
     torch.testing.assert_close(shares, torch.tensor(weights) / sum(weights), atol=1e-5, rtol=1e-4)
     added = sum(step.evidence.sum(0) for step in output.steps)
     torch.testing.assert_close(added, output.logits - model.classifier.bias, atol=1e-5, rtol=1e-4)
-    assert {step.pooling for step in output.steps} == {(0,) if len(magnifications) == 1 else None}
+    for level, step in enumerate(output.steps):
+        rest = None if step.rest is None else tuple(one.detach().numpy() for one in step.rest)
+        assert (rest is None) == (len(magnifications) == 1)
+        fall = leave_one_out(step.scores.detach().numpy().T, step.evidence.detach().numpy().T, rest)
+        place = sum(len(one.rows) for one in output.steps[:level])
+        kept = [n for n in range(len(weights)) if n != place]
+        if not kept:
+            continue
+        without = sum(weights[n] * embedded[n] for n in kept) / sum(weights[n] for n in kept)
+        lost = output.logits - (model.classifier.weight @ without + model.classifier.bias)
+        np.testing.assert_allclose(fall[:, 0], lost.detach(), atol=1e-5, rtol=1e-3)
     assert all((cam != 0).any() for cam in grad_cam(output, 1).steps)
 
 

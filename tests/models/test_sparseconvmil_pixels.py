@@ -11,17 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
 from napari_zoommil.jobs import explain, predict, run, train
 from napari_zoommil.jobs.progress import Progress
 from napari_zoommil.models import create, sparseconvmil_pixels
 from napari_zoommil.models.entries_network import SparseConvMILOptions, SparseConvMILPixelsOptions
+from napari_zoommil.models.mil import drain
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.sparseconvmil import SparseConvMIL
 from napari_zoommil.models.sparseconvmil_pixels import ENCODER, SparseConvMILPixels
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.flags import TrainerFlags
+from napari_zoommil.training.mil.module import MILModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,5 +129,43 @@ def test_it_is_trained_predicts_and_is_explained(
         np.isfinite(shown.values).sum() == len(step.rows)
         and np.ptp(shown.values[np.isfinite(shown.values)]) > 0
     )
-    with pytest.raises(ModelError, match="keeps no gradients of what it reads; choose grad-cam"):
-        run(explain(slide, str(training.model), method="saliency"))
+    (shown,) = run(explain(slide, str(training.model), method="saliency")).maps
+    assert np.isfinite(shown.values).sum() == len(step.rows) and np.nanmin(shown.values) >= 0
+    assert np.nanmax(shown.values) > 0
+
+
+def test_the_slope_of_pixels_is_that_of_the_whole_pass(
+    make_grid: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though activations of the encoder are kept for one batch at a time."""
+    monkeypatch.setattr(sparseconvmil_pixels, "AT_ONCE", 3)
+    model, grid = small().eval().requires_grad_(False), make_grid(2, 4, (20.0,))
+    pixels = Colours(grid).features(0, np.arange(8)).float().requires_grad_()
+
+    def slope(at_once: int, encoded: Callable[[Tensor], Tensor]) -> Tensor:
+        monkeypatch.setattr(sparseconvmil_pixels, "AT_ONCE", at_once)
+        monkeypatch.setattr(model, "_encoded", encoded)
+        logits = drain(model.steps(grid), lambda need: pixels[need.rows]).logits
+        return torch.autograd.grad(logits[1], pixels)[0]
+
+    batched, whole = slope(3, model._encoded), slope(8, model._encode)
+    assert (batched != 0).flatten(1).any(1).all()
+    torch.testing.assert_close(batched, whole, atol=1e-7, rtol=1e-3)
+
+
+def test_validation_reads_the_same_sample_each_time(make_grid: Callable) -> None:
+    model, grid = small(validated=5).eval(), make_grid(3, 4, (20.0,))
+    with model.validating():
+        first, again = (model(Colours(grid)).steps[0].rows for _ in range(2))
+    assert len(first) == 5 and (first == again).all() and (np.diff(first) > 0).all()
+    assert len(model(Colours(grid)).steps[0].rows) == 12, "predictions read all"
+    every = small(validated=None).eval()
+    with every.validating():
+        assert len(every(Colours(grid)).steps[0].rows) == 12
+    read: list[int] = []
+    module = MILModule(model, entry("sparseconvmil_pixels").recipe())
+    module.log_dict = lambda *_, **__: read.append(model._validates)  # type: ignore[method-assign]
+    kept = module._losses
+    module._losses = lambda batch: (read.append(model._validates), kept(batch))[1]  # type: ignore
+    module.validation_step((Colours(grid), 1, 0), 0)
+    assert read == [True, False]

@@ -14,7 +14,10 @@ from napari_zoommil.training.run import (
     BEST,
     CHECKPOINT,
     CURVES,
+    FOLDS,
     LOCK,
+    OF_MODEL,
+    PLAN,
     RUN,
     RunFolder,
     has_progress,
@@ -22,6 +25,7 @@ from napari_zoommil.training.run import (
     is_trained,
     provenance_of,
     read_curves,
+    require_elsewhere,
     require_free,
     using,
     working_in,
@@ -93,7 +97,15 @@ def test_a_finished_run_is_a_model_with_its_figures(tmp_path: Path) -> None:
     assert not (tmp_path / CHECKPOINT).exists()
     with pytest.raises(ModelError, match="is finished"):
         run.begin(resume=True)
+    for name in OF_MODEL:
+        (tmp_path / name).write_bytes(b"of the old model")
+    (tmp_path / PLAN).touch()
+    (tmp_path / FOLDS / "1").mkdir(parents=True)
     assert run.begin(resume=False) is None and not is_trained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {RUN, PLAN}, "nobody takes the old model for the new"
+    with pytest.raises(ModelError, match="holds the model that the training starts from"):
+        require_elsewhere(tmp_path, str(tmp_path / ".." / tmp_path.name))
+    require_elsewhere(tmp_path, "demo")
 
 
 @pytest.mark.parametrize("content", [None, "no json", "[]"])

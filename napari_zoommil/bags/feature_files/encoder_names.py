@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from napari_zoommil.errors import FeatureFileError
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_zoommil.errors import FeatureFileError, UnknownEncoderError
+
+FEATURES_FOLDER = re.compile(r"features_(?P<encoder>.+)")
+"""A folder of TRIDENT."""
 
 SAME_ENCODER = (
     ("hf-hub:MahmoodLab/UNI", "uni", "uni_v1", "mahmood-uni"),
@@ -34,17 +41,41 @@ def is_same_encoder(one: str, other: str) -> bool:
     return _FIRST.get(_plain(one), _plain(one)) == _FIRST.get(_plain(other), _plain(other))
 
 
+def unstated(files: Sequence[Path], encoder: str) -> str:
+    """What to know of feature files that do not state their encoder, and are taken as those of one.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Those that do not; empty for none.
+    encoder : str
+        As the user names it.
+    """
+    if not files:
+        return ""
+    folder = FEATURES_FOLDER.fullmatch(files[0].parent.name)
+    told = files[0].name if len(files) == 1 else f"{len(files):,} feature files, such as {files[0].name}, do"
+    told += " does" if len(files) == 1 else ""
+    named = ""
+    if folder and not is_same_encoder(folder["encoder"], encoder):
+        named = f"; their folder is named {files[0].parent.name}"
+    return f"{told} not state the encoder; they are taken as features of {encoder}, unchecked{named}"
+
+
 def name_of_features(file: str, stated: str, given: str | None) -> str:
     """The encoder of features: as their file states it, or as the user does.
 
     Raises
     ------
+    UnknownEncoderError
+        If neither does.
     FeatureFileError
-        If neither does, or they contradict one another.
+        If they contradict one another.
     """
     if not stated and not given:
-        raise FeatureFileError(
-            f"{file} does not state the encoder of its features; name it with --encoder (encoder=… in Python)"
+        raise UnknownEncoderError(
+            f"{file} does not state the encoder of its features; name it with --encoder (encoder=… in "
+            "Python, a field in the dock)"
         )
     if stated and given and not is_same_encoder(stated, given):
         raise FeatureFileError(f"{file} holds features of the encoder {stated}, not of {given}, as was given")

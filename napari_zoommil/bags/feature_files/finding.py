@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder
+from napari_zoommil.bags.feature_files.encoder_names import FEATURES_FOLDER, is_same_encoder
 from napari_zoommil.bags.feature_files.hdf5 import PICKLES, is_feature_file
-from napari_zoommil.bags.feature_files.layouts import FEATURES_FOLDER, TRIDENT_FOLDER
+from napari_zoommil.bags.feature_files.layouts import TRIDENT_FOLDER
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.files import FEATURES, has_ending
 from napari_zoommil.slides.slide import stem_of

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.bags.feature_files.encoder_names import FEATURES_FOLDER
 from napari_zoommil.bags.feature_files.hdf5 import attributes, dataset, number, opened, text
 from napari_zoommil.bags.feature_files.stated import (
     MOST_PX,
@@ -24,7 +25,6 @@ from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import Pair, magnification_of
 
 TRIDENT_FOLDER = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_(?P<size>\d+)px_(?P<overlap>\d+)px_overlap")
-FEATURES_FOLDER = re.compile(r"features_(?P<encoder>.+)")
 ZOOMMIL_DATASET = re.compile(r"(?P<magnification>\d+(\.\d+)?)x_patches")
 
 EDGE_DOWN = "patch_size_level0_y"

@@ -8,65 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_zoommil.bags.feature_files.frame import Frame, magnification_in, patch_size_of
 from napari_zoommil.bags.feature_files.layouts import common_step
+from napari_zoommil.bags.feature_files.nesting import nest
 from napari_zoommil.bags.feature_files.stated import MOST_PX, Stated, require_within
 from napari_zoommil.errors import FeatureFileError
-from napari_zoommil.geometry import (
-    Pair,
-    PatchGrid,
-    PatchLevel,
-    Rows,
-    magnification_name,
-    magnification_of,
-    mpp_of,
-)
-from napari_zoommil.slides import Slide
-
-DEFAULT_PATCH = 256
-"""Edge of the patches of ZoomMIL's authors, which their files do not state."""
-
-CONTRADICTION = 1.4
-"""Factor between a stated magnification and that of the slide's pixels that scanners do not explain; the next
-magnification is a factor of 2 away."""
-
-SAME = 1e-3
-"""Relative difference below which two lengths are equal."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The level-0 coordinates that patches are placed in.
-
-    Attributes
-    ----------
-    mpp : (float, float) or None
-        Level-0 pixel size, µm, y and x: of the slide, or as the user states it.
-    patch_size : int or None
-        Edge of a patch in its own pixels, where files do not state it.
-    name : str
-        Of the slide; empty if it is not at hand.
-    shape : (int, int) or None
-        Level-0 extent of the slide, px, if it is at hand.
-    objective : float or None
-        Magnification that the slide states as its scanner's.
-    """
-
-    mpp: Pair | None = None
-    patch_size: int | None = None
-    name: str = ""
-    shape: tuple[int, int] | None = None
-    objective: float | None = None
-
-    @classmethod
-    def of(cls, slide: Slide | None, mpp: Pair | None, patch_size: int | None) -> Frame:
-        """That of a slide, if it is at hand; else of a slide with pixels of ``mpp`` µm."""
-        if slide is None:
-            return cls(mpp, patch_size)
-        try:
-            objective = float(slide.properties.get("aperio.AppMag", ""))
-        except ValueError:
-            objective = None
-        return cls(slide.mpp, patch_size, slide.name, slide.shape, objective)
+from napari_zoommil.geometry import Pair, PatchGrid, PatchLevel, Rows, magnification_of, mpp_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,34 +37,6 @@ class Placed:
     def nbytes(self) -> int:
         """Of its arrays."""
         return self.grid.nbytes + sum(rows.nbytes for rows in self.rows)
-
-
-def magnification_in(stated: Stated, frame: Frame) -> float:
-    """Magnification of patches.
-
-    Raises
-    ------
-    FeatureFileError
-        If it is not stated and cannot be computed, or what is stated contradicts the slide.
-    """
-    mpp = None
-    if frame.mpp is not None and stated.unit == "px" and stated.patch_size:
-        mpp = sum(np.multiply(stated.size, frame.mpp)) / 2 / stated.patch_size
-    if stated.magnification is None:
-        if mpp is None:
-            raise FeatureFileError(
-                f"{stated.path.name} does not state the magnification of its patches, and there is no slide "
-                "that tells; give the slide, or its level-0 pixel size with --mpp"
-            )
-        return magnification_of(mpp)
-    if mpp is not None and abs(np.log(mpp / mpp_of(stated.magnification))) > np.log(CONTRADICTION):
-        raise FeatureFileError(
-            f"{stated.path.name} says that its patches are at {magnification_name(stated.magnification)}, "
-            f"but {stated.size[0]:g} px of a slide at {sum(frame.mpp or ()) / 2:.3g} µm/px are "
-            f"{magnification_name(magnification_of(mpp))} as patches of {stated.patch_size} px; give the "
-            "right pixel size with --mpp, or extract the features again"
-        )
-    return stated.magnification
 
 
 def place(stated: Sequence[Stated], frame: Frame) -> Placed:
@@ -156,11 +75,6 @@ def place(stated: Sequence[Stated], frame: Frame) -> Placed:
     nested, chosen = nest(levels, stated)
     kept = tuple(own[which] for own, which in zip(rows, chosen, strict=True))
     return Placed(PatchGrid(shape, patch_size, nested), kept, mpp)
-
-
-def patch_size_of(stated: Stated, frame: Frame) -> int:
-    """Edge of patches in their own pixels."""
-    return stated.patch_size or frame.patch_size or DEFAULT_PATCH
 
 
 def _in_px(
@@ -248,72 +162,3 @@ def _require_on_slide(stated: Stated, level: PatchLevel, shape: tuple[int, int])
             f"{shape[0]:,} px (the first at x {x:g}, y {y:g}); give the features of this slide, or its right "
             "pixel size with --mpp"
         )
-
-
-def nest(
-    levels: Sequence[PatchLevel], stated: Sequence[Stated]
-) -> tuple[tuple[PatchLevel, ...], tuple[Rows, ...]]:
-    """Give each patch its parent, by geometry; returns the levels and which rows of each they keep.
-
-    Raises
-    ------
-    FeatureFileError
-        If patches of a level with children overlap, or none have a parent.
-    """
-    nested, kept = [levels[0]], [np.arange(len(levels[0]))]
-    for one, level in zip(stated[1:], levels[1:], strict=True):
-        above = nested[-1]
-        for each in (above, level):
-            if (np.array(each.stride) < np.array(each.size) * (1 - SAME)).any():
-                raise FeatureFileError(
-                    f"{one.path.name}: patches at {magnification_name(each.magnification)} overlap, so that "
-                    "one at a higher magnification would lie in several and have no single parent to be "
-                    "zoomed into from; extract without overlap for a model of several magnifications"
-                )
-        point, row = above.covering(level.origins + np.asarray(level.size) / 2)
-        first = np.unique(point, return_index=True)[1]
-        child, parent = point[first], row[first]
-        if not len(child):
-            raise FeatureFileError(
-                f"{one.path.name}: no patch at {magnification_name(level.magnification)} lies in one at "
-                f"{magnification_name(above.magnification)}; give the features of one slide"
-            )
-        order = np.argsort(parent, kind="stable")  # rows are in raster order already
-        nested.append(level.chosen(child[order], parent[order]))
-        kept.append(child[order])
-    return tuple(nested), tuple(kept)
-
-
-def at_magnifications(stated: Sequence[Stated], wanted: Sequence[float], frame: Frame) -> tuple[Stated, ...]:
-    """The patches of some magnifications among all that there are, from the lowest to the highest.
-
-    Raises
-    ------
-    FeatureFileError
-        If one is missing, or is there several times.
-    """
-    by_scale: dict[float, list[Stated]] = {}
-    for one in stated:
-        by_scale.setdefault(magnification_in(one, frame), []).append(one)
-    lacking = [one for one in wanted if one not in by_scale]
-    if lacking:
-        there = ", ".join(map(magnification_name, sorted(by_scale)))
-        raise FeatureFileError(
-            f"{stated[0].path.name} holds patches at {there}, but features at "
-            f"{', '.join(map(magnification_name, lacking))} are needed; give the folder of each "
-            "magnification"
-        )
-    for scale in wanted:
-        if len(by_scale[scale]) > 1:
-            names = " and ".join("/".join(each.path.parts[-3:]) for each in by_scale[scale])
-            raise FeatureFileError(
-                f"there are several files of patches at {magnification_name(scale)} ({names}); give the "
-                "folder of one of them"
-            )
-    return tuple(by_scale[scale][0] for scale in wanted)
-
-
-def of_patch_size(stated: Sequence[Stated], patch_size: int | None) -> tuple[Stated, ...]:
-    """The patches whose files state that size, or none; all, if no file does or no size is wanted."""
-    fitting = tuple(one for one in stated if one.patch_size in (None, patch_size))
-    return tuple(stated) if patch_size is None else fitting or tuple(stated)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.zooming.bars import write_bars
+from napari_zoommil.experiments.zooming.comparison import Comparison
 from napari_zoommil.experiments.zooming.published import ABLATION
 from napari_zoommil.experiments.zooming.report import (
     DASH,
-    FIGURE,
     Row,
-    about,
-    rows_of,
-    summarised,
     with_metric,
-    written,
 )  # fmt: skip
-from napari_zoommil.experiments.zooming.training import trained
-from napari_zoommil.experiments.zooming.units import EXTENTS, Extent, Unit, zoommil
-from napari_zoommil.jobs import Job
+from napari_zoommil.experiments.zooming.units import Extent, Unit, zoommil
 from napari_zoommil.model_card import markdown_table
 
 NAME = "zoom-ablation"
@@ -65,27 +57,6 @@ def units(extent: Extent) -> list[Unit]:
     return [zoommil(extent, name, **options[name]) for name in VARIANTS]
 
 
-def experiment(
-    out: Path,
-    preset: str = "cpu",
-    data: Path | None = None,
-    only: Sequence[str] = (),
-    mpp: float = 0.25,
-    device: str = "auto",
-) -> Job[Reproduction]:
-    """Train each variant without a result, then write table and figure of all results.
-
-    The parameters are those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``mpp`` is not used.
-    """
-    extent = EXTENTS[preset]
-    listed = units(extent)
-    bench, results = yield from trained(out, extent, data, listed, only, device)
-    rows = rows_of(listed, results)
-    text = f"# {NAME}\n\n{about(bench, data, results)} K = {extent.k}.\n{NOTE}\n{table(rows)}\n"
-    summary = {"summary": [summarised(row) for row in rows]}
-    return written(NAME, preset, bench, results, text, {FIGURE: partial(_draw, rows=rows)}, summary)
-
-
 def table(rows: Sequence[Row]) -> str:
     """A row for each variant."""
     header = [
@@ -113,3 +84,8 @@ def _draw(path: Path, rows: Sequence[Row]) -> None:
     metrics = ("weighted F1", "AUROC")
     bars = {name: {row.unit.name: row.metrics[name] for row in with_metric(rows, name)} for name in metrics}
     write_bars(path, bars, "%")
+
+
+experiment = Comparison(
+    NAME, lambda extent, _: units(extent), lambda extent: f" K = {extent.k}.\n{NOTE}", table, _draw
+)

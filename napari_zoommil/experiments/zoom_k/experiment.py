@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
-from napari_zoommil.experiments.reproduce import Reproduction
+from napari_zoommil.experiments.zooming.comparison import Comparison
 from napari_zoommil.experiments.zooming.published import BEST_K
 from napari_zoommil.experiments.zooming.report import (
-    FIGURE,
     Row,
-    about,
-    rows_of,
-    summarised,
     with_metric,
-    written,
 )
-from napari_zoommil.experiments.zooming.training import trained
-from napari_zoommil.experiments.zooming.units import EXTENTS, Extent, Unit, zoommil
-from napari_zoommil.jobs import Job
+from napari_zoommil.experiments.zooming.units import Extent, Unit, zoommil
 from napari_zoommil.model_card import markdown_table
 
 NAME = "zoom-k"
@@ -40,27 +32,6 @@ def units(extent: Extent) -> list[Unit]:
     """A unit for each K, and for each pair; that of the preset's K is trained for ``zoom-models`` too."""
     own = [zoommil(extent, "zoommil" if k == extent.k else f"k{k}", k=k) for k in SAME]
     return [*own, *(zoommil(extent, f"k{first}-{second}", k=(first, second)) for first, second in PAIRS)]
-
-
-def experiment(
-    out: Path,
-    preset: str = "cpu",
-    data: Path | None = None,
-    only: Sequence[str] = (),
-    mpp: float = 0.25,
-    device: str = "auto",
-) -> Job[Reproduction]:
-    """Train for each K without a result, then write table and figure of all results.
-
-    The parameters are those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``mpp`` is not used.
-    """
-    extent = EXTENTS[preset]
-    listed = units(extent)
-    bench, results = yield from trained(out, extent, data, listed, only, device)
-    rows = rows_of(listed, results)
-    text = f"# {NAME}\n\n{about(bench, data, results)}\n{NOTE}\n{table(rows)}\n"
-    summary = {"summary": [summarised(row) for row in rows]}
-    return written(NAME, preset, bench, results, text, {FIGURE: partial(_draw, rows=rows)}, summary)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -124,3 +95,6 @@ def _draw(path: Path, rows: Sequence[Row]) -> None:
 def _values(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float]]:
     found = [row.metrics[metric] for row in rows]
     return [100 * one.mean for one in found], [100 * one.sd for one in found]
+
+
+experiment = Comparison(NAME, lambda extent, _: units(extent), lambda _: f"\n{NOTE}", table, _draw)

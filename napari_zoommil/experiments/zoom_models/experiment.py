@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from napari_zoommil.experiments.reproduce import Reproduction
+from napari_zoommil.experiments.zooming.comparison import Comparison
 from napari_zoommil.experiments.zooming.published import DATA_SETS, published
 from napari_zoommil.experiments.zooming.report import (
     DASH,
-    FIGURE,
     Row,
-    about,
     gain,
-    rows_of,
-    summarised,
     with_metric,
-    written,
 )  # fmt: skip
 from napari_zoommil.experiments.zooming.scatter import Point, write_scatter
-from napari_zoommil.experiments.zooming.training import trained
-from napari_zoommil.experiments.zooming.units import COLOUR, EXTENTS, Extent, Unit, zoommil
-from napari_zoommil.jobs import Job
+from napari_zoommil.experiments.zooming.units import COLOUR, Extent, Unit, zoommil
 from napari_zoommil.model_card import markdown_table
 
 NAME = "zoom-models"
@@ -60,27 +52,6 @@ def units(extent: Extent, preset: str) -> list[Unit]:
     ]
     pixels = [Unit("sparseconvmil_pixels@20x", "sparseconvmil_pixels", (20.0,))]
     return [*own, *single, *several, *lower, *colour, *([] if small else pixels)]
-
-
-def experiment(
-    out: Path,
-    preset: str = "cpu",
-    data: Path | None = None,
-    only: Sequence[str] = (),
-    mpp: float = 0.25,
-    device: str = "auto",
-) -> Job[Reproduction]:
-    """Train each model without a result, then write table and figure of all results.
-
-    The parameters are those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``mpp`` is not used.
-    """
-    extent = EXTENTS[preset]
-    listed = units(extent, preset)
-    bench, results = yield from trained(out, extent, data, listed, only, device)
-    rows = rows_of(listed, results)
-    text = f"# {NAME}\n\n{about(bench, data, results)}\n{NOTE}\n{table(rows)}\n{verdict(rows)}\n"
-    summary = {"summary": [summarised(row) for row in rows]}
-    return written(NAME, preset, bench, results, text, {FIGURE: partial(draw, rows=rows)}, summary)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -140,3 +111,8 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
         if not row.unit.encoder
     ]
     write_scatter(path, {"": points}, "encoded patches per slide", "weighted F1, %", fewer_is_better=True)
+
+
+experiment = Comparison(
+    NAME, units, lambda _: f"\n{NOTE}", lambda rows: f"{table(rows)}\n{verdict(rows)}", draw
+)

@@ -24,12 +24,11 @@ from napari_zoommil.jobs import Job, Progress, embed, run, train
 from napari_zoommil.jobs.embed import Embedding
 from napari_zoommil.jobs.progress import retold
 from napari_zoommil.jobs.train_familiarity import rows_read
-from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.slides.tissue_published import DEFAULT
 from napari_zoommil.training.mil.cohort import LabelledSlide, read_cohort
 from napari_zoommil.training.mil.table import read_table
-from napari_zoommil.training.run import CHECKPOINT, CURVES, is_trained
+from napari_zoommil.training.run import CHECKPOINT, CURVES, REPORT, is_trained
 
 METRICS = ("weighted F1", "AUROC", "accuracy")
 

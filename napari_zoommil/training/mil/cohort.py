@@ -60,6 +60,10 @@ class Columns:
         return tuple(getattr(self, name) for name in own if getattr(self, name) != usual[name])
 
 
+OWN_COLUMNS = Columns()
+"""The usual names, and no second table."""
+
+
 @dataclass(frozen=True)
 class Cohort(Sequence[LabelledSlide]):
     """Labelled slides.
@@ -188,27 +192,38 @@ def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSl
     )
 
 
-def read_to_predict(path: Path) -> Cohort:
+def read_to_predict(path: Path, columns: Columns | None = None, lack: Lack = no_slide) -> Cohort:
     """The slides of a table to predict over and to compare with labels, where it has these.
 
     Labels and splits stay as they are in the table; splits without which one cannot train may be missing.
+
+    Parameters
+    ----------
+    path : Path
+    columns : Columns, optional
+        Those that are named have to be there.
+    lack : callable
+        Why a slide cannot be used; by default, that it does not exist.
 
     Raises
     ------
     FileError
         If the table cannot be read.
     CohortError
-        If it is not a table with a column slide, or has faults; the error lists all of them.
+        If it is not a table with a column of slides, or has faults; the error lists all of them.
     """
-    if not any("label" in row.cells for row in read_table(path, ("slide",))):
-        return Cohort(tuple(LabelledSlide(slide, "") for slide in slides_of_table(path)))
-    cohort = parse_cohort(path)
-    refuse(path, cohort.content_faults())
+    columns = columns or Columns()
+    slides, label = columns.slide_column, columns.label_column
+    may_lack_labels = columns.slide_table is None and label == Columns.label_column
+    if may_lack_labels and not any(label in row.cells for row in read_table(path, (slides,))):
+        return Cohort(tuple(LabelledSlide(one, "") for one in slides_of_table(path, slides)))
+    cohort = parse_cohort(path, columns)
+    refuse(path, cohort.content_faults(lack))
     return cohort
 
 
-def slides_of_table(path: Path) -> list[Path]:
-    """The column ``slide`` of a table, relative to it, without duplicates.
+def slides_of_table(path: Path, column: str = "slide") -> list[Path]:
+    """The column of slides of a table, relative to it, without duplicates.
 
     Raises
     ------
@@ -217,10 +232,10 @@ def slides_of_table(path: Path) -> list[Path]:
     CohortError
         If it is not a table with such a column, or a line has no slide.
     """
-    rows = read_table(path, ("slide",))
-    wrong = [(row.line, row.fault or "slide is empty") for row in rows if row.fault or not row["slide"]]
+    rows = read_table(path, (column,))
+    wrong = [(row.line, row.fault or f"{column} is empty") for row in rows if row.fault or not row[column]]
     refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong))
-    return list(dict.fromkeys(path.parent / row["slide"] for row in rows))
+    return list(dict.fromkeys(path.parent / row[column] for row in rows))
 
 
 def refuse(what: Path | str, faults: Sequence[str]) -> None:

@@ -68,7 +68,8 @@ class MILModule(L.LightningModule):
         return losses["loss"]
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        losses, output, target = self._losses(batch)
+        with self.model.validating():
+            losses, output, target = self._losses(batch)
         for metric in self.metrics.values():
             metric.update(self.model.task.measured(output.logits), target[None])
         found: dict[str, Any] = {**losses, **self.metrics}

@@ -9,55 +9,92 @@ for even ratios is chosen from 1, 2, 5, 10, 20 and so on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit
 from magicgui.widgets.bases import ValueWidget
-from qtpy.QtWidgets import QFormLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
 
 from napari_zoommil.jobs.parameters import Field, Range, fields
 from napari_zoommil.viewer.docks.parts import DeviceChoice, Fold
+from napari_zoommil.viewer.docks.paths import PathEdit, PathsEdit
 
 OPEN = "by default"
 """What a parameter shows that is left open."""
 
 
+TITLES = {
+    "by": "Results by",
+    "features": "Feature files",
+    "icc": "Colour profile",
+    "mpp": "Pixel size",
+    "store": "Feature store",
+}
+"""Of parameters whose names say too little on a screen."""
+
+
 class Advanced(QWidget):
-    """A form with one line for each parameter.
+    """A form with one line for each parameter; one that is a dataclass has a line for each of its fields.
 
     Parameters
     ----------
     job : callable
     names : iterable of str
         Of its parameters, in their order on screen.
+    hidden : sequence of str
+        Fields of dataclasses that are not shown and stay as they are.
     """
 
-    def __init__(self, job: Callable[..., Any], names: Iterable[str]) -> None:
+    def __init__(self, job: Callable[..., Any], names: Iterable[str], hidden: Sequence[str] = ()) -> None:
         super().__init__()
         known = fields(job)
-        self._fields = {name: known[name] for name in names}
-        self._widgets = {name: _widget(field) for name, field in self._fields.items()}
+        self._names = tuple(names)
+        self._parts: dict[str, tuple[Any, tuple[str, ...]]] = {}
+        self._fields: dict[str, Field] = {}
+        for name in self._names:
+            if is_dataclass(kind := known[name].type):
+                own = {one: field for one, field in fields(kind).items() if one not in hidden}  # type: ignore[arg-type]
+                self._parts[name] = kind, tuple(own)
+                self._fields |= own
+            else:
+                self._fields[name] = known[name]
+        self._widgets: dict[str, Any] = {name: _widget(field) for name, field in self._fields.items()}
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         for name, widget in self._widgets.items():
-            self.add(name.replace("_", " ").capitalize(), widget.native)
+            self.add(TITLES.get(name, name.replace("_", " ").capitalize()), widget.native)
 
     def add(self, title: str, widget: QWidget) -> None:
         """A line that is no parameter of the job, or is made by hand."""
         widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._form.addRow(title, widget)
 
-    def __getitem__(self, name: str) -> ValueWidget:
-        """The widget of a parameter."""
+    def __getitem__(self, name: str) -> Any:
+        """The widget of a parameter, with ``value``, ``changed`` and ``native``."""
         return self._widgets[name]
+
+    def heard(self, changed: Callable[[], None]) -> None:
+        """Have a function called when anything is set to another value; of text, when it is entered."""
+        for widget in self._widgets.values():
+            if isinstance(widget, LineEdit):
+                widget.native.editingFinished.connect(lambda *_: changed())
+            else:
+                widget.changed.connect(lambda *_: changed())
 
     def value(self, name: str) -> Any:
         """What the job takes for a parameter; None where it is left open."""
+        if name in self._parts:
+            kind, own = self._parts[name]
+            return kind(**{one: self.value(one) for one in own})
         field, widget = self._fields[name], self._widgets[name]
         value = widget.value
+        if isinstance(widget, LineEdit):
+            return value.strip() or field.default
         if _is_open(field) and value == (widget.min if isinstance(widget, FloatSpinBox) else ""):
             return None
         return _kind(field)(value) if isinstance(widget, FloatSpinBox) else value
@@ -65,7 +102,7 @@ class Advanced(QWidget):
     @property
     def values(self) -> dict[str, Any]:
         """All of them by name."""
-        return {name: self.value(name) for name in self._widgets}
+        return {name: self.value(name) for name in self._names}
 
     def tell_open(self, name: str, text: str) -> None:
         """Say what counts as long as a parameter is left open, such as ``40 (preset)``."""
@@ -81,7 +118,7 @@ class How(Fold):
 
     Parameters
     ----------
-    job, names
+    job, names, hidden
         As of :class:`Advanced`.
     verb : str
         What it does on the device.
@@ -95,15 +132,15 @@ class How(Fold):
         names: Iterable[str],
         verb: str,
         changed: Callable[[], None] | None = None,
+        hidden: Sequence[str] = (),
     ) -> None:
-        form, device = Advanced(job, names), DeviceChoice(verb)
+        form, device = Advanced(job, names, hidden), DeviceChoice(verb)
         form.add("Device", device)
         super().__init__("Advanced", form)
         self.advanced, self.device = form, device
         if changed is not None:
             device.currentIndexChanged.connect(lambda *_: changed())
-            for name in form.values:
-                form[name].changed.connect(lambda *_: changed())
+            form.heard(changed)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -121,15 +158,20 @@ def _kind(field: Field) -> Any:
     return kinds[0] if _is_open(field) and kinds else field.type
 
 
-def _widget(field: Field) -> ValueWidget:
+def _widget(field: Field) -> Any:
+    """A widget of magicgui, or of its likeness."""
     kind = _kind(field)
     options: dict[str, Any] = {"name": field.name, "tooltip": field.help}
     if kind is bool:
         box = CheckBox(value=field.default, **options)
         box.native.setText("")  # its line in the form has a title
         return box
-    if get_origin(kind) is Literal:
-        return _choice(field, [(str(one), one) for one in get_args(kind)], options)
+    if kind is Path:
+        return PathEdit(field.name.replace("_", " "), field.help)
+    if kind == Sequence[Path]:
+        return PathsEdit(field.name.replace("_", " "), field.help)
+    if get_origin(kind) is Literal or field.names:
+        return _choice(field, [(str(one), one) for one in field.names or get_args(kind)], options)
     if kind in (int, float) and field.range is not None:
         if field.range.log:
             steps = even_ratios(field.range)
@@ -137,13 +179,18 @@ def _widget(field: Field) -> ValueWidget:
                 steps = sorted([*steps, field.default])
             return _choice(field, [(f"{one:g}", one) for one in steps], options)
         return _number(field, field.range, kind, options)
-    return LineEdit(value=field.default or "", **options)
+    line = LineEdit(value="", **options)
+    line.native.setPlaceholderText(field.default or OPEN)
+    return line
 
 
 def _choice(field: Field, choices: list[tuple[str, Any]], options: dict[str, Any]) -> ComboBox:
     if _is_open(field):
         choices = [(OPEN, ""), *choices]
-    return ComboBox(choices=choices, value="" if _is_open(field) else field.default, **options)
+    box = ComboBox(choices=choices, value="" if _is_open(field) else field.default, **options)
+    box.native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.native.setMinimumContentsLength(8)
+    return box
 
 
 def _number(field: Field, limits: Range, kind: type, options: dict[str, Any]) -> ValueWidget:

@@ -34,6 +34,8 @@ class ModelChoice(NarrowComboBox):
         Whether a name on the hub may be given; of which kind it is shows when it is fetched.
     to_train : bool
         Whether only models that can be trained are offered.
+    none : str
+        What stands first, for no model, which is chosen at the beginning; empty if there has to be one.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ModelChoice(NarrowComboBox):
         kinds: tuple[Kind, ...],
         hub: bool = False,
         to_train: bool = False,
+        none: str = "",
     ) -> None:
         super().__init__()
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -54,7 +57,8 @@ class ModelChoice(NarrowComboBox):
         self._kept: tuple[Path, ...] = ()
         self._folders: list[Path] = []
         self._hub: list[str] = []
-        self._chosen = self._shipped[0] if self._shipped else ""
+        self._none = none
+        self._chosen = self._shipped[0] if self._shipped and not none else ""
         self._fill()
         self.activated.connect(self._picked)
 
@@ -90,6 +94,8 @@ class ModelChoice(NarrowComboBox):
         folders = dict.fromkeys((*self._kept, *(one for one in self._folders if one.exists())))
         with QSignalBlocker(self):
             self.clear()
+            if self._none:
+                self.addItem(self._none, "")
             for name in (*self._shipped, *map(str, folders), *self._hub):
                 self._add(name)
             if self._chosen and self.findData(self._chosen) < 0:  # kept on another slide
@@ -97,8 +103,8 @@ class ModelChoice(NarrowComboBox):
             self.addItem(FOLDER)
             if self._has_hub:
                 self.addItem(HUB)
-            folder = self.findText(FOLDER)
-            self.setCurrentIndex(max(0, self.findData(self._chosen)) if self._chosen else folder)
+            first = 0 if self._none else self.findText(FOLDER)
+            self.setCurrentIndex(max(0, self.findData(self._chosen)) if self._chosen else first)
 
     def _add(self, name: str) -> None:
         if name in self._hub:

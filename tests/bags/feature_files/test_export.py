@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_zoommil.bags.feature_files.export import Exported, write_trident
+from napari_zoommil.bags.feature_files.frame import Frame
 from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import Frame, place
+from napari_zoommil.bags.feature_files.placing import place
 from napari_zoommil.geometry import PatchLevel
 
 

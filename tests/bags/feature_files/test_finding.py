@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features
+from napari_zoommil.bags.feature_files.encoder_names import is_same_encoder, name_of_features, unstated
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
-from napari_zoommil.errors import FeatureFileError
+from napari_zoommil.errors import FeatureFileError, UnknownEncoderError
 
 
 def files(folder: Path, *names: str) -> None:
@@ -95,10 +95,21 @@ def test_names_of_one_encoder(one: str, other: str) -> None:
     assert not is_same_encoder(one, "uni_v2")
 
 
+def test_what_files_do_not_state_is_told() -> None:
+    """Outside TRIDENT's folders, that of the features alone says nothing for sure."""
+    assert unstated([], "uni") == ""
+    told = unstated([Path("features_conch_v15/a.h5")], "uni")
+    assert told == (
+        "a.h5 does not state the encoder; they are taken as features of uni, unchecked; their folder is "
+        "named features_conch_v15"
+    )
+    assert "folder" not in unstated([Path("features_uni_v1/a.h5"), Path("features_uni_v1/b.h5")], "uni")
+
+
 def test_the_encoder_is_never_guessed() -> None:
     assert name_of_features("a.h5", "uni_v1", None) == name_of_features("a.h5", "uni_v1", "UNI") == "uni_v1"
     assert name_of_features("a.h5", "", "uni") == "uni"
-    with pytest.raises(FeatureFileError, match=r"a.h5 does not state the encoder.*--encoder"):
+    with pytest.raises(UnknownEncoderError, match=r"a.h5 does not state the encoder.*--encoder"):
         name_of_features("a.h5", "", None)
     with pytest.raises(FeatureFileError, match="features of the encoder uni_v1, not of conch"):
         name_of_features("a.h5", "uni_v1", "conch")

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_zoommil.bags.feature_files.layouts import read_stated
-from napari_zoommil.bags.feature_files.placing import (
+from napari_zoommil.bags.feature_files.frame import (
     Frame,
     at_magnifications,
     magnification_in,
     of_patch_size,
-    place,
 )
+from napari_zoommil.bags.feature_files.layouts import read_stated
+from napari_zoommil.bags.feature_files.placing import place
 from napari_zoommil.bags.feature_files.stated import Stated
 from napari_zoommil.errors import FeatureFileError
 from napari_zoommil.geometry import MICRONS_AT_1X

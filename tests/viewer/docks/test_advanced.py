@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
-from napari_zoommil.jobs import detect, finetune, predict
-from napari_zoommil.jobs.parameters import Range, fields
+from napari_zoommil.jobs import detect, finetune, predict, train
+from napari_zoommil.jobs.parameters import OneOf, Range, fields
 from napari_zoommil.viewer.docks.advanced import OPEN, Advanced, even_ratios
 
 
@@ -50,7 +55,8 @@ def test_untouched_it_gives_the_jobs_defaults(form) -> None:
     [
         (finetune, ("epochs", "learning_rate", "stain_augmentation", "seed", "loss", "preset")),
         (detect, ("batch_size", "workers", "threads", "mpp", "icc", "device")),
-        (predict, ("min_tissue", "batch_size", "workers")),
+        (predict, ("features", "overlap", "store", "min_tissue", "batch_size", "workers")),
+        (train, ("columns", "flags", "tissue_detector", "task", "unit", "mpp")),
     ],
 )
 def test_real_jobs_keep_their_defaults(qapp, function, names) -> None:
@@ -85,3 +91,62 @@ def test_even_ratios() -> None:
     assert even_ratios(Range(1e-3, 2e-2, log=True)) == [0.001, 0.002, 0.005, 0.01, 0.02]
     with pytest.raises(ValueError, match="begins above 0"):
         even_ratios(Range(0, 1, log=True))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A bundle.
+
+    Attributes
+    ----------
+    column : str
+        Name of a column.
+    table : Path, optional
+        Another table.
+    nodes : int
+        Not shown.
+    """
+
+    column: str = "label"
+    table: Path | None = None
+    nodes: int = 1
+
+
+def bundled(
+    paths: Sequence[Path] = (),
+    part: Part = Part(),
+    detector: Annotated[str | None, OneOf(("a", "b"))] = None,
+) -> None:
+    """A job."""
+
+
+def test_parts_of_a_job_have_lines_of_their_own(qtbot) -> None:
+    form = Advanced(bundled, fields(bundled), hidden=("nodes",))
+    qtbot.addWidget(form)
+    heard = []
+    form.heard(lambda: heard.append(form.values))
+    assert form.values == {"paths": (), "part": Part(), "detector": None}
+    assert form["column"].native.placeholderText() == "label"
+    form["paths"].value = (Path("a b"), Path("c, d"))
+    form["table"].value = Path("t.csv")
+    form["detector"].value = "b"
+    assert len(heard) == 3
+    qtbot.keyClicks(form["column"].native, "isMSIH")
+    assert len(heard) == 3, "it is not entered yet"
+    qtbot.keyClick(form["column"].native, Qt.Key.Key_Return)
+    expected = {"paths": (Path("a b"), Path("c, d")), "part": Part("isMSIH", Path("t.csv")), "detector": "b"}
+    assert heard[-1] == form.values == expected
+    form["paths"].value = ()
+    form["column"].value = ""
+    assert form.values["paths"] == () and form.values["part"].column == "label"
+
+
+def test_paths_are_chosen_and_added(qtbot, monkeypatch) -> None:
+    form = Advanced(bundled, ("paths",))
+    qtbot.addWidget(form)
+    names = iter(("/x/one", "", "/x/two"))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: next(names))
+    _, folder = form["paths"].choose.menu().actions()
+    for _ in range(3):
+        folder.trigger()
+    assert form.value("paths") == (Path("/x/one"), Path("/x/two"))

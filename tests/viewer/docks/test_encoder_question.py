@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_zoommil.annotations import CellClass, Points, annotations_path
-from napari_zoommil.errors import ConsentError, EncoderError, JobError
+from napari_zoommil.errors import ConsentError, EncoderError, JobError, UnknownEncoderError
 from napari_zoommil.training.mil import points as points_training
 from napari_zoommil.viewer.docks import encoder_question as module
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
@@ -163,3 +163,25 @@ def test_both_docks_run_a_file_only_when_it_was_chosen(
     dock.model.choose(teacher.lesson.run.folder)
     qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=MINUTE)
     assert dock.encoder.isHidden(), "the same encoder was named before"
+
+
+def test_an_encoder_that_nothing_states_is_named(asked, qtbot) -> None:
+    imported = UnknownEncoderError("m was imported without the name of its encoder")
+    assert not asked.question.after("m", imported) and not asked.question.by_name.isHidden()
+    assert asked.question.allow.isHidden() and "Name it" in asked.question.told.text()
+    click(qtbot, asked.question.use)
+    assert asked.answers == 0, "nothing was named"
+    asked.question.name.setCurrentText("resnet50")
+    click(qtbot, asked.question.use)
+    assert asked.answers == 1 and asked.question.given("m") == "resnet50"
+    assert not asked.question.after("n", imported), "another model may be of another one"
+    assert not asked.question.after("m", EncoderError("m takes 3 features per patch"))
+    asked.question.show_for("m")
+    assert asked.question.given("m") is None and not asked.question.isHidden()
+    asked.question.after("m", UNI)
+    assert asked.question.by_name.isHidden()
+
+
+def test_the_encoder_that_files_state_is_proposed(asked) -> None:
+    asked.question.after("m", UnknownEncoderError("if it was trained on that, say so", "uni_v1"))
+    assert asked.question.name.currentText() == "uni_v1"

@@ -11,7 +11,8 @@ from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, prediction_store
 from napari_zoommil.jobs.finetune_runs import kept
 from napari_zoommil.jobs.prediction import PartialMap, Prediction
-from napari_zoommil.jobs.prediction_store import KeptPrediction
+from napari_zoommil.jobs.prediction_store import ALL_TISSUE as ALL_READ
+from napari_zoommil.jobs.prediction_store import FROM_FILES, KeptPrediction
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.slides import Slide
@@ -41,6 +42,9 @@ from napari_zoommil.viewer.sight import sight_of
 from napari_zoommil.viewer.worker import spare_cores
 
 LOOKING = "Looking for tissue …"
+
+READING = ("features", "overlap", "min_tissue", "store", "batch_size")
+"""Parameters of ``predict`` that are made from the job itself."""
 
 
 class AttentionDock(SessionDock):
@@ -82,7 +86,7 @@ class AttentionDock(SessionDock):
         self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
         self.cost = Sentence(name="cost", lines=3)
         self.device = Sentence(name="device", lines=2)
-        self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
+        self.how = How(predict, READING, "computes", self._reconsider)
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
@@ -197,7 +201,7 @@ class AttentionDock(SessionDock):
         if entry is None:
             return
         self._estimate = found
-        entry.tissue = found.tissue
+        entry.tissue = found.tissue or entry.tissue
         self.cost.setText(cost_sentence(found))
         self.device.setText(f"Device: {found.device} ({found.reason})")
         self.act.set_ready(True, "Run the model on this slide")
@@ -258,9 +262,13 @@ class AttentionDock(SessionDock):
     def _what_is_read(self) -> str:
         """What of the slide is read, for the list of results."""
         assert self._entry is not None
+        ways = self._read_as.ways.text
+        if ways == FROM_FILES:
+            return ways
         added, left_out = map(len, tissue_regions.polygons(self._viewer, self._entry.slide))
         changed = ((added, "added"), (left_out, "left out"))
-        return ", ".join([self.where.title, *(f"{count} {done}" for count, done in changed if count)])
+        told = f"{self.where.title}{ways.removeprefix(ALL_READ)}"
+        return ", ".join([told, *(f"{count} {done}" for count, done in changed if count)])
 
     def _cancel(self) -> None:
         self._predicting.cancel()

@@ -50,13 +50,14 @@ class Explainer:
         if self.runner.of is entry and self._key == key:
             return
         self.runner.abandon()
-        if prediction not in entry.readings and prediction.regions_mm2 is not None:
+        reading: Reading | None = entry.readings.get(prediction)
+        if reading is None:
             self._act.note.setText(
-                "It was made inside regions, before: run the model there again to explain it"
+                "It is not known how the slide was read for this result, which an earlier version made: run "
+                "the model again to explain it"
             )
             return self._failed()
         self._key = key
-        reading = entry.readings.get(prediction) or Reading(entry.tissue, None, {})
         options = reading.options() | {"encoder": reading.encoder or encoder_of(model)}
         self._act.show_running(True, f"Stop explaining {slide.name}")
         self.runner.start(

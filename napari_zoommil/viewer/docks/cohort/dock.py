@@ -10,19 +10,19 @@ import napari
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_zoommil.errors import ConsentError, ZoomMILError, first_line
 from napari_zoommil.files import write_table
 from napari_zoommil.jobs import Progress, predict
-from napari_zoommil.jobs.cohort import is_cohort, opening, table_of
+from napari_zoommil.jobs.cohort import opening, table_of
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
 from napari_zoommil.jobs.many_slides import Outcome, over
+from napari_zoommil.jobs.prediction_store import WaysToRead
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
+from napari_zoommil.viewer.docks.cohort.agreement import Agreement
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
-from napari_zoommil.viewer.docks.cohort.matrix import ConfusionMatrix
-from napari_zoommil.viewer.docks.cohort.parts import Filters, Source
+from napari_zoommil.viewer.docks.cohort.parts import Filters, Source, dropped
 from napari_zoommil.viewer.docks.cohort.showing import ShownSlides
 from napari_zoommil.viewer.docks.cohort.table import CohortTable
 from napari_zoommil.viewer.docks.cohort.training import TrainPart
@@ -35,6 +35,9 @@ from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.settings import compute_settings
 from napari_zoommil.viewer.worker import spare_cores
+
+READING = ("overlap", "min_tissue", "mpp", "icc")
+"""Parameters of ``predict`` that choose patches, made from the job itself."""
 
 SETTLED_MS = 80
 """After which counts are brought up to date: answers may come by the hundred."""
@@ -52,9 +55,13 @@ class CohortDock(SessionDock):
         self._opening = self._runner(lambda _: None, self.controller.show, self._open_ended, quiet=True)
         self._looking = self._runner(self._found, lambda _: None, lambda _: self._refresh(), quiet=True)
         self._predicting = self._runner(self._progress, self._predicted, self._ended)
-        self._failed, self._path, self._note = 0, Path(), ""
+        self._failed, self._note = 0, ""
+        self._path: Path | None = None
         self._build()
-        self._shown = ShownSlides(self._viewer, self._session, self.controller, lambda: self.model.chosen)
+        self._read_as = self._reading()
+        self._shown = ShownSlides(
+            self._viewer, self._session, self.controller, lambda: self.model.chosen, self._what_is_read
+        )
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(SETTLED_MS)
@@ -74,13 +81,14 @@ class CohortDock(SessionDock):
         self._refresh()
 
     def _build(self) -> None:
-        self.source = Source(self.open)
+        self.source = Source(self.open, self._open_anew)
         self.model = ModelChoice(self, self._another_model, ("mil",), hub=True)
         self.model.setToolTip("The model that is asked: a shipped one, a model folder, or one on the hub")
         self.card = CardButton(self.model)
         self.encoder = EncoderQuestion(self._session, self._predict)
-        self.how = How(predict, ("batch_size",), "computes")
-        self.how.advanced["batch_size"].value = compute_settings().batch_size
+        self.how = How(predict, (*READING, "store", "batch_size"), "computes", self._another_reading)
+        with self.how.advanced["batch_size"].changed.blocked():
+            self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Predict all", self._predict, self._predicting.cancel)
         self.filters = Filters(self.controller.set_filter)
         self.table = CohortTable(self.controller)
@@ -91,14 +99,7 @@ class CohortDock(SessionDock):
         self.next.clicked.connect(self._next_wrong)
         self.export = button("Export…", "Write the rows that are shown, in their order, to a CSV table")
         self.export.clicked.connect(self._ask_where)
-        self.matrix_title = heading("Confusion matrix")
-        self.counting = QComboBox()
-        self.counting.setToolTip("The slides that are counted")
-        self.counting.activated.connect(lambda _: self.controller.count(self.counting.currentText()))
-        self.of = row(QLabel("Count"), self.counting, stretch=1)
-        self.matrix = ConfusionMatrix()
-        self.matrix.chosen.connect(self.controller.choose_cell)
-        self.scores = Sentence(name="cohort-scores")
+        self.agreement = Agreement(self.controller)
         self.train = TrainPart(self._viewer, self._session, self._runner, self.scroll_to)
         self.train_fold = Fold("Train a model on this cohort", self.train)
         self._lay_out(
@@ -113,21 +114,18 @@ class CohortDock(SessionDock):
             self.filters,
             self.table,
             row(self.shown, self.next, self.export, stretch=0),
-            self.matrix_title,
-            self.of,
-            self.matrix,
-            self.scores,
+            self.agreement,
             self.train_fold,
         )
 
     # What: cohort and model
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        if event is not None and _dropped(event) is not None:
+        if event is not None and dropped(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        path = None if event is None else _dropped(event)
+        path = None if event is None else dropped(event)
         if event is not None and path is not None:
             event.acceptProposedAction()
             self.open(path)
@@ -137,10 +135,16 @@ class CohortDock(SessionDock):
         self._opening.abandon()
         self._path = path
         self.source.told.setText(f"Reading {path.name} …")
-        self._opening.start(lambda: opening(path))
+        source = self.source.source
+        self._opening.start(lambda: opening(path, source))
+
+    def _open_anew(self) -> None:
+        """Read the table in another way."""
+        if self._path is not None:
+            self.open(self._path)
 
     def _open_ended(self, _failure: str | None) -> None:
-        if not self._opening.done:
+        if not self._opening.done and self._path is not None:
             self.controller.refuse(self._path, self._opening.error)
 
     def _opened(self) -> None:
@@ -153,8 +157,7 @@ class CohortDock(SessionDock):
         self.train.show_cohort(controller.cohort)
         self.model.offer(self._session.cohort_models)
         self.filters.offer(controller.cohort)
-        self.counting.clear()
-        self.counting.addItems(list(controller.ways))
+        self.agreement.offer()
         self._ask_anew()
 
     def add_model(self, folder: Path) -> None:
@@ -163,6 +166,23 @@ class CohortDock(SessionDock):
             self.model.offer((folder, *self._session.cohort_models))
         else:
             super().add_model(folder)
+
+    def _reading(self) -> dict[str, Any]:
+        """How slides are read for a prediction."""
+        cohort, how = self.controller.cohort, self.how.values
+        return {"features": cohort.source.features if cohort else ()} | {name: how[name] for name in READING}
+
+    def _what_is_read(self) -> str:
+        """The same for the list of results."""
+        how = self._reading()
+        files = tuple(map(str, how["features"]))
+        return WaysToRead(how["min_tissue"], overlap=how["overlap"], features=files).text
+
+    def _another_reading(self) -> None:
+        """Slides are read in another way: what was answered is of other patches."""
+        if self._reading() != self._read_as:
+            self.controller.forget_answers()
+            self._ask_anew()
 
     def _another_model(self) -> None:
         self.encoder.show_for(self.model.chosen)
@@ -175,11 +195,12 @@ class CohortDock(SessionDock):
         self._predicting.abandon()
         self.act.show_running(False)
         self._note = ""
+        self._read_as = reading = self._reading()
         self.table.rows.reset()
         self.table.set_widths()
         if self.controller.cohort is not None and self.model.chosen:
             slides, model = self.controller.waiting, self.model.chosen
-            self._looking.start(lambda: kept_answers(slides, model))
+            self._looking.start(lambda: kept_answers(slides, model, **reading))
         self._refresh()
 
     def _found(self, progress: Progress) -> None:
@@ -211,7 +232,7 @@ class CohortDock(SessionDock):
         cores = spare_cores()
         job: Any = partial(
             predict_and_keep, model=model, encoder=self.encoder.given(model), workers=cores, threads=cores,
-            **self.how.values,
+            **self._reading() | self.how.values,
         )  # fmt: skip
         self.act.show_running(True, "Stop; slides that are done are kept")
         self._predicting.start(lambda: over(job, slides), f"ZoomMIL is predicting over {cohort.path.name}")
@@ -263,14 +284,8 @@ class CohortDock(SessionDock):
         self.filters.count(wrong, controller.is_regression)
         self.next.setEnabled(wrong > 0)
         self.export.setEnabled(shown > 0)
-        has_labels = controller.cohort is not None and controller.cohort.has_labels
-        for widget in (self.matrix_title, self.of, self.scores):
-            widget.setVisible(has_labels)
-        self.next.setVisible(has_labels)
-        self.matrix_title.setText("AGREEMENT" if controller.is_regression else "CONFUSION MATRIX")
-        scores = controller.scores()
-        self.matrix.show_scores(scores, controller.filter.cell)
-        self.scores.setText(controller.sentence(scores) if has_labels else "")
+        self.next.setVisible(controller.cohort is not None and controller.cohort.has_labels)
+        self.agreement.refresh()
 
     def _open_row(self, place: int) -> None:
         try:
@@ -303,13 +318,3 @@ class CohortDock(SessionDock):
         except ZoomMILError as error:
             return show_error(str(error))
         show_info(f"{several(len(rows), 'row')} written to {path.name}")
-
-
-def _dropped(event: QDropEvent) -> Path | None:
-    """The table, folder or slide that is being dropped; None of anything else."""
-    data = event.mimeData()
-    urls = data.urls() if data is not None else []
-    if len(urls) != 1 or not urls[0].isLocalFile():
-        return None
-    path = Path(urls[0].toLocalFile())
-    return path if is_cohort(path) else None

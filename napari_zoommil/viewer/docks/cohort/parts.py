@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_zoommil.files import TABLES, dialog_filter
-from napari_zoommil.jobs.cohort import OpenCohort
+from napari_zoommil.jobs import train
+from napari_zoommil.jobs.cohort import OpenCohort, TableSource, is_cohort
+from napari_zoommil.viewer.docks.advanced import Advanced
 from napari_zoommil.viewer.docks.familiarity_note import WARNING
-from napari_zoommil.viewer.docks.parts import NarrowComboBox, Sentence, row
+from napari_zoommil.viewer.docks.parts import Fold, NarrowComboBox, Sentence, row
 
 TYPED_MS = 150
 """After which what was typed to filter by is looked for."""
@@ -25,11 +28,23 @@ NO_COHORT = (
 
 
 class Source(QWidget):
-    """Which cohort is open, and what is wrong with the one that could not be."""
+    """Which cohort is open, how its table is read, and what is wrong with the one that could not be.
 
-    def __init__(self, opened: Callable[[Path], None]) -> None:
+    Parameters
+    ----------
+    opened : callable
+        Called with a path to be opened.
+    read_anew : callable
+        Called when a table is to be read in another way.
+    """
+
+    def __init__(self, opened: Callable[[Path], None], read_anew: Callable[[], None]) -> None:
         super().__init__()
-        self._opened = opened
+        self._opened, self._read_anew = opened, read_anew
+        self.form = Advanced(train, ("features", "columns"))
+        self._known = self.source
+        self.form.heard(self._changed)
+        self.more = Fold("Feature files, columns, table of slides", self.form)
         self.table = QPushButton("Open table…")
         self.table.setToolTip("A CSV table with the columns slide and label, and optionally split and group")
         self.table.clicked.connect(self._ask_table)
@@ -41,10 +56,20 @@ class Source(QWidget):
         self.faults.setStyleSheet(WARNING)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        for widget in (row(self.table, self.folder), self.told, self.faults):
+        for widget in (row(self.table, self.folder), self.told, self.faults, self.more):
             column.addWidget(widget)
         self._start = ""
         self.show_cohort(None, "", ())
+
+    @property
+    def source(self) -> TableSource:
+        """How a table is to be read."""
+        return TableSource(**self.form.values)
+
+    def _changed(self) -> None:
+        if (source := self.source) != self._known:
+            self._known = source
+            self._read_anew()
 
     def show_cohort(self, cohort: OpenCohort | None, refused: str, faults: Sequence[str]) -> None:
         """Name what is open, and what could not be opened with all its faults."""
@@ -121,3 +146,13 @@ class Filters(QWidget):
 
     def _tell(self) -> None:
         self._changed(self.text.text(), self.split.currentData() or "", self.wrong.isChecked())
+
+
+def dropped(event: QDropEvent) -> Path | None:
+    """The table, folder or slide that is being dropped; None of anything else."""
+    data = event.mimeData()
+    urls = data.urls() if data is not None else []
+    if len(urls) != 1 or not urls[0].isLocalFile():
+        return None
+    path = Path(urls[0].toLocalFile())
+    return path if is_cohort(path) else None

@@ -26,6 +26,7 @@ class PlanTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
         self._choices: Choices = ()
+        self._is_from_file = False
         self.setHorizontalHeaderLabels(list(COLUMNS))
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -42,9 +43,16 @@ class PlanTable(QTableWidget):
         self.setToolTip("Double click or F2: change a value")
         self.show_choices(())
 
-    def show_choices(self, choices: Choices) -> None:
-        """A line for each choice; hidden where there are none."""
-        self._choices = choices
+    def show_choices(self, choices: Choices, from_file: bool = False) -> None:
+        """A line for each choice; hidden where there are none.
+
+        Parameters
+        ----------
+        choices : tuple of Choice
+        from_file : bool
+            Whether they are those of a file, which are to be followed as they stand.
+        """
+        self._choices, self._is_from_file = choices, from_file
         with QSignalBlocker(self):
             self.setRowCount(len(choices))
             for line, one in enumerate(choices):
@@ -67,8 +75,8 @@ class PlanTable(QTableWidget):
 
     @property
     def is_changed(self) -> bool:
-        """Whether a value is another than the one that was planned."""
-        return self.choices != self._choices
+        """Whether a value is another than the one that the settings lead to."""
+        return self._is_from_file or self.choices != self._choices
 
     def _text(self, line: int) -> str:
         item = self.item(line, 1)

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QLineEdit,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSizePolicy, QWidget
 
-from napari_zoommil.errors import ModelError
+from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs import train
+from napari_zoommil.jobs.cohort import OWN_SOURCE, TableSource
 from napari_zoommil.jobs.cohort_train import TrainingRequest, places_beside
 from napari_zoommil.jobs.parameters import fields
-from napari_zoommil.model_folder import SHIPPED_ENCODERS
-from napari_zoommil.models.registry import Entry, entries
+from napari_zoommil.jobs.train_choices import FIXED
+from napari_zoommil.model_folder import find_model
+from napari_zoommil.models.registry import DEFAULT_RECIPE, Entry, Recipe, entries
+from napari_zoommil.models.spec import ModelSpec, read_spec
 from napari_zoommil.viewer.docks.advanced import How
-from napari_zoommil.viewer.docks.parts import Fold, NarrowComboBox, row
+from napari_zoommil.viewer.docks.cohort.plan import read, written
+from napari_zoommil.viewer.docks.encoder_question import KNOWN
+from napari_zoommil.viewer.docks.model_choice import ModelChoice
+from napari_zoommil.viewer.docks.parts import Fold, NarrowComboBox, stack
+from napari_zoommil.viewer.docks.paths import Folder
 
-ADVANCED = ("folds", "epochs", "learning_rate", "patch_size", "min_tissue", "task", "unit", "seed", "icc")
+ADVANCED = (
+    "folds",
+    "epochs",
+    "learning_rate",
+    "patch_size",
+    "min_tissue",
+    "tissue_detector",
+    "task",
+    "unit",
+    "seed",
+    "mpp",
+    "icc",
+    "flags",
+)
 """Parameters of ``train`` that are made from the job itself."""
 
-DEFAULT = "default"
-"""The recipe that counts where none is asked for."""
+HIDDEN = ("num_nodes",)
+"""Fields of the trainer's flags that a training in the window does not have."""
 
-ENCODERS = (*SHIPPED_ENCODERS, "resnet50", "mean-rgb")
+NEW = "A new model"
+"""What a training starts from if it starts from none."""
 
 SCALES = {
     "one": "one magnification",
@@ -42,54 +55,33 @@ SCALES = {
 }
 
 
-class Folder(QWidget):
-    """A folder that is named in a line, or chosen."""
-
-    def __init__(self, title: str, help_text: str) -> None:
-        super().__init__()
-        self._title = title
-        self.line = QLineEdit()
-        self.line.setToolTip(help_text)
-        self.choose = QToolButton()
-        self.choose.setText("…")
-        self.choose.setToolTip(f"Choose the {title}")
-        self.choose.clicked.connect(self._ask)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(row(self.line, self.choose, stretch=0))
-
-    @property
-    def path(self) -> Path:
-        return Path(self.line.text()).expanduser()
-
-    def show_path(self, path: Path) -> None:
-        """Show the end of a path, which tells more than its beginning."""
-        self.line.setText(str(path))
-        self.line.setCursorPosition(len(str(path)))
-
-    def _ask(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, self._title.capitalize(), self.line.text())
-        if name:
-            self.show_path(Path(name))
-
-
 class Options(QWidget):
-    """A line for each option of a model; one that is left empty is that of the recipe or the model."""
+    """A line for each option of a model, or setting of a recipe; one that is left empty is as it stands."""
 
     def __init__(self) -> None:
         super().__init__()
         self._form = _form(self)
         self.lines: dict[str, QLineEdit] = {}
 
-    def offer(self, entry: Entry, recipe: str) -> None:
-        """The options of a model, with what counts where nothing is typed."""
+    def offer(self, kind: Callable[..., Any], own: Mapping[str, Any], without: Container[str] = ()) -> None:
+        """Offer the fields of a dataclass, with what counts where nothing is typed.
+
+        Parameters
+        ----------
+        kind : type
+        own : dict
+            Values that differ from the defaults.
+        without : container of str
+            Fields that are not offered.
+        """
         while self._form.rowCount():
             self._form.removeRow(0)
-        own = entry.recipe(recipe).options
         self.lines = {}
-        for name, field in fields(entry.config).items():
+        for name, field in fields(kind).items():
+            if name in without:
+                continue
             line = self.lines[name] = QLineEdit()
-            line.setPlaceholderText(_text(own.get(name, field.default)))
+            line.setPlaceholderText(written(own.get(name, field.default)))
             line.setToolTip(field.help)
             self._form.addRow(name, line)
 
@@ -97,7 +89,7 @@ class Options(QWidget):
     def values(self) -> dict[str, Any]:
         """Those that were typed; several numbers with commas between them."""
         typed = {name: line.text().strip() for name, line in self.lines.items()}
-        return {name: _value(text) for name, text in typed.items() if text}
+        return {name: read(text) for name, text in typed.items() if text}
 
 
 class TrainSettings(QWidget):
@@ -113,6 +105,8 @@ class TrainSettings(QWidget):
         super().__init__()
         self._known = entries()
         self._cohort: Path | None = None
+        self.start = ModelChoice(self, self._another_model, ("mil",), hub=True, none=NEW)
+        self.start.setToolTip(fields(train)["start"].help)
         self.model, self.recipe = NarrowComboBox(), NarrowComboBox()
         for name, entry in self._known.items():
             self.model.addItem(name)
@@ -123,37 +117,36 @@ class TrainSettings(QWidget):
         )
         self.encoder = QComboBox()
         self.encoder.setEditable(True)
-        self.encoder.addItems(list(ENCODERS))
+        self.encoder.addItems(["", *KNOWN])
         self.encoder.setToolTip(fields(train)["encoder"].help)
-        for box in (self.model, self.recipe, self.encoder):
+        for box in (self.start, self.model, self.recipe, self.encoder):
             box.setMinimumContentsLength(8)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.magnifications = QLineEdit()
         self.features = Folder("folder of features", fields(train)["store"].help)
         self.out = Folder("folder of the new model", "The folder of the new model; it is made")
-        self.how = How(train, ADVANCED, "trains", changed)
-        self.options = Options()
+        self.how = How(train, ADVANCED, "trains", changed, hidden=HIDDEN)
+        self.options, self.set = Options(), Options()
         self.own = Fold("Options of the model", self.options)
+        self.of_recipe = Fold("Settings of the recipe", self.set)
         form = QWidget()
         lines = _form(form)
         for title, widget in (
+            ("Start from", self.start),
             ("Architecture", self.model),
             ("Recipe", self.recipe),
             ("Encoder", self.encoder),
             ("Magnifications", self.magnifications),
-            ("Features", self.features),
+            ("Feature store", self.features),
             ("New model", self.out),
         ):
             widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             lines.addRow(title, widget)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(form)
-        column.addWidget(self.how)
-        column.addWidget(self.own)
+        stack(self, form, self.how, self.own, self.of_recipe)
         self.model.currentIndexChanged.connect(lambda _: self._another_model())
         self.recipe.currentIndexChanged.connect(lambda _: self._another_recipe())
         for signal in (
+            self.start.activated,
             self.model.currentIndexChanged,
             self.recipe.currentIndexChanged,
             self.encoder.currentTextChanged,
@@ -164,7 +157,7 @@ class TrainSettings(QWidget):
 
     @property
     def entry(self) -> Entry:
-        """Of the chosen model."""
+        """Of the chosen architecture."""
         return self._known[self.model.currentText()]
 
     def show_cohort(self, cohort: Path | None) -> None:
@@ -179,31 +172,57 @@ class TrainSettings(QWidget):
             self.features.show_path(features)
             self.out.show_path(out)
 
+    def _begun(self) -> ModelSpec | None:
+        """What the model that the training starts from states; None of a new one, or if it is not at hand."""
+        try:
+            return read_spec(find_model(self.start.chosen, fetch=False)) if self.start.chosen else None
+        except ZoomMILError:
+            return None
+
     def _another_model(self) -> None:
+        begun = self._begun()
+        if begun is not None and begun.architecture in self._known:
+            with QSignalBlocker(self.model):
+                self.model.setCurrentText(begun.architecture)
         entry = self.entry
         with QSignalBlocker(self.recipe):
             self.recipe.clear()
             self.recipe.addItems(list(entry.recipes))
-        takes = entry.takes == "bag"
-        self.encoder.setEnabled(takes)
-        self.model.setToolTip(str(self.model.currentData(Qt.ItemDataRole.ToolTipRole) or ""))
+        self.model.setEnabled(not self.start.chosen)
+        self.encoder.setEnabled(entry.takes == "bag")
+        line = self.encoder.lineEdit()
+        assert line is not None
+        line.setPlaceholderText("that of the model" if self.start.chosen else "nic, or of the feature files")
+        self.model.setToolTip(
+            "That of the model that the training starts from"
+            if self.start.chosen
+            else str(self.model.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+        )
         self._another_recipe()
         self.propose()
 
     def _another_recipe(self) -> None:
-        entry, name = self.entry, self.recipe.currentText()
-        scales = ", ".join(f"{one:g}" for one in entry.magnifications(entry.recipe(name)))
-        self.magnifications.setPlaceholderText(f"{scales} (recipe)")
-        self.magnifications.setToolTip(
-            f"With commas between them: {SCALES[entry.scales]}; the recipe's if empty"
-        )
+        entry, name, begun = self.entry, self.recipe.currentText(), self._begun()
         recipe = entry.recipe(name)
+        of = "recipe" if begun is None else "model"
+        scales = entry.magnifications(recipe) if begun is None else begun.magnifications
+        self.magnifications.setPlaceholderText(f"{', '.join(f'{one:g}' for one in scales)} ({of})")
+        self.magnifications.setToolTip(
+            f"With commas between them: {SCALES[entry.scales]}; the {of}'s if empty"
+        )
         self.how.advanced.tell_open("epochs", f"{recipe.epochs} (recipe)")
         self.how.advanced.tell_open("learning_rate", f"{recipe.learning_rate:g} (recipe)")
-        self.options.offer(entry, name)
+        self.options.offer(entry.config, recipe.options if begun is None else begun.config)
+        own = {one.name: getattr(recipe, one.name) for one in dataclass_fields(recipe)}
+        self.set.offer(Recipe, own, (*FIXED, "epochs", "learning_rate"))
 
-    def request(self) -> TrainingRequest:
+    def request(self, source: TableSource = OWN_SOURCE) -> TrainingRequest:
         """What is asked for.
+
+        Parameters
+        ----------
+        source : TableSource
+            How the table was read.
 
         Raises
         ------
@@ -213,13 +232,18 @@ class TrainSettings(QWidget):
         assert self._cohort is not None, "a cohort is open"
         how = {
             **self.how.values,
-            "recipe": None if self.recipe.currentText() == DEFAULT else self.recipe.currentText(),
+            "columns": source.columns,
+            "features": tuple(source.features),
+            "start": self.start.chosen or None,
+            "recipe": None if self.recipe.currentText() == DEFAULT_RECIPE else self.recipe.currentText(),
             "magnifications": _magnifications(self.magnifications.text()),
             "options": self.options.values,
+            "settings": self.set.values,
         }
         if self.entry.takes == "bag":
-            how["encoder"] = self.encoder.currentText().strip()
-        return TrainingRequest(self._cohort, self.model.currentText(), self.features.path, self.out.path, how)
+            how["encoder"] = self.encoder.currentText().strip() or None
+        model = None if self.start.chosen else self.model.currentText()
+        return TrainingRequest(self._cohort, model, self.features.path, self.out.path, how)
 
 
 def _magnifications(text: str) -> tuple[float, ...] | None:
@@ -228,17 +252,6 @@ def _magnifications(text: str) -> tuple[float, ...] | None:
         return tuple(map(float, parts)) or None
     except ValueError as error:
         raise ModelError(f"magnifications are numbers such as 5, 10, 20, not {text!r}") from error
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _value(text: str) -> Any:
-    """As ``--set`` takes it."""
-    if text.lower() == "none":
-        return None
-    return [part.strip() for part in text.split(",")] if "," in text else text
 
 
 def _form(holder: QWidget) -> QFormLayout:

@@ -10,7 +10,6 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.jobs.cohort import Answer
-from napari_zoommil.jobs.prediction_store import ALL_TISSUE
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.tabs import dock_of
@@ -32,12 +31,20 @@ class ShownSlides:
     controller : CohortController
     model : callable
         Returns the model.
+    where : callable
+        Returns what of each slide it is asked to read.
     """
 
     def __init__(
-        self, viewer: napari.Viewer, session: Session, controller: CohortController, model: Callable[[], str]
+        self,
+        viewer: napari.Viewer,
+        session: Session,
+        controller: CohortController,
+        model: Callable[[], str],
+        where: Callable[[], str],
     ) -> None:
-        self._viewer, self._session, self._controller, self._model = viewer, session, controller, model
+        self._viewer, self._session, self._controller = viewer, session, controller
+        self._model, self._where = model, where
         self._opened: list[OpenSlide] = []
         self._wanted: OpenSlide | None = None
 
@@ -85,7 +92,7 @@ class ShownSlides:
         if key.kind != PREDICTION or prediction is None or key.model != self._model():
             return
         self._prefer(entry, key)
-        if key.where == ALL_TISSUE:
+        if key.where == self._where():
             answer = Answer(prediction.task, prediction.values, prediction.familiarity)
             self._controller.answer(entry.slide.path, answer)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import napari
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_zoommil.errors import ConsentError, ZoomMILError
+from napari_zoommil.files import dialog_filter
 from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.cohort import OpenCohort
 from napari_zoommil.jobs.cohort_train import (
@@ -21,12 +23,12 @@ from napari_zoommil.jobs.cohort_train import (
     train_with_curves,
 )
 from napari_zoommil.jobs.trace import Trace, curves_of
-from napari_zoommil.jobs.train import Training
-from napari_zoommil.jobs.train_choices import Choices
+from napari_zoommil.jobs.train_choices import Choices, read_choices
+from napari_zoommil.jobs.train_result import Training
 from napari_zoommil.viewer.docks.cohort.plan import PlanTable
 from napari_zoommil.viewer.docks.cohort.settings import TrainSettings
 from napari_zoommil.viewer.docks.curves import COHORT, Curves
-from napari_zoommil.viewer.docks.parts import Act, Sentence, button, stack
+from napari_zoommil.viewer.docks.parts import Act, Sentence, button, row, stack
 from napari_zoommil.viewer.session import Session
 from napari_zoommil.viewer.worker import JobRunner
 
@@ -34,6 +36,10 @@ PLAN_HELP = (
     "Look at table and slides and say what would be chosen, with a reason for each; values can be changed "
     "before it is trained"
 )
+
+OPEN_HELP = "A plan.json of another training: what it says is trained, whatever the settings above say"
+
+PLANS = dialog_filter("Plans", (".json",))
 
 METRICS = ("weighted F1", "accuracy", "AUROC", "mae", "spearman")
 """Of all that are measured, those that are shown; the model's card has the others."""
@@ -69,6 +75,8 @@ class TrainPart(QWidget):
         self.settings = TrainSettings(self._changed)
         self.look = button("Show plan", PLAN_HELP)
         self.look.clicked.connect(self._plan)
+        self.open_plan = button("Open plan…", OPEN_HELP)
+        self.open_plan.clicked.connect(self._ask_plan)
         self.plan = PlanTable()
         self.act = Act("Train", self._train, self.runner.cancel)
         self.resume = button("Resume", "Go on with the training that was cut off, from its last epoch")
@@ -76,7 +84,8 @@ class TrainPart(QWidget):
         self.curves = Curves(COHORT)
         self.curves.hide()
         self.result = HeldOutTable()
-        stack(self, self.settings, self.look, self.plan, self.act, self.resume, self.curves, self.result)
+        looks = row(self.look, self.open_plan)
+        stack(self, self.settings, looks, self.plan, self.act, self.resume, self.curves, self.result)
         self.set_theme()
         self._refresh()
 
@@ -88,6 +97,7 @@ class TrainPart(QWidget):
     def show_cohort(self, cohort: OpenCohort | None) -> None:
         """Another cohort is open."""
         self._cohort = cohort
+        self.plan.show_choices(())
         if not self.runner.running:
             self.settings.show_cohort(cohort.path if cohort is not None and cohort.is_table else None)
         self._refresh()
@@ -111,14 +121,34 @@ class TrainPart(QWidget):
         self.act.set_ready(not why_not, why_not or "Train a new model on the slides of the cohort")
         busy = self._planning.running or self.runner.running
         self.look.setEnabled(not why_not and not busy)
+        self.open_plan.setEnabled(not why_not and not busy)
         self.look.setToolTip(why_not or PLAN_HELP)
         self.resume.setVisible(not self.runner.running and request is not None and request.can_be_resumed)
 
     # Plan
 
+    def _request_of_settings(self) -> TrainingRequest:
+        assert self._cohort is not None
+        return self.settings.request(self._cohort.source)
+
+    def _ask_plan(self) -> None:
+        start = str(self._cohort.path.parent) if self._cohort is not None else ""
+        name = QFileDialog.getOpenFileName(self, "Plan of a training", start, PLANS)[0]
+        if name:
+            self.follow(Path(name))
+
+    def follow(self, plan: Path) -> None:
+        """Show the plan in a file, which the next training follows."""
+        try:
+            self.plan.show_choices(read_choices(plan), from_file=True)
+        except ZoomMILError as error:
+            return self.act.note.setText(str(error))
+        self.act.note.setText(f"The next training follows {plan.parent.name}/{plan.name}")
+        self._shown(self.plan)
+
     def _plan(self) -> None:
         try:
-            request = self.settings.request()
+            request = self._request_of_settings()
         except ZoomMILError as error:
             return self.act.note.setText(str(error))
         self.act.note.setText("Looking at table and slides …")
@@ -144,7 +174,7 @@ class TrainPart(QWidget):
         if self._request is not None and self.settings.out.path == self._request.out:
             self.settings.propose()  # what is there is not replaced
         try:
-            request = self.settings.request()
+            request = self._request_of_settings()
             self._request = request.following(self.plan.choices) if self.plan.is_changed else request
         except ZoomMILError as error:
             self.act.note.setText(str(error))

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_zoommil.files import GEOJSON
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.detection_files import CellFiles, write_detection
+from napari_zoommil.jobs.detection_files import CellFiles, in_the_way, write_detection
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
@@ -177,13 +177,13 @@ class DetectionPanel(QWidget):
             return
         slide = self._entry.slide
         start = slide.path.with_name(f"{slide.stem}.cells.geojson")
-        path = ask_where(self, "Export cells", start, "GeoJSON", GEOJSON)
+        path = ask_where(self, "Export cells", start, "GeoJSON", GEOJSON, in_the_way)
         if path is not None:
             self._export_to(path)
 
 
 def export_job(detection: Detection, threshold: float, path: Path) -> Job[CellFiles]:
-    """Write the cells from a score on, and their number; many take a while.
+    """Write the cells from a score on, and their number, where the user has chosen; many take a while.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def export_job(detection: Detection, threshold: float, path: Path) -> Job[CellFi
         If they cannot be written.
     """
     yield Progress(0, 1, f"writing cells to {path.name}")
-    return write_detection(path, detection, threshold)
+    return write_detection(path, detection, threshold, overwrite=True)
 
 
 def exported(files: CellFiles) -> None:

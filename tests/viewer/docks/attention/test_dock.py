@@ -168,6 +168,7 @@ def test_a_result_inside_regions_is_explained_when_the_slide_is_opened_again(rea
     run(qtbot, dock)
     made = dock._entry.prediction
     assert made.regions_mm2 is not None
+    assert dock._entry.shown("prediction").where.endswith(", tissue share from 0.3")
     viewer.layers.remove(layer)
     del dock.where.regions
     add_slide(viewer, path)
@@ -393,6 +394,10 @@ def test_a_dock_that_is_opened_again_explains_as_it_was_read(ready, qtbot) -> No
     explained(qtbot, again, "Saliency")
     found = again._entry.explanation("saliency")
     assert found is not None and found.prediction.is_of_the_patches_of(prediction)
+    again._entry.readings.clear()  # as of a result that an earlier version stored
+    explained(qtbot, again, "Grad-CAM")
+    assert again._entry.explanation("grad-cam") is None
+    assert again.act.note.text().startswith("It is not known how the slide was read for this result")
 
 
 def test_another_resolution_in_mid_run_ends_it(ready, qtbot) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QFileDialog
 
+from napari_zoommil.jobs.cohort import Answer
+from napari_zoommil.models.task import Classification
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.tabs import dock_of
 from napari_zoommil.viewer.layers.overlays import MAP
@@ -48,7 +51,7 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     drop(dock, folder / "cohort.csv")
     settle(qtbot, dock)
     assert dock.source.told.text() == "cohort.csv: 3 slides, 2 labels"
-    assert "No labelled slide of val and test has a prediction yet" in dock.scores.text()
+    assert "No labelled slide of val and test has a prediction yet" in dock.agreement.scores.text()
     dock.how.device.setCurrentText("cpu")
 
     qtbot.mouseClick(dock.act.button, Qt.MouseButton.LeftButton)
@@ -58,12 +61,14 @@ def test_from_a_dropped_table_to_the_next_error(make_napari_viewer, qtbot, folde
     assert [row.predicted for row in dock.controller.rows] == ["normal", "normal", ""]
     assert "broken.svs" in dock.controller.rows[2].error
     assert dock.filters.wrong.text() == "Errors (1)"
-    assert dock.scores.text().startswith("Accuracy 0.5, weighted F1 0.333 on 2 slides of val and test.")
-    assert dock.matrix.item(0, 0).text() == "1" and dock.matrix.item(1, 0).text() == "1"
+    assert dock.agreement.scores.text().startswith(
+        "Accuracy 0.5, weighted F1 0.333 on 2 slides of val and test."
+    )
+    assert dock.agreement.matrix.item(0, 0).text() == "1" and dock.agreement.matrix.item(1, 0).text() == "1"
 
-    dock.matrix.chosen.emit(("normal", "normal"))
+    dock.agreement.matrix.chosen.emit(("normal", "normal"))
     assert dock.table.order == [0]
-    dock.matrix.chosen.emit(("normal", "normal"))
+    dock.agreement.matrix.chosen.emit(("normal", "normal"))
     dock.filters.wrong.setChecked(True)
     assert dock.table.order == [1] and dock.shown.text() == "1 of 3 slides"
     dock.export_to(folder / "out.csv")
@@ -111,7 +116,27 @@ def test_a_bad_table_is_told_in_the_dock_and_a_folder_has_no_labels(
     drop(dock, folder)
     settle(qtbot, dock)
     assert dock.source.told.text().endswith(": 3 slides, no labels") and dock.source.faults.isHidden()
-    assert dock.matrix.isHidden() and dock.scores.isHidden() and dock.filters.wrong.isHidden()
+    assert dock.agreement.isHidden() and dock.filters.wrong.isHidden()
+    clinical = folder / "clinical.csv"
+    clinical.write_text("patient,state\n1,normal\n2,tumour\n")
+    (folder / "slides.csv").write_text("slide,patient\nsmall.tif,1\nother.tif,2\n")
+    drop(dock, clinical)
+    settle(qtbot, dock)
+    assert "needs a header with the column slide" in dock.source.faults.text()
+    form = dock.source.form
+    for name, value in (("label_column", "state"), ("group_column", "patient")):
+        form[name].value = value
+    form["slide_table"].value = folder / "slides.csv"
+    settle(qtbot, dock)
+    assert dock.source.told.text() == "clinical.csv: 2 slides, 2 labels, 2 groups"
+    asked = dock.train.settings.request(dock.controller.cohort.source)
+    assert asked.how["columns"].slide_table == folder / "slides.csv" and asked.cohort == clinical
+    dock.controller.answer(folder / "small.tif", Answer(Classification(("a", "b")), np.ones(2, np.float32)))
+    dock.how.advanced["batch_size"].value = 8
+    assert dock.controller.rows[0].answer is not None, "the same patches"
+    dock.how.advanced["overlap"].value = 64
+    settle(qtbot, dock)
+    assert dock.controller.rows[0].answer is None and dock._what_is_read() == "all tissue, overlap 64"
     drop(dock, folder / "small.tif")
     settle(qtbot, dock)
     assert dock.source.told.text() == "small.tif: 1 slide, no labels" and len(dock.controller.rows) == 1

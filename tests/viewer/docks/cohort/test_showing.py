@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 from napari_zoommil.familiarity import UNKNOWN
 from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.cohort import open_cohort
+from napari_zoommil.jobs.prediction_store import ALL_TISSUE
 from napari_zoommil.models.task import Classification
 from napari_zoommil.viewer.docks.cohort import showing
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
@@ -34,7 +35,7 @@ def shown(model, make_slide, tmp_path, monkeypatch, qtbot) -> tuple:
     controller, session, page = CohortController(), session_of(model), QWidget()
     controller.show(open_cohort(table))
     qtbot.addWidget(page)
-    made = ShownSlides(model, session, controller, lambda: "asked")
+    made = ShownSlides(model, session, controller, lambda: "asked", lambda: ALL_TISSUE)
     session.result_changed.connect(made.result_changed)
     return made, session, controller, slides, page
 

@@ -10,15 +10,19 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs import Progress
+from napari_zoommil.jobs import Progress, train
+from napari_zoommil.jobs.cohort import TableSource
 from napari_zoommil.jobs.cohort_train import TrainingRequest
+from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.trace import Trace
-from napari_zoommil.jobs.train import Training
-from napari_zoommil.jobs.train_choices import Choice, read_plan
+from napari_zoommil.jobs.train_choices import FIXED, Choice, read_choices, read_plan, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
-from napari_zoommil.models.registry import entries
+from napari_zoommil.jobs.train_result import Training
+from napari_zoommil.models.registry import Recipe, entries
 from napari_zoommil.models.task import Classification
 from napari_zoommil.resources import resource
+from napari_zoommil.training.flags import TrainerFlags
+from napari_zoommil.training.mil.cohort import Columns
 from napari_zoommil.training.run import CURVES
 from napari_zoommil.viewer.docks.cohort import training
 from napari_zoommil.viewer.docks.cohort.plan import PlanTable
@@ -46,7 +50,7 @@ def test_every_model_with_every_recipe_can_be_asked_for(settings) -> None:
             asked = settings.request()
             assert (asked.model, asked.how["recipe"] or "default") == (name, recipe)
             assert asked.how["options"] == {} and asked.how["magnifications"] is None, "the recipe's own"
-            assert ("encoder" in asked.how) == (entry.takes == "bag")
+            assert asked.how.get("encoder") is None and ("encoder" in asked.how) == (entry.takes == "bag")
         assert asked.out.name.startswith(name)
 
 
@@ -62,12 +66,60 @@ def test_what_is_typed_is_asked_for(settings, tmp_path) -> None:
     settings.how.device.setCurrentText("cpu")
     asked = settings.request()
     assert asked.how["magnifications"] == (2.5, 10.0) and asked.how["encoder"] == "hf-hub:owner/name"
-    assert asked.how["options"] == {"k": ["12", "8"], "sigma": None}
+    assert asked.how["options"] == {"k": [12, 8], "sigma": None}
     assert (asked.how["epochs"], asked.how["device"], asked.how["learning_rate"]) == (7, "cpu", None)
     assert asked.cohort == tmp_path / "cohort.csv" and asked.store == tmp_path / "features"
     settings.magnifications.setText("five")
     with pytest.raises(ModelError, match="magnifications are numbers"):
         settings.request()
+
+
+def test_all_that_a_training_can_be_told_can_be_told_here(settings) -> None:
+    """But for what buttons do, and that nothing is replaced."""
+    buttons = {"plan", "only_plan", "resume", "overwrite"}
+    assert set(fields(train)) - buttons - {"cohort", "model", "store", "out"} == set(settings.request().how)
+    flags = {one for one in fields(TrainerFlags) if one != "num_nodes"}
+    assert all(settings.how.advanced[name] is not None for name in flags)
+    known = {name for name in fields(Recipe) if name not in (*FIXED, "epochs", "learning_rate")}
+    assert set(settings.set.lines) == known
+    settings.how.advanced["devices"].value = 2
+    settings.how.advanced["tissue_detector"].value = "gaussian-crc"
+    settings.set.lines["weight_decay"].setText("1e-5")
+    settings.set.lines["loss_weights"].setText('{"instance": 0.3}')
+    settings.set.lines["shares"].setText("0.8, 0.1, 0.1")
+    asked = settings.request(TableSource(Columns(label_column="isMSIH"), (Path("h5"),)))
+    assert asked.how["flags"] == TrainerFlags(devices=2)
+    assert asked.how["settings"] == {
+        "weight_decay": 1e-5, "loss_weights": {"instance": 0.3}, "shares": [0.8, 0.1, 0.1],
+    }  # fmt: skip
+    assert (asked.how["tissue_detector"], asked.how["features"]) == ("gaussian-crc", (Path("h5"),))
+    assert asked.how["columns"].label_column == "isMSIH"
+
+
+def test_a_training_that_starts_from_a_model_has_what_is_the_models(settings) -> None:
+    settings.model.setCurrentText("abmil")
+    settings.start.choose(folder := resource("models", "demo"))
+    asked = settings.request()
+    assert (asked.model, asked.how["start"]) == (None, str(folder))
+    assert asked.how["encoder"] is None and asked.how["options"] == {} and asked.how["magnifications"] is None
+    assert settings.model.currentText() == "zoommil" and not settings.model.isEnabled()
+    assert settings.magnifications.placeholderText() == "5, 10, 20 (model)"
+    assert settings.encoder.lineEdit().placeholderText() == "that of the model"
+    settings.start.setCurrentIndex(0)
+    settings.start.activated.emit(0)
+    assert settings.request().model == "zoommil" and settings.model.isEnabled()
+    assert settings.request().how["start"] is None
+
+
+def test_a_plan_of_a_file_is_followed(qtbot, tmp_path) -> None:
+    choices = (Choice("model", "meanmil", "as asked for"), Choice("settings.epochs", 3, "as in the plan"))
+    write_plan(tmp_path, choices)
+    table = PlanTable()
+    qtbot.addWidget(table)
+    table.show_choices(read_choices(tmp_path / "plan.json"), from_file=True)
+    assert table.choices == choices and table.is_changed
+    table.show_choices(choices)
+    assert not table.is_changed, "it is what the settings lead to"
 
 
 def test_a_plan_is_changed_in_place(qtbot) -> None:

@@ -37,6 +37,10 @@ COMMANDS = {
         "cohort:train",
         "Train a model on a cohort: a CSV with the columns slide, label[, split][, group].",
     ),
+    "train-encoder": (
+        "encoders:train_encoder",
+        "Train an encoder of patches on slides or pictures: VAE, contrastive, BiGAN, or supervised.",
+    ),
     "import-model": (
         "import_model:import_model",
         "Make a model of a checkpoint of CLAM, TransMIL, DSMIL, ZoomMIL or MIL-Lab (FEATHER).",

@@ -66,8 +66,8 @@ class ConsentError(ZoomMILError):
             why = f"{encoder}, which is not part of this package: it is fetched when you allow it"
             way = f"--encoder {encoder} (encoder=… in Python, a button in the dock)"
         else:
-            why = f"{_short(encoder)}, a file: a model does not choose files, since TorchScript is code"
-            way = "give the file with --encoder (encoder=… in Python, a button in the dock) if you trust it"
+            why = f"{_short(encoder)}, a file or folder: a model chooses neither, since TorchScript is code"
+            way = "give it with --encoder (encoder=… in Python, a button in the dock) if you trust it"
         super().__init__(f"{model} was trained on the encoder {why}; {way}")
 
 

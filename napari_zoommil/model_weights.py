@@ -72,12 +72,20 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     Raises
     ------
     ModelError
-        If the weights are not its.
+        If the weights are not its, or are no numbers.
     """
+    import torch
     from safetensors.torch import load_file
 
     with _weights_of(folder) as path:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
+        network.load_state_dict(weights)
+    broken = [name for name, one in weights.items() if not torch.isfinite(one).all()]
+    if broken:
+        raise ModelError(
+            f"the weights in {folder} are damaged: {broken[0]} holds values that are no numbers; fetch or "
+            "train the model again"
+        )
 
 
 @contextmanager

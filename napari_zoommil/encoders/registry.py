@@ -1,4 +1,4 @@
-"""Encoders by name: those of this package, any timm or hub model, any TorchScript file."""
+"""Encoders by name: those of this package, trained ones, any timm or hub model, any TorchScript file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_zoommil.encoders.encoder import Encoder, Preprocessing
+from napari_zoommil.encoders.folder import LOCAL, encoder_folder, read_encoder
 from napari_zoommil.errors import EncoderError, first_line
 from napari_zoommil.files import TORCHSCRIPT, has_ending
 from napari_zoommil.resources import resource
@@ -76,9 +77,9 @@ def load_encoder(name: str, expected: str | None = None) -> Encoder:
     Parameters
     ----------
     name : str
-        One of :func:`names`, a timm model (``vit_small_patch16_224``), a hub model
-        (``hf-hub:owner/name``) or the folder of its download (``local-dir:path``), or the path
-        of a TorchScript file (``.pt``, ``.ts``), whose code is run.
+        One of :func:`names`, the folder of an encoder that was trained here, a timm model
+        (``vit_small_patch16_224``), a hub model (``hf-hub:owner/name``) or the folder of its download
+        (``local-dir:path``), or the path of a TorchScript file (``.pt``, ``.ts``), whose code is run.
     expected : str, optional
         The hash that it must have. The hash of a TorchScript file is compared before loading it.
 
@@ -89,6 +90,8 @@ def load_encoder(name: str, expected: str | None = None) -> Encoder:
     """
     if name in REGISTRY:
         encoder = _registered(name)
+    elif (folder := encoder_folder(name)) is not None:
+        encoder = read_encoder(folder)
     elif is_file(name):
         return _torchscript(Path(name), expected)
     else:
@@ -132,10 +135,10 @@ def _timm(name: str) -> Encoder:
     import timm
     from timm.data import resolve_model_data_config
 
-    if not name.startswith(("hf-hub:", "local-dir:")) and not timm.is_model(name.split(".")[0]):
+    if not name.startswith(("hf-hub:", LOCAL)) and not timm.is_model(name.split(".")[0]):
         raise EncoderError(
-            f"there is no encoder {name!r}; choose one of {', '.join(names())}, a timm name, "
-            "hf-hub:…, local-dir:… or a .pt file"
+            f"there is no encoder {name!r}; choose one of {', '.join(names())}, a folder that train-encoder "
+            "made, a timm name, hf-hub:…, local-dir:… or a .pt file"
         )
     network = _from_hub(name, lambda: timm.create_model(name, pretrained=True, num_classes=0))
     return timm_encoder(name, network, resolve_model_data_config(network))

@@ -2,7 +2,8 @@
 
 Only registered encoders are loaded because a model folder names them. An encoder from the hub is
 downloaded only after the user has named it. The path of a TorchScript file (which is code that is run)
-is never taken from a model folder: the user names it, and its hash is compared before it is loaded.
+is never taken from a model folder: the user names it, and its hash is compared before it is loaded. Nor is
+that of an encoder's folder, which is no code, but lies where the model folder cannot know.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from napari_zoommil.encoders.encoder import Encoder
+from napari_zoommil.encoders.folder import LOCAL, encoder_folder, stated_name
 from napari_zoommil.encoders.registry import REGISTRY, is_file, load_encoder
 from napari_zoommil.errors import ConsentError
 
 Source = Literal["registry", "hub", "file"]
 """Origin of an encoder: this package, the network (as weights), or a path."""
-
-LOCAL = "local-dir:"
 
 HUB_NAME = re.compile(r"hf-hub:\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?|[a-z][a-z0-9_]*(\.[\w-]+)?", re.ASCII)
 """``hf-hub:owner/name`` with or without a revision, or a timm name with or without its tag."""
@@ -33,6 +33,8 @@ def source_of(name: str) -> Source:
 
 def name_in_folder(name: str) -> str:
     """The name of its encoder that a model folder stores; for a path, only the last component."""
+    if name not in REGISTRY and (folder := encoder_folder(name)) is not None:
+        return stated_name(folder)
     if source_of(name) != "file":
         return name
     if name.startswith(LOCAL):
@@ -44,6 +46,8 @@ def absolute_name(name: str) -> str:
     """The name of an encoder for a process that runs in another folder: a path becomes absolute."""
     if name.startswith(LOCAL):
         return LOCAL + str(Path(name.removeprefix(LOCAL)).absolute())
+    if name not in REGISTRY and (folder := encoder_folder(name)) is not None:
+        return LOCAL + str(folder.absolute())
     return str(Path(name).absolute()) if is_file(name) else name
 
 

@@ -11,6 +11,7 @@ from napari_zoommil.jobs.import_model import import_model
 from napari_zoommil.jobs.predict import predict
 from napari_zoommil.jobs.progress import Job, Progress, run
 from napari_zoommil.jobs.train import train
+from napari_zoommil.jobs.train_encoder import train_encoder
 
 __all__ = [
     "Estimate",
@@ -27,4 +28,5 @@ __all__ = [
     "predict",
     "run",
     "train",
+    "train_encoder",
 ]

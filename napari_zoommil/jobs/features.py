@@ -88,7 +88,7 @@ def current_encoder(name: str, cache: FeatureCache, fingerprint: str) -> Encoder
 
     try:
         with encoder_on("cpu", name) as network:
-            return EncoderKey(name, network.hash)
+            return EncoderKey(network.name, network.hash)
     except EncoderError:
         stored = cache.hashes(fingerprint, name)
         if len(stored) != 1:

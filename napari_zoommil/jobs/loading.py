@@ -73,11 +73,13 @@ def encoder_on(device: str, name: str, expected: str | None = None) -> Iterator[
 
 
 def _encoder_identity(name: str) -> Identity:
-    from napari_zoommil.encoders.registry import is_file
-    from napari_zoommil.encoders.trust import LOCAL
+    from napari_zoommil.encoders.folder import LOCAL, encoder_folder
+    from napari_zoommil.encoders.registry import REGISTRY, is_file
 
     files: list[Path] = []
-    if name.startswith(LOCAL):
+    if name not in REGISTRY and (folder := encoder_folder(name)) is not None:
+        files = [folder / CONFIG, folder / WEIGHTS]
+    elif name.startswith(LOCAL):
         files = sorted(Path(name.removeprefix(LOCAL)).glob("*"))
     elif is_file(name):
         files = [Path(name)]

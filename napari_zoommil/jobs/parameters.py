@@ -71,24 +71,25 @@ ModelName = Annotated[str, Help("Shipped model, folder or hub name.")]
 EncoderName = Annotated[
     str,
     Help(
-        "nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and "
-        "is run."
+        "nic, resnet50, mean-rgb, a folder that train-encoder made, a timm name, hf-hub:owner/name, or a "
+        "TorchScript file, which is code and is run."
     ),
 ]
 
 EncoderOfModel = Annotated[
     str | None,
     Help(
-        "The encoder that a MIL model was trained on, where the model must not choose it: its hub name, or a "
-        "TorchScript file, which is code and is run. Its hash must be that of the model."
+        "The encoder that a MIL model was trained on, where the model must not choose it: its hub name, its "
+        "folder, or a TorchScript file, which is code and is run. Its hash must be that of the model."
     ),
 ]
 
 EncoderToTrain = Annotated[
     str | None,
     Help(
-        "nic, resnet50, mean-rgb, a timm name, hf-hub:owner/name, or a TorchScript file, which is code and "
-        "is run; nic by default, or that of the model that the training starts from."
+        "nic, resnet50, mean-rgb, a folder that train-encoder made, a timm name, hf-hub:owner/name, or a "
+        "TorchScript file, which is code and is run; nic by default, or that of the model that the training "
+        "starts from."
     ),
 ]
 

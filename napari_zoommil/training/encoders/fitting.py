@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from napari_zoommil.encoders.convolutional import ConvolutionalEncoder
 from napari_zoommil.encoders.device import Device
-from napari_zoommil.encoders.encoder import Encoder, Preprocessing
+from napari_zoommil.encoders.encoder import Encoder
+from napari_zoommil.encoders.folder import as_encoder
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
@@ -35,9 +36,6 @@ FEWEST = 8
 """Patches to train and to validate on without which no encoder is trained."""
 
 ENCODED_AT_ONCE = 256
-
-MINUS_ONE_TO_ONE = (0.5, 0.5, 0.5)
-"""Mean and standard deviation of the pre-processing: the tanh of a decoder has that range."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +68,6 @@ class FittedEncoder:
     def encoder(self, name: str, licence: str = "") -> Encoder:
         """As an encoder of the registry, for RGB patches of any size."""
         return as_encoder(name, self.network, licence)
-
-
-def preprocessing_of(network: ConvolutionalEncoder) -> Preprocessing:
-    """Averaged to the input's edge, in [−1, 1]."""
-    return Preprocessing(network.sizes.edge, MINUS_ONE_TO_ONE, MINUS_ONE_TO_ONE, "area")
-
-
-def as_encoder(name: str, network: ConvolutionalEncoder, licence: str = "") -> Encoder:
-    """A trained network as an encoder; such small networks are not faster in half precision."""
-    return Encoder(name, network, preprocessing_of(network), network.sizes.code, licence, half=False)
 
 
 def untrained(recipe: EncoderRecipe, seed: int = 0) -> ConvolutionalEncoder:

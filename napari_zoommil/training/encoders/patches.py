@@ -15,6 +15,8 @@ NO_LABEL = NO_NEIGHBOUR = -1
 
 EIGHT = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
 
+PARTS = ("train", "val", "test")
+
 Ints = NDArray[np.int64]
 
 
@@ -61,11 +63,13 @@ class PatchSet:
     def rows(self, chosen: ArrayLike) -> PatchSet:
         """Some of the patches, in that order; neighbours that are not among them are none."""
         rows = np.flatnonzero(chosen) if np.asarray(chosen).dtype == bool else np.asarray(chosen, np.int64)
+        run = bool(len(rows)) and bool((np.diff(rows) == 1).all())  # pixels of a run are not copied
+        place_of: slice | Ints = slice(rows[0], rows[-1] + 1) if run else rows
         place = np.full(len(self) + 1, NO_NEIGHBOUR)  # the last stands for "none"
         place[rows] = np.arange(len(rows))
         return replace(
             self,
-            pixels=self.pixels[rows],
+            pixels=self.pixels[place_of],
             images=self.images[rows],
             neighbours=place[self.neighbours[rows]],
             labels=self.labels[rows],
@@ -198,27 +202,38 @@ def divided(
     CohortError
         If there are too few groups.
     """
-    names = np.unique(patches.groups)
-    if len(names) < 2 + bool(shares[1]):
+    names, place = np.unique(patches.groups, return_inverse=True)
+    kinds = [_kind(patches, name) if by_class else 0 for name in names]
+    return by_part(patches, parts_of(kinds, seed, shares)[place])
+
+
+def by_part(patches: PatchSet, part: NDArray[np.str_]) -> Source:
+    """Patches by the part that each belongs to: train, val or test."""
+    found = {name: patches.rows(part == name) for name in PARTS}
+    return Source(found["train"], found["val"], found["test"] if len(found["test"]) else None)
+
+
+def parts_of(kinds: Sequence[int], seed: int, shares: tuple[float, float]) -> NDArray[np.str_]:
+    """(n,) train, val or test for each of n groups; the groups of a kind are divided in these shares.
+
+    Raises
+    ------
+    CohortError
+        If there are too few groups.
+    """
+    parts = np.full(len(kinds), "train")
+    rng = np.random.default_rng(seed)
+    for kind in sorted(set(kinds)):
+        own = rng.permutation(np.flatnonzero(np.asarray(kinds) == kind))
+        test = round(len(own) * shares[1]) or int(shares[1] > 0 and len(own) > 2)
+        val = max(int(len(own) > test + 1), round(len(own) * shares[0]))
+        parts[own[:test]], parts[own[test : test + val]] = "test", "val"
+    if not {"train", "val"} <= set(parts):
         raise CohortError(
-            f"patches are of {len(names)} group{'s' * (len(names) != 1)}, too few to train and validate on; "
+            f"patches are of {len(kinds)} group{'s' * (len(kinds) != 1)}, too few to train and validate on; "
             "give more patients, or say of which patient each patch is"
         )
-    kinds = {name: _kind(patches, name) if by_class else 0 for name in names}
-    rng = np.random.default_rng(seed)
-    part_of: dict[int, str] = {}
-    for kind in sorted(set(kinds.values())):
-        own = rng.permutation([name for name in names if kinds[name] == kind])
-        test = round(len(own) * shares[1])
-        val = max(len(own) > test + 1, round(len(own) * shares[0]))
-        part_of |= {
-            name: "test" if n < test else "val" if n < test + val else "train" for n, name in enumerate(own)
-        }
-    part = np.array([part_of[name] for name in names])[np.searchsorted(names, patches.groups)]
-    parts = {name: patches.rows(part == name) for name in ("train", "val", "test")}
-    if not (len(parts["train"]) and len(parts["val"])):
-        raise CohortError("too few groups (patients) to train and validate on; give more")
-    return Source(parts["train"], parts["val"], parts["test"] if len(parts["test"]) else None)
+    return parts
 
 
 def _kind(patches: PatchSet, group: int) -> int:

@@ -101,6 +101,8 @@ class EncoderRecipe:
     augmentation : Augmentation
     patches : (int, int)
         Patches to draw from slides to train and to validate on.
+    patch_size : int
+        P, edge of the patches to draw, px.
     """
 
     sizes: EncoderSizes = field(default_factory=EncoderSizes)
@@ -119,6 +121,7 @@ class EncoderRecipe:
     kl: Annotated[float, Interval(ge=0, le=1)] = 5e-5
     augmentation: Augmentation = HEAVY
     patches: tuple[int, int] = (100_000, 50_000)
+    patch_size: Annotated[int, Interval(ge=4, le=4096)] = 128
 
     def resized(self, edge: int | None = None, code: int | None = None) -> EncoderRecipe:
         """With another input or code; the number of convolutions stays."""
@@ -148,6 +151,7 @@ _CPU = EncoderRecipe(
     steps_per_epoch=100,
     most_validated=1_000,
     patches=(6_000, 1_000),
+    patch_size=64,
 )
 
 _SYNTHETIC = EncoderRecipe(
@@ -156,6 +160,7 @@ _SYNTHETIC = EncoderRecipe(
     augmentation=GEOMETRIC,
     steps_per_epoch=500,
     most_validated=10_000,
+    patch_size=9,
 )
 
 KNOWN: dict[str, dict[str, EncoderRecipe]] = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_zoommil.errors import ZoomMILError, first_line
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import TABLES, has_ending
+from napari_zoommil.geometry import mpp_text
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -121,8 +122,8 @@ def describe(slide: Slide) -> dict[str, Any]:
 def describe_text(found: dict[str, Any]) -> str:
     """:func:`describe` as text."""
     mpp = found["mpp"]
-    stated = found["mpp_set"] or (f"{mpp[1]:.4g} µm/px" if mpp else "")
-    scale = f"{stated} ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    stated = found["mpp_set"] or (mpp_text(mpp) if mpp else "")
+    scale = f"{stated} ({found['magnification']:.4g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
     profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (

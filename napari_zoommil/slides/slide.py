@@ -13,7 +13,7 @@ from weakref import ref
 import numpy as np
 
 from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
-from napari_zoommil.geometry import Pair, magnification_of, mpp_of
+from napari_zoommil.geometry import Pair, magnification_of, mpp_of, mpp_text
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.pixel_size import PixelSize, recall, remember
 from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
@@ -249,7 +249,7 @@ class Slide:
         """The error for a slide whose resolution is coarser than the ``mpp`` µm/px that ``what`` needs."""
         own = sum(self.resolution()) / 2
         return MagnificationError(
-            f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
+            f"{self.name} was scanned at {mpp_text(self.resolution())} (about {magnification_of(own):.3g}x); "
             f"{what} needs {mpp:.3g} µm/px or finer"
         )
 

@@ -17,11 +17,13 @@ from platformdirs import user_data_path
 from psygnal import Signal
 
 from napari_zoommil.annotations.classes import CellClass
-from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
+from napari_zoommil.annotations.feature import WHOLE_SLIDE
+from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, in_frame, loads
 from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
+from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
 
@@ -137,11 +139,16 @@ class Autosave:
     """Emits the conflicts after a merge with a file that others had changed."""
 
     def __init__(
-        self, points: Points, path: Path, base: Content = NOTHING, stamp: Stamp | None = None
+        self,
+        points: Points,
+        path: Path,
+        base: Content = NOTHING,
+        stamp: Stamp | None = None,
+        origin: Pair = WHOLE_SLIDE,
     ) -> None:
         self.points, self.path = points, Path(os.path.realpath(path))
         self.problem: ZoomMILError | None = None
-        self._base, self._stamp = base, stamp
+        self._base, self._stamp, self._origin = base, stamp, origin
         self._blocks: Blocks = {}
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
@@ -151,7 +158,12 @@ class Autosave:
 
     @classmethod
     def open(
-        cls, path: Path, annotator: str = "", start: Path | None = None, classes: Iterable[CellClass] = ()
+        cls,
+        path: Path,
+        annotator: str = "",
+        start: Path | None = None,
+        classes: Iterable[CellClass] = (),
+        origin: Pair = WHOLE_SLIDE,
     ) -> Autosave:
         """The annotations in a file; an empty document if the file does not exist yet.
 
@@ -164,6 +176,8 @@ class Autosave:
             File to read if ``path`` does not exist, such as one that is read-only.
         classes : iterable of CellClass
             Classes of the empty document.
+        origin : (float, float)
+            :attr:`~napari_zoommil.slides.Slide.origin` of the slide.
 
         Raises
         ------
@@ -175,10 +189,10 @@ class Autosave:
         path = Path(os.path.realpath(path))
         stamp = stamp_of(path)
         found = path if stamp else start if start and start.exists() else None
-        points = Points(annotator, () if found else classes)
+        points = Points(annotator, () if found else classes, origin)
         if found:
-            points.adopt(loads(read_file(found), found.name))
-        return cls(points, path, points.content if stamp else NOTHING, stamp)
+            points.adopt(loads(read_file(found), found.name, origin))
+        return cls(points, path, points.content if stamp else NOTHING, stamp, origin)
 
     @classmethod
     def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
@@ -191,7 +205,7 @@ class Autosave:
         if _in_users_folder(slide.path).exists():  # the folder has refused files before
             try_writing(home.parent)
         path = annotations_path(slide)
-        kept = cls.open(path, annotator, home, classes)
+        kept = cls.open(path, annotator, home, classes, slide.origin)
         kept._slide = slide.path if path == home else None
         return kept
 
@@ -272,7 +286,8 @@ class Autosave:
         if stamp in (self._stamp, None):
             return None
         try:
-            theirs = loads(read_file(self.path), self.path.name)
+            theirs = loads(read_file(self.path), self.path.name, self._origin)
+            theirs = in_frame(theirs, self.points.content.envelope.origin)
         except AnnotationError:
             return Merged((self._put_aside(),))
         content, conflicts = merge(self._base, self.points.content, theirs)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SNAP = 0.05
 """Relative difference up to which a stored resolution serves a nominal magnification unresampled."""
 
+BOUNDS = ("openslide.bounds-y", "openslide.bounds-x")
+
 UPSAMPLING = 1.25
 """Largest factor by which level 0 may be enlarged to reach a magnification."""
 
@@ -174,6 +176,18 @@ class Slide:
     def background(self) -> tuple[int, int, int]:
         """Colour of what was not scanned."""
         return self._shown.background
+
+    @property
+    def origin(self) -> Pair:
+        """Corner, level-0 (y, x), of the part that was scanned, from which QuPath counts its coordinates.
+
+        It is (0, 0) except on slides of which OpenSlide states bounds (MRXS, SCN, BIF).
+        """
+        try:
+            y, x = (float(self.properties.get(name, 0)) for name in BOUNDS)
+        except ValueError:
+            return 0.0, 0.0
+        return (y, x) if 0 <= y < self.shape[0] and 0 <= x < self.shape[1] else (0.0, 0.0)
 
     @property
     def associated(self) -> tuple[str, ...]:

@@ -178,9 +178,17 @@ def test_named_channels_are_refused_with_their_names(tmp_path: Path, names: list
 
 def test_channels_in_one_page_are_refused_by_their_names_too(tmp_path: Path) -> None:
     planes = np.ascontiguousarray(PICTURE.transpose(2, 0, 1))
-    named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC", "Cy5"]}}
     path = tmp_path / "a.ome.tif"
-    tifffile.imwrite(path, planes, photometric="minisblack", planarconfig="separate", metadata=named)
+    tifffile.imwrite(
+        path, planes, photometric="minisblack", planarconfig="separate", metadata={"axes": "SYX"}
+    )
+    with tifffile.TiffFile(path) as file:
+        xml = file.ome_metadata or ""
+    one = '<Channel ID="Channel:0:0" SamplesPerPixel="3"><LightPath/></Channel>'
+    assert one in xml
+    names = enumerate(("DAPI", "FITC", "Cy5"))
+    several = "".join(f'<Channel ID="Channel:0:{at}" Name="{name}"/>' for at, name in names)
+    tifffile.tiffcomment(path, xml.replace(one, several).encode())
     with pytest.raises(SlideError, match="DAPI, FITC, Cy5"):
         open_reader(path)
 

@@ -44,7 +44,7 @@ from napari_zoommil.annotations.feature_edits import in_frame as feature_in_fram
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 
-OWN_MEMBER, ORIGIN = "napari_zoommil", "origin"
+OWN_MEMBER, ORIGIN, OWNER_KEY = "napari_zoommil", "origin", "slide"
 
 GEOMETRIES = (
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
@@ -280,6 +280,17 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
     if envelope.origin not in (None, WHOLE_SLIDE):
         own[ORIGIN] = list(envelope.origin[::-1])
     return Envelope("collection", {**envelope.members, OWN_MEMBER: own}, envelope.origin)
+
+
+def owned(content: Content, fingerprint: str) -> Content:
+    """The same document with a statement of the slide that it is of, if that is known."""
+    envelope = content.envelope
+    if not fingerprint or envelope.form != "collection":
+        return content
+    stated = with_classes(envelope, content.classes)
+    rest = {key: value for key, value in stated.members[OWN_MEMBER].items() if key != OWNER_KEY}
+    own = {OWNER_KEY: fingerprint, **rest}  # first, so that it is found without reading the file
+    return replace(content, envelope=replace(stated, members={**stated.members, OWN_MEMBER: own}))
 
 
 def in_frame(content: Content, origin: Pair | None) -> Content:

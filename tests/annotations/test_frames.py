@@ -17,6 +17,7 @@ from napari_zoommil.annotations.autosave import Autosave
 from napari_zoommil.annotations.geojson import in_frame, loads
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import read_regions
+from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 
 ORIGIN = (224.0, 320.0)
@@ -74,10 +75,11 @@ def test_everything_in_a_document_is_moved_and_written_as_it_was() -> None:
             np.testing.assert_allclose(shapely.get_coordinates(a), shapely.get_coordinates(b) + ORIGIN)
 
 
-@given(st.tuples(st.floats(0, 1e5), st.floats(0, 1e5)), st.tuples(st.floats(0, 1e5), st.floats(0, 1e5)))
-def test_what_is_drawn_is_read_back_at_its_place(
-    origin: tuple[float, float], place: tuple[float, float]
-) -> None:
+PLACES = st.tuples(st.floats(0, 1e5), st.floats(0, 1e5))
+
+
+@given(PLACES, PLACES)
+def test_what_is_drawn_is_read_back_at_its_place(origin: Pair, place: Pair) -> None:
     points = Points("me", [TUMOUR], origin)
     points.add(place, 1)
     points.add_region(np.array([[0, 0], [0, 90], [80, 90]]) + place, 1)
@@ -137,7 +139,54 @@ def test_a_document_in_another_frame_is_the_same_on_the_slide() -> None:
     assert [one.marks for one in other.features] == [one.marks for one in content.features]
     again = loads(bytes_of({**DOCUMENT, "features": [one.raw for one in other.features]}), "a", (100.0, 50.0))
     for one, two in zip(again.features, content.features, strict=True):
-        assert [mark[1:] for mark in one.marks] == pytest.approx([mark[1:] for mark in two.marks])
+        places = [[mark[1:] for mark in each.marks] for each in (one, two)]
+        np.testing.assert_allclose(*places)
+
+
+@pytest.fixture
+def namesakes(data: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two slides whose names differ in their ending only."""
+    names = ("case1.tif", "case1.ome.tif")
+    first, second = (Path(shutil.copy(data / "cases" / "same-stem" / name, tmp_path)) for name in names)
+    return first, second
+
+
+def test_slides_of_one_name_have_documents_of_their_own(namesakes: tuple[Path, Path]) -> None:
+    for path, place in zip(namesakes, [(300.0, 400.0), (10.0, 20.0)], strict=True):
+        with Slide.open(path) as slide:
+            Autosave.of(slide, "", [TUMOUR]).points.add(place, 1)
+    for path, place in zip(namesakes, [[300.0, 400.0], [10.0, 20.0]], strict=True):
+        with Slide.open(path) as slide:
+            assert Autosave.of(slide).points.coordinates.tolist() == [place]
+
+
+def test_a_document_that_is_there_stays_with_its_slide(namesakes: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = namesakes
+    away = second.rename(tmp_path / "away")
+    with Slide.open(first) as slide:
+        kept = Autosave.of(slide, "", [TUMOUR])
+        kept.points.add((300, 400), 1)
+        assert kept.path.name == "case1.points.geojson"
+    away.rename(second)
+    with Slide.open(second) as slide:
+        other = Autosave.of(slide, "", [TUMOUR])
+        assert not len(other.points) and other.path.name == "case1.ome.tif.points.geojson"
+    with Slide.open(first) as slide:
+        assert Autosave.of(slide).points.coordinates.tolist() == [[300, 400]]
+
+
+def test_a_stranger_in_the_place_of_an_open_document_is_put_aside(glass: Path) -> None:
+    told: list[str] = []
+    with Slide.open(glass) as slide:
+        kept = Autosave.of(slide, "", [TUMOUR])
+        kept.merged.connect(lambda conflicts: told.extend(one.note for one in conflicts))
+        kept.points.add([(300, 400), (310, 410)], 1)
+        kept.path.write_bytes(bytes_of(DOCUMENT))
+        assert kept.refresh()
+        assert len(kept.points) == len(Points.read(kept.path, origin=slide.origin)) == 2
+    (aside,) = glass.parent.glob("*.other-1.geojson")
+    assert aside.read_bytes() == bytes_of(DOCUMENT)
+    assert "share nothing" in told[0] and aside.name in told[0]
 
 
 def test_the_file_beside_a_slide_is_qupaths(glass: Path) -> None:

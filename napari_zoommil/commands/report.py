@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +89,19 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ZoomMILError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}"
-    return f"{type(error).__name__}: {first_line(error)}"
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; close other programs, or take a smaller batch or file"
+    return f"{type(error).__name__}: {first_line(error)}{_place(error)}"
+
+
+def _place(error: Exception) -> str:
+    """Where in this package an error arose that nobody expected, for who reports it."""
+    if isinstance(error, RuntimeError):  # PyTorch's, which say what is wrong
+        return ""
+    found = [one for one in traceback.extract_tb(error.__traceback__) if "napari_zoommil" in one.filename]
+    return f" ({Path(found[-1].filename).name}, line {found[-1].lineno}; please report it)" if found else ""
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from napari_zoommil import model_folder as module
 from napari_zoommil.errors import ModelError

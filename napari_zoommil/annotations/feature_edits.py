@@ -17,23 +17,28 @@ from napari_zoommil.annotations.feature import (
     DIAMETER,
     LEGACY_TYPES,
     MARKER,
+    WHOLE_SLIDE,
     Feature,
     Json,
     Kind,
     Mark,
     as_dict,
+    moved_polygons,
     object_type,
 )
+from napari_zoommil.geometry import Pair
 
 Polygons = tuple[shapely.Polygon, ...]
 
 
-def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, annotator: str) -> Feature:
-    """A cell at (y, x) level-0 px, as QuPath writes a point annotation."""
-    geometry = {"type": "Point", "coordinates": [place[1], place[0]]}
+def new_point(
+    id: str, serial: int, place: Pair, of: CellClass, annotator: str, origin: Pair = WHOLE_SLIDE
+) -> Feature:
+    """A cell at (y, x) level-0 px, as QuPath writes a point annotation; its JSON counts from ``origin``."""
+    geometry = {"type": "Point", "coordinates": [place[1] - origin[1], place[0] - origin[0]]}
     properties = {"objectType": "annotation", "metadata": _signed(annotator)}
     raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
-    bare = Feature(id, serial, raw, Kind.CELLS, of.name, (Mark(id, *place),))
+    bare = Feature(id, serial, raw, Kind.CELLS, of.name, (Mark(id, *place),), origin=origin)
     return classed(bare, of)
 
 
@@ -44,19 +49,21 @@ def new_region(
     annotator: str,
     of: CellClass | None = None,
     complete: bool = False,
+    origin: Pair = WHOLE_SLIDE,
 ) -> Feature:
     """A region as QuPath writes an annotation, with or without a class."""
     named = {"name": COMPLETE_NAME} if complete else {}
     metadata = {**({MARKER: COMPLETE} if complete else {}), **_signed(annotator)}
     properties = {"objectType": "annotation", **named, "metadata": metadata}
-    raw = {"type": "Feature", "id": id, "geometry": _geometry(polygons), "properties": properties}
-    bare = Feature(id, serial, raw, Kind.REGION, polygons=polygons)
+    geometry = _geometry(polygons, origin)
+    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
+    bare = Feature(id, serial, raw, Kind.REGION, polygons=polygons, origin=origin)
     return classed(bare, of) if of else bare
 
 
 def redrawn(feature: Feature, polygons: Polygons) -> Feature:
     """A region with other polygons; what a collection of geometries holds besides polygons stays."""
-    old, new = feature.raw["geometry"], _geometry(polygons)
+    old, new = feature.raw["geometry"], _geometry(polygons, feature.origin)
     if old["type"] == "GeometryCollection":
         others = [one for one in old["geometries"] if as_dict(one).get("type") not in AREAS]
         new = {**old, "geometries": [*others, new]}
@@ -65,8 +72,9 @@ def redrawn(feature: Feature, polygons: Polygons) -> Feature:
     return replace(feature, raw=_edited(feature, geometry=new), polygons=polygons)
 
 
-def _geometry(polygons: Polygons) -> Json:
-    parts = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in polygons]
+def _geometry(polygons: Polygons, origin: Pair) -> Json:
+    written = moved_polygons(polygons, (-origin[0], -origin[1]))
+    parts = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in written]
     if len(parts) == 1:
         return {"type": "Polygon", "coordinates": parts[0]}
     return {"type": "MultiPolygon", "coordinates": parts}
@@ -104,7 +112,8 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
     if geometry["type"] in ("Point", "MultiPoint"):
         several = geometry["type"] == "MultiPoint"
         old = geometry["coordinates"] if several else [geometry["coordinates"]]
-        new = [[mark.x, mark.y, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
+        top, left = feature.origin
+        new = [[mark.x - left, mark.y - top, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
         geometry = {**geometry, "coordinates": new if several else new[0]}
         return replace(feature, raw=_edited(feature, geometry=geometry), marks=marks)
     dy, dx = marks[0].y - feature.marks[0].y, marks[0].x - feature.marks[0].x
@@ -114,6 +123,26 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
         if isinstance(feature.raw.get(name), dict)
     }
     return replace(feature, raw=_edited(feature, **outlines), marks=marks)
+
+
+def in_frame(feature: Feature, origin: Pair) -> Feature:
+    """The same feature with its coordinates written from another origin."""
+    if feature.origin == origin:
+        return feature
+    dy, dx = feature.origin[0] - origin[0], feature.origin[1] - origin[1]
+    outlines = {
+        name: _mapped_any(feature.raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        for name in ("geometry", "nucleusGeometry")
+        if isinstance(feature.raw.get(name), dict) and not feature.fault
+    }
+    return replace(feature, raw={**feature.raw, **outlines}, origin=origin)
+
+
+def _mapped_any(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
+    """A geometry, or a collection of them, with its positions changed."""
+    if geometry.get("type") == "GeometryCollection":
+        return {**geometry, "geometries": [_mapped_any(one, change) for one in geometry["geometries"]]}
+    return _mapped(geometry, change) if isinstance(geometry.get("coordinates"), list) else geometry
 
 
 def without(feature: Feature, ids: set[str]) -> Feature | None:

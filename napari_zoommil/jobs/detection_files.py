@@ -96,7 +96,7 @@ def write_detection(
         require_free(path)
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
-    write_detections(files.geojson, counting, found.classes)
+    write_detections(files.geojson, counting, found.classes, found.origin)
     write_cell_table(files.cells, counting, found.classes, found.mpp)
     write_file(files.counts, counts_table(found, threshold).encode())
     return files

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import MissingResolutionError, ZoomMILError
-from napari_zoommil.geometry import NATIVE, mpp_of
+from napari_zoommil.geometry import NATIVE, Pair, mpp_of, mpp_text
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.models.registry import Takes
 from napari_zoommil.slides import Slide
@@ -34,14 +34,14 @@ class Headers:
         Slides that cannot be opened, each with its line.
     unknown : tuple of str
         Slides whose pixel size is unknown.
-    sizes : tuple of (LabelledSlide, float)
-        The pixel size of each other slide.
+    sizes : tuple of (LabelledSlide, (float, float))
+        The pixel size of each other slide, µm, y and x.
     """
 
     coarsest: float | None
     faults: tuple[str, ...]
     unknown: tuple[str, ...]
-    sizes: tuple[tuple[LabelledSlide, float], ...]
+    sizes: tuple[tuple[LabelledSlide, Pair], ...]
 
     def faults_at(self, magnification: float) -> tuple[str, ...]:
         """All that prevents that they are read at a magnification, or in their own pixels."""
@@ -64,16 +64,16 @@ class Headers:
     def too_coarse(self, magnification: float) -> tuple[str, ...]:
         """A message for each slide that is too coarse for a magnification."""
         return tuple(
-            f"{one.place}: {one.slide.name} was scanned at {size:.3g} µm/px; {magnification:g}x needs "
+            f"{one.place}: {one.slide.name} was scanned at {mpp_text(size)}; {magnification:g}x needs "
             f"{mpp_of(magnification):.3g} µm/px or finer"
             for one, size in self.sizes
-            if size > mpp_of(magnification) * UPSAMPLING
+            if sum(size) / 2 > mpp_of(magnification) * UPSAMPLING
         )
 
 
 def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Headers]:
     """Open each slide that is there, without reading pixels."""
-    sizes: list[tuple[LabelledSlide, float]] = []
+    sizes: list[tuple[LabelledSlide, Pair]] = []
     faults: list[str] = []
     unknown: list[str] = []
     told = monotonic()
@@ -82,7 +82,7 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
             continue  # which the cohort's own faults tell
         try:
             with Slide.open(one.slide, mpp) as slide:
-                sizes.append((one, sum(slide.resolution()) / 2))
+                sizes.append((one, slide.resolution()))
         except MissingResolutionError as error:
             unknown.append(f"{one.place}: {error}")
         except (ZoomMILError, OSError) as error:
@@ -90,7 +90,7 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
         if monotonic() - told > TOLD_EVERY:
             told = monotonic()
             yield Progress(number, len(entries), f"checking slides: {number:,} of {len(entries):,}")
-    coarsest = max((size for _, size in sizes), default=None)
+    coarsest = max((sum(size) / 2 for _, size in sizes), default=None)
     return Headers(coarsest, tuple(faults), tuple(unknown), tuple(sizes))
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Ge, Interval, MinLen
+from annotated_types import Interval, MinLen
 
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
@@ -19,6 +19,10 @@ from napari_zoommil.slides.tissue_published import DEFAULT
 if TYPE_CHECKING:
     from napari_zoommil.familiarity import Familiarity
     from napari_zoommil.models.mil import MILModel
+
+
+SMALLEST_PATCH = 8
+"""Edge of the smallest patches, px: a slide would have too many of smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class ModelSpec:
     config: dict[str, Any]
     encoder: str
     encoder_hash: str
-    patch_size: Annotated[int, Ge(0)]
+    patch_size: Annotated[int, Interval(ge=0, le=4096)]
     class_names: tuple[Annotated[str, MinLen(1)], ...]
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
@@ -97,12 +101,16 @@ def read_spec(name: str | Path) -> ModelSpec:
         raise malformed(folder, "config.magnifications is missing") from error
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
+    if len(set(spec.class_names)) < len(spec.class_names):
+        raise malformed(folder, "class_names has a name twice")
     try:
-        entry(spec.architecture)
+        takes = spec.takes
     except ModelError as error:
         raise ModelError(
             f"{folder} holds a {spec.architecture!r}, which this version does not support: {error}"
         ) from error
+    if takes != "image" and spec.patch_size < SMALLEST_PATCH:
+        raise malformed(folder, f"patch_size: {spec.patch_size} is less than {SMALLEST_PATCH}")
     return spec
 
 

@@ -25,6 +25,12 @@ from napari_zoommil.slides.readers.orientation import oriented
 LIMIT_MPX = 400
 """Largest image that is read, million px: decoded whole, it takes 1.2 GB, and 3 GB during decoding."""
 
+MOST_PX_PER_BYTE = 8 * 1032
+"""Pixels that one byte can hold: deflate shrinks 1,032 times, and a PNG may have one bit per pixel."""
+
+MOST_PX_PER_JPEG_BYTE = 1024
+"""The same of JPEG, which spends a bit on a block of 64 px at least, and less only in long even runs."""
+
 BAND_PX = 1 << 22
 """Pixels converted to RGB at once, so that intermediate images stay small."""
 
@@ -111,6 +117,12 @@ class ImageReader:
             width, height = image.size
         if width * height > LIMIT_MPX * 1_000_000:
             raise UnsupportedSlideError(self._too_large(width * height / 1e6))
+        most = MOST_PX_PER_JPEG_BYTE if self._form == "JPEG" else MOST_PX_PER_BYTE
+        if width * height > most * self._path.stat().st_size:
+            raise SlideError(
+                f"{self._path.name} states {width:,} × {height:,} px, far more than its "
+                f"{self._path.stat().st_size:,} bytes can hold; try another copy of it"
+            )
         self.levels: tuple[Level, ...] = (Level((height, width), (1.0, 1.0)),)
         self.shrinks: tuple[int, ...] = (1,)
         self.vendor = self._form.lower()

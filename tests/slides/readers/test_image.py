@@ -297,3 +297,12 @@ def test_real_files_that_are_cut_off(data: Path, name: str, rows: int, damaged: 
     shown = whole(reader)
     assert reader.damaged == damaged
     assert shown[:rows].std() > 10 and (shown[rows:] == 255).all()
+
+
+@pytest.mark.parametrize(("form", "start"), [("PNG", 60), ("JPEG", 600)])
+def test_what_a_file_cannot_hold_is_not_made_room_for(tmp_path: Path, form: str, start: int) -> None:
+    path = tmp_path / "bomb.slide"
+    Image.new("RGB", (19_900, 19_900) if form == "PNG" else (6_000, 6_000)).save(path, form)
+    path.write_bytes(path.read_bytes()[:start] + bytes(40))
+    with pytest.raises(SlideError, match=r"^bomb\.slide states .* px, far more than its \d+ bytes can hold"):
+        ImageReader.open(path)

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import ref
 
 import napari
-from napari.layers import Shapes
+from napari.layers import Image, Shapes
 from napari.utils.task_status import Status
 from qtpy.QtWidgets import QWidget
 
@@ -20,6 +20,12 @@ from qtpy.QtWidgets import QWidget
 def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
     """The viewer behind the proxies that docks get; a session needs one key for all of them."""
     return getattr(viewer, "__wrapped__", viewer)
+
+
+class KindOfImage(Image):
+    """Base of own classes of images: napari finds icons, menus and writers by the name of a layer's class."""
+
+    _type_string = "image"
 
 
 def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any]) -> Callable[[], None]:

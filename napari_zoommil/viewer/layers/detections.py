@@ -1,9 +1,4 @@
-"""Detected cells as rings on the slide, in a layer without editing.
-
-A 2-D layer ignores ``shown`` (napari 0.9.2), and the cost of drawing depends on the number of points. The
-layer therefore holds only the cells that count, sorted by descending score: a new threshold truncates or
-extends it.
-"""
+"""Detected cells as rings on the slide, in one layer however many they are; see :mod:`.cell_rings`."""
 
 from __future__ import annotations
 
@@ -11,32 +6,64 @@ from dataclasses import replace
 from typing import Any
 
 import napari
-import numpy as np
-from napari.layers import Layer, Points
+from napari.layers import Layer
 
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.layers.overlays import find_layer, overlay_name, put_in
+from napari_zoommil.viewer.compat import KindOfImage
+from napari_zoommil.viewer.layers.cell_rings import CellRings
+from napari_zoommil.viewer.layers.overlays import (
+    PICTURE,
+    find_layer,
+    painted_arguments,
+    put_in,
+    repaint,
+)
+from napari_zoommil.viewer.layers.painted import Picture, painted_levels
 from napari_zoommil.viewer.layers.points import POINTS
 from napari_zoommil.viewer.layers.regions import REGIONS
 from napari_zoommil.viewer.layers.tissue_regions import TITLES
-from napari_zoommil.viewer.metadata import TITLE, on_level_0, overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import TITLE, level_0, per_pixel, slide_of, world_scale
 from napari_zoommil.viewer.sight import sight_of
 
 CELLS = "napari_zoommil.cells"
-"""Key of the whole detection, sorted by descending score, in its layer's metadata."""
+"""Key of the whole detection in its layer's metadata."""
 
 DRAWN = (POINTS, REGIONS, *TITLES.values())
 """Titles of the layers on which a user draws; detected cells are below them."""
 
-RING = 0.12  # of the diameter
-SMALLEST_ON_SCREEN_PX = 4.0
+FINER = 4
+"""Pixels of the finest picture to a level-0 pixel: rings stay round beyond the resolution of the slide."""
+
+APART = 2**0.5
+"""Factor between two resolutions of the picture; the nearest one costs least to paint and to draw."""
 
 
-def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> Points | None:
+class CellsLayer(KindOfImage):
+    """Rings of the cells of a detection that count; in µm like the slide."""
+
+    @property
+    def rings(self) -> CellRings:
+        """All cells, and the score from which they are painted."""
+        rings: CellRings = self.metadata[PICTURE][0]
+        return rings
+
+    def get_value(self, position: Any, *, world: bool = False, **_: Any) -> str | None:
+        """Class and score of the cell at a place, for the status bar."""
+        slide = slide_of(self)
+        if slide is None or not self.visible:
+            return None
+        place = position if world else self.data_to_world(position)
+        row = self.rings.nearest(*level_0(slide, tuple(place)[-2:]))
+        if row is None:
+            return None
+        return f"class: {self.rings.names[row]}, score: {self.rings.scores[row]:.3g}"
+
+
+def cells_layer(viewer: napari.Viewer, slide: Slide, title: str) -> CellsLayer | None:
     """The layer of a slide's detected cells by its title, which does not change when it is renamed."""
     layer = find_layer(viewer, slide, title)
-    return layer if isinstance(layer, Points) else None
+    return layer if isinstance(layer, CellsLayer) else None
 
 
 def is_cells_of(layer: Layer, slide: Slide) -> bool:
@@ -57,10 +84,10 @@ def hide_other_cells(viewer: napari.Viewer, slide: Slide, title: str) -> None:
 
 def show_cells(
     viewer: napari.Viewer, slide: Slide, detection: Detection, title: str, threshold: float | None = None
-) -> Points:
+) -> CellsLayer:
     """Show detected cells as rings with their size and the colours of their classes.
 
-    A layer with this title is updated or replaced; selection, visibility and the order of layers are kept.
+    The layer with this title is updated, if there is one; else a new one is inserted, and the selection kept.
     If the slide is not visible, the cells are hidden too.
 
     Parameters
@@ -75,88 +102,36 @@ def show_cells(
 
     Returns
     -------
-    napari.layers.Points
-        In µm like the slide; its data are centres in level-0 px, its features are class and score.
+    CellsLayer
     """
-    best_first = np.argsort(-detection.finds.scores, kind="stable")
-    ranked = replace(detection, finds=detection.finds.chosen(best_first))
-    count = _count(ranked, detection.threshold if threshold is None else threshold)
-    old = cells_layer(viewer, slide, title)
-    # With fewer rows, a slice that napari is still computing on a thread would have invalid indices.
-    if old is not None and len(old.data) <= count:
-        old.metadata[CELLS] = ranked
-        _place(old, ranked, count)
-        _paint(old, ranked, count)
-        return old
-    layer = Points(
-        ranked.finds.centres[:count],
-        ndim=2,
-        name=old.name if old is not None else overlay_name(slide, title),
-        face_color="transparent",
-        border_width=RING,
-        canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-        metadata=overlay_metadata(slide, title) | {CELLS: ranked},
-        **_looks(ranked, count),
-        **on_level_0(slide),
+    rings = CellRings.of(detection, detection.threshold if threshold is None else threshold)
+    layer = cells_layer(viewer, slide, title)
+    if layer is not None:
+        repaint(layer, rings, {CELLS: detection})
+        return layer
+    pictures: list[Picture] = [rings]
+    unit = per_pixel(slide)
+    layer = CellsLayer(
+        painted_levels(slide.shape, pictures, FINER, APART),
+        **painted_arguments(slide, title, pictures, {CELLS: detection}),
+        **world_scale(slide) | {"scale": (unit[0] / FINER, unit[1] / FINER)},
+        translate=tuple((1 / FINER - 1) / 2 * one for one in unit),
     )
-    layer.events.editable.connect(_keep_from_editing)
-    layer.editable = False
-    _insert(viewer, slide, layer, old)
+    _insert(viewer, slide, layer)
     return layer
 
 
-def set_threshold(layer: Points, threshold: float) -> None:
+def set_threshold(layer: CellsLayer, threshold: float) -> None:
     """Show the cells of a layer with at least a score of ``threshold``."""
-    ranked: Detection = layer.metadata[CELLS]
-    before, count = len(layer.data), _count(ranked, threshold)
-    if count != before:
-        _place(layer, ranked, count)
-    if count > before:
-        _paint(layer, ranked, count)
+    if threshold != layer.rings.least:
+        repaint(layer, replace(layer.rings, least=threshold))
 
 
-def _count(ranked: Detection, threshold: float) -> int:
-    return int((ranked.finds.scores >= threshold).sum())
-
-
-def _looks(ranked: Detection, count: int) -> dict[str, Any]:
-    """Arguments of napari's Points for the ``count`` best cells."""
-    finds = ranked.finds.chosen(np.arange(count))
-    names = np.array([one.name for one in ranked.classes], object)
-    colours = np.array([(*one.colour, 255) for one in ranked.classes]) / 255
-    looks = {
-        "size": (finds.boxes[:, 2:] - finds.boxes[:, :2]).mean(1),
-        "features": {"class": names[finds.labels - 1], "score": finds.scores},
-    }
-    # napari needs at least one
-    return looks | {"border_color": colours[finds.labels - 1]} if count else looks
-
-
-def _place(layer: Points, ranked: Detection, count: int) -> None:
-    layer.selected_data = set()
-    layer.data = ranked.finds.centres[:count]
-    # Colours are set by the rows of the last slice, and napari does not slice a hidden layer.
-    layer.set_view_slice()
-
-
-def _paint(layer: Points, ranked: Detection, count: int) -> None:
-    for name, values in _looks(ranked, count).items():
-        setattr(layer, name, values)
-
-
-def _keep_from_editing(event: Any) -> None:
-    """napari makes a layer editable with new data, and after a switch from 3-D."""
-    event.source.editable = False
-
-
-def _insert(viewer: napari.Viewer, slide: Slide, layer: Points, old: Points | None) -> None:
-    """Insert a layer in place of ``old``, else above the slide and its maps and below the user's layers."""
-    layers = viewer.layers
+def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
+    """Insert above the slide and its maps, and below the user's layers."""
     drawn = [
         index
-        for index, other in enumerate(layers)
+        for index, other in enumerate(viewer.layers)
         if slide_of(other) is slide and other.metadata.get(TITLE) in DRAWN
     ]
-    put_in(
-        viewer, slide, layer, old, layers.index(old) if old is not None else min(drawn, default=len(layers))
-    )
+    put_in(viewer, slide, layer, min(drawn, default=len(viewer.layers)))

@@ -103,57 +103,62 @@ def _show_picture(
     """
     layer = find_layer(viewer, slide, title)
     if isinstance(layer, Image):
-        layer.metadata[PICTURE][0] = picture
-        layer.metadata.update(metadata)
-        layer.refresh(extent=False)
+        repaint(layer, picture, metadata)
         return layer
     pictures = [picture]
     layer = Image(
         painted_levels(slide.shape, pictures),
-        name=overlay_name(slide, title),
-        rgb=True,
-        multiscale=True,
-        contrast_limits=(0, 255),
-        blending="translucent",
-        interpolation2d="nearest",
-        cache=False,
-        metadata=overlay_metadata(slide, title) | {PICTURE: pictures} | metadata,
+        **painted_arguments(slide, title, pictures, metadata),
         **world_scale(slide),
     )
     _insert(viewer, slide, layer)
     return layer
 
 
+def repaint(layer: Image, picture: Picture, metadata: dict[str, Any] | None = None) -> None:
+    """Paint another picture in the layer of one."""
+    layer.metadata[PICTURE][0] = picture
+    layer.metadata.update(metadata or {})
+    layer.refresh(extent=False)
+
+
+def painted_arguments(
+    slide: Slide, title: str, pictures: list[Picture], metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments of napari's Image for a picture, except for its levels and their place."""
+    return {
+        "name": overlay_name(slide, title),
+        "rgb": True,
+        "multiscale": True,
+        "contrast_limits": (0, 255),
+        "blending": "translucent",
+        "interpolation2d": "nearest",
+        "cache": False,
+        "metadata": overlay_metadata(slide, title) | {PICTURE: pictures} | metadata,
+    }
+
+
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:
-    """Insert above the slide and its other images, and below the user's layers."""
+    """Insert above the slide and its maps, and below its cells and the user's layers."""
     own = [
         index
         for index, other in enumerate(viewer.layers)
-        if slide_of(other) is slide and (is_slide(other) or isinstance(other, Image))
+        if slide_of(other) is slide and (is_slide(other) or MAP in other.metadata or _is_tissue(other))
     ]
-    put_in(viewer, slide, layer, None, own[-1] + 1 if own else len(viewer.layers))
+    put_in(viewer, slide, layer, own[-1] + 1 if own else len(viewer.layers))
 
 
-def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, old: Layer | None, place: int) -> None:
-    """Insert a layer of a slide at an index of the current layers, in place of ``old``.
+def _is_tissue(layer: Layer) -> bool:
+    return layer.metadata.get(TITLE) == TISSUE
 
-    The selection is kept; a layer stays hidden if ``old`` was hidden, for the same reason, or if the slide is
-    not visible.
-    """
+
+def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, place: int) -> None:
+    """Insert a layer of a slide at an index; the selection is kept, and it is hidden if the slide is."""
     sight, layers = sight_of(viewer), viewer.layers
-    selected = {layer if one is old else one for one in layers.selection}
+    selected = set(layers.selection)
     if sight.is_away(slide):
-        layer.visible = False
-        if old is None or sight.is_hidden(old):
-            sight.hide(layer)
-    elif old is not None:
-        layer.visible = old.visible
-    if old is not None and sight.is_put_away(old):
-        sight.keep_away(layer)
+        sight.hide(layer)
     with sight.held_still():
-        if old is not None:
-            place -= layers.index(old) < place
-            layers.remove(old)
         layers.insert(place, layer)
         layers.selection = selected
 

@@ -8,6 +8,7 @@ is.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,9 +66,23 @@ class PaintedLevel:
         return painted[..., keys[2]]
 
 
-def painted_levels(extent: tuple[int, int], pictures: list[Picture]) -> list[PaintedLevel]:
-    """From level 0 on, halved until small."""
-    shapes = [extent]
-    while max(shapes[-1]) > SMALLEST_LEVEL:
-        shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
-    return [PaintedLevel(shape, extent, pictures) for shape in shapes]
+def painted_levels(
+    extent: tuple[int, int], pictures: list[Picture], finer: int = 1, apart: float = 2.0
+) -> list[PaintedLevel]:
+    """Resolutions of a picture, each coarser than the last, until small.
+
+    Parameters
+    ----------
+    extent : (int, int)
+        Level-0 pixels that they cover.
+    pictures : list of Picture
+    finer : int
+        Pixels of the first to a level-0 pixel, for what has no pixels of its own.
+    apart : float
+        Factor between two of them. napari takes one of at least the resolution of the screen, and so paints
+        up to ``apart`` squared times its pixels.
+    """
+    largest = np.array(extent) * finer
+    count = 1 + max(0, math.ceil(math.log(largest.max() / SMALLEST_LEVEL, apart)))
+    shapes = [np.ceil(largest / apart**level).astype(int).tolist() for level in range(count)]
+    return [PaintedLevel((height, width), extent, pictures) for height, width in shapes]

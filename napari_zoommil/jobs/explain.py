@@ -183,7 +183,7 @@ def _computed(method: Method, recorded: RecordedPass, inside: bool) -> Job[Found
 
 
 def _maps_in(prediction: Prediction, method: Method, target: str | None, focus: Focus) -> tuple[HeatMap, ...]:
-    """Maps of a method whose values are part of each prediction; of attention all heads, or those of a class."""
+    """Maps of a method that is part of each prediction; of attention those of all heads, or of a class."""
     own = (one for one in prediction.maps if one.kind == method.name)
     if not method.per_output:
         heads = (one for one in prediction.maps if one.kind not in METHODS or one.kind == method.name)

@@ -180,7 +180,7 @@ def _widget(field: Field) -> Any:
             return _choice(field, [(f"{one:g}", one) for one in steps], options)
         return _number(field, field.range, kind, options)
     line = LineEdit(value="", **options)
-    line.native.setPlaceholderText(field.default or OPEN)
+    line.native.setPlaceholderText(field.default or "none")
     return line
 
 

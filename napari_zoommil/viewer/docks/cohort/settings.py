@@ -192,7 +192,7 @@ class TrainSettings(QWidget):
         self.encoder.setEnabled(entry.takes == "bag")
         line = self.encoder.lineEdit()
         assert line is not None
-        line.setPlaceholderText("that of the model" if self.start.chosen else "nic, or of the feature files")
+        line.setPlaceholderText("that of the model" if self.start.chosen else "nic, or the files'")
         self.model.setToolTip(
             "That of the model that the training starts from"
             if self.start.chosen

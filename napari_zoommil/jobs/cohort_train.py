@@ -122,14 +122,18 @@ def models_beside(cohort: Path) -> tuple[Path, ...]:
 
 def places_beside(cohort: Path, model: str, now: datetime | None = None) -> tuple[Path, Path]:
     """Folders of features and of a new model: beside the table, or in the cache where that is read-only."""
-    folder = _folder_of(cohort)
-    name = f"{model} {now or datetime.now():%Y-%m-%d}"
-    models, number = folder / "models", 1
-    out = models / name
+    return _folder_of(cohort) / "features", place_beside(cohort, "models", model, now)
+
+
+def place_beside(cohort: Path, kind: str, name: str, now: datetime | None = None) -> Path:
+    """A folder that is not there yet, in one for all of its kind."""
+    dated, number = f"{name} {now or datetime.now():%Y-%m-%d}", 1
+    folder = _folder_of(cohort) / kind
+    out = folder / dated
     while out.exists():
         number += 1
-        out = models / f"{name} {number}"
-    return folder / "features", out
+        out = folder / f"{dated} {number}"
+    return out
 
 
 @dataclass(frozen=True)

@@ -144,11 +144,12 @@ Chosen = tuple[tuple[str, ...], list[Piece]]
 
 
 def _of_slides(items: Sequence[Item], reading: EncoderReading, count: int, seed: int) -> Job[Chosen]:
-    annotated, regions = reading.annotated, dict[Path, "dict[str, shapely.Geometry]"]()
+    annotated = reading.annotated
+    regions: dict[Path, dict[str, shapely.Geometry]] = {}
     if reading.supervised:
         regions = {one.path: annotated.regions(one.path, stem_of(one.path)) for one in items}
     names = {name for areas in regions.values() for name in areas}
-    classes = tuple(sorted(names | ({annotated.rest} if annotated.rest and names else set())))
+    classes = tuple(sorted(names | ({annotated.rest} if reading.supervised and annotated.rest else set())))
     pieces = []
     for number, item in enumerate(items, 1):
         title = f"slide {number} of {len(items)}: "
@@ -201,6 +202,7 @@ def _pixels(pieces: Sequence[Piece], reading: EncoderReading, total: int) -> Job
             mapped = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
             yield from _fill(mapped, pieces, reading)
             mapped.flush()
+            del mapped  # Windows does not rename what is mapped
     found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return found
 

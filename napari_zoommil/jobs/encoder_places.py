@@ -76,10 +76,10 @@ def labels_of(
     shares = np.zeros((len(level), len(classes)))
     touched = np.zeros(len(level), bool)
     for name, area in regions.items():
-        near = shapely.intersects(area, boxes)
-        touched |= near
+        near = np.flatnonzero(shapely.intersects(area, boxes))
+        cut = shapely.area(shapely.intersection(area, boxes[near]))
+        touched[near[cut > 0]] = True
         if name in classes:
-            cut = shapely.area(shapely.intersection(area, boxes[near]))
             shares[near, classes.index(name)] = cut / (level.size[0] * level.size[1])
     found = np.where(shares.max(1) >= LEAST_INSIDE, shares.argmax(1), -1)
     if rest is not None:

@@ -124,7 +124,7 @@ class Pairs(Dataset[Batch]):
         numbers = patches.images[self._order]
         self._starts = np.searchsorted(numbers, patches.images, "left")
         self._ends = np.searchsorted(numbers, patches.images, "right")
-        if len(np.unique(numbers)) == 1 and (patches.neighbours == NO_NEIGHBOUR).any():
+        if len(np.unique(numbers)) == 1 and (patches.neighbours == NO_NEIGHBOUR).all():
             raise CohortError(
                 "pairs of different places need adjacent patches, or more than one slide (or picture)"
             )
@@ -132,10 +132,11 @@ class Pairs(Dataset[Batch]):
     def __getitem__(self, draw: Draw) -> Batch:
         rows, seed = draw
         rng = np.random.default_rng(seed)
-        same = rng.random(len(rows)) < SAME
         neighbour = self.patches.neighbours[rows]
         several = self._ends[rows] - self._starts[rows] < len(self._order)
-        adjacent = (neighbour != NO_NEIGHBOUR) & ((rng.random(len(rows)) < ADJACENT) | ~several)
+        has_one = neighbour != NO_NEIGHBOUR
+        same = (rng.random(len(rows)) < SAME) | ~(has_one | several)
+        adjacent = has_one & ((rng.random(len(rows)) < ADJACENT) | ~several)
         other = np.where(same, rows, np.where(adjacent, neighbour, self._elsewhere(rows, rng)))
         first, second = (
             torch.from_numpy(np.ascontiguousarray(self.patches.pixels[one])) for one in (rows, other)

@@ -77,12 +77,8 @@ class EncoderModule(L.LightningModule):
 
 
 def to_edge(images: Tensor, edge: int) -> Tensor:
-    """(B, c, h, h) → (B, c, edge, edge): averaged, or enlarged between pixels."""
-    if images.shape[-1] == edge:
-        return images
-    if images.shape[-1] > edge:
-        return F.interpolate(images, (edge, edge), mode="area")
-    return F.interpolate(images, (edge, edge), mode="bilinear", align_corners=False)
+    """(B, c, h, h) → (B, c, edge, edge), averaged as the pre-processing of a trained encoder does."""
+    return images if images.shape[-1] == edge else F.interpolate(images, (edge, edge), mode="area")
 
 
 class Plateau(L.Callback):

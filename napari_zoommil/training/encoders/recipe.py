@@ -72,7 +72,7 @@ class EncoderRecipe:
     Attributes
     ----------
     sizes : EncoderSizes
-        Of the encoder. Patches of another edge are averaged (or enlarged) to its input.
+        Of the encoder. Patches of another edge are averaged to its input.
     decoder : DecoderSizes
         Of the VAE's decoder and of BiGAN's generator.
     head : int

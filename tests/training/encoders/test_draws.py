@@ -72,6 +72,8 @@ def test_pairs_of_one_image_need_neighbours() -> None:
     batch = Pairs(on_lattices(1))[rows, 0]
     moved = batch.first[:, 0, 1, 0] != batch.second[:, 0, 1, 0]
     assert (moved == (batch.targets == 0)).all()
+    lonely = patch_set(np.zeros((9, 4, 4), np.uint8), images=[0] * 9, neighbours=[1, 0, *[-1] * 7])
+    assert Pairs(lonely)[np.arange(2, 9), 0].targets.all()
 
 
 def test_single_patches_come_with_their_labels() -> None:

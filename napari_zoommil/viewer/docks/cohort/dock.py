@@ -22,6 +22,7 @@ from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.cohort.agreement import Agreement
 from napari_zoommil.viewer.docks.cohort.controller import CohortController
+from napari_zoommil.viewer.docks.cohort.encoder import EncoderPart
 from napari_zoommil.viewer.docks.cohort.parts import Filters, Source, dropped
 from napari_zoommil.viewer.docks.cohort.showing import ShownSlides
 from napari_zoommil.viewer.docks.cohort.table import CohortTable
@@ -72,6 +73,7 @@ class CohortDock(SessionDock):
             (self.controller.filtered, self._filtered),
             (self._session.result_changed, self._shown.result_changed),
             (self._viewer.events.theme, self.train.set_theme),
+            (self._viewer.events.theme, self.train_encoder.set_theme),
         ):
             self._follower.follow(signal, heard)
         self._ending.append(self._settled.stop)
@@ -102,6 +104,8 @@ class CohortDock(SessionDock):
         self.agreement = Agreement(self.controller)
         self.train = TrainPart(self._viewer, self._session, self._runner, self.scroll_to)
         self.train_fold = Fold("Train a model on this cohort", self.train)
+        self.train_encoder = EncoderPart(self._viewer, self._runner, self.train.settings.offer_encoder)
+        self.encoder_fold = Fold("Train an encoder on these slides", self.train_encoder)
         self._lay_out(
             heading("Cohort"),
             self.source,
@@ -116,6 +120,7 @@ class CohortDock(SessionDock):
             row(self.shown, self.next, self.export, stretch=0),
             self.agreement,
             self.train_fold,
+            self.encoder_fold,
         )
 
     # What: cohort and model
@@ -155,6 +160,7 @@ class CohortDock(SessionDock):
             return
         self._session.cohort = controller.cohort
         self.train.show_cohort(controller.cohort)
+        self.train_encoder.show_cohort(controller.cohort)
         self.model.offer(self._session.cohort_models)
         self.filters.offer(controller.cohort)
         self.agreement.offer()

@@ -60,7 +60,7 @@ class Options(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._form = _form(self)
+        self._form = form_of(self)
         self.lines: dict[str, QLineEdit] = {}
 
     def offer(self, kind: Callable[..., Any], own: Mapping[str, Any], without: Container[str] = ()) -> None:
@@ -130,7 +130,7 @@ class TrainSettings(QWidget):
         self.own = Fold("Options of the model", self.options)
         self.of_recipe = Fold("Settings of the recipe", self.set)
         form = QWidget()
-        lines = _form(form)
+        lines = form_of(form)
         for title, widget in (
             ("Start from", self.start),
             ("Architecture", self.model),
@@ -159,6 +159,11 @@ class TrainSettings(QWidget):
     def entry(self) -> Entry:
         """Of the chosen architecture."""
         return self._known[self.model.currentText()]
+
+    def offer_encoder(self, folder: Path) -> None:
+        """Choose an encoder that was trained."""
+        self.encoder.addItem(str(folder))
+        self.encoder.setCurrentText(str(folder))
 
     def show_cohort(self, cohort: Path | None) -> None:
         """Propose folders beside a table."""
@@ -254,7 +259,8 @@ def _magnifications(text: str) -> tuple[float, ...] | None:
         raise ModelError(f"magnifications are numbers such as 5, 10, 20, not {text!r}") from error
 
 
-def _form(holder: QWidget) -> QFormLayout:
+def form_of(holder: QWidget) -> QFormLayout:
+    """A form as wide as what holds it."""
     form = QFormLayout(holder)
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)

@@ -102,7 +102,7 @@ class Comparing:
             group=self.groups.get(path, ""),
         )
         self.done.append(told)
-        write_json(folder / AGREEMENT, finite({"class": self.class_name, "maps": told.facts}))
+        write_json(folder / AGREEMENT, {"class": self.class_name, "maps": told.facts})
         return told
 
     def _regions(self, path: Path) -> tuple[Region, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_zoommil.geometry import overlap_px
+from napari_zoommil.geometry import PatchGrid, overlap_px
+from napari_zoommil.jobs.image_on_slide import image_on, refuse_magnification
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
@@ -17,6 +18,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderOfModel,
     Icc,
+    ImageMagnification,
     Inside,
     MinTissue,
     ModelName,
@@ -31,6 +33,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import area_on, find_tissue, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
+from napari_zoommil.slides.image_grid import image_shape
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
@@ -65,6 +68,8 @@ class Estimate:
         The device, and the reason for its choice.
     last_run : str
         The day of the run that ``seconds_per_patch`` is from; empty if it was measured on a few patches.
+    image : (int, int) or None
+        Height and width of the image that the model will read in place of patches, px.
     """
 
     tissue: Tissue
@@ -76,6 +81,7 @@ class Estimate:
     device: str
     reason: str
     last_run: str = ""
+    image: tuple[int, int] | None = None
 
     @property
     def seconds(self) -> float:
@@ -95,6 +101,7 @@ def estimate(
     icc: Icc = False,
     min_tissue: MinTissue = None,
     overlap: Overlap = 0.0,
+    magnification: ImageMagnification = None,
     store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
@@ -125,10 +132,15 @@ def estimate(
         spec = with_model.spec
         detected = yield from find_tissue(own, spec.tissue_detector)
         tissue = detected.edited(add, leave_out)
+        refuse_magnification(model, spec, magnification)
+        area = area_on(own, regions)
+        if spec.takes == "image":
+            grid = image_on(own, model, spec, area, magnification, min_tissue, overlap)
+            return _of_image(with_model, grid, tissue)
         yield Progress(0, 1, "counting patches")
         share = spec.min_tissue if min_tissue is None else min_tissue
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
-        inside = tissue_inside(own, tissue, area_on(own, regions))
+        inside = tissue_inside(own, tissue, area)
         grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share, pixels)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
@@ -149,6 +161,19 @@ def estimate(
             reason=with_model.device.reason,
             last_run="" if lacking is None or pace is None else pace.on,
         )
+
+
+def _of_image(with_model: Loaded, grid: PatchGrid, tissue: Tissue) -> Estimate:
+    """Of a model that reads an image; refuses one that does not fit into the memory."""
+    import torch
+
+    with torch.no_grad(), closing(with_model.model.steps(grid)) as steps:
+        next(steps)  # until it asks for the image
+    device = with_model.device
+    return Estimate(
+        tissue, with_model.spec.tissue_detector, (1,), (0,), 1, 0.0, str(device.torch), device.reason,
+        image=image_shape(grid),
+    )  # fmt: skip
 
 
 class _NotCached(Exception):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.regions import Region
+from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.figure import Overview
@@ -77,10 +78,10 @@ class SlideAgreement:
         return [
             {
                 "magnification": one.magnification,
-                "jaccard": one.own.jaccard,
-                "jaccard_random": mean_jaccard(one.random),
-                "jaccard_density": one.density.jaccard if one.density else float("nan"),
-                "maximum": one.own.maximum,
+                "jaccard": _known(one.own.jaccard),
+                "jaccard_random": _known(mean_jaccard(one.random)),
+                "jaccard_density": _known(one.density.jaccard) if one.density else None,
+                "maximum": _known(one.own.maximum),
                 "maximum_at": list(one.own.place) if one.own.place else None,
                 "pointing_hit": one.own.hit if one.own.present else None,
                 "pointing_random": one.own.share,
@@ -97,11 +98,15 @@ class SlideAgreement:
         best = max(self.maps, key=lambda one: np.nan_to_num(one.own.jaccard, nan=-1.0))
         hit = "its maximum lies inside" if best.own.hit else "its maximum lies outside"
         return (
-            f"Jaccard {best.own.jaccard:.2f} at {best.magnification:g}x (random "
+            f"Jaccard {best.own.jaccard:.2f} at {magnification_name(best.magnification)} (random "
             f"{mean_jaccard(best.random):.2f}"
             + (f", stain density {best.density.jaccard:.2f}" if best.density else "")
             + f"); {hit} (a random place: {best.own.share:.0%})"
         )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def slide_agreement(
@@ -142,8 +147,6 @@ def slide_agreement(
 
 def density_map(one: HeatMap, overview: Overview) -> HeatMap:
     """A control: the mean optical density of the slide at each value that a map knows."""
-    from dataclasses import replace
-
     light = overview.pixels.astype(np.float64).mean(2)
     density = -np.log((light + 1) / 256)
     values = _means(density, overview, one)
@@ -218,8 +221,9 @@ def cohort_text(summaries: Sequence[dict[str, Any]]) -> str:
     for one in summaries:
         mean, low, high = one["jaccard"]
         hit, from_, to = one["pointing"]
+        name = f"{one['method']}, {magnification_name(one['magnification'])}"
         lines.append(
-            f"{one['method']}, {one['magnification']:g}x, {one['with_regions']} of {one['slides']} slides: "
+            f"{name}, {one['with_regions']} of {one['slides']} slides: "
             f"{mean:.3f} [{low:.3f}, {high:.3f}] ({one['jaccard_random'][0]:.3f}, "
             f"{one['jaccard_density'][0]:.3f}); {one['average_precision']:.2f} "
             f"({one['average_precision_random']:.2f}); {hit:.2f} [{from_:.2f}, {to:.2f}] "

@@ -156,6 +156,15 @@ Overlap = Annotated[
     ),
 ]
 
+ImageMagnification = Annotated[
+    float | None,
+    Range(0, 100),
+    Help(
+        "Of models that read an image in place of patches: magnification that the slide or region is read "
+        "at, 0 for its own pixels; that of the training by default."
+    ),
+]
+
 _OTHERS = ", ".join(name for name in DETECTORS if name != DEFAULT)
 _DETECTORS = f"{DEFAULT}, or that of ZoomMIL's experiments: {_OTHERS}"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import train_reasons as reasons
-from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, image_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -132,7 +132,9 @@ def train(
     Parameters
     ----------
     cohort : Path
-        Table with the columns slide and label, and optionally split (train, val, test), fold and group.
+        Table with the columns slide and label, and optionally split (train, val, test), fold and group. Or a
+        folder with a folder of images (PNG, JPEG, TIFF) for each class, or with folders train, val and test
+        of such folders.
     model : str, optional
         Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
         need no encoder. zoommil by default, or that of ``start``.
@@ -161,7 +163,8 @@ def train(
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
         Rising by whole factors; by default those of ``start``, or of the recipe, halved until all slides are
-        fine enough.
+        fine enough. Models that read images take 0 for the images' own pixels, which is also what they read
+        if no image states its pixel size.
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
@@ -235,7 +238,11 @@ def train(
 def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     """The bags of all slides."""
     slides = [one.slide for one in prepared.cohort.entries]
-    if entry(prepared.plan.model).takes == "pixels":
+    takes = entry(prepared.plan.model).takes
+    if takes == "image":
+        bags = yield from image_bags(slides, prepared.reading)
+        return Data(bags, prepared.reading, PIXELS)
+    if takes == "pixels":
         bags = yield from pixel_bags(slides, store, prepared.reading)
         return Data(bags, prepared.reading, PIXELS)
     if prepared.files is not None:

@@ -51,6 +51,13 @@ class Curves:
         }
 
     @property
+    def limits(self) -> tuple[float, float]:
+        """Of an axis of outputs: 0 to 1 if they may be probabilities, else their own range."""
+        every = (self.deletion, self.insertion, self.random_deletion, self.random_insertion)
+        low, high = min(float(one.min()) for one in every), max(float(one.max()) for one in every)
+        return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
+
+    @property
     def is_better(self) -> tuple[bool, bool]:
         """Whether the map's order is better than the mean of the random ones, by deletion and insertion."""
         areas = self.areas

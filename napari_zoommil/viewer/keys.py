@@ -70,6 +70,11 @@ OVERLAYS = "O"
 BEFORE_AFTER = "B"
 """Bound to the viewer by the Fine-tune dock, so that it works with any active layer."""
 
+WHY = "Y"
+"""Bound to the viewer by the Explain dock, and to slides with their overlays."""
+
+EXPLAINED = ((WHY, "with the Explain dock: explain the patch under the pointer"),)
+
 ALWAYS = ((OVERLAYS, "hide or show all overlays, whichever dock is open"),)
 
 MOUSE = (
@@ -138,6 +143,7 @@ def help_sheet() -> str:
         ("Mouse", MOUSE),
         ("Keys", (*ALWAYS, *ours)),
         ("Once fine-tuned", FINE_TUNED),
+        ("Explain", EXPLAINED),
         ("napari's own", NAPARI),
     )
     rows = "".join(_section(title, lines) for title, lines in parts)

@@ -15,6 +15,10 @@ def show_attention_dock(viewer: napari.Viewer) -> None:
     show_dock(viewer, "Attention")
 
 
+def show_explain_dock(viewer: napari.Viewer) -> None:
+    show_dock(viewer, "Explain")
+
+
 def show_annotate_dock(viewer: napari.Viewer) -> None:
     show_dock(viewer, "Annotate")
 

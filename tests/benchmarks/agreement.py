@@ -3,10 +3,10 @@
     python tests/benchmarks/agreement.py [--model MODEL] [--slides N | --slide SLIDE ...] [--json]
 
 A slide needs its regions beside it, as ``SLIDE.geojson``; without ``--slide``, synthetic slides that the
-shipped model was not trained on are drawn, two of three of them with a tumour. A third of the slides, drawn by
+shipped model was not trained on are drawn, two of three with a tumour. A third of the slides, drawn by
 number, choose the denoising of each method and magnification (highest mean Jaccard); Jaccard is measured on
 the others. Average precision, pointing game, deletion and insertion have nothing to choose: they are of all
-slides. Intervals are bootstrap intervals over slides. Beside each method: a map of uniform noise at the places
+slides. Intervals are bootstrap intervals over slides. Beside each method: uniform noise at the places
 that it knows, and a map of the slide's optical density, both treated alike.
 """
 

@@ -14,6 +14,7 @@ from typing import Any
 from napari_zoommil.errors import CohortError
 from napari_zoommil.training.mil import cohort_faults as faults_of
 from napari_zoommil.training.mil.cohort_faults import Lack, is_missing, no_slide
+from napari_zoommil.training.mil.folders import labelled_pictures
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
@@ -124,16 +125,20 @@ def read_cohort(path: Path, columns: Columns | None = None) -> Cohort:
 
 
 def parse_cohort(path: Path, columns: Columns | None = None) -> Cohort:
-    """The cohort of a table, with its faults.
+    """The cohort of a table, with its faults; or of a folder with a folder of images for each class.
 
     Raises
     ------
     FileError
         If a table cannot be read.
     CohortError
-        If one is not a table with these columns.
+        If one is not a table with these columns, or a folder holds no such images.
     """
     columns = columns or Columns()
+    if path.is_dir():
+        if columns != Columns():
+            raise CohortError(f"{path.name} is a folder, which has no columns; leave their names out")
+        return Cohort(labelled_pictures(path))
     if columns.slide_table is not None:
         return _joined(path, columns.slide_table, columns)
     rows = read_table(path, (columns.slide_column, columns.label_column, *columns.named))

@@ -115,6 +115,10 @@ class MILModule(L.LightningModule):
         if recipe.schedule == "cosine":
             cosine = schedules.CosineAnnealingLR(optimizer, recipe.epochs, recipe.least_rate)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine} | each_epoch}
+        if recipe.schedule == "steps":
+            places = [round(share * recipe.epochs) for share in recipe.milestones]
+            steps = schedules.MultiStepLR(optimizer, places, recipe.decay)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps} | each_epoch}
         plateau = schedules.ReduceLROnPlateau(
             optimizer, recipe.mode, recipe.decay, recipe.patience, min_lr=recipe.least_rate
         )

@@ -137,6 +137,21 @@ def test_optimisers_are_named(examples: list, name: str) -> None:
     assert "lr_scheduler" not in constant.configure_optimizers()
 
 
+def test_the_rate_falls_at_the_milestones(examples: list) -> None:
+    recipe = Recipe(
+        learning_rate=1.0, schedule="steps", decay=0.1, milestones=(0.4, 0.6, 0.8), epochs=10, accumulate=3
+    )
+    module, rates = MILModule(small(), recipe), []
+
+    class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    how = QUIET | {"callbacks": [Watch()], "accumulate_grad_batches": recipe.accumulate}
+    L.Trainer(max_epochs=10, **how).fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    np.testing.assert_allclose(rates, [1] * 4 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2)
+
+
 def test_validation_keeps_the_order(examples: list) -> None:
     labels = [label for ((_, label, _),) in loader(examples)]
     np.testing.assert_array_equal(labels, [0, 1] * 4)

@@ -14,6 +14,7 @@ from napari_zoommil.viewer.docks.tabs import dock_of
 NAMES = {
     "slide": "Slide",
     "attention": "Attention",
+    "explain": "Explain",
     "annotate": "Annotate",
     "detect": "Detect cells",
     "finetune": "Fine-tune",

@@ -16,9 +16,8 @@ from qtpy.QtWidgets import QFileDialog
 from napari_zoommil.geometry import Box
 from napari_zoommil.jobs import explain, predict, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
-from napari_zoommil.viewer.docks import model_choice
+from napari_zoommil.viewer.docks import explaining, model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
-from napari_zoommil.viewer.docks.attention import explaining
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers import tissue_regions

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/inside_patch.py [SLIDE] [--json]
 
-A prediction is there, as in the window; each method that looks inside a patch then explains the same patch five
+A prediction is there, as in the window; each method that looks inside a patch then explains one patch five
 times. ``first`` is the first call, ``median`` that of the others. Without SLIDE, a synthetic one is drawn.
 """
 

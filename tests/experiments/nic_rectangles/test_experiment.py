@@ -68,12 +68,12 @@ def test_the_presets_have_what_the_figure_shows() -> None:
 def test_the_papers_plateau_ends_the_training(
     mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plateau = Network(8, (2, 1), "same", 0.2, "plateau", 1e-2, 1e-5, 16, 40, patience=0)
+    plateau = Network(8, (2, 1), "same", 0.2, "plateau", 1e-2, 1e-5, 16, 12, patience=0)
     tiny = EXTENTS["cpu"]
     small = Extent(tiny.plan, plateau, tiny.steps, 30, tiny.images, (Trial("mean", 1),), (0,), 4, 4)
     monkeypatch.setitem(EXTENTS, "cpu", small)
     epochs = go(tmp_path, mnist)["pieces"]["mean/1/9/100/0"]["epochs"]
-    assert 4 <= len(epochs) < 40, "four times a tenth, each after an epoch without a rise"
+    assert 4 <= len(epochs) < 12, "four times a tenth, each after an epoch without a rise"
 
 
 def test_views_are_the_eight_of_a_square() -> None:

@@ -166,7 +166,7 @@ class RectangleImage:
 
     def mask(self, stride: int = EDGE, patch: int = EDGE) -> NDArray[np.bool_]:
         """Patches whose centre lies in the tilted rectangle, (rows, columns) of :func:`grid`."""
-        at = grid(self.plan.size, stride, patch) + patch / 2
+        at = grid(self.plan.size, stride, patch).astype(np.float64) + patch / 2
         return self.tilted.contains(at[:, None], at[None])
 
     def density(self, label: int | None = None, stride: int = EDGE, patch: int = EDGE) -> Points:

@@ -63,7 +63,7 @@ class Extent:
 
 
 def _recipes(name: str) -> dict[str, EncoderRecipe]:
-    return {method: recipe_of(method, name) for method in (*UNSUPERVISED, "supervised")}  # type: ignore[arg-type]
+    return {method: recipe_of(method, name) for method in (*UNSUPERVISED, "supervised")}
 
 
 EXTENTS = {

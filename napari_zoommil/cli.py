@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "export-features": (
         "export_features:export_features",
-        "Write features of a store as h5 files in TRIDENT's layout, which other tools read.",
+        "Write features of a store as h5 files in TRIDENT's layout, or as images, which other tools read.",
     ),
     "train": (
         "cohort:train",

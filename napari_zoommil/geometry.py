@@ -22,6 +22,10 @@ Rows = NDArray[np.int64]
 MICRONS_AT_1X = 10.0
 """Pixel size at 1x, in µm: the field's convention is 10x = 1 µm/px, 20x = 0.5, 40x = 0.25."""
 
+NATIVE = 0.0
+"""In place of a magnification, and of a resolution in µm/px: that of an image whose pixels are read as they
+are, because their size is not known or does not matter."""
+
 NOMINAL_MAGNIFICATIONS = (0.625, 1.25, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 MPP_TOLERANCE = 0.15
@@ -58,18 +62,20 @@ def magnification_of(mpp: float) -> float:
 
 
 def magnification_name(magnification: float) -> str:
-    """Name as written on objectives: ``1.25x``, ``20x``."""
-    return f"{magnification:g}x"
+    """Name as written on objectives: ``1.25x``, ``20x``; of images in their own pixels ``native``."""
+    return f"{magnification:g}x" if magnification else "native"
 
 
 def zoom_ratios(magnifications: tuple[float, ...]) -> tuple[int, ...]:
-    """Integer ratio between each magnification and the one before it.
+    """Integer ratio between each magnification and the one before it; :data:`NATIVE` stands alone.
 
     Raises
     ------
     MagnificationError
         If there is none, one is not above 0, they do not rise, or a ratio is not an integer.
     """
+    if magnifications == (NATIVE,):
+        return ()
     if not (magnifications and all(0 < magnification < np.inf for magnification in magnifications)):
         raise MagnificationError(f"give one magnification above 0 or more, not {magnifications}")
     ratios = []
@@ -127,7 +133,7 @@ class PatchLevel:
     ----------
     magnification : float
     mpp : float
-        Resolution the patches are read at, µm/px.
+        Resolution the patches are read at, µm/px; :data:`NATIVE` if they are read in the slide's own pixels.
     size : (float, float)
         Edge of a patch in level-0 pixels, y and x.
     stride : (float, float)
@@ -243,7 +249,8 @@ class PatchGrid:
     shape : (int, int)
         Level-0 extent of the slide, px.
     patch_size : int
-        Edge of a patch in its own pixels; the same at every magnification (ZoomMIL, sec. 3.2).
+        Edge of a patch in its own pixels; the same at every magnification (ZoomMIL, sec. 3.2). Of a single
+        image, its longer edge.
     levels : tuple of PatchLevel
         From the lowest magnification to the highest.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class LazyBag:
         self.batch_size, self.workers, self.turn = batch_size, workers, variant
         self._features = [np.zeros((len(level), encoder.dim), np.float32) for level in grid.levels]
         self._known = [np.zeros(len(level), bool) for level in grid.levels]
-        self._turned: dict[int, LazyBag] = {}
+        self._turned: dict[int, Self] = {}
 
     @property
     def encoder_hash(self) -> str:
@@ -111,19 +111,23 @@ class LazyBag:
         # All rows are returned without a copy, because they may take a large part of the memory.
         return torch.from_numpy(own if np.array_equal(rows, np.arange(len(own))) else own[rows])
 
-    def variant(self, variant: int) -> LazyBag:
+    def variant(self, variant: int) -> Self:
         """The bag of the same patches in another variant; each is created once."""
         if variant not in self._turned:
             self._turned[variant] = self._anew(variant)
         return self._turned[variant]
 
-    def _anew(self, variant: int) -> LazyBag:
-        return LazyBag(self.slide, self.grid, self.encoder, self.batch_size, self.workers, variant)
+    def _anew(self, variant: int) -> Self:
+        return type(self)(self.slide, self.grid, self.encoder, self.batch_size, self.workers, variant)
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Number of patches encoded so far at each magnification."""
-        return tuple(int(known.sum()) for known in self._known)
+        """Number of patches encoded so far at each magnification, in all variants."""
+        return self._summed(int(known.sum()) for known in self._known)
+
+    def _summed(self, own: Iterable[int], of: str = "encoded") -> tuple[int, ...]:
+        """Numbers of this bag by magnification, with those of its other variants."""
+        return tuple(map(sum, zip(own, *(getattr(one, of) for one in self._turned.values()), strict=True)))
 
 
 def encode_patches(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class CachedBag(LazyBag):
         workers: int | None = None,
     ) -> None:
         super().__init__(slide, grid, encoder, batch_size, workers, variant)
-        self._cache, self.unkept = cache, ""
+        self._cache, self._unkept = cache, ""
         key = EncoderKey(encoder.name, encoder.hash)
         self._groups = [
             cache.group(slide.fingerprint, key, level, grid.patch_size, variant) for level in grid.levels
@@ -63,8 +63,8 @@ class CachedBag(LazyBag):
         self._places: list[Places | None] = [None] * len(grid.levels)
         self._taken = [0] * len(grid.levels)
 
-    def _anew(self, variant: int) -> CachedBag:
-        return CachedBag(
+    def _anew(self, variant: int) -> Self:
+        return type(self)(
             self._cache, self.slide, self.grid, self.encoder, variant, self.batch_size, self.workers
         )
 
@@ -109,22 +109,27 @@ class CachedBag(LazyBag):
 
     def _save(self, write: Callable[[], int]) -> None:
         """Write to the cache; after a failure, store the reason and stop writing."""
-        if self.unkept:
+        if self._unkept:
             return
         try:
             self._cache.wrote(write())
         except DAMAGE as error:
-            self.unkept = unwritable(self._cache.folder, error)
+            self._unkept = unwritable(self._cache.folder, error)
+
+    @property
+    def unkept(self) -> str:
+        return self._unkept or next((one.unkept for one in self._turned.values() if one.unkept), "")
 
     @property
     def taken(self) -> tuple[int, ...]:
-        """Number of patches whose features came from the cache, at each magnification."""
-        return tuple(self._taken)
+        """Number of patches whose features came from the cache, at each magnification, in all variants."""
+        return self._summed(self._taken, "taken")
 
     @property
     def encoded(self) -> tuple[int, ...]:
-        """Number of patches encoded by this bag at each magnification."""
-        return tuple(known - taken for known, taken in zip(super().encoded, self._taken, strict=True))
+        """Number of patches encoded by this bag at each magnification, in all variants."""
+        own = (int(known.sum()) - taken for known, taken in zip(self._known, self._taken, strict=True))
+        return self._summed(own)
 
 
 class StoredBag:

@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.bags.pixels import PixelBag
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import Box, Rows
+from napari_zoommil.geometry import NATIVE, Box, PatchGrid, Rows, magnification_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,45 @@ class NeedImage:
     box : Box
         Level-0 px; outside the slide it is background.
     mpp : float
-        Resolution, µm/px.
+        Resolution, µm/px; :data:`~napari_zoommil.geometry.NATIVE` for the slide's own pixels.
+    named : float, optional
+        Magnification that it stands for, if it is not the nominal one of the resolution.
     """
 
     box: Box
     mpp: float
+    named: float | None = None
+
+    @classmethod
+    def of(cls, grid: PatchGrid) -> NeedImage:
+        """The image of a grid from :func:`~napari_zoommil.slides.image_grid.image_grid`.
+
+        Raises
+        ------
+        ModelError
+            If the grid is one of patches.
+        """
+        require_image(grid)
+        level = grid.levels[0]
+        (y, x), (height, width) = level.origins[0].tolist(), level.size
+        return cls(Box(y, x, height, width), level.mpp, level.magnification)
+
+    @property
+    def magnification(self) -> float:
+        if self.named is not None:
+            return self.named
+        return NATIVE if self.mpp == NATIVE else magnification_of(self.mpp)
+
+
+def require_image(grid: PatchGrid) -> None:
+    """Check that a grid is a single image.
+
+    Raises
+    ------
+    ModelError
+    """
+    if len(grid.levels) != 1 or len(grid.levels[0]) != 1:
+        raise ModelError("the model reads an image, but the grid is one of patches")
 
 
 def source_of(bag: Bag, need: Need | NeedImage) -> Any:
@@ -72,7 +106,10 @@ def source_of(bag: Bag, need: Need | NeedImage) -> Any:
     if not need.variant:
         return source
     if not hasattr(source, "variant"):
-        raise ModelError("the model requests features of rotated patches, which this store does not hold")
+        raise ModelError(
+            "the model requests features of rotated patches, which feature files do not hold; predict on the "
+            "slide itself, or train the model with views=1"
+        )
     return source.variant(need.variant)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_zoommil.bags.reading import read_batches
 from napari_zoommil.encoders.turned import turned
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import Box, PatchGrid, Rows
+from napari_zoommil.geometry import NATIVE, Box, PatchGrid, Rows
 from napari_zoommil.slides import Slide
 
 LARGEST_IMAGE = 2 << 30
@@ -113,7 +113,7 @@ class PixelBag:
         box : Box
             Level-0 px.
         mpp : float
-            Resolution, µm/px.
+            Resolution, µm/px; :data:`~napari_zoommil.geometry.NATIVE` for the slide's own pixels.
 
         Yields
         ------
@@ -130,21 +130,26 @@ class PixelBag:
             If the image would be larger than :data:`LARGEST_IMAGE`.
         """
         with self._open() as slide:
-            scale = [mpp / own for own in slide.resolution()]
+            scale = (1.0, 1.0) if mpp == NATIVE else tuple(mpp / own for own in slide.resolution())
             height, width = (
                 max(1, round(edge / s)) for edge, s in zip((box.height, box.width), scale, strict=True)
             )
             if 3 * height * width > LARGEST_IMAGE:
+                at = f" at {mpp:g} µm/px" if mpp else ""
                 raise ModelError(
-                    f"an image of {width:,} × {height:,} px ({slide.name} at {mpp:g} µm/px) is too large; "
-                    "choose a model that reads patches, or a coarser resolution"
+                    f"an image of {width:,} × {height:,} px ({slide.name}{at}) is too large; give a region, "
+                    "a lower magnification, or a model that reads patches"
                 )
             out = np.empty((height, width, 3), np.uint8)
             rows = math.ceil(STRIP_BYTES / (3 * width))
             for top in range(0, height, rows):
                 count = min(rows, height - top)
-                out[top : top + count] = slide.read(box.y + top * scale[0], box.x, count, width, mpp)
+                out[top : top + count] = slide.read_downsampled(
+                    box.y + top * scale[0], box.x, count, width, (scale[0], scale[1])
+                )
                 yield (top + count) / height
+            for seen in self._seen:
+                seen[:] = True
         return torch.from_numpy(out).permute(2, 0, 1)
 
     def variant(self, variant: int) -> PixelBag:

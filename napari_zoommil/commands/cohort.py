@@ -19,7 +19,11 @@ from napari_zoommil.jobs.train_reasons import is_default
 from napari_zoommil.training.run import PLAN
 
 Cohort = Annotated[
-    Path, Parameter(help="CSV with the columns slide and label, and optionally split, fold and group.")
+    Path,
+    Parameter(
+        help="CSV with the columns slide and label, and optionally split, fold and group; or a folder with a "
+        "folder of images for each class."
+    ),
 ]
 
 Start = Annotated[

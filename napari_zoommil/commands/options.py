@@ -18,7 +18,7 @@ from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 if TYPE_CHECKING:
     from napari_zoommil.jobs.parameters import Field
 
-Slides = Annotated[list[Path], Parameter(help="Slides, or a CSV with the column slide.")]
+Slides = Annotated[list[Path], Parameter(help="Slides, a CSV with the column slide, or a folder of images.")]
 Out = Annotated[Path, Parameter(help="Folder to write; for several slides with a subfolder for each.")]
 Json = Annotated[bool, Parameter(help="Print one JSON document on standard output.", negative=())]
 Mpp = Annotated[

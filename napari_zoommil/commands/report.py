@@ -15,9 +15,11 @@ from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import TABLES, has_ending
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
+from napari_zoommil.slides.readers.base import slide_format
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.slides.slide import stem_of
 from napari_zoommil.training.mil.cohort import slides_of_table
+from napari_zoommil.training.mil.folders import pictures_in
 
 if TYPE_CHECKING:  # info does not import jobs, so that it starts fast
     from napari_zoommil.jobs import Job, Progress
@@ -92,10 +94,15 @@ def sentence(error: Exception) -> str:
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
-    """Slides named on the command line, with tables replaced by their slides."""
-    return [
-        found for path in slides for found in (slides_of_table(path) if has_ending(path, TABLES) else [path])
-    ]
+    """Slides named on the command line, with tables and folders of images replaced by what they hold."""
+    return [found for path in slides for found in _named_by(path)]
+
+
+def _named_by(path: Path) -> list[Path]:
+    if has_ending(path, TABLES):
+        return slides_of_table(path)
+    is_folder = path.is_dir() and not slide_format(path)
+    return (pictures_in(path) if is_folder else []) or [path]
 
 
 def describe(slide: Slide) -> dict[str, Any]:

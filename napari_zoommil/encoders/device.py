@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 
 from napari_zoommil.errors import JobError, first_line
@@ -106,3 +107,10 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 def _cpu_has_bfloat16() -> bool:
     query: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     return bool(query().get("amx_bf16", False))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device; where that is not known, in the computer."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

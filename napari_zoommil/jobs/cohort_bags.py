@@ -12,16 +12,21 @@ from napari_zoommil.jobs.features import find_patches, grid_key
 from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.many_slides import over
 from napari_zoommil.jobs.outcomes import results_of
-from napari_zoommil.jobs.progress import Job, retold
+from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.slides import Slide
+from napari_zoommil.slides.image_grid import image_grid
 
 if TYPE_CHECKING:
     from napari_zoommil.bags.bag import Bag
 
 
+TOLD = 100
+"""Images between two reports of progress."""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """Parameters for reading slides."""
+    """Parameters for reading slides; of images the patch size is 0, and tissue does not count."""
 
     magnifications: tuple[float, ...]
     patch_size: int
@@ -29,6 +34,7 @@ class Reading:
     tissue_detector: str
     mpp: float | None
     icc: bool
+    variants: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,21 @@ def embedded_bags(
 
     first = bags[slides[0]]
     return dict(bags), Source(name_in_folder(encoder), first.encoder.hash, first.dim)
+
+
+def image_bags(slides: list[Path], reading: Reading) -> Job[dict[Path, Bag]]:
+    """Bags of one image each, which are kept in memory as far as there is room."""
+    from napari_zoommil.bags.cache import RECENT_BYTES, Recent
+    from napari_zoommil.bags.images import ImageBag
+
+    kept, bags = Recent(RECENT_BYTES), {}
+    for number, path in enumerate(slides, 1):
+        if number % TOLD == 1:
+            yield Progress(number, len(slides), f"measuring images: {number:,} of {len(slides):,}")
+        with Slide.open(path, reading.mpp, reading.icc) as slide:
+            grid = image_grid(slide, reading.magnifications[0])
+        bags[path] = ImageBag(path, reading.mpp, reading.icc, grid, kept)
+    return dict(bags)
 
 
 def pixel_bags(slides: list[Path], store: Path, reading: Reading) -> Job[dict[Path, Bag]]:

@@ -135,7 +135,7 @@ class CohortFeatures:
         ModelError
             If the model reads pixels, or the one to start from was not made for these features.
         """
-        if model is not None and entry(model).takes == "pixels":
+        if model is not None and entry(model).takes != "bag":
             raise ModelError(
                 f"{model} reads pixels of the slides, which feature files do not hold; leave --features out, "
                 "or choose a model of features"

@@ -28,6 +28,7 @@ from napari_zoommil.jobs.parameters import (
     SlideSource,
     TissueDetectorName,
     TissueShare,
+    Variants,
     Workers,
     documented,
 )
@@ -55,7 +56,7 @@ class Embedding:
     Attributes
     ----------
     encoded, total : int
-        Patches encoded now, and there in all.
+        Patches encoded now, and there in all, in each variant.
     damaged : int
         Tiles of the slide that cannot be decoded and were read as background.
     patches, encoder : GridKey, EncoderKey
@@ -87,6 +88,7 @@ def embed(
     patch_size: PatchSize = 256,
     min_tissue: TissueShare = 0.1,
     overlap: Overlap = 0.0,
+    variants: Variants = 1,
     tissue_detector: TissueDetectorName = DEFAULT,
     mpp: Mpp = None,
     icc: Icc = False,
@@ -125,47 +127,60 @@ def embed(
         if grid is None:
             cache.check_writable()
             grid = yield from find_patches(own, cache, patches, area, tissue_detector)
-        groups, wanted = _lacking(cache, own.fingerprint, key, grid)
-        total, missing = (sum(map(len, each)) for each in (grid.levels, [rows for _, rows in wanted]))
+        lacking = [_Lacking.of(cache, own.fingerprint, key, grid, variant) for variant in range(variants)]
+        total, missing = variants * sum(map(len, grid.levels)), sum(one.count for one in lacking)
         if missing:
             cache.check_writable()
             yield Progress(total - missing, total, "loading the encoder")
             stack.enter_context(cpu_threads())
             network = stack.enter_context(encoder_on(device, encoder, key.hash))
-            yield from _fill(cache, groups, own, grid, wanted, network, workers)
+            for one in lacking:
+                done = total - sum(other.count for other in lacking[one.variant :])
+                yield from _fill(cache, one, own, grid, network, workers, (done, total))
         damaged = cache.damaged(own.fingerprint, own.damaged)
         return Embedding(cache.folder / own.fingerprint, missing, total, damaged, patches, key)
 
 
-def _lacking(
-    cache: FeatureCache, fingerprint: str, encoder: EncoderKey, grid: PatchGrid
-) -> tuple[list[FeatureGroup], list[Wanted]]:
-    """The features of a slide by magnification, and the patches that have none."""
-    groups = [cache.group(fingerprint, encoder, level, grid.patch_size) for level in grid.levels]
-    missing = [
-        np.flatnonzero(~group.find(level.origins).known)
-        for group, level in zip(groups, grid.levels, strict=True)
-    ]
-    return groups, [(level, rows) for level, rows in enumerate(missing) if len(rows)]
+@dataclass(frozen=True, eq=False)
+class _Lacking:
+    """The features of a slide in one variant by magnification, and the patches that have none."""
+
+    groups: Sequence[FeatureGroup]
+    wanted: list[Wanted]
+    variant: int
+
+    @classmethod
+    def of(
+        cls, cache: FeatureCache, fingerprint: str, encoder: EncoderKey, grid: PatchGrid, variant: int
+    ) -> _Lacking:
+        groups = [cache.group(fingerprint, encoder, level, grid.patch_size, variant) for level in grid.levels]
+        missing = [
+            np.flatnonzero(~group.find(level.origins).known)
+            for group, level in zip(groups, grid.levels, strict=True)
+        ]
+        return cls(groups, [(level, rows) for level, rows in enumerate(missing) if len(rows)], variant)
+
+    @property
+    def count(self) -> int:
+        return sum(len(rows) for _, rows in self.wanted)
 
 
 def _fill(
     cache: FeatureCache,
-    groups: Sequence[FeatureGroup],
+    lacking: _Lacking,
     slide: Slide,
     grid: PatchGrid,
-    wanted: list[Wanted],
     network: Encoder,
     workers: int | None,
+    done_of: tuple[int, int],
 ) -> Job[None]:
-    """Encode what a store lacks and keep it as it goes."""
+    """Encode what a store lacks of one variant and keep it as it goes."""
     from napari_zoommil.bags.bag import encode_patches
     from napari_zoommil.bags.cache import unwritable
     from napari_zoommil.bags.group import Writer
     from napari_zoommil.bags.parts import DAMAGE
 
-    total = sum(map(len, grid.levels))
-    done = total - sum(len(rows) for _, rows in wanted)
+    done, total = done_of
 
     def write(each: Callable[..., int], *what: Any) -> None:
         try:
@@ -173,10 +188,12 @@ def _fill(
         except DAMAGE as error:
             raise StoreError(unwritable(cache.folder, error)) from error
 
-    with closing(encode_patches(slide, grid, wanted, network, BATCH_ROWS, workers)) as batches:
+    how = BATCH_ROWS, workers, lacking.variant
+    with closing(encode_patches(slide, grid, lacking.wanted, network, *how)) as batches:
         for level, of_level in groupby(batches, itemgetter(0)):
-            writer, origins = Writer(groups[level]), grid.levels[level].origins
+            writer, origins = Writer(lacking.groups[level]), grid.levels[level].origins
             name = magnification_name(grid.magnifications[level])
+            name += f" variant {lacking.variant}" if lacking.variant else ""
             try:
                 for _, rows, features in of_level:
                     write(writer.add, origins[rows], features)

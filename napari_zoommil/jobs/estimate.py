@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_zoommil.geometry import overlap_px
+from napari_zoommil.geometry import PatchGrid, overlap_px
+from napari_zoommil.jobs.image_on_slide import image_on, refuse_magnification
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.pace import Work, last_pace
 from napari_zoommil.jobs.parameters import (
@@ -17,6 +18,7 @@ from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderOfModel,
     Icc,
+    ImageMagnification,
     Inside,
     MinTissue,
     ModelName,
@@ -31,11 +33,14 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress, retold
 from napari_zoommil.jobs.tissue import area_on, find_tissue, tissue_inside
 from napari_zoommil.jobs.zoom import zoom
+from napari_zoommil.slides.image_grid import image_shape
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag
     from napari_zoommil.bags.pixels import PixelBag
+
+    Source = CachedBag | PixelBag
 
 TRIAL_PATCHES = 16
 
@@ -51,7 +56,7 @@ class Estimate:
     detector : str
         Which found it: that of the model.
     patches : tuple of int
-        Patches that the model will read, at each magnification.
+        Patches that the model will read, at each magnification; in each variant, if it reads several.
     taken : tuple of int
         Patches among them whose features are in the cache.
     exhaustive : int
@@ -63,6 +68,8 @@ class Estimate:
         The device, and the reason for its choice.
     last_run : str
         The day of the run that ``seconds_per_patch`` is from; empty if it was measured on a few patches.
+    image : (int, int) or None
+        Height and width of the image that the model will read in place of patches, px.
     """
 
     tissue: Tissue
@@ -74,6 +81,7 @@ class Estimate:
     device: str
     reason: str
     last_run: str = ""
+    image: tuple[int, int] | None = None
 
     @property
     def seconds(self) -> float:
@@ -93,6 +101,7 @@ def estimate(
     icc: Icc = False,
     min_tissue: MinTissue = None,
     overlap: Overlap = 0.0,
+    magnification: ImageMagnification = None,
     store: Store = None,
     device: DeviceName = "auto",
     batch_size: BatchSize = 64,
@@ -123,47 +132,70 @@ def estimate(
         spec = with_model.spec
         detected = yield from find_tissue(own, spec.tissue_detector)
         tissue = detected.edited(add, leave_out)
+        refuse_magnification(model, spec, magnification)
+        area = area_on(own, regions)
+        if spec.takes == "image":
+            grid = image_on(own, model, spec, area, magnification, min_tissue, overlap)
+            return _of_image(with_model, grid, tissue)
         yield Progress(0, 1, "counting patches")
         share = spec.min_tissue if min_tissue is None else min_tissue
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
-        inside = tissue_inside(own, tissue, area_on(own, regions))
+        inside = tissue_inside(own, tissue, area)
         grid = patch_grid(own, inside, spec.magnifications, spec.patch_size, share, pixels)
         counts = tuple(len(level) for level in grid.levels)
         bag = with_model.bag(own, grid, open_cache(store), min(TRIAL_PATCHES, batch_size), workers)
         needed = with_model.model.patches_needed(counts, grid.ratios)
-        taken, whole = yield from _cached_pass(with_model, bag)
+        taken, lacking = yield from _cached_pass(with_model, bag)
         pace = last_pace(Work("predict", model, device, threads, encoder))
-        seconds = 0.0 if whole else pace.seconds if pace else (yield from _timed(bag))
+        seconds = 0.0
+        if lacking is not None:
+            seconds = pace.seconds if pace else (yield from _timed(lacking))
         return Estimate(
             tissue=tissue,
             detector=spec.tissue_detector,
-            patches=taken if whole else needed,
+            patches=taken if lacking is None else needed,
             taken=taken,
             exhaustive=int((grid.levels[-1].tissue >= share).sum()),
             seconds_per_patch=seconds,
             device=str(with_model.device.torch),
             reason=with_model.device.reason,
-            last_run="" if whole or pace is None else pace.on,
+            last_run="" if lacking is None or pace is None else pace.on,
         )
+
+
+def _of_image(with_model: Loaded, grid: PatchGrid, tissue: Tissue) -> Estimate:
+    """Of a model that reads an image; refuses one that does not fit into the memory."""
+    import torch
+
+    with torch.no_grad(), closing(with_model.model.steps(grid)) as steps:
+        next(steps)  # until it asks for the image
+    device = with_model.device
+    return Estimate(
+        tissue, with_model.spec.tissue_detector, (1,), (0,), 1, 0.0, str(device.torch), device.reason,
+        image=image_shape(grid),
+    )  # fmt: skip
 
 
 class _NotCached(Exception):
     """A pass requests something that is not in the cache."""
 
 
-def _cached_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tuple[int, ...], bool]]:
+def _cached_pass(with_model: Loaded, bag: Source) -> Job[tuple[tuple[int, ...], Source | None]]:
     """Run the model's pass as long as the features that it requests are in the cache.
 
-    Returns the number of cached patches at each magnification, and whether the pass was completed.
+    Returns the number of cached patches at each magnification, and the bag, of a variant of the patches, that
+    lacks some; None if the pass was completed.
     """
-    from napari_zoommil.bags.need import Need, NeedImage
+    from napari_zoommil.bags.need import Need, NeedImage, source_of
 
-    taken = [0] * len(bag.grid.levels)
+    taken, source = [0] * len(bag.grid.levels), bag
 
     def count(need: Need | NeedImage) -> None:
-        if not isinstance(need, Need) or need.what == "pixels" or need.variant:
+        nonlocal source
+        if not isinstance(need, Need) or need.what == "pixels":
             raise _NotCached
-        stored = bag.stored(need.level)[need.rows]
+        source = source_of(bag, need)
+        stored = source.stored(need.level)[need.rows]
         taken[need.level] += int(stored.sum())
         if not stored.all():
             raise _NotCached
@@ -173,11 +205,11 @@ def _cached_pass(with_model: Loaded, bag: CachedBag | PixelBag) -> Job[tuple[tup
     try:
         yield from retold(attempt, lambda _: Progress(0, 1, "counting patches"))
     except _NotCached:
-        return tuple(taken), False
-    return tuple(taken), True
+        return tuple(taken), source
+    return tuple(taken), None
 
 
-def _timed(bag: CachedBag | PixelBag) -> Job[float]:
+def _timed(bag: Source) -> Job[float]:
     """Seconds to read and encode a patch, measured at the highest magnification with patches to encode."""
     level, missing = len(bag.grid.levels), np.empty(0, np.int64)
     while level and not len(missing):

@@ -47,12 +47,13 @@ class Explanation:
         return tuple(one for one in self.every if (one.kind, one.target) == (kind, target))
 
     def maps_for(self, target: str) -> tuple[HeatMap, ...]:
-        """Of another output, one per magnification; the maps as they are, if none is for an output.
+        """Of another output, one per magnification; those that there are, if none is for an output.
 
         Of several heads of a model, the first one's.
         """
-        own = [one for one in self.every if one.target in (None, target)]
-        return tuple(one for one in own if one.kind == own[0].kind)
+        own = [one for one in self.every if one.target in (None, target)] or list(self.every)
+        first = own[0]
+        return tuple(one for one in own if (one.kind, one.target) == (first.kind, first.target))
 
     @property
     def says(self) -> str:

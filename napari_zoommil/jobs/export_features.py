@@ -1,4 +1,4 @@
-"""``export-features``: the features of a slide in a store as h5 files of TRIDENT's layout."""
+"""``export-features``: the features of a slide in a store as files that other tools read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,14 @@ from napari_zoommil.slides.tissue_published import DEFAULT
 if TYPE_CHECKING:
     from napari_zoommil.bags import StoredBag
 
+Layout = Annotated[
+    Literal["trident", "array"],
+    Help(
+        "trident: h5 files with features and coordinates. array: one image of each magnification, with a "
+        "pixel per patch, as .npy (channels, rows, columns; float16), and its place on the slide as JSON."
+    ),
+]
+
 ExportFolder = Annotated[Path, Help("Folder to write, with a folder in it for each magnification.")]
 
 
@@ -46,7 +54,7 @@ class Export:
     Attributes
     ----------
     features, coordinates : tuple of Path
-        One for each magnification.
+        One for each magnification; of the layout ``array``, the images and where they lie.
     patches : int
         In all.
     """
@@ -62,6 +70,7 @@ def export_features(
     encoder: EncoderName = "nic",
     *,
     out: ExportFolder,
+    layout: Layout = "trident",
     magnifications: tuple[float, ...] = (5.0, 10.0, 20.0),
     store: NamedStore = Path("features"),
     regions: Inside = (),
@@ -72,7 +81,7 @@ def export_features(
     mpp: Mpp = None,
     icc: Icc = False,
 ) -> Job[Export]:
-    """Write features that ``embed`` made as TRIDENT's files, which MIL-Lab, torchmil and CLAM read.
+    """Write features that ``embed`` made: TRIDENT's files, which MIL-Lab, torchmil and CLAM read, or images.
 
     The settings are those of ``embed``. A file that is there of the same slide is replaced.
 
@@ -93,8 +102,10 @@ def export_features(
         If files cannot be written, or are there of another slide of the same name.
     """
     from napari_zoommil.bags import FeatureCache, StoredBag
+    from napari_zoommil.bags.feature_files.array import write_array
     from napari_zoommil.bags.feature_files.export import Exported, write_trident
 
+    write = {"trident": write_trident, "array": write_array}[layout]
     with ExitStack() as stack:
         own = stack.enter_context(open_own(slide, mpp, icc))
         cache = FeatureCache(store)
@@ -115,7 +126,7 @@ def export_features(
         total, done, files = sum(map(len, bag.grid.levels)), 0, []
         for level, patches in enumerate(bag.grid.levels):
             read = _reader(bag, level)
-            for written in write_trident(out, about, patches, read, bag.dim):
+            for written in write(out, about, patches, read, bag.dim):
                 if isinstance(written, tuple):
                     files.append(written)
                 else:

@@ -124,7 +124,7 @@ def require_model(
     ModelError, FeatureFileError
         If their encoder, width or patch size are not those of the model, or nobody says which encoder it is.
     """
-    if spec.takes == "pixels":
+    if spec.takes != "bag":
         raise ModelError(
             f"{model} reads pixels of the slide, which feature files do not hold; leave --features out"
         )

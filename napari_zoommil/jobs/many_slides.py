@@ -126,6 +126,8 @@ def _preparation(job: Callable[..., Job[Any]]) -> Callable[[Path, Event], Slide 
             from napari_zoommil.models.spec import read_spec
 
             spec = read_spec(chosen["model"])
+            if spec.takes == "image":
+                return None
             reading |= {"magnifications": spec.magnifications, "patch_size": spec.patch_size}
             reading["tissue_detector"] = spec.tissue_detector
             if reading["min_tissue"] is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.regions import Region
+from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.figure import Overview
@@ -97,7 +98,7 @@ class SlideAgreement:
         best = max(self.maps, key=lambda one: np.nan_to_num(one.own.jaccard, nan=-1.0))
         hit = "its maximum lies inside" if best.own.hit else "its maximum lies outside"
         return (
-            f"Jaccard {best.own.jaccard:.2f} at {best.magnification:g}x (random "
+            f"Jaccard {best.own.jaccard:.2f} at {magnification_name(best.magnification)} (random "
             f"{mean_jaccard(best.random):.2f}"
             + (f", stain density {best.density.jaccard:.2f}" if best.density else "")
             + f"); {hit} (a random place: {best.own.share:.0%})"
@@ -146,8 +147,6 @@ def slide_agreement(
 
 def density_map(one: HeatMap, overview: Overview) -> HeatMap:
     """A control: the mean optical density of the slide at each value that a map knows."""
-    from dataclasses import replace
-
     light = overview.pixels.astype(np.float64).mean(2)
     density = -np.log((light + 1) / 256)
     values = _means(density, overview, one)
@@ -222,8 +221,9 @@ def cohort_text(summaries: Sequence[dict[str, Any]]) -> str:
     for one in summaries:
         mean, low, high = one["jaccard"]
         hit, from_, to = one["pointing"]
+        name = f"{one['method']}, {magnification_name(one['magnification'])}"
         lines.append(
-            f"{one['method']}, {one['magnification']:g}x, {one['with_regions']} of {one['slides']} slides: "
+            f"{name}, {one['with_regions']} of {one['slides']} slides: "
             f"{mean:.3f} [{low:.3f}, {high:.3f}] ({one['jaccard_random'][0]:.3f}, "
             f"{one['jaccard_density'][0]:.3f}); {one['average_precision']:.2f} "
             f"({one['average_precision_random']:.2f}); {hit:.2f} [{from_:.2f}, {to:.2f}] "

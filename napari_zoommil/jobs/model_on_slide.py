@@ -21,6 +21,7 @@ from napari_zoommil.geometry import PatchGrid, overlap_px
 from napari_zoommil.jobs.familiarity import FeaturesOf, RowsRead, described, require_fit
 from napari_zoommil.jobs.feature_files import bag_for_model
 from napari_zoommil.jobs.features import find_patches, grid_key
+from napari_zoommil.jobs.image_on_slide import image_on, refuse_magnification
 from napari_zoommil.jobs.loading import Loaded, is_in_memory, loaded, open_own
 from napari_zoommil.jobs.pace import Stopwatch, Work
 from napari_zoommil.jobs.prediction import Cost, Prediction, StepResult
@@ -31,6 +32,7 @@ from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
+from napari_zoommil.slides.image_grid import image_shape
 from napari_zoommil.slides.patching import Tissue, patch_grid
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class ModelOnSlide:
             grid=self.grid,
             steps=steps,
             maps=(*self._score_maps(steps), *self._explained_maps(steps), *self._place_maps(output)),
-            cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept),
+            cost=Cost(self.bag.encoded, seconds, device, self.bag.taken, self.bag.unkept, self._image),
             damaged=self.cache.damaged(self.slide.fingerprint, self.slide.damaged),
             familiarity=familiarity,
             regions_mm2=self.regions_mm2,
@@ -190,6 +192,11 @@ class ModelOnSlide:
             focus,
             options,
         )
+
+    @property
+    def _image(self) -> tuple[int, int] | None:
+        """Height and width of the image that the model reads in place of patches, px."""
+        return image_shape(self.grid) if self.loaded.model.reads_images else None
 
     def _steps(self, output: MILOutput) -> tuple[StepResult, ...]:
         heads = self.loaded.model.heads
@@ -270,6 +277,7 @@ def open_model_on_slide(
     features: Sequence[Path] = (),
     overlap: float = 0.0,
     grid: PatchGrid | None = None,
+    magnification: float | None = None,
 ) -> Job[ModelOnSlide]:
     """Open a slide, load a model and find the patches, or their features in files; parameters are those of
     :func:`napari_zoommil.jobs.predict`.
@@ -305,8 +313,11 @@ def open_model_on_slide(
     watch.loaded()
     spec, cache = with_model.spec, open_cache(store)
     share = spec.min_tissue if min_tissue is None else min_tissue
+    refuse_magnification(model, spec, magnification)
     if grid is not None:
         pass
+    elif spec.takes == "image":
+        grid = image_on(own, model, spec, area, magnification, min_tissue, overlap)
     elif tissue is None:
         how, detector = (spec.magnifications, spec.patch_size, share), spec.tissue_detector
         key = grid_key(own, *how, area, overlap, detector)

@@ -115,6 +115,15 @@ PatchSize = Annotated[
     int, Range(16, 4096, unit="px"), Help("Edge of a patch, the same at every magnification.")
 ]
 
+Variants = Annotated[
+    int,
+    Range(1, 8),
+    Help(
+        "Rotations and flips of each patch that are encoded: 1 for patches as they are, 4 for their quarter "
+        "turns, 8 for those mirrored too, on which nic is trained by default."
+    ),
+]
+
 PatchSizeToTrain = Annotated[
     int | None,
     Range(16, 4096, unit="px"),
@@ -144,6 +153,15 @@ Overlap = Annotated[
         "Of neighbouring patches, for finer maps: px of the patch (64), or a share of its edge below 1 "
         "(0.5). "
         "For models of one magnification."
+    ),
+]
+
+ImageMagnification = Annotated[
+    float | None,
+    Range(0, 100),
+    Help(
+        "Of models that read an image in place of patches: magnification that the slide or region is read "
+        "at, 0 for its own pixels; that of the training by default."
     ),
 ]
 

@@ -77,6 +77,8 @@ class Cost:
         Patches at each magnification whose features were kept from an earlier run.
     unkept : str
         Why features could not be kept for a later run; empty where they were.
+    image : (int, int) or None
+        Height and width of the image that a model read in place of patches, px.
     """
 
     encoded: tuple[int, ...]
@@ -84,6 +86,7 @@ class Cost:
     device: str
     taken: tuple[int, ...] = ()
     unkept: str = ""
+    image: tuple[int, int] | None = None
 
     @property
     def patches(self) -> tuple[int, ...]:
@@ -92,9 +95,16 @@ class Cost:
 
     @property
     def counted(self) -> str:
-        """``1,234 patches, 1,000 of them encoded before``."""
+        """``1,234 patches, 1,000 of them encoded before``, ``an image of 800 × 600 px``."""
+        if self.image is not None:
+            return image_text(self.image)
         known = f", {sum(self.taken):,} of them encoded before" if sum(self.taken) else ""
         return f"{sum(self.patches):,} patches{known}"
+
+
+def image_text(shape: tuple[int, int]) -> str:
+    """``an image of 800 × 600 px``, of height and width."""
+    return f"an image of {shape[1]:,} × {shape[0]:,} px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +168,7 @@ class Prediction:
     def is_of_the_patches_of(self, other: Prediction) -> bool:
         """Whether rows of both stand for the same patches."""
         levels = zip(self.grid.levels, other.grid.levels, strict=False)
-        same = all(np.array_equal(one.origins, two.origins) for one, two in levels)
+        same = all(np.array_equal(one.origins, two.origins) and one.size == two.size for one, two in levels)
         return same and len(self.grid.levels) == len(other.grid.levels)
 
     @property

@@ -88,10 +88,11 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "model": prediction.model,
         **prediction.task.summary(prediction.values),
         "regions_mm2": prediction.regions_mm2,
+        "image": prediction.cost.image,
         "magnifications": [
             {
-                "magnification": level.magnification,
-                "mpp": level.mpp,
+                "magnification": level.magnification or None,
+                "mpp": level.mpp or None,
                 "patches": len(level),
                 "encoded": encoded,
                 "taken_from_cache": taken,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import train_reasons as reasons
-from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, pixel_bags
+from napari_zoommil.jobs.cohort_bags import PIXELS, embedded_bags, image_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
     DeviceName,
     EncoderToTrain,
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
+
+RANKED = ("AUROC", "spearman")
+"""Metrics of all held-out slides together, beside those of a training."""
 
 SHORT = {"weighted F1": "f1"}
 """Names of metrics among those of a training, where they differ from those of the report."""
@@ -129,7 +132,9 @@ def train(
     Parameters
     ----------
     cohort : Path
-        Table with the columns slide and label, and optionally split (train, val, test), fold and group.
+        Table with the columns slide and label, and optionally split (train, val, test), fold and group. Or a
+        folder with a folder of images (PNG, JPEG, TIFF) for each class, or with folders train, val and test
+        of such folders.
     model : str, optional
         Architecture; the command ``models`` lists them with their options and recipes. Those that read pixels
         need no encoder. zoommil by default, or that of ``start``.
@@ -158,7 +163,8 @@ def train(
         Of measurements, as users read it, such as cells/mm².
     magnifications : tuple of float, optional
         Rising by whole factors; by default those of ``start``, or of the recipe, halved until all slides are
-        fine enough.
+        fine enough. Models that read images take 0 for the images' own pixels, which is also what they read
+        if no image states its pixel size.
     flags : TrainerFlags
         Devices and precision; one device and single precision by default.
     resume : bool
@@ -232,7 +238,11 @@ def train(
 def _data(prepared: Prepared, store: Path, device: str) -> Job[Data]:
     """The bags of all slides."""
     slides = [one.slide for one in prepared.cohort.entries]
-    if entry(prepared.plan.model).takes == "pixels":
+    takes = entry(prepared.plan.model).takes
+    if takes == "image":
+        bags = yield from image_bags(slides, prepared.reading)
+        return Data(bags, prepared.reading, PIXELS)
+    if takes == "pixels":
         bags = yield from pixel_bags(slides, store, prepared.reading)
         return Data(bags, prepared.reading, PIXELS)
     if prepared.files is not None:
@@ -308,7 +318,17 @@ def _finish(made: _Made, prepared: Prepared, data: Data, run: RunFolder, device:
 
 
 def _of_folds(report: Mapping[str, Any], task: Task) -> dict[str, float]:
-    """The task's metrics of the slides of all folds."""
-    found = report.get(FOLDS, {}).get("per_slide", {}).get("metrics", {})
-    named = {SHORT.get(name, name): one["value"] for name, one in found.items()}
-    return {f"{FOLDS}_{name}": named[name] for name in task.metrics() if name in named}
+    """Metrics of the slides of all folds together, of their subsets, and the means over the folds."""
+    folds = report.get(FOLDS)
+    if folds is None:
+        return {}
+    means = {name: {"value": one["mean"]} for name, one in folds["over_folds"].items()}
+    parts = {"": folds["per_slide"]["metrics"], "mean_": means}
+    parts |= {f"{name}_": one["metrics"] for name, one in folds.get("subsets", {}).items()}
+    shown = (*task.metrics(), *RANKED)
+    return {
+        f"{FOLDS}_{part}{SHORT.get(name, name)}": one["value"]
+        for part, metrics in parts.items()
+        for name, one in metrics.items()
+        if SHORT.get(name, name) in shown
+    }

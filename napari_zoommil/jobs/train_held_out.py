@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
     from napari_zoommil.models.mil import MILModel
     from napari_zoommil.training.mil.fitting import Evaluated
+    from napari_zoommil.training.mil.held_out import Answers
     from napari_zoommil.training.mil.labelled_slide import LabelledSlide
     from napari_zoommil.training.mil.module import Example
 
@@ -88,21 +89,32 @@ def reports(task: Task, parts: Sequence[HeldOut], seed: int) -> dict[str, Any]:
 
     A classification has the temperatures that its probabilities are of beside them.
     """
-    from napari_zoommil.training.mil.held_out import Answers, report
+    from napari_zoommil.training.mil.held_out import over_folds, report
 
     made: dict[str, Any] = {}
     for name in dict.fromkeys(part.part for part in parts if part.entries):
         own = [part for part in parts if part.part == name]
-        slides = [one for part in own for one in part.entries]
-        groups = tuple(one.group or str(one.slide) for one in slides)
-        targets = np.concatenate([part.answers.targets for part in own])
-        values = np.concatenate([part.answers.values(part.task) for part in own])
-        strata = tuple(one.stratum for one in slides) if any(one.stratum for one in slides) else ()
-        made[name] = report(task, Answers(groups, targets, values, strata), seed)
+        made[name] = report(task, _answers(own), seed)
+        if name == FOLDS:
+            made[name]["over_folds"] = over_folds(task, [_answers([part]) for part in own])
         temperatures = [getattr(part.task, "temperature", None) for part in own]
         if None not in temperatures:
             made[name]["temperature"] = temperatures if name == FOLDS else temperatures[0]
     return made
+
+
+def _answers(parts: Sequence[HeldOut]) -> Answers:
+    """What models say of the slides of several parts."""
+    from napari_zoommil.training.mil.held_out import Answers
+
+    slides = [one for part in parts for one in part.entries]
+    return Answers(
+        tuple(one.group or str(one.slide) for one in slides),
+        np.concatenate([part.answers.targets for part in parts]),
+        np.concatenate([part.answers.values(part.task) for part in parts]),
+        tuple(one.stratum for one in slides) if any(one.stratum for one in slides) else (),
+        tuple(one.subsets for one in slides),
+    )
 
 
 def write_held_out(folder: Path, made: Mapping[str, Any], parts: Sequence[HeldOut]) -> None:

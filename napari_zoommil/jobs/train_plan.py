@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_zoommil import __version__
-from napari_zoommil.geometry import magnification_name
+from napari_zoommil.geometry import NATIVE, magnification_name
 from napari_zoommil.jobs.cohort_bags import Reading, Source
 from napari_zoommil.jobs.train_start import Start
 from napari_zoommil.model_card import model_card
@@ -115,11 +115,15 @@ def card(spec: ModelSpec, held_out: str) -> str:
     began = (
         f"\n\nTraining began with the weights of `{start['model']}` ({start['weights']})." if start else ""
     )
+    read = f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
+    read += f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash})."
+    if spec.takes == "image":
+        read = f"It reads images as a whole, or regions of slides, at: {magnifications}. No encoder."
+        if spec.magnifications == (NATIVE,):
+            read += " The size of the pixels that it was trained on is not known."
     return model_card(
         f"{_architecture(spec)}: {', '.join(spec.task.names)}",
-        f"Magnifications {magnifications}, patches of {spec.patch_size} px, "
-        f"encoder `{spec.encoder or 'none'}` ({spec.encoder_hash}).{began}\n\n"
-        f"{held_out}\n\n{_how_measured(spec)} Intervals: a bootstrap of patients.",
+        f"{read}{began}\n\n{held_out}\n\n{_how_measured(spec)} Intervals: a bootstrap of patients.",
         spec.training.get("metrics"),
         tags=["multiple-instance-learning"],
     )

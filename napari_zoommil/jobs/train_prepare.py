@@ -16,7 +16,7 @@ from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import DEFAULT_MODEL, Chosen, Start
-from napari_zoommil.models.registry import entry
+from napari_zoommil.models.registry import Entry, entry
 from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from napari_zoommil.training.mil.splits import Division
 
 DEFAULT_RECIPE = "default"
+
+OF_PATCHES = ("encoder", "patch_size", "min_tissue", "tissue_detector")
+"""Choices that models of images do not have."""
 
 OF_START = "of {}, which the training starts from"
 
@@ -99,6 +102,7 @@ def prepare(
     known.options({**recipe.options, **asked.options})
     if min(recipe.shares[:2]) <= 0:
         raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
+    refuse_of_patches(asked, known)
     recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
     found, faults = _read(cohort, columns, asked, files)
@@ -115,18 +119,25 @@ def prepare(
     if not used.from_files:
         headers = yield from read_headers(found.entries, mpp)
         coarsest = headers.coarsest
-        scales = wanted if chosen.magnifications else fitting(wanted, headers)
-        refuse(cohort, (*faults, *headers.faults, *headers.too_coarse(scales[-1])))
+        scales = wanted if chosen.magnifications else fitting(wanted, headers, known.takes)
+        refuse(cohort, (*faults, *headers.faults_at(scales[-1])))
     count = fold_count(found, asked.folds)
     numbers = learns_numbers([one.label for one in found.entries], asked.task or "auto")
-    division = Division(count, seed, recipe.shares, not numbers)
+    division = Division(count, seed, recipe.shares, not numbers, recipe.fold_parts)
     refuse(cohort, division.faults(found))
     own = division.splits(found)[0]
     task = _task(found, own.entries, asked, begun)
     share = recipe.min_tissue if chosen.min_tissue is None else chosen.min_tissue
     detector = chosen.tissue_detector or recipe.tissue_detector
     detector_of(detector)
-    reading = Reading(tuple(map(float, scales)), chosen.patch_size, share, detector, mpp, icc)
+    patch_size = 0 if known.takes == "image" else chosen.patch_size
+    variants = known.variants(built)
+    if used.from_files and variants > 1:
+        raise ModelError(
+            f"{chosen.model} with these options is trained on {variants} rotations and flips of each patch, "
+            "but feature files hold patches as they are; choose views=1, or leave --features out"
+        )
+    reading = Reading(tuple(map(float, scales)), patch_size, share, detector, mpp, icc, variants)
     plan = Plan(chosen.model, built, recipe, name, seed, task, flags, begun)
     check_plan(plan, scales)
     source = (
@@ -141,7 +152,7 @@ def prepare(
             source,
             coarsest,
             tuple(scales) != tuple(wanted),
-            known.takes == "bag",
+            known.takes,
         ),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
@@ -157,6 +168,19 @@ def prepare(
         choices,
         files if used.from_files else None,
     )
+
+
+def refuse_of_patches(asked: Asked, known: Entry) -> None:
+    """Refuse what only patches have for a model that reads images.
+
+    Raises
+    ------
+    ModelError
+    """
+    given = [name for name in OF_PATCHES if getattr(asked, name) is not None]
+    if known.takes == "image" and given:
+        what = " and ".join(name.replace("_", " ") for name in given)
+        raise ModelError(f"this model reads images and no patches; leave {what} out")
 
 
 def _read(

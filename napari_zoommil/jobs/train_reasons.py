@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_zoommil.geometry import magnification_name
+from napari_zoommil.geometry import NATIVE, magnification_name
 from napari_zoommil.jobs.train_choices import FIXED, OPTIONS, SETTINGS, Asked, Choice, Choices
-from napari_zoommil.models.registry import Entry, Recipe
+from napari_zoommil.models.registry import Entry, Recipe, Takes
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.mil.cohort import Cohort, counts
 from napari_zoommil.training.mil.cohort_faults import SPLITS
@@ -122,7 +122,7 @@ def of_reading(
     source: str,
     coarsest: float | None,
     lowered: bool,
-    encodes: bool = True,
+    takes: Takes = "bag",
 ) -> Choices:
     """Model, encoder, magnifications, patches.
 
@@ -134,24 +134,37 @@ def of_reading(
         Largest pixel size of the slides, µm/px; None if it is not known.
     lowered : bool
         Whether the magnifications are lower than those of the recipe because of it.
-    encodes : bool
-        Whether the model reads features of an encoder.
+    takes : {"bag", "pixels", "image"}
+        What the model reads.
     """
     default = source or "the default"
     highest = magnification_name(reading.magnifications[-1])
     fit = f"; the coarsest slide has {coarsest:.3g} µm/px" if coarsest else ""
     why = source or f"of the recipe {recipe}"
-    if lowered:
+    if reading.magnifications == (NATIVE,):
+        why = "no image states the size of its pixels, so they are read as they are"
+        fit = f"; the coarsest image has {coarsest:.3g} µm/px" if coarsest else ""
+    elif lowered:
         why, fit = f"those of the recipe {recipe}, lowered to {highest}", fit + ", too coarse for more"
     return (
         Choice("model", chosen.model, asked.because("model", default)),
         Choice("recipe", recipe, asked.because("recipe", "the default")),
         *((Choice("start", asked.start, asked.because("start", "")),) if asked.start else ()),
-        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if encodes else ()),
+        *((Choice("encoder", chosen.encoder, asked.because("encoder", default)),) if takes == "bag" else ()),
         Choice("magnifications", list(reading.magnifications), asked.because("magnifications", why) + fit),
+        *_of_patches(asked, chosen, reading, default, source or f"{OF_RECIPE}{recipe}", takes),
+    )
+
+
+def _of_patches(
+    asked: Asked, chosen: Chosen, reading: Reading, default: str, otherwise: str, takes: Takes
+) -> Choices:
+    if takes == "image":
+        return ()
+    return (
         Choice("patch_size", chosen.patch_size, asked.because("patch_size", default)),
         *(
-            Choice(name, getattr(reading, name), asked.because(name, source or f"{OF_RECIPE}{recipe}"))
+            Choice(name, getattr(reading, name), asked.because(name, otherwise))
             for name in ("min_tissue", "tissue_detector")
         ),
     )
@@ -194,12 +207,22 @@ def _balance(trained: Sequence[LabelledSlide], task: Task, weighted: bool) -> st
 def of_options(asked: Asked, entry: Entry, recipe: Recipe, built: Mapping[str, Any], name: str) -> Choices:
     """Each option of the model."""
     options = entry.options(built)
+    notes = _of_views(entry.variants(built)) if hasattr(options, "views") else {}
     found = []
     for one in fields(options):
         full = OPTIONS + one.name
         otherwise = f"{OF_RECIPE}{name}" if one.name in recipe.options else THE_MODELS
-        found.append(Choice(full, _plain(getattr(options, one.name)), asked.because(full, otherwise)))
+        reason = "; ".join((asked.because(full, otherwise), *notes.get(one.name, ())))
+        found.append(Choice(full, _plain(getattr(options, one.name)), reason))
     return tuple(found)
+
+
+def _of_views(variants: int) -> dict[str, tuple[str, ...]]:
+    """What the number of views costs."""
+    if variants == 1:
+        return {"views": ("patches are encoded once and not turned, only their places are",)}
+    cost = f"{variants} rotations and flips of each patch are encoded, {variants} times the time and the disk"
+    return {"views": (f"{cost}; 1 costs one time",)}
 
 
 def of_patches(choices: Choices, patches: Mapping[float, Sequence[int]]) -> Iterator[Choice]:

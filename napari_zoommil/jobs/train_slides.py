@@ -8,9 +8,10 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from napari_zoommil.errors import ZoomMILError
-from napari_zoommil.geometry import mpp_of
+from napari_zoommil.errors import MissingResolutionError, ZoomMILError
+from napari_zoommil.geometry import NATIVE, mpp_of
 from napari_zoommil.jobs.progress import Job, Progress
+from napari_zoommil.models.registry import Takes
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import UPSAMPLING
 
@@ -30,14 +31,31 @@ class Headers:
     coarsest : float or None
         Largest pixel size of level 0, µm/px; None if no slide could be opened.
     faults : tuple of str
-        Slides that cannot be opened, or whose pixel size is unknown, each with its line.
+        Slides that cannot be opened, each with its line.
+    unknown : tuple of str
+        Slides whose pixel size is unknown.
     sizes : tuple of (LabelledSlide, float)
-        The pixel size of each slide.
+        The pixel size of each other slide.
     """
 
     coarsest: float | None
     faults: tuple[str, ...]
+    unknown: tuple[str, ...]
     sizes: tuple[tuple[LabelledSlide, float], ...]
+
+    def faults_at(self, magnification: float) -> tuple[str, ...]:
+        """All that prevents that they are read at a magnification, or in their own pixels."""
+        if magnification == NATIVE:
+            return self.faults
+        hint = (
+            (
+                f"{len(self.unknown):,} of {len(self.unknown) + len(self.sizes):,} state no pixel size: give "
+                "it (mpp), or, for a model of images, the magnification 0, which reads pixels as they are",
+            )
+            if self.unknown and self.sizes
+            else ()
+        )
+        return (*self.faults, *self.unknown, *hint, *self.too_coarse(magnification))
 
     def serves(self, magnification: float) -> bool:
         """Whether all slides are fine enough for a magnification."""
@@ -57,6 +75,7 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
     """Open each slide that is there, without reading pixels."""
     sizes: list[tuple[LabelledSlide, float]] = []
     faults: list[str] = []
+    unknown: list[str] = []
     told = monotonic()
     for number, one in enumerate(entries, 1):
         if one.slide == Path() or not one.slide.exists():
@@ -64,16 +83,22 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
         try:
             with Slide.open(one.slide, mpp) as slide:
                 sizes.append((one, sum(slide.resolution()) / 2))
+        except MissingResolutionError as error:
+            unknown.append(f"{one.place}: {error}")
         except (ZoomMILError, OSError) as error:
             faults.append(f"{one.place}: {error}")
         if monotonic() - told > TOLD_EVERY:
             told = monotonic()
             yield Progress(number, len(entries), f"checking slides: {number:,} of {len(entries):,}")
-    return Headers(max((size for _, size in sizes), default=None), tuple(faults), tuple(sizes))
+    coarsest = max((size for _, size in sizes), default=None)
+    return Headers(coarsest, tuple(faults), tuple(unknown), tuple(sizes))
 
 
-def fitting(magnifications: tuple[float, ...], headers: Headers) -> tuple[float, ...]:
-    """Magnifications halved until all slides are fine enough for the highest."""
+def fitting(magnifications: tuple[float, ...], headers: Headers, takes: Takes) -> tuple[float, ...]:
+    """Magnifications halved until all slides are fine enough for the highest; of images without any pixel
+    size, their own pixels."""
+    if takes == "image" and headers.unknown and not headers.sizes:
+        return (NATIVE,)
     while not headers.serves(magnifications[-1]) and magnifications[-1] > 1:
         magnifications = tuple(one / 2 for one in magnifications)
     return magnifications

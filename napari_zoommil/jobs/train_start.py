@@ -139,7 +139,7 @@ class Start:
         given = asked.encoder
         if asked.from_files:  # which have been compared with the model
             return self.spec.encoder or given or DEFAULT_ENCODER
-        if self.spec.takes == "pixels":
+        if self.spec.takes != "bag":
             return DEFAULT_ENCODER  # which is not read
         if self.spec.encoder and self.spec.encoder_hash:
             name = name_to_load(self.name, self.spec.encoder, self.spec.encoder_hash, given)

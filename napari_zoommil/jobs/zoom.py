@@ -149,7 +149,8 @@ def _image(source: Any, need: NeedImage, title: str, done: int, total: int) -> J
                 share = next(strips)
             except StopIteration as stop:
                 return stop.value
-            yield Progress(done, total, f"{title}image at {need.mpp:g} µm/px: {share:.0%}")
+            name = magnification_name(need.magnification)
+            yield Progress(done, total, f"{title}image at {name}: {share:.0%}")
 
 
 class _Painter:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from napari_zoommil.maps.colours import class_colour
 from napari_zoommil.maps.curves import Curves, Values
-from napari_zoommil.maps.drawing import Drawing, Item, Line, Rectangle, Text
+from napari_zoommil.maps.drawing import Drawing, Item, Line, Rectangle, Text, wrapped
 
 EDGE, MARGIN, LEFT, TITLE = 220.0, 18.0, 44.0, 64.0
 INK, FAINT, GREY = "#1a1a1a", "#d8d8d8", "#9a9a9a"
@@ -16,11 +16,15 @@ TICKS = (0.0, 0.5, 1.0)
 
 def curves_figure(curves: Curves, title: Sequence[str] = ()) -> Drawing:
     """Both curves side by side, in the unit of the output."""
-    items: list[Item] = [
-        Text(MARGIN, MARGIN + 14 + 17 * n, line, 14 if n == 0 else 12, INK, bold=n == 0)
-        for n, line in enumerate(title)
-    ]
-    top = MARGIN + 17 * len(title) + 12
+    width = 2 * (EDGE + LEFT + MARGIN) + MARGIN
+    items: list[Item] = []
+    top = MARGIN
+    for number, text in enumerate(title):
+        size = 14 if number == 0 else 12
+        for line in wrapped(text, width - 2 * MARGIN, size, bold=number == 0):
+            top += 17
+            items.append(Text(MARGIN, top, line, size, INK, bold=number == 0))
+    top += 12
     panels = (
         ("patches taken away", curves.deletion, curves.random_deletion, "deletion"),
         ("patches given alone", curves.insertion, curves.random_insertion, "insertion"),
@@ -29,7 +33,6 @@ def curves_figure(curves: Curves, title: Sequence[str] = ()) -> Drawing:
         x = LEFT + MARGIN + place * (EDGE + LEFT + MARGIN)
         told = f"{area} {curves.areas[area]:.3f}, random {curves.areas[f'{area}_random']:.3f}"
         items += _panel(curves.shares, own, random, (x, top + 22), curves.limits, name, told)
-    width = 2 * (EDGE + LEFT + MARGIN) + MARGIN
     return Drawing(width, top + EDGE + TITLE, tuple(items))
 
 

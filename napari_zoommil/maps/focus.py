@@ -29,13 +29,13 @@ class Focus:
         whole slide.
     at : (float, float), optional
         Only the patch at this place, level-0 y and x in px: a map of its pixels, through the encoder.
-    magnification : float, optional
+    only_magnification : float, optional
         Only this magnification; of a patch, the highest one by default.
     """
 
     window: Four | None = None
     at: Pair | None = None
-    magnification: float | None = None
+    only_magnification: float | None = None
 
     def __post_init__(self) -> None:
         if self.window is not None and (len(self.window) != 4 or not min(self.window[2:]) > 0):
@@ -52,7 +52,8 @@ class Focus:
 
     def takes(self, magnification: float) -> bool:
         """Whether a magnification is explained."""
-        return self.magnification is None or abs(magnification / self.magnification - 1) < 0.01
+        only = self.only_magnification
+        return only is None or abs(magnification - only) <= 0.01 * only
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def map_of_boxes(recorded: RecordedPass, number: int, values: np.ndarray, kind: 
     assert isinstance(need, NeedImage)
     height, width = recorded.answers[number].shape[1:]
     step = (need.box.height / height * edge, need.box.width / width * edge)
-    return HeatMap(values, (need.box.y, need.box.x), step, recorded.mpp, 10 / need.mpp, kind, name)
+    return HeatMap(values, (need.box.y, need.box.x), step, recorded.mpp, need.magnification, kind, name)
 
 
 def _touch(one: Box, other: Box) -> bool:

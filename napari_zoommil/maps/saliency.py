@@ -73,4 +73,4 @@ def size_of(slope: Tensor, rms: bool) -> np.ndarray:
 def _map_of(need: NeedImage, slope: np.ndarray, mpp: Pair | None, name: str) -> HeatMap:
     height, width = slope.shape
     downsample = (need.box.height / height, need.box.width / width)
-    return HeatMap(slope, (need.box.y, need.box.x), downsample, mpp, 10 / need.mpp, "saliency", name)
+    return HeatMap(slope, (need.box.y, need.box.x), downsample, mpp, need.magnification, "saliency", name)

@@ -101,6 +101,10 @@ class Ensemble(MILModel):
         return [member for member in self.modules() if isinstance(member, MILModel) and member is not self]
 
     @property
+    def reads_images(self) -> bool:  # type: ignore[override]
+        return self._models[0].reads_images
+
+    @property
     def heads(self) -> tuple[str, ...]:
         return self._models[0].heads
 

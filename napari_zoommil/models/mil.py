@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from napari_zoommil.bags.bag import Bag
-from napari_zoommil.bags.need import Need, NeedImage, answer
+from napari_zoommil.bags.need import Need, NeedImage, answer, require_image
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Pair, PatchGrid, Rows, magnification_name, zoom_ratios
 from napari_zoommil.models.task import Classification, Task
@@ -158,8 +158,11 @@ class MILModel(nn.Module):
         Meaning of its outputs; unnamed classes until it is loaded or trained.
     ratios : tuple of int
         Ratio of each magnification to the one before it.
+    reads_images : bool
+        Whether it reads one image, of any size and at any magnification, in place of patches.
     patch_size : int or None
-        Patch size that the model was trained on, px; None, for any, until it is loaded or trained.
+        Patch size that the model was trained on, px; None, for any, until it is loaded or trained; 0 if it
+        reads images.
     encoder_hash : str
         Hash of the encoder that the model was trained on; empty until it is loaded or trained, and if it has
         no encoder.
@@ -174,6 +177,7 @@ class MILModel(nn.Module):
 
     name: str = ""
     task: Task
+    reads_images: bool = False
     patch_size: int | None = None
     encoder_hash: str = ""
     explained_layer: str = ""
@@ -274,7 +278,8 @@ class MILModel(nn.Module):
         return drain(self.steps(bag.grid), lambda need: self.fitting(answer(bag, need), need).to(device))
 
     def check(self, bag: Bag) -> None:
-        """Check that magnifications, patch size and encoder of a bag are those of the model.
+        """Check that magnifications, patch size and encoder of a bag are those of the model, or that the bag
+        is an image, if that is what it reads.
 
         The width of features is checked when they are answered, see :meth:`fitting`.
 
@@ -283,6 +288,8 @@ class MILModel(nn.Module):
         ModelError
         """
         grid = bag.grid
+        if self.reads_images:
+            return require_image(grid)
         if grid.magnifications != self.magnifications:
             made, given = (
                 ", ".join(map(magnification_name, m)) for m in (self.magnifications, grid.magnifications)
@@ -312,6 +319,10 @@ class MILModel(nn.Module):
                 f"{answered.shape[1]}: they are from another encoder"
             )
         return answered
+
+    def outputs(self, bags: Sequence[Bag]) -> list[MILOutput]:
+        """Outputs of the bags of a training step; models that normalise over a batch pass them together."""
+        return [self(bag) for bag in bags]
 
     def progress(self, share: float) -> None:
         """Called before each training step with the progress, 0 to 1; for models with a schedule."""

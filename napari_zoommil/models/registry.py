@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError, first_line
-from napari_zoommil.geometry import magnification_name
+from napari_zoommil.geometry import NATIVE, magnification_name
 from napari_zoommil.slides.tissue_published import DEFAULT
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ OWN = {
     "msmil": "napari_zoommil.models.entries_network:MSMIL",
     "sparseconvmil": "napari_zoommil.models.entries_network:SPARSECONVMIL",
     "sparseconvmil_pixels": "napari_zoommil.models.entries_network:SPARSECONVMIL_PIXELS",
+    "bagnet": "napari_zoommil.models.entries_image:BAGNET",
+    "nic": "napari_zoommil.models.entries_nic:NIC",
 }
 """Models of this package, in the syntax of entry points."""
 
@@ -47,6 +49,8 @@ COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
 
 
 Share = Annotated[float, Interval(ge=0, le=1)]
+
+Takes = Literal["bag", "pixels", "image"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,13 @@ class Recipe:
     learning_rate, weight_decay : float
     optimizer_options : dict
         Further arguments of the optimiser, such as ``{"betas": (0.5, 0.9)}``.
-    schedule : {"plateau", "cosine", "constant"}
+    schedule : {"plateau", "cosine", "steps", "constant"}
         ``plateau`` multiplies the learning rate by ``decay`` after ``patience`` epochs without a better
-        ``monitor``; ``cosine`` lowers it to ``least_rate`` over all epochs.
+        ``monitor``; ``cosine`` lowers it to ``least_rate`` over all epochs; ``steps`` multiplies it by
+        ``decay`` at each of ``milestones``.
     decay : float
+    milestones : tuple of float
+        Shares of the epochs, 0 to 1.
     patience : int
     least_rate : float
     epochs : int
@@ -75,8 +82,10 @@ class Recipe:
         Metric that selects the best epoch: ``val_loss``, ``val_f1``, ``val_bag_loss``, …
     weighted : bool
         Sample slides so that classes are equally frequent.
+    batch : int
+        Slides that a model passes together, over which it can normalise.
     accumulate : int
-        Slides per optimiser step (gradient accumulation).
+        Batches per optimiser step (gradient accumulation).
     part_rates : dict of str to float
         Learning rates of parts of the model, by the name of the submodule, where they are not
         ``learning_rate``.
@@ -84,6 +93,8 @@ class Recipe:
         Weights of the model's losses in their sum, by name; 1 by default.
     shares : (float, float, float)
         Of the groups that train, validate and test, where the cohort does not state splits.
+    fold_parts : int
+        Of the groups that a fold leaves, one of this number of parts validates.
     tissue_detector : str
         See :mod:`napari_zoommil.slides.tissue_published`.
     min_tissue : float
@@ -98,8 +109,9 @@ class Recipe:
     learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-4
     weight_decay: Annotated[float, Interval(ge=0, le=1)] = 0.0
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
-    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    schedule: Literal["plateau", "cosine", "steps", "constant"] = "plateau"
     decay: Annotated[float, Interval(gt=0, le=1)] = 0.8
+    milestones: tuple[Share, ...] = ()
     patience: Annotated[int, Interval(ge=0, le=10_000)] = 5
     least_rate: Annotated[float, Interval(ge=0, le=10)] = 0.0
     epochs: Annotated[int, Interval(ge=1, le=10_000)] = 100
@@ -107,10 +119,12 @@ class Recipe:
     stop_after: Annotated[int | None, Interval(ge=1, le=10_000)] = None
     monitor: str = "val_loss"
     weighted: bool = True
+    batch: Annotated[int, Interval(ge=1, le=4096)] = 1
     accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
     shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
+    fold_parts: Annotated[int, Interval(ge=2, le=20)] = 7
     tissue_detector: str = DEFAULT
     min_tissue: Share = 0.1
     magnifications: tuple[float, ...] = ()
@@ -133,8 +147,9 @@ class Entry:
         ``(in_features, classes, magnifications, options)``.
     config : type
         Frozen dataclass of its options, used by ``config.json``, ``--set`` and docks.
-    takes : {"bag", "pixels"}
-        Input: features of an encoder, or pixels.
+    takes : {"bag", "pixels", "image"}
+        Input: features of an encoder; pixels of patches; or an image, of a whole slide or of a region, for
+        which there are neither patches nor tissue.
     scales : {"one", "several", "nested"}
         One magnification; one or more; or two or more through which it zooms.
     recipes : dict of str to Recipe
@@ -144,7 +159,7 @@ class Entry:
 
     target: str
     config: type
-    takes: Literal["bag", "pixels"] = "bag"
+    takes: Takes = "bag"
     scales: Literal["one", "several", "nested"] = "one"
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"default": Recipe()})
     citation: str = ""
@@ -186,11 +201,23 @@ class Entry:
             return TypeAdapter(self.config).validate_python(dict(given))
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:  # options that do not fit together
+                raise ModelError(first["msg"].removeprefix("Value error, ")) from error
             name = str(first["loc"][0])
             raise ModelError(f"{name} = {given.get(name)!r}: {first['msg']}") from error
 
+    def variants(self, given: Mapping[str, Any]) -> int:
+        """Rotations and flips of each patch whose features a model with these options is trained on.
+
+        Raises
+        ------
+        ModelError
+            If an option is wrong.
+        """
+        return int(getattr(self.options(given), "variants", 1))
+
     def check_scales(self, magnifications: Sequence[float]) -> None:
-        """Check the number of magnifications.
+        """Check the number of magnifications, and that only images are read in their own pixels.
 
         Raises
         ------
@@ -199,6 +226,9 @@ class Entry:
         count, given = len(magnifications), ", ".join(map(magnification_name, magnifications))
         if self.scales == "one" and count != 1:
             raise ModelError(f"it uses one magnification, not {given or 'none'}; choose one")
+        # Members of an ensemble, which has no recipes, are checked themselves.
+        if NATIVE in magnifications and self.takes != "image" and self.recipes:
+            raise ModelError("it reads patches, which need a magnification above 0")
         if self.scales == "nested" and count < 2:
             raise ModelError(f"it zooms: it needs two magnifications or more, not {given or 'none'}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Interval, MinLen
 
@@ -12,7 +12,7 @@ from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
 from napari_zoommil.model_folder import find_model, malformed, parse, read_config, write_folder
 from napari_zoommil.model_weights import build
-from napari_zoommil.models.registry import create, entry
+from napari_zoommil.models.registry import Takes, create, entry
 from napari_zoommil.models.task import Classification, Regression, Task
 from napari_zoommil.slides.tissue_published import DEFAULT
 
@@ -34,7 +34,7 @@ class ModelSpec:
     encoder, encoder_hash : str
         The encoder and the hash of its weights; features with another hash are refused.
     patch_size : int
-        px, at every magnification.
+        px, at every magnification; 0 of a model that reads images of any size.
     min_tissue : float
         Least tissue share of a patch at the lowest magnification.
     class_names : tuple of str
@@ -53,7 +53,7 @@ class ModelSpec:
     config: dict[str, Any]
     encoder: str
     encoder_hash: str
-    patch_size: Annotated[int, Ge(1)]
+    patch_size: Annotated[int, Ge(0)]
     class_names: tuple[Annotated[str, MinLen(1)], ...]
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
@@ -66,8 +66,8 @@ class ModelSpec:
         return self.regression or Classification(self.class_names, self.temperature)
 
     @property
-    def takes(self) -> Literal["bag", "pixels"]:
-        """What it reads: features or pixels; of an ensemble, what its members do."""
+    def takes(self) -> Takes:
+        """What it reads: features, pixels or images; of an ensemble, what its members do."""
         return entry(str(self.config.get("member", self.architecture))).takes
 
     @property

@@ -8,7 +8,7 @@ from napari_zoommil.annotations import Points
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
-from napari_zoommil.jobs.prediction import Prediction, StepResult
+from napari_zoommil.jobs.prediction import Prediction, StepResult, image_text
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.maps.heatmap import kind_of_head, map_title
 from napari_zoommil.maps.methods import (
@@ -40,6 +40,8 @@ def lack_of(slide: Slide | None) -> str:
 
 def cost_sentence(found: Estimate) -> str:
     """``1,234 patches, about 20 s by the last run. Without zooming: 5,678 patches, 2 min``."""
+    if found.image is not None:
+        return _capital(image_text(found.image))
     count, pace = sum(found.patches), found.seconds_per_patch
     told = f"{count:,} patches"
     if sum(found.taken):

@@ -127,6 +127,17 @@ def test_what_the_user_says_must_be_what_files_state(cohort: Path, settings: dic
         run(train(cohort, **settings | {"model": "sparseconvmil_pixels", "options": {}}))
 
 
+def test_turned_patches_are_not_in_files(cohort: Path, settings: dict[str, Any]) -> None:
+    small = {"region": 8, "padding": "same", "width": 4, "strides": (2, 1)}
+    nic = settings | {"model": "nic", "options": small, "epochs": 1, "magnifications": (20.0,)}
+    with pytest.raises(ModelError, match="feature files hold patches as they are; choose views=1"):
+        run(train(cohort, **nic))
+    training = run(train(cohort, **nic | {"options": small | {"views": 1}}))
+    assert read_spec(training.model).architecture == "nic"
+    (reason,) = (one.reason for one in training.plan if one.name == "options.views")
+    assert reason.endswith("patches are encoded once and not turned, only their places are")
+
+
 def test_the_encoder_is_asked_for_where_no_file_states_it(cohort: Path, settings: dict[str, Any]) -> None:
     for path in (cohort.parent / "features").iterdir():
         with h5py.File(path, "a") as file:

@@ -173,3 +173,18 @@ def test_damage_is_told_again_where_nothing_is_read(
         patch.setattr(Slide, "damaged", 3)
         assert run(embed(cmu, "mean-rgb", store=tmp_path, **SMALL)).damaged == 3
     assert run(embed(cmu, "mean-rgb", store=tmp_path, **SMALL)).damaged == 3
+
+
+def test_turned_patches_are_kept_beside_the_others(cmu: Path, whole: Embedding, tmp_path: Path) -> None:
+    small = {**SMALL, "magnifications": (10.0,)}
+    seen: list[Progress] = []
+    run(embed(cmu, "mean-rgb", store=tmp_path, **small))
+    two = run(embed(cmu, "mean-rgb", store=tmp_path, variants=3, **small), seen.append)
+    assert (two.encoded, two.total) == (two.total // 3 * 2, two.total)
+    done = [one.done for one in seen if one.note.endswith("patches")]
+    assert done == sorted(done) and done[0] > two.total // 3 and done[-1] == two.total
+    assert run(embed(cmu, "mean-rgb", store=tmp_path, variants=3, **small)).encoded == 0
+    bag, rows = two.bag(FeatureCache(tmp_path)), np.arange(9)
+    plain = [bag.variant(variant).features(0, rows).numpy() for variant in range(3)]
+    np.testing.assert_allclose(plain[1], plain[0], atol=1e-3)  # the mean of a turned patch is its own
+    assert bag.variant(3).missing()[0] == two.total // 3

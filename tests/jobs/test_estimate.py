@@ -90,6 +90,7 @@ def test_it_takes_what_decides_on_the_patches_of_a_run_and_says_the_same_of_it()
         "mpp",
         "icc",
         "min_tissue",
+        "magnification",
         "device",
         "batch_size",
         "workers",

@@ -37,6 +37,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sparseconvmil": {
         "options": {"channels": (16, 16), "hidden": 16}, "epochs": 20, "flags": TrainerFlags(accumulate=1),
     },
+    "nic": {
+        "options": {"region": 12, "padding": "same", "width": 16, "strides": (2, 1)}, "epochs": 20,
+        "settings": {"batch": 3},
+    },
 }  # fmt: skip
 """Of models that would take longer, or more epochs."""
 

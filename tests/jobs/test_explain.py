@@ -135,7 +135,7 @@ def test_a_patch_is_opened_where_the_model_read_one(cmu: Path, make_model: Calla
     (shown,) = found.maps
     np.testing.assert_allclose(shown.origin, patch)
     assert shown.magnification == 10 and shown.values.shape == (8, 8) and found.scores == ()
-    low = run(explain(cmu, model, method="saliency", focus=replace(focus, magnification=5.0)))
+    low = run(explain(cmu, model, method="saliency", focus=replace(focus, only_magnification=5.0)))
     assert low.maps[0].magnification == 5 and low.maps[0].values.any()
     with pytest.raises(ModelError, match="no layer of the encoder mean-rgb keeps 16 × 16 places"):
         run(explain(cmu, model, focus=focus))

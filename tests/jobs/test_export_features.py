@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,27 @@ def test_another_slide_of_the_same_name_is_not_replaced(
     with pytest.raises(FileError, match=r"CMU-1-Small-Region.h5 is there already, and not of this slide"):
         run(export_features(cmu, "mean-rgb", store=store, out=tmp_path, **SMALL))
     assert path.read_bytes() == before
+
+
+def test_an_image_has_each_patch_in_its_place(cmu: Path, embedded: Embedding, tmp_path: Path) -> None:
+    store = embedded.store.parent
+    for _ in range(2):
+        export = run(
+            export_features(cmu, "mean-rgb", store=store, out=tmp_path / "out", layout="array", **SMALL)
+        )
+    assert export.features[1] == tmp_path / "out" / "20x_64px" / "array_mean-rgb" / "CMU-1-Small-Region.npy"
+    bag = embedded.bag(FeatureCache(store))
+    for level, patches in enumerate(bag.grid.levels):
+        image, facts = np.load(export.features[level]), json.loads(export.coordinates[level].read_text())
+        assert image.dtype == np.float16 and list(image.shape) == facts["shape"]
+        corner = np.array(facts["level-0 y and x of the first pixel"])
+        step = np.array(facts["level-0 px per pixel, y and x"])
+        features = bag.features(level, np.arange(len(patches))).numpy()
+        places = np.rint((patches.origins - corner) / step).astype(int)
+        np.testing.assert_array_equal(image[:, places[:, 0], places[:, 1]].T, features)
+        image[:, places[:, 0], places[:, 1]] = 0
+        assert not image.any()
+    facts["fingerprint"] = "another"
+    export.coordinates[1].write_text(json.dumps(facts))
+    with pytest.raises(FileError, match="is there already, and not of this slide"):
+        run(export_features(cmu, "mean-rgb", store=store, out=tmp_path / "out", layout="array", **SMALL))

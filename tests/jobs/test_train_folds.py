@@ -24,12 +24,13 @@ COLOURS = {"blue": (120, 90, 200), "pink": (215, 110, 160)}
 def cohort(tmp_path_factory: pytest.TempPathFactory, make_slide: Callable) -> Path:
     """Sixteen slides of eight patients, and two for tests alone, in two colours, with a size."""
     folder = tmp_path_factory.mktemp("cohort")
-    lines = ["slide,label,split,group,size"]
+    lines = ["slide,label,split,group,size,subset"]
     for label, colour in COLOURS.items():
         for number in range(9):
             make_slide(folder / f"{label}{number}.tif", colour, 256, number)
             split, group = ("test", "t") if number == 8 else ("train", f"{number // 2}")
-            lines.append(f"{label}{number}.tif,{label},{split},{label}{group},{number}")
+            subset = "odd" if number % 2 else "even small" if number < 4 else "even"
+            lines.append(f"{label}{number}.tif,{label},{split},{label}{group},{number},{subset}")
     (folder / "cohort.csv").write_text("\n".join(lines))
     return folder / "cohort.csv"
 
@@ -53,6 +54,8 @@ def test_folds_end_in_one_model(cohort: Path, settings: dict[str, Any]) -> None:
     assert spec.training["slides"] == {"train": 16, "val": 0, "test": 2} and spec.training["folds"] == 3
     assert training.metrics["folds_f1"] == training.metrics["folds_accuracy"] == 1
     assert training.metrics["test_accuracy"] == 1
+    parts = ("", "mean_", "even_", "odd_", "small_")
+    assert all(training.metrics[f"folds_{part}AUROC"] == 1 for part in parts)
 
     with (training.model / "predictions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -69,6 +72,9 @@ def test_folds_end_in_one_model(cohort: Path, settings: dict[str, Any]) -> None:
     assert set(report) == {"folds", "test"} and folds["per_slide"]["count"] == 16
     assert folds["per_patient"]["count"] == 8 and len(folds["temperature"]) == 3
     assert set(folds["by"]) == {"0 to 2", "3 to 5", "6 to 7"}
+    counts = {name: one["count"] for name, one in folds["subsets"].items()}
+    assert counts == {"even": 8, "odd": 8, "small": 4} and set(report["test"]["subsets"]) == {"even"}
+    assert folds["over_folds"]["accuracy"] == {"mean": 1, "sd": 0, "folds": 3}
     assert sum(one["slides"] for one in folds["per_slide"]["reliability"]) == 16
 
     members = [load_model(training.model / FOLDS / str(n))[0] for n in (1, 2, 3)]

@@ -37,7 +37,7 @@ def test_a_window_holds_the_same_values_as_the_whole(
 
 
 def test_one_magnification(zooming: torch.nn.Module, bag_at: Callable, record: Callable) -> None:
-    recorded = replace(record(zooming, bag_at(5.0, 10.0)), focus=Focus(magnification=10))
+    recorded = replace(record(zooming, bag_at(5.0, 10.0)), focus=Focus(only_magnification=10))
     for name in ("grad-cam", "occlusion"):
         _, found = drained(METHODS[name].load()(recorded))
         assert [one.level for one in found.patches] == [1]

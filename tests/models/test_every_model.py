@@ -21,7 +21,10 @@ LADDERS = {"one": [(20.0,)], "several": [(20.0,), (5.0, 10.0, 20.0)], "nested": 
 CASES = [
     (name, scales) for name in names() if entry(name).takes == "bag" for scales in LADDERS[entry(name).scales]
 ]
-SMALL = {"hidden": 8, "attention": 6, "query": 6}
+SMALL = {
+    "hidden": 8, "attention": 6, "query": 6,
+    "region": 8, "views": 1, "padding": "same", "width": 8, "strides": (2, 1),
+}  # fmt: skip
 
 
 def small(name: str, scales: tuple[float, ...], classes: int = 3, **options: Any) -> MILModel:
@@ -77,7 +80,7 @@ def test_scores_have_a_head_each(
     assert max(step.scores.shape[1] for step in output.steps) == len(model.heads) == len(set(model.heads))
 
 
-NO_SUM = ("transmil", "sparseconvmil")
+NO_SUM = ("transmil", "sparseconvmil", "nic")
 """Models whose logits are no sum over patches."""
 
 

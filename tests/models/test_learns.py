@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,13 @@ from napari_zoommil.models import create, names
 from napari_zoommil.models.registry import entry
 
 WIDTH, SLIDES, EPOCHS = 64, 32, 10
-FAST: dict[str, dict[str, Any]] = {"transmil": {"hidden": 256, "heads": 2, "landmarks": 16}}
-"""Options of models that take minutes otherwise."""
+FAST: dict[str, dict[str, Any]] = {
+    "transmil": {"hidden": 256, "heads": 2, "landmarks": 16},
+    "nic": {"region": 8, "views": 1, "padding": "same", "width": 32, "strides": (1, 1), "dropout": 0.0},
+}
+"""Options of models that take minutes otherwise, or are made for larger slides."""
+STEPS: dict[str, tuple[int, float]] = {"nic": (2 * EPOCHS, 1e-2)}
+"""Epochs and learning rate of models that take fewer steps in an epoch, since they learn from batches."""
 SCALES = {"one": (20.0,), "several": (10.0, 20.0), "nested": (10.0, 20.0)}
 
 
@@ -33,6 +38,11 @@ def planted(bag: Any, label: int, seed: int) -> Any:
     return replace(bag, arrays=tuple(arrays))
 
 
+def batched(cohort: list[tuple[Any, int]], size: int) -> Iterator[list[tuple[Any, int]]]:
+    for start in range(0, len(cohort), size):
+        yield cohort[start : start + size]
+
+
 def cohort(grid: PatchGrid, make_bag: Callable, first: int) -> list[tuple[Any, int]]:
     return [
         (planted(make_bag(grid, WIDTH, first + number), number % 2, first + number), number % 2)
@@ -45,16 +55,20 @@ def test_it_finds_witnesses_on_held_out_bags(name: str, make_grid: Callable, mak
     torch.manual_seed(0)
     found, scales = entry(name), SCALES[entry(name).scales]
     grid = make_grid(5, 6, scales)
-    weights = found.recipe().loss_weights
+    weights, size = found.recipe().loss_weights, found.recipe().batch
+    epochs, rate = STEPS.get(name, (EPOCHS, 1e-3))
     model = create(name, WIDTH, 2, scales, **FAST.get(name, {}))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    for epoch in range(EPOCHS):
-        share = epoch / EPOCHS
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    for epoch in range(epochs):
+        share = epoch / epochs
         model.train().progress(share)
-        for bag, label in cohort(grid, make_bag, 0):
-            losses = model.losses(model(bag), torch.tensor(label), share)
+        for batch in batched(cohort(grid, make_bag, 0), size):
+            outputs, found_losses = model.outputs([bag for bag, _ in batch]), []
+            for output, (_, label) in zip(outputs, batch, strict=True):
+                losses = model.losses(output, torch.tensor(label), share)
+                found_losses += [weights.get(key, 1.0) * loss for key, loss in losses.items()]
             optimizer.zero_grad()
-            sum(weights.get(key, 1.0) * loss for key, loss in losses.items()).backward()
+            (torch.stack(found_losses).sum() / len(batch)).backward()
             optimizer.step()
     held_out = cohort(grid, make_bag, 1000)
     with torch.no_grad():

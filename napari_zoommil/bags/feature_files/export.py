@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from napari_zoommil.bags.feature_files.hdf5 import attributes, dataset, opened, text
 from napari_zoommil.bags.feature_files.layouts import EDGE_DOWN
 from napari_zoommil.errors import FeatureFileError, FileError
-from napari_zoommil.files import make_folder, replacing
+from napari_zoommil.files import make_folder, read_file, replacing
 from napari_zoommil.geometry import PatchLevel, Rows, magnification_name
 
 ROWS = 4096
@@ -71,8 +72,7 @@ def write_trident(
     edge = level.size[1]
     overlap = round(slide.patch_size * (1 - level.stride[1] / edge))
     name = f"{magnification_name(level.magnification)}_{slide.patch_size}px_{overlap}px_overlap"
-    safe = "".join(one if one.isalnum() or one in "-_." else "_" for one in slide.encoder)
-    path = out / name / f"features_{safe}" / f"{slide.stem}.h5"
+    path = out / name / f"features_{safe_name(slide.encoder)}" / f"{slide.stem}.h5"
     beside = out / name / "patches" / f"{slide.stem}_patches.h5"
     _require_own(path, slide.fingerprint)
     facts = _facts(slide, level, overlap, name)
@@ -100,6 +100,11 @@ def write_trident(
     yield path, beside
 
 
+def safe_name(encoder: str) -> str:
+    """The name of an encoder as part of a path."""
+    return "".join(one if one.isalnum() or one in "-_." else "_" for one in encoder)
+
+
 def _require_own(path: Path, fingerprint: str) -> None:
     if not path.is_file():
         return
@@ -108,6 +113,26 @@ def _require_own(path: Path, fingerprint: str) -> None:
             theirs = text(attributes(dataset(file, "features")), "fingerprint")
     except FeatureFileError:
         return  # damaged: it is replaced
+    _require_same(path, theirs, fingerprint)
+
+
+def require_own_json(path: Path, fingerprint: str) -> None:
+    """Refuse to replace a JSON file that is of another slide; one that is damaged is replaced.
+
+    Raises
+    ------
+    FileError
+    """
+    if not path.is_file():
+        return
+    try:
+        theirs = json.loads(read_file(path))["fingerprint"]
+    except (ValueError, KeyError, TypeError):
+        return
+    _require_same(path, theirs, fingerprint)
+
+
+def _require_same(path: Path, theirs: str, fingerprint: str) -> None:
     if theirs != fingerprint:
         raise FileError(
             f"{path.parent.name}/{path.name} is there already, and not of this slide as it is exported now; "

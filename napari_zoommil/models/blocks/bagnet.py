@@ -6,7 +6,7 @@ Pawlowski et al. 2020 (Needles in Haystacks), after Brendel and Bethge 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -29,7 +29,10 @@ COMPENSATION = 2.5
 does not mean fewer weights (supplement, sec. B.2 and Table 3)."""
 
 LAYERS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4")
-"""Names of the layers whose values :meth:`BagNet.layers` yields."""
+"""Names of the layers of :meth:`BagNet.layers`."""
+
+BYTES = 4
+"""Of a value."""
 
 
 class Bottleneck(nn.Module):
@@ -50,7 +53,7 @@ class Bottleneck(nn.Module):
     def __init__(self, before: int, planes: int, kernel: int, stride: int, middle: int, norm: Norm) -> None:
         super().__init__()
         after = planes * EXPANSION
-        self.cut = (kernel - 1) // 2
+        self.cut, self.stride, self.channels = (kernel - 1) // 2, stride, (before, planes, middle, after)
         self.body = nn.Sequential(
             *_convolved(before, planes, 1, norm=norm), nn.ReLU(inplace=True),
             *_convolved(planes, middle, kernel, stride, norm), nn.ReLU(inplace=True),
@@ -66,6 +69,15 @@ class Bottleneck(nn.Module):
         height, width = values.shape[2:]
         middle = values[..., self.cut : height - self.cut, self.cut : width - self.cut]
         return torch.relu(self.body(values) + self.shortcut(middle))
+
+    def cost(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Height and width of the output; values kept for gradients; most values at once without them."""
+        _, planes, middle, after = self.channels
+        down, across = ((edge - 2 * self.cut - 1) // self.stride + 1 for edge in (height, width))
+        inner, outer, last = planes * height * width, middle * down * across, after * down * across
+        ends = 2 * last if isinstance(self.shortcut, nn.Identity) else 3 * last
+        most = max(2 * inner, inner + outer, 2 * outer, outer + last, ends)
+        return down, across, 2 * inner + 2 * outer + ends, most
 
 
 class BagNet(nn.Module):
@@ -155,24 +167,37 @@ class BagNet(nn.Module):
         """Edge of the smallest image, px: instance normalisation needs a second place."""
         return self.fields[-1].least(2 if self.norm == "instance" else 1)
 
-    def layers(self, images: Tensor) -> Iterator[Tensor]:
-        """The outputs of the stem and of each stage, each (B, F, h, w).
+    def memory(self, height: int, width: int, graph: bool = False) -> int:
+        """About how many bytes an image takes at most.
 
         Parameters
         ----------
-        images : (B, channels, h, w) float
+        height, width : int
+            Of the image, px.
+        graph : bool
+            Whether gradients are computed.
         """
-        values = self.stem(images)
-        yield values
-        for stage in self.stages:
-            values = stage(values)
-            yield values
+        colours, stem = self.stem[0].in_channels, self.stem[0].out_channels
+        pixels = height * width
+        height, width = height - STEM + 1, width - STEM + 1
+        values = stem * height * width
+        kept, most = colours * pixels + stem * pixels + 2 * values, (colours + stem) * pixels + values
+        for block in (block for stage in self.stages for block in stage):
+            height, width, own, at_once = block.cost(height, width)
+            kept, most = kept + own, max(most, values + at_once)
+            values = block.channels[-1] * height * width
+        # The backward pass has gradients of a layer's input and output beside what was kept.
+        return BYTES * (kept + 2 * stem * pixels if graph else most)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """The stem and the stages by name, from the image on: each takes the values of the one before it."""
+        return dict(zip(LAYERS, (self.stem, *self.stages), strict=True))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images → (B, F, h', w'), the values of the last layer."""
+        """(B, channels, h, w) → (B, F, h', w'), the values of the last layer."""
         values = images
-        for values in self.layers(images):  # noqa: B007 (of all but the last, nothing is kept)
-            pass
+        for layer in self.layers().values():
+            values = layer(values)
         return values
 
     def shares(self, places: Tensor) -> tuple[Tensor, Tensor]:

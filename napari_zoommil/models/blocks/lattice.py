@@ -10,7 +10,12 @@ from torch import Tensor
 Place = tuple[int, int]
 
 
-def as_image(features: Tensor, lattice: NDArray[np.int64], fill: float = 0.0) -> tuple[Tensor, Place]:
+def as_image(
+    features: Tensor,
+    lattice: NDArray[np.int64],
+    fill: float = 0.0,
+    box: tuple[Place, Place] | None = None,
+) -> tuple[Tensor, Place]:
     """Features of patches as an image with a pixel per lattice position.
 
     Parameters
@@ -20,16 +25,18 @@ def as_image(features: Tensor, lattice: NDArray[np.int64], fill: float = 0.0) ->
         Row and column of each patch, unique.
     fill : float
         Value of pixels without a patch.
+    box : ((int, int), (int, int)), optional
+        Row and column of the first pixel, and height and width; it holds all patches. Their bounding box by
+        default.
 
     Returns
     -------
     image : (C, h, w)
-        The bounding box of the patches.
     origin : (int, int)
         Row and column on the lattice of the image's first pixel.
     """
-    low, high = lattice.min(0), lattice.max(0)
-    height, width = (int(edge) for edge in high - low + 1)
+    low = lattice.min(0) if box is None else np.asarray(box[0])
+    height, width = (int(edge) for edge in (lattice.max(0) - low + 1 if box is None else box[1]))
     place = _places(lattice - low, width, features.device)
     flat = features.new_full((height * width, features.shape[1]), fill).index_copy(0, place, features)
     return flat.T.view(-1, height, width), (int(low[0]), int(low[1]))

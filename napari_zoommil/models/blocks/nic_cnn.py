@@ -20,11 +20,18 @@ SLOPE = 0.2
 """Of the leaky ReLU below zero, as in the authors' encoders; the paper states none."""
 
 
+MOMENTUM = 0.2
+"""With which running statistics follow those of a batch, as in the authors' encoders."""
+
+
 class Norm(nn.BatchNorm2d):
     """Batch normalisation that uses its running statistics where a batch holds one value per channel.
 
     The variance of one value is no variance: such a batch neither trains the statistics nor uses its own.
     """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, momentum=MOMENTUM)
 
     def forward(self, given: Tensor) -> Tensor:
         if self.training and given.shape[0] * given.shape[2] * given.shape[3] == 1:

@@ -14,6 +14,7 @@ from typing import Any
 from napari_zoommil.errors import CohortError
 from napari_zoommil.training.mil import cohort_faults as faults_of
 from napari_zoommil.training.mil.cohort_faults import Lack, is_missing, no_slide
+from napari_zoommil.training.mil.folders import labelled_pictures
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
@@ -42,6 +43,8 @@ class Columns:
         Fold of a cross-validation that the slide is held out in.
     by : str, optional
         Column by whose values results are also reported: numbers, such as a size, by thirds; else each value.
+    subset_column : str
+        Names of subsets that a slide belongs to, with spaces between: results are also reported of each.
     """
 
     slide_table: Path | None = None
@@ -51,12 +54,13 @@ class Columns:
     group_column: str = "group"
     fold_column: str = "fold"
     by: str | None = None
+    subset_column: str = "subset"
 
     @property
     def named(self) -> tuple[str, ...]:
         """Columns that have to be there, because somebody named them."""
         usual = {one.name: one.default for one in fields(self)}
-        own = ("split_column", "group_column", "fold_column", "by")
+        own = ("split_column", "group_column", "fold_column", "by", "subset_column")
         return tuple(getattr(self, name) for name in own if getattr(self, name) != usual[name])
 
 
@@ -121,16 +125,20 @@ def read_cohort(path: Path, columns: Columns | None = None) -> Cohort:
 
 
 def parse_cohort(path: Path, columns: Columns | None = None) -> Cohort:
-    """The cohort of a table, with its faults.
+    """The cohort of a table, with its faults; or of a folder with a folder of images for each class.
 
     Raises
     ------
     FileError
         If a table cannot be read.
     CohortError
-        If one is not a table with these columns.
+        If one is not a table with these columns, or a folder holds no such images.
     """
     columns = columns or Columns()
+    if path.is_dir():
+        if columns != Columns():
+            raise CohortError(f"{path.name} is a folder, which has no columns; leave their names out")
+        return Cohort(labelled_pictures(path))
     if columns.slide_table is not None:
         return _joined(path, columns.slide_table, columns)
     rows = read_table(path, (columns.slide_column, columns.label_column, *columns.named))
@@ -185,6 +193,7 @@ def _entry(folder: Path, row: Row, patient: Row, columns: Columns) -> LabelledSl
         row.line,
         of(columns.fold_column),
         of(columns.by),
+        tuple(dict.fromkeys(of(columns.subset_column).split())),
     )
 
 

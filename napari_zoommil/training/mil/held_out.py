@@ -44,12 +44,15 @@ class Answers:
         Probabilities of the classes, or the predicted value.
     strata : tuple of str
         A value of each slide by which results are also reported, such as a size; none by default.
+    subsets : tuple of tuple of str
+        Subsets that each slide belongs to, of which results are also reported; none by default.
     """
 
     groups: tuple[str, ...]
     targets: Floats
     values: Floats
     strata: tuple[str, ...] = ()
+    subsets: tuple[tuple[str, ...], ...] = ()
 
     def of(self, rows: NDArray[np.int64]) -> Answers:
         """Some of the slides."""
@@ -84,6 +87,32 @@ def report(task: Task, answers: Answers, seed: int = 0) -> dict[str, Any]:
         found["by"] = {
             name: _measured(task, answers.of(rows), seed) for name, rows in strata(answers.strata).items()
         }
+    if any(answers.subsets):
+        found["subsets"] = {
+            name: _measured(
+                task,
+                answers.of(np.flatnonzero([name in own for own in answers.subsets])),
+                seed,
+            )
+            for name in sorted(set().union(*answers.subsets))
+        }
+    return found
+
+
+def over_folds(task: Task, folds: Sequence[Answers]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over folds of each metric, of the folds in which it is defined."""
+    each = [figures(task, one, np.ones((1, len(one.targets)))) for one in folds if len(one.targets)]
+    found = {}
+    for name in dict.fromkeys(name for one in each for name in one):
+        values = np.array([float(one[name][0]) for one in each if name in one])
+        values = values[np.isfinite(values)]
+        if len(values):
+            spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            found[name] = {
+                "mean": round(float(values.mean()), 4),
+                "sd": round(spread, 4),
+                "folds": len(values),
+            }
     return found
 
 

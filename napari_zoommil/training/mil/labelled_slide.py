@@ -24,6 +24,8 @@ class LabelledSlide:
         Fold that holds it out; empty if not stated.
     stratum : str
         Value by which results are reported.
+    subsets : tuple of str
+        Subsets of the held-out slides that it belongs to, of which results are also reported.
     """
 
     slide: Path
@@ -33,6 +35,7 @@ class LabelledSlide:
     line: int = field(default=0, compare=False)
     fold: str = ""
     stratum: str = ""
+    subsets: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

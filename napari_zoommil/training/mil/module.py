@@ -21,8 +21,11 @@ from napari_zoommil.training.callbacks import seed_of
 Example = tuple[Bag, int | float]
 """A bag with the index of its class, or its value."""
 
-Batch = tuple[Bag, int | float, int]
+Numbered = tuple[Bag, int | float, int]
 """An example, and its place among the examples."""
+
+Batch = list[Numbered]
+"""Examples that a model passes together."""
 
 
 def columns(task: Task) -> tuple[str, ...]:
@@ -63,32 +66,42 @@ class MILModule(L.LightningModule):
             on_step=True,
             on_epoch=True,
             sync_dist=True,
-            batch_size=1,
+            batch_size=len(batch),
         )
         return losses["loss"]
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        losses, output, target = self._losses(batch)
-        for metric in self.metrics.values():
-            metric.update(self.model.task.measured(output.logits), target[None])
+        losses, outputs, targets = self._losses(batch)
+        for output, target in zip(outputs, targets, strict=True):
+            for metric in self.metrics.values():
+                metric.update(self.model.task.measured(output.logits), target[None])
         found: dict[str, Any] = {**losses, **self.metrics}
-        self.log_dict({f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=1)
+        self.log_dict(
+            {f"val_{name}": value for name, value in found.items()}, sync_dist=True, batch_size=len(batch)
+        )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Bags stay on the CPU; the model moves the features that it requests."""
         return batch
 
-    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], MILOutput, Tensor]:
-        """The sum as ``loss`` and each loss as ``NAME_loss``, with the output and the target."""
-        bag, value, slide = batch
-        target = torch.tensor(value, device=self.device)
-        output = self.model(bag)
+    def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], list[MILOutput], list[Tensor]]:
+        """The sum as ``loss`` and each loss as ``NAME_loss``, means over the slides, with outputs and
+        targets."""
+        targets = [torch.tensor(value, device=self.device) for _, value, _ in batch]
+        outputs = self.model.outputs([bag for bag, _, _ in batch])
+        found = [
+            self._of_slide(output, target, slide)
+            for output, target, (_, _, slide) in zip(outputs, targets, batch, strict=True)
+        ]
+        return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}, outputs, targets
+
+    def _of_slide(self, output: MILOutput, target: Tensor, slide: int) -> dict[str, Tensor]:
         losses = self.model.losses(output, target, self.share)
         if self.auxiliary is not None and self.training:
             losses = losses | self.auxiliary(output, slide, self.share)
         weights = self.recipe.loss_weights
         total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        return {"loss": total} | {f"{name}_loss": loss for name, loss in losses.items()}, output, target
+        return {"loss": total} | {f"{name}_loss": loss for name, loss in losses.items()}
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
@@ -102,6 +115,10 @@ class MILModule(L.LightningModule):
         if recipe.schedule == "cosine":
             cosine = schedules.CosineAnnealingLR(optimizer, recipe.epochs, recipe.least_rate)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine} | each_epoch}
+        if recipe.schedule == "steps":
+            places = [round(share * recipe.epochs) for share in recipe.milestones]
+            steps = schedules.MultiStepLR(optimizer, places, recipe.decay)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": steps} | each_epoch}
         plateau = schedules.ReduceLROnPlateau(
             optimizer, recipe.mode, recipe.decay, recipe.patience, min_lr=recipe.least_rate
         )
@@ -118,7 +135,7 @@ class MILModule(L.LightningModule):
         return [{"params": [weight for weight in self.parameters() if weight not in known]}, *groups]
 
     def _batches(self) -> int:
-        """Number of slides per epoch; Lightning computes it together with the number of steps."""
+        """Number of batches per epoch; Lightning computes it together with the number of steps."""
         assert self.trainer.estimated_stepping_batches
         return int(self.trainer.num_training_batches)
 
@@ -200,7 +217,7 @@ class SlidesInOrder(Sampler[int]):
 def loader(
     examples: Sequence[Example], task: Task | None = None, recipe: Recipe | None = None, seed: int = 0
 ) -> DataLoader[Batch]:
-    """Data loader with one slide per batch: in order or, with a recipe, shuffled and balanced by the task.
+    """Data loader: slides in order, one by one, or with a recipe in its batches, shuffled and balanced.
 
     Parameters
     ----------
@@ -212,9 +229,10 @@ def loader(
     seed : int
         Seed of the order.
     """
-    batches = [(bag, target, place) for place, (bag, target) in enumerate(examples)]
+    numbered: Any = [(bag, target, place) for place, (bag, target) in enumerate(examples)]
     if recipe is None:
-        return DataLoader(batches, batch_size=None, sampler=SlidesInOrder(len(examples)))  # type: ignore[arg-type]
+        return DataLoader(numbered, batch_size=1, sampler=SlidesInOrder(len(examples)), collate_fn=list)
     targets = [target for _, target in examples]
     weights = task.balance(targets) if task is not None and recipe.weighted else None
-    return DataLoader(batches, batch_size=None, sampler=SlideDraws(len(examples), weights, seed))  # type: ignore[arg-type]
+    draws = SlideDraws(len(examples), weights, seed)
+    return DataLoader(numbered, batch_size=recipe.batch, sampler=draws, collate_fn=list)

@@ -22,7 +22,7 @@ TOO_FEW = (
 )
 
 PARTS = 7
-"""Of the slides that a fold leaves, one of this number of parts validates."""
+"""Of the slides that a fold leaves, one of this number of parts validates, where the recipe says no other."""
 
 QUANTILES = 5
 """Parts of measurements that are spread over the folds like classes, where there are enough slides."""
@@ -41,12 +41,15 @@ class Division:
         Of the groups that train, validate and test.
     by_class : bool
         Whether labels are classes, and not measurements.
+    parts : int
+        Of the slides that a fold leaves, one of this number of parts validates.
     """
 
     folds: int | None = None
     seed: int = 0
     shares: Sequence[float] = SHARES
     by_class: bool = True
+    parts: int = PARTS
 
     def splits(self, cohort: Cohort) -> tuple[Cohort, ...]:
         """The cohort with a split for each slide: once, or for each fold."""
@@ -132,7 +135,7 @@ class Division:
         left = [entries[place] for place in rest]
         fewest = min(self._groups_by_stratum(left).values(), default=0)
         validates = (
-            {rest[place] for place in self._parts(left, min(PARTS, fewest))[0]} if fewest > 1 else set()
+            {rest[place] for place in self._parts(left, min(self.parts, fewest))[0]} if fewest > 1 else set()
         )
         return tuple(
             replace(one, split="test" if place in held_out else "val" if place in validates else "train")

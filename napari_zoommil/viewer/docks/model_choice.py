@@ -147,3 +147,11 @@ def title_of(name: str) -> str:
         except ModelError:
             pass  # whoever uses it says what is wrong
     return Path(name).name
+
+
+def reads_images(name: str) -> bool:
+    """Whether a model reads an image, at any magnification, in place of patches; False if nobody knows."""
+    try:
+        return read_spec(name).takes == "image"
+    except ModelError:
+        return False

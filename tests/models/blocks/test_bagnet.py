@@ -45,8 +45,9 @@ def test_gradient_of_each_layer_reaches_exactly_its_field(size, strides):
     torch.manual_seed(0)
     net = BagNet(receptive_field=size, strides=strides, norm="batch", **SMALL).eval()
     edge = net.fields[-1].least(4)
-    image = torch.randn(1, 3, edge, edge + 5, requires_grad=True)
-    for values, field in zip(net.layers(image), net.fields, strict=True):
+    values = image = torch.randn(1, 3, edge, edge + 5, requires_grad=True)
+    for layer, field in zip(net.layers().values(), net.fields, strict=True):
+        values = layer(values)
         row, column = values.shape[2] - 1, 1
         gradient = torch.autograd.grad(values[0, :, row, column].sum(), image, retain_graph=True)[0]
         seen = gradient.abs().sum((0, 1)).nonzero()
@@ -132,3 +133,24 @@ def test_parameters():
     assert all(2.2e7 < number < 2.4e7 for number in counts.values()), counts
     assert count(receptive_field=9, compensate=False) < 0.7 * counts[9]
     assert 3.7 < count(width=2) / count() < 4.1
+
+
+@pytest.mark.parametrize("options", [SMALL, {"width": 1 / 16, "norm": "batch", "receptive_field": 17}])
+def test_memory_is_that_of_the_values(options):
+    torch.manual_seed(0)
+    net, image = BagNet(**options), torch.rand(1, 3, 150, 170)
+    held: dict[int, int] = {}
+
+    def hold(one: torch.Tensor) -> torch.Tensor:
+        held[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda one: one):
+        kept = net(image).sum()
+    assert kept.requires_grad
+    weights = sum(weight.nbytes for weight in net.parameters())
+    values = sum(held.values()) - weights
+    told = net.memory(150, 170, graph=True)
+    assert 0.9 * values < told < 1.6 * values
+    assert net.memory(150, 170) < told
+    assert 3.8 < net.memory(600, 680) / net.memory(300, 340) < 4.2

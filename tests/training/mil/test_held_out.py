@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_zoommil.models.task import Classification, Regression
-from napari_zoommil.training.mil.held_out import Answers, report, strata
+from napari_zoommil.training.mil.held_out import Answers, over_folds, report, strata
 
 TASK = Classification(("normal", "tumour"))
 
@@ -95,3 +95,20 @@ def test_results_are_told_by_a_column() -> None:
     found = report(TASK, by)["by"]
     assert found["s"]["metrics"]["accuracy"]["value"] == 1 and found["l"]["count"] == 2
     assert found["l"]["metrics"]["accuracy"]["value"] == 0.5
+
+
+def test_results_are_told_of_subsets_and_over_folds() -> None:
+    made = answers(list("abcdef"), [0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.9, 0.4, 0.2, 0.8])
+    subsets = (("test",), ("test", "macro"), ("test", "macro"), ("test",), (), ())
+    told = report(TASK, replace(made, subsets=subsets))["subsets"]
+    assert {name: one["count"] for name, one in told.items()} == {"macro": 2, "test": 4}
+    assert told["macro"]["metrics"]["AUROC"]["value"] == 1
+    assert told["test"]["metrics"]["AUROC"]["value"] == 0.75
+    folds = [made.of(np.array(rows, np.int64)) for rows in ([0, 1], [2, 3, 4], [1, 5], [])]
+    found = over_folds(TASK, folds)
+    assert found["AUROC"] == {"mean": 1, "sd": 0, "folds": 2}, "the first fold has one class"
+    accuracies = [0.5, 2 / 3, 0.5]
+    assert found["accuracy"] == {
+        "mean": round(float(np.mean(accuracies)), 4), "sd": round(float(np.std(accuracies, ddof=1)), 4),
+        "folds": 3,
+    }  # fmt: skip

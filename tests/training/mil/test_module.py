@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -72,9 +73,9 @@ def test_a_plateau_lowers_the_rate_once_an_epoch(examples: list, monkeypatch: py
 
 def test_training_is_balanced_over_classes() -> None:
     examples = [(None, 0)] * 90 + [(None, 1)] * 10
-    drawn = [label for _, label, _ in loader(examples, CLASSES, Recipe(), 1)]  # type: ignore[arg-type]
+    drawn = [label for ((_, label, _),) in loader(examples, CLASSES, Recipe(), 1)]  # type: ignore[arg-type]
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
-    plain = [label for _, label, _ in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
+    plain = [label for ((_, label, _),) in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
 
 
@@ -136,8 +137,23 @@ def test_optimisers_are_named(examples: list, name: str) -> None:
     assert "lr_scheduler" not in constant.configure_optimizers()
 
 
+def test_the_rate_falls_at_the_milestones(examples: list) -> None:
+    recipe = Recipe(
+        learning_rate=1.0, schedule="steps", decay=0.1, milestones=(0.4, 0.6, 0.8), epochs=10, accumulate=3
+    )
+    module, rates = MILModule(small(), recipe), []
+
+    class Watch(L.Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    how = QUIET | {"callbacks": [Watch()], "accumulate_grad_batches": recipe.accumulate}
+    L.Trainer(max_epochs=10, **how).fit(module, loader(examples, CLASSES, recipe), loader(examples))
+    np.testing.assert_allclose(rates, [1] * 4 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2)
+
+
 def test_validation_keeps_the_order(examples: list) -> None:
-    labels = [label for _, label, _ in loader(examples)]
+    labels = [label for ((_, label, _),) in loader(examples)]
     np.testing.assert_array_equal(labels, [0, 1] * 4)
 
 
@@ -221,3 +237,25 @@ def test_parts_can_have_learning_rates_of_their_own(examples: list) -> None:
     L.Trainer(max_epochs=1, **QUIET).fit(module, loader(examples, CLASSES, recipe), loader(examples))
     for (name, now), then in zip(module.model.named_parameters(), before, strict=True):
         assert torch.equal(now, then) == name.startswith("pool."), name
+
+
+class Together(ZoomMIL):
+    """Remembers how many bags it was given together."""
+
+    def outputs(self, bags: Any) -> list[MILOutput]:
+        self.sizes = [*getattr(self, "sizes", ()), len(bags)]
+        return super().outputs(bags)
+
+
+def test_batches_are_passed_together_and_their_loss_is_the_mean(examples: list) -> None:
+    torch.manual_seed(0)
+    model = small()
+    model.__class__ = Together
+    module = MILModule(model, Recipe(batch=3))
+    module.trainer = L.Trainer(**QUIET)  # type: ignore[assignment]
+    (batch, *_) = loader(examples, model.task, Recipe(batch=3))
+    model.eval()
+    losses, outputs, targets = module._losses(batch)
+    each = [model.task.loss(one.logits, target) for one, target in zip(outputs, targets, strict=True)]
+    torch.testing.assert_close(losses["loss"], torch.stack(each).mean())
+    assert model.sizes == [3] and [int(one) for one in targets] == [label for _, label, _ in batch]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import napari
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
+from napari_zoommil.annotations.regions import Region
 from napari_zoommil.errors import ConsentError
 from napari_zoommil.jobs import Estimate, Job, Progress, estimate, predict, prediction_store
 from napari_zoommil.jobs.finetune_runs import kept
@@ -24,9 +26,10 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.model_card_view import CardButton
-from napari_zoommil.viewer.docks.model_choice import ModelChoice
-from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
+from napari_zoommil.viewer.docks.model_choice import ModelChoice, reads_images
+from napari_zoommil.viewer.docks.parts import Act, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.docks.where import TISSUE as ALL_TISSUE
 from napari_zoommil.viewer.docks.where import Where
 from napari_zoommil.viewer.layers import tissue_regions
@@ -82,7 +85,7 @@ class AttentionDock(SessionDock):
         self.where = Where(self._viewer, self._session, ALL_TISSUE, self._reconsider)
         self.cost = Sentence(name="cost", lines=3)
         self.device = Sentence(name="device", lines=2)
-        self.how = How(predict, ("min_tissue", "batch_size"), "computes", self._reconsider)
+        self.how = How(predict, ("min_tissue", "batch_size", "magnification"), "computes", self._reconsider)
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Run", self._run, self._cancel)
@@ -92,6 +95,8 @@ class AttentionDock(SessionDock):
         self._explainer = Explainer(self._session, self._runner, self.act, self.maps.revert)
         self.readout = Readout(self._viewer, self.maps)
         self.export = ExportResult(self._runner)
+        self.why = button("Explain…", "The Explain dock: more methods and places, and whether a map is true")
+        self.why.clicked.connect(lambda: show_dock(self._viewer, "Explain"))
         self._lay_out(
             heading("Model"),
             row(self.model, self.card, stretch=0),
@@ -110,6 +115,7 @@ class AttentionDock(SessionDock):
             self.bars,
             self.maps,
             self.export,
+            self.why,
             self.readout,
         )
 
@@ -140,6 +146,7 @@ class AttentionDock(SessionDock):
         self._has_prediction = entry is not None and entry.prediction is not None
         self.results.show_slide(entry)
         self.export.show_slide(entry)
+        self.why.setVisible(self._has_prediction)
         self.bars.show_prediction(entry.prediction if entry else None)
         self.readout.set_slide(entry)
         self.maps.set_slide(entry)
@@ -155,15 +162,16 @@ class AttentionDock(SessionDock):
         self._estimating.abandon()
         self._estimate = None
         self.encoder.show_for(self.model.chosen)
+        self.how.advanced["magnification"].enabled = reads_images(self.model.chosen)
         why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
         self.cost.setText(why or LOOKING)
         self.device.setText("")
-        for button, help_text in (
+        for drawing, help_text in (
             (self.add, f"Draw a region that is tissue though it was not found. {HOW}"),
             (self.leave, f"Draw a region that the model must not read. {HOW}"),
         ):
-            button.setEnabled(not why)
-            button.setToolTip(why or help_text)
+            drawing.setEnabled(not why)
+            drawing.setToolTip(why or help_text)
         inside, nothing = ((), "") if why else self.where.regions()
         if nothing:
             why = nothing
@@ -172,7 +180,7 @@ class AttentionDock(SessionDock):
         if entry is None or why:
             return
         slide, model = entry.slide, self.model.chosen
-        encoder, how = self.encoder.given(model), {**self.how.values, "regions": inside}
+        encoder, how = self.encoder.given(model), self._how(inside)
         added, left_out = tissue_regions.polygons(self._viewer, slide)
         self._estimating.start(
             lambda: estimate(
@@ -246,7 +254,7 @@ class AttentionDock(SessionDock):
         self.tissue.setChecked(False)  # maps are coming in its place
         self._explainer.runner.abandon()
         slide, model = entry.slide, self.model.chosen
-        how = {**self.how.values, "regions": inside}
+        how = self._how(inside)
         self._read_as = Reading(found.tissue, self.encoder.given(model), how, found.detector)
         reading = self._read_as
         self._key = key = ResultKey(PREDICTION, model, made=time.time(), where=self._what_is_read())
@@ -254,6 +262,11 @@ class AttentionDock(SessionDock):
         self._predicting.start(
             lambda: _predict_and_keep(slide, key, reading), f"ZoomMIL is reading {slide.name}", entry
         )
+
+    def _how(self, inside: tuple[Region, ...]) -> dict[str, Any]:
+        """What the user set; the magnification where the model leaves it open."""
+        how = {**self.how.values, "regions": inside}
+        return how if reads_images(self.model.chosen) else how | {"magnification": None}
 
     def _what_is_read(self) -> str:
         """What of the slide is read, for the list of results."""

@@ -91,14 +91,14 @@ class Place(QWidget):
         if chosen == PATCH:
             if self.at is None:
                 return None, ASK_PATCH
-            return Focus(at=self.at, magnification=magnification), ""
+            return Focus(at=self.at, only_magnification=magnification), ""
         if chosen == WINDOW and self._entry is not None:
             seen = window_region(self._viewer, self._entry.slide)
             if seen is None:
                 return None, "The window shows nothing of the slide"
             box = tuple(float(round(one)) for one in (seen.y, seen.x, seen.height, seen.width))
-            return Focus(window=box, magnification=magnification), ""  # type: ignore[arg-type]
-        return Focus(magnification=magnification), ""
+            return Focus(window=box, only_magnification=magnification), ""  # type: ignore[arg-type]
+        return Focus(only_magnification=magnification), ""
 
     def _tell(self) -> None:
         chosen = self.choice.currentText()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from napari_zoommil.maps.colours import class_colour
 from napari_zoommil.maps.curves import Curves
-from napari_zoommil.viewer.docks.parts import row
 
 HEIGHT, GREY = 130, "#8a8a8a"
 TICKS = [(0, "0"), (0.5, "50 %"), (1, "100 %")]
@@ -19,12 +18,10 @@ class CurvesPlot(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.panels = [_panel("deletion"), _panel("insertion")]
-        holder = row(*self.panels)
-        for index in range(2):
-            holder.layout().setStretch(index, 1)  # type: ignore[union-attr]
-        layout = row(holder, stretch=0).layout()
-        assert layout is not None
-        self.setLayout(layout)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        for panel in self.panels:
+            line.addWidget(panel, 1)
         self.hide()
 
     def set_colours(self, text: str, background: str) -> None:

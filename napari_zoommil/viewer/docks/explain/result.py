@@ -6,6 +6,7 @@ import napari
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QSlider, QWidget
 
+from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.maps.scales import help_of, scalings_of
@@ -72,7 +73,9 @@ class ShownMap(QWidget):
             where = f"{height} × {width} places inside the patch"
         elif explanation.focus.window is not None:
             where = "the window as it was"
-        self.range.setText(f"Of {where}, at {', '.join(f'{one.magnification:g}x' for one in maps)}.")
+        self.range.setText(
+            f"Of {where}, at {', '.join(magnification_name(one.magnification) for one in maps)}."
+        )
         self.paint()
 
     def paint(self) -> None:

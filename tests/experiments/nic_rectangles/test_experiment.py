@@ -36,9 +36,13 @@ def test_trials_tables_and_figures(mnist: Path, tmp_path: Path) -> None:
         assert ceiling > 2 * chance, "what knows the answer finds the rectangle"
     table = (tmp_path / NAME / "table.md").read_text()
     assert "| supervised/16/9/100 |" in table and "| 0.612 |" in table
-    texts = "".join(ElementTree.parse(tmp_path / NAME / "figure.svg").getroot().itertext())
-    for control in ("chance", "mean", "map: random", "map: all digits", "map: true class", "paper"):
-        assert control in texts
+    texts = {
+        name: "".join(ElementTree.parse(tmp_path / NAME / f"{name}.svg").getroot().itertext())
+        for name in ("figure", "maps")
+    }
+    assert "chance" in texts["figure"] and "mean" in texts["figure"], "controls stand in the figures"
+    for name in ("random (control)", "all digits (control)", "(ceiling)", "the paper", "wrong answers"):
+        assert name in texts["maps"]
     with np.load(tmp_path / NAME / "pieces" / "supervised_16_9_100_0.npz") as content:
         assert content["truth"].shape == content["maps"].shape == (6, 16, 16)
     assert (tmp_path / NAME / "maps-0.png").stat().st_size > 1000

@@ -53,8 +53,15 @@ class Panel:
     limits: tuple[float, float] | None = None
 
 
-def write_svg(path: Path, panels: Sequence[Panel]) -> None:
+def write_svg(path: Path, panels: Sequence[Panel], legends: bool = False) -> None:
     """Write panels in rows of two, with one legend; each name has the same colour in all panels.
+
+    Parameters
+    ----------
+    path : Path
+    panels : sequence of Panel
+    legends : bool
+        A legend in each panel, and colours by the order within it, for panels of different names.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def write_svg(path: Path, panels: Sequence[Panel]) -> None:
 
     content = BytesIO()
     with matplotlib.rc_context(STYLE):
-        drawn(panels).savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
+        drawn(panels, legends).savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
     write_file(path, content.getvalue())
 
 
@@ -83,20 +90,23 @@ def require_matplotlib() -> None:
         raise JobError('figures need matplotlib: pip install "napari-zoommil[experiments]"') from error
 
 
-def drawn(panels: Sequence[Panel]) -> Figure:
+def drawn(panels: Sequence[Panel], legends: bool = False) -> Figure:
     """The panels as a matplotlib figure."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
-    colours = {name: class_colour(index) for index, name in enumerate(names)}
+    names = _names(panels)
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // COLUMNS)
     figure = Figure((columns * PANEL_INCHES[0], rows * PANEL_INCHES[1]), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, panel in zip(axes, panels, strict=False):
-        _draw(axis, panel, colours)
+        _draw(axis, panel, _names([panel]) if legends else names)
     for axis in axes[len(panels) :]:
         axis.remove()
+    if legends:
+        for axis in figure.axes:
+            axis.legend(frameon=False, fontsize=7)
+        return figure
     shown = [axis.get_legend_handles_labels() for axis in figure.axes]
     handles = {name: handle for pair in shown for handle, name in zip(*pair, strict=True)}
     own = [handles[name] for name in names]
@@ -104,11 +114,14 @@ def drawn(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _draw(axis: Axes, panel: Panel, colours: dict[str, str]) -> None:
+def _names(panels: Sequence[Panel]) -> list[str]:
+    return list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
+
+
+def _draw(axis: Axes, panel: Panel, names: Sequence[str]) -> None:
     for line in panel.lines:
-        axis.errorbar(
-            line.x, line.y, line.spread, label=line.name, color=colours[line.name], marker="o", ms=4
-        )
+        colour = class_colour(names.index(line.name))
+        axis.errorbar(line.x, line.y, line.spread, label=line.name, color=colour, marker="o", ms=4)
     axis.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axis.grid(axis="y", color="#dddddd")
     axis.spines[["top", "right"]].set_visible(False)

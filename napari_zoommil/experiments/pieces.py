@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -106,3 +106,13 @@ def _matches(name: str, pattern: str) -> bool:
         any(fnmatchcase(part, one) for one in alternatives.split(","))
         for part, alternatives in zip(parts, wanted, strict=False)
     )
+
+
+def as_json(settings: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    """A dataclass of settings as JSON, but for some fields; those are not copied, which may be long."""
+    return {
+        one.name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for one in fields(settings)
+        if one.name not in without
+        for value in [getattr(settings, one.name)]
+    }

@@ -30,6 +30,13 @@ def test_points_lie_where_their_values_say() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a < b", "c"]
 
 
+def test_panels_of_different_names_have_legends_of_their_own() -> None:
+    figure = drawn([Panel("one", "x", "y", LINES), Panel("two", "x", "y", LINES[1:])], legends=True)
+    own = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in figure.axes]
+    assert own == [["a < b", "c"], ["c"]] and not figure.legends
+    assert figure.axes[1].containers[0].lines[0].get_color() == class_colour(0)
+
+
 def test_the_same_values_give_the_same_file(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_svg(tmp_path / name, [Panel("title", "x", "y", LINES)])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from napari_zoommil.errors import JobError
-from napari_zoommil.experiments.pieces import Pieces, select
+from napari_zoommil.experiments.pieces import Pieces, as_json, select
 
 NAMES = ["abmil@20x/0", "abmil@5x/0", "zoommil/0", "abmil@20x/1", "abmil@5x/1", "zoommil/1"]
 
@@ -42,3 +43,17 @@ def test_results_are_kept_with_what_they_were_made_with(tmp_path: Path) -> None:
     (tmp_path / "pieces" / "a_0.json").write_text("[]")
     with pytest.raises(JobError, match="not the result of a piece"):
         pieces.has("a/0")
+
+
+def test_settings_as_json() -> None:
+    @dataclass(frozen=True)
+    class Inner:
+        size: int
+
+    @dataclass(frozen=True)
+    class Outer:
+        inner: Inner
+        many: tuple[int, ...]
+        rate: float
+
+    assert as_json(Outer(Inner(3), (1, 2), 0.5), without=("many",)) == {"inner": {"size": 3}, "rate": 0.5}

@@ -161,7 +161,7 @@ class NeedleImages:
         canvas = np.zeros((edge, edge), np.uint32)
         for (y, x), image in zip(found.corners, found.images, strict=True):
             canvas[y : y + digit, x : x + digit] += image
-        return np.minimum(canvas, 255).astype(np.float32) / 255
+        return np.minimum(canvas, 255).astype(np.float32) / np.float32(255)
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, 1, edge, edge)."""

@@ -150,11 +150,6 @@ class RectangleImage:
     def label(self) -> int:
         return self.tilted.label
 
-    @property
-    def size_share(self) -> float:
-        """Long side of the tilted rectangle in the edge of the image."""
-        return self.tilted.long / self.plan.size
-
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """(size, size)."""
@@ -166,7 +161,7 @@ class RectangleImage:
 
     def mask(self, stride: int = EDGE, patch: int = EDGE) -> NDArray[np.bool_]:
         """Patches whose centre lies in the tilted rectangle, (rows, columns) of :func:`grid`."""
-        at = grid(self.plan.size, stride, patch) + patch / 2
+        at = grid(self.plan.size, stride, patch).astype(np.float64) + patch / 2
         return self.tilted.contains(at[:, None], at[None])
 
     def density(self, label: int | None = None, stride: int = EDGE, patch: int = EDGE) -> Points:
@@ -214,12 +209,7 @@ class RectangleImages:
         return (self[index] for index in range(self.count))
 
     def __getitem__(self, index: int) -> RectangleImage:
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        rng = np.random.default_rng((*self._key, index))
-        label = int(self.labels[index])
-        other = int((label + rng.integers(1, CLASSES)) % CLASSES)
-        tilted, upright = _rectangles(self.plan, label, other, rng)
+        tilted, upright, rng = self._begun(index)
         corners = _places(self.plan, rng)
         y, x = (corners + EDGE / 2).T
         classes = rng.integers(CLASSES, size=len(corners))
@@ -230,6 +220,18 @@ class RectangleImages:
             chosen = np.flatnonzero(classes == number)
             images[chosen] = self._digits.images[own[rng.integers(len(own), size=len(chosen))]]
         return RectangleImage(self.plan, tilted, upright, corners, classes, images)
+
+    def rectangles(self, index: int) -> tuple[Rectangle, Rectangle]:
+        """The tilted and the upright one of an image, without drawing its digits."""
+        return self._begun(index)[:2]
+
+    def _begun(self, index: int) -> tuple[Rectangle, Rectangle, np.random.Generator]:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        rng = np.random.default_rng((*self._key, index))
+        label = int(self.labels[index])
+        other = int((label + rng.integers(1, CLASSES)) % CLASSES)
+        return *_rectangles(self.plan, label, other, rng), rng
 
 
 def _rectangles(plan: Plan, label: int, other: int, rng: np.random.Generator) -> tuple[Rectangle, Rectangle]:

@@ -91,7 +91,7 @@ class CropImages:
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, 3, edge, edge), from 0 to 1."""
         own = np.stack([self.pixels(int(index)) for index in indices])
-        return np.ascontiguousarray(own.transpose(0, 3, 1, 2)).astype(np.float32) / 255
+        return np.ascontiguousarray(own.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """(edge, edge), True in lesions."""

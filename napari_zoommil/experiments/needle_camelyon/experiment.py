@@ -51,7 +51,7 @@ def experiment(
     results = pieces.all()
     rows = rows_of(extent, results)
     figures: dict[str, Callable[[Path], None]] = {
-        "figure.svg": lambda path: write_svg(path, panels(rows, extent))
+        "figure.svg": lambda path: write_svg(path, panels(rows, extent), legends=True)
     }
     if results:
         first = next(iter(results))

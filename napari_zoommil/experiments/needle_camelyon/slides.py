@@ -38,8 +38,8 @@ class MadeSlides:
 
     per_centre: int
     size: int = 8_192
-    smallest: float = 0.001
-    largest: float = 0.2
+    smallest: float = 0.0005
+    largest: float = 0.05
     first_seed: int = 70_000
 
     @property

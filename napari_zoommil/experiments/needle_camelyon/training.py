@@ -89,7 +89,7 @@ def _colour(images: dict[str, CropImages]) -> float:
         if split != "val"
     }
     labels = {split: images[split].labels for split in codes}
-    alone = np.zeros(len(labels["test"]))
+    alone = np.zeros(len(labels["test"]), np.int64)
     return linear_probe(codes["train"], labels["train"], codes["test"], labels["test"], alone)[
         "accuracy"
     ].value

@@ -10,6 +10,7 @@ from typing import Any
 from napari_zoommil.experiments.data.needle_camelyon import PER_LESION, RATIOS
 from napari_zoommil.experiments.needle_camelyon.slides import MadeSlides
 from napari_zoommil.experiments.needles.trials import POOLINGS
+from napari_zoommil.experiments.pieces import as_json
 
 LARGEST = RATIOS[0]
 
@@ -80,9 +81,7 @@ class Extent:
 
     def described(self, trial: Trial) -> dict[str, Any]:
         """Everything that determines a training except its seed, as JSON."""
-        own = asdict(self)
-        del own["base"], own["trials"], own["seeds"]
-        return own | asdict(trial)
+        return as_json(self, without=("base", "trials", "seeds")) | asdict(trial)
 
 
 def _trials(
@@ -101,7 +100,7 @@ EXTENTS = {
     "paper": Extent(
         _PAPER,
         tuple(dict.fromkeys(_trials(_PAPER, (128, 256, 512), (9, 33, 177), (0.25, 0.5, 1.0, 2.0)))),
-        MadeSlides(200, 16_384, 0.0005),
+        MadeSlides(200, 16_384),
         tuple(range(6)),
     ),
     "cpu": Extent(
@@ -109,7 +108,6 @@ EXTENTS = {
         tuple(dict.fromkeys(_trials(_CPU, (128,), (9, 33), (0.0625, 0.125)))),
         MadeSlides(30),
         (0,),
-        per_lesion=20,
         blocks=(1, 1, 1, 1),
         norm="batch",
         epochs=8,
@@ -118,4 +116,4 @@ EXTENTS = {
     ),
 }
 """``paper``: crops, receptive fields, poolings, capacities, schedule and seeds of the paper. ``cpu``: crops
-of 128 px, 20 around each lesion, and a network as in ``needle-mnist``."""
+of 128 px and a network as in ``needle-mnist``."""

@@ -74,7 +74,7 @@ def experiment(
     results = pieces.all()
     rows = rows_of(chosen, results)
     figures: dict[str, Callable[[Path], None]] = {
-        "figure.svg": lambda path: write_svg(path, panels(rows, bench.extent.base)),
+        "figure.svg": lambda path: write_svg(path, panels(rows, bench.extent.base), legends=True),
         "saliency.png": lambda path: draw_examples(path, bench, next(iter(results))),
     }
     content = {"experiment": NAME, "preset": preset, "pieces": results}

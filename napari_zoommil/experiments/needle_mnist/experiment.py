@@ -37,7 +37,7 @@ def experiment(
         out / NAME,
         {"experiment": NAME, "preset": preset, **summary(found, bench.extent), "runs": _runs(runs)},
         markdown(found, bench.extent, described(bench.extent, preset, list(runs.values()))),
-        {"figure.svg": lambda path: write_svg(path, panels(found, bench.extent))},
+        {"figure.svg": lambda path: write_svg(path, panels(found, bench.extent), legends=True)},
     )
 
 

@@ -20,8 +20,9 @@ from napari_zoommil.models.blocks.bagnet import BagNet
 KEPT_BYTES = 2**29
 """Most memory for the images of a data set; those of larger ones are made again in every epoch."""
 
-PIXELS = 32 * 512**2
-"""Most pixels of a pass; gradients of larger batches are accumulated."""
+PIXELS = 8 * 512**2
+"""Most numbers in the images of a pass; gradients of larger batches are accumulated (about 10 GB with all of
+the paper's filters)."""
 
 SMOOTHING, EPS = 0.99, 1e-5
 """Of RMSProp."""

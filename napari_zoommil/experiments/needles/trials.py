@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from napari_zoommil.experiments.data.needle_mnist import BALANCES, IMAGES, TRAINING_SIZES, Canvas
+from napari_zoommil.experiments.pieces import as_json
 
 POOLINGS = ("max", "lse", "mean", "attention")
 LOG_SUM_EXP = "lse"
@@ -101,9 +102,7 @@ class Extent:
 
     def described(self, trial: Trial) -> dict[str, Any]:
         """Everything that determines a training except its seed, as JSON."""
-        return asdict(trial) | {
-            name: value for name, value in asdict(self).items() if name not in ("base", "trials")
-        }
+        return asdict(trial) | as_json(self, without=("base", "trials"))
 
 
 def _each(trials: Iterable[Trial], seeds: tuple[int, ...]) -> Iterator[tuple[Trial, tuple[int, ...]]]:

@@ -138,7 +138,7 @@ def _small_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     small = [
         np.asarray(Image.fromarray(one).resize((PIXELS, PIXELS), Image.Resampling.BOX)) for one in pixels
     ]
-    return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / 255
+    return np.stack(small).reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
 
 
 def crops(
@@ -192,6 +192,10 @@ def _told_apart(encode: Encode, patches: LabelledPatches, held: tuple[int, ...])
     out = np.isin(patches.patients, held)
     train, test = patches.where(~out), patches.where(out)
     found = linear_probe(
-        encode(train.pixels), train.labels, encode(test.pixels), test.labels, np.zeros(len(test.labels))
+        encode(train.pixels),
+        train.labels,
+        encode(test.pixels),
+        test.labels,
+        np.zeros(len(test.labels), np.int64),
     )
     return found["accuracy"].value

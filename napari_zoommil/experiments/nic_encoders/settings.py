@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
+from napari_zoommil.experiments.pieces import as_json
 from napari_zoommil.training.encoders.recipe import EncoderRecipe, recipe_of
 
 UNSUPERVISED = ("vae", "contrastive", "bigan")
@@ -57,13 +58,12 @@ class Extent:
     def described(self, encoder: str) -> dict[str, Any]:
         """Everything that determines a piece except its seed and the data, as JSON."""
         known = encoder in (*UNSUPERVISED, *SUPERVISED, "untrained", "untrained-bigan")
-        own = asdict(self)
-        del own["recipes"], own["seeds"]
+        own = as_json(self, without=("recipes", "seeds"))
         return own | {"encoder": encoder, "recipe": asdict(self.recipe(encoder)) if known else None}
 
 
 def _recipes(name: str) -> dict[str, EncoderRecipe]:
-    return {method: recipe_of(method, name) for method in (*UNSUPERVISED, "supervised")}  # type: ignore[arg-type]
+    return {method: recipe_of(method, name) for method in (*UNSUPERVISED, "supervised")}
 
 
 EXTENTS = {

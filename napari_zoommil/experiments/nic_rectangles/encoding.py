@@ -152,9 +152,12 @@ def patches_of(image: RectangleImage, stride: int) -> Patches:
 def probe(encode: Encode, digits: dict[str, Digits]) -> float:
     """Accuracy of a linear classifier on the codes of centred digits."""
     (codes, labels), (test_codes, test_labels) = (
-        (encode(digits[part].images[:PROBED]), digits[part].labels[:PROBED]) for part in ("train", "test")
+        (encode(digits[part].images[:PROBED]), digits[part].labels[:PROBED].astype(np.int64))
+        for part in ("train", "test")
     )
-    return linear_probe(codes, labels, test_codes, test_labels, np.zeros(len(test_labels)))["accuracy"].value
+    return linear_probe(codes, labels, test_codes, test_labels, np.zeros(len(test_labels), np.int64))[
+        "accuracy"
+    ].value
 
 
 class CompressedImages:

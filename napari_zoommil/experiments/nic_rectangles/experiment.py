@@ -9,13 +9,20 @@ from pathlib import Path
 from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.experiments.charts import write_svg
 from napari_zoommil.experiments.data.mnist import mnist_folder
-from napari_zoommil.experiments.nic_rectangles.report import draw_examples, markdown, panels, rows_of
+from napari_zoommil.experiments.nic_rectangles.report import (
+    bars,
+    draw_examples,
+    markdown,
+    panels,
+    rows_of,
+)
 from napari_zoommil.experiments.nic_rectangles.training import train_one
 from napari_zoommil.experiments.nic_rectangles.trials import EXTENTS, Extent, Trial
 from napari_zoommil.experiments.pieces import Pieces, select
 from napari_zoommil.experiments.reproduce import Reproduction
 from napari_zoommil.experiments.run_pieces import run_missing
 from napari_zoommil.experiments.written import write_results
+from napari_zoommil.experiments.zooming.bars import write_bars
 from napari_zoommil.jobs.progress import Job
 
 NAME = "nic-rectangles"
@@ -45,7 +52,10 @@ def experiment(
     yield from run_missing(pieces, tasks, train_one, place)
     results = pieces.all()
     rows = rows_of(extent, results)
-    figures: dict[str, Callable[[Path], None]] = {"figure.svg": lambda path: write_svg(path, panels(rows))}
+    figures: dict[str, Callable[[Path], None]] = {
+        "figure.svg": lambda path: write_svg(path, panels(rows)),
+        "maps.svg": lambda path: write_bars(path, {"Grad-CAM (Fig. 7)": bars(rows)}, "Jaccard index, %"),
+    }
     for seed in extent.seeds:
         if (kept := _examples(folder, f"{Trial().name}/{seed}")).exists():
             figures[f"maps-{seed}.png"] = partial(draw_examples, examples=kept)

@@ -212,7 +212,8 @@ def _explained(
 def _scores(images: RectangleImages, answers: NDArray[np.int64]) -> dict[str, Any]:
     """Accuracy, of all and by the size of the tilted rectangle, and what wrong answers are."""
     right = answers == images.labels
-    sizes, others = np.array([(one.size_share, one.upright.label) for one in images]).T
+    pairs = [images.rectangles(index) for index in range(len(images))]
+    sizes, others = np.array([(tilted.long / images.plan.size, upright.label) for tilted, upright in pairs]).T
     bins = np.digitize(sizes, SIZE_BINS) - 1
     return {
         "accuracy": float(right.mean()),

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Literal
 
 from napari_zoommil.experiments.data.rectangles import EDGE, IMAGES, Plan
+from napari_zoommil.experiments.pieces import as_json
 
 ORACLE = "supervised"
 UNSUPERVISED = ("vae", "contrastive", "bigan")
@@ -114,8 +115,7 @@ class Extent:
 
     def described(self, trial: Trial) -> dict[str, Any]:
         """Everything that determines a piece except its seed, as JSON."""
-        own = asdict(self)
-        del own["trials"], own["seeds"], own["steps"]
+        own = as_json(self, without=("trials", "seeds", "steps"))
         return own | asdict(trial) | {"steps": self.steps.get(trial.encoder)}
 
 

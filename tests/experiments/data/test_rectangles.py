@@ -44,8 +44,10 @@ plans = st.builds(
 @settings(max_examples=40)
 @given(plans, st.integers(0, 60), st.integers(0, 3))
 def test_rectangles_digits_and_labels(plan: Plan, index: int, seed: int) -> None:
-    image = RectangleImages(digits(), plan, 61, "train", seed)[index]
-    tilted, upright = image.tilted, image.upright
+    images = RectangleImages(digits(), plan, 61, "train", seed)
+    image = images[index]
+    tilted, upright = images.rectangles(index)
+    assert (tilted, upright) == (image.tilted, image.upright)
     assert image.label == tilted.label == index % 10 != upright.label
     assert tilted.degrees in TILTED and upright.degrees in UPRIGHT
     for one in (tilted, upright):

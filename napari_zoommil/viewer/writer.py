@@ -1,4 +1,4 @@
-"""Writers for napari's *Save Layers*: annotations as GeoJSON; a slide is not copied, its overlays are pictures.
+"""Writers for napari's *Save Layers*: annotations as GeoJSON, overlays as pictures; a slide is not copied.
 
 napari's own folder writer stops at the first layer that it cannot write, which a slide's pyramid is.
 """
@@ -11,6 +11,8 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
+from napari_builtins.io import write_layer_data_with_plugins
+from npe2 import write
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_json
@@ -36,7 +38,7 @@ def write_annotations(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     document = _document(meta)
     if document is None:
         kind = "shapes" if "shape_type" in meta else "points"
-        return _by_napari(Path(path).parent, (data, meta, kind), f"{Path(path).stem}.csv")
+        return _by_napari(Path(path).with_suffix(".csv"), (data, meta, kind))
     file = with_ending(Path(path), GEOJSON)
     document.write(file)
     return [str(file)]
@@ -50,6 +52,8 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     FileError
         If something cannot be written.
     """
+    if not any(SLIDE in meta.get("metadata", {}) for _, meta, _ in layers):
+        return write_layer_data_with_plugins(path, list(layers))
     folder, written = make_folder(Path(path)), list[str]()
     done: set[int] = set()
     for data, meta, kind in layers:
@@ -64,7 +68,8 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
         elif isinstance(meta.get("metadata", {}).get(SLIDE), Slide):
             written.append(_write_place(folder, slide, name))
         else:
-            written += _by_napari(folder, (_small(data, meta), {**meta, "multiscale": False}, kind), name)
+            flat = (_small(data, meta), {**meta, "multiscale": False}, kind)
+            written += _by_napari(folder / name, flat)
     return written
 
 
@@ -99,7 +104,5 @@ def _small(data: Any, meta: dict[str, Any]) -> Any:
     return np.asarray(fitting[0] if fitting else data[-1])
 
 
-def _by_napari(folder: Path, layer: LayerData, name: str) -> list[str]:
-    from npe2 import write
-
-    return write(path=str(folder / name), layer_data=[layer], plugin_name="napari")
+def _by_napari(path: Path, layer: LayerData) -> list[str]:
+    return write(path=str(path), layer_data=[layer], plugin_name="napari")

@@ -45,7 +45,7 @@ def test_the_classes_are_features_of_the_layer(annotated) -> None:
 
 
 def test_a_layer_of_annotations_is_their_geojson(annotated, tmp_path: Path) -> None:
-    viewer, points, (view, regions) = annotated
+    _, points, (view, regions) = annotated
     for layer in (view.layer, regions.layer):
         data, meta, _ = layer.as_layer_data_tuple()
         (written,) = write_annotations(str(tmp_path / "a"), data, meta)
@@ -55,7 +55,7 @@ def test_a_layer_of_annotations_is_their_geojson(annotated, tmp_path: Path) -> N
 
 
 def test_all_layers_go_into_one_folder(annotated, tmp_path: Path) -> None:
-    viewer, points, _ = annotated
+    viewer, _, _ = annotated
     viewer.add_points(np.zeros((3, 2)), name="mine")
     layers = [layer.as_layer_data_tuple() for layer in viewer.layers]
     written = write_layers(str(tmp_path / "all"), layers)
@@ -76,8 +76,15 @@ def test_points_of_others_are_tables_as_ever(tmp_path: Path) -> None:
         assert written.endswith("a.csv") and len(list(csv.reader(file))) == 2
 
 
+def test_layers_of_others_are_written_by_napari(model, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        model.add_image(np.zeros((4, 4), np.uint8), name=name)
+    written = write_layers(str(tmp_path / "all"), [layer.as_layer_data_tuple() for layer in model.layers])
+    assert sorted(Path(one).name for one in written) == ["one.tif", "two.tif"]
+
+
 def test_the_manifest_offers_them(annotated, tmp_path: Path) -> None:
-    viewer, points, (view, _) = annotated
+    viewer, _, (view, _) = annotated
     view.layer.save(str(tmp_path / "points.geojson"))
     assert len(Points.read(tmp_path / "points.geojson")) == 2
     view.layer.save(str(tmp_path / "points.csv"))

@@ -177,6 +177,8 @@ def replacing(path: Path) -> Iterator[Path]:
         If it cannot be written; the old file is then untouched.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileError(f"{path.name} is a pipe, a socket or a device, and not replaced; give another name")
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
     try:
         yield part

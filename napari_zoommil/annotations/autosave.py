@@ -363,9 +363,10 @@ class Autosave:
 
     def _strange(self, theirs: Content) -> bool:
         """Whether a file is another document that took the place of ours, and not a later state of it."""
-        owner = as_dict(theirs.envelope.members.get(OWN_MEMBER)).get(OWNER_KEY)
-        if self._owner and owner and owner != self._owner:
-            return True
+        own = as_dict(theirs.envelope.members.get(OWN_MEMBER))
+        owner = own.get(OWNER_KEY, "")
+        if owner or (own and not self._owner):  # it was written by us, for a slide
+            return bool(owner and self._owner and owner != self._owner)
         ours, known = ({one.id for one in each.features} for each in (self._base, theirs))
         return bool(ours and known and not ours & known)
 

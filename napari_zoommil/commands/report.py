@@ -102,7 +102,9 @@ def _place(error: Exception) -> str:
     """Where in this package an error arose that nobody expected, for who reports it."""
     if isinstance(error, RuntimeError):  # PyTorch's, which say what is wrong
         return ""
-    found = [one for one in traceback.extract_tb(error.__traceback__) if "napari_zoommil" in one.filename]
+    package = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [one for one in frames if Path(one.filename).is_relative_to(package)]
     return f" ({Path(found[-1].filename).name}, line {found[-1].lineno}; please report it)" if found else ""
 
 

@@ -14,6 +14,8 @@ from napari_zoommil.slides.units import microns
         (["mm", "millimeter", "millimetres"], 1e3),
         (["cm", "centimeter", "centimetre"], 1e4),
         (["m", "meter", "metre"], 1e6),
+        (["dm", "decimeter"], 1e5),
+        (["pm", "picometer"], 1e-6),
         (["nm", "nanometer", "nanometre"], 1e-3),
         (["Å", "\u212b", "angstrom", "Ångström"], 1e-4),
         (["inch", "in", "inches", '"'], 25_400.0),

@@ -162,8 +162,8 @@ def _with_reductions(slide: StoredImage, tiff: TiffFile) -> StoredImage:
 
 
 def _candidates(full: TiffPage, tiff: TiffFile) -> Iterator[TiffPage]:
-    """Pages in the SubIFDs of the finest one, and in theirs; then those of the file."""
-    yield from _subpages(full, 2)
+    """Pages in the SubIFDs of the finest one; then those of the file."""
+    yield from _subpages(full)
     for index in range(min(len(tiff.pages), MOST_SUBIFDS)):
         with suppress(Exception):  # a page that cannot be read is no level
             page = tiff.pages[index].aspage()
@@ -171,13 +171,11 @@ def _candidates(full: TiffPage, tiff: TiffFile) -> Iterator[TiffPage]:
                 yield page
 
 
-def _subpages(page: TiffPage, depth: int) -> Iterator[TiffPage]:
-    for index in range(len(page.subifds or ()) if depth else 0):
+def _subpages(page: TiffPage) -> Iterator[TiffPage]:
+    for index in range(len(page.subifds or ())):
         with suppress(Exception):
             assert page.pages is not None
-            inner = page.pages[index].aspage()
-            yield inner
-            yield from _subpages(inner, depth - 1)
+            yield page.pages[index].aspage()
 
 
 def _reduces(page: TiffPage, full: TiffPage) -> bool:

@@ -234,6 +234,17 @@ def test_a_fourth_sample_is_opacity_only_by_the_files_word(
 # Bounds
 
 
+def test_another_image_that_is_too_large_to_be_read_whole_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_zoommil.slides.readers.tiff_images.OTHER_PIXELS", 100 * 100)
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for name, image in (("slide", PICTURE), ("scene", PICTURE[:200]), ("label", PICTURE[:80, :80])):
+            file.write(np.ascontiguousarray(image), metadata={"Name": name, "axes": "YXS"}, **TILED)
+    assert open_reader(path).associated == ("label",)
+
+
 def test_a_file_of_very_many_pages_is_refused_at_once(pages: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_zoommil.slides.readers.shared_file.MOST_PAGES", 20)
     for options in ({}, {"bigtiff": True}):

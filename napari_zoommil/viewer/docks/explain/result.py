@@ -26,6 +26,7 @@ class ShownMap(QWidget):
         self.explanation: Explanation | None = None
         self._target: str | None = None
         self._title = ""
+        self._inside = False
         self.scaling, self.style_of_maps = QComboBox(), QComboBox()
         for style, title in STYLES.items():
             self.style_of_maps.addItem(title, style)
@@ -56,6 +57,12 @@ class ShownMap(QWidget):
         self.setVisible(explanation is not None)
         if explanation is None or entry is None:
             return
+        if self._inside is not (explanation.focus.at is not None):  # pixels have no edges that matter
+            self._inside = not self._inside
+            with QSignalBlocker(self.style_of_maps):
+                self.style_of_maps.setCurrentIndex(
+                    self.style_of_maps.findData("smoothed" if self._inside else "filled")
+                )
         maps, before = explanation.maps_for(target or ""), self.scaling.currentData()
         offered = scalings_of(maps[0].kind)
         with QSignalBlocker(self.scaling):

@@ -9,7 +9,9 @@ from napari_zoommil.maps.colours import class_colour
 from napari_zoommil.maps.curves import Curves
 
 HEIGHT, GREY = 130, "#8a8a8a"
-TICKS = [(0, "0"), (0.5, "50 %"), (1, "100 %")]
+TICKS = [(0, "0"), (0.5, "50"), (1, "100 %")]
+RIGHT = 16
+"""px beside the plot, for the half of the last number."""
 
 
 class CurvesPlot(QWidget):
@@ -63,4 +65,5 @@ def _panel(title: str) -> pg.PlotWidget:
     plot.getAxis("bottom").setTicks([TICKS])
     plot.getAxis("left").enableAutoSIPrefix(False)
     plot.setXRange(0, 1, padding=0.06)
+    plot.layout.setContentsMargins(1, 1, RIGHT, 1)
     return panel

@@ -114,7 +114,8 @@ class ExplainDock(SessionDock):
     def _offer_methods(self) -> None:
         """The methods that this prediction can be explained by; the choice stays, if it is one of them."""
         prediction = self._entry.prediction if self._entry else None
-        before, names = self.method.currentData(), ()
+        before: str | None = self.method.currentData()
+        names: tuple[str, ...] = ()
         if prediction is not None:
             there = {kind for kind, _ in prediction.kinds}
             known = prediction.familiarity.status == "known"

@@ -54,7 +54,8 @@ class Place(QWidget):
             box.setMinimumContentsLength(9)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.told = Sentence(name="explain-place")
-        self.choice.currentIndexChanged.connect(lambda _: self._tell() or changed())
+        self.choice.currentIndexChanged.connect(self._tell)
+        self.choice.currentIndexChanged.connect(lambda _: changed())
         self.magnification.currentIndexChanged.connect(lambda _: changed())
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -100,7 +101,7 @@ class Place(QWidget):
             return Focus(window=box, only_magnification=magnification), ""  # type: ignore[arg-type]
         return Focus(only_magnification=magnification), ""
 
-    def _tell(self) -> None:
+    def _tell(self, _index: int = 0) -> None:
         chosen = self.choice.currentText()
         if chosen == PATCH and self.at is not None:
             self.told.setText(f"The patch at y {self.at[0]:,.0f}, x {self.at[1]:,.0f} px. {ASK_PATCH}")

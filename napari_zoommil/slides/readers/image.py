@@ -25,8 +25,11 @@ from napari_zoommil.slides.readers.orientation import oriented
 LIMIT_MPX = 400
 """Largest image that is read, million px: decoded whole, it takes 1.2 GB, and 3 GB during decoding."""
 
-MOST_PX_PER_BYTE = 8 * 1032
-"""Pixels that one byte can hold: deflate shrinks 1,032 times, and a PNG may have one bit per pixel."""
+DEFLATE = 1032
+"""Times by which deflate, which PNG uses, can shrink."""
+
+BITS = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}
+"""Least bits of a pixel in a PNG, by Pillow's mode; a grey or palette one may have a single bit."""
 
 MOST_PX_PER_JPEG_BYTE = 1024
 """The same of JPEG, which spends a bit on a block of 64 px at least, and less only in long even runs."""
@@ -117,7 +120,8 @@ class ImageReader:
             width, height = image.size
         if width * height > LIMIT_MPX * 1_000_000:
             raise UnsupportedSlideError(self._too_large(width * height / 1e6))
-        most = MOST_PX_PER_JPEG_BYTE if self._form == "JPEG" else MOST_PX_PER_BYTE
+        of_png = DEFLATE * 8 / BITS.get(self.properties["mode"], 1)
+        most = MOST_PX_PER_JPEG_BYTE if self._form == "JPEG" else of_png
         if width * height > most * self._path.stat().st_size:
             raise SlideError(
                 f"{self._path.name} states {width:,} × {height:,} px, far more than its "

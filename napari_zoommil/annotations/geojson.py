@@ -31,11 +31,13 @@ from napari_zoommil.annotations.feature import (
     LEGACY_TYPES,
     Feature,
     Json,
+    Properties,
     appearance,
     as_dict,
     diameter_of,
     parse,
 )
+from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
 
 OWN_MEMBER = "napari_zoommil"
@@ -102,7 +104,9 @@ def drained(steps: Steps) -> Content:
             return end.value
 
 
-def read_steps(content: bytes, name: str, open_it: Callable[[bytes], tuple[Envelope, list[Any]]]) -> Steps:
+def read_steps(
+    content: bytes, name: str, open_it: Callable[[bytes], tuple[Envelope, Sequence[Any]]]
+) -> Steps:
     """Read a document step by step; ``open_it`` finds its envelope and its features as GeoJSON objects.
 
     Raises
@@ -140,34 +144,34 @@ def _refusing(content: bytes, name: str) -> Iterator[None]:
     )
 
 
-def opened(content: bytes) -> tuple[Envelope, list[Any]]:
+def opened(content: bytes) -> tuple[Envelope, Sequence[Any]]:
     """The envelope and the features of a document; a single geometry counts as a feature."""
-    document = json.loads(content.decode("utf-8-sig"))
+    document = decode(content.decode("utf-8-sig"), _stated_id)
     if isinstance(document, dict) and document.get("type") in GEOMETRIES:
         document = {"type": "Feature", "geometry": document, "properties": {}}
-    if isinstance(document, list):
+    if isinstance(document, (list, LazyList)):
         return Envelope("array"), document
     if isinstance(document, dict) and document.get("type") == "Feature":
         return Envelope("feature"), [document]
-    if isinstance(document, dict) and isinstance(document.get("features"), list):
+    if isinstance(document, dict) and isinstance(document.get("features"), (list, LazyList)):
         members = {key: value for key, value in document.items() if key not in ("type", "features")}
         return Envelope("collection", members), document["features"]
     raise ValueError("it holds no features")
 
 
-def _features(raws: list[Any]) -> Iterable[Feature]:
+def _features(raws: Sequence[Any]) -> Iterable[Feature]:
+    known: dict[bytes, Properties] = {}
     for number, (raw, id) in enumerate(zip(raws, _ids(raws), strict=True), 1):
         try:
-            feature = parse(raw, id, number)
-            assert feature.text  # raises RecursionError now, as above
+            feature = parse(raw, id, number, known)
         except ValueError as error:
             raise ValueError(f"its feature {number} is malformed: {error}") from error
         yield feature
 
 
-def _ids(raws: list[Any]) -> list[str]:
+def _ids(raws: Sequence[Any]) -> list[str]:
     """An id for each feature: its own, unless it has none or an earlier feature has the same."""
-    ids = [_stated_id(raw) for raw in raws]
+    ids = list(raws.notes) if isinstance(raws, LazyList) else [_stated_id(raw) for raw in raws]
     known, taken, copies = {id for id in ids if id}, set[str](), Counter[str]()
     for index, id in enumerate(ids):
         if not id or id in taken:

@@ -77,7 +77,8 @@ class DocumentState:
 
         A feature that differs from the state before the edit is skipped: somebody else has changed it.
         """
-        changes = [change for change in edit.changes if self._features.get(change.id) is change.before]
+        held = self._features
+        changes = [change for change in edit.changes if held.get(change.id) is change.before]
         for change in changes:
             self._keep(change)
         classes = self._reclassed(*edit.classes) if edit.classes else self.classes
@@ -125,7 +126,8 @@ class DocumentState:
         if before is None and self._features:
             self._in_order &= next(reversed(self._features.values())).serial < after.serial
         self._features[change.id] = after
-        self._owner.update((mark.id, after.id) for mark in after.marks)
+        for mark in after.marks:
+            self._owner[mark.id] = after.id
         if after.kind is Kind.REGION:
             self.regions[change.id] = after
 

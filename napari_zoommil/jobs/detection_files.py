@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_file
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.progress import Job, Progress, run
 
 COUNTS = (
     "slide",
@@ -40,6 +42,11 @@ def cell_files(path: Path) -> CellFiles:
 
 
 def write_detection(path: Path, found: Detection, threshold: float | None = None) -> CellFiles:
+    """:func:`export_cells`, without its progress."""
+    return run(export_cells(path, found, threshold))
+
+
+def export_cells(path: Path, found: Detection, threshold: float | None = None) -> Job[CellFiles]:
     """Write the cells from a score on, and how many there are.
 
     Parameters
@@ -55,12 +62,19 @@ def write_detection(path: Path, found: Detection, threshold: float | None = None
     FileError
         If they cannot be written.
     """
-    from napari_zoommil.cells.export import write_cell_table, write_detections
+    from napari_zoommil.cells.export import detection_steps, table_steps
 
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
-    write_detections(files.geojson, counting, found.classes)
-    write_cell_table(files.cells, counting, found.classes, found.mpp)
+    for file, steps in (
+        (files.geojson, detection_steps(files.geojson, counting, found.classes)),
+        (files.cells, table_steps(files.cells, counting, found.classes, found.mpp)),
+    ):
+        with closing(steps):
+            for done in steps:
+                yield Progress(
+                    done, len(counting), f"writing {file.name}: {done:,} of {len(counting):,} cells"
+                )
     write_file(files.counts, counts_table(found, threshold).encode())
     return files
 

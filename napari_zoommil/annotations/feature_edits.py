@@ -30,6 +30,7 @@ from napari_zoommil.annotations.feature import (
 )
 
 Polygons = tuple[shapely.Polygon, ...]
+Known = dict[tuple[Properties, bool], Properties]
 
 
 def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, annotator: str) -> Feature:
@@ -92,12 +93,23 @@ def _signed(annotator: str) -> Json:
     return {ANNOTATOR: annotator} if annotator else {}
 
 
-def classed(feature: Feature, of: CellClass) -> Feature:
-    """The same in another class, or in its class with a new colour or cell diameter."""
-    parts, cells = feature.parts, feature.kind is Kind.CELLS
-    properties = _classified(parts.properties, of, cells)
-    new = replaced(feature, properties)
-    return Feature(feature.id, feature.serial, new, feature.kind, of.name, feature.marks, feature.polygons)
+def classed(feature: Feature, of: CellClass, known: Known | None = None) -> Feature:
+    """The same in another class, or in its class with a new colour or cell diameter.
+
+    Parameters
+    ----------
+    feature : Feature
+    of : CellClass
+    known : dict, optional
+        Properties of other features that got the same class; they are shared.
+    """
+    old, cells = feature.parts.properties, feature.kind is Kind.CELLS
+    known = {} if known is None else known
+    new = known.get((old, cells))
+    if new is None:
+        new = known[old, cells] = _classified(old, of, cells)
+    parts = replaced(feature, new)
+    return Feature(feature.id, feature.serial, parts, feature.kind, of.name, feature.marks, feature.polygons)
 
 
 def replaced(feature: Feature, properties: Properties) -> Text:

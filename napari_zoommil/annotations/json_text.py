@@ -76,7 +76,8 @@ def _root(text: str, at: int, note: Note) -> tuple[Any, int]:
         return _array(text, at, note)
     if text[at] != "{":
         return _DECODER.raw_decode(text, at)
-    members, at = {}, _space(text, at + 1)
+    members: dict[str, Any] = {}
+    at = _space(text, at + 1)
     while text[at] != "}":
         key, at = _DECODER.raw_decode(text, at)
         at = _space(text, at)
@@ -93,7 +94,8 @@ def _root(text: str, at: int, note: Note) -> tuple[Any, int]:
 
 
 def _array(text: str, at: int, note: Note) -> tuple[LazyList, int]:
-    starts, notes, at = array("q"), [], _space(text, at + 1)
+    notes: list[Any] = []
+    starts, at = array("q"), _space(text, at + 1)
     while text[at] != "]":
         starts.append(at)
         item, at = _DECODER.raw_decode(text, at)

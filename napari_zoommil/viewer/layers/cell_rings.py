@@ -106,6 +106,11 @@ class CellRings:
             least,
         )
 
+    @property
+    def counted(self) -> Floats:
+        """Centres of the cells that are painted."""
+        return self.centres[self.scores >= self.least]
+
     @cached_property
     def _reach(self) -> float:
         return float(self.diameters.max(initial=0.0)) / 2

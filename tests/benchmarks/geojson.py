@@ -2,7 +2,7 @@
 
     python tests/benchmarks/geojson.py --json [--points 900000] [--renamed 50000] [--file FILE]
 
-Each part runs in a process of its own, whose peak of memory is told. The file is made here unless one is given.
+Each part runs in a process of its own, whose peak of memory is told. The file is made here unless given.
 Renaming includes saving the file.
 """
 

@@ -14,7 +14,6 @@ from typing import Any
 from cyclopts import App
 
 import napari_zoommil
-from napari_zoommil.errors import ZoomMILError
 
 COMMANDS = {
     "demo": ("window:demo", "Show a sample slide and watch the shipped model zoom."),
@@ -68,12 +67,22 @@ for _name, (_function, _help) in COMMANDS.items():
     app.command(f"napari_zoommil.commands.{_function}", name=_name, help=_help)
 
 
+class Terminated(KeyboardInterrupt):
+    """What ``kill``, Slurm and systemd send; handled like Ctrl-C, so that whatever is open is cleaned up."""
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
 def run() -> None:
     """Entry point of the ``napari-zoommil`` command: the exit code says how the command ended."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     finally:  # Ctrl-C while the process ends its threads would replace the code
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -86,16 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _warn
             code = app(arguments, exit_on_error=True, result_action="return_value")
-    except KeyboardInterrupt:
-        code = _cancelled()
-    except (ZoomMILError, OSError, RuntimeError) as error:
-        code = _cancelled() if _interrupted(error) else _failed(error)
+    except KeyboardInterrupt as error:
+        code = _cancelled(error)
+    except Exception as error:
+        interruption = _interruption(error)
+        code = _failed(error) if interruption is None else _cancelled(interruption)
     sys.exit(code or 0)
 
 
-def _cancelled() -> int:
+def _cancelled(why: BaseException) -> int:
     print("cancelled", file=sys.stderr)
-    return 130
+    return 128 + (signal.SIGTERM if isinstance(why, Terminated) else signal.SIGINT)
 
 
 def _failed(error: Exception) -> int:
@@ -105,11 +115,11 @@ def _failed(error: Exception) -> int:
     return 1
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether an error arose only because Ctrl-C broke off what was being done."""
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C, or its like, that alone caused an error by breaking off what was being done."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
-    return error is not None
+    return error
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

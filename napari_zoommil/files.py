@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
@@ -82,19 +83,63 @@ def stamp_of(path: Path) -> Stamp | None:
     return Stamp(found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def read_file(path: Path) -> bytes:
-    """A file's content.
+MOST_BYTES = 2 << 30
+"""Size of the largest file that is read whole."""
+
+MOST_TABLE_BYTES = 256 << 20
+"""Size of the largest table, or other text for people, that is read."""
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what is no file or folder, and what may not be read, before it is opened.
+
+    A pipe would be waited for without end, and a device has none.
 
     Raises
     ------
     FileError
     """
     try:
-        return path.read_bytes()
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise FileError(f"{path.name} is a pipe, a socket or a device; give a file")
+        if stat.S_ISREG(kind):
+            path.open("rb").close()
     except OSError as error:
-        raise FileError(
-            f"{path.name} cannot be read ({error.strerror or error}); check that it is there and may be read"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{path.name} cannot be read ({error.strerror or error}); check that it is there and may be read"
+    )
+
+
+def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
+    """A file's content.
+
+    Parameters
+    ----------
+    path : Path
+    most : int
+        Bytes of the largest file that is read.
+
+    Raises
+    ------
+    FileError
+        If it is no file, cannot be read, or is larger.
+    """
+    check_readable(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except MemoryError as error:
+        raise FileError(f"{path.name} is larger than the memory; give a smaller file") from error
+    if len(content) > most:
+        raise FileError(f"{path.name} is larger than {most >> 20:,} MB; give a smaller file")
+    return content
 
 
 def make_folder(path: Path, exist_ok: bool = True) -> Path:
@@ -132,6 +177,8 @@ def replacing(path: Path) -> Iterator[Path]:
         If it cannot be written; the old file is then untouched.
     """
     path = Path(os.path.realpath(path))  # a link stays a link
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileError(f"{path.name} is a pipe, a socket or a device, and not replaced; give another name")
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
     try:
         yield part

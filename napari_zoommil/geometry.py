@@ -57,6 +57,12 @@ def magnification_of(mpp: float) -> float:
     return nearest if abs(exact / nearest - 1) <= MPP_TOLERANCE else exact
 
 
+def mpp_text(mpp: Pair) -> str:
+    """A pixel size as width × height, or one number for square pixels: ``0.25 × 0.5 µm/px``."""
+    y, x = (f"{value:.4g}" for value in mpp)
+    return f"{x if x == y else f'{x} × {y}'} µm/px"
+
+
 def magnification_name(magnification: float) -> str:
     """Name as written on objectives: ``1.25x``, ``20x``."""
     return f"{magnification:g}x"

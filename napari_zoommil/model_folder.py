@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from napari_zoommil.configuration import parsed
-from napari_zoommil.errors import ModelError, ZoomMILError, first_line
+from napari_zoommil.errors import FileError, ModelError, ZoomMILError, first_line
 from napari_zoommil.familiarity import file as familiarity_file
-from napari_zoommil.files import make_folder, write_file, write_json
+from napari_zoommil.files import MOST_TABLE_BYTES, make_folder, read_file, write_file, write_json
 from napari_zoommil.resources import resource
 
 if TYPE_CHECKING:
@@ -259,8 +259,8 @@ def kind_of(name: str | Path) -> Kind:
 def _read(folder: Path) -> dict[str, Any]:
     """The configuration of a model folder, of a format that this version knows."""
     try:
-        content = json.loads(regular(folder / CONFIG).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_file(regular(folder / CONFIG), MOST_TABLE_BYTES).decode("utf-8-sig"))
+    except (OSError, FileError, ValueError, RecursionError) as error:
         raise malformed(folder, error) from error
     if not isinstance(content, dict):
         raise malformed(folder, "it is not a JSON object")

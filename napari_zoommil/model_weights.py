@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,7 +11,7 @@ from napari_zoommil.errors import ModelError, first_line
 from napari_zoommil.model_folder import CONFIG, WEIGHTS, malformed, regular
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 N = TypeVar("N", bound="nn.Module")
 
@@ -77,7 +77,23 @@ def read_weights(folder: Path, network: nn.Module) -> None:
     from safetensors.torch import load_file
 
     with _weights_of(folder) as path:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
+        network.load_state_dict(weights)
+    _require_numbers(folder, network, weights)
+
+
+def _require_numbers(folder: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse what would predict nonsense without a word: NaN, infinities, and numbers that were rounded."""
+    for name, own in network.state_dict().items():
+        stored = weights.get(name, own)
+        if stored.is_floating_point() != own.is_floating_point():
+            kind = str(stored.dtype).removeprefix("torch.")
+            why = f"{name} is {kind} where {str(own.dtype).removeprefix('torch.')} is needed"
+        elif not own.isfinite().all():
+            why = f"{name} has values that are no numbers (NaN or infinite)"
+        else:
+            continue
+        raise ModelError(f"the weights in {folder} are damaged: {why}; get another copy, or train it again")
 
 
 @contextmanager

@@ -250,3 +250,36 @@ def test_pictures_are_slides_of_one_level(tmp_path: Path, cmu: Path, capsys) -> 
     assert "--mpp" in capsys.readouterr().err
     assert call("predict", tmp_path / "field.png", "--mpp", 0.5, "--out", tmp_path / "out", "--json") == 0
     assert json.loads(capsys.readouterr().out)["magnifications"][0]["patches"] > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can handle")
+def test_what_slurm_sends_ends_a_run_as_ctrl_c_does(cmu: Path, tmp_path: Path) -> None:
+    process = start("embed", cmu, "--encoder", "resnet50-random", "--store", tmp_path, start_new_session=True)
+    while process.poll() is None and not any(tmp_path.iterdir()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert err.splitlines()[-1] == "cancelled" and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            MemoryError(),
+            "error: there is not enough memory for this; close other programs, or take a smaller",
+        ),
+        (ValueError("who expects that"), "error: ValueError: who expects that (cli.py, line "),
+        (OSError(28, "No space left on device"), "error: No space left on device\n"),
+    ],
+    ids=["memory", "unexpected", "disk"],
+)
+def test_every_error_is_one_line(error: Exception, said: str, capsys, monkeypatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("napari_zoommil.cli.app", failing)
+    assert call("doctor") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(said) and len(printed.splitlines()) == 1

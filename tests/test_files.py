@@ -24,6 +24,7 @@ from napari_zoommil.cells.export import write_detections
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import FileError
 from napari_zoommil.experiments.charts import Line, Panel, write_svg
+from napari_zoommil.files import read_file, write_file
 from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.export import write_ome_tiff
 from napari_zoommil.maps.figure import Overview, figure_of, write_png
@@ -244,3 +245,21 @@ def test_endings_in_capitals_count_too() -> None:
     assert files.has_ending(Path("a/COHORT.CSV"), files.TABLES)
     assert not files.has_ending(Path("a/csv"), files.TABLES)
     assert files.dialog_filter("GeoJSON", files.GEOJSON) == "GeoJSON (*.geojson *.json)"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"^pipe is a pipe, .* and not replaced; give another name$"):
+        write_file(tmp_path / "pipe", b"new")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(FileError, match="is a pipe, a socket or a device; give a file"):
+            read_file(path)
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(bytes(2 << 20))
+    assert len(read_file(path, 2 << 20)) == 2 << 20
+    with pytest.raises(FileError, match=r"^a\.csv is larger than 1 MB; give a smaller file$"):
+        read_file(path, 1 << 20)

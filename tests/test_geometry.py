@@ -21,6 +21,7 @@ from napari_zoommil.geometry import (
     magnification_name,
     magnification_of,
     mpp_of,
+    mpp_text,
     overlap_px,
     zoom_ratios,
 )
@@ -274,3 +275,9 @@ def test_memory_of_a_grid_includes_what_is_made_later(make_grid) -> None:
         for array in (level.origins, level.parent, level.tissue, level.lattice)
     )
     assert before == grid.nbytes == held
+
+
+def test_a_pixel_size_is_told_as_width_and_height() -> None:
+    assert mpp_text((0.25, 0.25)) == "0.25 µm/px"
+    assert mpp_text((0.5, 0.25)) == "0.25 × 0.5 µm/px"
+    assert mpp_text((0.4990, 0.49901)) == "0.499 µm/px"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from napari_zoommil import model_folder as module
 from napari_zoommil.errors import ModelError
@@ -200,6 +201,46 @@ def test_broken_weights(saved, weights: bytes | None) -> None:  # type: ignore[n
     if weights is not None:
         (saved[0] / WEIGHTS).write_bytes(weights)
     with pytest.raises(ModelError, match="do not fit"):
+        load_model(saved[0])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers(saved, value: float) -> None:  # type: ignore[no-untyped-def]
+    folder = saved[0]
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    weights[name].view(-1)[0] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=f"are damaged: {name} has values that are no numbers"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_weights_that_were_rounded(saved, dtype: torch.dtype) -> None:  # type: ignore[no-untyped-def]
+    folder = saved[0]
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: one.to(dtype) for name, one in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=f"{str(dtype)[6:]} where float32 is needed"):
+        load_model(folder)
+
+
+def test_weights_of_half_precision_are_numbers(saved) -> None:  # type: ignore[no-untyped-def]
+    folder = saved[0]
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: one.half() for name, one in weights.items()}, folder / "model.safetensors")
+    assert all(one.dtype == torch.float32 for one in load_model(folder)[0].parameters())
+
+
+@pytest.mark.parametrize("patch_size", [0, 1, 100_000])
+def test_patches_of_an_absurd_size(saved, patch_size: int) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], patch_size=patch_size)
+    with pytest.raises(ModelError, match="patch_size"):
+        load_model(saved[0])
+
+
+def test_a_class_name_given_twice(saved) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], class_names=["tumour"] * len(saved[2].class_names))
+    with pytest.raises(ModelError, match="class_names has a name twice"):
         load_model(saved[0])
 
 

@@ -8,6 +8,7 @@ has changed is merged, not overwritten.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,22 +18,86 @@ from platformdirs import user_data_path
 from psygnal import Signal
 
 from napari_zoommil.annotations.classes import CellClass
-from napari_zoommil.annotations.geojson import Blocks, Content, Envelope, dumps, loads
+from napari_zoommil.annotations.feature import WHOLE_SLIDE, as_dict
+from napari_zoommil.annotations.geojson import (
+    OWN_MEMBER,
+    OWNER_KEY,
+    Blocks,
+    Content,
+    Envelope,
+    dumps,
+    in_frame,
+    loads,
+    owned,
+)
 from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
-from napari_zoommil.files import Stamp, locked, make_folder, read_file, stamp_of, sweep, write_file
+from napari_zoommil.files import (
+    PICTURES,
+    SLIDES,
+    Stamp,
+    locked,
+    make_folder,
+    read_file,
+    stamp_of,
+    sweep,
+    write_file,
+)
+from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.fingerprint import fingerprint
 
 SUFFIX = ".points.geojson"
 
+OWNER = re.compile(rb'"napari_zoommil":\s*\{[^{}\[\]]*"slide":\s*"([0-9a-f]{32})"')
+"""The statement in a file of ours of the slide that it is of, which stands before its features."""
+
+HEAD_BYTES = 1 << 16
+
 NOTHING = Content((), (), Envelope())
 
 
 def beside(slide: Slide) -> Path:
-    """The annotation file next to the slide, used if its folder is writable."""
-    return slide.path.absolute().parent / f"{slide.stem}{SUFFIX}"
+    """The annotation file next to the slide, used if its folder is writable.
+
+    It has the slide's name without its ending; with it where another slide has the same name but for that, or
+    the file says that it is of another slide.
+    """
+    folder = slide.path.absolute().parent
+    short, full = folder / f"{slide.stem}{SUFFIX}", folder / f"{slide.path.name}{SUFFIX}"
+    if full.exists():
+        return full
+    if short.exists():
+        owner = owner_of(short)
+        return short if owner in ("", _identity(slide.path)) else full
+    return full if has_namesake(slide.path, slide.stem) else short
+
+
+def owner_of(document: Path) -> str:
+    """Fingerprint of the slide that an annotation file says it is of; empty if it does not say."""
+    try:
+        with document.open("rb") as file:
+            found = OWNER.search(file.read(HEAD_BYTES))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
+
+
+def has_namesake(slide: Path, stem: str) -> bool:
+    """Whether another slide in the folder has the same name, but for its ending."""
+    endings = (*SLIDES, *PICTURES, ".ome.tif", ".ome.tiff", ".ome.zarr")
+    names = {f"{stem}{one}" for ending in endings for one in (ending, ending.upper())} - {slide.name}
+    found = (slide.parent / name for name in names)
+    return any(one.exists() and not one.samefile(slide) for one in found)
+
+
+def _identity(slide: Path) -> str:
+    """The slide's fingerprint; empty if it can no longer be read."""
+    try:
+        return fingerprint(slide)
+    except OSError:
+        return ""
 
 
 def annotations_path(slide: Slide) -> Path:
@@ -137,21 +202,32 @@ class Autosave:
     """Emits the conflicts after a merge with a file that others had changed."""
 
     def __init__(
-        self, points: Points, path: Path, base: Content = NOTHING, stamp: Stamp | None = None
+        self,
+        points: Points,
+        path: Path,
+        base: Content = NOTHING,
+        stamp: Stamp | None = None,
+        origin: Pair = WHOLE_SLIDE,
     ) -> None:
         self.points, self.path = points, Path(os.path.realpath(path))
         self.problem: ZoomMILError | None = None
-        self._base, self._stamp = base, stamp
+        self._base, self._stamp, self._origin = base, stamp, origin
         self._blocks: Blocks = {}
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
+        self._owner = ""
         # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
 
     @classmethod
     def open(
-        cls, path: Path, annotator: str = "", start: Path | None = None, classes: Iterable[CellClass] = ()
+        cls,
+        path: Path,
+        annotator: str = "",
+        start: Path | None = None,
+        classes: Iterable[CellClass] = (),
+        origin: Pair = WHOLE_SLIDE,
     ) -> Autosave:
         """The annotations in a file; an empty document if the file does not exist yet.
 
@@ -164,6 +240,8 @@ class Autosave:
             File to read if ``path`` does not exist, such as one that is read-only.
         classes : iterable of CellClass
             Classes of the empty document.
+        origin : (float, float)
+            :attr:`~napari_zoommil.slides.Slide.origin` of the slide.
 
         Raises
         ------
@@ -175,10 +253,10 @@ class Autosave:
         path = Path(os.path.realpath(path))
         stamp = stamp_of(path)
         found = path if stamp else start if start and start.exists() else None
-        points = Points(annotator, () if found else classes)
+        points = Points(annotator, () if found else classes, origin)
         if found:
-            points.adopt(loads(read_file(found), found.name))
-        return cls(points, path, points.content if stamp else NOTHING, stamp)
+            points.adopt(loads(read_file(found), found.name, origin))
+        return cls(points, path, points.content if stamp else NOTHING, stamp, origin)
 
     @classmethod
     def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
@@ -191,8 +269,9 @@ class Autosave:
         if _in_users_folder(slide.path).exists():  # the folder has refused files before
             try_writing(home.parent)
         path = annotations_path(slide)
-        kept = cls.open(path, annotator, home, classes)
+        kept = cls.open(path, annotator, home, classes, slide.origin)
         kept._slide = slide.path if path == home else None
+        kept._owner = _identity(slide.path)
         return kept
 
     def close(self) -> None:
@@ -227,7 +306,7 @@ class Autosave:
         make_folder(self.path.parent)
         with locked(self.path):
             merged = self._catch_up()
-            content = self.points.content
+            content = owned(self.points.content, self._owner)
             if merged and merged.theirs and same_content(content, merged.theirs):
                 self._stamp = merged.stamp  # not written, because two programs would trigger each other
             else:
@@ -272,20 +351,34 @@ class Autosave:
         if stamp in (self._stamp, None):
             return None
         try:
-            theirs = loads(read_file(self.path), self.path.name)
+            theirs = loads(read_file(self.path), self.path.name, self._origin)
+            theirs = in_frame(theirs, self.points.content.envelope.origin)
         except AnnotationError:
-            return Merged((self._put_aside(),))
+            return Merged((self._put_aside("damaged", "was damaged on disk"),))
+        if self._strange(theirs):
+            return Merged((self._put_aside("other", "was replaced by annotations that share nothing"),))
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
         return Merged(conflicts, theirs, stamp)
 
-    def _put_aside(self) -> Conflict:
-        """Rename a file that cannot be read, so that nothing in it is lost."""
+    def _strange(self, theirs: Content) -> bool:
+        """Whether a file is another document that took the place of ours, and not a later state of it."""
+        own = as_dict(theirs.envelope.members.get(OWN_MEMBER))
+        owner = own.get(OWNER_KEY, "")
+        if owner or (own and not self._owner):  # it was written by us, for a slide
+            return bool(owner and self._owner and owner != self._owner)
+        ours, known = ({one.id for one in each.features} for each in (self._base, theirs))
+        return bool(ours and known and not ours & known)
+
+    def _put_aside(self, why: str, what: str) -> Conflict:
+        """Rename a file that is not merged, so that nothing in it is lost."""
         stem, number = self.path.name.removesuffix(".geojson"), 1
-        while (aside := self.path.with_name(f"{stem}.damaged-{number}.geojson")).exists():
+        while (aside := self.path.with_name(f"{stem}.{why}-{number}.geojson")).exists():
             number += 1
         try:
             os.replace(self.path, aside)
         except OSError as error:
-            raise FileError(f"{self.path.name} is damaged and cannot be replaced; rename it") from error
-        return Conflict("", f"{self.path.name} was damaged on disk: it was kept as {aside.name} and replaced")
+            raise FileError(f"{self.path.name} {what} and cannot be renamed; rename it") from error
+        return Conflict(
+            "", f"{self.path.name} {what}: it was kept as {aside.name}, and yours was written again"
+        )

@@ -30,6 +30,7 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import UNCLASSIFIED, Colour, as_colour
+from napari_zoommil.geometry import Pair
 
 Json = dict[str, Any]
 
@@ -54,6 +55,10 @@ LEGACY_TYPES = {
     "TMACoreObject": "tmaCore",
 }
 """QuPath 0.2 wrote the type of an object into its id."""
+
+
+WHOLE_SLIDE: Pair = (0.0, 0.0)
+"""Origin of coordinates that count from the corner of level 0."""
 
 
 class Kind(Enum):
@@ -154,7 +159,9 @@ class Feature:
     polygons : tuple of shapely.Polygon
         A region's polygons, level-0 (y, x), with their holes.
     fault : str
-        Why an outline is no region, if so.
+        Why it cannot be read, if so; it is then kept, and means nothing here.
+    origin : (float, float)
+        Level-0 (y, x) from which the coordinates in ``raw`` count; all others count from the slide's corner.
     """
 
     id: str
@@ -165,6 +172,7 @@ class Feature:
     marks: tuple[Mark, ...] = ()
     polygons: tuple[shapely.Polygon, ...] = ()
     fault: str = ""
+    origin: Pair = WHOLE_SLIDE
 
     @property
     def text(self) -> bytes:
@@ -237,7 +245,13 @@ def position(value: object) -> tuple[float, float]:
     return float(value[1]), float(value[0])
 
 
-def parse(raw: object, id: str, serial: int, known: dict[bytes, Properties] | None = None) -> Feature:
+def parse(
+    raw: object,
+    id: str,
+    serial: int,
+    origin: Pair = WHOLE_SLIDE,
+    known: dict[bytes, Properties] | None = None,
+) -> Feature:
     """The feature of a GeoJSON object.
 
     Parameters
@@ -245,6 +259,8 @@ def parse(raw: object, id: str, serial: int, known: dict[bytes, Properties] | No
     raw : object
     id : str
     serial : int
+    origin : (float, float)
+        Level-0 (y, x) from which its coordinates count.
     known : dict, optional
         The properties of other features, which it may share.
 
@@ -261,10 +277,23 @@ def parse(raw: object, id: str, serial: int, known: dict[bytes, Properties] | No
         raise ValueError("its geometry is not an object")
     parts, kind = Text.of(raw, id, known), _kind(raw)
     if kind is Kind.CELLS:
-        name = _appearance(parts.properties)[0] or UNCLASSIFIED
-        return Feature(id, serial, parts, kind, name, _marks(raw, id))
-    feature = Feature(id, serial, parts, Kind.OTHER)
+        name, marks = _appearance(parts.properties)[0] or UNCLASSIFIED, _moved_marks(_marks(raw, id), origin)
+        return Feature(id, serial, parts, kind, name, marks, origin=origin)
+    feature = Feature(id, serial, parts, Kind.OTHER, origin=origin)
     return _region(feature, raw["geometry"]) if kind is Kind.REGION else feature
+
+
+def _moved_marks(marks: tuple[Mark, ...], by: Pair) -> tuple[Mark, ...]:
+    if by == WHOLE_SLIDE:
+        return marks
+    return tuple(Mark(id, y + by[0], x + by[1]) for id, y, x in marks)
+
+
+def moved_polygons(polygons: tuple[shapely.Polygon, ...], by: Pair) -> tuple[shapely.Polygon, ...]:
+    """Polygons, (y, x), elsewhere."""
+    if by == WHOLE_SLIDE:
+        return polygons
+    return tuple(shapely.transform(one, lambda places: places + by) for one in polygons)
 
 
 def _kind(raw: Json) -> Kind:
@@ -277,28 +306,24 @@ def _kind(raw: Json) -> Kind:
 
 
 def _region(feature: Feature, geometry: Json) -> Feature:
-    """A region; one whose outline cannot be read is kept as something else, unless it is complete.
+    """A region; one whose outline cannot be read is kept as something else.
 
     Without this the whole file would be refused for one outline of two corners.
     """
     try:
         polygons = tuple(areas_of(geometry))
-        if any(_corners(one) < 3 for one in polygons):
-            raise ValueError("its outline has fewer than three corners")
         name = appearance(feature)[0]
     except ValueError as error:
-        if _marked_complete(feature, geometry):
-            raise
         return replace(feature, fault=str(error))
     if not polygons:
-        return feature
+        return replace(feature, fault="its outline is empty") if _is_area(geometry) else feature
+    polygons = moved_polygons(polygons, feature.origin)
     return replace(feature, kind=Kind.REGION, class_name=name, polygons=polygons)
 
 
-def _corners(polygon: shapely.Polygon) -> int:
-    """Different corners of its outer ring; shapely takes two corners and a way back for a polygon too."""
-    corners = shapely.get_coordinates(polygon.exterior)
-    return len(np.unique(corners, axis=0)) if len(corners) <= 4 else len(corners) - 1
+def _is_area(geometry: Json) -> bool:
+    """Whether a geometry is an outline; a collection of lines is none."""
+    return geometry["type"] in ("Polygon", "MultiPolygon")
 
 
 def _marked_complete(feature: Feature, geometry: Json) -> bool:
@@ -382,19 +407,26 @@ def _marks(raw: Json, id: str) -> tuple[Mark, ...]:
 
 def _centroid(geometry: Json) -> tuple[float, float]:
     try:
-        centre = shapely.MultiPolygon(polygons_of(geometry)).centroid
+        polygons = polygons_of(geometry)
+        if not polygons:
+            raise ValueError("its outline is empty")
+        centre = shapely.MultiPolygon(polygons).centroid
+        if centre.is_empty:  # of an outline without an area
+            centre = shapely.MultiPoint(shapely.get_coordinates(polygons)).centroid
         return position([centre.y, centre.x])
-    except (ValueError, shapely.errors.ShapelyError) as error:
+    except shapely.errors.ShapelyError as error:
         raise ValueError("its outline is not a polygon") from error
 
 
 def polygons_of(geometry: Json) -> list[shapely.Polygon]:
-    """The polygons, (y, x), of a ``Polygon`` or ``MultiPolygon``, with their holes; empty ones are left out.
+    """The polygons, (y, x), of a ``Polygon`` or ``MultiPolygon``, with their holes.
+
+    Empty ones are left out, and holes and parts of fewer than three corners, which enclose nothing.
 
     Raises
     ------
     ValueError
-        If a position is invalid, or an outline has too few positions.
+        If a position is invalid, or all outlines have too few corners.
     """
     coordinates = geometry.get("coordinates")
     polygons: Any = coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]
@@ -402,13 +434,11 @@ def polygons_of(geometry: Json) -> list[shapely.Polygon]:
         rings = [[[position(corner) for corner in ring] for ring in polygon] for polygon in polygons]
     except TypeError as error:
         raise ValueError("its outline is not a list of positions") from error
-    try:
-        return [
-            shapely.Polygon(outer, [hole for hole in holes if hole])
-            for outer, *holes in (ring for ring in rings if ring and ring[0])
-        ]
-    except (ValueError, shapely.errors.ShapelyError) as error:
-        raise ValueError("its outline has fewer than three corners") from error
+    stated = [ring for ring in rings if ring and ring[0]]
+    found = [ring for ring in stated if len(set(ring[0])) > 2]
+    if stated and not found:
+        raise ValueError("its outline has fewer than three corners")
+    return [shapely.Polygon(outer, [hole for hole in holes if len(set(hole)) > 2]) for outer, *holes in found]
 
 
 def areas_of(geometry: Any) -> list[shapely.Polygon]:

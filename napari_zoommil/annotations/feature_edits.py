@@ -19,6 +19,7 @@ from napari_zoommil.annotations.feature import (
     ENCODER,
     LEGACY_TYPES,
     MARKER,
+    WHOLE_SLIDE,
     Feature,
     Json,
     Kind,
@@ -26,22 +27,26 @@ from napari_zoommil.annotations.feature import (
     Properties,
     Text,
     as_dict,
+    moved_polygons,
     object_type,
 )
+from napari_zoommil.geometry import Pair
 
 Polygons = tuple[shapely.Polygon, ...]
 Known = dict[tuple[Properties, bool], Properties]
 
 
-def new_point(id: str, serial: int, place: tuple[float, float], of: CellClass, annotator: str) -> Feature:
-    """A cell at (y, x) level-0 px, as QuPath writes a point annotation."""
-    y, x = place
+def new_point(
+    id: str, serial: int, place: Pair, of: CellClass, annotator: str, origin: Pair = WHOLE_SLIDE
+) -> Feature:
+    """A cell at (y, x) level-0 px, as QuPath writes a point annotation; its JSON counts from ``origin``."""
+    (y, x), (top, left) = place, origin
     head = (
         f'{{"type":"Feature","id":{ENCODER.encode(id)},'
-        f'"geometry":{{"type":"Point","coordinates":[{float(x)!r},{float(y)!r}]}},"properties":'
+        f'"geometry":{{"type":"Point","coordinates":[{float(x - left)!r},{float(y - top)!r}]}},"properties":'
     )
     parts = Text(head.encode("ascii"), _classified(_signed_point(annotator), of, True), b"}")
-    return Feature(id, serial, parts, Kind.CELLS, of.name, (Mark(id, y, x),))
+    return Feature(id, serial, parts, Kind.CELLS, of.name, (Mark(id, y, x),), origin=origin)
 
 
 @lru_cache(64)
@@ -56,19 +61,21 @@ def new_region(
     annotator: str,
     of: CellClass | None = None,
     complete: bool = False,
+    origin: Pair = WHOLE_SLIDE,
 ) -> Feature:
     """A region as QuPath writes an annotation, with or without a class."""
     named = {"name": COMPLETE_NAME} if complete else {}
     metadata = {**({MARKER: COMPLETE} if complete else {}), **_signed(annotator)}
     properties = {"objectType": "annotation", **named, "metadata": metadata}
-    raw = {"type": "Feature", "id": id, "geometry": _geometry(polygons), "properties": properties}
-    bare = Feature(id, serial, Text.of(raw, id), Kind.REGION, polygons=polygons)
+    geometry = _geometry(polygons, origin)
+    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
+    bare = Feature(id, serial, Text.of(raw, id), Kind.REGION, polygons=polygons, origin=origin)
     return classed(bare, of) if of else bare
 
 
 def redrawn(feature: Feature, polygons: Polygons) -> Feature:
     """A region with other polygons; what a collection of geometries holds besides polygons stays."""
-    raw, new = feature.raw, _geometry(polygons)
+    raw, new = feature.raw, _geometry(polygons, feature.origin)
     old = raw["geometry"]
     if old["type"] == "GeometryCollection":
         others = [one for one in old["geometries"] if as_dict(one).get("type") not in AREAS]
@@ -78,8 +85,9 @@ def redrawn(feature: Feature, polygons: Polygons) -> Feature:
     return replace(feature, parts=_edited(feature, raw, geometry=new), polygons=polygons)
 
 
-def _geometry(polygons: Polygons) -> Json:
-    parts = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in polygons]
+def _geometry(polygons: Polygons, origin: Pair) -> Json:
+    written = moved_polygons(polygons, (-origin[0], -origin[1]))
+    parts = [[_ring(one.exterior), *map(_ring, one.interiors)] for one in written]
     if len(parts) == 1:
         return {"type": "Polygon", "coordinates": parts[0]}
     return {"type": "MultiPolygon", "coordinates": parts}
@@ -109,7 +117,16 @@ def classed(feature: Feature, of: CellClass, known: Known | None = None) -> Feat
     if new is None:
         new = known[old, cells] = _classified(old, of, cells)
     parts = replaced(feature, new)
-    return Feature(feature.id, feature.serial, parts, feature.kind, of.name, feature.marks, feature.polygons)
+    return Feature(
+        feature.id,
+        feature.serial,
+        parts,
+        feature.kind,
+        of.name,
+        feature.marks,
+        feature.polygons,
+        origin=feature.origin,
+    )
 
 
 def replaced(feature: Feature, properties: Properties) -> Text:
@@ -150,7 +167,8 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
     if geometry["type"] in ("Point", "MultiPoint"):
         several = geometry["type"] == "MultiPoint"
         old = geometry["coordinates"] if several else [geometry["coordinates"]]
-        new = [[mark.x, mark.y, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
+        top, left = feature.origin
+        new = [[mark.x - left, mark.y - top, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
         geometry = {**geometry, "coordinates": new if several else new[0]}
         return replace(feature, parts=_edited(feature, raw, geometry=geometry), marks=marks)
     dy, dx = marks[0].y - feature.marks[0].y, marks[0].x - feature.marks[0].x
@@ -160,6 +178,27 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
         if isinstance(raw.get(name), dict)
     }
     return replace(feature, parts=_edited(feature, raw, **outlines), marks=marks)
+
+
+def in_frame(feature: Feature, origin: Pair) -> Feature:
+    """The same feature with its coordinates written from another origin."""
+    if feature.origin == origin:
+        return feature
+    dy, dx = feature.origin[0] - origin[0], feature.origin[1] - origin[1]
+    raw = feature.raw
+    outlines = {
+        name: _mapped_any(raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        for name in ("geometry", "nucleusGeometry")
+        if isinstance(raw.get(name), dict) and not feature.fault
+    }
+    return replace(feature, parts=Text.of({**raw, **outlines}, feature.id), origin=origin)
+
+
+def _mapped_any(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
+    """A geometry, or a collection of them, with its positions changed."""
+    if geometry.get("type") == "GeometryCollection":
+        return {**geometry, "geometries": [_mapped_any(one, change) for one in geometry["geometries"]]}
+    return _mapped(geometry, change) if isinstance(geometry.get("coordinates"), list) else geometry
 
 
 def without(feature: Feature, ids: set[str]) -> Feature | None:

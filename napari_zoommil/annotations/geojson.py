@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -26,21 +26,28 @@ from napari_zoommil.annotations.classes import (
     next_colour,
 )
 from napari_zoommil.annotations.feature import (
+    AREAS,
     DIAMETER,
     ENCODER,
     LEGACY_TYPES,
+    WHOLE_SLIDE,
     Feature,
     Json,
+    Kind,
     Properties,
+    Text,
     appearance,
     as_dict,
     diameter_of,
     parse,
+    position,
 )
+from napari_zoommil.annotations.feature_edits import in_frame as feature_in_frame
 from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
+from napari_zoommil.geometry import Pair
 
-OWN_MEMBER = "napari_zoommil"
+OWN_MEMBER, ORIGIN, OWNER_KEY = "napari_zoommil", "origin", "slide"
 
 GEOMETRIES = (
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
@@ -58,6 +65,9 @@ STEP = 500
 
 SEPARATOR = b",\n"
 
+DEEPEST = 16
+"""Collections in collections that are looked into."""
+
 Blocks = dict[int, tuple[tuple[Feature, ...], bytes]]
 """Features and text of each block, by the index of its first feature."""
 
@@ -69,6 +79,8 @@ class Envelope:
     form: Literal["collection", "array", "feature"] = "collection"
     members: Json = field(default_factory=dict)
     """Other members of the collection."""
+    origin: Pair | None = WHOLE_SLIDE
+    """Level-0 (y, x) from which coordinates in the file count; None where the slide is not known."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +92,15 @@ class Content:
     envelope: Envelope
 
 
-def loads(content: bytes, name: str) -> Content:
-    """Read a GeoJSON document; ``name`` is the file name for error messages.
+def loads(content: bytes, name: str, origin: Pair | None = None) -> Content:
+    """Read a GeoJSON document; ``name`` is the file name for error messages, ``origin`` the slide's.
 
     Raises
     ------
     AnnotationError
         If it is not GeoJSON, or a feature is malformed.
     """
-    return drained(read_steps(content, name, opened))
+    return drained(read_steps(content, name, opened, origin))
 
 
 Steps = Generator[tuple[int, int], None, "Content"]
@@ -105,9 +117,15 @@ def drained(steps: Steps) -> Content:
 
 
 def read_steps(
-    content: bytes, name: str, open_it: Callable[[bytes], tuple[Envelope, Sequence[Any]]]
+    content: bytes,
+    name: str,
+    open_it: Callable[[bytes], tuple[Envelope, Sequence[Any]]],
+    origin: Pair | None = None,
 ) -> Steps:
     """Read a document step by step; ``open_it`` finds its envelope and its features as GeoJSON objects.
+
+    Coordinates count from ``origin``, the place (y, x) on the slide where what QuPath shows of it begins,
+    unless the document says from where.
 
     Raises
     ------
@@ -117,12 +135,37 @@ def read_steps(
     with _refusing(content, name):
         envelope, raws = open_it(content)
         ENCODER.encode(envelope.members)  # raises RecursionError now and not when writing
+        envelope = replace(envelope, origin=_origin(envelope, origin))
         features: list[Feature] = []
-        for feature in _features(raws):
+        for feature in _features(raws, envelope.origin or WHOLE_SLIDE):
             features.append(feature)
             if len(features) % STEP == 0:
                 yield len(features), len(raws)
+        _check_any(features)
         return Content(tuple(features), classes_of(features, envelope), envelope)
+
+
+def _origin(envelope: Envelope, origin: Pair | None) -> Pair | None:
+    """From where a document counts: as it says itself, or from the corner of the slide if it is an older one
+    of ours; else as QuPath does."""
+    own = envelope.members.get(OWN_MEMBER)
+    if not isinstance(own, dict):
+        return origin
+    try:
+        return position(own[ORIGIN])
+    except (KeyError, ValueError):
+        return WHOLE_SLIDE
+
+
+def _check_any(features: Sequence[Feature]) -> None:
+    """Refuse a document none of whose features can be read; an empty one can."""
+    if features and all(one.fault for one in features) and not all(_is_area(one) for one in features):
+        raise ValueError(f"its feature 1 is malformed: {features[0].fault}")
+
+
+def _is_area(feature: Feature) -> bool:
+    """An outline that encloses nothing is kept, whatever else there is."""
+    return as_dict(feature.raw.get("geometry")).get("type") in AREAS
 
 
 @contextmanager
@@ -145,33 +188,62 @@ def _refusing(content: bytes, name: str) -> Iterator[None]:
 
 
 def opened(content: bytes) -> tuple[Envelope, Sequence[Any]]:
-    """The envelope and the features of a document; a single geometry counts as a feature."""
-    document = decode(content.decode("utf-8-sig"), _stated_id)
-    if isinstance(document, dict) and document.get("type") in GEOMETRIES:
-        document = {"type": "Feature", "geometry": document, "properties": {}}
+    """The envelope and the features of a document; a geometry counts as a feature, wherever it is."""
+    document = _wrapped(decode(content.decode(json.detect_encoding(content)), _noted))
     if isinstance(document, (list, LazyList)):
-        return Envelope("array"), document
+        return Envelope("array"), _flat(document)
     if isinstance(document, dict) and document.get("type") == "Feature":
         return Envelope("feature"), [document]
     if isinstance(document, dict) and isinstance(document.get("features"), (list, LazyList)):
         members = {key: value for key, value in document.items() if key not in ("type", "features")}
-        return Envelope("collection", members), document["features"]
+        return Envelope("collection", members), _flat(document["features"])
     raise ValueError("it holds no features")
 
 
-def _features(raws: Sequence[Any]) -> Iterable[Feature]:
+def _wrapped(one: Any) -> Any:
+    """A geometry as a feature; anything else as it is."""
+    if isinstance(one, dict) and one.get("type") in GEOMETRIES:
+        return {"type": "Feature", "geometry": one, "properties": {}}
+    return one
+
+
+def _noted(one: Any) -> tuple[bool, str | None]:
+    """Whether an item of a list is a feature as it is, and its id."""
+    return isinstance(one, dict) and one.get("type") == "Feature", _stated_id(one)
+
+
+def _flat(features: Sequence[Any]) -> Sequence[Any]:
+    """The features of a list, and of the collections in it."""
+    if isinstance(features, LazyList) and all(plain for plain, _ in features.notes):
+        return features
+    return list(_unfolded(features))
+
+
+def _unfolded(features: Sequence[Any], depth: int = 0) -> Iterator[Any]:
+    for one in features:
+        inner = one.get("features") if isinstance(one, dict) else None
+        if isinstance(inner, list) and one.get("type") == "FeatureCollection" and depth < DEEPEST:
+            yield from _unfolded(inner, depth + 1)
+        else:
+            yield _wrapped(one)
+
+
+def _features(raws: Sequence[Any], origin: Pair) -> Iterable[Feature]:
+    """The features; one that is malformed is kept, with what is wrong with it, and does no harm to others."""
     known: dict[bytes, Properties] = {}
     for number, (raw, id) in enumerate(zip(raws, _ids(raws), strict=True), 1):
         try:
-            feature = parse(raw, id, number, known)
+            feature = parse(raw, id, number, origin, known)
         except ValueError as error:
-            raise ValueError(f"its feature {number} is malformed: {error}") from error
+            if not isinstance(raw, dict):
+                raise ValueError(f"its feature {number} is malformed: {error}") from error
+            feature = Feature(id, number, Text.of(raw, id), Kind.OTHER, fault=str(error), origin=origin)
         yield feature
 
 
 def _ids(raws: Sequence[Any]) -> list[str]:
     """An id for each feature: its own, unless it has none or an earlier feature has the same."""
-    ids = list(raws.notes) if isinstance(raws, LazyList) else [_stated_id(raw) for raw in raws]
+    ids = [id for _, id in raws.notes] if isinstance(raws, LazyList) else [_stated_id(raw) for raw in raws]
     known, taken, copies = {id for id in ids if id}, set[str](), Counter[str]()
     for index, id in enumerate(ids):
         if not id or id in taken:
@@ -219,7 +291,52 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
         {"name": one.name, "color": list(one.colour), DIAMETER: float(one.diameter_um)} for one in classes
     ]
     own = {**as_dict(envelope.members.get(OWN_MEMBER)), "classes": stated}
-    return Envelope("collection", {**envelope.members, OWN_MEMBER: own})
+    if envelope.origin not in (None, WHOLE_SLIDE):
+        own[ORIGIN] = list(envelope.origin[::-1])
+    return Envelope("collection", {**envelope.members, OWN_MEMBER: own}, envelope.origin)
+
+
+def owned(content: Content, fingerprint: str) -> Content:
+    """The same document with a statement of the slide that it is of, if that is known."""
+    envelope = content.envelope
+    if not fingerprint or envelope.form != "collection":
+        return content
+    stated = with_classes(envelope, content.classes)
+    rest = {key: value for key, value in stated.members[OWN_MEMBER].items() if key != OWNER_KEY}
+    own = {OWNER_KEY: fingerprint, **rest}  # first, so that it is found without reading the file
+    return replace(content, envelope=replace(stated, members={**stated.members, OWN_MEMBER: own}))
+
+
+def in_frame(content: Content, origin: Pair | None) -> Content:
+    """The same document with its coordinates counted from another origin.
+
+    One whose origin was not known is counted from this one; else it is the same on the slide.
+    """
+    origin = origin or WHOLE_SLIDE
+    if content.envelope.origin == origin:
+        return content
+    envelope = replace(content.envelope, origin=origin)
+    if content.envelope.origin is None:
+        features = tuple(_again(one, origin) for one in content.features)
+    else:
+        features = tuple(feature_in_frame(one, origin) for one in content.features)
+    if OWN_MEMBER in envelope.members:
+        envelope = replace(with_classes(envelope, content.classes), form=envelope.form)
+    return Content(features, content.classes, envelope)
+
+
+def _again(feature: Feature, origin: Pair) -> Feature:
+    """A feature read again, from another origin."""
+    return feature if feature.fault else parse(feature.raw, feature.id, feature.serial, origin)
+
+
+def faults_of(content: Content) -> str:
+    """What of a document cannot be read, in a sentence's end; empty if all can."""
+    found = [(at, one.fault) for at, one in enumerate(content.features, 1) if one.fault]
+    if not found:
+        return ""
+    count = f"{len(found):,} of its {len(content.features):,} features cannot be read and count for nothing"
+    return f"{count} (its feature {found[0][0]} is malformed: {found[0][1]})"
 
 
 def dumps(content: Content, blocks: Blocks | None = None) -> bytes:

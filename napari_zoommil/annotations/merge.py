@@ -53,7 +53,7 @@ def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple
             conflicts.append(Conflict(id, note))
     classes = _classes(base, ours, theirs, {one.class_name for one in kept})
     members = {**ours.envelope.members, **theirs.envelope.members}
-    envelope = Envelope(theirs.envelope.form, members)
+    envelope = Envelope(theirs.envelope.form, members, ours.envelope.origin)
     if OWN_MEMBER in members or classes != theirs.classes:
         envelope = with_classes(envelope, classes)
     return Content(tuple(kept), classes, envelope), tuple(conflicts)
@@ -130,19 +130,24 @@ def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
     members = []
     theirs, ours = other.raw, mine.raw
     for member in theirs["geometry"]["coordinates"]:
-        key = _key(member[1::-1])
+        key = _key(_placed(other, member))
         if gone[key]:
             gone[key] -= 1
         else:
             members.append(member)
     for member in ours["geometry"]["coordinates"]:
-        key = _key(member[1::-1])
+        key = _key(_placed(mine, member))
         if new[key]:
             new[key] -= 1
             members.append(member)
     stated = ours if ENCODER.encode(was.properties) == ENCODER.encode(other.properties) else theirs
-    geometry = {**theirs["geometry"], "coordinates": members}
-    return parse({**stated, "geometry": geometry}, mine.id, mine.serial) if members else None
+    raw = {**stated, "geometry": {**theirs["geometry"], "coordinates": members}}
+    return parse(raw, mine.id, mine.serial, mine.origin) if members else None
+
+
+def _placed(feature: Feature, member: list[float]) -> tuple[float, float]:
+    """(y, x) on the slide of a position of a feature."""
+    return member[1] + feature.origin[0], member[0] + feature.origin[1]
 
 
 def _key(place: tuple[float, float]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from psygnal import Signal
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
 from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
-from napari_zoommil.annotations.feature import Feature
+from napari_zoommil.annotations.feature import WHOLE_SLIDE, Feature
 from napari_zoommil.annotations.feature_edits import (
     Known,
     classed,
@@ -27,18 +27,22 @@ from napari_zoommil.annotations.feature_edits import (
     unclassed,
     without,
 )
+from napari_zoommil.annotations.feature_edits import in_frame as in_frame_of
 from napari_zoommil.annotations.geojson import (
     OWN_MEMBER,
     Content,
     Envelope,
     classes_of,
     dumps,
+    faults_of,
+    in_frame,
     with_classes,
 )
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.state import DocumentState
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.files import write_file
+from napari_zoommil.geometry import Pair
 
 Drawn: TypeAlias = ArrayLike | shapely.Geometry
 
@@ -56,20 +60,27 @@ class Points:
     annotator : str
         Name stored with the points that are added here.
     classes : iterable of CellClass
+    origin : (float, float)
+        Level-0 (y, x) from which coordinates in its file count.
     """
 
     changed = Signal(Changed)
 
-    def __init__(self, annotator: str = "", classes: Iterable[CellClass] = ()) -> None:
+    def __init__(
+        self, annotator: str = "", classes: Iterable[CellClass] = (), origin: Pair = WHOLE_SLIDE
+    ) -> None:
         self.annotator = annotator
         self._state = DocumentState(tuple(classes))
         self._classes_read: Classes = ()
-        self._envelope = Envelope()
+        self._envelope = Envelope(origin=origin)
         self._history = History()
 
     @classmethod
-    def read(cls, path: str | Path, annotator: str = "") -> Points:
+    def read(cls, path: str | Path, annotator: str = "", origin: Pair | None = None) -> Points:
         """The annotations in a GeoJSON file, or in an XML file of ASAP or ImageScope.
+
+        ``origin`` is :attr:`~napari_zoommil.slides.Slide.origin` of their slide; without it coordinates are
+        those of the file, until a job places them on a slide.
 
         Raises
         ------
@@ -79,7 +90,15 @@ class Points:
             If it is malformed.
         """
         points = cls(annotator)
-        points.adopt(read_content(Path(path)))
+        points.adopt(read_content(Path(path), origin))
+        return points
+
+    def placed(self, origin: Pair) -> Points:
+        """The document on its slide: another one if it was read without its ``origin``, else the same."""
+        if self._envelope.origin is not None:
+            return self
+        points = Points(self.annotator)
+        points.adopt(in_frame(self.content, origin))
         return points
 
     def write(self, path: str | Path) -> None:
@@ -103,6 +122,15 @@ class Points:
         if self.classes != self._classes_read or (self.can_undo and not self._told_by(features)):
             envelope = with_classes(envelope, self.classes)
         return Content(features, self.classes, envelope)
+
+    @property
+    def faults(self) -> str:
+        """What of the file cannot be read and is only kept, as the end of a sentence."""
+        return faults_of(self.content)
+
+    @property
+    def _origin(self) -> Pair:
+        return self._envelope.origin or WHOLE_SLIDE
 
     def _told_by(self, features: tuple[Feature, ...]) -> bool:
         """Whether the features alone define the classes and their order."""
@@ -176,7 +204,8 @@ class Points:
         """Add points of a class at (n, 2) level-0 y and x, or at one (2,); returns their ids."""
         of, new = self._class(label), []
         for place in as_places(coordinates):
-            new.append(new_point(str(uuid4()), self._state.new_serial(), place, of, self.annotator))
+            serial = self._state.new_serial()
+            new.append(new_point(str(uuid4()), serial, place, of, self.annotator, self._origin))
         self._do(Edit(tuple(Change(None, feature) for feature in new)))
         return [feature.id for feature in new]
 
@@ -201,9 +230,9 @@ class Points:
                 continue
             changes.append(Change(feature, without(feature, chosen)))
             for id, y, x in (mark for mark in feature.marks if mark.id in chosen):
-                changes.append(
-                    Change(None, new_point(id, self._state.new_serial(), (y, x), of, feature.annotator))
-                )
+                serial = self._state.new_serial()
+                one = new_point(id, serial, (y, x), of, feature.annotator, feature.origin)
+                changes.append(Change(None, one))
         self._do(Edit(tuple(changes)))
 
     def add_class(
@@ -244,7 +273,7 @@ class Points:
 
     def _add_region(self, drawn: Drawn, of: CellClass | None = None, complete: bool = False) -> str:
         polygons, serial = as_polygons(drawn), self._state.new_serial()
-        new = new_region(str(uuid4()), serial, polygons, self.annotator, of, complete)
+        new = new_region(str(uuid4()), serial, polygons, self.annotator, of, complete, self._origin)
         self._do(Edit((Change(None, new),)))
         return new.id
 
@@ -305,7 +334,9 @@ class Points:
         Features whose id, and classes whose name, already exist here are not changed.
         """
         known = {one.name for one in self._state.classes}
-        new = [one for one in other.features.values() if one.id not in self.features]
+        new = [
+            in_frame_of(one, self._origin) for id, one in other.features.items() if id not in self.features
+        ]
         changes = tuple(Change(None, replace(one, serial=self._state.new_serial())) for one in new)
         classes = (*self._state.classes, *(one for one in other.classes if one.name not in known))
         self._do(Edit(changes, (self._state.classes, classes) if classes != self._state.classes else None))

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_zoommil.annotations.feature import WHOLE_SLIDE
 from napari_zoommil.annotations.geojson import Content, Steps, drained, opened, read_steps
 from napari_zoommil.annotations.xml_files import is_xml, opened_xml
 from napari_zoommil.files import read_file
+from napari_zoommil.geometry import Pair
 
 
-def read_content(path: Path) -> Content:
+def read_content(path: Path, origin: Pair | None = None) -> Content:
     """The content of an annotation file.
+
+    Parameters
+    ----------
+    path : Path
+    origin : (float, float), optional
+        Where on the slide, level-0 (y, x), the coordinates of QuPath begin
+        (:attr:`~napari_zoommil.slides.Slide.origin`); those of XML begin at its corner.
 
     Raises
     ------
@@ -19,10 +28,12 @@ def read_content(path: Path) -> Content:
     AnnotationError
         If it is malformed.
     """
-    return drained(content_steps(path))
+    return drained(content_steps(path, origin))
 
 
-def content_steps(path: Path) -> Steps:
+def content_steps(path: Path, origin: Pair | None = None) -> Steps:
     """The same step by step, for large files."""
     content = read_file(path)
-    return (yield from read_steps(content, path.name, opened_xml if is_xml(content) else opened))
+    if is_xml(content):
+        return (yield from read_steps(content, path.name, opened_xml, WHOLE_SLIDE))
+    return (yield from read_steps(content, path.name, opened, origin))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,16 +12,16 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.feature import Feature, Kind
-from napari_zoommil.annotations.geojson import Content
+from napari_zoommil.annotations.geojson import Content, faults_of
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.errors import AnnotationError
-from napari_zoommil.geometry import Box
+from napari_zoommil.geometry import Box, Pair
 
 Region: TypeAlias = NDArray[np.float64] | shapely.Polygon | shapely.MultiPolygon | Box
 """An outline, (n, 2) level-0 (y, x), polygons of such coordinates, which may have holes, or a rectangle."""
 
 
-def read_regions(path: Path, class_name: str = "") -> tuple[shapely.Polygon, ...]:
+def read_regions(path: Path, class_name: str = "", origin: Pair | None = None) -> tuple[shapely.Polygon, ...]:
     """The polygons of the regions in a GeoJSON or XML file, level-0 (y, x), with their holes.
 
     Parameters
@@ -28,21 +29,26 @@ def read_regions(path: Path, class_name: str = "") -> tuple[shapely.Polygon, ...
     path : Path
     class_name : str
         Only regions of this class; all by default, with and without class.
+    origin : (float, float), optional
+        See :func:`~napari_zoommil.annotations.reading.read_content`; needed on slides of which only a part
+        was scanned.
 
     Raises
     ------
     FileError
         If it cannot be read.
     AnnotationError
-        If it is malformed, an outline in it is, or there is no such region.
+        If it is malformed, or there is no such region. An outline that cannot be read is left out, which a
+        warning says.
     """
-    content = read_content(path)
-    for number, feature in enumerate(content.features, 1):
-        if feature.fault:
-            raise AnnotationError(
-                f"{path.name} cannot be read as regions: its feature {number} is malformed: {feature.fault}; "
-                "draw it again, and export it as GeoJSON"
-            )
+    content = read_content(path, origin)
+    faults = faults_of(content)
+    if faults and all(one.kind is not Kind.REGION for one in content.features):
+        raise AnnotationError(
+            f"{path.name} holds no polygon: {faults}; draw it again, and export it as GeoJSON"
+        )
+    if faults:
+        warnings.warn(f"{path.name}: {faults}", stacklevel=2)
     return regions_of(content, path.name, class_name)
 
 

@@ -45,20 +45,33 @@ Steps = Generator[int, None, None]
 """Yields how many cells have been written; the file is there at the end. Closing it leaves the old one."""
 
 
-def write_detections(path: Path, finds: Finds, classes: Sequence[CellClass]) -> None:
+def write_detections(
+    path: Path, finds: Finds, classes: Sequence[CellClass], origin: Pair = (0.0, 0.0)
+) -> None:
     """A FeatureCollection of detections with class, colour and score.
+
+    Parameters
+    ----------
+    path : Path
+    finds : Finds
+        Level-0 px.
+    classes : sequence of CellClass
+    origin : (float, float)
+        Level-0 (y, x) from which QuPath counts coordinates on the slide.
 
     Raises
     ------
     FileError
         If it cannot be written; an existing file is then unchanged.
     """
-    deque(detection_steps(path, finds, classes), 0)
+    deque(detection_steps(path, finds, classes, origin), 0)
 
 
-def detection_steps(path: Path, finds: Finds, classes: Sequence[CellClass]) -> Steps:
+def detection_steps(
+    path: Path, finds: Finds, classes: Sequence[CellClass], origin: Pair = (0.0, 0.0)
+) -> Steps:
     """:func:`write_detections`, step by step."""
-    return _write(path, _document(finds, classes), len(finds))
+    return _write(path, _document(finds, classes, origin), len(finds))
 
 
 def table_steps(path: Path, finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> Steps:
@@ -110,19 +123,20 @@ def _lines(rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _document(finds: Finds, classes: Sequence[CellClass]) -> Iterator[bytes]:
+def _document(finds: Finds, classes: Sequence[CellClass], origin: Pair) -> Iterator[bytes]:
     yield b'{"type":"FeatureCollection","features":['
     for start in range(0, len(finds), BLOCK):
         block = finds.chosen(np.arange(start, min(start + BLOCK, len(finds))))
-        yield ((",\n" if start else "\n") + ",\n".join(_features(block, classes))).encode()
+        yield ((",\n" if start else "\n") + ",\n".join(_features(block, classes, origin))).encode()
     yield b"\n]}\n"
 
 
-def _features(finds: Finds, classes: Sequence[CellClass]) -> Iterator[str]:
+def _features(finds: Finds, classes: Sequence[CellClass], origin: Pair) -> Iterator[str]:
     """The text of a feature per detection: the ellipse inscribed in its box."""
     looks = [ENCODER.encode({"name": one.name, "color": one.colour}) for one in classes]
     half, centres = (finds.boxes[:, 2:] - finds.boxes[:, :2]) / 2, finds.centres
-    rings = np.round(centres[:, None, ::-1] + half[:, None, ::-1] * _CIRCLE, 2)
+    shown = centres - origin
+    rings = np.round(shown[:, None, ::-1] + half[:, None, ::-1] * _CIRCLE, 2)
     columns = (
         centres.tolist(),
         shapely.to_geojson(shapely.polygons(rings)),

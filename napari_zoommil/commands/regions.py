@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from napari_zoommil.errors import JobError
+from napari_zoommil.errors import JobError, ZoomMILError
+from napari_zoommil.geometry import Pair
 
 if TYPE_CHECKING:
     import shapely
@@ -38,14 +40,23 @@ def with_regions(options: dict[str, Any], regions: str | None, paths: list[Path]
         return options
     if len(paths) > 1:
         raise JobError("regions can be given for one slide only; name one slide, or give no regions")
-    return {**options, "regions": read_named(regions)}
+    return {**options, "regions": read_named(regions, _origin(paths[0]))}
 
 
-def read_named(text: str) -> tuple[shapely.Polygon, ...]:
+def _origin(path: Path) -> Pair | None:
+    """Where QuPath counts from on a slide; None where it is not at hand, which the job says if it matters."""
+    from napari_zoommil.slides import Slide
+
+    with suppress(ZoomMILError), Slide.open(path) as slide:
+        return slide.origin
+    return None
+
+
+def read_named(text: str, origin: Pair | None = None) -> tuple[shapely.Polygon, ...]:
     """The regions of ``FILE`` or ``FILE:CLASS``; names of files and of classes may have colons too."""
     from napari_zoommil.annotations.regions import read_regions
 
-    return read_regions(*split_name(text))
+    return read_regions(*split_name(text), origin)
 
 
 def split_name(text: str) -> tuple[Path, str]:

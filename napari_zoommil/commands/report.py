@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_zoommil.errors import ZoomMILError, first_line
 from napari_zoommil.familiarity import Verdict
 from napari_zoommil.files import TABLES, has_ending
+from napari_zoommil.geometry import mpp_text
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -87,8 +89,21 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ZoomMILError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or ''}"
-    return f"{type(error).__name__}: {first_line(error)}"
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; close other programs, or take a smaller batch or file"
+    return f"{type(error).__name__}: {first_line(error)}{_place(error)}"
+
+
+def _place(error: Exception) -> str:
+    """Where in this package an error arose that nobody expected, for who reports it."""
+    if isinstance(error, RuntimeError):  # PyTorch's, which say what is wrong
+        return ""
+    package = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [one for one in frames if Path(one.filename).is_relative_to(package)]
+    return f" ({Path(found[-1].filename).name}, line {found[-1].lineno}; please report it)" if found else ""
 
 
 def slide_paths(slides: list[Path]) -> list[Path]:
@@ -121,8 +136,8 @@ def describe(slide: Slide) -> dict[str, Any]:
 def describe_text(found: dict[str, Any]) -> str:
     """:func:`describe` as text."""
     mpp = found["mpp"]
-    stated = found["mpp_set"] or (f"{mpp[1]:.4g} µm/px" if mpp else "")
-    scale = f"{stated} ({found['magnification']:g}x)" if mpp else "resolution unknown: give --mpp"
+    stated = found["mpp_set"] or (mpp_text(mpp) if mpp else "")
+    scale = f"{stated} ({found['magnification']:.4g}x)" if mpp else "resolution unknown: give --mpp"
     levels = ", ".join(f"{level['downsample'][0]:.4g}" for level in found["levels"])
     profile = "; with a colour profile (--icc applies it)" if found["icc"] else ""
     return (

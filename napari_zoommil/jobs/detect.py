@@ -77,6 +77,8 @@ class Detection:
         How much of what was searched is unlike what the model was trained on.
     note : str
         What the model could not do on this slide; empty if there is nothing to say.
+    origin : (float, float)
+        Level-0 (y, x) from which QuPath counts coordinates on the slide.
     """
 
     slide: str
@@ -92,6 +94,7 @@ class Detection:
     mpp: Pair = (1.0, 1.0)
     familiarity: Verdict = UNKNOWN
     note: str = ""
+    origin: Pair = (0.0, 0.0)
 
     @property
     def counted_mm2(self) -> float:
@@ -211,7 +214,7 @@ def detect(
         told = (own.name, own.fingerprint, model, spec.classes, finds, spec.threshold, mm2)
         least = least_score(network, spec)
         verdict = known if isinstance(known, Verdict) else sample.verdict(known)
-        return Detection(*told, least, own.damaged, tissue_mm2, resolution, verdict, remark)
+        return Detection(*told, least, own.damaged, tissue_mm2, resolution, verdict, remark, own.origin)
 
 
 def _statistics(model: str, network: nn.Module) -> Familiarity | Verdict:

@@ -67,14 +67,13 @@ def export_cells(path: Path, found: Detection, threshold: float | None = None) -
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
     for file, steps in (
-        (files.geojson, detection_steps(files.geojson, counting, found.classes)),
+        (files.geojson, detection_steps(files.geojson, counting, found.classes, found.origin)),
         (files.cells, table_steps(files.cells, counting, found.classes, found.mpp)),
     ):
         with closing(steps):
             for done in steps:
-                yield Progress(
-                    done, len(counting), f"writing {file.name}: {done:,} of {len(counting):,} cells"
-                )
+                note = f"writing {file.name}: {done:,} of {len(counting):,} cells"
+                yield Progress(done, len(counting), note)
     write_file(files.counts, counts_table(found, threshold).encode())
     return files
 

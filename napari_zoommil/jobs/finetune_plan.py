@@ -133,7 +133,7 @@ def look(
         if annotations is not None:
             points.adopt(annotations)
         elif current.exists():
-            points = Points.read(current)
+            points = Points.read(current, origin=slide.origin)
     except ZoomMILError as error:
         yield replace(found, problem=str(error))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,7 +94,10 @@ def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
         If there is none.
     """
     fingerprint = slide.fingerprint
-    read = annotations if isinstance(annotations, Points) else Points.read(annotations)
+    given = isinstance(annotations, Points)
+    read = annotations.placed(slide.origin) if given else Points.read(annotations, origin=slide.origin)
+    if read.faults:
+        warnings.warn(f"{slide.name if given else annotations.name}: {read.faults}", stacklevel=2)
     points, off_slide = within(slide, read)
     if not len(points):
         height, width = slide.shape

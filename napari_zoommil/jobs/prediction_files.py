@@ -89,15 +89,21 @@ def summary(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def patches_geojson(tables: Sequence[PatchTable]) -> dict[str, Any]:
-    """The patches looked at as QuPath reads them: tiles with their scores as measurements."""
-    return {"type": "FeatureCollection", "features": [one for table in tables for one in _tiles(table)]}
+def patches_geojson(tables: Sequence[PatchTable], origin: Pair = (0.0, 0.0)) -> dict[str, Any]:
+    """The patches looked at as QuPath reads them: tiles with their scores as measurements.
+
+    ``origin`` is the place, level-0 (y, x), from which QuPath counts coordinates on the slide.
+    """
+    return {
+        "type": "FeatureCollection",
+        "features": [one for table in tables for one in _tiles(table, origin)],
+    }
 
 
-def _tiles(table: PatchTable) -> Iterator[dict[str, Any]]:
+def _tiles(table: PatchTable, origin: Pair) -> Iterator[dict[str, Any]]:
     level, (height, width) = table.patches, table.patches.size
     for at, row in enumerate(table.rows):
-        y, x = level.origins[row]
+        y, x = level.origins[row] - origin
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)]
         measured = {title: float(values[at]) for title, values in table.scores.items()}
         yield {
@@ -115,19 +121,13 @@ def write_patches(
     folder: Path,
     name: str,
     prediction: Prediction,
-    mpp: Pair | None,
+    slide: Slide | AbsentSlide,
     explanations: Sequence[Explanation] = (),
 ) -> list[Path]:
-    """``NAME.csv`` and ``NAME.geojson`` of the patches that were looked at, with the scores of explanations.
-
-    Parameters
-    ----------
-    mpp : (float, float) or None
-        Level-0 µm/px of the slide, y and x.
-    """
+    """``NAME.csv`` and ``NAME.geojson`` of the patches looked at, with the scores of explanations."""
     tables = patch_tables(prediction, explanations)
-    write_file(folder / f"{name}.csv", patches_csv(tables, mpp))
-    write_json(folder / f"{name}.geojson", patches_geojson(tables))
+    write_file(folder / f"{name}.csv", patches_csv(tables, slide.mpp))
+    write_json(folder / f"{name}.geojson", patches_geojson(tables, slide.origin))
     return [folder / f"{name}.csv", folder / f"{name}.geojson"]
 
 
@@ -165,7 +165,7 @@ def write_prediction(slide: Slide | AbsentSlide, prediction: Prediction, out: Pa
         every = kind not in METHODS or not METHODS[kind].per_output
         if every or target == prediction.explained:
             written += write_maps(slide, prediction, prediction.maps_of(kind, target), out)
-    written += write_patches(out, "patches", prediction, slide.mpp)
+    written += write_patches(out, "patches", prediction, slide)
     write_json(out / "prediction.json", summary(prediction))
     write_file(out / WHOLE, result_bytes(prediction))
     return [*written, out / "prediction.json", out / WHOLE]
@@ -184,7 +184,7 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
     for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
         written += write_maps(slide, explanation.prediction, explanation.maps_of(kind, target), out)
     name = f"patches-{explanation.method}"
-    return [*written, *write_patches(out, name, explanation.prediction, slide.mpp, [explanation])]
+    return [*written, *write_patches(out, name, explanation.prediction, slide, [explanation])]
 
 
 def read_prediction(folder: Path) -> Prediction:

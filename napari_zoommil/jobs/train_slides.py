@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from napari_zoommil.errors import ZoomMILError
-from napari_zoommil.geometry import mpp_of
+from napari_zoommil.geometry import Pair, mpp_of, mpp_text
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import UPSAMPLING
@@ -31,13 +31,13 @@ class Headers:
         Largest pixel size of level 0, µm/px; None if no slide could be opened.
     faults : tuple of str
         Slides that cannot be opened, or whose pixel size is unknown, each with its line.
-    sizes : tuple of (LabelledSlide, float)
-        The pixel size of each slide.
+    sizes : tuple of (LabelledSlide, (float, float))
+        The pixel size of each slide, µm, y and x.
     """
 
     coarsest: float | None
     faults: tuple[str, ...]
-    sizes: tuple[tuple[LabelledSlide, float], ...]
+    sizes: tuple[tuple[LabelledSlide, Pair], ...]
 
     def serves(self, magnification: float) -> bool:
         """Whether all slides are fine enough for a magnification."""
@@ -46,16 +46,16 @@ class Headers:
     def too_coarse(self, magnification: float) -> tuple[str, ...]:
         """A message for each slide that is too coarse for a magnification."""
         return tuple(
-            f"{one.place}: {one.slide.name} was scanned at {size:.3g} µm/px; {magnification:g}x needs "
+            f"{one.place}: {one.slide.name} was scanned at {mpp_text(size)}; {magnification:g}x needs "
             f"{mpp_of(magnification):.3g} µm/px or finer"
             for one, size in self.sizes
-            if size > mpp_of(magnification) * UPSAMPLING
+            if sum(size) / 2 > mpp_of(magnification) * UPSAMPLING
         )
 
 
 def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Headers]:
     """Open each slide that is there, without reading pixels."""
-    sizes: list[tuple[LabelledSlide, float]] = []
+    sizes: list[tuple[LabelledSlide, Pair]] = []
     faults: list[str] = []
     told = monotonic()
     for number, one in enumerate(entries, 1):
@@ -63,13 +63,13 @@ def read_headers(entries: Sequence[LabelledSlide], mpp: float | None) -> Job[Hea
             continue  # which the cohort's own faults tell
         try:
             with Slide.open(one.slide, mpp) as slide:
-                sizes.append((one, sum(slide.resolution()) / 2))
+                sizes.append((one, slide.resolution()))
         except (ZoomMILError, OSError) as error:
             faults.append(f"{one.place}: {error}")
         if monotonic() - told > TOLD_EVERY:
             told = monotonic()
             yield Progress(number, len(entries), f"checking slides: {number:,} of {len(entries):,}")
-    return Headers(max((size for _, size in sizes), default=None), tuple(faults), tuple(sizes))
+    return Headers(max((sum(size) / 2 for _, size in sizes), default=None), tuple(faults), tuple(sizes))
 
 
 def fitting(magnifications: tuple[float, ...], headers: Headers) -> tuple[float, ...]:

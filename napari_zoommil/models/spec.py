@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Interval, MinLen
+from annotated_types import Interval, MinLen
 
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
@@ -53,7 +53,7 @@ class ModelSpec:
     config: dict[str, Any]
     encoder: str
     encoder_hash: str
-    patch_size: Annotated[int, Ge(1)]
+    patch_size: Annotated[int, Interval(ge=8, le=4096)]
     class_names: tuple[Annotated[str, MinLen(1)], ...]
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +97,8 @@ def read_spec(name: str | Path) -> ModelSpec:
         raise malformed(folder, "config.magnifications is missing") from error
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
+    if len(set(spec.class_names)) < len(spec.class_names):
+        raise malformed(folder, "class_names has a name twice")
     try:
         entry(spec.architecture)
     except ModelError as error:

@@ -32,6 +32,11 @@ class AbsentSlide:
     damaged: int = 0
 
     @property
+    def origin(self) -> Pair:
+        """Where QuPath would begin to count: not known, so at the corner."""
+        return 0.0, 0.0
+
+    @property
     def name(self) -> str:
         return self.path.name
 

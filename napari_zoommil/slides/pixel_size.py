@@ -17,7 +17,7 @@ from platformdirs import user_data_path
 from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import FileError
 from napari_zoommil.files import make_folder, write_json
-from napari_zoommil.geometry import Pair
+from napari_zoommil.geometry import Pair, mpp_text
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.readers.base import plausible
 
@@ -44,8 +44,7 @@ class PixelSize:
     fingerprint: str
 
     def __str__(self) -> str:
-        size = " × ".join(f"{value:.4g}" for value in dict.fromkeys(self.mpp))
-        return f"{size} µm/px, {self.origin}"
+        return f"{mpp_text(self.mpp)}, {self.origin}"
 
     @property
     def origin(self) -> str:

@@ -13,7 +13,7 @@ from weakref import ref
 import numpy as np
 
 from napari_zoommil.errors import MagnificationError, MissingResolutionError, SlideError
-from napari_zoommil.geometry import Pair, magnification_of, mpp_of
+from napari_zoommil.geometry import Pair, magnification_of, mpp_of, mpp_text
 from napari_zoommil.slides.fingerprint import fingerprint
 from napari_zoommil.slides.pixel_size import PixelSize, recall, remember
 from napari_zoommil.slides.readers.base import RGB, Level, Reader, open_reader, shrunken
@@ -29,6 +29,8 @@ SNAP = 0.01
 
 Features change with the scale: from 0.243 to 0.2615 µm/px by a quarter of the distance between two patches.
 """
+
+BOUNDS = ("openslide.bounds-y", "openslide.bounds-x")
 
 UPSAMPLING = 1.25
 """Largest factor by which level 0 may be enlarged to reach a magnification."""
@@ -179,6 +181,18 @@ class Slide:
         return self._shown.background
 
     @property
+    def origin(self) -> Pair:
+        """Corner, level-0 (y, x), of the part that was scanned, from which QuPath counts its coordinates.
+
+        It is (0, 0) except on slides of which OpenSlide states bounds (MRXS, SCN, BIF).
+        """
+        try:
+            y, x = (float(self.properties.get(name, 0)) for name in BOUNDS)
+        except ValueError:
+            return 0.0, 0.0
+        return (y, x) if 0 <= y < self.shape[0] and 0 <= x < self.shape[1] else (0.0, 0.0)
+
+    @property
     def associated(self) -> tuple[str, ...]:
         """Names of label, macro and thumbnail images; they can identify a patient: read only on request."""
         return self._reader.associated
@@ -252,7 +266,7 @@ class Slide:
         """The error for a slide whose resolution is coarser than the ``mpp`` µm/px that ``what`` needs."""
         own = sum(self.resolution()) / 2
         return MagnificationError(
-            f"{self.name} was scanned at {own:.3g} µm/px (about {magnification_of(own):g}x); "
+            f"{self.name} was scanned at {mpp_text(self.resolution())} (about {magnification_of(own):.3g}x); "
             f"{what} needs {mpp:.3g} µm/px or finer"
         )
 

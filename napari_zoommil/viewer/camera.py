@@ -10,7 +10,7 @@ from napari.layers import Layer
 
 from napari_zoommil.geometry import MICRONS_AT_1X, Box
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.metadata import in_world, level_0, per_pixel
 
 
 def magnification(viewer: napari.Viewer, slide: Slide) -> float | None:
@@ -31,9 +31,9 @@ def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
     unit = per_pixel(slide)
     extent = (slide.shape[0] * unit[0], slide.shape[1] * unit[1])
     zoom = viewer.scene.camera.zoom
-    y, x = viewer.scene.camera.center[-2:]
+    y, x = level_0(slide, viewer.scene.camera.center[-2:])
     h, w = height / zoom / extent[0], width / zoom / extent[1]
-    return Box(y / extent[0] - h / 2, x / extent[1] - w / 2, h, w)
+    return Box((y - 0.5) / slide.shape[0] - h / 2, (x - 0.5) / slide.shape[1] - w / 2, h, w)
 
 
 def fit(viewer: Any, layer: Layer) -> None:
@@ -60,6 +60,5 @@ class View:
 
 def go_to(viewer: napari.Viewer, slide: Slide, y: float, x: float) -> None:
     """Centre the view on a position in fractions of the slide."""
-    unit = per_pixel(slide)
-    centre = (y * slide.shape[0] * unit[0], x * slide.shape[1] * unit[1])
+    centre = in_world(slide, (y * slide.shape[0] + 0.5, x * slide.shape[1] + 0.5))
     viewer.scene.camera.center = (*viewer.scene.camera.center[:-2], *centre)

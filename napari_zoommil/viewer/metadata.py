@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.layers import Image, Layer
+from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Pair
 from napari_zoommil.slides import Slide
 
 SLIDE = "napari_zoommil.slide"
 """Key of the slide in its layer's metadata, and of a weak reference to it in an overlay's."""
+
+DOCUMENT = "napari_zoommil.document"
+"""Key of a weak reference to the annotations that a layer shows."""
 
 TITLE = "napari_zoommil.title"
 """Key of the title of an overlay, which does not change when the layer is renamed."""
@@ -56,8 +61,41 @@ def on_level_0(slide: Slide) -> dict[str, Any]:
 
 def level_0(slide: Slide, world: Sequence[float]) -> tuple[float, float]:
     """Level-0 (y, x), px, of world coordinates."""
-    y, x = ((place / unit) + 0.5 for place, unit in zip(world, per_pixel(slide), strict=True))
+    home = _applied(np.linalg.inv(move_of(slide)), world)
+    y, x = ((place / unit) + 0.5 for place, unit in zip(home, per_pixel(slide), strict=True))
     return y, x
+
+
+def in_world(slide: Slide, place: Sequence[float]) -> tuple[float, float]:
+    """World coordinates of level-0 (y, x), px."""
+    home = [(at - 0.5) * unit for at, unit in zip(place, per_pixel(slide), strict=True)]
+    return _applied(move_of(slide), home)
+
+
+MOVES = ("scale", "translate", "rotate", "shear", "affine")
+"""Events of a layer that is moved, turned or stretched."""
+
+_moves: WeakKeyDictionary[Slide, NDArray[np.float64]] = WeakKeyDictionary()
+
+
+def move_of(slide: Slide) -> NDArray[np.float64]:
+    """(3, 3): how the layer of a slide was moved, turned and stretched, of world coordinates (y, x, 1)."""
+    return _moves.get(slide, np.eye(3))
+
+
+def note_move(slide: Slide, layer: Layer) -> NDArray[np.float64]:
+    """Look how the layer of a slide lies now; see :func:`move_of`."""
+    corner, down, right = (np.array(layer.data_to_world(at)[-2:]) for at in ((0, 0), (1, 0), (0, 1)))
+    now = np.eye(3)
+    now[:2] = np.stack([down - corner, right - corner, corner], 1)
+    move = now @ np.diag([*(1 / unit for unit in per_pixel(slide)), 1.0])
+    _moves[slide] = np.eye(3) if np.allclose(move, np.eye(3)) else move
+    return _moves[slide]
+
+
+def _applied(move: NDArray[np.float64], world: Sequence[float]) -> tuple[float, float]:
+    y, x, _ = move @ (*world, 1.0)
+    return float(y), float(x)
 
 
 def per_pixel(slide: Slide) -> Pair:

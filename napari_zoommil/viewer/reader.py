@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from napari_zoommil.slides.readers.base import slide_format
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """A reader for a slide; None if the path is not a slide.
+    """A reader for one path: napari asks only where the user chose this one, or it is the only one.
 
-    A plain TIFF is accepted only if it is a tiled pyramid; napari opens other TIFFs itself.
+    So it takes whatever the commands take, and says what is wrong with anything else as they do.
     """
-    if isinstance(path, list) or not slide_format(Path(path)):
-        return None
-    return read
+    return None if isinstance(path, list) else read
 
 
 def read(path: str) -> list[LayerData]:
-    """Layer of a slide; the session adds its annotations."""
+    """Layer of a slide; the session adds its annotations.
+
+    Raises
+    ------
+    SlideError
+        If it is none, or is damaged.
+    """
     import napari
 
     from napari_zoommil.viewer.layers.slide import open_slide_layer

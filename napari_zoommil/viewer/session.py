@@ -24,7 +24,15 @@ from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.hiding import bind_overlay_key
 from napari_zoommil.viewer.layers.slide import keep_in_place, open_slide_layer
 from napari_zoommil.viewer.legend import attach_legend
-from napari_zoommil.viewer.metadata import is_slide, on_level_0, slide_of, world_scale
+from napari_zoommil.viewer.metadata import (
+    MOVES,
+    is_slide,
+    move_of,
+    note_move,
+    on_level_0,
+    slide_of,
+    world_scale,
+)
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.restored import Restoring
 from napari_zoommil.viewer.settings import annotator
@@ -105,12 +113,28 @@ class Session:
         slide = slide_of(layer)
         if slide is not None:
             keep_in_place(layer)
+            if is_slide(layer):
+                for name in MOVES:
+                    layer.events[name].connect(self._slide_moved)
+                note_move(slide, layer)
+            else:
+                layer.affine = move_of(slide)
         # A duplicated layer shares its slide with the first one, which is kept.
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
             self.documents.open(entry)
             self._restoring.start(entry)
             self._activate(entry)
+
+    def _slide_moved(self, event: Any) -> None:
+        """What lies on a slide goes along when its layer is moved or turned in napari."""
+        slide = slide_of(event.source)
+        if slide is None:
+            return
+        move = note_move(slide, event.source)
+        for layer in self._layers:
+            if slide_of(layer) is slide and not is_slide(layer):
+                layer.affine = move
 
     def _remove(self, layer: Layer) -> None:
         gone = self._slides.pop(layer, None)

@@ -264,11 +264,6 @@ MALFORMED = {
     "one number": encoded([feature(shape("Point", [1]))]),
     "no coordinates": encoded([feature({"type": "MultiPoint"})]),
     "a point too deep": encoded([feature(shape("MultiPoint", [[[1, 2]]]))]),
-    "a cell without outline": encoded([feature(shape("Polygon", []), objectType="cell")]),
-    "a cell of two corners": encoded([feature(shape("Polygon", [[[0, 0], [1, 1]]]), objectType="cell")]),
-    "a region of two corners": encoded(
-        [feature(shape("Polygon", [[[0, 0], [1, 1]]]), name="complete region")]
-    ),
     "properties": encoded([{**POINT, "properties": []}]),
     "classification": encoded([feature(POINT["geometry"], classification=7)]),
     "geometry": encoded([feature("Point")]),
@@ -286,6 +281,82 @@ def test_what_is_malformed_is_refused_in_one_sentence_that_names_the_file(
     ) as raised:
         Points.read(path)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+
+
+FAULTY = {
+    "an empty outline": (feature(shape("Polygon", []), objectType="cell"), "its outline is empty"),
+    "an empty ring": (feature(shape("Polygon", [[]]), objectType="detection"), "its outline is empty"),
+    "no polygon of several": (feature(shape("MultiPolygon", [])), "its outline is empty"),
+    "a cell of two corners": (
+        feature(shape("Polygon", [[[0, 0], [1, 1]]]), objectType="cell"),
+        "three corners",
+    ),
+    "two corners and back": (feature(shape("Polygon", [[[0, 0], [1, 1], [0, 0], [0, 0]]])), "three corners"),
+    "a complete region of two corners": (
+        feature(shape("Polygon", [[[0, 0], [1, 1]]]), name="complete region"),
+        "three corners",
+    ),
+    "NaN": (feature(shape("Point", [1, float("nan")])), "not a number of pixels"),
+    "a string": (feature(shape("Point", ["1", 2])), "not a number of pixels"),
+    "no coordinates": (feature({"type": "Point"}), "not a list of x and y"),
+    "no class": (feature(POINT["geometry"], classification=7), "its classification has no name"),
+    "no properties": ({**POINT, "properties": []}, "its properties are not an object"),
+    "something else": ({"a": 1}, 'not an object of type "Feature"'),
+}
+
+
+@pytest.mark.parametrize(("faulty", "why"), FAULTY.values(), ids=FAULTY)
+def test_a_feature_that_cannot_be_read_is_kept_and_told_and_the_others_are_read(
+    faulty: dict, why: str
+) -> None:
+    points = opened([POINT, POINT, faulty, POINT])
+    assert len(points) == 3 and why in points.faults
+    assert points.faults.startswith("1 of its 4 features cannot be read") and "its feature 3" in points.faults
+    assert json.dumps(written(points)[2]) == json.dumps(faulty)
+    points.add((5, 5), 1)
+    assert len(points) == 4 and not opened([POINT]).faults
+
+
+def test_empty_outlines_alone_are_an_empty_document() -> None:
+    points = opened([feature(shape("Polygon", []), objectType="cell")])
+    assert not len(points) and not points.regions and points.faults
+
+
+def test_holes_and_parts_that_enclose_nothing_are_left_out() -> None:
+    ring, line = [[0, 0], [9, 0], [9, 9], [0, 0]], [[1, 1], [2, 2], [1, 1]]
+    parts = shape("MultiPolygon", [[ring, line, []], [line], []])
+    (region,) = opened([feature(parts)]).regions.values()
+    (polygon,) = region.polygons
+    assert polygon.area == 40.5 and not polygon.interiors
+
+
+def test_nothing_is_wrong_with_what_has_no_place() -> None:
+    points = opened([POINT, feature(None), {"type": "Feature", "properties": None, "geometry": None}])
+    assert len(points) == 1 and not points.faults
+
+
+@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        [
+            {"type": "FeatureCollection", "features": [POINT]},
+            {"type": "FeatureCollection", "features": [POINT]},
+        ],
+        {
+            "type": "FeatureCollection",
+            "features": [{"type": "FeatureCollection", "features": [POINT]}, POINT],
+        },
+        [POINT["geometry"], POINT],
+        {"type": "FeatureCollection", "features": [POINT["geometry"], POINT["geometry"]]},
+        shape("MultiPoint", [[1, 2], [1, 2]]),
+    ],
+    ids=["collections", "a collection in one", "a geometry", "geometries", "several points"],
+)
+def test_features_are_found_wherever_they_are(document: Any, mark: str) -> None:
+    points = Points()
+    points.adopt(loads(json.dumps(document).encode(mark), "a.geojson"))
+    assert points.coordinates.tolist() == [[2, 1], [2, 1]] and not points.faults
 
 
 def test_a_geometry_alone_counts_as_a_feature() -> None:

@@ -43,6 +43,15 @@ def test_polygons_are_regions_however_they_are_wrapped(document: object, mark: b
     assert found.area == AREA
 
 
+@pytest.mark.parametrize("name", ["one-empty-outline", "one-outline-of-two-corners"])
+def test_an_outline_that_cannot_be_read_is_told_and_the_others_are_read(tmp_path: Path, name: str) -> None:
+    bad = {"one-empty-outline": [], "one-outline-of-two-corners": [[[1, 2], [3, 4], [1, 2]]]}[name]
+    document = [feature(POLYGON), feature({"type": "Polygon", "coordinates": bad}), feature(POLYGON)]
+    (tmp_path / "a.geojson").write_text(json.dumps(document))
+    with pytest.warns(UserWarning, match=r"^a\.geojson: 1 of its 3 features cannot be read .*its feature 2"):
+        assert len(read_regions(tmp_path / "a.geojson")) == 2
+
+
 def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
     parts = {"type": "MultiPolygon", "coordinates": [[RING], [[[x + 50, y] for x, y in RING]]]}
     (tmp_path / "a.geojson").write_text(json.dumps(feature(parts)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_cells_counts_and_densities_are_written(found: Detection, tmp_path: Path
     assert stroma["cells"] == "1" and stroma["score_at_least"] == "0.5"
     assert large["kind_of_that_area"] == "tissue" and large["mm2_that_density_refers_to"] == "0.5"
     assert (large["searched_mm2"], large["tissue_mm2"]) == ("2.0", "0.5")
+
+
+def test_geojson_counts_from_the_scan_and_tables_from_the_corner(found: Detection, tmp_path: Path) -> None:
+    whole = write_detection(tmp_path / "whole.geojson", found)
+    part = write_detection(tmp_path / "part.geojson", replace(found, origin=(4.0, 3.0)))
+    rings = []
+    for files in (whole, part):
+        (first, _) = json.loads(files.geojson.read_text(encoding="utf-8"))["features"]
+        rings.append(np.array(first["geometry"]["coordinates"][0]))
+    np.testing.assert_allclose(rings[0] - rings[1], np.broadcast_to((3, 4), rings[0].shape))
+    assert rows(whole.cells) == rows(part.cells)
 
 
 def test_a_score_is_kept_to(found: Detection, tmp_path: Path) -> None:

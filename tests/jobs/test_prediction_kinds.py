@@ -44,6 +44,14 @@ def test_both_attentions_are_written(prediction: Prediction, cmu: Path, tmp_path
     np.testing.assert_array_equal(best, step.zoomed)
 
 
+def test_patches_count_from_where_the_slide_was_scanned(prediction: Prediction) -> None:
+    tables = patch_tables(prediction)
+    whole, part = (patches_geojson(tables, origin)["features"] for origin in ((0.0, 0.0), (4.0, 3.0)))
+    for one, two in zip(whole, part, strict=True):
+        rings = [np.array(each["geometry"]["coordinates"][0]) for each in (one, two)]
+        np.testing.assert_allclose(rings[0] - rings[1], np.broadcast_to((3, 4), rings[0].shape))
+
+
 HEADS = ["attention", "zoom attention"]
 
 

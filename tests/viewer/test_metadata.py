@@ -9,7 +9,15 @@ from napari_zoommil.annotations import Points
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.points import PointsView
 from napari_zoommil.viewer.layers.regions import RegionsView
-from napari_zoommil.viewer.metadata import level_0, on_level_0, slide_of, world_scale
+from napari_zoommil.viewer.metadata import (
+    in_world,
+    level_0,
+    on_level_0,
+    overlay_metadata,
+    slide_of,
+    world_scale,
+)
+from napari_zoommil.viewer.session import session_of
 
 
 @pytest.fixture
@@ -53,3 +61,24 @@ def test_regions_that_are_drawn_are_read_in_level_0_px(shown) -> None:
     (added,), left_out = tissue_regions.polygons(viewer, slide)
     assert not left_out
     assert {tuple(corner) for corner in added.tolist()} == {tuple(corner) for corner in corners.tolist()}
+
+
+TURNED = np.array([[0, 1, 5], [1, 0.2, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("translate", (50.0, 30.0)), ("rotate", 90.0), ("scale", (1.0, 3.0)), ("affine", TURNED)],
+)
+def test_what_lies_on_a_slide_goes_along_when_it_is_moved(shown, what: str, value: object) -> None:
+    viewer, layer = shown
+    session_of(viewer)._add(layer)
+    slide = slide_of(layer)
+    before, after = PointsView(viewer, slide, Points()).layer, "points added later"
+    setattr(layer, what, value)
+    world = layer.data_to_world((200, 300))
+    np.testing.assert_allclose(before.world_to_data(world), (200.5, 300.5))
+    assert level_0(slide, world) == pytest.approx((200.5, 300.5))
+    np.testing.assert_allclose(in_world(slide, (200.5, 300.5)), world)
+    later = viewer.add_points([], name=after, metadata=overlay_metadata(slide, after), **on_level_0(slide))
+    np.testing.assert_allclose(later.world_to_data(world), (200.5, 300.5))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from napari_zoommil.annotations import Points
+from napari_zoommil.errors import SlideError
+from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.reader import get_reader
 
 
@@ -34,14 +35,18 @@ def test_annotations_come_with_a_slide_without_any_dock(make_napari_viewer, smal
     assert len(viewer.layers[-1].data) == 2 and not viewer.window.dock_widgets
 
 
-def test_a_pyramidal_tiff_is_claimed(small_slide: Path) -> None:
-    assert get_reader(str(small_slide)) is not None
+CASES = ("slide20x.tif", "tile.tif", "pyramid-without-flag.tif", "unit-micron.ome.zarr", "anisotropic.tif")
 
 
-def test_a_plain_tiff_is_left_to_napari(tmp_path: Path) -> None:
-    path = tmp_path / "plain.tif"
-    tifffile.imwrite(path, np.zeros((300, 300, 3), np.uint8), tile=(128, 128))
-    assert get_reader(str(path)) is None
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_commands_take_is_taken(data: Path, name: str) -> None:
+    path = str(data / "cases" / name)
+    reader = get_reader(path)
+    assert reader is not None
+    ((levels, arguments, kind),) = reader(path)
+    with Slide.open(path) as slide:
+        assert kind == "image" and levels[0].shape == (*slide.shape, 3)
+        assert arguments["scale"] == slide.mpp
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.npy", "a.csv"])
@@ -52,14 +57,21 @@ def test_other_files_open_as_ever(name: str) -> None:
     assert "napari-zoommil" not in {reader.plugin_name for reader in readers}
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "picture.png", "absent.svs"])
-def test_what_is_no_slide_is_not_claimed(tmp_path: Path, name: str) -> None:
-    if name != "absent.svs":
-        (tmp_path / name).write_bytes(b"not a slide")
-    assert get_reader(str(tmp_path / name)) is None
+@pytest.mark.parametrize("name", ["notes.svs", "absent.svs", "folder.zarr", "fluorescence-4.ome.tif"])
+def test_what_the_commands_refuse_is_refused_with_their_sentence(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "notes.svs").write_bytes(b"not a slide")
+    (tmp_path / "folder.zarr").mkdir()
+    path = data / "cases" / name if name.endswith("tif") else tmp_path / name
+    with pytest.raises(SlideError) as expected:
+        Slide.open(path)
+    reader = get_reader(str(path))
+    assert reader is not None
+    with pytest.raises(SlideError) as refused:
+        reader(str(path))
+    assert str(refused.value) == str(expected.value)
 
 
-def test_folders_are_told_apart(data: Path, tmp_path: Path) -> None:
-    assert get_reader(str(data / "slides" / "CMU-1-Small-Region_dicom")) is not None
-    assert get_reader(str(data / "slides" / "CMU-1-Small-Region.ome.zarr")) is not None
-    assert get_reader(str(tmp_path)) is None
+def test_a_stack_of_files_is_left_to_napari() -> None:
+    assert get_reader(["a.svs", "b.svs"]) is None

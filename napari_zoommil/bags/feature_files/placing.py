@@ -19,6 +19,7 @@ from napari_zoommil.geometry import (
     magnification_name,
     magnification_of,
     mpp_of,
+    mpp_text,
 )
 from napari_zoommil.slides import Slide
 
@@ -113,7 +114,7 @@ def magnification_in(stated: Stated, frame: Frame) -> float:
     if mpp is not None and abs(np.log(mpp / mpp_of(stated.magnification))) > np.log(CONTRADICTION):
         raise FeatureFileError(
             f"{stated.path.name} says that its patches are at {magnification_name(stated.magnification)}, "
-            f"but {stated.size[0]:g} px of a slide at {sum(frame.mpp or ()) / 2:.3g} µm/px are "
+            f"but {stated.size[0]:g} px of a slide at {mpp_text(frame.mpp or (0, 0))} are "
             f"{magnification_name(magnification_of(mpp))} as patches of {stated.patch_size} px; give the "
             "right pixel size with --mpp, or extract the features again"
         )

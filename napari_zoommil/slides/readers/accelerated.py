@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -10,15 +12,26 @@ from PIL import Image
 from tifffile import TiffFile, TiffPage
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
+from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.readers.base import RGB, Reader
 from napari_zoommil.slides.readers.openslide import DamagedWindow, OpenSlideReader
 from napari_zoommil.slides.readers.orientation import oriented
-from napari_zoommil.slides.readers.shared_file import SharedFile, open_tiff
-from napari_zoommil.slides.readers.tiff import TiffReader
-from napari_zoommil.slides.readers.tiff_segments import MissingSegment, RefusedPage, Segments, segments_of
+from napari_zoommil.slides.readers.shared_file import SharedFile, check_pages, open_tiff
+from napari_zoommil.slides.readers.tiff import TiffReader, common_shrinks, level_of
+from napari_zoommil.slides.readers.tiff_images import StoredImage, images_of
+from napari_zoommil.slides.readers.tiff_others import AssociatedImages
+from napari_zoommil.slides.readers.tiff_segments import (
+    MissingSegment,
+    RefusedPage,
+    Segments,
+    UnreadablePage,
+    segments_of,
+)
 from napari_zoommil.slides.readers.tiles import TiledImage, identity
 
-VENDORS = ("aperio", "generic-tiff")
+GENERIC = "generic-tiff"
+
+VENDORS = ("aperio", GENERIC)
 """Formats with plain TIFF tiles; in others tiles overlap, are incomplete or have an index of their own."""
 
 
@@ -29,19 +42,19 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
     file = None
     try:
         with open_tiff(path) as tiff:
-            pages = [_page_of(level.shape, tiff) for level in slow.levels]
-            if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):
-                return None  # OpenSlide fills missing tiles in its own way
+            found = _stored(slow, tiff)
+            if any(len(pages) > 1 for pages in found.levels):  # OpenSlide would show one channel of them
+                slow.close()
+                return TiffReader.open(path)
             file = SharedFile(path)
-            levels = [segments_of(pages[:1], file.fetch)]
-            levels += [segments_of([page], file.fetch, levels[0].white) for page in pages[1:]]
-            orientation = pages[0].tags.valueof("Orientation", 1)
-        reader = FastReader(slow, path, file, levels)
+            reader = FastReader(slow, path, file, found)
     except RefusedPage as error:
         if file is not None:
             file.close()
         slow.close()
         raise UnsupportedSlideError(f"{path.name} {error}") from error
+    except SlideError:
+        raise
     except Exception:  # tifffile failed, but OpenSlide can read the file
         if file is not None:
             file.close()
@@ -51,13 +64,39 @@ def _accelerated(slow: OpenSlideReader, path: Path) -> Reader | None:
     except SlideError:
         reader.close()
         raise
-    return oriented(reader, orientation)
+    return oriented(reader, found.orientation)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """What tifffile finds: the pages of each level, the pixel size, and the images besides the slide."""
+
+    levels: list[list[TiffPage]]
+    mpp: Pair | None
+    others: list[StoredImage]
+
+    @property
+    def orientation(self) -> int:
+        return int(self.levels[0][0].tags.valueof("Orientation", 1))
+
+
+def _stored(slow: OpenSlideReader, tiff: TiffFile) -> _Stored:
+    """OpenSlide knows what scanners mean by their pages; of other TIFFs it knows less than there is."""
+    if slow.vendor == GENERIC:
+        slide, *others = images_of(tiff)
+        return _Stored(list(slide.levels), slide.mpp, others)
+    pages = [_page_of(level.shape, tiff) for level in slow.levels]
+    if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):
+        raise ValueError("OpenSlide fills missing tiles in its own way")
+    return _Stored([[page] for page in pages], slow.mpp, [])
 
 
 def _is_ome(path: Path) -> bool:
     try:
         with open_tiff(path) as tiff:
             return tiff.is_ome
+    except SlideError:
+        raise
     except Exception:  # OpenSlide may still read it
         return False
 
@@ -72,6 +111,23 @@ def _page_of(shape: tuple[int, int], tiff: TiffFile) -> TiffPage:
     return found
 
 
+def _segments(levels: Sequence[list[TiffPage]], slow: OpenSlideReader, file: SharedFile) -> list[Segments]:
+    """The segments of each level; one that OpenSlide does not know either is left out if it is unreadable."""
+    found = [segments_of(levels[0], file.fetch)]
+    for pages in levels[1:]:
+        try:
+            found.append(segments_of(pages, file.fetch, found[0].white))
+        except UnreadablePage:
+            if _index(slow, (pages[0].imagelength, pages[0].imagewidth)) is not None:
+                raise
+    return found
+
+
+def _index(slow: OpenSlideReader, shape: tuple[int, int]) -> int | None:
+    """The level of OpenSlide that has this extent."""
+    return next((at for at, level in enumerate(slow.levels) if level.shape == shape), None)
+
+
 class FastReader:
     """Metadata from OpenSlide, pixels from the tiles, and OpenSlide again for tiles that fail."""
 
@@ -82,16 +138,28 @@ class FastReader:
         """Open a slide with the fastest reader that supports it."""
         if TiffReader.accepts(path) and _is_ome(path):  # OpenSlide would take it for a plain TIFF
             return TiffReader.open(path)
+        check_pages(path)
         slow = OpenSlideReader(path)
         return _accelerated(slow, path) or cast(Reader, slow)
 
-    def __init__(self, slow: OpenSlideReader, path: Path, file: SharedFile, levels: list[Segments]) -> None:
-        self._slow, self._file, self._levels = slow, file, levels
-        self.vendor, self.levels, self.properties = slow.vendor, slow.levels, slow.properties
-        self.mpp, self.objective, self.icc = slow.mpp, slow.objective, slow.icc
-        self.background, self.associated = slow.background, slow.associated
-        self.shrinks = tuple(s for s in levels[0].shrinks if all(s in level.shrinks for level in levels))
-        geometries = [level.geometry for level in levels]
+    def __init__(self, slow: OpenSlideReader, path: Path, file: SharedFile, found: _Stored) -> None:
+        self._name = path.name
+        self._slow, self._file, self._levels = slow, file, _segments(found.levels, slow, file)
+        self.vendor, self.properties = slow.vendor, slow.properties
+        shapes = [level.geometry.shape for level in self._levels]
+        self._known = {at: one for at, shape in enumerate(shapes) if (one := _index(slow, shape)) is not None}
+        self.levels = tuple(
+            slow.levels[self._known[at]]
+            if at in self._known and 0 in self._known
+            else level_of(shape, shapes[0])
+            for at, shape in enumerate(shapes)
+        )
+        self.mpp = (slow.mpp if 0 in self._known else None) or found.mpp
+        self.objective, self.icc, self.background = slow.objective, slow.icc, slow.background
+        self._others = AssociatedImages(found.others, file.fetch)
+        self.associated = (*slow.associated, *self._others.names)
+        self.shrinks = common_shrinks(self._levels)
+        geometries = [level.geometry for level in self._levels]
         self._image = TiledImage(identity(path), geometries, self._decode, slow.background)
         self.read, self.probe = self._image.read, self._image.probe
 
@@ -113,7 +181,9 @@ class FastReader:
         y, x = row * rows, column * columns
         height, width = min(rows, extent[0] - y), min(columns, extent[1] - x)
         try:
-            tile = self._slow.read_strictly(level, y, x, height, width)
+            if level not in self._known:
+                raise DamagedWindow(str(failure))
+            tile = self._slow.read_strictly(self._known[level], y, x, height, width)
         except DamagedWindow as error:  # any other error: the slide is closed or was removed
             if not isinstance(failure, MissingSegment):
                 raise ValueError(str(error)) from failure
@@ -121,6 +191,8 @@ class FastReader:
         return tile if shrink == 1 else np.asarray(Image.fromarray(tile).reduce(shrink))
 
     def associated_image(self, name: str) -> RGB:
+        if name in self._others.names:
+            return self._others.read(name, self._name)
         return self._slow.associated_image(name)
 
     def close(self) -> None:

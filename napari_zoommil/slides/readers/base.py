@@ -7,7 +7,7 @@ Padding, choice of level, resampling and units are in :class:`~napari_zoommil.sl
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.errors import SlideError, UnsupportedSlideError
-from napari_zoommil.files import PICTURES, has_ending
+from napari_zoommil.errors import FileError, SlideError, UnsupportedSlideError
+from napari_zoommil.files import PICTURES, check_readable, has_ending
 from napari_zoommil.geometry import Pair
 
 RGB = NDArray[np.uint8]
@@ -102,6 +102,18 @@ PLAUSIBLE_MPP = (0.02, 50.0)
 """Range of stated resolutions that are believed, µm/px; others are a print density (72 dpi = 353 µm/px)."""
 
 
+LARGEST_PIECE = 1_200_000_000
+"""Bytes of the largest tile, strip, chunk or undivided image that is decoded: 400 million pixels."""
+
+LARGEST_SLIDE = 10**12
+"""Pixels of the largest slide that is opened; scanners reach 10**11."""
+
+
+def largest_of(extents: Sequence[tuple[int, int]]) -> int:
+    """The image of a file that is its slide: the first of the largest ones."""
+    return max(range(len(extents)), key=lambda at: extents[at][0] * extents[at][1])
+
+
 def plausible(mpp: Pair | None) -> Pair | None:
     """The stated resolution, or None if it is outside ``PLAUSIBLE_MPP``."""
     low, high = PLAUSIBLE_MPP
@@ -109,6 +121,8 @@ def plausible(mpp: Pair | None) -> Pair | None:
 
 
 def _readers_for(path: Path) -> list[Any]:
+    if not (path.is_file() or path.is_dir()):  # a pipe would be waited for without end
+        return []
     readers = (getattr(import_module(module), name) for module, name in READERS)
     return [reader for reader in readers if reader.accepts(path)]
 
@@ -137,6 +151,17 @@ def slide_format(path: Path) -> bool:
         reader.close()
 
 
+def _bounded(reader: Reader, path: Path) -> Reader:
+    """The reader, unless the file states an extent that nothing has: each of its tiles would be visited."""
+    height, width = reader.levels[0].shape
+    if height * width <= LARGEST_SLIDE:
+        return reader
+    reader.close()
+    raise SlideError(
+        f"{path.name} states an image of {width:,} × {height:,} px, larger than any slide; try another copy"
+    )
+
+
 def open_reader(path: Path) -> Reader:
     """Open a slide with the first reader that can.
 
@@ -149,10 +174,14 @@ def open_reader(path: Path) -> Reader:
     """
     if not os.path.exists(path):  # unlike Path.exists, False for names that the system refuses
         raise SlideError(f"there is no slide at {path}")
+    try:
+        check_readable(path)
+    except FileError as error:
+        raise SlideError(str(error)) from error
     failures = []
     for reader in _readers_for(path):
         try:
-            return reader.open(path)
+            return _bounded(reader.open(path), path)
         except SlideError as error:
             failures.append(error)
     if failures:

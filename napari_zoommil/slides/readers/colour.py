@@ -54,6 +54,13 @@ RED_TO_GREEN = -round(0.71414 * (1 << 16)) * CHROMA
 """Contribution of chroma to a channel (JFIF 1.02, p. 3); for green times 2^16."""
 
 
+def misfit(dtype: Any, kind: object = None) -> str:
+    """Why samples of a type cannot be shown, to continue a sentence that begins with a name; else empty."""
+    if dtype in (np.uint8, np.uint16, bool):
+        return ""
+    return f"holds {kind or dtype} samples; unsigned integers of 1, 8 or 16 bits can be shown"
+
+
 def white_of(blocks: Iterable[NDArray[Any]]) -> int:
     """White of deep samples, estimated from some blocks."""
     brightest = max((int(block.max()) for block in blocks if block.size), default=0)

@@ -25,6 +25,15 @@ from napari_zoommil.slides.readers.orientation import oriented
 LIMIT_MPX = 400
 """Largest image that is read, million px: decoded whole, it takes 1.2 GB, and 3 GB during decoding."""
 
+DEFLATE = 1032
+"""Times by which deflate, which PNG uses, can shrink."""
+
+BITS = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}
+"""Least bits of a pixel in a PNG, by Pillow's mode; a grey or palette one may have a single bit."""
+
+MOST_PX_PER_JPEG_BYTE = 1024
+"""The same of JPEG, which spends a bit on a block of 64 px at least, and less only in long even runs."""
+
 BAND_PX = 1 << 22
 """Pixels converted to RGB at once, so that intermediate images stay small."""
 
@@ -111,6 +120,13 @@ class ImageReader:
             width, height = image.size
         if width * height > LIMIT_MPX * 1_000_000:
             raise UnsupportedSlideError(self._too_large(width * height / 1e6))
+        of_png = DEFLATE * 8 / BITS.get(self.properties["mode"], 1)
+        most = MOST_PX_PER_JPEG_BYTE if self._form == "JPEG" else of_png
+        if width * height > most * self._path.stat().st_size:
+            raise SlideError(
+                f"{self._path.name} states {width:,} × {height:,} px, far more than its "
+                f"{self._path.stat().st_size:,} bytes can hold; try another copy of it"
+            )
         self.levels: tuple[Level, ...] = (Level((height, width), (1.0, 1.0)),)
         self.shrinks: tuple[int, ...] = (1,)
         self.vendor = self._form.lower()

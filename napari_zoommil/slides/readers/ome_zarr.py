@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
-from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.readers.base import RGB, Level, plausible
+from napari_zoommil.slides.readers.colour import Colour, to_rgb, white_of
+from napari_zoommil.slides.readers.ome_zarr_images import ZarrImage, images_of
 from napari_zoommil.slides.readers.tiles import TiledImage, TiledLevel, identity
 
 if TYPE_CHECKING:
     import zarr
 
-MICRONS = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
+PROBES = 64
+"""Chunks that are read to estimate the white of deep pixels."""
 
 
-def _ome(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """NGFF 0.5 keeps its metadata under ``ome``, 0.4 at the top."""
-    return attributes.get("ome", attributes)
-
-
-def _image_group(path: Path) -> tuple[zarr.Group, zarr.Group]:
-    """The root and the group that holds the slide's multiscales (series 0 of a multi-image file)."""
+def _root(path: Path) -> zarr.Group:
     import zarr  # slow to import, and other formats do not need it
 
     try:
-        root = zarr.open_group(path, mode="r")
-        if "multiscales" in _ome(root.attrs):
-            return root, root
-        series = root["0"]
-        if isinstance(series, zarr.Group) and "multiscales" in _ome(series.attrs):
-            return root, series
-    except (KeyError, ValueError, OSError, TypeError) as error:
-        raise UnsupportedSlideError(f"{path.name} is not an OME-Zarr image: {error}") from error
-    raise UnsupportedSlideError(f"{path.name} is a zarr without an OME-Zarr image in it")
+        return zarr.open_group(path, mode="r")
+    except (LookupError, ValueError, OSError, TypeError) as error:
+        raise UnsupportedSlideError(f"{path.name} is not an OME-Zarr image: {first_line(error)}") from error
 
 
 class OMEZarrReader:
-    """Reader over an OME-Zarr image; grey images become RGB by repetition."""
+    """Reader over an OME-Zarr, of its largest image; grey images become RGB by repetition."""
 
     @staticmethod
     def accepts(path: Path) -> bool:
@@ -53,116 +44,77 @@ class OMEZarrReader:
 
     def __init__(self, path: Path) -> None:
         self._name = path.name
-        self._root, self._group = _image_group(path)
+        self._root = _root(path)
         try:
-            self._describe()
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
-            raise UnsupportedSlideError(f"{path.name} has unusable OME-Zarr metadata: {error}") from error
-        tiles = [TiledLevel(self._extent(array), self._extent(array, array.chunks)) for array in self._arrays]
+            self._slide, *others = images_of(self._root, path)
+        except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+            raise UnsupportedSlideError(
+                f"{path.name} has unusable OME-Zarr metadata: {first_line(error)}"
+            ) from error
+        self._others = _named(others)
+        self._describe()
+        tiles = [TiledLevel(self._slide.extent(at), self._slide.chunk(at)) for at in range(len(self.levels))]
         self._image = TiledImage(identity(path), tiles, self._chunk, self.background)
         self.read = self._image.read
 
     def _describe(self) -> None:
-        scales = _ome(self._group.attrs)["multiscales"][0]
-        axes = scales["axes"]
-        self._axes = [axis["name"] if isinstance(axis, dict) else axis for axis in axes]
-        self._arrays = [self._array(self._group, dataset["path"]) for dataset in scales["datasets"]]
-        shapes = [self._extent(array) for array in self._arrays]
+        slide = self._slide
+        shapes = [slide.extent(at) for at in range(len(slide.arrays))]
         # Downsamples from the shapes: some writers state a factor of 2 when the shapes give 3.87.
         self.levels = tuple(
             Level(shape, (shapes[0][0] / shape[0], shapes[0][1] / shape[1])) for shape in shapes
         )
-        self.mpp = plausible(self._stated_mpp(axes, scales))
-        self.objective: float | None = None
+        self.mpp = plausible(slide.mpp)
+        self.objective = slide.objective
         self.vendor = "ome-zarr"
         self.background = (255, 255, 255)
         self.shrinks = (1,)
         self.icc: bytes | None = None
-        self.properties = {"version": str(scales.get("version", _ome(self._group.attrs).get("version", "")))}
-        self.associated = tuple(sorted(self._others()))
-
-    def _array(self, group: zarr.Group, name: str) -> zarr.Array[Any]:
-        import zarr
-
-        array = group.get(name)
-        if not isinstance(array, zarr.Array):
-            raise UnsupportedSlideError(f"{self._name} has no pixels at {group.path}/{name}")
-        if array.ndim != len(self._axes):
-            raise UnsupportedSlideError(
-                f"{self._name} names {len(self._axes)} axes for {array.ndim}-D pixels"
-            )
-        channels = array.shape[self._axes.index("c")] if "c" in self._axes else 1
-        if array.dtype != np.uint8 or channels not in (1, 3):
-            raise UnsupportedSlideError(
-                f"{self._name} holds {channels} channels of {array.dtype}, not an RGB or grey 8-bit image"
-            )
-        return array
-
-    def _extent(self, array: zarr.Array[Any], of: tuple[int, ...] | None = None) -> tuple[int, int]:
-        """Height and width of an array, or of its chunks."""
-        sizes = of or array.shape
-        return sizes[self._axes.index("y")], sizes[self._axes.index("x")]
-
-    def _stated_mpp(self, axes: list[Any], scales: Mapping[str, Any]) -> Pair | None:
-        units = [MICRONS.get(axis.get("unit", "")) if isinstance(axis, dict) else None for axis in axes]
-        stated = [
-            np.asarray(transform["scale"], float)
-            for owner in (scales["datasets"][0], scales)
-            for transform in owner.get("coordinateTransformations", ())
-            if transform.get("type") == "scale"
-        ]
-        if not stated:
-            return None
-        factors = np.prod(stated, 0)
-        size = []
-        for name in "yx":
-            axis = self._axes.index(name)
-            unit = units[axis]
-            if unit is None:
-                return None
-            size.append(float(factors[axis]) * unit)
-        return size[0], size[1]
-
-    def _others(self) -> dict[str, zarr.Group]:
-        """Further images of a multi-image file, by the name that their writer gave them."""
-        if self._root is self._group:
-            return {}
-        found = {}
-        for key, group in self._root.groups():
-            scales = _ome(group.attrs).get("multiscales")
-            if scales and key != "0":
-                found[str(scales[0].get("name") or key).removesuffix(" image")] = group
-        return found
+        self.properties = {"version": slide.version}
+        self.associated = tuple(sorted(self._others))
+        self._colour = Colour(slide.model, _white(slide))
 
     @property
     def damaged(self) -> int:
         return self._image.damaged
 
     def _chunk(self, level: int, row: int, column: int, _shrink: int) -> RGB:
-        rows, columns = self._image.levels[level].tile
-        window = {
-            "y": slice(row * rows, (row + 1) * rows),
-            "x": slice(column * columns, (column + 1) * columns),
-        }
-        return self._rgb(self._arrays[level], window)
-
-    def _rgb(self, array: zarr.Array[Any], window: Mapping[str, slice]) -> RGB:
-        index = tuple(window.get(name, slice(None) if name == "c" else 0) for name in self._axes)
-        block = np.asarray(array[index])
-        kept = [name for name in self._axes if name in "cyx"]
-        if "c" not in kept:
-            block, kept = block[None], ["c", *kept]
-        block = block.transpose([kept.index(name) for name in "yxc"])
-        return np.ascontiguousarray(np.broadcast_to(block, (*block.shape[:2], 3)))
+        window = _window(row, column, self._image.levels[level].tile)
+        return to_rgb(self._slide.samples(level, *window), self._colour)
 
     def associated_image(self, name: str) -> RGB:
-        group = self._others()[name]
-        first = self._array(group, _ome(group.attrs)["multiscales"][0]["datasets"][0]["path"])
+        image = self._others[name]
         try:
-            return self._rgb(first, {"y": slice(None), "x": slice(None)})
+            samples = image.samples(0, slice(None), slice(None))
+            return to_rgb(samples, Colour(image.model, _white(image)))
         except Exception as error:  # each codec raises errors of its own
             raise SlideError(f"{self._name} cannot be read in its {name}: {first_line(error)}") from error
 
     def close(self) -> None:
         self._root.store.close()
         self._image.close()
+
+
+def _named(images: list[ZarrImage]) -> dict[str, ZarrImage]:
+    """Images by their names; of two of one name the second has a number."""
+    found: dict[str, ZarrImage] = {}
+    for at, image in enumerate(images, 1):
+        found[f"{image.name} {at}" if image.name in found else image.name] = image
+    return found
+
+
+def _window(row: int, column: int, tile: tuple[int, int]) -> tuple[slice, slice]:
+    return slice(row * tile[0], (row + 1) * tile[0]), slice(column * tile[1], (column + 1) * tile[1])
+
+
+def _white(image: ZarrImage) -> int:
+    """White of the samples; of deep ones by some chunks of the finest level, as of a TIFF."""
+    dtype, tile = image.arrays[0].dtype, image.chunk(0)
+    if dtype.itemsize == 1:
+        return 1 if dtype.kind == "b" else 255
+    rows, columns = (math.ceil(extent / edge) for extent, edge in zip(image.extent(0), tile, strict=True))
+    found = []
+    for index in np.linspace(0, rows * columns - 1, min(PROBES, rows * columns)).astype(int):
+        with suppress(Exception):  # a damaged chunk is skipped
+            found.append(image.samples(0, *_window(*divmod(int(index), columns), tile)))
+    return white_of(found)

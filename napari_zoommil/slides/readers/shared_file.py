@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from threading import Lock
@@ -71,6 +72,38 @@ class SharedFile:
         self._file = None  # closed with the last reference, of a thread that still reads
 
 
+MOST_PAGES = 10_000
+"""Most pages of a TIFF: each is looked at, which takes half a millisecond, and a slide has some dozens."""
+
+FORMS = {42: ("H", 12, "I", 4), 43: ("Q", 20, "Q", 8)}
+"""Of TIFF and BigTIFF: types of a count and of an offset, bytes of an entry, place of the first offset."""
+
+
+def check_pages(path: Path) -> None:
+    """Refuse a TIFF of very many pages before anything is made of them.
+
+    Raises
+    ------
+    SlideError
+    """
+    with suppress(OSError, struct.error), path.open("rb") as file:  # what is damaged is told by who reads it
+        start = file.read(4)
+        order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
+        form = FORMS.get(struct.unpack(f"{order}H", start[2:])[0]) if order else None
+        if form is None:
+            return
+        count, entry, offset, at = form
+        for _ in range(MOST_PAGES + 1):
+            file.seek(at)
+            (at,) = struct.unpack(f"{order}{offset}", file.read(struct.calcsize(offset)))
+            if not at:
+                return
+            file.seek(at)
+            (entries,) = struct.unpack(f"{order}{count}", file.read(struct.calcsize(count)))
+            at += struct.calcsize(count) + entries * entry
+        raise SlideError(f"{path.name} has more than {MOST_PAGES:,} pages; no slide has that many")
+
+
 @contextmanager
 def open_tiff(path: Path) -> Iterator[TiffFile]:
     """The index of a TIFF, without numpy's warnings about odd numbers in it.
@@ -78,6 +111,7 @@ def open_tiff(path: Path) -> Iterator[TiffFile]:
     Other files that an OME-TIFF names are never opened: a path from an untrusted file may be a pipe that
     blocks for ever, or a network share that asks for a login.
     """
+    check_pages(path)
     with np.errstate(all="ignore"), ExitStack() as stack:
         tiff = stack.enter_context(TiffFile(path))
         alone = _without_other_files(tiff.ome_metadata, path.name)

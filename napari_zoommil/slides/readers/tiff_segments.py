@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, TiffPage
 
-from napari_zoommil.slides.readers.base import RGB
-from napari_zoommil.slides.readers.colour import SAMPLES, Colour, Model, to_rgb, white_of
+from napari_zoommil.slides.readers.base import LARGEST_PIECE, RGB
+from napari_zoommil.slides.readers.colour import SAMPLES, Colour, Model, misfit, to_rgb, white_of
 from napari_zoommil.slides.readers.jpeg import SHRINKS, decode_jpeg, stream_head
 from napari_zoommil.slides.readers.tiles import TiledLevel
 
@@ -21,9 +21,6 @@ Fetch = Callable[[int, int], bytes]
 
 BAND_BYTES = 4 << 20
 """Bytes of uncompressed rows that are read at once."""
-
-SEGMENT_PIXELS = 400_000_000
-"""Largest segment that is decoded, px: larger ones would fill the memory."""
 
 PROBE_BYTES = 1 << 16
 """Bytes of uncompressed rows that are read at once to estimate white."""
@@ -111,8 +108,10 @@ def segments_of(pages: Sequence[TiffPage], fetch: Fetch, white: int | None = Non
         pages, white or white_of(_probe(_raw_blocks(page, PROBE_BYTES) if raw else blocks, fetch))
     )
 
+    samples = _samples(pages)
+
     def decode(fetch: Fetch, row: int, column: int, _shrink: int) -> RGB:
-        return to_rgb(blocks.read(fetch, row, column), colour)
+        return to_rgb(blocks.read(fetch, row, column)[..., :samples], colour)
 
     return Segments(blocks.geometry, (1,), decode, colour.white)
 
@@ -127,9 +126,8 @@ class _Blocks:
 
 def _check(pages: Sequence[TiffPage]) -> None:
     page = pages[0]
-    if page.dtype not in (np.uint8, np.uint16, bool):
-        kind = page.dtype or f"{page.bitspersample}-bit"
-        raise RefusedPage(f"holds {kind} samples; unsigned integers of 1, 8 or 16 bits can be shown")
+    if why := misfit(page.dtype, page.dtype or f"{page.bitspersample}-bit"):
+        raise RefusedPage(why)
     if page.photometric not in MODELS:
         name = _name(PHOTOMETRIC, page.photometric)
         raise UnreadablePage(f"stores colours as {name}; grey, RGB, YCbCr, CMYK and palettes can be shown")
@@ -137,21 +135,41 @@ def _check(pages: Sequence[TiffPage]) -> None:
         raise RefusedPage("holds a volume, not an image")
     if min(page.imagelength, page.imagewidth) < 1:
         raise UnreadablePage("has no pixels")
-    channels = len(pages) if len(pages) > 1 else page.samplesperpixel
-    needed = SAMPLES[_model(pages)]
-    if channels not in (needed, needed + 1):
-        raise RefusedPage(f"holds {channels} channels; grey, RGB, CMYK and palette images can be shown")
+    _check_channels(pages)
     for one in pages:
         rows, columns = _counts(one)
         planes = one.samplesperpixel if one.planarconfig == PLANARCONFIG.SEPARATE else 1
         if min(len(one.dataoffsets), len(one.databytecounts)) < rows * columns * planes:
             raise RefusedPage("lacks a part of its index")
     height, width = edge_of(page)
-    if height * width > SEGMENT_PIXELS and not _raw(pages):
+    if height * width * 3 > LARGEST_PIECE and not _raw(pages):
         raise RefusedPage(
             f"is stored in pieces of {height * width / 1e6:,.0f} million pixels, too large to decode; "
             "convert it to a tiled pyramid, as with: vips tiffsave IN OUT --tile --pyramid --compression jpeg"
         )
+
+
+def _check_channels(pages: Sequence[TiffPage]) -> None:
+    """Refuse samples that are neither a colour, nor opacity, nor one more that the colour does without."""
+    model, page = _model(pages), pages[0]
+    channels = len(pages) if len(pages) > 1 else page.samplesperpixel
+    more = channels - SAMPLES[model]
+    if more not in (0, 1) or (more and model == "grey" and not _has_alpha(page)):
+        raise RefusedPage(
+            f"holds {channels} channels, which are not colours; "
+            "grey, RGB, CMYK and palette images can be shown"
+        )
+
+
+def _has_alpha(page: TiffPage) -> bool:
+    """Whether the first sample after the colours is opacity: the file says so, their number does not."""
+    return page.extrasamples[:1] in ((EXTRASAMPLE.ASSOCALPHA,), (EXTRASAMPLE.UNASSALPHA,))
+
+
+def _samples(pages: Sequence[TiffPage]) -> int:
+    """Samples of a pixel that are shown: its colours, and its opacity if there is one."""
+    alpha = len(pages) == 4 if len(pages) > 1 else _has_alpha(pages[0])
+    return SAMPLES[_model(pages)] + alpha
 
 
 def _name(kind: Any, value: int) -> str:
@@ -163,7 +181,7 @@ def _model(pages: Sequence[TiffPage]) -> Model:
     if len(pages) > 1 and len(pages) in (3, 4):
         return "rgb"
     model = APERIO_MODELS.get(page.compression, MODELS[page.photometric])
-    if model == "grey" and page.samplesperpixel in (3, 4):
+    if model == "grey" and page.samplesperpixel == 3:
         return "rgb"
     jpeg = page.compression in (COMPRESSION.OJPEG, COMPRESSION.JPEG)  # decoding has converted it
     return "rgb" if jpeg and model == "ycbcr" else model

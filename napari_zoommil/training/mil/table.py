@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_zoommil.errors import CohortError
-from napari_zoommil.files import read_file
+from napari_zoommil.files import MOST_TABLE_BYTES, read_file
 
 SEPARATORS = ",;\t"
 
@@ -56,7 +56,7 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
         If it is not text in UTF-8, lacks a column or has one twice, or has no row.
     """
     try:
-        text = read_file(path).decode("utf-8-sig")
+        text = read_file(path, MOST_TABLE_BYTES).decode("utf-8-sig")
         separator = max(SEPARATORS, key=lambda one: len(next(_lines(text, one), (0, []))[1]))
         lines = _lines(text, separator)
         header = [name.lower() for name in next(lines, (0, []))[1]]

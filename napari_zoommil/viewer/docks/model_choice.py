@@ -14,6 +14,7 @@ from napari_zoommil.geometry import magnification_name
 from napari_zoommil.model_folder import UNTRAINABLE, Kind, kind_of, read_config, shipped
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.viewer.docks.parts import NarrowComboBox
+from napari_zoommil.viewer.docks.plain_text import plain_tip
 
 FOLDER, HUB = "Choose a folder…", "Hub name…"
 
@@ -106,7 +107,7 @@ class ModelChoice(NarrowComboBox):
         title, is_shipped = title_of(name), name in self._shipped
         self.addItem(title if is_shipped else Path(name).name, name)  # a folder's name may fill the line
         told = title if is_shipped else f"{title}\n{name}"
-        self.setItemData(self.count() - 1, told, Qt.ItemDataRole.ToolTipRole)
+        self.setItemData(self.count() - 1, plain_tip(told), Qt.ItemDataRole.ToolTipRole)
 
     def _picked(self, index: int) -> None:
         data, text = self.itemData(index), self.itemText(index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QChildEvent, QEvent, QObject, QPoint, QSize, Qt, QTimer
-from qtpy.QtGui import QCursor, QFocusEvent, QKeyEvent, QWheelEvent
+from qtpy.QtGui import QCursor, QFocusEvent, QHelpEvent, QKeyEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractScrollArea,
     QApplication,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_zoommil.viewer.compat import canvas_of
 from napari_zoommil.viewer.docks.parts import SPACING, WIDTH
+from napari_zoommil.viewer.docks.plain_text import keep_plain, show_tip
 from napari_zoommil.viewer.docks.tabs import join_others
 
 RETURNED = (Qt.FocusReason.ActiveWindowFocusReason, Qt.FocusReason.PopupFocusReason)
@@ -34,7 +35,7 @@ MARGIN_PX = 12
 class Page(QScrollArea):
     """A dock's page: a comfortable width, scrolling when low.
 
-    Two rules hold for whatever is put on the page, whenever that is.
+    Three rules hold for whatever is put on the page, whenever that is.
 
     * The wheel scrolls the page. A control takes the wheel only while it has the keyboard focus, and turning
       the wheel does not give it the focus.
@@ -42,6 +43,7 @@ class Page(QScrollArea):
       typed into that control counts, and the focus goes to the slide. Only a control that got the focus while
       the mouse was there, by a key, keeps it until the mouse moves. Enter and Escape give the focus to the
       slide too; Escape takes back what was typed.
+    * Names are never HTML, see :mod:`~napari_zoommil.viewer.docks.plain_text`.
 
     Parameters
     ----------
@@ -77,6 +79,7 @@ class Page(QScrollArea):
         if widget.focusPolicy() == Qt.FocusPolicy.WheelFocus:
             widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         widget.installEventFilter(self)
+        keep_plain(widget)
         for child in widget.children():
             if isinstance(child, QWidget):
                 self._watch(child)
@@ -100,6 +103,8 @@ class Page(QScrollArea):
             if watched is not self and not _takes_wheel(watched):
                 event.ignore()  # it goes to the next outer widget, and so to the page
                 return True
+        elif isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            return show_tip(watched, event)
         elif isinstance(event, QKeyEvent) and event.type() != QEvent.Type.KeyRelease:
             return self._key_pressed(watched, event)
         return False

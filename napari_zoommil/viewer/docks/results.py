@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QComboBox, QToolButton, QVBoxLayout, QWidget
 
 from napari_zoommil.jobs import prediction_store
 from napari_zoommil.viewer.docks.parts import NarrowComboBox, row
+from napari_zoommil.viewer.docks.plain_text import plain_tip
 from napari_zoommil.viewer.open_slide import PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.session import Session
 
@@ -60,7 +61,7 @@ class ResultChoice(QWidget):
             for at, key in enumerate(keys):
                 text = described(key, self._outcome(entry.results[key]))
                 self.list.addItem(text, key)
-                self.list.setItemData(at, text, Qt.ItemDataRole.ToolTipRole)  # the list is narrow
+                self.list.setItemData(at, plain_tip(text), Qt.ItemDataRole.ToolTipRole)  # the list is narrow
             self.list.setCurrentIndex(keys.index(shown))
         self.list.setToolTip(f"Results of this slide; shown: {self.list.currentText()}")
         seen = [key for key in self._seen.get(entry, ()) if key in keys and key != shown]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
+from weakref import ref
 
 import napari
 import numpy as np
@@ -22,7 +23,7 @@ from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import DOCUMENT, on_level_0, overlay_metadata, slide_of
 from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
@@ -30,6 +31,9 @@ FIRST_CLASS = "cell"
 
 MANY = 100
 """Number of changed points above which the layer is rebuilt instead of updated row by row."""
+
+CLASS = "class"
+"""Column of a layer's features."""
 
 ASSUMED_MPP = 0.5
 """Resolution for the size of cells on a slide of unknown resolution, µm/px."""
@@ -80,7 +84,7 @@ class PointsView:
             name=overlay_name(slide, POINTS),
             border_width=BORDER,
             canvas_size_limits=(SMALLEST_ON_SCREEN_PX, 10_000),
-            metadata=overlay_metadata(slide, POINTS),
+            metadata=overlay_metadata(slide, POINTS) | {DOCUMENT: ref(points)},
             **on_level_0(slide),
         )
         self.fill()
@@ -159,6 +163,7 @@ class PointsView:
             layer.selected_data = set()
             if not same:
                 layer.data = places
+            layer.features = {CLASS: _names(points.classes)[labels]}  # what napari saves with places
             if self._ids and not alike:
                 layer.size = sizes[labels]
                 layer.face_color = faces[labels]
@@ -209,6 +214,7 @@ class PointsView:
             layer.current_face_color = faces[label]
             layer.current_border_color = borders[label]
             layer.current_size = float(sizes[label])
+            layer.feature_defaults = {CLASS: _names(self._points.classes)[label]}
             layer.add(places)
         self._ids.extend(ids)
         self._known.update(ids)
@@ -318,6 +324,11 @@ def looks(classes: Classes, mpp: tuple[float, float] | None) -> Looks:
     diameters = [one.diameter_um for one in classes]
     sizes = np.array([min(diameters, default=1.0), *diameters]) / (mpp[1] if mpp else ASSUMED_MPP)
     return faces, borders, sizes
+
+
+def _names(classes: Classes) -> NDArray[np.object_]:
+    """Names of classes by label; 0 is unused."""
+    return np.array(["", *(one.name for one in classes)], object)
 
 
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
+from weakref import ref
 
 import napari
 import numpy as np
@@ -24,7 +25,7 @@ from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.layers.drawing import add_region_layer, encloses_area, rings, tool_of
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.metadata import DOCUMENT, per_pixel
 
 REGIONS = "regions"
 COMPLETE_COLOUR: Colour = (32, 32, 32)
@@ -80,6 +81,7 @@ class RegionsView:
         self._asked = Asked()
         self._um_per_px = per_pixel(slide)[1]
         self.layer = add_region_layer(viewer, slide, REGIONS, "black")
+        self.layer.metadata[DOCUMENT] = ref(points)
         self._tool = tool_of(viewer, self.layer)
         self._width = self._wanted_width
         self.fill()

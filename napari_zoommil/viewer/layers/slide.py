@@ -29,7 +29,7 @@ def slide_layer(slide: Slide) -> tuple[list[Any], dict[str, Any], str]:
 
 
 def keep_in_place(layer: Layer) -> None:
-    """Disable napari's transform tool for a layer: results and annotations would be at other places.
+    """Disable napari's transform tool for a layer: an overlay alone would be at another place.
 
     A single key activates it: on a slide the key 2, which chooses a class during annotation.
     """

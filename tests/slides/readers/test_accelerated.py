@@ -481,14 +481,13 @@ def test_only_the_tiles_in_view_are_fetched(cmu: Path, monkeypatch: pytest.Monke
     assert len(fetched) == 4, "they are kept"
 
 
-def test_levels_of_one_extent_are_left_to_openslide(tmp_path: Path) -> None:
+def test_a_second_image_of_the_same_extent_is_no_level(tmp_path: Path) -> None:
     path = tmp_path / "twice.tif"
     with tifffile.TiffWriter(path) as file:
-        for _ in range(2):
-            file.write(tissue(), tile=(128, 128), photometric="rgb", metadata=None)
+        for image in (tissue(), 255 - tissue()):
+            file.write(image, tile=(128, 128), photometric="rgb", metadata=None)
     reader = FastReader.open(path)
-    assert isinstance(reader, OpenSlideReader)
-    assert np.array_equal(whole(reader), tissue())
+    assert len(reader.levels) == 1 and np.array_equal(whole(reader), tissue())
 
 
 def test_a_slide_of_which_nothing_can_be_decoded_is_refused(write: Callable[..., Path]) -> None:

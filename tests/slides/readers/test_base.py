@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
 from napari_zoommil.slides.readers.accelerated import FastReader
-from napari_zoommil.slides.readers.base import open_reader, plausible
+from napari_zoommil.slides.readers.base import open_reader, plausible, slide_format
 from napari_zoommil.slides.readers.image import ImageReader
 from napari_zoommil.slides.readers.ome_zarr import OMEZarrReader
 from napari_zoommil.slides.readers.openslide import OpenSlideReader
@@ -85,3 +87,20 @@ def test_a_truncated_slide_is_refused_or_its_damage_counted(tmp_path: Path, cmu:
         except SlideError as error:
             outcomes.append("truncated.svs" in str(error))
     assert all(outcomes)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.svs")
+    for path in (tmp_path / "fifo.svs", Path("/dev/zero")):
+        with pytest.raises(SlideError, match=rf"^{path.name} is a pipe, a socket or a device; give a file$"):
+            open_reader(path)
+        assert not slide_format(path)
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, cmu: Path) -> None:
+    path = Path(shutil.copy(cmu, tmp_path / "a.svs"))
+    path.chmod(0)
+    with pytest.raises(SlideError, match=r"^a\.svs cannot be read \(Permission denied\)"):
+        open_reader(path)

@@ -297,3 +297,27 @@ def test_real_files_that_are_cut_off(data: Path, name: str, rows: int, damaged: 
     shown = whole(reader)
     assert reader.damaged == damaged
     assert shown[:rows].std() > 10 and (shown[rows:] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+def test_even_images_fit_into_their_files(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (4_000, 4_000)).save(tmp_path / "a.slide", "PNG", compress_level=9)
+    assert ImageReader.open(tmp_path / "a.slide").levels[0].shape == (4_000, 4_000)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_even_jpegs_fit_into_their_files(tmp_path: Path, mode: str) -> None:
+    for options in ({}, {"optimize": True, "quality": 1}, {"progressive": True, "quality": 1}):
+        Image.new(mode, (8_000, 8_000), 255 if mode == "L" else (255,) * 3).save(
+            tmp_path / "a.slide", "JPEG", **options
+        )
+        assert ImageReader.open(tmp_path / "a.slide").levels[0].shape == (8_000, 8_000)
+
+
+@pytest.mark.parametrize(("form", "start"), [("PNG", 60), ("JPEG", 600)])
+def test_what_a_file_cannot_hold_is_not_made_room_for(tmp_path: Path, form: str, start: int) -> None:
+    path = tmp_path / "bomb.slide"
+    Image.new("RGB", (19_900, 19_900) if form == "PNG" else (6_000, 6_000)).save(path, form)
+    path.write_bytes(path.read_bytes()[:start] + bytes(40))
+    with pytest.raises(SlideError, match=r"^bomb\.slide states .* px, far more than its \d+ bytes can hold"):
+        ImageReader.open(path)

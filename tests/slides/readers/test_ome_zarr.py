@@ -10,7 +10,7 @@ import pytest
 import zarr
 from zarr.codecs import GzipCodec, ZstdCodec
 
-from napari_zoommil.errors import UnsupportedSlideError
+from napari_zoommil.errors import SlideError, UnsupportedSlideError
 from napari_zoommil.slides.readers.ome_zarr import OMEZarrReader
 from napari_zoommil.slides.readers.openslide import OpenSlideReader
 from napari_zoommil.slides.slide import Slide
@@ -106,11 +106,115 @@ def test_other_channels_are_refused(ome_zarr, channels: int) -> None:
         Slide.open(ome_zarr("many.zarr", image))
 
 
-def test_sixteen_bits_are_refused_at_any_level(ome_zarr) -> None:
-    with pytest.raises(UnsupportedSlideError, match="uint16"):
-        Slide.open(ome_zarr("deep.zarr", RGB.astype(np.uint16)))
-    with pytest.raises(UnsupportedSlideError, match="uint16"):
+def test_deep_pixels_are_shown_as_those_of_a_tiff(ome_zarr, data: Path) -> None:
+    with (
+        Slide.open(data / "cases" / "rgb16.ome.zarr") as deep,
+        Slide.open(data / "cases" / "rgb16-twin.tif") as twin,
+    ):
+        assert deep.mpp == pytest.approx(twin.mpp)
+        assert np.array_equal(deep.read_level(0, 0, 0, *deep.shape), twin.read_level(0, 0, 0, *twin.shape))
+    fine = RGB.astype(np.uint16) * 16
+    reader = OMEZarrReader(ome_zarr("deep.zarr", fine, fine[::2, ::2]))
+    assert np.array_equal(reader.read(0, 0, 0, 130, 101), np.round(fine * (255 / 4095)).astype(np.uint8))
+    assert np.array_equal(reader.read(1, 0, 0, 65, 51), reader.read(0, 0, 0, 130, 101)[::2, ::2])
+
+
+def test_samples_that_are_no_brightness_are_refused(ome_zarr) -> None:
+    for dtype in ("float32", "int16", "uint32"):
+        with pytest.raises(UnsupportedSlideError, match=f"holds {dtype} samples; unsigned integers"):
+            Slide.open(ome_zarr(f"{dtype}.zarr", RGB.astype(dtype)))
+    with pytest.raises(UnsupportedSlideError, match="uint8 and uint16"):
         Slide.open(ome_zarr("mixed.zarr", RGB, HALF.astype(np.uint16)))
+
+
+@pytest.mark.parametrize("labels", [["DAPI", "FITC", "Cy5"], ["Red", "Green", "Blue"], ["B", "G", "R"]])
+@FORMATS
+def test_channels_are_told_by_their_labels(ome_zarr, labels: list[str], zarr_format: int) -> None:
+    path = ome_zarr("c.zarr", RGB.transpose(2, 0, 1), axes="cyx", zarr_format=zarr_format)
+    attributes = zarr.open_group(path, mode="a").attrs
+    told = {"channels": [{"label": label} for label in labels]}
+    if zarr_format == 3:
+        attributes["ome"] = {**attributes["ome"], "omero": told}
+    else:
+        attributes["omero"] = told
+    if labels[0] == "DAPI":
+        with pytest.raises(UnsupportedSlideError, match=r"3 channels \(DAPI, FITC, Cy5\), .* not colours"):
+            Slide.open(path)
+    else:
+        expected = RGB[..., ::-1] if labels[0] == "B" else RGB
+        assert np.array_equal(OMEZarrReader(path).read(0, 0, 0, 130, 101), expected)
+
+
+@FORMATS
+def test_the_largest_image_is_the_slide(ome_zarr, zarr_format: int) -> None:
+    for group, image, mpp in (("0", HALF[:9], 16.0), ("1", RGB, 0.25), ("2", HALF, 8.0)):
+        names = {"0": "macro image", "1": "slide", "2": ""}
+        path = ome_zarr(
+            "b2r.zarr", image, group=group, title=names[group], mpp=(mpp,) * 2, zarr_format=zarr_format
+        )
+    reader = OMEZarrReader(path)
+    assert reader.levels[0].shape == (130, 101) and reader.mpp == (0.25, 0.25)
+    assert reader.associated == ("2", "macro")
+    assert np.array_equal(reader.associated_image("macro"), HALF[:9])
+
+
+def test_levels_may_be_listed_from_the_coarsest(ome_zarr) -> None:
+    path = ome_zarr("up.zarr", HALF, RGB)
+    assert [level.shape for level in OMEZarrReader(path).levels] == [(130, 101), (65, 51)]
+
+
+def test_what_bioformats2raw_says_in_ome_xml_counts(ome_zarr) -> None:
+    for group, image in (("0", HALF), ("1", RGB)):
+        path = ome_zarr("b2r.zarr", image, group=group, unit=None, mpp=None)
+    (path / "OME").mkdir()
+    pixels = '<Pixels PhysicalSizeX="{0}" PhysicalSizeY="{0}" PhysicalSizeXUnit="mm" PhysicalSizeYUnit="mm"/>'
+    images = "".join(
+        f'<Image Name="{name}">{pixels.format(size)}</Image>'
+        for name, size in (("macro", 0.008), ("a", 0.0005))
+    )
+    (path / "OME" / "METADATA.ome.xml").write_text(
+        f'<OME xmlns="http://ome">{images}</OME>', encoding="utf-8"
+    )
+    reader = OMEZarrReader(path)
+    assert reader.mpp == pytest.approx((0.5, 0.5)) and reader.associated == ("macro",)
+
+
+def test_units_of_every_writer(ome_zarr, data: Path) -> None:
+    assert OMEZarrReader(data / "cases" / "unit-micron.ome.zarr").mpp == pytest.approx((0.5, 0.5))
+    for unit, per_um in (("micron", 1.0), ("angstrom", 1e4), ("inch", 1 / 25_400), ("\u03bcm", 1.0)):
+        path = ome_zarr(f"{unit[0]}.zarr", RGB, unit=unit, mpp=(0.5 * per_um,) * 2)
+        assert OMEZarrReader(path).mpp == pytest.approx((0.5, 0.5))
+
+
+def test_what_a_chunk_costs_is_known_before_it_is_read(ome_zarr) -> None:
+    path = ome_zarr("wide.zarr", RGB)
+    for edge, why in (
+        (1 << 15, "chunks of 3.22 GB, too large"),
+        (10**12, "too large"),
+        (1, "1 × 1 px, too small"),
+    ):
+        meta = path / "0" / ".zarray"
+        stored = json.loads(meta.read_text())
+        meta.write_text(json.dumps({**stored, "chunks": [edge, edge, 3]}))
+        with pytest.raises(UnsupportedSlideError, match=rf"^wide\.zarr is stored in .*{why}"):
+            Slide.open(path)
+
+
+def test_an_extent_that_nothing_has_is_refused(ome_zarr) -> None:
+    path = ome_zarr("vast.zarr", RGB)
+    meta = path / "0" / ".zarray"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "shape": [10**9, 10**9, 3]}))
+    with pytest.raises(SlideError, match=r"^vast\.zarr states an image of 1,000,000,000 × 1,000,000,000 px"):
+        Slide.open(path)
+
+
+def test_a_damaged_member_does_no_harm(ome_zarr) -> None:
+    for group, image in (("0", RGB), ("1", HALF)):
+        path = ome_zarr("b2r.zarr", image, group=group)
+    for content in (b"\xff\xfe{", b"{", b"[]"):
+        (path / "1" / ".zattrs").write_bytes(content)
+        reader = OMEZarrReader(path)
+        assert reader.associated == () and np.array_equal(reader.read(0, 0, 0, 130, 101), RGB)
 
 
 @pytest.mark.parametrize(

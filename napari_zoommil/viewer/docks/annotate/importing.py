@@ -11,6 +11,7 @@ from napari_zoommil.annotations import Points
 from napari_zoommil.annotations.feature import Feature, Kind
 from napari_zoommil.annotations.reading import content_steps
 from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.documents import LARGE_BYTES
@@ -19,9 +20,9 @@ from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.worker import JobRunner
 
 
-def read_job(path: Path) -> Job[Points]:
+def read_job(path: Path, origin: Pair) -> Job[Points]:
     """The annotations in a file, step by step."""
-    steps, points = content_steps(path), Points()
+    steps, points = content_steps(path, origin), Points()
     yield Progress(0, 1, f"reading {path.name}")
     while True:
         try:
@@ -68,11 +69,13 @@ class Importer:
         try:
             large = path.stat().st_size >= LARGE_BYTES
             if not large:
-                return self._read(entry, path, Points.read(path))
+                return self._read(entry, path, Points.read(path, origin=entry.slide.origin))
         except (ZoomMILError, OSError) as error:
             return self._told(str(error))
         self._path = path
-        self._runner.start(lambda: read_job(path), f"ZoomMIL is reading {path.name}", entry)
+        self._runner.start(
+            lambda: read_job(path, entry.slide.origin), f"ZoomMIL is reading {path.name}", entry
+        )
 
 
 def what_came(new: Sequence[Feature], slide: Slide, name: str) -> str:

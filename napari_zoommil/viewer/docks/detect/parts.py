@@ -113,7 +113,9 @@ class Search:
         finds = type(part).together(self.parts)
         self.parts = [finds]
         slide, model = self.entry.slide, self.model
-        so_far = Detection(slide.name, "", model.name, model.classes, finds, model.threshold, 0.0)
+        so_far = Detection(
+            slide.name, "", model.name, model.classes, finds, model.threshold, 0.0, origin=slide.origin
+        )
         show_cells(viewer, slide, so_far, model.title)
         self._painted = time.monotonic()
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.docks.plain_text import plain_label
 
 EDGE_PX = 360
 """Longest edge of an image on screen."""
@@ -41,7 +42,7 @@ class AssociatedWindow(QScrollArea):
         body = QWidget()
         column = QVBoxLayout(body)
         for name in named(slide):
-            column.addWidget(QLabel(name.capitalize()))
+            column.addWidget(plain_label(name.capitalize()))
             column.addWidget(_picture(slide, name))
         column.addStretch(1)
         self.setWidget(body)
@@ -60,7 +61,7 @@ def named(slide: Slide) -> list[str]:
 
 
 def _picture(slide: Slide, name: str) -> QLabel:
-    shown = QLabel()
+    shown = plain_label("")
     try:
         pixels = np.ascontiguousarray(slide.associated_image(name))
     except (ZoomMILError, OSError) as error:

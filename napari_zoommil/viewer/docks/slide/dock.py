@@ -9,6 +9,7 @@ from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton
 
+from napari_zoommil.geometry import mpp_text
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -181,7 +182,7 @@ def facts(entry: OpenSlide) -> str:
     levels = "1 level" if len(slide.levels) == 1 else f"{len(slide.levels)} levels"
     if slide.mpp is not None:
         extent = f"{width * slide.mpp[1] / 1000:.1f} × {height * slide.mpp[0] / 1000:.1f} mm"
-        scale = f"{extent} · {slide.mpp[1]:.4g} µm/px ({slide.magnification:g}x)"
+        scale = f"{extent} · {mpp_text(slide.mpp)} ({slide.magnification:.4g}x)"
     else:
         scale = "resolution unknown" + (
             f" · objective {slide.magnification:g}x" if slide.magnification else ""

@@ -10,16 +10,18 @@ Rules:
 - *other*: everything else, such as lines, tiles, and regions whose outline encloses nothing. It is kept and
   written back.
 
-A feature keeps its JSON from the file (``raw``), which is never changed in place.
+A feature keeps its JSON from the file as text, of which the properties are shared by features with equal
+ones: a file of a million cells has few different ones.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -74,6 +76,71 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Properties:
+    """The properties of a feature as JSON text; features with equal ones share an object.
+
+    Attributes
+    ----------
+    text : bytes
+    """
+
+    text: bytes
+
+    @property
+    def value(self) -> Json:
+        return _decoded(self.text)
+
+
+@lru_cache(4096)
+def _decoded(text: bytes) -> Json:
+    """Never changed in place."""
+    return as_dict(json.loads(text))
+
+
+NONE = Properties(b"{}")
+
+
+class Text(NamedTuple):
+    """A feature as JSON text.
+
+    Attributes
+    ----------
+    head : bytes
+        Up to its properties; all of it if they cannot be exchanged in the text.
+    properties : Properties
+    tail : bytes or None
+        What follows them; None if they are in ``head``.
+    """
+
+    head: bytes
+    properties: Properties
+    tail: bytes | None
+
+    @classmethod
+    def of(cls, raw: Json, id: str, known: dict[bytes, Properties] | None = None) -> Text:
+        """The text of a feature; see :func:`parse`."""
+        text, stated = _encoded(raw), raw.get("properties")
+        if not isinstance(stated, dict):
+            return cls(text, NONE, None)
+        known = {} if known is None else known
+        key = marshal.dumps(stated, 2)  # faster than the text
+        shared = known.get(key) or known.setdefault(key, Properties(_encoded(stated)))
+        inner = shared.text
+        before, found, after = text.partition(PROPERTIES + inner)
+        # The same may be nested in another member; and an edit writes the id into the feature.
+        if not found or (PROPERTIES + inner) in after or raw.get("id") != id or id in LEGACY_TYPES:
+            return cls(text, shared, None)
+        return cls(before + PROPERTIES, shared, after)
+
+
+PROPERTIES = b'"properties":'
+
+
+def _encoded(value: Json) -> bytes:
+    return ENCODER.encode(value).encode("ascii")
+
+
+@dataclass(frozen=True, eq=False)
 class Feature:
     """A feature of the file.
 
@@ -82,7 +149,7 @@ class Feature:
     id : str
     serial : int
         Position in the order of the document's features.
-    raw : dict
+    parts : Text
         The feature as JSON.
     kind : Kind
     class_name : str
@@ -99,7 +166,7 @@ class Feature:
 
     id: str
     serial: int
-    raw: Json
+    parts: Text
     kind: Kind
     class_name: str = ""
     marks: tuple[Mark, ...] = ()
@@ -107,14 +174,22 @@ class Feature:
     fault: str = ""
     origin: Pair = WHOLE_SLIDE
 
-    @cached_property
+    @property
     def text(self) -> bytes:
-        """The feature as JSON text; cached, so that saving formats only what changed."""
-        return ENCODER.encode(self.raw).encode("ascii")
+        """The feature as JSON text."""
+        head, properties, tail = self.parts
+        return head if tail is None else head + properties.text + tail
+
+    @property
+    def raw(self) -> Json:
+        """The feature as JSON, decoded anew."""
+        raw: Json = json.loads(self.text)
+        return raw
 
     @property
     def properties(self) -> Json:
-        return self.raw.get("properties") or {}
+        """Never changed in place."""
+        return self.parts.properties.value
 
     @property
     def metadata(self) -> Json:
@@ -125,10 +200,10 @@ class Feature:
         """Who made it; empty if the file does not state it."""
         return str(self.metadata.get(ANNOTATOR, ""))
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Whether it is a region in which every cell is annotated."""
-        return self.kind is Kind.REGION and _marked_complete(self)
+        return self.kind is Kind.REGION and _marked_complete(self, self.raw["geometry"])
 
     @property
     def outline(self) -> NDArray[np.float64]:
@@ -160,6 +235,9 @@ def position(value: object) -> tuple[float, float]:
     """
     if not (isinstance(value, list) and len(value) >= 2):
         raise ValueError("a position is not a list of x and y")
+    x, y = value[0], value[1]
+    if type(x) is type(y) is float and abs(x) <= LARGEST_PX and abs(y) <= LARGEST_PX:
+        return y, x
     for number in value[:2]:
         # NaN fails the comparison; integers of any size can be compared.
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) <= LARGEST_PX:
@@ -167,7 +245,13 @@ def position(value: object) -> tuple[float, float]:
     return float(value[1]), float(value[0])
 
 
-def parse(raw: object, id: str, serial: int, origin: Pair = WHOLE_SLIDE) -> Feature:
+def parse(
+    raw: object,
+    id: str,
+    serial: int,
+    origin: Pair = WHOLE_SLIDE,
+    known: dict[bytes, Properties] | None = None,
+) -> Feature:
     """The feature of a GeoJSON object.
 
     Parameters
@@ -177,6 +261,8 @@ def parse(raw: object, id: str, serial: int, origin: Pair = WHOLE_SLIDE) -> Feat
     serial : int
     origin : (float, float)
         Level-0 (y, x) from which its coordinates count.
+    known : dict, optional
+        The properties of other features, which it may share.
 
     Raises
     ------
@@ -189,12 +275,12 @@ def parse(raw: object, id: str, serial: int, origin: Pair = WHOLE_SLIDE) -> Feat
         raise ValueError("its properties are not an object")
     if not isinstance(raw.get("geometry"), (dict, type(None))):
         raise ValueError("its geometry is not an object")
-    feature = Feature(id, serial, raw, Kind.OTHER, origin=origin)
-    kind = _kind(feature)
+    parts, kind = Text.of(raw, id, known), _kind(raw)
     if kind is Kind.CELLS:
-        name, marks = appearance(feature)[0] or UNCLASSIFIED, _marks(raw, id)
-        return replace(feature, kind=kind, class_name=name, marks=_moved_marks(marks, origin))
-    return _region(feature) if kind is Kind.REGION else feature
+        name, marks = _appearance(parts.properties)[0] or UNCLASSIFIED, _moved_marks(_marks(raw, id), origin)
+        return Feature(id, serial, parts, kind, name, marks, origin=origin)
+    feature = Feature(id, serial, parts, Kind.OTHER, origin=origin)
+    return _region(feature, raw["geometry"]) if kind is Kind.REGION else feature
 
 
 def _moved_marks(marks: tuple[Mark, ...], by: Pair) -> tuple[Mark, ...]:
@@ -210,8 +296,8 @@ def moved_polygons(polygons: tuple[shapely.Polygon, ...], by: Pair) -> tuple[sha
     return tuple(shapely.transform(one, lambda places: places + by) for one in polygons)
 
 
-def _kind(feature: Feature) -> Kind:
-    shape, what = as_dict(feature.raw.get("geometry")).get("type"), object_type(feature.raw)
+def _kind(raw: Json) -> Kind:
+    shape, what = as_dict(raw.get("geometry")).get("type"), object_type(raw)
     if shape in ("Point", "MultiPoint"):
         return Kind.CELLS
     if shape in ("Polygon", "MultiPolygon") and what in ("cell", "detection"):
@@ -219,30 +305,29 @@ def _kind(feature: Feature) -> Kind:
     return Kind.REGION if shape in AREAS and what == "annotation" else Kind.OTHER
 
 
-def _region(feature: Feature) -> Feature:
+def _region(feature: Feature, geometry: Json) -> Feature:
     """A region; one whose outline cannot be read is kept as something else.
 
     Without this the whole file would be refused for one outline of two corners.
     """
     try:
-        polygons = tuple(areas_of(feature.raw["geometry"]))
+        polygons = tuple(areas_of(geometry))
         name = appearance(feature)[0]
     except ValueError as error:
         return replace(feature, fault=str(error))
     if not polygons:
-        return replace(feature, fault="its outline is empty") if _is_area(feature) else feature
+        return replace(feature, fault="its outline is empty") if _is_area(geometry) else feature
     polygons = moved_polygons(polygons, feature.origin)
     return replace(feature, kind=Kind.REGION, class_name=name, polygons=polygons)
 
 
-def _is_area(feature: Feature) -> bool:
-    """Whether its geometry is an outline; a collection of lines is none."""
-    return feature.raw["geometry"]["type"] in ("Polygon", "MultiPolygon")
+def _is_area(geometry: Json) -> bool:
+    """Whether a geometry is an outline; a collection of lines is none."""
+    return geometry["type"] in ("Polygon", "MultiPolygon")
 
 
-def _marked_complete(feature: Feature) -> bool:
+def _marked_complete(feature: Feature, geometry: Json) -> bool:
     marked = feature.metadata.get(MARKER) == COMPLETE or feature.properties.get("name") == COMPLETE_NAME
-    geometry = feature.raw["geometry"]
     rings = geometry.get("coordinates") if geometry["type"] == "Polygon" else None
     return marked and isinstance(rings, list) and len(rings) == 1
 
@@ -264,7 +349,12 @@ def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
     ValueError
         If the classification is malformed; an invalid colour counts as not stated.
     """
-    stated = _unpacked(feature.properties.get("classification"))
+    return _appearance(feature.parts.properties)
+
+
+@lru_cache(4096)
+def _appearance(properties: Properties) -> tuple[str, Colour | None, float | None]:
+    stated = _unpacked(properties.value.get("classification"))
     names = stated.get("names") if isinstance(stated, dict) else None
     name = stated.get("name") if isinstance(stated, dict) else stated
     if name is None and isinstance(names, list) and all(isinstance(part, str) for part in names):
@@ -272,7 +362,8 @@ def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
     if not isinstance(name, (str, type(None))):
         raise ValueError("its classification has no name")
     name = name if name and name.strip() else ""
-    return name, _colour(as_dict(stated)), diameter_of(feature.metadata.get(DIAMETER))
+    diameter = diameter_of(as_dict(properties.value.get("metadata")).get(DIAMETER))
+    return name, _colour(as_dict(stated)), diameter
 
 
 def _unpacked(stated: Any) -> Any:

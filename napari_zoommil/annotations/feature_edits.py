@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import shapely
@@ -15,6 +16,7 @@ from napari_zoommil.annotations.feature import (
     COMPLETE,
     COMPLETE_NAME,
     DIAMETER,
+    ENCODER,
     LEGACY_TYPES,
     MARKER,
     WHOLE_SLIDE,
@@ -22,6 +24,8 @@ from napari_zoommil.annotations.feature import (
     Json,
     Kind,
     Mark,
+    Properties,
+    Text,
     as_dict,
     moved_polygons,
     object_type,
@@ -29,17 +33,25 @@ from napari_zoommil.annotations.feature import (
 from napari_zoommil.geometry import Pair
 
 Polygons = tuple[shapely.Polygon, ...]
+Known = dict[tuple[Properties, bool], Properties]
 
 
 def new_point(
     id: str, serial: int, place: Pair, of: CellClass, annotator: str, origin: Pair = WHOLE_SLIDE
 ) -> Feature:
     """A cell at (y, x) level-0 px, as QuPath writes a point annotation; its JSON counts from ``origin``."""
-    geometry = {"type": "Point", "coordinates": [place[1] - origin[1], place[0] - origin[0]]}
-    properties = {"objectType": "annotation", "metadata": _signed(annotator)}
-    raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
-    bare = Feature(id, serial, raw, Kind.CELLS, of.name, (Mark(id, *place),), origin=origin)
-    return classed(bare, of)
+    (y, x), (top, left) = place, origin
+    head = (
+        f'{{"type":"Feature","id":{ENCODER.encode(id)},'
+        f'"geometry":{{"type":"Point","coordinates":[{float(x - left)!r},{float(y - top)!r}]}},"properties":'
+    )
+    parts = Text(head.encode("ascii"), _classified(_signed_point(annotator), of, True), b"}")
+    return Feature(id, serial, parts, Kind.CELLS, of.name, (Mark(id, y, x),), origin=origin)
+
+
+@lru_cache(64)
+def _signed_point(annotator: str) -> Properties:
+    return _as_properties({"objectType": "annotation", "metadata": _signed(annotator)})
 
 
 def new_region(
@@ -57,19 +69,20 @@ def new_region(
     properties = {"objectType": "annotation", **named, "metadata": metadata}
     geometry = _geometry(polygons, origin)
     raw = {"type": "Feature", "id": id, "geometry": geometry, "properties": properties}
-    bare = Feature(id, serial, raw, Kind.REGION, polygons=polygons, origin=origin)
+    bare = Feature(id, serial, Text.of(raw, id), Kind.REGION, polygons=polygons, origin=origin)
     return classed(bare, of) if of else bare
 
 
 def redrawn(feature: Feature, polygons: Polygons) -> Feature:
     """A region with other polygons; what a collection of geometries holds besides polygons stays."""
-    old, new = feature.raw["geometry"], _geometry(polygons, feature.origin)
+    raw, new = feature.raw, _geometry(polygons, feature.origin)
+    old = raw["geometry"]
     if old["type"] == "GeometryCollection":
         others = [one for one in old["geometries"] if as_dict(one).get("type") not in AREAS]
         new = {**old, "geometries": [*others, new]}
     else:
         new = {**old, **new}
-    return replace(feature, raw=_edited(feature, geometry=new), polygons=polygons)
+    return replace(feature, parts=_edited(feature, raw, geometry=new), polygons=polygons)
 
 
 def _geometry(polygons: Polygons, origin: Pair) -> Json:
@@ -88,41 +101,83 @@ def _signed(annotator: str) -> Json:
     return {ANNOTATOR: annotator} if annotator else {}
 
 
-def classed(feature: Feature, of: CellClass) -> Feature:
-    """The same in another class, or in its class with a new colour or cell diameter."""
-    old = as_dict(feature.properties.get("classification"))
-    kept = {key: value for key, value in old.items() if key not in ("names", "colorRGB")}
-    classification = {**kept, "name": of.name, "color": list(of.colour)}
-    properties = {**feature.properties, "classification": classification}
-    if feature.kind is Kind.CELLS:
-        properties["metadata"] = {**feature.metadata, DIAMETER: repr(float(of.diameter_um))}
-    return replace(feature, raw=_edited(feature, properties=properties), class_name=of.name)
+def classed(feature: Feature, of: CellClass, known: Known | None = None) -> Feature:
+    """The same in another class, or in its class with a new colour or cell diameter.
+
+    Parameters
+    ----------
+    feature : Feature
+    of : CellClass
+    known : dict, optional
+        Properties of other features that got the same class; they are shared.
+    """
+    old, cells = feature.parts.properties, feature.kind is Kind.CELLS
+    known = {} if known is None else known
+    new = known.get((old, cells))
+    if new is None:
+        new = known[old, cells] = _classified(old, of, cells)
+    parts = replaced(feature, new)
+    return Feature(
+        feature.id,
+        feature.serial,
+        parts,
+        feature.kind,
+        of.name,
+        feature.marks,
+        feature.polygons,
+        origin=feature.origin,
+    )
+
+
+def replaced(feature: Feature, properties: Properties) -> Text:
+    """The text with other properties."""
+    parts = feature.parts
+    if parts.tail is None:
+        return _edited(feature, feature.raw, properties=properties.value)
+    return Text(parts.head, properties, parts.tail)
+
+
+@lru_cache(4096)
+def _classified(old: Properties, of: CellClass, cells: bool) -> Properties:
+    """Properties with a class, which many features share."""
+    stated = as_dict(old.value.get("classification"))
+    kept = {key: value for key, value in stated.items() if key not in ("names", "colorRGB")}
+    new = {**old.value, "classification": {**kept, "name": of.name, "color": list(of.colour)}}
+    if cells:
+        metadata = as_dict(old.value.get("metadata"))
+        new["metadata"] = {**metadata, DIAMETER: repr(float(of.diameter_um))}
+    return _as_properties(new)
+
+
+def _as_properties(value: Json) -> Properties:
+    return Properties(ENCODER.encode(value).encode("ascii"))
 
 
 def unclassed(feature: Feature) -> Feature:
     """A region without its class."""
     properties = {key: value for key, value in feature.properties.items() if key != "classification"}
-    return replace(feature, raw=_edited(feature, properties=properties), class_name="")
+    return replace(feature, parts=replaced(feature, _as_properties(properties)), class_name="")
 
 
 def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
     """Cells at new positions (y, x), by the id of their mark; an outline moves with its centroid."""
     marks = tuple(Mark(mark.id, *places.get(mark.id, (mark.y, mark.x))) for mark in feature.marks)
-    geometry = feature.raw["geometry"]
+    raw = feature.raw
+    geometry = raw["geometry"]
     if geometry["type"] in ("Point", "MultiPoint"):
         several = geometry["type"] == "MultiPoint"
         old = geometry["coordinates"] if several else [geometry["coordinates"]]
         top, left = feature.origin
         new = [[mark.x - left, mark.y - top, *rest[2:]] for mark, rest in zip(marks, old, strict=True)]
         geometry = {**geometry, "coordinates": new if several else new[0]}
-        return replace(feature, raw=_edited(feature, geometry=geometry), marks=marks)
+        return replace(feature, parts=_edited(feature, raw, geometry=geometry), marks=marks)
     dy, dx = marks[0].y - feature.marks[0].y, marks[0].x - feature.marks[0].x
     outlines = {
-        name: _mapped(feature.raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        name: _mapped(raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
         for name in ("geometry", "nucleusGeometry")
-        if isinstance(feature.raw.get(name), dict)
+        if isinstance(raw.get(name), dict)
     }
-    return replace(feature, raw=_edited(feature, **outlines), marks=marks)
+    return replace(feature, parts=_edited(feature, raw, **outlines), marks=marks)
 
 
 def in_frame(feature: Feature, origin: Pair) -> Feature:
@@ -130,12 +185,13 @@ def in_frame(feature: Feature, origin: Pair) -> Feature:
     if feature.origin == origin:
         return feature
     dy, dx = feature.origin[0] - origin[0], feature.origin[1] - origin[1]
+    raw = feature.raw
     outlines = {
-        name: _mapped_any(feature.raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        name: _mapped_any(raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
         for name in ("geometry", "nucleusGeometry")
-        if isinstance(feature.raw.get(name), dict) and not feature.fault
+        if isinstance(raw.get(name), dict) and not feature.fault
     }
-    return replace(feature, raw={**feature.raw, **outlines}, origin=origin)
+    return replace(feature, parts=Text.of({**raw, **outlines}, feature.id), origin=origin)
 
 
 def _mapped_any(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
@@ -150,18 +206,18 @@ def without(feature: Feature, ids: set[str]) -> Feature | None:
     kept = [index for index, mark in enumerate(feature.marks) if mark.id not in ids]
     if not kept:
         return None
-    geometry = feature.raw["geometry"]
-    coordinates = [geometry["coordinates"][index] for index in kept]
-    raw = _edited(feature, geometry={**geometry, "coordinates": coordinates})
-    return replace(feature, raw=raw, marks=tuple(feature.marks[index] for index in kept))
+    raw = feature.raw
+    coordinates = [raw["geometry"]["coordinates"][index] for index in kept]
+    parts = _edited(feature, raw, geometry={**raw["geometry"], "coordinates": coordinates})
+    return replace(feature, parts=parts, marks=tuple(feature.marks[index] for index in kept))
 
 
-def _edited(feature: Feature, **members: Any) -> Json:
-    """Its JSON with other members, and with its id."""
-    raw = {**feature.raw, **members}
+def _edited(feature: Feature, raw: Json, **members: Any) -> Text:
+    """Its text with other members, and with its id."""
+    new = {**raw, **members}
     if isinstance(raw.get("id"), str) and raw["id"] in LEGACY_TYPES:
-        raw["properties"] = {**as_dict(raw.get("properties")), "objectType": object_type(feature.raw)}
-    return {**raw, "id": feature.id}
+        new["properties"] = {**as_dict(new.get("properties")), "objectType": object_type(raw)}
+    return Text.of({**new, "id": feature.id}, feature.id)
 
 
 def _mapped(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:

@@ -34,6 +34,8 @@ from napari_zoommil.annotations.feature import (
     Feature,
     Json,
     Kind,
+    Properties,
+    Text,
     appearance,
     as_dict,
     diameter_of,
@@ -41,6 +43,7 @@ from napari_zoommil.annotations.feature import (
     position,
 )
 from napari_zoommil.annotations.feature_edits import in_frame as feature_in_frame
+from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 
@@ -116,7 +119,7 @@ def drained(steps: Steps) -> Content:
 def read_steps(
     content: bytes,
     name: str,
-    open_it: Callable[[bytes], tuple[Envelope, list[Any]]],
+    open_it: Callable[[bytes], tuple[Envelope, Sequence[Any]]],
     origin: Pair | None = None,
 ) -> Steps:
     """Read a document step by step; ``open_it`` finds its envelope and its features as GeoJSON objects.
@@ -184,16 +187,16 @@ def _refusing(content: bytes, name: str) -> Iterator[None]:
     )
 
 
-def opened(content: bytes) -> tuple[Envelope, list[Any]]:
+def opened(content: bytes) -> tuple[Envelope, Sequence[Any]]:
     """The envelope and the features of a document; a geometry counts as a feature, wherever it is."""
-    document = _wrapped(json.loads(content.decode(json.detect_encoding(content))))
-    if isinstance(document, list):
-        return Envelope("array"), list(_unfolded(document))
+    document = _wrapped(decode(content.decode(json.detect_encoding(content)), _noted))
+    if isinstance(document, (list, LazyList)):
+        return Envelope("array"), _flat(document)
     if isinstance(document, dict) and document.get("type") == "Feature":
         return Envelope("feature"), [document]
-    if isinstance(document, dict) and isinstance(document.get("features"), list):
+    if isinstance(document, dict) and isinstance(document.get("features"), (list, LazyList)):
         members = {key: value for key, value in document.items() if key not in ("type", "features")}
-        return Envelope("collection", members), list(_unfolded(document["features"]))
+        return Envelope("collection", members), _flat(document["features"])
     raise ValueError("it holds no features")
 
 
@@ -204,8 +207,19 @@ def _wrapped(one: Any) -> Any:
     return one
 
 
-def _unfolded(features: list[Any], depth: int = 0) -> Iterator[Any]:
+def _noted(one: Any) -> tuple[bool, str | None]:
+    """Whether an item of a list is a feature as it is, and its id."""
+    return isinstance(one, dict) and one.get("type") == "Feature", _stated_id(one)
+
+
+def _flat(features: Sequence[Any]) -> Sequence[Any]:
     """The features of a list, and of the collections in it."""
+    if isinstance(features, LazyList) and all(plain for plain, _ in features.notes):
+        return features
+    return list(_unfolded(features))
+
+
+def _unfolded(features: Sequence[Any], depth: int = 0) -> Iterator[Any]:
     for one in features:
         inner = one.get("features") if isinstance(one, dict) else None
         if isinstance(inner, list) and one.get("type") == "FeatureCollection" and depth < DEEPEST:
@@ -214,22 +228,22 @@ def _unfolded(features: list[Any], depth: int = 0) -> Iterator[Any]:
             yield _wrapped(one)
 
 
-def _features(raws: list[Any], origin: Pair) -> Iterable[Feature]:
+def _features(raws: Sequence[Any], origin: Pair) -> Iterable[Feature]:
     """The features; one that is malformed is kept, with what is wrong with it, and does no harm to others."""
+    known: dict[bytes, Properties] = {}
     for number, (raw, id) in enumerate(zip(raws, _ids(raws), strict=True), 1):
         try:
-            feature = parse(raw, id, number, origin)
+            feature = parse(raw, id, number, origin, known)
         except ValueError as error:
             if not isinstance(raw, dict):
                 raise ValueError(f"its feature {number} is malformed: {error}") from error
-            feature = Feature(id, number, raw, Kind.OTHER, fault=str(error), origin=origin)
-        assert feature.text  # raises RecursionError now, as above
+            feature = Feature(id, number, Text.of(raw, id), Kind.OTHER, fault=str(error), origin=origin)
         yield feature
 
 
-def _ids(raws: list[Any]) -> list[str]:
+def _ids(raws: Sequence[Any]) -> list[str]:
     """An id for each feature: its own, unless it has none or an earlier feature has the same."""
-    ids = [_stated_id(raw) for raw in raws]
+    ids = [id for _, id in raws.notes] if isinstance(raws, LazyList) else [_stated_id(raw) for raw in raws]
     known, taken, copies = {id for id in ids if id}, set[str](), Counter[str]()
     for index, id in enumerate(ids):
         if not id or id in taken:

@@ -128,20 +128,20 @@ def _united(was: Feature, mine: Feature, other: Feature) -> Feature | None:
     before, now = (Counter(_key(mark[1:]) for mark in one.marks) for one in (was, mine))
     gone, new = before - now, now - before
     members = []
-    for member in other.raw["geometry"]["coordinates"]:
+    theirs, ours = other.raw, mine.raw
+    for member in theirs["geometry"]["coordinates"]:
         key = _key(_placed(other, member))
         if gone[key]:
             gone[key] -= 1
         else:
             members.append(member)
-    for member in mine.raw["geometry"]["coordinates"]:
+    for member in ours["geometry"]["coordinates"]:
         key = _key(_placed(mine, member))
         if new[key]:
             new[key] -= 1
             members.append(member)
-    stated = mine.raw if ENCODER.encode(was.properties) == ENCODER.encode(other.properties) else other.raw
-    geometry = {**other.raw["geometry"], "coordinates": members}
-    raw = {**stated, "geometry": geometry}
+    stated = ours if ENCODER.encode(was.properties) == ENCODER.encode(other.properties) else theirs
+    raw = {**stated, "geometry": {**theirs["geometry"], "coordinates": members}}
     return parse(raw, mine.id, mine.serial, mine.origin) if members else None
 
 

@@ -18,6 +18,7 @@ from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
 from napari_zoommil.annotations.feature import WHOLE_SLIDE, Feature
 from napari_zoommil.annotations.feature_edits import (
+    Known,
     classed,
     moved,
     new_point,
@@ -353,7 +354,8 @@ class Points:
         old = self._class(label)
         if new != old:
             classes = tuple(new if one is old else one for one in self._state.classes)
-            changes = tuple(Change(one, classed(one, new)) for one in self._state.of_class(old.name))
+            known: Known = {}
+            changes = tuple(Change(one, classed(one, new, known)) for one in self._state.of_class(old.name))
             self._do(Edit(changes, (self._state.classes, classes)))
 
     def _region(self, id: str) -> Feature:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from napari_zoommil.annotations.columns import Columns
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, summary
 from napari_zoommil.annotations.feature import Feature, Kind
@@ -77,17 +79,36 @@ class DocumentState:
 
         A feature that differs from the state before the edit is skipped: somebody else has changed it.
         """
-        changes = [change for change in edit.changes if self._features.get(change.id) is change.before]
+        held = self._features
+        changes = [change for change in edit.changes if held.get(change.id) is change.before]
         for change in changes:
             self._keep(change)
         classes = self._reclassed(*edit.classes) if edit.classes else self.classes
+        labels = self.labels
         renewed = self._set_classes(classes, changes)
-        if renewed or len(changes) > MANY:
+        if len(changes) > MANY and self._same_rows(changes, labels):
+            pass
+        elif renewed or len(changes) > MANY:
             self.rows.fill((one, self._label(one)) for one in self.features.values())
         else:
             for one in changes:
                 self.rows.set(one.before, one.after, self._label(one.after))
         return summary(changes, renewed) if changes or renewed else None
+
+    def _same_rows(self, changes: list[Change], before: dict[str, int]) -> bool:
+        """Whether no cell has another place or label, such as after a class got another name or colour."""
+        names: dict[str, str] = {}
+        for one in changes:
+            old, new = one.before, one.after
+            if old is None or new is None or old.marks is not new.marks:
+                return False
+            if names.setdefault(old.class_name, new.class_name) != new.class_name:
+                return False
+        if any(self.labels.get(names.get(name, name)) != label for name, label in before.items()):
+            return False
+        changed = [before.get(name) for name in names if names[name] != name]
+        cells = sum(len(one.before.marks) for one in changes if one.before and one.before.class_name in names)
+        return not changed or cells == sum(np.count_nonzero(self.rows.labels == label) for label in changed)
 
     def _reclassed(self, before: Classes, after: Classes) -> Classes:
         """The current classes after an edit that changed ``before`` to ``after``.
@@ -116,16 +137,20 @@ class DocumentState:
 
     def _keep(self, change: Change) -> None:
         before, after = change.before, change.after
-        for mark in before.marks if before else ():
-            self._owner.pop(mark.id, None)
-        self.regions.pop(change.id, None)
+        same = before is not None and after is not None and before.marks is after.marks
+        if before is not None and not same:
+            for mark in before.marks:
+                self._owner.pop(mark.id, None)
+        if self.regions:
+            self.regions.pop(change.id, None)
         if after is None:
             del self._features[change.id]
             return
         if before is None and self._features:
             self._in_order &= next(reversed(self._features.values())).serial < after.serial
         self._features[change.id] = after
-        self._owner.update((mark.id, after.id) for mark in after.marks)
+        for mark in () if same else after.marks:
+            self._owner[mark.id] = after.id
         if after.kind is Kind.REGION:
             self.regions[change.id] = after
 

@@ -122,7 +122,8 @@ class Detection:
 
     def counts(self, threshold: float | None = None) -> dict[str, int]:
         """Cells of each class from a score on."""
-        numbers = np.bincount(self.counting(threshold).labels, minlength=len(self.classes) + 1)[1:]
+        counting = self.finds.scores >= (self.threshold if threshold is None else threshold)
+        numbers = np.bincount(self.finds.labels[counting], minlength=len(self.classes) + 1)[1:]
         return {one.name: int(number) for one, number in zip(self.classes, numbers, strict=True)}
 
     def per_mm2(self, threshold: float | None = None) -> dict[str, float | None]:

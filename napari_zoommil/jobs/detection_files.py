@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_zoommil.errors import FileError
 from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_file
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.progress import Job, Progress, run
 
 COUNTS = (
     "slide",
@@ -73,6 +75,13 @@ def require_free(path: Path) -> None:
 def write_detection(
     path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
 ) -> CellFiles:
+    """:func:`export_cells`, without its progress."""
+    return run(export_cells(path, found, threshold, overwrite))
+
+
+def export_cells(
+    path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
+) -> Job[CellFiles]:
     """Write the cells from a score on, and how many there are.
 
     Parameters
@@ -90,14 +99,20 @@ def write_detection(
     FileError
         If they cannot be written, or there are such tables.
     """
-    from napari_zoommil.cells.export import write_cell_table, write_detections
+    from napari_zoommil.cells.export import detection_steps, table_steps
 
     if not overwrite:
         require_free(path)
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
-    write_detections(files.geojson, counting, found.classes, found.origin)
-    write_cell_table(files.cells, counting, found.classes, found.mpp)
+    for file, steps in (
+        (files.geojson, detection_steps(files.geojson, counting, found.classes, found.origin)),
+        (files.cells, table_steps(files.cells, counting, found.classes, found.mpp)),
+    ):
+        with closing(steps):
+            for done in steps:
+                note = f"writing {file.name}: {done:,} of {len(counting):,} cells"
+                yield Progress(done, len(counting), note)
     write_file(files.counts, counts_table(found, threshold).encode())
     return files
 

@@ -52,9 +52,7 @@ def grad_cam(output: MILOutput, target: int) -> GradCAM:
         Index of the output.
     """
     passes = output.members or (output,)
-    there = [
-        (step, step.embeddings) for one in passes for step in one.steps if step.embeddings is not None
-    ]
+    there = [(step, step.embeddings) for one in passes for step in one.steps if step.embeddings is not None]
     activations = [embeddings for _, embeddings in there] + [plane.activation for plane in output.planes]
     if not activations:
         return GradCAM((None,) * len(output.steps), ())

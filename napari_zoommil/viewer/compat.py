@@ -23,9 +23,16 @@ def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
 
 
 class KindOfImage(Image):
-    """Base of own classes of images: napari finds icons, menus and writers by the name of a layer's class."""
+    """Base of own classes of images, with the icon, menus and writers of napari's images.
 
-    _type_string = "image"
+    Its thumbnail is drawn once: napari draws it, and the list of layers, whenever another part is in view.
+    """
+
+    _type_string = "image"  # napari takes the name of the class
+
+    def _update_thumbnail(self) -> None:
+        if not self.thumbnail.any():
+            super()._update_thumbnail()
 
 
 def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any]) -> Callable[[], None]:

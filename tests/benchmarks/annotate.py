@@ -5,8 +5,10 @@
 Each point goes the whole way: document, undo history, the file written anew beside (a copy of) the slide,
 napari's layer, the dock, and the window drawn. ``edit_ms`` is from the click to when the program is ready
 for the next; ``drawn_ms`` goes on until the window shows it. Views: ``close`` is 20x, where one annotates,
-``whole`` the whole slide with all points in it. ``napari_ms`` is a bare Points layer of as many points in
-the same window, without document, file and dock: what napari itself takes.
+``whole`` the whole slide with all points in it. ``pan_ratio`` is a camera step with the points over one
+without; ``rename_ms`` a new name for their class, with the file written and the layer brought to it.
+``napari_ms`` is a bare Points layer of as many points in the same window, without document, file and dock:
+what napari itself takes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_zoommil.slides.samples import synthetic_slide
@@ -33,6 +36,7 @@ from napari_zoommil.viewer.layers.slide import open_slide_layer
 COUNTS = (1_000, 5_000, 20_000)
 REPEATS = 15
 WARM_UP = 3
+TURNS = 4
 SIZE = (1400, 1000)
 VIEWS = ("close", "whole")
 
@@ -70,6 +74,21 @@ def look(viewer: napari.Viewer, dock: AnnotateDock, view: str) -> None:
     settle(0.5)
 
 
+def panned(viewer: napari.Viewer, layer: Layer) -> float:
+    """Median time of a camera step, drawn, with a layer over that without, in turns."""
+    step, taken = SIZE[0] / 20 / viewer.scene.camera.zoom, {True: [], False: []}
+    for turn in range(2 * TURNS):
+        layer.visible = bool(turn % 2)
+        settle(0.2)
+        for number in range(REPEATS):
+            _, y, x = viewer.scene.camera.center
+            started = time.perf_counter()
+            viewer.scene.camera.center = (0, y, x + (step if number < REPEATS / 2 else -step))
+            QApplication.processEvents()
+            taken[layer.visible].append(time.perf_counter() - started)
+    return round(float(np.median(taken[True]) / np.median(taken[False])), 2)
+
+
 def measure(slide: Path, count: int) -> dict[str, object]:
     """Both views of one slide with ``count`` points, ours and napari's bare layer."""
     viewer = napari.Viewer()
@@ -86,7 +105,7 @@ def measure(slide: Path, count: int) -> dict[str, object]:
     for view in VIEWS:
         look(viewer, dock, view)
         middle = extent / 2 + rng.uniform(-200, 200, (REPEATS + WARM_UP, 2))
-        found[view] = timed(of.view.place, middle)
+        found[view] = timed(of.view.place, middle) | {"pan_ratio": panned(viewer, of.view.layer)}
         of.view.layer.visible = False
         bare = viewer.add_points(
             of.points.coordinates,
@@ -99,6 +118,9 @@ def measure(slide: Path, count: int) -> dict[str, object]:
         found[f"{view}_napari"] = timed(bare.add, middle)
         viewer.layers.remove(bare)
         of.view.layer.visible = True
+    started = time.perf_counter()
+    of.points.rename_class(1, "another")
+    found["rename_ms"] = round(1000 * (time.perf_counter() - started), 1)
     viewer.close()
     settle(0.2)
     return found

@@ -23,11 +23,11 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil.annotations import CLASS_CYCLE, CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.detection_files import export_cells
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.detect.dock import DetectDock
-from napari_zoommil.viewer.docks.detect.result import export_job
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.open_slide import DETECTION, ResultKey
@@ -122,7 +122,7 @@ def measure(count: int, shots: Path | None) -> dict[str, object]:
         }
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        steps = sum(1 for _ in export_job(found, 0.1, Path(folder) / "cells.geojson"))
+        steps = sum(1 for _ in export_cells(Path(folder) / "cells.geojson", found, 0.1))
         figures["export_s"] = round(time.perf_counter() - started, 2)
         figures["export_steps"] = steps
         figures["export_mb"] = round(sum(one.stat().st_size for one in Path(folder).glob("*")) / 1e6)

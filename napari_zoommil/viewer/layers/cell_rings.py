@@ -7,7 +7,7 @@ Markers of napari's Points cost time with the number of points, also of those ou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -106,29 +106,50 @@ class CellRings:
             least,
         )
 
+    @property
+    def counted(self) -> Floats:
+        """Centres of the cells that are painted."""
+        return self.centres[self.scores >= self.least]
+
     @cached_property
-    def _largest(self) -> float:
-        return float(self.diameters.max(initial=0.0))
+    def _reach(self) -> float:
+        return float(self.diameters.max(initial=0.0)) / 2
+
+    @cached_property
+    def _columns(self) -> Floats:
+        return np.ascontiguousarray(self.centres.T)
+
+    @cached_property
+    def _sizes(self) -> Floats:
+        """Sizes of stamps in a picture of level 0, see :func:`stamp`."""
+        return np.log(np.maximum(self.diameters, 1e-3)) / SIZE_STEP
+
+    def counting(self, least: float) -> CellRings:
+        """The same from another score on."""
+        other = replace(self, least=least)
+        for name in ("_reach", "_columns", "_sizes"):
+            other.__dict__[name] = getattr(self, name)
+        return other
 
     def paint(self, y: Floats, x: Floats) -> Pixels:
         """RGBA of pixels by their centres, evenly spaced level-0 px; see
         :meth:`napari_zoommil.maps.overlay.Overlay.paint`."""
         picture = np.zeros((len(y), len(x)), np.dtype("<u4"))
-        step = _step(y), _step(x)
-        reach = self._largest / 2 + DOT_PX * max(step)
+        steps = _step(y), _step(x)
+        reach = self._reach + DOT_PX * max(steps)
         seen = self.scores >= self.least
-        for axis, places in enumerate((y, x)):
-            along = self.centres[:, axis]
+        for along, places in zip(self._columns, (y, x), strict=True):
             seen &= (along > places[0] - reach) & (along < places[-1] + reach)
         rows = np.flatnonzero(seen)
-        at = np.rint((self.centres[rows] - (y[0], x[0])) / step).astype(np.intp)
-        sizes = np.rint(
-            np.log(np.maximum(self.diameters[rows] / math.sqrt(step[0] * step[1]), 1)) / SIZE_STEP
+        at_y, at_x = (
+            np.rint((along[rows] - places[0]) / step).astype(np.intp)
+            for along, places, step in zip(self._columns, (y, x), steps, strict=True)
         )
-        sizes = np.maximum(sizes, DOT).astype(np.intp)
-        for size in np.unique(sizes):
+        sizes = np.rint(self._sizes[rows] - math.log(steps[0] * steps[1]) / 2 / SIZE_STEP).astype(np.intp)
+        sizes = np.maximum(sizes, DOT) - DOT
+        for size in np.flatnonzero(np.bincount(sizes)):
             own = sizes == size
-            _press(picture, at[own], self.colours[rows[own]], stamp(int(size)))
+            _press(picture, at_y[own], at_x[own], self.colours[rows[own]], stamp(int(size) + DOT))
         return picture.view(np.uint8).reshape(*picture.shape, 4)
 
     def nearest(self, y: float, x: float) -> int | None:
@@ -146,23 +167,29 @@ def _step(places: Floats) -> float:
 
 
 def _press(
-    picture: NDArray[np.uint32], at: NDArray[np.intp], colours: NDArray[np.uint32], one: Stamp
+    picture: NDArray[np.uint32],
+    at_y: NDArray[np.intp],
+    at_x: NDArray[np.intp],
+    colours: NDArray[np.uint32],
+    one: Stamp,
 ) -> None:
-    """Put a stamp at (n, 2) pixels of a picture; later cells cover earlier ones.
+    """Put a stamp at pixels of a picture; later cells cover earlier ones.
 
     Many small stamps are put pixel by pixel of the stamp, and few large ones cell by cell.
     """
-    height, width = picture.shape
+    (height, width), reach = picture.shape, one.reach
     flat, alpha, offsets = picture.reshape(-1), one.alpha << np.uint32(24), one.y * width + one.x
-    whole = ((at >= one.reach) & (at < np.subtract(picture.shape, one.reach))).all(1)
-    places, own = at[whole] @ (width, 1), colours[whole]
+    whole = (at_y >= reach) & (at_y < height - reach) & (at_x >= reach) & (at_x < width - reach)
+    places, own = at_y[whole] * width + at_x[whole], colours[whole]
     if MANY * len(places) > len(offsets):
         for offset, opacity in zip(offsets.tolist(), alpha, strict=True):
             flat[places + offset] = own | opacity
     else:
         for place, colour in zip(places.tolist(), own, strict=True):
             flat[offsets + place] = alpha | colour
-    for (row, column), colour in zip(at[~whole].tolist(), colours[~whole], strict=True):
+    for row, column, colour in zip(
+        at_y[~whole].tolist(), at_x[~whole].tolist(), colours[~whole], strict=True
+    ):
         y, x = one.y + row, one.x + column
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         picture[y[inside], x[inside]] = alpha[inside] | colour

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import napari
@@ -124,7 +123,7 @@ def show_cells(
 def set_threshold(layer: CellsLayer, threshold: float) -> None:
     """Show the cells of a layer with at least a score of ``threshold``."""
     if threshold != layer.rings.least:
-        repaint(layer, replace(layer.rings, least=threshold))
+        repaint(layer, layer.rings.counting(threshold))
 
 
 def _insert(viewer: napari.Viewer, slide: Slide, layer: Layer) -> None:

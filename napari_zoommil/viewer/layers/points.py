@@ -77,6 +77,7 @@ class PointsView:
         self._ids: list[str] = []
         self._known: set[str] = set()
         self._labels = np.empty(0, np.int64)
+        self._looks: Looks | None = None
         self._writing = Writing()
         self.layer = PointsLayer(
             ndim=2,
@@ -152,17 +153,21 @@ class PointsView:
     def fill(self) -> None:
         """Rebuild the layer from the document."""
         points, layer = self._points, self.layer
-        self._ids, self._labels = points.ids, points.labels
-        self._known = set(self._ids)
-        faces, borders, sizes = looks(points.classes, self._slide.mpp)
+        ids, labels, places = points.ids, points.labels, points.coordinates
+        same = ids == self._ids and np.array_equal(layer.data, places)
+        shown = looks(points.classes, self._slide.mpp)
+        alike = same and np.array_equal(labels, self._labels) and _equal(shown, self._looks)
+        self._ids, self._labels, self._known, self._looks = ids, labels, set(ids), shown
+        faces, borders, sizes = shown
         with self._writing():
             layer.selected_data = set()
-            layer.data = points.coordinates
-            layer.features = {CLASS: _names(points.classes)[self._labels]}  # what napari saves with places
-            if self._ids:
-                layer.size = sizes[self._labels]
-                layer.face_color = faces[self._labels]
-                layer.border_color = borders[self._labels]
+            if not same:
+                layer.data = places
+            layer.features = {CLASS: _names(points.classes)[labels]}  # what napari saves with places
+            if self._ids and not alike:
+                layer.size = sizes[labels]
+                layer.face_color = faces[labels]
+                layer.border_color = borders[labels]
 
     def _follow(self, changed: Changed) -> None:
         """Update the layer after a change of the document."""
@@ -304,9 +309,14 @@ def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
     return dict(reversed(found.items()))
 
 
-def looks(
-    classes: Classes, mpp: tuple[float, float] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+Looks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _equal(one: Looks, other: Looks | None) -> bool:
+    return other is not None and all(map(np.array_equal, one, other))
+
+
+def looks(classes: Classes, mpp: tuple[float, float] | None) -> Looks:
     """Face and border colour (k + 1, 4) and diameter in level-0 px (k + 1,) by label; 0 is unused."""
     colours: list[Colour] = [UNCLASSIFIED_COLOUR, *(one.colour for one in classes)]
     borders = np.array([(*colour, 255) for colour in colours]) / 255

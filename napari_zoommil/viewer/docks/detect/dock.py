@@ -12,13 +12,14 @@ from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import Job, Progress, detect, finetune_runs
 from napari_zoommil.jobs.detect import Detection
+from napari_zoommil.jobs.detection_files import export_cells
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.slides.readers.tiles import damage_note
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.detect.cost import SearchPaces
 from napari_zoommil.viewer.docks.detect.parts import Place, Search, area_sentence, place_of
-from napari_zoommil.viewer.docks.detect.result import DetectionPanel, cells_found, export_job, exported
+from napari_zoommil.viewer.docks.detect.result import DetectionPanel, cells_found, exported
 from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
@@ -42,7 +43,11 @@ class DetectDock(SessionDock):
         self._search: Search | None = None
         self._paces = SearchPaces()
         self._detecting = self._runner(self._progress, self._detected, self._ended)
-        self._exporting = self._runner(lambda _: None, exported, lambda _: self._export_ended())
+        self._exporting = self._runner(
+            lambda progress: self.panel.show_exporting(progress),
+            exported,
+            lambda _: self.panel.show_exporting(None),
+        )
         self._build()
         self._follower.follow(self._session.result_changed, self._result_changed)
         self._ending.append(self.where.stop)
@@ -60,7 +65,7 @@ class DetectDock(SessionDock):
         self.how = How(detect, ("batch_size",), "computes")
         self.act = Act("Detect", self._detect, self._detecting.cancel)
         self.results = ResultChoice(self._session, DETECTION, cells_found)
-        self.panel = DetectionPanel(self.results, self._filter, self._export)
+        self.panel = DetectionPanel(self.results, self._filter, self._export, self._exporting.cancel)
         self._lay_out(
             heading("Model"),
             row(self.model, self.card, stretch=0),
@@ -200,13 +205,14 @@ class DetectDock(SessionDock):
         if entry is None or entry.detection is None or self._exporting.running:
             return
         detection, threshold = entry.detection, entry.threshold
-        self.panel.export.setEnabled(False)
+        self._show_exporting(Progress(0, 1, ""))
         self._exporting.start(
-            lambda: export_job(detection, threshold, path), f"ZoomMIL is writing {path.name}"
+            lambda: export_cells(path, detection, threshold, overwrite=True),  # the user has chosen
+            f"ZoomMIL is writing {path.name}",
         )
 
-    def _export_ended(self) -> None:
-        self.panel.export.setEnabled(True)
+    def _show_exporting(self, progress: Progress | None = None) -> None:
+        self.panel.show_exporting(progress)
 
 
 def device_name(asked: str) -> str:

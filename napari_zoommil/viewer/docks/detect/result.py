@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_zoommil.files import GEOJSON
-from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.detection_files import CellFiles, in_the_way, write_detection
+from napari_zoommil.jobs.detection_files import CellFiles, in_the_way
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
@@ -36,6 +36,7 @@ MOST_ROWS = 9
 ROW_PX = 24
 SCORE_PX = 96
 STEPS = 100
+EXPORT = "Export…"
 SCORE_HELP = (
     "Score ({:g} to 1) from which a find counts; nothing is searched anew. "
     "Lower shows more cells and more mistakes"
@@ -103,13 +104,20 @@ class DetectionPanel(QWidget):
         Called with the score from which cells count, whenever the user changes it.
     export : callable
         Called with the file to write to.
+    stop : callable
+        Called to cancel the export.
     """
 
     def __init__(
-        self, results: ResultChoice, moved: Callable[[float], None], export: Callable[[Path], None]
+        self,
+        results: ResultChoice,
+        moved: Callable[[float], None],
+        export: Callable[[Path], None],
+        stop: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._moved, self._export_to = moved, export
+        self._moved, self._export_to, self._stop = moved, export, stop
+        self._exporting = False
         self._entry: OpenSlide | None = None
         self.source = Sentence(name="detection-source")
         self.familiarity = FamiliarityNote()
@@ -122,12 +130,12 @@ class DetectionPanel(QWidget):
         self.slider.valueChanged.connect(lambda value: self._set(value / STEPS))
         self.score.valueChanged.connect(self._set)
         self.table = CountTable()
-        self.export = QPushButton("Export…")
+        self.export = QPushButton(EXPORT)
         self.export.setToolTip(
             "Write the cells that count as GeoJSON, which QuPath opens as detections, and beside it two "
             "tables (CSV): the cells with their places in µm and px, and counts and densities"
         )
-        self.export.clicked.connect(self._ask_where)
+        self.export.clicked.connect(lambda: self._stop() if self._exporting else self._ask_where())
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
@@ -172,6 +180,12 @@ class DetectionPanel(QWidget):
         self._show(self._entry.detection, threshold)
         self._moved(threshold)
 
+    def show_exporting(self, progress: Progress | None) -> None:
+        """How far an export is, with the button to cancel it; None at its end."""
+        self._exporting = progress is not None
+        share = progress.done / max(progress.total, 1) if progress else 0.0
+        self.export.setText(f"Cancel export ({share:.0%})" if progress else EXPORT)
+
     def _ask_where(self) -> None:
         if self._entry is None:
             return
@@ -180,18 +194,6 @@ class DetectionPanel(QWidget):
         path = ask_where(self, "Export cells", start, "GeoJSON", GEOJSON, in_the_way)
         if path is not None:
             self._export_to(path)
-
-
-def export_job(detection: Detection, threshold: float, path: Path) -> Job[CellFiles]:
-    """Write the cells from a score on, and their number, where the user has chosen; many take a while.
-
-    Raises
-    ------
-    FileError
-        If they cannot be written.
-    """
-    yield Progress(0, 1, f"writing cells to {path.name}")
-    return write_detection(path, detection, threshold, overwrite=True)
 
 
 def exported(files: CellFiles) -> None:

@@ -105,7 +105,7 @@ def test_the_window_is_searched(ready, qtbot) -> None:
     from_corner = found.finds.centres / entry.slide.shape - (seen.y, seen.x)
     assert (from_corner >= 0).all() and (from_corner < (seen.height, seen.width)).all()
     layer = rings(viewer, dock, entry)
-    assert len(layer.data) == sum(found.counts().values()) > 0
+    assert len(layer.rings.counted) == sum(found.counts().values()) > 0
     assert viewer.layers.selection.active is entry.layer
     assert dock.act.note.text().startswith("Done in ") and dock.act.note.text().endswith("on cpu")
     assert UNKNOWN in dock.area.text(), "one batch tells nothing of how long others take"
@@ -121,7 +121,7 @@ def test_the_slider_filters_and_counts_without_another_run(ready, qtbot) -> None
         dock.panel.slider.setValue(round(score * 100))
         counts, densities = found.counts(score), found.per_mm2(score)
         assert dock.panel.score.value() == entry.threshold == score
-        assert len(rings(viewer, dock, entry).data) == sum(counts.values())
+        assert len(rings(viewer, dock, entry).rings.counted) == sum(counts.values())
         rows = shown_in_table(dock)
         assert [row[:2] for row in rows[:2]] == [[name, f"{count:,}"] for name, count in counts.items()]
         assert rows[2][:2] == ["all", f"{sum(counts.values()):,}"]
@@ -130,7 +130,7 @@ def test_the_slider_filters_and_counts_without_another_run(ready, qtbot) -> None
     viewer.layers.remove(rings(viewer, dock, entry))
     assert dock.panel.slider.minimum() == 10 and "0.1 to 1" in dock.panel.slider.toolTip()
     dock.panel.score.setValue(0.5)
-    assert len(rings(viewer, dock, entry).data) == sum(found.counts(0.5).values())
+    assert len(rings(viewer, dock, entry).rings.counted) == sum(found.counts(0.5).values())
 
 
 def test_drawn_regions_are_searched(ready, qtbot) -> None:
@@ -174,7 +174,7 @@ def test_cells_appear_while_it_works(ready, qtbot, monkeypatch) -> None:
 
     def paint(self, of, part) -> None:
         usual(self, of, part)
-        painted.append(len(rings(viewer, dock, entry).data))
+        painted.append(len(rings(viewer, dock, entry).rings.counted))
 
     monkeypatch.setattr(Search, "paint", paint)
     run(qtbot, dock)
@@ -186,7 +186,7 @@ def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     run(qtbot, dock)
     first = entry.detection
     dock.panel.score.setValue(0.8)
-    count = len(rings(viewer, dock, entry).data)
+    count = len(rings(viewer, dock, entry).rings.counted)
     viewer.scene.camera.zoom *= 2
     run(qtbot, dock)
     assert entry.detection is not first and entry.threshold == first.threshold
@@ -195,7 +195,7 @@ def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
     assert " cells · yollo" in listed.itemText(0)
     press(qtbot, dock.results.back)
     assert entry.detection is first and entry.threshold == 0.8 == dock.panel.score.value()
-    assert len(rings(viewer, dock, entry).data) == count
+    assert len(rings(viewer, dock, entry).rings.counted) == count
     press(qtbot, dock.results.remove)
     press(qtbot, dock.results.remove)
     assert entry.detection is None and dock.panel.isHidden() and rings(viewer, dock, entry) is None
@@ -216,15 +216,15 @@ def test_cancel_brings_back_what_was_there(ready, qtbot, monkeypatch) -> None:
     dock.where.choose(WINDOW)
     run(qtbot, dock)
     dock.panel.score.setValue(0.4)
-    before, found = rings(viewer, dock, entry).data.copy(), entry.detection
+    before, found = rings(viewer, dock, entry).rings.counted.copy(), entry.detection
     dock.where.choose(TISSUE)
     press(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
-    np.testing.assert_array_equal(rings(viewer, dock, entry).data, before)
+    np.testing.assert_array_equal(rings(viewer, dock, entry).rings.counted, before)
     press(qtbot, dock.act.button)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=10_000)
     assert entry.detection is found
-    np.testing.assert_array_equal(rings(viewer, dock, entry).data, before)
+    np.testing.assert_array_equal(rings(viewer, dock, entry).rings.counted, before)
     assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]
 
 

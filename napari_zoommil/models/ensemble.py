@@ -197,10 +197,12 @@ def _planes(outputs: Sequence[MILOutput], shares: Sequence[float]) -> tuple[Plan
     """The planes of all members; the first of those of a layer has the weighted sum of their evidence."""
     found: list[Plane] = []
     for planes in zip(*(one.planes for one in outputs), strict=True):
-        own = [plane.evidence for plane in planes]
-        total = None
-        if all(one is not None for one in own):
-            total = torch.stack([share * one for share, one in zip(shares, own, strict=True)]).sum(0)  # type: ignore[operator]
+        own = [
+            share * plane.evidence
+            for share, plane in zip(shares, planes, strict=True)
+            if plane.evidence is not None
+        ]
+        total = torch.stack(own).sum(0) if len(own) == len(planes) else None
         found += [replace(planes[0], evidence=total), *(replace(one, evidence=None) for one in planes[1:])]
     return tuple(found)
 

@@ -100,7 +100,7 @@ def go_along(layer: Layer, slide: Slide) -> None:
         layer.affine = move
 
 
-def _applied(move: NDArray[np.float64], world: Sequence[float]) -> tuple[float, float]:
+def _applied(move: NDArray[np.floating], world: Sequence[float]) -> tuple[float, float]:
     y, x, _ = move @ (*world, 1.0)
     return float(y), float(x)
 

@@ -177,12 +177,14 @@ class BagNet(nn.Module):
         graph : bool
             Whether gradients are computed.
         """
-        colours, stem = self.stem[0].in_channels, self.stem[0].out_channels
+        first = self.stem[0]
+        assert isinstance(first, nn.Conv2d)
+        colours, stem = first.in_channels, first.out_channels
         pixels = height * width
         height, width = height - STEM + 1, width - STEM + 1
         values = stem * height * width
         kept, most = colours * pixels + stem * pixels + 2 * values, (colours + stem) * pixels + values
-        for block in (block for stage in self.stages for block in stage):
+        for block in (part for part in self.stages.modules() if isinstance(part, Bottleneck)):
             height, width, own, at_once = block.cost(height, width)
             kept, most = kept + own, max(most, values + at_once)
             values = block.channels[-1] * height * width

@@ -22,7 +22,11 @@ def plain_label(text: str) -> QLabel:
 
 def plain_tip(text: str) -> str:
     """A tooltip that shows a text as it is."""
-    return f"<qt>{escape(text)}</qt>" if Qt.mightBeRichText(text) else text
+    return f"<qt>{escape(text)}</qt>" if _is_guessed_rich(text) else text
+
+
+def _is_guessed_rich(text: str) -> bool:
+    return bool(Qt.mightBeRichText(text))  # type: ignore[attr-defined]
 
 
 def keep_plain(widget: QWidget) -> None:
@@ -34,7 +38,7 @@ def keep_plain(widget: QWidget) -> None:
 def show_tip(widget: QWidget, event: QHelpEvent) -> bool:
     """Show a tooltip that looks like HTML as it is; whether that was done."""
     text = _tip_of(widget, event)
-    if not Qt.mightBeRichText(text) or text.startswith("<qt>"):
+    if not _is_guessed_rich(text) or text.startswith("<qt>"):
         return False
     QToolTip.showText(event.globalPos(), plain_tip(text), widget)
     return True

@@ -112,8 +112,10 @@ def _table(finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> Iterator[by
         part = slice(start, start + BLOCK)
         columns = (um[part], px[part], finds.labels[part] - 1, finds.scores[part])
         yield _lines(
-            (*in_um, *in_px, names[label], round(score, 4))
-            for in_um, in_px, label, score in zip(*(column.tolist() for column in columns), strict=True)
+            (x_um, y_um, x, y, width, height, names[label], round(score, 4))
+            for (x_um, y_um, width, height), (x, y), label, score in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
         )
 
 

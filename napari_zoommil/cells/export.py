@@ -110,10 +110,10 @@ def _table(finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> Iterator[by
     names = [one.name for one in classes]
     for start in range(0, len(finds), BLOCK):
         part = slice(start, start + BLOCK)
-        columns = (um[part], px[part], finds.labels[part] - 1, finds.scores[part])
+        columns = (column[part].tolist() for column in (um, px, finds.labels - 1, finds.scores))
         yield _lines(
-            (*in_um, *in_px, names[label], round(score, 4))
-            for in_um, in_px, label, score in zip(*(column.tolist() for column in columns), strict=True)
+            (x_um, y_um, x, y, width, height, names[label], round(score, 4))
+            for (x_um, y_um, width, height), (x, y), label, score in zip(*columns, strict=True)
         )
 
 

@@ -17,6 +17,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,7 +76,7 @@ def maps_of(slide: Path, model: str, target: str | None, store: Path) -> Iterato
                               target=target if METHODS[name].per_output else None))  # fmt: skip
         except ZoomMILError:
             continue  # not of this model
-        curves = run(faithfulness(slide, one, store=store))
+        curves = run(faithfulness(slide, replace(one, target=target or one.target), store=store))
         for place, shown in enumerate(one.maps_for(target or prediction.explained)):
             found = shown, inside(shown, regions), density_map(shown, overview), None if place else curves
             yield (name, shown.magnification), found

@@ -103,7 +103,9 @@ def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path)
         middle = np.array(one.origin) + (np.array((row, column)) + 0.5) * one.downsample
         assert (np.abs(middle - (y, x)) <= 9 + np.array(one.downsample) / 2).all(), method
     curves = run(faithfulness(path, run(explain(path, str(trained), method="occlusion", **given))))
-    assert curves.is_better == (True, True) and curves.deletion[-1] == curves.insertion[0]
+    assert curves.deletion[0] == pytest.approx(found.probabilities[0], abs=1e-5)
+    assert curves.deletion[-1] == curves.insertion[0] and curves.deletion[-1] != curves.deletion[0]
+    assert curves.areas["deletion"] <= curves.areas["deletion_random"]
     assert (tmp_path / "store").exists() is False or not list((tmp_path / "store").rglob("*.npy"))
 
 

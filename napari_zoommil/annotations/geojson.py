@@ -291,7 +291,7 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
         {"name": one.name, "color": list(one.colour), DIAMETER: float(one.diameter_um)} for one in classes
     ]
     own = {**as_dict(envelope.members.get(OWN_MEMBER)), "classes": stated}
-    if envelope.origin not in (None, WHOLE_SLIDE):
+    if envelope.origin is not None and envelope.origin != WHOLE_SLIDE:
         own[ORIGIN] = list(envelope.origin[::-1])
     return Envelope("collection", {**envelope.members, OWN_MEMBER: own}, envelope.origin)
 

@@ -94,10 +94,12 @@ def points_on(slide: Slide, annotations: Path | Points) -> SlidePoints:
         If there is none.
     """
     fingerprint = slide.fingerprint
-    given = isinstance(annotations, Points)
-    read = annotations.placed(slide.origin) if given else Points.read(annotations, origin=slide.origin)
+    if isinstance(annotations, Points):
+        name, read = slide.name, annotations.placed(slide.origin)
+    else:
+        name, read = annotations.name, Points.read(annotations, origin=slide.origin)
     if read.faults:
-        warnings.warn(f"{slide.name if given else annotations.name}: {read.faults}", stacklevel=2)
+        warnings.warn(f"{name}: {read.faults}", stacklevel=2)
     points, off_slide = within(slide, read)
     if not len(points):
         height, width = slide.shape

@@ -93,6 +93,13 @@ def note_move(slide: Slide, layer: Layer) -> NDArray[np.float64]:
     return _moves[slide]
 
 
+def go_along(layer: Layer, slide: Slide) -> None:
+    """Lay an overlay where the layer of its slide lies now."""
+    move = move_of(slide)
+    if not np.allclose(layer.affine.affine_matrix[-3:, -3:], move):  # else nothing is drawn again
+        layer.affine = move
+
+
 def _applied(move: NDArray[np.float64], world: Sequence[float]) -> tuple[float, float]:
     y, x, _ = move @ (*world, 1.0)
     return float(y), float(x)

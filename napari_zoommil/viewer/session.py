@@ -26,8 +26,8 @@ from napari_zoommil.viewer.layers.slide import keep_in_place, open_slide_layer
 from napari_zoommil.viewer.legend import attach_legend
 from napari_zoommil.viewer.metadata import (
     MOVES,
+    go_along,
     is_slide,
-    move_of,
     note_move,
     on_level_0,
     slide_of,
@@ -118,7 +118,7 @@ class Session:
                     layer.events[name].connect(self._slide_moved)
                 note_move(slide, layer)
             else:
-                layer.affine = move_of(slide)
+                go_along(layer, slide)
         # A duplicated layer shares its slide with the first one, which is kept.
         if slide is not None and is_slide(layer) and all(slide is not e.slide for e in self.slides):
             entry = self._slides[layer] = OpenSlide(slide, layer)
@@ -131,10 +131,10 @@ class Session:
         slide = slide_of(event.source)
         if slide is None:
             return
-        move = note_move(slide, event.source)
+        note_move(slide, event.source)
         for layer in self._layers:
             if slide_of(layer) is slide and not is_slide(layer):
-                layer.affine = move
+                go_along(layer, slide)
 
     def _remove(self, layer: Layer) -> None:
         gone = self._slides.pop(layer, None)

@@ -19,7 +19,8 @@ from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_json
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.metadata import DOCUMENT, SLIDE
 
-LayerData = tuple[Any, dict[str, Any], str]
+LayerData = tuple[Any, Any, Any]
+"""Data, metadata and kind of a layer."""
 
 LARGEST_PICTURE_PX = 1 << 24
 """Of an overlay the finest level that is not larger is saved."""

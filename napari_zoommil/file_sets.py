@@ -81,19 +81,18 @@ def finish_replacing(folder: Path, name: str) -> None:
 
 def _finish(folder: Path, name: str) -> None:
     complete, known = _complete(folder, name), folder / f".{name}.files.json"
-    if not complete.is_dir():
-        return
-    new = _names(complete / LIST)
     try:
-        for gone in set(_names(known)) - set(new):
-            (folder / gone).unlink(missing_ok=True)
-        for one in new:
-            if (complete / one).exists():  # else it was moved before the process was killed
-                os.replace(complete / one, folder / one)
-        os.replace(complete / LIST, known)
-        complete.rmdir()
+        if (complete / LIST).exists():  # moved last: without it all files are in their places
+            new = _names(complete / LIST)
+            for gone in set(_names(known)) - set(new):
+                (folder / gone).unlink(missing_ok=True)
+            for one in new:
+                if (complete / one).exists():  # else it was moved before the process was killed
+                    os.replace(complete / one, folder / one)
+            os.replace(complete / LIST, known)
     except OSError as error:
         raise _unwritable(folder, error) from error
+    rmtree(complete, ignore_errors=True)
 
 
 def _complete(folder: Path, name: str) -> Path:

@@ -56,6 +56,15 @@ def test_a_set_is_the_old_one_or_the_new_one(
     assert {path.name for path in folder.iterdir() if path.is_dir()} == set()
 
 
+def test_a_folder_that_cannot_be_removed_does_no_harm(tmp_path: Path) -> None:
+    write(tmp_path, {"a", "b"}, "new")
+    (tmp_path / ".maps.complete").mkdir()  # as of a process that was killed at the very end
+    finish_replacing(tmp_path, "maps")
+    assert seen(tmp_path) == {"a": "new", "b": "new"}
+    write(tmp_path, {"b"}, "newer")
+    assert seen(tmp_path) == {"b": "newer"}
+
+
 def test_sets_of_other_names_stay(tmp_path: Path) -> None:
     write(tmp_path, {"a", "b"}, "first", "attention")
     write(tmp_path, {"b", "c"}, "second", "grad-cam")

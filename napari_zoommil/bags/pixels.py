@@ -148,8 +148,8 @@ class PixelBag:
                     box.y + top * scale[0], box.x, count, width, (scale[0], scale[1])
                 )
                 yield (top + count) / height
-            for seen in self._seen:
-                seen[:] = True
+            if [len(seen) for seen in self._seen] == [1]:  # the image is what the grid is of
+                self._seen[0][:] = True
         return torch.from_numpy(out).permute(2, 0, 1)
 
     def variant(self, variant: int) -> PixelBag:

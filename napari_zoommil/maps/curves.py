@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
+LEAST = 0.01
+"""Share of the axis by which an output must move, and an area differ, to count."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curves:
@@ -60,12 +63,26 @@ class Curves:
     @property
     def is_better(self) -> tuple[bool, bool]:
         """Whether the map's order is better than the mean of the random ones, by deletion and insertion."""
-        areas = self.areas
-        return areas["deletion"] < areas["deletion_random"], areas["insertion"] > areas["insertion_random"]
+        areas, (low, high) = self.areas, self.limits
+        least = LEAST * (high - low)
+        return (
+            areas["deletion"] < areas["deletion_random"] - least,
+            areas["insertion"] > areas["insertion_random"] + least,
+        )
+
+    @property
+    def moves(self) -> bool:
+        """Whether the output changes at all, by more than a hundredth of its axis."""
+        every = (self.deletion, self.insertion, self.random_deletion, self.random_insertion)
+        change = max(float(one.max()) for one in every) - min(float(one.min()) for one in every)
+        low, high = self.limits
+        return change > LEAST * (high - low)
 
     @property
     def verdict(self) -> str:
         """In a sentence."""
+        if not self.moves:
+            return "The output stays as it is, whatever is taken away: this says nothing of the map"
         told = {
             (True, True): "The output follows this map: it falls and rises sooner than in random order",
             (True, False): "The output falls sooner than in random order, but does not rise sooner",

@@ -16,6 +16,8 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -74,7 +76,7 @@ def maps_of(slide: Path, model: str, target: str | None, store: Path) -> Iterato
                               target=target if METHODS[name].per_output else None))  # fmt: skip
         except ZoomMILError:
             continue  # not of this model
-        curves = run(faithfulness(slide, one, store=store))
+        curves = run(faithfulness(slide, replace(one, target=target or one.target), store=store))
         for place, shown in enumerate(one.maps_for(target or prediction.explained)):
             found = shown, inside(shown, regions), density_map(shown, overview), None if place else curves
             yield (name, shown.magnification), found
@@ -135,6 +137,14 @@ def lines(table: dict[Row, dict[str, Any]]) -> Iterator[str]:
         )
 
 
+def drawn(folder: Path, count: int) -> Iterator[Path]:
+    """Synthetic slides; of three one is without tumour, which one changes from three to three."""
+    for number in range(count):
+        path = folder / f"slide-{number:02d}.tif"
+        SyntheticSlide(FIRST_SEED + number, EDGE, number % 3 != (number // 3 + 1) % 3, 0.06).write(path)
+        yield path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -146,14 +156,9 @@ def main() -> None:
     parser.add_argument("--slide", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     found: dict[Row, list[Any]] = defaultdict(list)
-    with TemporaryDirectory() as folder:
-        for number in range(0 if options.slide else options.slides):
-            path = Path(folder) / f"slide-{number:02d}.tif"
-            # of three slides one is without tumour; which, changes from three to three
-            SyntheticSlide(FIRST_SEED + number, EDGE, number % 3 != (number // 3) % 3, 0.06).write(path)
-            options.slide.append(path)
-        for path in options.slide:
-            for row, one in maps_of(path, options.model, options.target, Path(folder) / "store"):
+    with TemporaryDirectory() as folder, suppress(KeyboardInterrupt):  # Ctrl-C: what there is
+        for path in options.slide or drawn(Path(folder), options.slides):
+            for row, one in [*maps_of(path, options.model, options.target, Path(folder) / "store")]:
                 found[row].append(one)
     table = {row: measure(every) for row, every in found.items()}
     if options.json:

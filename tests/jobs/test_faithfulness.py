@@ -36,6 +36,11 @@ def test_an_order_that_matters_is_better_than_chance_and_its_reverse_worse() -> 
     assert bad.is_better == (False, False)
     assert good.areas["deletion"] == pytest.approx(0.2375) and good.areas["deletion_random"] == 0.5
     assert good.facts["areas"] == good.areas
+    flat = np.full(5, 0.3)
+    still = replace(
+        good, deletion=flat, insertion=flat, random_deletion=flat[None], random_insertion=flat[None]
+    )
+    assert still.verdict.startswith("The output stays as it is") and still.is_better == (False, False)
 
 
 def test_the_inside_of_a_patch_has_no_order_of_patches(cmu: Path, make_model: Callable) -> None:

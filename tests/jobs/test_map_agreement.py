@@ -35,11 +35,12 @@ def test_a_slide_and_a_cohort(cmu: Path, make_model: Callable) -> None:
     with Slide.open(cmu) as slide:
         overview = overview_of(slide)
     region = Box(y, x, *one.downsample)
-    how = Denoising(0.0, "quantile", 1 - 1.5 / np.isfinite(one.values).sum(), 0, 0, False)
+    count = int(np.isfinite(one.values).sum())
+    how = Denoising(0.0, "quantile", (count - 1.5) / (count - 1), 0, 0, False)
     told = slide_agreement(found, [region], denoising=how, overview=overview, group="a")
     low, high = told.maps
     assert high.own.jaccard == 1 and high.own.hit and len(high.random) == 20
-    assert high.own.share == pytest.approx(1 / np.isfinite(one.values).sum())
+    assert high.own.share == pytest.approx(1 / count)
     assert "Jaccard 1.00 at 10x" in told.sentence and "its maximum lies inside" in told.sentence
     assert told.facts[1]["jaccard_random"] < 0.5 and told.facts[1]["pointing_hit"]
 

@@ -26,7 +26,7 @@ from napari_zoommil.jobs import Progress
 from napari_zoommil.jobs.progress import duration
 from napari_zoommil.viewer.settings import compute_settings
 
-WIDTH = 320
+WIDTH = 336
 SPACING = 6
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

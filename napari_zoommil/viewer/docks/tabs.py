@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 OURS = "napari_zoommil"
 """Property of the docks that share a place."""
 
-NARROW = "QTabBar, QTabBar::tab { font-size: 8pt; } QTabBar::tab { padding: 3px; }"
-"""With it six tabs fit into the width of a page, and each title is to be read."""
+NARROW = "QTabBar, QTabBar::tab { font-size: 8pt; } QTabBar::tab { padding: 3px 1px; }"
+"""With it seven tabs fit into the width of a page, and each title is to be read."""
 
 
 def dock_of(page: QWidget) -> QDockWidget | None:
@@ -32,7 +32,7 @@ def join_others(page: QWidget) -> None:
         return
     dock.setProperty(OURS, True)
     words = dock.windowTitle().split()
-    dock.setWindowTitle(words[0] if words else "")  # six tabs are to fit into the width of a page
+    dock.setWindowTitle(words[0] if words else "")  # seven tabs are to fit into the width of a page
     area = window.dockWidgetArea(dock)
     others = [
         one

@@ -24,7 +24,7 @@ from napari_zoommil.viewer.docks.advanced import Advanced
 from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import EncoderQuestion
 from napari_zoommil.viewer.docks.explain.evaluation import Evaluation
-from napari_zoommil.viewer.docks.explain.place import Place
+from napari_zoommil.viewer.docks.explain.place import ASK_PATCH, Place
 from napari_zoommil.viewer.docks.explain.result import ShownMap
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
@@ -114,7 +114,8 @@ class ExplainDock(SessionDock):
     def _offer_methods(self) -> None:
         """The methods that this prediction can be explained by; the choice stays, if it is one of them."""
         prediction = self._entry.prediction if self._entry else None
-        before, names = self.method.currentData(), ()
+        before: str | None = self.method.currentData()
+        names: tuple[str, ...] = ()
         if prediction is not None:
             there = {kind for kind, _ in prediction.kinds}
             known = prediction.familiarity.status == "known"
@@ -161,7 +162,7 @@ class ExplainDock(SessionDock):
             why = f"{METHODS[name].title} gives a value to a patch and none to its pixels; take {able}"
         self.act.set_ready(not why, why or "Explain the prediction by this method there")
         if not self._explainer.runner.running:
-            self.act.note.setText(why)
+            self.act.note.setText("" if why == ASK_PATCH else why)  # which stands with the place
 
     # Act
 

@@ -41,7 +41,7 @@ class Evaluation(QWidget):
         self.agreement: SlideAgreement | None = None
         self.curves: Curves | None = None
         self._comparing = runner(lambda _: None, self._compared, self._compare_ended, quiet=True)
-        self._testing = runner(lambda one: self.act.show_progress(one), self._tested, self._test_ended)
+        self._testing = runner(self._test_progress, self._tested, self._test_ended)
         self.regions = QComboBox()
         self.regions.setToolTip("Class of the regions that the map is compared with")
         self.regions.currentIndexChanged.connect(lambda _: self._compare())
@@ -140,6 +140,9 @@ class Evaluation(QWidget):
         self._testing.start(
             lambda: faithfulness(slide, found, **options), f"ZoomMIL is testing a map of {slide.name}", entry
         )
+
+    def _test_progress(self, progress: Progress) -> None:
+        self.act.show_progress(progress)
 
     def _tested(self, curves: Curves) -> None:
         self.curves = curves

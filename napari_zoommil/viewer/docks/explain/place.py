@@ -12,14 +12,14 @@ from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps.focus import Focus
-from napari_zoommil.viewer.docks.parts import Sentence, row
+from napari_zoommil.viewer.docks.parts import NarrowComboBox, Sentence, row
 from napari_zoommil.viewer.keys import WHY
 from napari_zoommil.viewer.layers.view_region import window_region
 from napari_zoommil.viewer.metadata import level_0
 from napari_zoommil.viewer.open_slide import OpenSlide
 
-ALL, WINDOW, PATCH = "All that was read", "Visible window", "Inside a patch"
-EVERY = "All magnifications"
+ALL, WINDOW, PATCH = "All read", "Visible window", "Inside a patch"
+EVERY = "All scales"
 ASK_PATCH = f"Click a patch on the slide, or point at it and press {WHY}"
 
 
@@ -42,19 +42,20 @@ class Place(QWidget):
         self._viewer, self._picked = viewer, picked
         self._entry: OpenSlide | None = None
         self.at: Pair | None = None
-        self.choice = QComboBox()
+        self.choice = NarrowComboBox()
         self.choice.addItems([ALL, WINDOW, PATCH])
         self.choice.setToolTip(
             "Of what the prediction is explained; it stays that of all that was read. Inside a patch, pixels "
             "are explained, through the encoder"
         )
-        self.magnification = QComboBox()
+        self.magnification = NarrowComboBox()
         self.magnification.setToolTip("Which magnification is explained; of a patch, the highest by default")
         for box in (self.choice, self.magnification):
             box.setMinimumContentsLength(9)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.told = Sentence(name="explain-place")
-        self.choice.currentIndexChanged.connect(lambda _: self._tell() or changed())
+        self.choice.currentIndexChanged.connect(self._tell)
+        self.choice.currentIndexChanged.connect(lambda _: changed())
         self.magnification.currentIndexChanged.connect(lambda _: changed())
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -100,7 +101,7 @@ class Place(QWidget):
             return Focus(window=box, only_magnification=magnification), ""  # type: ignore[arg-type]
         return Focus(only_magnification=magnification), ""
 
-    def _tell(self) -> None:
+    def _tell(self, _index: int = 0) -> None:
         chosen = self.choice.currentText()
         if chosen == PATCH and self.at is not None:
             self.told.setText(f"The patch at y {self.at[0]:,.0f}, x {self.at[1]:,.0f} px. {ASK_PATCH}")

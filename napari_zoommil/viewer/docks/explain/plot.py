@@ -9,7 +9,8 @@ from napari_zoommil.maps.colours import class_colour
 from napari_zoommil.maps.curves import Curves
 
 HEIGHT, GREY = 130, "#8a8a8a"
-TICKS = [(0, "0"), (0.5, "50 %"), (1, "100 %")]
+TICKS = [(0, "0"), (0.5, "50"), (1, "100")]
+"""%."""
 
 
 class CurvesPlot(QWidget):
@@ -17,7 +18,7 @@ class CurvesPlot(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.panels = [_panel("deletion"), _panel("insertion")]
+        self.panels = [_panel("% taken away"), _panel("% given alone")]
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         for panel in self.panels:
@@ -62,5 +63,5 @@ def _panel(title: str) -> pg.PlotWidget:
     panel.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     plot.getAxis("bottom").setTicks([TICKS])
     plot.getAxis("left").enableAutoSIPrefix(False)
-    plot.setXRange(0, 1, padding=0.06)
+    plot.setXRange(0, 1, padding=0.1)
     return panel

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QSlider, QWidget
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps.overlay import Overlay
-from napari_zoommil.maps.scales import help_of, scalings_of
+from napari_zoommil.maps.scales import Scaling, help_of, scalings_of
 from napari_zoommil.viewer.docks.attention.maps import SCALINGS, STYLE_HELP, STYLES
 from napari_zoommil.viewer.docks.parts import Sentence, row, stack
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_title, remove_maps, show_overlay
@@ -26,6 +26,8 @@ class ShownMap(QWidget):
         self.explanation: Explanation | None = None
         self._target: str | None = None
         self._title = ""
+        self._inside = False
+        self._asked: Scaling | None = None
         self.scaling, self.style_of_maps = QComboBox(), QComboBox()
         for style, title in STYLES.items():
             self.style_of_maps.addItem(title, style)
@@ -38,7 +40,8 @@ class ShownMap(QWidget):
         for box in (self.scaling, self.style_of_maps):
             box.setMinimumContentsLength(6)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.currentIndexChanged.connect(lambda _: self.paint())
+        self.scaling.currentIndexChanged.connect(lambda _: self._choose_scaling())
+        self.style_of_maps.currentIndexChanged.connect(lambda _: self.paint())
         self.opacity.valueChanged.connect(lambda _: self._fade())
         stack(
             self,
@@ -56,13 +59,19 @@ class ShownMap(QWidget):
         self.setVisible(explanation is not None)
         if explanation is None or entry is None:
             return
-        maps, before = explanation.maps_for(target or ""), self.scaling.currentData()
+        if self._inside is not (explanation.focus.at is not None):  # pixels have no edges that matter
+            self._inside = not self._inside
+            with QSignalBlocker(self.style_of_maps):
+                self.style_of_maps.setCurrentIndex(
+                    self.style_of_maps.findData("smoothed" if self._inside else "filled")
+                )
+        maps, asked = explanation.maps_for(target or ""), self._asked
         offered = scalings_of(maps[0].kind)
         with QSignalBlocker(self.scaling):
             self.scaling.clear()
             for one in offered:
                 self.scaling.addItem(SCALINGS[one], one)
-            self.scaling.setCurrentIndex(offered.index(before) if before in offered else 0)
+            self.scaling.setCurrentIndex(offered.index(asked) if asked in offered else 0)
         unit = explanation.prediction.task.output_unit
         self.scaling.setToolTip(
             "\n".join(f"{SCALINGS[one]}: {help_of(maps[0].kind, one, unit)}" for one in offered)
@@ -76,6 +85,10 @@ class ShownMap(QWidget):
         self.range.setText(
             f"Of {where}, at {', '.join(magnification_name(one.magnification) for one in maps)}."
         )
+        self.paint()
+
+    def _choose_scaling(self) -> None:
+        self._asked = self.scaling.currentData()
         self.paint()
 
     def paint(self) -> None:

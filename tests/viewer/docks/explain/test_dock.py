@@ -94,7 +94,7 @@ def test_from_a_prediction_to_a_map_that_was_tested(ready, qtbot, monkeypatch, t
 def test_a_click_explains_a_patch_and_the_window_does_not_stall(ready, qtbot) -> None:
     viewer, dock, entry = ready
     dock.place.choice.setCurrentText(PATCH)
-    assert not dock.act.button.isEnabled() and dock.act.note.text() == ASK_PATCH
+    assert not dock.act.button.isEnabled() and dock.place.told.text() == ASK_PATCH
     step = entry.prediction.steps[-1]
     level = entry.prediction.grid.levels[step.level]
     y, x = level.origins[step.rows[0]] + np.asarray(level.size) / 2

@@ -7,7 +7,7 @@ patch's embedding). Of a plane of activations A_f it is Σ_f w_f A_f, where w_f 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +99,20 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
             name,
         )
         for name, cam in zip(names, cams, strict=True)
-        for one, values in zip(output.planes, cam.planes, strict=True)
+        for one, values in summed(output.planes, cam.planes)
         if one.layer == layer
     ]
     return recorded.found("grad-cam", tuple(patches), tuple(planes))
+
+
+def summed(planes: Sequence[Plane], values: Sequence[Scores]) -> list[tuple[Plane, Scores]]:
+    """Planes with their values, summed where they are of one layer: those of the members of an ensemble."""
+    found: dict[object, tuple[Plane, Scores]] = {}
+    for plane, own in zip(planes, values, strict=True):
+        key = plane.layer, plane.origin, plane.downsample, own.shape
+        first, total = found.get(key, (plane, np.zeros_like(own)))
+        found[key] = first, total + own
+    return list(found.values())
 
 
 def _layer(recorded: RecordedPass, planes: tuple[Plane, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_zoommil.bags.need import Need, NeedImage
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.models.entries import EnsembleOptions
-from napari_zoommil.models.mil import MILModel, MILOutput, Pass, Step, instance_heads
+from napari_zoommil.models.mil import MILModel, MILOutput, Pass, Plane, Step, instance_heads
 from napari_zoommil.models.registry import create
 from napari_zoommil.models.task import Classification, Regression, Task
 
@@ -31,6 +32,7 @@ class Ensemble(MILModel):
 
     The members make their passes together: what several of them ask for at a magnification is asked for once.
     A score of a patch is the mean over the members that read it, of attentions as log times the average.
+    The planes are those of the members, layer by layer.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ class Ensemble(MILModel):
         self.register_buffer("factors", torch.ones(options.count))
         self.register_buffer("shifts", torch.zeros(options.count))
         self.task = self._task
+        self.explained_layer = self._models[0].explained_layer
 
     @classmethod
     def of(cls, models: Sequence[MILModel], task: Task) -> Ensemble:
@@ -130,6 +133,7 @@ class Ensemble(MILModel):
             tuple(
                 _merged(level, [_step(one, level) for one in outputs], shares, attentions) for level in levels
             ),
+            _planes(outputs, shares),
         )
 
     def _attentions(self) -> NDArray[np.bool_]:
@@ -186,6 +190,18 @@ def _shared(waiting: dict[int, Need | NeedImage]) -> tuple[Need | NeedImage, dic
         place: torch.from_numpy(np.searchsorted(rows, one.rows)) for place, one in own.items()
     }
     return Need(first_need.level, rows, first_need.what, first_need.variant, first_need.preview), found
+
+
+def _planes(outputs: Sequence[MILOutput], shares: Sequence[float]) -> tuple[Plane, ...]:
+    """The planes of all members; the first of those of a layer has the weighted sum of their evidence."""
+    found: list[Plane] = []
+    for planes in zip(*(one.planes for one in outputs), strict=True):
+        own = [plane.evidence for plane in planes]
+        total = None
+        if all(one is not None for one in own):
+            total = torch.stack([share * one for share, one in zip(shares, own, strict=True)]).sum(0)  # type: ignore[operator]
+        found += [replace(planes[0], evidence=total), *(replace(one, evidence=None) for one in planes[1:])]
+    return tuple(found)
 
 
 def _step(output: MILOutput, level: int) -> Step | None:

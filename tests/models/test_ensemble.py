@@ -18,12 +18,16 @@ from napari_zoommil.models.task import Classification, Regression
 SCALES = {"one": (20.0,), "several": (5.0, 10.0, 20.0), "nested": (5.0, 10.0, 20.0)}
 BAGS = [name for name in names() if entry(name).takes == "bag"]
 TASK = Classification(("normal", "tumour", "other"))
+SMALL: dict[str, Any] = {
+    "hidden": 8, "attention": 8, "query": 8,
+    "region": 8, "views": 1, "padding": "same", "width": 8, "strides": (2, 1),
+}  # fmt: skip
 
 
 def member(name: str, seed: int, classes: int = 3, **options: Any) -> MILModel:
     torch.manual_seed(seed)
     known = entry(name).config.__dataclass_fields__
-    small = {one: 8 for one in ("hidden", "attention", "query") if one in known}
+    small = {one: value for one, value in SMALL.items() if one in known}
     made = create(name, 6, classes, SCALES[entry(name).scales], **small | options).eval()
     made.task = Classification(TASK.names, 1.0 + seed) if classes == 3 else Regression("mm", scale=2.0 + seed)
     return made

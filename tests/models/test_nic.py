@@ -12,8 +12,9 @@ from torch import nn
 from napari_zoommil.bags.need import answer
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.maps.gradcam import grad_cam
+from napari_zoommil.maps.gradcam import grad_cam, summed
 from napari_zoommil.models import create
+from napari_zoommil.models.ensemble import Ensemble
 from napari_zoommil.models.mil import Need, drain
 from napari_zoommil.models.nic import NIC
 from napari_zoommil.models.registry import entry
@@ -211,3 +212,18 @@ def test_crops_that_are_too_small_are_refused() -> None:
         ModelError, match=r"crops of 64 patches are too small .* need 383; choose padding=same"
     ):
         create("nic", 128, 2, region=64)
+
+
+def test_an_ensemble_is_explained_by_the_mean_of_its_members(views: Callable) -> None:
+    members = [tiny(), tiny()]
+    for parameter in members[1].parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    together, bag = Ensemble.of(members, members[0].task), views()
+    output = together(bag)
+    assert together.explained_layer == "conv1"
+    assert [plane.layer for plane in output.planes] == ["conv1", "conv1", "conv2", "conv2"]
+    found = summed(output.planes, grad_cam(output, 1).planes)
+    each = [grad_cam(model(bag), 1).planes for model in members]
+    assert len(found) == 2
+    for (_, values), own in zip(found, zip(*each, strict=True), strict=True):
+        np.testing.assert_allclose(values, np.mean(own, 0), atol=1e-6)

@@ -199,7 +199,7 @@ def _planes(outputs: Sequence[MILOutput], shares: Sequence[float]) -> tuple[Plan
         own = [plane.evidence for plane in planes]
         total = None
         if all(one is not None for one in own):
-            total = torch.stack([share * one for share, one in zip(shares, own, strict=True)]).sum(0)  # type: ignore[operator]
+            total = torch.stack([share * one for share, one in zip(shares, own, strict=True)]).sum(0)
         found += [replace(planes[0], evidence=total), *(replace(one, evidence=None) for one in planes[1:])]
     return tuple(found)
 

@@ -59,7 +59,7 @@ def fields(kernel3: Sequence[int], blocks: Sequence[int], strides: Sequence[int]
         return before
 
     stem = Field().after(STEM, 1)
-    return tuple(accumulate(zip(kernel3, blocks, strides, strict=True), stage, initial=stem))  # type: ignore[arg-type]
+    return tuple(accumulate(zip(kernel3, blocks, strides, strict=True), stage, initial=stem))
 
 
 def kernels(receptive_field: int, blocks: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:

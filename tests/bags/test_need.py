@@ -45,7 +45,7 @@ def test_variants_are_encoded_once_and_apart(bag: LazyBag, variant: int) -> None
     assert source_of(bag, need) is source is not bag
     assert isinstance(source, LazyBag) and source.turn == variant
     answer(bag, need)
-    assert source.encoded == (0, 3) and bag.encoded == (0, 0)
+    assert source.encoded == bag.encoded == (0, 3), "a bag counts its variants too"
 
 
 def test_what_a_bag_cannot_answer_is_said(
@@ -55,7 +55,7 @@ def test_what_a_bag_cannot_answer_is_said(
     for need in (Need(0, ROWS, "pixels"), NeedImage(Box(0, 0, 1, 1), 1.0)):
         with pytest.raises(ModelError, match="a feature store holds none; it needs the slide itself"):
             answer(stored, need)
-    with pytest.raises(ModelError, match="rotated patches, which this store does not hold"):
+    with pytest.raises(ModelError, match="rotated patches, which feature files do not hold"):
         answer(stored, Need(0, ROWS, variant=2))
     with pytest.raises(ModelError, match="built to read pixels and has no encoder"):
         answer(PixelBag(bag.slide, bag.grid), Need(0, ROWS))

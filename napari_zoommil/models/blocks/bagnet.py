@@ -34,6 +34,9 @@ LAYERS = ("stem", "stage 1", "stage 2", "stage 3", "stage 4")
 BYTES = 4
 """Of a value."""
 
+PASS, GRAPH = 1.6, 1.1
+"""Memory that is measured on a CPU, by that of the values alone: convolutions copy them."""
+
 
 class Bottleneck(nn.Module):
     """x + conv1×1(conv3×3 or 1×1(conv1×1 x)), with the same pixels in the middle of both summands.
@@ -142,6 +145,7 @@ class BagNet(nn.Module):
             *_convolved(before, before, STEM, norm=norm),
             nn.ReLU(inplace=True),
         )
+        self.channels = channels, before
         self.stages = nn.ModuleList()
         for own, wide, count, stride in zip(planes, kernel3, blocks, strides, strict=True):
             stage = nn.Sequential()
@@ -177,19 +181,17 @@ class BagNet(nn.Module):
         graph : bool
             Whether gradients are computed.
         """
-        first = self.stem[0]
-        assert isinstance(first, nn.Conv2d)
-        colours, stem = first.in_channels, first.out_channels
+        colours, stem = self.channels
         pixels = height * width
         height, width = height - STEM + 1, width - STEM + 1
         values = stem * height * width
         kept, most = colours * pixels + stem * pixels + 2 * values, (colours + stem) * pixels + values
-        for block in (part for part in self.stages.modules() if isinstance(part, Bottleneck)):
+        for block in (one for one in self.stages.modules() if isinstance(one, Bottleneck)):
             height, width, own, at_once = block.cost(height, width)
             kept, most = kept + own, max(most, values + at_once)
             values = block.channels[-1] * height * width
         # The backward pass has gradients of a layer's input and output beside what was kept.
-        return BYTES * (kept + 2 * stem * pixels if graph else most)
+        return round(BYTES * (GRAPH * (kept + 2 * stem * pixels) if graph else PASS * most))
 
     def layers(self) -> dict[str, nn.Module]:
         """The stem and the stages by name, from the image on: each takes the values of the one before it."""

@@ -51,16 +51,16 @@ def grad_cam(output: MILOutput, target: int) -> GradCAM:
         Index of the output.
     """
     passes = output.members or (output,)
-    there = [step for one in passes for step in one.steps if step.embeddings is not None]
-    activations = [step.embeddings for step in there] + [plane.activation for plane in output.planes]
+    there = [(step, e) for one in passes for step in one.steps if (e := step.embeddings) is not None]
+    activations = [e for _, e in there] + [plane.activation for plane in output.planes]
     if not activations:
         return GradCAM((None,) * len(output.steps), ())
     found = torch.autograd.grad(
         output.logits[target], activations, retain_graph=True, allow_unused=True, materialize_grads=True
     )
     own = [
-        (step, _array(torch.linalg.vecdot(gradient, step.embeddings)))
-        for step, gradient in zip(there, found, strict=False)
+        (step, _array(torch.linalg.vecdot(gradient, embeddings)))
+        for (step, embeddings), gradient in zip(there, found, strict=False)
     ]
     planes = tuple(
         _array(torch.tensordot(gradient.mean((1, 2)), plane.activation, 1))

@@ -14,7 +14,7 @@ import pytest
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import CohortError, ModelError
-from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train
+from napari_zoommil.jobs import Progress, explain, finetune, predict, run, train, train_result
 from napari_zoommil.jobs.kept import release
 from napari_zoommil.jobs.prediction_files import summary
 from napari_zoommil.model_folder import familiarity_of
@@ -360,8 +360,7 @@ def test_a_cohort_that_is_embedded_is_only_read(
     def none(*_: object, **__: object) -> Iterator[None]:
         yield from ()
 
-    module = sys.modules["napari_zoommil.jobs.train"]
-    monkeypatch.setattr(module, "training_statistics", none)  # which read pixels
+    monkeypatch.setattr(train_result, "training_statistics", none)  # which read pixels
     for name in ("read_downsampled", "read_level"):
         monkeypatch.setattr(Slide, name, fail)
     tissue._found.clear()

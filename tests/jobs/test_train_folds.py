@@ -167,5 +167,5 @@ def test_an_ensemble_of_models_of_pixels_predicts(cohort: Path, settings: dict[s
 
 def test_folds_that_the_cohort_does_not_allow_are_refused(cohort: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(CohortError, match="class blue has 4 groups, too few for 5 folds"):
-        next(train(cohort, **settings | {"folds": 5}))
+        run(train(cohort, **settings | {"folds": 5}))
     assert provenance_of(settings["out"]) == {} and not settings["out"].exists()

@@ -8,6 +8,7 @@ Every configuration states the model's ``kind`` and the ``format`` of the config
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -302,6 +303,17 @@ def malformed(folder: Path, error: Exception | str) -> ModelError:
         f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error}); "
         "correct it, or choose another folder"
     )
+
+
+def require_distinct(folder: Path, entry: str, names: Sequence[str]) -> None:
+    """Refuse an entry of a configuration with a name twice.
+
+    Raises
+    ------
+    ModelError
+    """
+    if len(set(names)) < len(names):
+        raise malformed(folder, f"{entry} has a name twice")
 
 
 def parse(shape: type[T], folder: Path, content: dict[str, Any]) -> T:

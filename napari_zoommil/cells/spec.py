@@ -11,7 +11,7 @@ from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.model_folder import parse, read_config
+from napari_zoommil.model_folder import parse, read_config, require_distinct
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 
 Resolution = Annotated[float, Interval(ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])]
@@ -63,7 +63,10 @@ def read_cell_spec(name: str | Path) -> CellSpec:
     ModelError
         If there is none, or it is not a cell model.
     """
-    return parse(CellSpec, *read_config(name, "cells"))
+    folder, content = read_config(name, "cells")
+    spec = parse(CellSpec, folder, content)
+    require_distinct(folder, "classes", [one.name for one in spec.classes])
+    return spec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-from napari_zoommil.errors import JobError, first_line
+from napari_zoommil.errors import JobError, ModelError, first_line
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,31 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 def _cpu_has_bfloat16() -> bool:
     query: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     return bool(query().get("amx_bf16", False))
+
+
+def require_room(taken: int, device: torch.device, what: str, instead: str, share: float = 1.0) -> None:
+    """Refuse what does not fit into the memory, before it is begun.
+
+    Parameters
+    ----------
+    taken : int
+        About how many bytes it takes.
+    device : torch.device
+    what, instead : str
+        What takes them, and what the user can do.
+    share : float
+        Of the free memory that it may take.
+
+    Raises
+    ------
+    ModelError
+    """
+    there = free_bytes(device)
+    if taken > share * there:
+        raise ModelError(
+            f"{what} takes about {taken / 1e9:,.1f} GB of memory, and {there / 1e9:,.1f} GB are free; "
+            f"{instead}"
+        )
 
 
 def free_bytes(device: torch.device) -> int:

@@ -123,16 +123,16 @@ def predict_and_keep(
     made, from_files = time.time(), bool(features) or is_feature_file(slide)
     with ExitStack() as stack:
         opened = stack.enter_context(Slide.open(slide, mpp, icc)) if at_hand(slide) else None
-        detector, tissue = read_spec(model).tissue_detector, None
-        if opened is not None and not from_files:
-            tissue = yield from find_tissue(opened, detector)
+        spec, tissue = read_spec(model), None
+        if opened is not None and not from_files and spec.takes != "image":
+            tissue = yield from find_tissue(opened, spec.tissue_detector)
         prediction: Prediction = yield from predict(
             opened or slide, model, encoder=encoder, features=features, mpp=mpp, icc=icc, tissue=tissue,
             min_tissue=min_tissue, overlap=overlap, store=store, device=device, batch_size=batch_size,
             workers=workers, threads=threads,
         )  # fmt: skip
         if opened is not None:
-            ways = _ways(features, min_tissue, detector, overlap)
+            ways = _ways(features, min_tissue, spec.tissue_detector, overlap)
             read = ReadAs(tissue, (), ways.min_tissue, ways.detector, ways.overlap, ways.features)
             seen = opened.mpp, opened.colour_managed
             prediction_store.keep(KeptPrediction(prediction, made, ways.text, *seen, read))

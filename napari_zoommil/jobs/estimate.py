@@ -55,7 +55,8 @@ class Estimate:
     Attributes
     ----------
     tissue : Tissue or None
-        That the prediction will use, inside and outside of regions; None where features are in files.
+        That the prediction will use, inside and outside of regions; None where features are in files, and of
+        a model that reads an image, which looks for no tissue.
     detector : str
         Which found it: that of the model.
     patches : tuple of int
@@ -140,13 +141,13 @@ def estimate(
         yield Progress(0, 1, "loading the model")  # first, because it may ask the user for the encoder
         with_model = stack.enter_context(loaded(model, device, threads, encoder))
         spec = with_model.spec
-        detected = yield from find_tissue(own, spec.tissue_detector)
-        tissue = detected.edited(add, leave_out)
         refuse_magnification(model, spec, magnification)
         area = area_on(own, regions)
         if spec.takes == "image":
             grid = image_on(own, model, spec, area, magnification, min_tissue, overlap)
-            return _of_image(with_model, grid, tissue)
+            return _of_image(with_model, grid)
+        detected = yield from find_tissue(own, spec.tissue_detector)
+        tissue = detected.edited(add, leave_out)
         yield Progress(0, 1, "counting patches")
         share = spec.min_tissue if min_tissue is None else min_tissue
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
@@ -173,7 +174,7 @@ def estimate(
         )
 
 
-def _of_image(with_model: Loaded, grid: PatchGrid, tissue: Tissue) -> Estimate:
+def _of_image(with_model: Loaded, grid: PatchGrid) -> Estimate:
     """Of a model that reads an image; refuses one that does not fit into the memory."""
     import torch
 
@@ -181,7 +182,7 @@ def _of_image(with_model: Loaded, grid: PatchGrid, tissue: Tissue) -> Estimate:
         next(steps)  # until it asks for the image
     device = with_model.device
     return Estimate(
-        tissue, with_model.spec.tissue_detector, (1,), (0,), 1, 0.0, str(device.torch), device.reason,
+        None, with_model.spec.tissue_detector, (1,), (0,), 1, 0.0, str(device.torch), device.reason,
         image=image_shape(grid),
     )  # fmt: skip
 

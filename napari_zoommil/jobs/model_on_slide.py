@@ -89,14 +89,25 @@ class ModelOnSlide:
         return self.bag.grid
 
     def look(self, answered: list[tuple[Need | NeedImage, Tensor]] | None = None) -> Job[MILOutput]:
-        """The model's pass; each need and its answer are appended to ``answered``."""
-        device = self.loaded.device.torch
+        """The model's pass; each need and its answer are appended to ``answered``.
+
+        Raises
+        ------
+        ModelError
+            If the answers are pixels of patches that do not fit into the memory together.
+        """
+        model, grid, device = self.loaded.model, self.grid, self.loaded.device.torch
+        if answered is not None and self.bag.holds == "pixels" and not model.reads_images:
+            from napari_zoommil.maps.recorded import require_room_for_pixels
+
+            count = sum(model.patches_needed(tuple(map(len, grid.levels)), grid.ratios))
+            require_room_for_pixels(count, grid.patch_size, device)
 
         def counted(progress: Progress) -> Progress:
             self.watch.count(sum(self.bag.encoded))
             return progress
 
-        job = zoom(self.loaded.model, self.bag, device, answered=answered, on_need=self.read.note)
+        job = zoom(model, self.bag, device, answered=answered, on_need=self.read.note)
         output = yield from retold(job, counted)
         self.watch.record(str(device))
         return output

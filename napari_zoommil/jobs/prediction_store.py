@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_zoommil.errors import FileError, JobError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
 from napari_zoommil.files import make_folder, write_file
-from napari_zoommil.geometry import Pair
+from napari_zoommil.geometry import Pair, magnification_name
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import Excerpt, read_result, result_bytes
 from napari_zoommil.models.task import Task
@@ -46,7 +46,8 @@ class ReadAs:
     Attributes
     ----------
     tissue : Tissue or None
-        With the regions that the user added and left out; None where features were read from files.
+        With the regions that the user added and left out; None where features were read from files, or an
+        image in place of patches.
     regions : tuple of str
         Regions that it was limited to, as hexadecimal WKB, level-0 (y, x); empty for all tissue.
     min_tissue : float or None
@@ -57,6 +58,8 @@ class ReadAs:
         Of neighbouring patches.
     features : tuple of str
         Paths of the feature files and folders; none where patches were encoded.
+    magnification : float or None
+        Of an image in place of patches, if another one than that of the model's training was chosen.
     """
 
     tissue: Tissue | None
@@ -65,6 +68,7 @@ class ReadAs:
     detector: str = DEFAULT
     overlap: float = 0.0
     features: tuple[str, ...] = ()
+    magnification: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ class WaysToRead(Excerpt):
     detector: str = DEFAULT
     overlap: float = 0.0
     features: tuple[str, ...] = ()
+    magnification: float | None = None
 
     @property
     def text(self) -> str:
@@ -123,6 +128,7 @@ class WaysToRead(Excerpt):
         changed = (
             "" if self.min_tissue is None else f"tissue share from {self.min_tissue:g}",
             f"overlap {self.overlap:g}" if self.overlap else "",
+            "" if self.magnification is None else f"at {magnification_name(self.magnification)}",
         )
         return ", ".join([ALL_TISSUE, *filter(None, changed)])
 

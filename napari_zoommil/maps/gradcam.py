@@ -89,8 +89,7 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     ModelError
         If the model has no such layer.
     """
-    replay, names = Replay(recorded), recorded.names
-    output, cams = replay.output(*replay.inputs), []
+    output, names, cams = _replayed(recorded), recorded.names, []
     layer = _layer(recorded, output.planes)
     for index, name in enumerate(names):
         yield index, len(names), name
@@ -103,7 +102,7 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
     ]
     planes = [
         HeatMap(
-            _kept(values, positive),
+            _seen(one, _kept(values, positive)),
             one.origin,
             one.downsample,
             recorded.mpp,
@@ -116,6 +115,16 @@ def run(recorded: RecordedPass) -> Generator[tuple[int, int, str], None, Found]:
         if one.layer == layer
     ]
     return recorded.found("grad-cam", tuple(patches), tuple(planes))
+
+
+def _replayed(recorded: RecordedPass) -> MILOutput:
+    """The pass with gradients; from the pixels of patches on only where the model begins none later."""
+    replay = Replay(recorded, of_pixels=False)
+    output = replay.output(*replay.inputs)
+    if output.logits.requires_grad:
+        return output
+    replay = Replay(recorded)
+    return replay.output(*replay.inputs)
 
 
 def summed(planes: Sequence[Plane], values: Sequence[Scores]) -> list[tuple[Plane, Scores]]:
@@ -141,6 +150,11 @@ def _layer(recorded: RecordedPass, planes: tuple[Plane, ...]) -> str:
 
 def _kept(values: Scores, positive: bool) -> Scores:
     return np.maximum(values, 0) if positive else values
+
+
+def _seen(plane: Plane, values: Scores) -> Scores:
+    """NaN at the places below which the model read nothing."""
+    return values if plane.seen is None else np.where(plane.seen, values, np.float32(np.nan))
 
 
 def _array(values: Tensor) -> Scores:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.bags.need import Need, NeedImage
+from napari_zoommil.encoders.device import require_room
 from napari_zoommil.errors import ModelError
 from napari_zoommil.familiarity import Familiarity
 from napari_zoommil.geometry import ROUNDING, Pair, PatchGrid, Rows
@@ -19,6 +20,12 @@ from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.maps.heatmap import HeatMap, rasterise
 from napari_zoommil.maps.patch_scores import PatchScores
 from napari_zoommil.models.mil import MILModel, MILOutput, drain
+
+SHARE_OF_MEMORY = 0.5
+"""Of the free memory that the pixels of patches may take: the model's passes need the rest."""
+
+FLOATS = 3
+"""Arrays of floats that a gradient takes at once: what it is of, itself and its size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,21 +148,37 @@ class RecordedPass:
 class Replay(nn.Module):
     """A recorded pass as a function of tensors, which gradients go through, as captum wants it.
 
+    Parameters
+    ----------
+    recorded : RecordedPass
+    of_pixels : bool
+        Whether gradients reach the pixels of patches, which takes them as floats. Else they begin at what the
+        model makes of them; at features and images they begin in any case.
+
     Raises
     ------
     ModelError
-        In a pass, if the model asks for other patches than before: gradients would be those of others.
+        If the floats do not fit into the memory; and in a pass, if the model asks for other patches than
+        before: gradients would be those of others.
 
     Attributes
     ----------
     inputs : tuple of (1, …) Tensor
-        What the model was answered, as floats, with a first axis of length 1.
+        What the model was answered, with a first axis of length 1; as floats where gradients reach it.
     """
 
-    def __init__(self, recorded: RecordedPass) -> None:
+    def __init__(self, recorded: RecordedPass, of_pixels: bool = True) -> None:
         super().__init__()
         self.model, self.grid, self.needs = recorded.model, recorded.grid, recorded.needs
-        self.inputs = tuple(one.detach().float()[None].requires_grad_() for one in recorded.answers)
+        count = sum(len(need.rows) for need in self.needs if isinstance(need, Need) and _is_pixels(need))
+        if of_pixels and count:
+            require_room_for_pixels(count, self.grid.patch_size, recorded.answers[0].device, gradients=True)
+        self.inputs = tuple(
+            one.detach().float()[None].requires_grad_()
+            if of_pixels or not _is_pixels(need)
+            else one.detach()[None]
+            for need, one in zip(self.needs, recorded.answers, strict=True)
+        )
 
     def output(self, *inputs: Tensor) -> MILOutput:
         """The pass again, on a graph that begins at ``inputs``."""
@@ -176,6 +199,38 @@ class Replay(nn.Module):
         with torch.enable_grad():
             # A model may ask for what its logits do not depend on; captum wants gradients of every input.
             return logits + sum(0 * one.flatten()[:1].sum() for one in inputs)
+
+
+def require_room_for_pixels(
+    count: int, patch_size: int, device: torch.device, gradients: bool = False
+) -> None:
+    """Refuse to keep the pixels of more patches than fit into half of the memory that is free.
+
+    Parameters
+    ----------
+    count : int
+        Patches.
+    patch_size : int
+        px.
+    device : torch.device
+    gradients : bool
+        Whether gradients reach them.
+
+    Raises
+    ------
+    ModelError
+    """
+    require_room(
+        3 * patch_size**2 * count * (FLOATS * torch.float32.itemsize if gradients else 1),
+        device,
+        f"{'a gradient of' if gradients else 'an explanation with'} the pixels of {count:,} patches",
+        "explain a smaller region" + (", or choose grad-cam" if gradients else ""),
+        SHARE_OF_MEMORY,
+    )
+
+
+def _is_pixels(need: Need | NeedImage) -> bool:
+    return isinstance(need, Need) and need.what == "pixels"
 
 
 def _same(one: Need | NeedImage, other: Need | NeedImage) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from napari_zoommil.bags.need import NeedImage
-from napari_zoommil.encoders.device import free_bytes
+from napari_zoommil.encoders.device import require_room
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Pair, PatchGrid
 from napari_zoommil.models.blocks.bagnet import BagNet
@@ -101,14 +101,13 @@ class ImageBagNet(MILModel):
                 f"of {self.network.receptive_field} px: it takes {least} px or more on each side"
             )
         graph = torch.is_grad_enabled()
-        taken, there = self.network.memory(height, width, graph), free_bytes(next(self.parameters()).device)
-        if taken > there:
-            what = "training on or explaining" if graph else "predicting over"
-            raise ModelError(
-                f"{what} an image of {width:,} × {height:,} px takes about {taken / 1e9:,.1f} GB of memory "
-                f"with {self.name}, and {there / 1e9:,.1f} GB are free; give a smaller region or a lower "
-                "magnification"
-            )
+        require_room(
+            self.network.memory(height, width, graph),
+            next(self.parameters()).device,
+            f"{'training on or explaining' if graph else 'predicting over'} an image of {width:,} × "
+            f"{height:,} px with {self.name}",
+            "give a smaller region or a lower magnification",
+        )
 
 
 def _place(field: Field, need: NeedImage, scale: Pair) -> tuple[Pair, Pair]:

@@ -41,9 +41,14 @@ class NICOptions:
         before they are encoded: each view of a slide is encoded. With 1, the places of the patches are
         turned, but patches are encoded as they are.
     test_views : int, optional
-        Views over which a prediction is averaged, each encoded; as many as ``views`` by default.
+        Views over which a prediction is averaged, each encoded; up to ``views``, and as many by default.
     test_crops : int
         Crops of each view over which a prediction is averaged, where a slide is larger than a crop.
+
+    Raises
+    ------
+    ValueError
+        If predictions are of views that training has not seen.
     """
 
     region: Annotated[int, Interval(ge=1, le=4096)] = 400
@@ -57,6 +62,13 @@ class NICOptions:
     test_views: Views | None = None
     test_crops: Annotated[int, Interval(ge=1, le=1000)] = 10
 
+    def __post_init__(self) -> None:
+        if self.tested > self.views:
+            raise ValueError(
+                f"predictions over {self.tested} views need a training on as many, and this one is on "
+                f"{self.views}; choose test_views up to views"
+            )
+
     @property
     def tested(self) -> int:
         """Views over which a prediction is averaged."""
@@ -65,7 +77,7 @@ class NICOptions:
     @property
     def variants(self) -> int:
         """Views of a slide that have to be encoded for a training."""
-        return max(self.views, self.tested)
+        return self.views
 
 
 _PAPER = Recipe(

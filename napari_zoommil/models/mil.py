@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_zoommil.bags.bag import Bag
@@ -90,6 +91,8 @@ class Plane:
     evidence : (C, h, w) Tensor, optional
         What each place adds to each output, in the output's unit: of models that answer for each place alone
         and pool the answers.
+    seen : (h, w) bool, optional
+        At which places there is something that was read; by default, at all.
     """
 
     activation: Tensor
@@ -98,6 +101,7 @@ class Plane:
     magnification: float
     layer: str = ""
     evidence: Tensor | None = None
+    seen: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

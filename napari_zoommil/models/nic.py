@@ -16,7 +16,7 @@ from napari_zoommil.bags.need import answer
 from napari_zoommil.encoders.turned import VARIANTS
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid, PatchLevel
-from napari_zoommil.models.blocks.lattice import Place, as_image
+from napari_zoommil.models.blocks.lattice import Place, as_image, covered
 from napari_zoommil.models.blocks.nic_cnn import NICNet
 from napari_zoommil.models.blocks.regions import crop_weights, inside, spread, turned_image, whole
 from napari_zoommil.models.entries_nic import NICOptions
@@ -38,8 +38,8 @@ class NIC(MILModel):
     those of a softmax, which for two is the paper's sigmoid of their difference.
 
     Its planes are the activations of the convolutions in a pass over the whole slide, unturned: Grad-CAM is
-    of that pass, as in the paper (sec. 3.3, first layer), whose gradient a prediction passes on to them. The
-    gradient with respect to features is that of the prediction.
+    of that pass, as in the paper (sec. 3.3, first layer), whose gradient a prediction passes on to them, at
+    the places that hold a part of a patch. The gradient with respect to features is that of the prediction.
 
     The score of a patch, ``activation``, is the length of the first convolution's output at its place: how
     strongly it responds there, whatever that speaks for. It is no attention and no evidence.
@@ -181,6 +181,7 @@ class NIC(MILModel):
                 tuple(cell * stride),
                 patches.magnification,
                 f"conv{number}",
+                seen=covered(patches.lattice - np.asarray(place), begin, cell, layer.shape[1:]),
             )
             for number, (layer, (begin, cell)) in enumerate(zip(layers, self.network.cells, strict=True), 1)
         )

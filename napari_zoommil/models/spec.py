@@ -10,7 +10,14 @@ from annotated_types import Interval, MinLen
 
 from napari_zoommil.errors import MagnificationError, ModelError
 from napari_zoommil.geometry import zoom_ratios
-from napari_zoommil.model_folder import find_model, malformed, parse, read_config, write_folder
+from napari_zoommil.model_folder import (
+    find_model,
+    malformed,
+    parse,
+    read_config,
+    require_distinct,
+    write_folder,
+)
 from napari_zoommil.model_weights import build
 from napari_zoommil.models.registry import Takes, create, entry
 from napari_zoommil.models.task import Classification, Regression, Task
@@ -101,8 +108,7 @@ def read_spec(name: str | Path) -> ModelSpec:
         raise malformed(folder, "config.magnifications is missing") from error
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
-    if len(set(spec.class_names)) < len(spec.class_names):
-        raise malformed(folder, "class_names has a name twice")
+    require_distinct(folder, "class_names", spec.class_names)
     try:
         takes = spec.takes
     except ModelError as error:

@@ -33,7 +33,7 @@ def image_grid(slide: Slide, magnification: float, box: Box | None = None) -> Pa
     height, width = max(1, round(box.height / scale[0])), max(1, round(box.width / scale[1]))
     size = (height * scale[0], width * scale[1])
     one = PatchLevel(
-        magnification, mpp, size, size, np.array([corner]), np.array([-1]), np.ones(1, np.float32)
+        magnification, mpp, size, size, np.array([corner], float), np.array([-1]), np.ones(1, np.float32)
     )
     return PatchGrid(slide.shape, max(height, width), (one,))
 

@@ -36,6 +36,7 @@ class Reading:
             "min_tissue": read.min_tissue,
             "overlap": read.overlap,
             "features": tuple(map(Path, read.features)),
+            "magnification": read.magnification,
         }
         return cls(read.tissue, None, how, read.detector)
 
@@ -44,14 +45,24 @@ class Reading:
         """Without tissue and regions."""
         how = self.how
         features = tuple(str(path.absolute()) for path in how.get("features", ()))
-        return WaysToRead(how.get("min_tissue"), self.detector, how.get("overlap", 0.0), features)
+        return WaysToRead(
+            how.get("min_tissue"), self.detector, how.get("overlap", 0.0), features, how.get("magnification")
+        )
 
     @property
     def stored(self) -> ReadAs:
         """What is stored of it with a prediction."""
         regions = tuple(shapely.to_wkb(area_of(one), hex=True) for one in self.how.get("regions", ()))
         ways = self.ways
-        return ReadAs(self.tissue, regions, ways.min_tissue, ways.detector, ways.overlap, ways.features)
+        return ReadAs(
+            self.tissue,
+            regions,
+            ways.min_tissue,
+            ways.detector,
+            ways.overlap,
+            ways.features,
+            ways.magnification,
+        )
 
     def options(self) -> dict[str, Any]:
         """Arguments of the jobs."""

@@ -55,6 +55,7 @@ def test_half_precision_weights_are_read(make_cell_model: Callable[..., str], tm
         ({"classes": "none"}, "classes should be a valid array"),
         ({"config": {"depth": 3}}, "configuration of a yollo"),
         ({"config": {"width": 8}}, "do not fit"),
+        ({"classes": [{"name": "cell", "colour": [9, 9, 9]}] * 2}, "classes has a name twice"),
     ],
 )
 def test_a_folder_that_is_none_is_refused(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from PIL import Image
 
 from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.geometry import NATIVE, Box
-from napari_zoommil.jobs import estimate, explain, faithfulness, predict, run, train
+from napari_zoommil.jobs import estimate, explain, faithfulness, predict, prediction_store, run, train
+from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
 from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_prediction
+from napari_zoommil.jobs.prediction_store import KeptPrediction
 from napari_zoommil.maps.focus import MethodOptions
 from napari_zoommil.models.spec import load_model, read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_shape
+from napari_zoommil.viewer.reading import Reading
 
 NEEDLES = {"with": (110, 60, 150), "without": (150, 190, 60)}
 """Colours of the discs of both classes."""
@@ -147,11 +152,50 @@ def test_what_an_image_does_not_have_is_refused(
 def test_a_whole_slide_that_does_not_fit_into_memory_is_refused_by_its_estimate(
     trained: Path, cmu: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_zoommil.models import bagnet
+    from napari_zoommil.encoders import device
 
-    monkeypatch.setattr(bagnet, "free_bytes", lambda device: 10_000_000)
+    monkeypatch.setattr(device, "free_bytes", lambda _: 10_000_000)
     with pytest.raises(ModelError, match=r"GB are free; give a smaller region or a lower magnification"):
         run(estimate(cmu, str(trained)))
+
+
+def test_pixels_of_unknown_size_are_no_obstacle_to_an_estimate_or_a_cohort(
+    trained: Path, tmp_path: Path
+) -> None:
+    path, model = tmp_path / "new.png", str(trained)
+    pixels = disc(np.random.default_rng(6), "with")[0]
+    Image.fromarray(pixels).save(path)
+    told = run(estimate(path, model, store=tmp_path / "store"))
+    assert told.tissue is None and told.image == pixels.shape[:2]
+    answer = run(predict_and_keep(path, model, store=tmp_path / "store", device="cpu"))
+    np.testing.assert_allclose(answer.values, run(predict(path, model, device="cpu")).values, atol=1e-6)
+    with Slide.open(path) as slide:
+        assert slide.mpp is None
+        (kept,) = prediction_store.kept(slide.fingerprint, None)
+    assert kept.read_as is not None and kept.read_as.tissue is None
+    found: dict[Path, Any] = {}
+    run(kept_answers([path], model), lambda progress: found.update(progress.partial))
+    assert list(found) == [path]
+
+
+def test_a_prediction_at_another_magnification_is_not_that_of_the_default(
+    trained: Path, other_slide: Path
+) -> None:
+    model, found = str(trained), {}
+    reading = Reading(None, None, {"magnification": 1.25})
+    assert reading.ways.text == "all tissue, at 1.25x"
+    coarse = run(predict(other_slide, model, device="cpu", magnification=1.25))
+    with Slide.open(other_slide) as slide:
+        prediction_store.keep(
+            KeptPrediction(coarse, time.time(), reading.ways.text, slide.mpp, False, reading.stored)
+        )
+        kept = next(prediction_store.kept(slide.fingerprint, slide.mpp))
+    assert Reading.restored(kept.read_as).how["magnification"] == 1.25, "it is explained as it was made"
+    run(kept_answers([other_slide], model), lambda progress: found.update(progress.partial))
+    assert not found
+    prediction_store.keep(replace(kept, where="all tissue", made=kept.made + 1))
+    run(kept_answers([other_slide], model), lambda progress: found.update(progress.partial))
+    assert not found, "whatever it is called"
 
 
 def test_images_are_trained_on_at_a_magnification_where_all_state_it(

@@ -14,9 +14,10 @@ from PIL import Image
 
 from napari_zoommil.bags.need import NeedImage
 from napari_zoommil.bags.pixels import PixelBag
+from napari_zoommil.encoders import device
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import NATIVE, Box
-from napari_zoommil.models import bagnet, create
+from napari_zoommil.models import create
 from napari_zoommil.models.blocks.bagnet import LAYERS
 from napari_zoommil.models.mil import MILModel, drain
 from napari_zoommil.models.registry import entry
@@ -101,7 +102,7 @@ def test_what_does_not_fit_is_refused_before_it_is_read(
     with pytest.raises(ModelError, match="25 px or more"):
         drain(small(norm="instance").steps(tiny), never)
     model, needed = small(), small().network.memory(400, 420)
-    monkeypatch.setattr(bagnet, "free_bytes", lambda device: needed)
+    monkeypatch.setattr(device, "free_bytes", lambda _: needed)
     with pytest.raises(ModelError, match=r"explaining an image of 420 × 400 px .* smaller region"):
         drain(model.steps(whole), never)
     with torch.no_grad():

@@ -12,13 +12,16 @@ from torch import nn
 from napari_zoommil.bags.need import answer
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.maps.gradcam import grad_cam, summed
+from napari_zoommil.maps.gradcam import grad_cam, run, summed
+from napari_zoommil.maps.recorded import RecordedPass
 from napari_zoommil.models import create
 from napari_zoommil.models.ensemble import Ensemble
 from napari_zoommil.models.mil import Need, drain
 from napari_zoommil.models.nic import NIC
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.task import Classification, Regression
+
+from ..maps.test_methods import drained
 
 DIM = 5
 TINY: dict[str, Any] = {"region": 12, "padding": "same", "width": 8, "strides": (2, 1)}
@@ -212,6 +215,37 @@ def test_crops_that_are_too_small_are_refused() -> None:
         ModelError, match=r"crops of 64 patches are too small .* need 383; choose padding=same"
     ):
         create("nic", 128, 2, region=64)
+
+
+def test_predictions_are_of_views_that_training_has_seen() -> None:
+    with pytest.raises(ModelError, match="over 4 views need a training on as many, and this one is on 2"):
+        create("nic", DIM, 2, **TINY, views=2, test_views=4)
+    with pytest.raises(ModelError, match="choose test_views up to views"):
+        entry("nic").options({"views": 1, "test_views": 8})
+    assert create("nic", DIM, 2, **TINY, views=2, test_views=1).options.variants == 2
+
+
+@pytest.mark.parametrize(("padding", "region"), [("same", 12), ("valid", 24)])
+def test_grad_cam_says_nothing_of_glass(
+    padding: str, region: int, make_grid: Callable, make_bag: Callable
+) -> None:
+    grid = make_grid(11, 17, (20.0,))
+    own = grid.levels[0]
+    tissue = ~((own.lattice >= 4) & (own.lattice < (9, 12))).all(1)
+    own = replace(own, origins=own.origins[tissue], parent=own.parent[tissue], tissue=own.tissue[tissue])
+    bag = make_bag(replace(grid, levels=(own,)), DIM)
+    model = tiny(padding=padding, region=region, views=1)
+    features = bag.features(0, np.arange(len(own)))
+    needs = [Need(0, np.arange(len(own)))]
+    recorded = RecordedPass(model, bag, model(bag), tuple(needs), (features,), None, lambda _: None)  # type: ignore[arg-type,return-value]
+    (found, _) = drained(run(recorded))[1].maps
+    known, step = np.isfinite(found.values), np.array(found.downsample)
+    patches = np.concatenate([own.origins, own.origins + np.array(own.size)], 1)
+    for place in np.ndindex(known.shape):
+        low = np.array(found.origin) + np.array(place) * step
+        touched = ((patches[:, :2] < low + step - 1e-6) & (patches[:, 2:] > low + 1e-6)).all(1)
+        assert known[place] == touched.any(), place
+    assert known.any() and not known.all()
 
 
 def test_an_ensemble_is_explained_by_the_mean_of_its_members(views: Callable) -> None:

@@ -11,18 +11,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from napari_zoommil.encoders import device
+from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import PatchGrid
-from napari_zoommil.jobs import explain, predict, run, train
+from napari_zoommil.jobs import explain, faithfulness, predict, run, train
 from napari_zoommil.jobs.progress import Progress
+from napari_zoommil.maps import gradcam
+from napari_zoommil.maps.recorded import RecordedPass, Replay
 from napari_zoommil.models import create, sparseconvmil_pixels
 from napari_zoommil.models.entries_network import SparseConvMILOptions, SparseConvMILPixelsOptions
-from napari_zoommil.models.mil import drain
+from napari_zoommil.models.mil import Need, drain
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.sparseconvmil import SparseConvMIL
 from napari_zoommil.models.sparseconvmil_pixels import ENCODER, SparseConvMILPixels
 from napari_zoommil.models.spec import load_model
 from napari_zoommil.training.flags import TrainerFlags
 from napari_zoommil.training.mil.module import MILModule
+
+from ..maps.test_methods import drained
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +130,8 @@ def test_it_is_trained_predicts_and_is_explained(
     assert patches[-1].done == patches[-1].total
     (step,) = prediction.steps
     assert step.heads == ("activation",) and len(step.rows) == len(prediction.grid.levels[0])
-    (shown,) = run(explain(slide, str(training.model), method="grad-cam")).maps
+    found = run(explain(slide, str(training.model), method="grad-cam"))
+    (shown,) = found.maps
     assert (
         np.isfinite(shown.values).sum() == len(step.rows)
         and np.ptp(shown.values[np.isfinite(shown.values)]) > 0
@@ -132,6 +139,29 @@ def test_it_is_trained_predicts_and_is_explained(
     (shown,) = run(explain(slide, str(training.model), method="saliency")).maps
     assert np.isfinite(shown.values).sum() == len(step.rows) and np.nanmin(shown.values) >= 0
     assert np.nanmax(shown.values) > 0
+    kept = 3 * 32**2 * len(step.rows)
+    monkeypatch.setattr(device, "free_bytes", lambda _: kept)
+    with pytest.raises(ModelError, match=r"the pixels of \d+ patches takes .* explain a smaller region"):
+        run(explain(slide, str(training.model), method="grad-cam"))
+    with pytest.raises(ModelError, match="explain a smaller region"):
+        run(faithfulness(slide, found))
+
+
+def test_grad_cam_leaves_pixels_as_they_are(make_grid: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, grid = small().eval().requires_grad_(False), make_grid(2, 2, (20.0,), patch_size=32)
+    bag, needs = Colours(grid), (Need(0, np.arange(4), "pixels"),)
+    answers = (bag.features(0, np.arange(4)),)
+    again: Any = None
+    recorded = RecordedPass(model, bag, model(bag), needs, answers, None, again)
+    (given,) = Replay(recorded, of_pixels=False).inputs
+    assert given.data_ptr() == answers[0].data_ptr() and given.dtype == torch.uint8
+    found = drained(gradcam.run(recorded))[1].patches[0].values
+    (floats,) = Replay(recorded).inputs
+    output = Replay(recorded).output(floats)
+    np.testing.assert_allclose(found[1], gradcam.grad_cam(output, 1).steps[0], rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(device, "free_bytes", lambda _: 20 * answers[0].numel())
+    with pytest.raises(ModelError, match=r"a gradient of the pixels of 4 patches .* or choose grad-cam"):
+        Replay(recorded)
 
 
 def test_the_slope_of_pixels_is_that_of_the_whole_pass(
@@ -167,5 +197,5 @@ def test_validation_reads_the_same_sample_each_time(make_grid: Callable) -> None
     module.log_dict = lambda *_, **__: read.append(model._validates)  # type: ignore[method-assign]
     kept = module._losses
     module._losses = lambda batch: (read.append(model._validates), kept(batch))[1]  # type: ignore
-    module.validation_step((Colours(grid), 1, 0), 0)
+    module.validation_step([(Colours(grid), 1, 0)], 0)
     assert read == [True, False]

@@ -39,8 +39,30 @@ def grad_cam(network: NICNet, arrays: Tensor, classes: Tensor) -> NDArray[np.flo
     chosen = network.answer(layers[-1]).gather(1, classes[:, None]).sum()
     (gradient,) = torch.autograd.grad(chosen, layers[LAYER])
     maps = (layers[LAYER] * gradient.mean((2, 3), keepdim=True)).sum(1, keepdim=True)
-    full = F.interpolate(maps, arrays.shape[2:], mode="bilinear", align_corners=False)
+    full = _resampled(maps, network.cells[LAYER], arrays.shape[2:])
     return full[:, 0].detach().cpu().numpy()
+
+
+def _resampled(maps: Tensor, cells: tuple[float, float], shape: Sequence[int]) -> Tensor:
+    """Maps at the middles of the cells of the input, bilinear between the middles of their own cells.
+
+    Parameters
+    ----------
+    maps : (B, 1, h, w) Tensor
+    cells : (float, float)
+        Where their first cell begins and how large their cells are, in cells of the input.
+    shape : (int, int)
+        Height and width of the input.
+    """
+    begin, size = cells
+    # From -1, where the first cell begins, to 1, where the last one ends.
+    y, x = (
+        2 * (torch.arange(edge, device=maps.device) + 0.5 - begin) / (size * count) - 1
+        for edge, count in zip(shape, maps.shape[2:], strict=True)
+    )
+    places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)
+    places = places.to(maps.dtype).expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps, places, padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from napari_zoommil.geometry import ROUNDING
 
 Place = tuple[int, int]
 
@@ -46,6 +51,28 @@ def as_rows(image: Tensor, lattice: NDArray[np.int64], origin: Place) -> Tensor:
     """(C, h, w) → (N, C): the values at the patches' positions; the inverse of :func:`as_image`."""
     place = _places(lattice - np.asarray(origin), image.shape[2], image.device)
     return image.flatten(1).T[place]
+
+
+def covered(lattice: NDArray[np.int64], begin: float, cell: float, shape: Sequence[int]) -> NDArray[np.bool_]:
+    """(h, w), which cells of a grid hold a part of a patch.
+
+    Parameters
+    ----------
+    lattice : (N, 2) int64
+        Row and column of each patch.
+    begin, cell : float
+        Where the first cell begins, and the size of the cells, one lattice position or more.
+    shape : (int, int)
+        Number of cells down and across.
+    """
+    found = np.zeros(tuple(shape), bool)
+    first = np.floor((lattice - begin) / cell + ROUNDING).astype(np.int64)
+    last = np.ceil((lattice + 1 - begin) / cell - ROUNDING).astype(np.int64) - 1
+    for y, x in product((first, last), repeat=2):
+        at = np.column_stack((y[:, 0], x[:, 1]))
+        at = at[((at >= 0) & (at < found.shape)).all(1)]
+        found[at[:, 0], at[:, 1]] = True
+    return found
 
 
 def _places(lattice: NDArray[np.int64], width: int, device: torch.device) -> Tensor:

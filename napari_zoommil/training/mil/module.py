@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, distributed, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.models.mil import MILModel, MILOutput
@@ -198,6 +198,23 @@ class SlideDraws(Sampler[int]):
         return torch.multinomial(self.weights, self.count, True, generator=generator).tolist()
 
 
+class EvenBatches(BatchSampler):
+    """As few batches of at most ``batch_size`` as there can be, whose sizes differ by one at most.
+
+    A short last batch would be normalised over few slides, or one, by models that normalise over a batch.
+    """
+
+    def __init__(self, draws: SlideDraws, batch_size: int) -> None:
+        super().__init__(draws, batch_size, drop_last=False)
+        self.draws = draws
+
+    def __iter__(self) -> Iterator[list[int]]:
+        drawn, count, batches = iter(self.draws), len(self.draws), len(self)
+        ends = [math.ceil(count * number / batches) for number in range(batches + 1)]
+        for first, end in pairwise(ends):
+            yield list(islice(drawn, end - first))
+
+
 class SlidesInOrder(Sampler[int]):
     """Each slide once; several processes have a share each, or all slides if there are too few."""
 
@@ -236,4 +253,4 @@ def loader(
     targets = [target for _, target in examples]
     weights = task.balance(targets) if task is not None and recipe.weighted else None
     draws = SlideDraws(len(examples), weights, seed)
-    return DataLoader(numbered, batch_size=recipe.batch, sampler=draws, collate_fn=list)
+    return DataLoader(numbered, batch_sampler=EvenBatches(draws, recipe.batch), collate_fn=list)

@@ -51,3 +51,18 @@ def test_maps_of_a_batch_are_those_of_each_image() -> None:
     with torch.no_grad():
         network.output.weight[2] = 0
     assert abs(grad_cam(network, arrays, torch.tensor([2, 2, 2]))).max() == 0
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("spot", [(8, 8), (9, 8), (8, 11), (13, 7)])
+def test_a_map_lies_around_a_planted_spot(padding: str, spot: tuple[int, int]) -> None:
+    network = NICNet(1, 2, 4, (2, 1), padding, 0.0)
+    for part in network.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.ones_(part.weight)
+    arrays = torch.zeros(1, 1, 23, 23)
+    arrays[0, 0, *spot] = 1
+    found = grad_cam(network, arrays, torch.tensor([1]))[0]
+    assert found.min() >= 0 < found.max()
+    middle = [np.average(np.arange(23), weights=found.sum(1 - axis)) for axis in (0, 1)]
+    np.testing.assert_allclose(middle, spot, atol=1e-4)

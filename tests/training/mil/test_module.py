@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -77,6 +78,38 @@ def test_training_is_balanced_over_classes() -> None:
     assert len(drawn) == 100 and 35 <= sum(drawn) <= 65
     plain = [label for ((_, label, _),) in loader(examples, CLASSES, Recipe(weighted=False))]  # type: ignore[arg-type]
     assert sum(plain) == 10 and plain != sorted(plain)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "sizes"),
+    [(17, 16, [9, 8]), (16, 16, [16]), (33, 16, [11, 11, 11]), (5, 8, [5]), (3, 1, [1, 1, 1])],
+)
+def test_batches_are_of_even_sizes_and_hold_each_slide(count: int, most: int, sizes: list[int]) -> None:
+    examples = [(None, number) for number in range(count)]
+    batches = loader(examples, None, Recipe(batch=most), 3)  # type: ignore[arg-type]
+    found = [[label for _, label, _ in batch] for batch in batches]
+    assert len(batches) == len(found) and [len(batch) for batch in found] == sizes
+    drawn = SlideDraws(count, None, 3)
+    assert list(chain(*found)) == list(drawn) and {*drawn} == {*range(count)}
+
+
+def test_each_epoch_has_the_order_of_its_number_in_batches(examples: list) -> None:
+    recipe, orders = Recipe(batch=3, schedule="constant"), []
+
+    class Noted(MILModule):
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            orders.append(tuple(place for _, _, place in batch))
+            return super().training_step(batch, index)
+
+    trainer = L.Trainer(max_epochs=2, use_distributed_sampler=False, limit_val_batches=0, **QUIET)
+    trainer.fit(Noted(small(), recipe), loader(examples, CLASSES, recipe, 5))
+    draws = SlideDraws(len(examples), CLASSES.balance([label for _, label in examples]), 5)
+    expected = []
+    for epoch in range(2):
+        draws.set_epoch(epoch)
+        places = list(draws)
+        expected += [tuple(places[:3]), tuple(places[3:6]), tuple(places[6:])]
+    assert orders == expected
 
 
 class Strict(ZoomMIL):

@@ -9,7 +9,7 @@ from napari.settings import get_settings
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton
 
-from napari_zoommil.geometry import mpp_text
+from napari_zoommil.geometry import Pair, mpp_text
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.readers.base import PLAUSIBLE_MPP
 from napari_zoommil.slides.readers.tiles import damage_note
@@ -49,17 +49,12 @@ class SlideDock(SessionDock):
         self.name = Sentence(name="slide-name")
         self.name.setStyleSheet("font-weight: 600;")
         self.facts = Sentence(name="slide-facts")
-        self.mpp = QDoubleSpinBox()
-        self.mpp.setRange(0.0, PLAUSIBLE_MPP[1])
-        self.mpp.setDecimals(4)
-        self.mpp.setSingleStep(0.05)
-        self.mpp.setSuffix(" µm/px")
-        self.mpp.setSpecialValueText("pixel size?")
-        self.mpp.setToolTip("Width of a level-0 pixel in µm: about 0.25 for a 40x scan, 0.5 for 20x")
+        self.mpp = _side("Edge of a level-0 pixel in µm: about 0.25 for a 40x scan, 0.5 for 20x")
+        self.mpp_y = _side("Height of a level-0 pixel in µm")
         self.apply = QPushButton("Set")
         self.apply.setToolTip("Use this pixel size; the slide's maps are made anew")
         self.apply.clicked.connect(self._set_mpp)
-        self.mpp_row = row(self.mpp, self.apply, stretch=0)
+        self.mpp_row = row(self.mpp, self.mpp_y, self.apply, stretch=0)
         self.mpp_why = Sentence()
         self.associated = QPushButton()
         self.associated.setCheckable(True)
@@ -108,7 +103,7 @@ class SlideDock(SessionDock):
         self.mpp_why.setVisible(asked)
         self.mpp_why.setText(pixel_size_text(entry.slide) if entry is not None else "")
         self.mpp_row.setVisible(asked)
-        self.mpp.setValue(entry.slide.mpp[1] if entry is not None and entry.slide.mpp else 0.0)
+        self._show_mpp(entry.slide.mpp if entry is not None else None)
         with QSignalBlocker(self.colours):
             self.colours.setChecked(entry is not None and entry.slide.colour_managed)
         self.colours.setVisible(entry is not None and entry.slide.icc is not None)
@@ -143,9 +138,19 @@ class SlideDock(SessionDock):
             camera.go_to(self._viewer, self._entry.slide, y, x)
 
     def _set_mpp(self) -> None:
-        entry = self._entry
-        if entry is not None and self.mpp.value() > 0:
-            self._session.set_mpp(entry, self.mpp.value())
+        entry, width = self._entry, self.mpp.value()
+        height = width if self.mpp_y.isHidden() else self.mpp_y.value()
+        if entry is not None and width > 0 and height > 0:
+            self._session.set_mpp(entry, (height, width))
+
+    def _show_mpp(self, mpp: Pair | None) -> None:
+        """One number for square pixels, else width and height."""
+        height, width = mpp or (0.0, 0.0)
+        self.mpp_y.setVisible(height != width)
+        self.mpp.setPrefix("" if height == width else "width ")
+        self.mpp_y.setPrefix("height ")
+        self.mpp.setValue(width)
+        self.mpp_y.setValue(height)
 
     def _manage_colours(self, on: bool) -> None:
         if self._entry is not None:
@@ -164,6 +169,17 @@ class SlideDock(SessionDock):
         self._images = None
         with QSignalBlocker(self.associated):
             self.associated.setChecked(False)
+
+
+def _side(help_text: str) -> QDoubleSpinBox:
+    side = QDoubleSpinBox()
+    side.setRange(0.0, PLAUSIBLE_MPP[1])
+    side.setDecimals(4)
+    side.setSingleStep(0.05)
+    side.setSuffix(" µm/px")
+    side.setSpecialValueText("pixel size?")
+    side.setToolTip(help_text)
+    return side
 
 
 def pixel_size_text(slide: Slide) -> str:

@@ -70,6 +70,24 @@ def test_missing_resolution_is_asked_for(window, data, add_slide, qtbot) -> None
     assert session_of(viewer).active.slide.mpp == (0.25, 0.25)
 
 
+def test_both_sides_of_pixels_that_are_not_square_are_shown_and_set(window, data, add_slide, qtbot) -> None:
+    viewer = window
+    add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    widget, session = show_dock(viewer, "Slide"), session_of(viewer)
+    assert widget.mpp_y.isHidden() and not widget.mpp.prefix()
+    session.set_mpp(session.active, (0.5, 0.25))
+    assert not widget.mpp_y.isHidden()
+    assert (widget.mpp_y.value(), widget.mpp.value()) == (0.5, 0.25)
+    qtbot.mouseClick(widget.apply, Qt.MouseButton.LeftButton)
+    assert session.active.slide.mpp == (0.5, 0.25), "it stays"
+    widget.mpp.setValue(0.2)
+    qtbot.mouseClick(widget.apply, Qt.MouseButton.LeftButton)
+    assert session.active.slide.mpp == (0.5, 0.2)
+    widget.mpp.setValue(0.5)
+    qtbot.mouseClick(widget.apply, Qt.MouseButton.LeftButton)
+    assert session.active.slide.mpp == (0.5, 0.5) and widget.mpp_y.isHidden()
+
+
 def test_label_and_macro_have_a_window_on_request(window, cmu, add_slide, qtbot, small_slide) -> None:
     viewer = window
     add_slide(viewer, cmu)

@@ -156,9 +156,9 @@ def test_maps_are_compared_with_regions_where_they_lie_on_the_slide(
     monkeypatch.setattr("napari_zoommil.commands.comparing.slide_agreement", compared)
     for source in (square, square.parent):
         comparing = Comparing(source, "tumour", {})
-        with Slide.open(glass) as slide, pytest.warns(UserWarning, match="1 of its 2 features"):
-            with pytest.raises(KeyboardInterrupt):
-                comparing.compare(glass, slide, Mock(focus=Mock(at=None)), tmp_path)
+        told = pytest.warns(UserWarning, match="1 of its 2 features")
+        with Slide.open(glass) as slide, told, pytest.raises(KeyboardInterrupt):
+            comparing.compare(glass, slide, Mock(focus=Mock(at=None)), tmp_path)
     assert seen == [PLACE, PLACE]
 
 

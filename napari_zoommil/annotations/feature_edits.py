@@ -29,6 +29,7 @@ from napari_zoommil.annotations.feature import (
     as_dict,
     moved_polygons,
     object_type,
+    position,
 )
 from napari_zoommil.geometry import Pair
 
@@ -181,24 +182,40 @@ def moved(feature: Feature, places: dict[str, tuple[float, float]]) -> Feature:
 
 
 def in_frame(feature: Feature, origin: Pair) -> Feature:
-    """The same feature with its coordinates written from another origin."""
+    """The same feature with its coordinates written from another origin.
+
+    A geometry with something else in place of positions stays as it is, which the fault says.
+    """
     if feature.origin == origin:
         return feature
-    dy, dx = feature.origin[0] - origin[0], feature.origin[1] - origin[1]
-    raw = feature.raw
+    by = feature.origin[0] - origin[0], feature.origin[1] - origin[1]
+    raw, faults = feature.raw, [feature.fault] if feature.fault else []
     outlines = {
-        name: _mapped_any(raw[name], lambda at: [at[0] + dx, at[1] + dy, *at[2:]])
+        name: _moved_any(raw[name], by, faults)
         for name in ("geometry", "nucleusGeometry")
         if isinstance(raw.get(name), dict) and not feature.fault
     }
-    return replace(feature, parts=Text.of({**raw, **outlines}, feature.id), origin=origin)
+    # of cells and regions all that counts has been read
+    fault = faults[0] if faults and feature.kind is Kind.OTHER else feature.fault
+    return replace(feature, parts=Text.of({**raw, **outlines}, feature.id), origin=origin, fault=fault)
 
 
-def _mapped_any(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
-    """A geometry, or a collection of them, with its positions changed."""
-    if geometry.get("type") == "GeometryCollection":
-        return {**geometry, "geometries": [_mapped_any(one, change) for one in geometry["geometries"]]}
-    return _mapped(geometry, change) if isinstance(geometry.get("coordinates"), list) else geometry
+def _moved_any(geometry: Any, by: Pair, faults: list[str]) -> Any:
+    """A geometry, or a collection of them, elsewhere; ``faults`` gets what is wrong with those that stay."""
+    if not isinstance(geometry, dict):
+        return geometry
+    if isinstance(geometry.get("geometries"), list):
+        return {**geometry, "geometries": [_moved_any(one, by, faults) for one in geometry["geometries"]]}
+
+    def moved(at: list[Any]) -> list[Any]:
+        y, x = position(at)
+        return [x + by[1], y + by[0], *at[2:]]
+
+    try:
+        return _mapped(geometry, moved) if isinstance(geometry.get("coordinates"), list) else geometry
+    except ValueError as error:
+        faults.append(str(error))
+        return geometry
 
 
 def without(feature: Feature, ids: set[str]) -> Feature | None:
@@ -222,8 +239,9 @@ def _edited(feature: Feature, raw: Json, **members: Any) -> Text:
 
 def _mapped(geometry: Json, change: Callable[[list[Any]], list[Any]]) -> Json:
     def walk(part: Any) -> Any:
-        if isinstance(part, list) and part and not isinstance(part[0], list):
-            return change(part)
-        return [walk(one) for one in part]
+        if part == []:
+            return part
+        nested = isinstance(part, list) and isinstance(part[0], list)
+        return [walk(one) for one in part] if nested else change(part)
 
     return {**geometry, "coordinates": walk(geometry["coordinates"])}

@@ -11,15 +11,16 @@ from napari_zoommil.files import read_file
 from napari_zoommil.geometry import Pair
 
 
-def read_content(path: Path, origin: Pair | None = None) -> Content:
+def read_content(path: Path, origin: Pair | None) -> Content:
     """The content of an annotation file.
 
     Parameters
     ----------
     path : Path
-    origin : (float, float), optional
+    origin : (float, float) or None
         Where on the slide, level-0 (y, x), the coordinates of QuPath begin
-        (:attr:`~napari_zoommil.slides.Slide.origin`); those of XML begin at its corner.
+        (:attr:`~napari_zoommil.slides.Slide.origin`); those of XML begin at its corner. None if the slide is
+        not known: they are then as in the file.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def read_content(path: Path, origin: Pair | None = None) -> Content:
     return drained(content_steps(path, origin))
 
 
-def content_steps(path: Path, origin: Pair | None = None) -> Steps:
+def content_steps(path: Path, origin: Pair | None) -> Steps:
     """The same step by step, for large files."""
     content = read_file(path)
     if is_xml(content):

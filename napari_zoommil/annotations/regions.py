@@ -21,7 +21,9 @@ Region: TypeAlias = NDArray[np.float64] | shapely.Polygon | shapely.MultiPolygon
 """An outline, (n, 2) level-0 (y, x), polygons of such coordinates, which may have holes, or a rectangle."""
 
 
-def read_regions(path: Path, class_name: str = "", origin: Pair | None = None) -> tuple[shapely.Polygon, ...]:
+def read_regions(
+    path: Path, class_name: str = "", *, origin: Pair | None, needed: bool = True
+) -> tuple[shapely.Polygon, ...]:
     """The polygons of the regions in a GeoJSON or XML file, level-0 (y, x), with their holes.
 
     Parameters
@@ -29,27 +31,35 @@ def read_regions(path: Path, class_name: str = "", origin: Pair | None = None) -
     path : Path
     class_name : str
         Only regions of this class; all by default, with and without class.
-    origin : (float, float), optional
-        See :func:`~napari_zoommil.annotations.reading.read_content`; needed on slides of which only a part
-        was scanned.
+    origin : (float, float) or None
+        See :func:`~napari_zoommil.annotations.reading.read_content`; it matters on slides of which only a
+        part was scanned.
+    needed : bool
+        Refuse a file without such a region; else there are none.
 
     Raises
     ------
     FileError
         If it cannot be read.
     AnnotationError
-        If it is malformed, or there is no such region. An outline that cannot be read is left out, which a
-        warning says.
+        If it is malformed, or there is none though one is needed. An outline that cannot be read is
+        left out, which a warning says.
     """
     content = read_content(path, origin)
     faults = faults_of(content)
-    if faults and all(one.kind is not Kind.REGION for one in content.features):
+    if faults and not _regions(content):
         raise AnnotationError(
             f"{path.name} holds no polygon: {faults}; draw it again, and export it as GeoJSON"
         )
     if faults:
         warnings.warn(f"{path.name}: {faults}", stacklevel=2)
+    if not needed and all(class_name not in ("", one.class_name) for one in _regions(content)):
+        return ()
     return regions_of(content, path.name, class_name)
+
+
+def _regions(content: Content) -> list[Feature]:
+    return [feature for feature in content.features if feature.kind is Kind.REGION]
 
 
 def regions_of(content: Content, name: str, class_name: str = "") -> tuple[shapely.Polygon, ...]:
@@ -60,7 +70,7 @@ def regions_of(content: Content, name: str, class_name: str = "") -> tuple[shape
     AnnotationError
         If there is none; it says which there are. ``name`` is that of the file.
     """
-    regions = [feature for feature in content.features if feature.kind is Kind.REGION]
+    regions = _regions(content)
     chosen = [one for one in regions if class_name in ("", one.class_name)]
     if chosen:
         return tuple(polygon for one in chosen for polygon in one.polygons)

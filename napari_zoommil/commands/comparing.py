@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_zoommil.annotations.feature import Kind
-from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import Region, read_regions
 from napari_zoommil.commands.report import finite
 from napari_zoommil.errors import JobError
 from napari_zoommil.files import TABLES, has_ending, write_json
+from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.map_agreement import (
     SlideAgreement,
@@ -58,6 +57,8 @@ class Comparing:
         ------
         JobError
             If there are several slides and one file, or a slide has no file.
+        FileError, AnnotationError
+            If a file cannot be read.
         """
         groups = {
             one.slide: one.group
@@ -72,7 +73,7 @@ class Comparing:
                     "one file of regions is of one slide; for several, name a folder of such files"
                 )
             for path in paths:
-                comparing.file_of(path)
+                comparing._regions(path, None)  # what is malformed is told before hours of work
         return comparing
 
     def file_of(self, path: Path) -> Path:
@@ -96,7 +97,7 @@ class Comparing:
             return None
         told = slide_agreement(
             found,
-            self._regions(path),
+            self._regions(path, slide.origin),
             class_name=self.class_name,
             overview=overview_of(slide) if isinstance(slide, Slide) else None,
             group=self.groups.get(path, ""),
@@ -105,13 +106,9 @@ class Comparing:
         write_json(folder / AGREEMENT, {"class": self.class_name, "maps": told.facts})
         return told
 
-    def _regions(self, path: Path) -> tuple[Region, ...]:
+    def _regions(self, path: Path, origin: Pair | None) -> tuple[Region, ...]:
         """None, where the file of a slide has no such region."""
-        file = self.file_of(path)
-        regions = [one for one in read_content(file).features if one.kind is Kind.REGION]
-        if not any(self.class_name in ("", one.class_name) for one in regions):
-            return ()
-        return read_regions(file, self.class_name)
+        return read_regions(self.file_of(path), self.class_name, origin=origin, needed=False)
 
     def end(self, out: Path, quiet: bool) -> None:
         """Summarise several slides: ``agreement.json`` beside their folders, and a table."""

@@ -52,11 +52,11 @@ def _origin(path: Path) -> Pair | None:
     return None
 
 
-def read_named(text: str, origin: Pair | None = None) -> tuple[shapely.Polygon, ...]:
+def read_named(text: str, origin: Pair | None) -> tuple[shapely.Polygon, ...]:
     """The regions of ``FILE`` or ``FILE:CLASS``; names of files and of classes may have colons too."""
     from napari_zoommil.annotations.regions import read_regions
 
-    return read_regions(*split_name(text), origin)
+    return read_regions(*split_name(text), origin=origin)
 
 
 def split_name(text: str) -> tuple[Path, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 from napari_zoommil.commands.options import Mpp
@@ -38,5 +37,4 @@ def open_slide(slide: Path, *, mpp: Mpp = None, icc: bool = False) -> None:
     require_display()
     from napari_zoommil.viewer.launch import show_slide
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a window is always saved, and Qt hears no exceptions
     show_slide(slide, mpp, icc)

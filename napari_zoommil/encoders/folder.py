@@ -16,7 +16,8 @@ from annotated_types import Interval
 
 from napari_zoommil.encoders.convolutional import ConvolutionalEncoder, EncoderSizes
 from napari_zoommil.encoders.encoder import Encoder, Preprocessing
-from napari_zoommil.errors import EncoderError, ModelError
+from napari_zoommil.errors import EncoderError, FileError, ModelError
+from napari_zoommil.files import MOST_TABLE_BYTES, read_file
 from napari_zoommil.model_folder import CONFIG, Kind, malformed, parse, read_config, regular, write_folder
 from napari_zoommil.model_weights import build
 
@@ -108,8 +109,8 @@ def encoder_folder(name: str) -> Path | None:
     """
     path = Path(name.removeprefix(LOCAL)).expanduser()
     try:
-        content = json.loads(regular(path / CONFIG).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_file(regular(path / CONFIG), MOST_TABLE_BYTES).decode("utf-8-sig"))
+    except (OSError, FileError, ValueError, RecursionError):
         return None
     return path if isinstance(content, dict) and isinstance(content.get("kind"), str) else None
 

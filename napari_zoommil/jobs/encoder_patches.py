@@ -147,7 +147,9 @@ def _of_slides(items: Sequence[Item], reading: EncoderReading, count: int, seed:
     annotated = reading.annotated
     regions: dict[Path, dict[str, shapely.Geometry]] = {}
     if reading.supervised:
-        regions = {one.path: annotated.regions(one.path, stem_of(one.path)) for one in items}
+        for one in items:
+            with Slide.open(one.path, reading.mpp, reading.icc) as slide:
+                regions[one.path] = annotated.regions(one.path, stem_of(one.path), slide.origin)
     names = {name for areas in regions.values() for name in areas}
     classes = tuple(sorted(names | ({annotated.rest} if reading.supervised and annotated.rest else set())))
     pieces = []

@@ -3,6 +3,7 @@ regions."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.feature import Kind
+from napari_zoommil.annotations.geojson import faults_of
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import union_of
 from napari_zoommil.errors import CohortError
 from napari_zoommil.files import ANNOTATIONS
-from napari_zoommil.geometry import PatchLevel, Rows
+from napari_zoommil.geometry import Pair, PatchLevel, Rows
 
 EIGHT = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
 
@@ -39,8 +41,11 @@ class Annotated:
     folder: Path | None = None
     rest: str | None = None
 
-    def regions(self, slide: Path, stem: str) -> dict[str, shapely.Geometry]:
+    def regions(self, slide: Path, stem: str, origin: Pair) -> dict[str, shapely.Geometry]:
         """The area of each class on a slide, level-0 (y, x); regions without a class are left out.
+
+        Outlines that cannot be read are left out too, which a warning says. ``origin`` is
+        :attr:`~napari_zoommil.slides.Slide.origin`.
 
         Raises
         ------
@@ -58,7 +63,10 @@ class Annotated:
                 "training of slides needs regions with classes"
             )
         areas: dict[str, list[shapely.Polygon]] = {}
-        for feature in read_content(path).features:
+        content = read_content(path, origin)
+        if faults := faults_of(content):
+            warnings.warn(f"{path.name}: {faults}", stacklevel=2)
+        for feature in content.features:
             if feature.kind is Kind.REGION and feature.class_name and not feature.fault:
                 areas.setdefault(feature.class_name, []).extend(feature.polygons)
         return {name: union_of(polygons) for name, polygons in areas.items()}

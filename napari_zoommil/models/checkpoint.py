@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_zoommil.errors import ModelError, first_line
-from napari_zoommil.files import SAFETENSORS, has_ending
+from napari_zoommil.errors import FileError, ModelError, first_line
+from napari_zoommil.files import MOST_TABLE_BYTES, SAFETENSORS, has_ending, read_file
+from napari_zoommil.model_folder import regular
 
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 
@@ -83,10 +84,10 @@ def _file_in(folder: Path) -> Path:
 
 def _stated(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+        found = json.loads(read_file(regular(folder / "config.json"), MOST_TABLE_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, FileError, ValueError, RecursionError) as error:
         raise ModelError(f"the config.json in {folder} cannot be read: {first_line(error)}") from error
     return found if isinstance(found, dict) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import cast
 
@@ -44,11 +45,18 @@ def _fill_screen(viewer: napari.Viewer) -> None:
 def show_slide(path: Path, mpp: float | None = None, icc: bool = False) -> None:
     """Show a slide until the window is closed."""
     open_viewer(path, mpp, icc)
-    napari.run()
+    _run()
 
 
 def show_demo(path: Path) -> None:
     """Show the sample slide and run the shipped model on it."""
     _, dock = open_viewer(path)
     dock.run_when_ready()
+    _run()
+
+
+def _run() -> None:
+    """Until the window is closed; a signal to end ends the process, for Qt passes on no exceptions, and all
+    is saved at any time."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     napari.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,10 +15,14 @@ from hypothesis import strategies as st
 
 from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.annotations.autosave import Autosave
+from napari_zoommil.annotations.feature import Kind
 from napari_zoommil.annotations.geojson import in_frame, loads
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import read_regions
+from napari_zoommil.commands.comparing import Comparing
+from napari_zoommil.experiments.zoom_maps.numbers import outline_beside
 from napari_zoommil.geometry import Pair
+from napari_zoommil.jobs.encoder_places import Annotated
 from napari_zoommil.slides import Slide
 
 ORIGIN = (224.0, 320.0)
@@ -125,6 +130,56 @@ def test_regions_are_moved(tmp_path: Path) -> None:
     assert region.bounds == (244, 330, 284, 360)
 
 
+@pytest.fixture
+def square(glass: Path) -> Path:
+    """A file beside the slide with one region, 100×100 px, at the corner of what was scanned."""
+    ring = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
+    region = feature({"type": "Polygon", "coordinates": [ring]}, classification={"name": "tumour"})
+    bad = feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]})
+    path = glass.with_suffix(".geojson")
+    path.write_bytes(bytes_of([region, bad]))
+    return path
+
+
+PLACE = (224, 320, 324, 420)
+
+
+def test_maps_are_compared_with_regions_where_they_lie_on_the_slide(
+    glass: Path, square: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[float, ...]] = []
+
+    def compared(_found: object, regions: tuple[shapely.Polygon, ...], **_: object) -> None:
+        seen.extend(one.bounds for one in regions)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_zoommil.commands.comparing.slide_agreement", compared)
+    for source in (square, square.parent):
+        comparing = Comparing(source, "tumour", {})
+        told = pytest.warns(UserWarning, match="1 of its 2 features")
+        with Slide.open(glass) as slide, told, pytest.raises(KeyboardInterrupt):
+            comparing.compare(glass, slide, Mock(focus=Mock(at=None)), tmp_path)
+    assert seen == [PLACE, PLACE]
+
+
+def test_patches_are_labelled_by_regions_where_they_lie_on_the_slide(glass: Path, square: Path) -> None:
+    with Slide.open(glass) as slide, pytest.warns(UserWarning, match=r"^glass\.geojson: 1 of its 2 features"):
+        areas = Annotated().regions(glass, slide.stem, slide.origin)
+    assert {name: area.bounds for name, area in areas.items()} == {"tumour": PLACE}
+
+
+def test_maps_of_experiments_know_where_regions_lie_on_the_slide(glass: Path, square: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of its 2 features"):
+        (outline,) = outline_beside(glass)
+    assert outline.bounds == PLACE
+
+
+def test_nobody_forgets_from_where_coordinates_count(square: Path) -> None:
+    for read in (read_content, read_regions):
+        with pytest.raises(TypeError, match="origin"):
+            read(square)
+
+
 def test_a_document_read_without_its_slide_is_placed_later() -> None:
     points = Points()
     points.adopt(loads(bytes_of(DOCUMENT), "a"))
@@ -141,6 +196,36 @@ def test_a_document_in_another_frame_is_the_same_on_the_slide() -> None:
     for one, two in zip(again.features, content.features, strict=True):
         places = [[mark[1:] for mark in each.marks] for each in (one, two)]
         np.testing.assert_allclose(*places)
+
+
+ODD = (
+    {"type": "LineString", "coordinates": [["1", "2"]]},
+    {"type": "LineString", "coordinates": [[1], [2]]},
+    {"type": "LineString", "coordinates": [[1, 2], None]},
+    {"type": "LineString", "coordinates": [[1, 2], "ab", {"c": []}]},
+    {"type": "LineString", "coordinates": [[1, 2], [True, 3]]},
+)
+
+
+@pytest.mark.parametrize(
+    "geometry", [*ODD, *({"type": "GeometryCollection", "geometries": [one]} for one in ODD)]
+)
+def test_what_holds_no_positions_stays_as_it_is(geometry: dict) -> None:
+    content = loads(bytes_of([feature(geometry, objectType="tile"), DOCUMENT["features"][0]]), "a", ORIGIN)
+    odd, sound = in_frame(content, (100.0, 50.0)).features
+    assert odd.raw["geometry"] == geometry and odd.kind is Kind.OTHER
+    assert odd.fault in ("a position is not a list of x and y", "a coordinate is not a number of pixels")
+    assert sound.raw["geometry"]["coordinates"] == [1.25 + 270, 2.5 + 124]
+
+
+def test_a_region_beside_what_holds_no_positions_still_counts() -> None:
+    sound = {"type": "Polygon", "coordinates": [SQUARE]}
+    for other in (None, ODD[0], 3):
+        both = feature({"type": "GeometryCollection", "geometries": [other, sound]})
+        (region,) = in_frame(loads(bytes_of([both]), "a", ORIGIN), (100.0, 50.0)).features
+        assert region.kind is Kind.REGION and not region.fault and len(region.polygons) == 1
+        still, moved = region.raw["geometry"]["geometries"]
+        assert still == other and moved["coordinates"][0][0] == [10 + 270, 20 + 124]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def feature(geometry: object) -> dict:
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "with a byte order mark"])
 def test_polygons_are_regions_however_they_are_wrapped(document: object, mark: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_bytes(mark + json.dumps(document).encode())
-    (found,) = read_regions(tmp_path / "a.geojson")
+    (found,) = read_regions(tmp_path / "a.geojson", origin=None)
     assert shapely.get_coordinates(found.exterior).tolist() == OUTLINE
     assert [shapely.get_coordinates(one).tolist() for one in found.interiors] == [[[y, x] for x, y in HOLE]]
     assert found.area == AREA
@@ -49,13 +49,13 @@ def test_an_outline_that_cannot_be_read_is_told_and_the_others_are_read(tmp_path
     document = [feature(POLYGON), feature({"type": "Polygon", "coordinates": bad}), feature(POLYGON)]
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     with pytest.warns(UserWarning, match=r"^a\.geojson: 1 of its 3 features cannot be read .*its feature 2"):
-        assert len(read_regions(tmp_path / "a.geojson")) == 2
+        assert len(read_regions(tmp_path / "a.geojson", origin=None)) == 2
 
 
 def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
     parts = {"type": "MultiPolygon", "coordinates": [[RING], [[[x + 50, y] for x, y in RING]]]}
     (tmp_path / "a.geojson").write_text(json.dumps(feature(parts)))
-    assert len(read_regions(tmp_path / "a.geojson")) == 2
+    assert len(read_regions(tmp_path / "a.geojson", origin=None)) == 2
 
 
 @pytest.mark.parametrize(
@@ -71,15 +71,15 @@ def test_parts_are_regions_of_their_own(tmp_path: Path) -> None:
 def test_polygons_without_a_shape_are_refused(rings: list, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps(feature({"type": "Polygon", "coordinates": rings})))
     with pytest.raises(AnnotationError, match=said):
-        read_regions(tmp_path / "a.geojson")
+        read_regions(tmp_path / "a.geojson", origin=None)
 
 
 def test_without_a_polygon_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps([feature(POINT)]))
     with pytest.raises(AnnotationError, match="holds no polygon; draw a region"):
-        read_regions(tmp_path / "a.geojson")
+        read_regions(tmp_path / "a.geojson", origin=None)
     with pytest.raises(FileError, match=r"nowhere\.geojson cannot be read"):
-        read_regions(tmp_path / "nowhere.geojson")
+        read_regions(tmp_path / "nowhere.geojson", origin=None)
 
 
 def test_outlines_and_polygons_cover_the_same() -> None:
@@ -93,8 +93,8 @@ def test_outlines_and_polygons_cover_the_same() -> None:
 
 
 def test_what_is_cut_out_is_not_covered(data: Path) -> None:
-    (whole,) = read_regions(data / "cases" / "region-with-bom.geojson")
-    (cut,) = read_regions(data / "cases" / "region-with-hole.geojson")
+    (whole,) = read_regions(data / "cases" / "region-with-bom.geojson", origin=None)
+    (cut,) = read_regions(data / "cases" / "region-with-hole.geojson", origin=None)
     assert (whole.area, cut.area) == (400 * 300, 400 * 300 - 200 * 200)
     assert shapely.equals(whole.exterior, cut.exterior)
     assert not shapely.contains_xy(area_of(cut), 300, 350) and shapely.contains_xy(area_of(whole), 300, 350)
@@ -119,7 +119,7 @@ values = st.recursive(
 def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path: Path, document: object) -> None:
     (tmp_path / "a.geojson").write_text(json.dumps(document))
     try:
-        for one in read_regions(tmp_path / "a.geojson"):
+        for one in read_regions(tmp_path / "a.geojson", origin=None):
             corners = shapely.get_coordinates(one)
             assert len(corners) > 2 and np.isfinite(corners).all()
     except AnnotationError as error:

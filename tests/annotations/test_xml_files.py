@@ -73,9 +73,9 @@ def test_real_files_of_asap_are_read_and_written_as_geojson(data: Path, name, re
     assert again.to_bytes() == points.to_bytes() and list(again.regions) == list(points.regions)
     first = next(iter(points.regions.values()))
     assert first.area_px == next(iter(again.regions.values())).area_px > 1e4
-    assert len(read_regions(data / "interop" / f"{name}.xml", "metastasis")) == regions
+    assert len(read_regions(data / "interop" / f"{name}.xml", "metastasis", origin=None)) == regions
     with pytest.raises(AnnotationError, match=f"{name}.xml has no regions of x; it has regions of: metasta"):
-        read_regions(data / "interop" / f"{name}.xml", "x")
+        read_regions(data / "interop" / f"{name}.xml", "x", origin=None)
 
 
 def test_kinds_and_groups_of_asap(read) -> None:
@@ -171,7 +171,7 @@ def test_an_outline_of_two_corners_does_not_refuse_the_file(read, tmp_path: Path
     points = read(text)
     assert len(points.regions) == 1 and len(points.features) == 2
     with pytest.warns(UserWarning, match="its feature 1 is malformed: its outline has fewer than three"):
-        assert len(read_regions(tmp_path / "a.xml")) == 1
+        assert len(read_regions(tmp_path / "a.xml", origin=None)) == 1
 
 
 SAMPLES = (

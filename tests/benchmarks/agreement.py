@@ -57,7 +57,7 @@ Row = tuple[str, float]
 def regions_of(slide: Path) -> tuple[Any, ...]:
     """None on a slide without regions."""
     try:
-        return read_regions(slide.with_suffix(".geojson"))
+        return read_regions(slide.with_suffix(".geojson"), origin=None)  # of slides that were made whole
     except AnnotationError:
         return ()
 

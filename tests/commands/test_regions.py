@@ -27,9 +27,9 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_class_may_be_named(file: Path) -> None:
-    assert split_name(str(file)) == (file, "") and len(read_named(str(file))) == 3
-    assert split_name(f"{file}:tumour") == (file, "tumour") and len(read_named(f"{file}:tumour")) == 1
-    assert split_name(f"{file}:a:b") == (file, "a:b") and len(read_named(f"{file}:a:b")) == 1
+    assert split_name(str(file)) == (file, "") and len(read_named(str(file), None)) == 3
+    assert split_name(f"{file}:tumour") == (file, "tumour") and len(read_named(f"{file}:tumour", None)) == 1
+    assert split_name(f"{file}:a:b") == (file, "a:b") and len(read_named(f"{file}:a:b", None)) == 1
 
 
 def test_colons_of_windows_and_of_file_names(file: Path, tmp_path: Path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from napari_zoommil.encoders.folder import (
     LOCAL,
     EncoderSpec,
     as_encoder,
+    encoder_folder,
     preprocessing_for,
     read_encoder_spec,
     save_encoder,
@@ -126,3 +127,11 @@ def test_damaged_and_missing_weights_are_told(folder: Path) -> None:
 def test_a_folder_without_an_encoder_is_no_name(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="train-encoder"):
         load_encoder(str(tmp_path))
+
+
+def test_a_configuration_of_any_size_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert encoder_folder(str(folder)) == folder
+    monkeypatch.setattr(
+        "napari_zoommil.encoders.folder.MOST_TABLE_BYTES", (folder / CONFIG).stat().st_size - 1
+    )
+    assert encoder_folder(str(folder)) is None

@@ -96,3 +96,16 @@ def test_the_command_compares_each_slide_and_all(
     curves = json.loads((tmp_path / "out" / cmu.stem / "faithfulness-evidence.json").read_text())
     assert set(curves["areas"]) == {"deletion", "deletion_random", "insertion", "insertion_random"}
     assert (tmp_path / "out" / cmu.stem / "faithfulness-evidence.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_regions_that_cannot_be_read_are_told_before_the_model_runs(
+    cmu: Path, tmp_path: Path, capsys: pytest.CaptureFixture, folder: bool
+) -> None:
+    bad = tmp_path / f"{cmu.stem}.geojson"
+    flat = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}
+    for content in ("{", json.dumps({"type": "Feature", "geometry": flat, "properties": {}})):
+        bad.write_text(content)
+        given = ("explain", str(cmu), "--model", "nowhere", "--out", str(tmp_path / "out"))
+        assert call(*given, "--annotations", str(tmp_path if folder else bad)) == 1
+        assert f"error: {bad.name}" in capsys.readouterr().err

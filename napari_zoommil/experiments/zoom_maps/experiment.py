@@ -68,10 +68,11 @@ def _maps(bench: Bench, unit: Unit, seed: int) -> Job[dict[str, SlideMaps]]:
     """The maps of the test slides by a trained model."""
     mil, spec = load_model(bench.folder(unit, seed))
     slides, found = bench.slides("test"), {}
-    for number, one in enumerate(slides):
+    outlines = [outline_beside(one.slide) for one in slides]  # a malformed one is told before the model runs
+    for number, (one, outline) in enumerate(zip(slides, outlines, strict=True)):
         yield Progress(number, len(slides), f"maps of seed {seed}: {one.slide.name}")
         bag = bench.bag(one.slide, spec.encoder, unit.magnifications)
-        found[one.slide.name] = maps_of(mil, bag, one.label, outline_beside(one.slide))
+        found[one.slide.name] = maps_of(mil, bag, one.label, outline)
     return found
 
 

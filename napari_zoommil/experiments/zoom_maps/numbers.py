@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
-from napari_zoommil.annotations.feature import Kind
-from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.regions import read_regions
 from napari_zoommil.bags.bag import Bag
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.maps.agreement import attention_agreement, coverage
 from napari_zoommil.models.mil import MILModel
+from napari_zoommil.slides import Slide
 from napari_zoommil.slides.slide import stem_of
 
 COVERED = 0.5
@@ -141,6 +140,8 @@ def outline_beside(slide: Path) -> tuple[shapely.Polygon, ...]:
 
     Raises
     ------
+    SlideError
+        If there are regions, but the slide cannot be opened.
     FileError
         If the file cannot be read.
     AnnotationError
@@ -149,5 +150,6 @@ def outline_beside(slide: Path) -> tuple[shapely.Polygon, ...]:
     path = slide.with_name(f"{stem_of(slide)}.geojson")
     if not path.is_file():
         return ()
-    features = read_content(path).features
-    return read_regions(path) if any(one.fault or one.kind is Kind.REGION for one in features) else ()
+    with Slide.open(slide) as opened:
+        origin = opened.origin
+    return read_regions(path, origin=origin, needed=False)

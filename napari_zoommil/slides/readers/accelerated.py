@@ -83,7 +83,7 @@ class _Stored:
 def _stored(slow: OpenSlideReader, tiff: TiffFile) -> _Stored:
     """OpenSlide knows what scanners mean by their pages; of other TIFFs it knows less than there is."""
     if slow.vendor == GENERIC:
-        slide, *others = images_of(tiff)
+        slide, *others = images_of(tiff, {level.shape for level in slow.levels})
         return _Stored(list(slide.levels), slide.mpp, others)
     pages = [_page_of(level.shape, tiff) for level in slow.levels]
     if slow.vendor == "aperio" and not all(all(page.databytecounts) for page in pages[:-1]):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ OTHER_PIXELS = 1 << 26
 
 MOST_XML = 16 << 20
 """Bytes of OME-XML that are read."""
+
+FAULTS = (UnsupportedSlideError, LookupError, ValueError, TypeError, AttributeError)
+"""What metadata that make no sense raise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +102,12 @@ def images_of(root: zarr.Group, path: Path) -> list[ZarrImage]:
     stored = list(_stored(root, path))
     if not stored:
         raise UnsupportedSlideError(f"{path.name} is a zarr without an OME-Zarr image in it")
-    main = largest_of([one.extent for one in stored])
+    # The first image is mostly the slide: without its finest level it must not give way to a macro image.
+    main = 0 if stored[0].lacking else largest_of([one.extent for one in stored])
     found = [stored[main].image(path.name)]
     for at, one in enumerate(stored):
         if at != main and math.prod(one.extent) <= OTHER_PIXELS:
-            with suppress(UnsupportedSlideError, LookupError, ValueError, TypeError, AttributeError):
+            with suppress(*FAULTS):
                 found.append(one.image(path.name))
     return found
 
@@ -116,14 +121,27 @@ class _Stored:
     scales: Json
     told: OMEImage
 
+    @cached_property
+    def extents(self) -> list[tuple[int, int]]:
+        """Of its levels; (0, 0) of one that cannot be read."""
+        found = []
+        with suppress(*FAULTS):
+            axes = _axes(self.scales)
+            for dataset in self.scales["datasets"][:MOST_LEVELS]:
+                found.append((0, 0))
+                with suppress(*FAULTS):
+                    found[-1] = _plane(self._array(dataset, axes).shape, axes)
+        return found
+
     @property
     def extent(self) -> tuple[int, int]:
-        """Of its finest level; of one that cannot be read none."""
-        try:
-            axes = _axes(self.scales)
-            return max((_plane(array.shape, axes) for array, _ in self._levels(axes)), key=math.prod)
-        except (UnsupportedSlideError, LookupError, ValueError, TypeError, AttributeError):
-            return 0, 0
+        """Of its finest level that can be read."""
+        return max(self.extents, key=math.prod, default=(0, 0))
+
+    @property
+    def lacking(self) -> bool:
+        """Whether levels that it lists are missing: its extent is then not known."""
+        return (0, 0) in self.extents
 
     def image(self, name: str) -> ZarrImage:
         axes = _axes(self.scales)
@@ -156,18 +174,21 @@ class _Stored:
         )
 
     def _levels(self, axes: Sequence[str]) -> Iterator[tuple[zarr.Array[Any], Json]]:
-        import zarr
-
         datasets = self.scales["datasets"]
         if not datasets:
             raise ValueError("it has no levels")
         for dataset in datasets[:MOST_LEVELS]:
-            array = self.group.get(dataset["path"])
-            if not isinstance(array, zarr.Array):
-                raise ValueError(f"there are no pixels at {self.group.path}/{dataset['path']}")
-            if array.ndim != len(axes):
-                raise ValueError(f"it names {len(axes)} axes for {array.ndim}-D pixels")
-            yield array, dataset
+            yield self._array(dataset, axes), dataset
+
+    def _array(self, dataset: Json, axes: Sequence[str]) -> zarr.Array[Any]:
+        import zarr
+
+        array = self.group.get(dataset["path"])
+        if not isinstance(array, zarr.Array):
+            raise ValueError(f"there are no pixels at {self.group.path}/{dataset['path']}")
+        if array.ndim != len(axes):
+            raise ValueError(f"it names {len(axes)} axes for {array.ndim}-D pixels")
+        return array
 
 
 def _ome(attributes: Json) -> Json:
@@ -185,7 +206,8 @@ def _stored(root: zarr.Group, path: Path) -> Iterator[_Stored]:
         return
     keys = sorted((one.name for one in path.iterdir() if one.is_dir()), key=lambda key: (len(key), key))
     for key in keys[:MOST_IMAGES]:
-        with suppress(LookupError, ValueError, TypeError, OSError):  # whatever is wrong with a member
+        # Whatever is wrong with a member, others can be read; but the first is mostly the slide.
+        with suppress(*(() if key == "0" else (LookupError, ValueError, TypeError, OSError))):
             group = root[key]
             at = int(key) if key.isdecimal() else len(told)
             entries = _ome(group.attrs).get("multiscales")

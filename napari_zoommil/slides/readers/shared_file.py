@@ -78,28 +78,45 @@ MOST_PAGES = 10_000
 FORMS = {42: ("H", 12, "I", 4), 43: ("Q", 20, "Q", 8)}
 """Of TIFF and BigTIFF: types of a count and of an offset, bytes of an entry, place of the first offset."""
 
+MOST_ENTRIES = 4096
+"""Most entries of a page that make sense, as tifffile has it."""
+
+TYPES = range(1, 19)
+"""Types of the value of an entry."""
+
+LONGEST = 1 << 32
+"""Bytes that the offsets of a TIFF reach; what is longer has others, such as those of NDPI, of 64 bits."""
+
 
 def check_pages(path: Path) -> None:
     """Refuse a TIFF of very many pages before anything is made of them.
+
+    Nothing is said of a file whose pages cannot be counted in this way: NDPI, and what makes no sense.
 
     Raises
     ------
     SlideError
     """
+    if path.suffix.lower() == ".ndpi":
+        return
     with suppress(OSError, struct.error), path.open("rb") as file:  # what is damaged is told by who reads it
+        size = os.fstat(file.fileno()).st_size
         start = file.read(4)
         order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
         form = FORMS.get(struct.unpack(f"{order}H", start[2:])[0]) if order else None
-        if form is None:
+        if form is None or (form is FORMS[42] and size > LONGEST):
             return
         count, entry, offset, at = form
         for _ in range(MOST_PAGES + 1):
             file.seek(at)
             (at,) = struct.unpack(f"{order}{offset}", file.read(struct.calcsize(offset)))
-            if not at:
+            if not 0 < at < size:
                 return
             file.seek(at)
             (entries,) = struct.unpack(f"{order}{count}", file.read(struct.calcsize(count)))
+            _tag, kind = struct.unpack(f"{order}HH", file.read(4))
+            if not 0 < entries <= MOST_ENTRIES or kind not in TYPES:
+                return
             at += struct.calcsize(count) + entries * entry
         raise SlideError(f"{path.name} has more than {MOST_PAGES:,} pages; no slide has that many")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from napari_zoommil.geometry import Pair
 from napari_zoommil.slides.readers.base import largest_of, plausible
 from napari_zoommil.slides.readers.channels import Channel, NotColours, order_of
 from napari_zoommil.slides.readers.ome_xml import OMEImage, ome_images
+from napari_zoommil.slides.readers.tiff_likeness import Likeness
 from napari_zoommil.slides.readers.tiff_segments import RefusedPage, UnreadablePage
 from napari_zoommil.slides.units import microns
 
@@ -63,8 +64,14 @@ class StoredImage:
     objective: float | None = None
 
 
-def images_of(tiff: TiffFile) -> list[StoredImage]:
+def images_of(tiff: TiffFile, known: Collection[tuple[int, int]] = ()) -> list[StoredImage]:
     """The images of a file, first the slide; then others that are named, such as label and macro.
+
+    Parameters
+    ----------
+    tiff : TiffFile
+    known : collection of (int, int)
+        Extents of the levels that another library finds; those that are flagged as levels are believed.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def images_of(tiff: TiffFile) -> list[StoredImage]:
     main = largest_of([_extent(one.keyframe) for one in series])
     slide = _image(tiff, series[main], told[main])
     if not tiff.is_ome:  # which names all its resolutions
-        slide = _with_reductions(slide, tiff)
+        slide = _with_reductions(slide, tiff, series[main].kind, known)
     return [slide, *_others(tiff, series, told, main, slide)]
 
 
@@ -148,15 +155,24 @@ def _told_by_program(tiff: TiffFile, series: TiffPageSeries) -> tuple[Channel, .
 # Resolutions
 
 
-def _with_reductions(slide: StoredImage, tiff: TiffFile) -> StoredImage:
-    """The slide with all pages of the file that are the same picture at a lower resolution."""
+def _with_reductions(
+    slide: StoredImage, tiff: TiffFile, kind: str, known: Collection[tuple[int, int]]
+) -> StoredImage:
+    """The slide with all pages of the file that are the same picture at a lower resolution.
+
+    Levels that tifffile finds are kept, other than those that it guesses from extents alone.
+    """
     if len(slide.levels[0]) > 1:
         return slide
     full = slide.levels[0][0]
-    levels = {_extent(full): slide.levels[0]}
-    for page in (*(level[0] for level in slide.levels[1:]), *_candidates(full, tiff)):
-        if _extent(page) not in levels and _reduces(page, full):
-            levels[_extent(page)] = [page]
+    kept = [level for level in slide.levels[1:] if kind != "generic" or _called_level(level[0], full)]
+    levels = {_extent(level[0]): level for level in (slide.levels[0], *kept)}
+    likeness = Likeness(full, tiff)
+    for page in _candidates(full, tiff):
+        extent = _extent(page)
+        believed = extent in known and page.is_tiled and _called_level(page, full)
+        if extent not in levels and (believed or _reduces(page, full, likeness)):
+            levels[extent] = [page]
     ordered = sorted(levels, key=math.prod, reverse=True)
     return StoredImage(slide.name, tuple(levels[one] for one in ordered), slide.mpp, slide.objective)
 
@@ -178,26 +194,52 @@ def _subpages(page: TiffPage) -> Iterator[TiffPage]:
             yield page.pages[index].aspage()
 
 
-def _reduces(page: TiffPage, full: TiffPage) -> bool:
-    """Whether a page is another, smaller: in both directions by one factor, to a pixel of its own."""
+def _called_level(page: TiffPage, full: TiffPage) -> bool:
+    """Whether the file calls a page a lower resolution of another.
+
+    How it is stored tells more than words, but labels in strips beside slides of tiles may have the flag.
+    """
+    return _flagged(page) and (page.is_tiled == full.is_tiled or not _named(page, full))
+
+
+def _flagged(page: TiffPage) -> bool:
+    return bool(page.is_reduced or page.is_subifd)
+
+
+def _reduces(page: TiffPage, full: TiffPage, likeness: Likeness) -> bool:
+    """Whether a page is another, smaller: in both directions by one factor, to a pixel of its own.
+
+    Levels that are called so may be padded to whole tiles. Extents alone do not tell a square label from a
+    level of a square slide; so the pixels of all other pages are compared.
+    """
     same = (page.dtype, page.samplesperpixel) == (full.dtype, full.samplesperpixel)
-    if not same or page.imagedepth != full.imagedepth or min(_extent(page)) < 1 or _named(page):
+    if not same or page.imagedepth != full.imagedepth or min(_extent(page)) < 1:
         return False
-    height, width = _extent(full)
-    rows, columns = _extent(page)
-    if rows >= height or columns >= width:
+    if _called_level(page, full):
+        padded = page.is_tiled and not _named(page, full)
+        return _in_proportion(page, full, (page.tilelength, page.tilewidth) if padded else (1, 1))
+    if _flagged(page) or (_named(page, full) and not (page.is_tiled and full.is_tiled)):
         return False
-    low = max(height / (rows + 1), width / (columns + 1))
-    high = min(height / max(rows - 1, 0.5), width / max(columns - 1, 0.5))
-    flagged = page.is_reduced or page.is_subifd
-    # Extents alone do not tell a square label from a level of a square slide.
-    return low < high and (flagged or _scale_follows(page, full))
+    return _in_proportion(page, full, (1, 1)) and _scale_follows(page, full) and likeness(page)
 
 
-def _named(page: TiffPage) -> bool:
-    """Whether a page says that it is a label, a macro or a thumbnail image."""
+def _in_proportion(page: TiffPage, full: TiffPage, padding: tuple[int, int]) -> bool:
+    """Whether one factor leads from one extent to the other; ``padding`` px may be too many."""
+    pairs = list(zip(_extent(full), _extent(page), padding, strict=True))
+    low = max(extent / (have + 1) for extent, have, _ in pairs)
+    high = min(extent / max(have - pad, 0.5) for extent, have, pad in pairs)
+    return low < high and all(have < extent for extent, have, _ in pairs)
+
+
+def _named(page: TiffPage, full: TiffPage) -> bool:
+    """Whether a page says, other than the slide does, that it is a label, a macro or an overview image."""
+    words = _words(page) - _words(full)
+    return not words.isdisjoint(("label", "macro", "overview"))
+
+
+def _words(page: TiffPage) -> set[str]:
     stated = f"{page.description[:200]} {page.tags.valueof('PageName', '')}".casefold()
-    return any(word in stated for word in ("label", "macro", "overview"))
+    return set(re.findall(r"[^\W_]+", stated))
 
 
 def _scale_follows(page: TiffPage, full: TiffPage) -> bool:

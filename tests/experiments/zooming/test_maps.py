@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from PIL import Image
 
 from napari_zoommil.experiments.reproduce import reproduce
@@ -51,14 +52,17 @@ def test_parts_and_holes_of_regions_count(make_grid: Callable, tmp_path: Path) -
     parts = shapely.MultiPolygon([holed, shapely.box(16, 16, 32, 32)])
     feature = {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(parts)}
     write_json(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": [feature]})
-    outline = outline_beside(tmp_path / "a.ome.tif")
+    slide = tmp_path / "a.ome.tif"
+    tifffile.imwrite(slide, np.zeros((64, 64, 3), np.uint8), photometric="rgb")
+    outline = outline_beside(slide)
     assert [len(one.interiors) for one in outline] == [1, 0]
     grid = make_grid(2, 2, (5.0, 10.0))
     assert coverage(grid, 0, np.arange(4), outline).tolist() == [0.75, 0, 0, 1]
     point = {**feature, "geometry": {"type": "Point", "coordinates": [1, 2]}}
     for number, features in enumerate([[], [point]]):
         write_json(tmp_path / f"{number}.geojson", {"type": "FeatureCollection", "features": features})
-        assert outline_beside(tmp_path / f"{number}.svs") == ()
+        assert outline_beside(slide.rename(slide.with_name(f"{number}.tif"))) == ()
+        slide = slide.with_name(f"{number}.tif")
 
 
 def test_maps_of_a_trained_model(coloured: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,35 @@ def test_a_damaged_member_does_no_harm(ome_zarr) -> None:
         (path / "1" / ".zattrs").write_bytes(content)
         reader = OMEZarrReader(path)
         assert reader.associated == () and np.array_equal(reader.read(0, 0, 0, 130, 101), RGB)
+
+
+@FORMATS
+@pytest.mark.parametrize("missing", [["0"], ["1"], ["0", "1"]])
+def test_the_macro_image_is_never_taken_for_a_slide_with_missing_levels(
+    ome_zarr, zarr_format: int, missing: list[str]
+) -> None:
+    for group, images in (("0", (RGB, HALF)), ("1", (RGB[:100, :90],))):
+        path = ome_zarr("b2r.zarr", *images, group=group, zarr_format=zarr_format)
+    for level in missing:
+        shutil.rmtree(path / "0" / level)
+    with pytest.raises(UnsupportedSlideError, match=rf"b2r\.zarr .* no pixels at 0/{missing[0]}"):
+        Slide.open(path)
+
+
+def test_the_macro_image_is_never_taken_for_a_slide_with_damaged_metadata(ome_zarr) -> None:
+    for group, image in (("0", RGB), ("1", HALF)):
+        path = ome_zarr("b2r.zarr", image, group=group)
+    (path / "0" / ".zattrs").write_bytes(b"{")
+    with pytest.raises(UnsupportedSlideError, match=r"b2r\.zarr"):
+        Slide.open(path)
+
+
+def test_another_image_with_missing_levels_does_no_harm(ome_zarr) -> None:
+    for group, images in (("0", (RGB,)), ("1", (HALF, HALF[::2]))):
+        path = ome_zarr("b2r.zarr", *images, group=group)
+    shutil.rmtree(path / "1" / "1")
+    reader = OMEZarrReader(path)
+    assert reader.associated == () and reader.levels[0].shape == (130, 101)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_zoommil.errors import SlideError
-from napari_zoommil.slides.readers.shared_file import SharedFile
+from napari_zoommil.slides.readers.shared_file import SharedFile, check_pages
 from napari_zoommil.slides.slide import Slide
 
 CONTENT = bytes(range(256)) * 40
@@ -169,3 +170,74 @@ def test_what_an_ome_tiff_names_is_not_opened(tmp_path: Path, first: bool) -> No
     else:
         with pytest.raises(SlideError, match="has them in other files"):
             Slide.open(tmp_path / "a.ome.tif")
+
+
+FAR = 5 << 30
+"""Beyond what offsets of 32 bits reach; the files below have holes, and take no room."""
+
+
+def page(entries: int, following: int, big: bool) -> bytes:
+    """A page of equal entries, and where the next one begins."""
+    if big:
+        return (
+            struct.pack("<Q", entries)
+            + struct.pack("<HHQQ", 256, 4, 1, 9) * entries
+            + struct.pack("<Q", following)
+        )
+    return (
+        struct.pack("<H", entries)
+        + struct.pack("<HHII", 256, 4, 1, 9) * entries
+        + struct.pack("<I", following)
+    )
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_zoommil.slides.readers.shared_file.MOST_PAGES", 20)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("count", [20, 21])
+def test_pages_are_counted_beyond_four_gigabytes(tmp_path: Path, count: int) -> None:
+    path, step = tmp_path / "a.tif", 1 << 20
+    with path.open("wb") as file:
+        file.write(b"II" + struct.pack("<HHHQ", 43, 8, 0, FAR))
+        for number in range(count):
+            file.seek(FAR + number * step)
+            file.write(page(3, FAR + (number + 1) * step if number < count - 1 else 0, True))
+    if count == 20:
+        check_pages(path)
+    else:
+        with pytest.raises(SlideError, match="has more than 20 pages"):
+            check_pages(path)
+
+
+def endless(path: Path, size: int, first: bytes = b"") -> Path:
+    """A TIFF of 32-bit offsets whose pages, read as such, never end; and ``first`` in place of the first."""
+    with path.open("wb") as file:
+        file.write(b"II" + struct.pack("<HI", 42, 64))
+        for number in range(30):
+            file.seek(64 * (number + 1))
+            file.write(page(3, 64 * (number + 2), False))
+        if first:
+            file.seek(64)
+            file.write(first)
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.usefixtures("few")
+def test_what_cannot_be_counted_is_not_refused(tmp_path: Path) -> None:
+    with pytest.raises(SlideError, match="has more than 20 pages"):
+        check_pages(endless(tmp_path / "a.tif", 4096))
+    check_pages(endless(tmp_path / "a.NDPI", 4096))
+    check_pages(endless(tmp_path / "renamed.tif", FAR))  # offsets of 32 bits do not reach its end
+    jpeg = bytes([0x55, 0xAA] * 30)
+    check_pages(endless(tmp_path / "b.tif", 4096, jpeg))
+    check_pages(endless(tmp_path / "c.tif", 4096, page(3, 5000, False)))  # beyond the end
+
+
+def test_openslide_is_asked_for_what_cannot_be_counted(tmp_path: Path) -> None:
+    with pytest.raises(SlideError) as refused:
+        Slide.open(endless(tmp_path / "a.ndpi", FAR))
+    assert "pages" not in str(refused.value)

@@ -106,12 +106,87 @@ def test_a_page_that_is_no_reduction_is_no_level(pages: Write) -> None:
     assert downsamples(pages(PICTURE, label)) == [1]
 
 
-def test_a_page_that_is_called_a_label_is_no_level(pages: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["Label image", "label_image", "slide|MACRO"])
+@pytest.mark.parametrize("flag", [0, 1])
+def test_a_page_that_is_called_a_label_is_no_level(tmp_path: Path, text: str, flag: int) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as file:
         file.write(PICTURE, metadata=None, **TILED)
-        file.write(reduced(4), metadata=None, description="Label image", **TILED)
+        file.write(
+            reduced(4),
+            metadata=None,
+            description=text,
+            subfiletype=flag,
+            photometric="rgb",
+            compression="zlib",
+        )
     assert downsamples(path) == [1]
+
+
+@pytest.mark.parametrize("text", ["macrophage study, unlabelled", "label image"])
+@pytest.mark.parametrize("options", [{"subfiletype": 1}, {}], ids=["flag", "no flag"])
+def test_how_a_level_is_stored_tells_more_than_its_text(
+    tmp_path: Path, text: str, options: dict[str, Any]
+) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(PICTURE, metadata=None, **TILED)
+        for factor in (2, 4):
+            file.write(reduced(factor), metadata=None, description=text, **options, **TILED)
+    assert downsamples(path) == [1, 2, 4]
+
+
+def test_a_text_that_the_slide_has_too_tells_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    strips = {"photometric": "rgb", "metadata": None, "description": "overview of a label study"}
+    with tifffile.TiffWriter(path) as file:
+        for factor in (1, 2, 4):
+            file.write(reduced(factor), compression="zlib", **strips)
+    assert downsamples(path) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_a_page_of_another_picture_is_no_level(tmp_path: Path, tiled: bool) -> None:
+    square = np.ascontiguousarray(immunohistochemistry()[:512, :512])
+    stored = {**TILED, "metadata": None} if tiled else {"photometric": "rgb", "metadata": None}
+    for other in (np.zeros((256, 256, 3), np.uint8), np.ascontiguousarray(square[::-2, ::2])):
+        path = tmp_path / "a.tif"
+        with tifffile.TiffWriter(path) as file:
+            file.write(square, **stored)
+            file.write(other, **stored)
+        assert downsamples(path) == [1]
+
+
+PADDED = ((384, 768), (256, 384), (128, 256))
+"""Of 738×1500 px at factors of 2, 4 and 8, in whole tiles of 128 px."""
+
+
+@pytest.mark.parametrize("subifds", [False, True])
+@pytest.mark.parametrize("ome", [False, True])
+def test_levels_may_be_padded_to_whole_tiles(tmp_path: Path, subifds: bool, ome: bool) -> None:
+    full = np.tile(PICTURE, (2, 4, 1))[:738, :1500]
+    path = tmp_path / ("a.ome.tif" if ome else "a.tif")
+    with tifffile.TiffWriter(path, ome=ome) as file:
+        file.write(np.ascontiguousarray(full), subifds=3 if subifds or ome else None, **TILED)
+        for number, (height, width) in enumerate(PADDED, 1):
+            level = np.full((height, width, 3), 255, np.uint8)
+            small = full[:: 2**number, :: 2**number]
+            level[: small.shape[0], : small.shape[1]] = small
+            file.write(level, subfiletype=1, metadata=None, **TILED)
+    with Slide.open(path) as slide:
+        assert tuple(level.shape for level in slide.levels) == ((738, 1500), *PADDED)
+
+
+def test_levels_of_which_the_file_speaks_are_kept_whatever_their_extents(tmp_path: Path) -> None:
+    """As of TIFFs of CAMELYON16, whose coarse levels OpenSlide opens in spite of their padding."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for height, width in ((6144, 3056), (3072, 1536), (1536, 768)):
+            level = np.full((height, width, 3), 230, np.uint8)
+            flag = int(height < 6144)
+            file.write(level, subfiletype=flag, metadata=None, compression="jpeg", tile=(512, 512))
+    with Slide.open(path) as slide:
+        assert [level.shape for level in slide.levels] == [(6144, 3056), (3072, 1536), (1536, 768)]
 
 
 def test_a_page_of_its_own_scale_is_no_level(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,9 @@ class EncoderReading:
         px.
     magnification : float
         Of slides; pictures are read as they are.
-    count : int
-        Patches of all slides or pictures.
+    count : int or (int, int)
+        Patches of all slides or pictures, which are divided over these alike; or those to train on and those
+        to validate on, and then of a slide or picture to test on as many as of one to validate on.
     min_tissue : float
         Least tissue share of a patch.
     tissue_detector : str
@@ -57,11 +58,13 @@ class EncoderReading:
     annotated : Annotated
     supervised : bool
         Whether patches need a label.
+    channels : {1, 3}
+        1 for grey: the mean of the colours.
     """
 
     patch_size: int
     magnification: float
-    count: int
+    count: int | tuple[int, int]
     min_tissue: float
     tissue_detector: str
     mpp: float | None
@@ -69,6 +72,7 @@ class EncoderReading:
     data: Path | None
     annotated: Annotated
     supervised: bool
+    channels: Literal[1, 3] = 3
 
 
 class Piece(NamedTuple):
@@ -93,11 +97,14 @@ class EncoderData:
         Resolution of the patches, µm/px, the mean of all slides; None where it is not known.
     files : dict of str to int
         Slides or pictures by split.
+    hash : str
+        Of their names, labels, groups and splits, and of the places and labels of the patches.
     """
 
     source: Source
     mpp: float | None
     files: dict[str, int]
+    hash: str
 
 
 def read_patches(
@@ -116,9 +123,8 @@ def read_patches(
     from napari_zoommil.training.encoders.patches import PatchSet, beside, by_part
 
     parted = items.parted(seed, shares, reading.supervised and not items.are_slides)
-    per_item = -(-reading.count // len(parted))
     choose = _of_slides if items.are_slides else _of_pictures
-    classes, pieces = yield from choose(parted, reading, per_item, seed)
+    classes, pieces = yield from choose(parted, reading, _per_item(parted, reading.count), seed)
     total = sum(len(one.rows) for one in pieces)
     if not total:
         raise CohortError(
@@ -136,14 +142,37 @@ def read_patches(
         by_part(patches, part[of_piece]),
         float(np.mean(known)) if known else None,
         {split: int((part == split).sum()) for split in ("train", "val", "test")},
+        _hash(pieces),
     )
+
+
+def _per_item(items: Sequence[Item], count: int | tuple[int, int]) -> dict[str, int]:
+    """Patches of a slide or picture, by split."""
+    if isinstance(count, int):
+        return dict.fromkeys(("train", "val", "test"), -(-count // len(items)))
+    train, val = (
+        -(-own // sum(one.split == split for one in items))
+        for own, split in zip(count, ("train", "val"), strict=True)
+    )
+    return {"train": train, "val": val, "test": val}
+
+
+def _hash(pieces: Sequence[Piece]) -> str:
+    """Of what is learnt from: a training goes on with the same only."""
+    digest = hashlib.sha256()
+    for one in pieces:
+        digest.update(repr((one.item.path.name, *one.item[1:])).encode())
+        digest.update(one.places.tobytes() + one.labels.tobytes())
+    return digest.hexdigest()[:16]
 
 
 Chosen = tuple[tuple[str, ...], list[Piece]]
 """Classes, and the patches of each slide or picture."""
 
 
-def _of_slides(items: Sequence[Item], reading: EncoderReading, count: int, seed: int) -> Job[Chosen]:
+def _of_slides(
+    items: Sequence[Item], reading: EncoderReading, counts: Mapping[str, int], seed: int
+) -> Job[Chosen]:
     annotated = reading.annotated
     regions: dict[Path, dict[str, shapely.Geometry]] = {}
     if reading.supervised:
@@ -151,7 +180,10 @@ def _of_slides(items: Sequence[Item], reading: EncoderReading, count: int, seed:
             with Slide.open(one.path, reading.mpp, reading.icc) as slide:
                 regions[one.path] = annotated.regions(one.path, stem_of(one.path), slide.origin)
     names = {name for areas in regions.values() for name in areas}
-    classes = tuple(sorted(names | ({annotated.rest} if reading.supervised and annotated.rest else set())))
+    if reading.supervised:
+        classes = tuple(sorted(names | ({annotated.rest} if annotated.rest else set())))
+    else:
+        classes = tuple(sorted({one.label for one in items if one.label}))
     pieces = []
     for number, item in enumerate(items, 1):
         title = f"slide {number} of {len(items)}: "
@@ -160,17 +192,33 @@ def _of_slides(items: Sequence[Item], reading: EncoderReading, count: int, seed:
             tissue = yield from retold(found, lambda told, title=title: replace(told, note=title + told.note))  # type: ignore[misc]
             grid = patch_grid(slide, tissue, (reading.magnification,), reading.patch_size, reading.min_tissue)
         level, rng = grid.levels[0], np.random.default_rng([seed, number])
-        labels = np.full(len(level), -1)
         if reading.supervised:
             labels = labels_of(level, regions[item.path], annotated.rest, classes)
-            rows = balanced(labels, count, rng)
-        else:
-            rows = with_neighbours(level, count, rng)
+            rows = np.flatnonzero(labels >= 0)
+        else:  # the slide's label is not learnt from; a probe on the codes needs one
+            labels = np.full(len(level), classes.index(item.label) if item.label else -1)
+            rows = with_neighbours(level.lattice, counts[item.split], rng)
         pieces.append(Piece(item, rows, level.lattice[rows], labels[rows], grid, level.mpp))
-    return classes, pieces
+    return classes, _balanced(pieces, counts, seed) if reading.supervised else pieces
 
 
-def _of_pictures(items: Sequence[Item], reading: EncoderReading, count: int, seed: int) -> Job[Chosen]:
+def _balanced(pieces: Sequence[Piece], counts: Mapping[str, int], seed: int) -> list[Piece]:
+    """Labelled patches of slides, the classes balanced over all slides of a split."""
+    found = list(pieces)
+    for number, (split, count) in enumerate(counts.items()):
+        own = [at for at, one in enumerate(found) if one.item.split == split]
+        chosen = balanced(
+            [found[at].labels for at in own], count * len(own), np.random.default_rng([seed, number])
+        )
+        for at, rows in zip(own, chosen, strict=True):
+            one = found[at]
+            found[at] = one._replace(rows=one.rows[rows], places=one.places[rows], labels=one.labels[rows])
+    return found
+
+
+def _of_pictures(
+    items: Sequence[Item], reading: EncoderReading, counts: Mapping[str, int], seed: int
+) -> Job[Chosen]:
     from napari_zoommil.training.encoders.pictures import cut, read_picture
 
     classes = tuple(sorted({one.label for one in items if one.label}))
@@ -179,7 +227,11 @@ def _of_pictures(items: Sequence[Item], reading: EncoderReading, count: int, see
         if number % BATCH == 1:
             yield Progress(number - 1, len(items), f"choosing patches: picture {number:,} of {len(items):,}")
         patches, places = cut(read_picture(item.path), reading.patch_size, reading.min_tissue)
-        rows = np.sort(np.random.default_rng([seed, number]).permutation(len(patches))[:count])
+        rng, count = np.random.default_rng([seed, number]), counts[item.split]
+        if reading.supervised:
+            rows = np.sort(rng.permutation(len(patches))[:count])
+        else:
+            rows = with_neighbours(places, count, rng)
         label = classes.index(item.label) if item.label else -1
         pieces.append(Piece(item, rows, places[rows], np.full(len(rows), label), None, reading.mpp))
     return classes, pieces
@@ -187,7 +239,7 @@ def _of_pictures(items: Sequence[Item], reading: EncoderReading, count: int, see
 
 def _pixels(pieces: Sequence[Piece], reading: EncoderReading, total: int) -> Job[NDArray[np.uint8]]:
     """(total, p, p, 3) in memory, or mapped from a file that an earlier training may have filled."""
-    shape = (total, reading.patch_size, reading.patch_size, 3)
+    shape = (total, reading.patch_size, reading.patch_size, reading.channels)
     size = int(np.prod(shape))
     if reading.data is None:
         if size > MOST_IN_MEMORY:
@@ -211,7 +263,7 @@ def _pixels(pieces: Sequence[Piece], reading: EncoderReading, total: int) -> Job
 
 def _fill(out: NDArray[np.uint8], pieces: Sequence[Piece], reading: EncoderReading) -> Job[None]:
     from napari_zoommil.bags.reading import read_batches
-    from napari_zoommil.training.encoders.pictures import cut, read_picture
+    from napari_zoommil.training.encoders.pictures import coloured, cut, read_picture
 
     done = 0
     for number, one in enumerate(pieces, 1):
@@ -219,14 +271,14 @@ def _fill(out: NDArray[np.uint8], pieces: Sequence[Piece], reading: EncoderReadi
         yield Progress(done, len(out), title)
         if one.grid is None:
             found = cut(read_picture(one.item.path), reading.patch_size, reading.min_tissue)[0]
-            out[done : done + len(one.rows)] = found[one.rows]
+            out[done : done + len(one.rows)] = coloured(found[one.rows], reading.channels)
             done += len(one.rows)
             continue
         with ExitStack() as stack:
             slide = stack.enter_context(Slide.open(one.item.path, reading.mpp, reading.icc))
             batches = read_batches(slide, one.grid, 0, one.rows, BATCH)
             for rows, pixels in stack.enter_context(closing(batches)):
-                out[done : done + len(rows)] = pixels
+                out[done : done + len(rows)] = coloured(pixels, reading.channels)
                 done += len(rows)
                 yield Progress(done, len(out), title)
 
@@ -234,7 +286,7 @@ def _fill(out: NDArray[np.uint8], pieces: Sequence[Piece], reading: EncoderReadi
 def _key(pieces: Sequence[Piece], reading: EncoderReading) -> str:
     """By which a file of patches is found again: the files, their state, and the patches."""
     digest = hashlib.sha256(
-        repr((reading.patch_size, reading.magnification, reading.mpp, reading.icc)).encode()
+        repr((reading.patch_size, reading.magnification, reading.mpp, reading.icc, reading.channels)).encode()
     )
     for one in pieces:
         state = one.item.path.stat()

@@ -95,27 +95,66 @@ def labels_of(
     return found.astype(np.int64)
 
 
-def balanced(labels: NDArray[np.int64], count: int, rng: np.random.Generator) -> Rows:
-    """At most ``count`` labelled patches, of each class the same number as far as there are enough,
-    ascending."""
-    own = [rng.permutation(np.flatnonzero(labels == one)) for one in np.unique(labels[labels >= 0])]
-    chosen: list[Rows] = [np.empty(0, np.int64)]
-    left = count
-    for number, rows in enumerate(sorted(own, key=len)):
-        taken = rows[: left // (len(own) - number)]
-        chosen.append(taken)
-        left -= len(taken)
-    return np.sort(np.concatenate(chosen))
+def balanced(labels: Sequence[NDArray[np.int64]], count: int, rng: np.random.Generator) -> list[Rows]:
+    """At most ``count`` labelled patches of several slides: of each class the same number, and within a class
+    of each slide, as far as there are enough.
+
+    Parameters
+    ----------
+    labels : sequence of (n,) int64
+        Of the patches of each slide.
+    count : int
+        Of all slides together.
+    rng : Generator
+
+    Returns
+    -------
+    list of (k,) int64
+        Rows of each slide, ascending.
+    """
+    classes = max((int(one.max(initial=-1)) for one in labels), default=-1) + 1
+    counts = [np.bincount(one[one >= 0], minlength=classes) for one in labels]
+    there = np.array(counts, np.int64).reshape(len(labels), classes)
+    wanted = np.zeros_like(there)
+    for number, most in enumerate(_alike(there.sum(0), count)):
+        wanted[:, number] = _alike(there[:, number], int(most))
+    return [
+        np.sort(
+            np.concatenate(
+                [rng.permutation(np.flatnonzero(own == one))[:most] for one, most in enumerate(row)]
+                or [np.empty(0, np.int64)]
+            )
+        )
+        for own, row in zip(labels, wanted.tolist(), strict=True)
+    ]
 
 
-def with_neighbours(level: PatchLevel, count: int, rng: np.random.Generator) -> Rows:
-    """About ``count`` patches, half of them drawn at random, and of each one that is beside it; ascending."""
-    places = {(int(y), int(x)): row for row, (y, x) in enumerate(level.lattice)}
+def _alike(there: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """How many to take of each of so many things, ``count`` in all: the same number, as far as there are
+    enough."""
+    taken, left = np.zeros_like(there), count
+    for number, which in enumerate(np.argsort(there, kind="stable")):
+        taken[which] = min(int(there[which]), left // (len(there) - number))
+        left -= int(taken[which])
+    return taken
+
+
+def with_neighbours(lattice: NDArray[np.int64], count: int, rng: np.random.Generator) -> Rows:
+    """About ``count`` patches, half of them drawn at random, and of each one that is beside it; ascending.
+
+    Parameters
+    ----------
+    lattice : (n, 2) int
+        Row and column of each patch.
+    count : int
+    rng : Generator
+    """
+    places = {(int(y), int(x)): row for row, (y, x) in enumerate(lattice)}
     chosen: set[int] = set()
-    for row in rng.permutation(len(level)):
+    for row in rng.permutation(len(lattice)):
         if len(chosen) >= count:
             break
-        y, x = level.lattice[row]
+        y, x = lattice[row]
         around = [places[y + a, x + b] for a, b in EIGHT if (y + a, x + b) in places]
         chosen.add(int(row))
         if around:

@@ -96,7 +96,10 @@ class SlideAgreement:
         if not any(one.own.present for one in self.maps):
             return "no region of the class on this slide: its maximum counts as a false positive"
         best = max(self.maps, key=lambda one: np.nan_to_num(one.own.jaccard, nan=-1.0))
-        hit = "its maximum lies inside" if best.own.hit else "its maximum lies outside"
+        at = {1.0: "lies inside", 0.0: "lies outside"}.get(
+            best.own.hit, f"lies inside at {best.own.hit:.0%} of its places"
+        )
+        hit = f"its maximum {at}"
         return (
             f"Jaccard {best.own.jaccard:.2f} at {magnification_name(best.magnification)} (random "
             f"{mean_jaccard(best.random):.2f}"

@@ -103,18 +103,20 @@ def train_encoder(
     Parameters
     ----------
     cohort : Path
-        Table with the column slide, or with the column image, and optionally label (of pictures), group and
-        split; or a folder of pictures, whose folders are classes, or of slides.
+        Table with the column slide, or with the column image, and optionally label, group and
+        split; or a folder of pictures, whose folders are classes, or of slides. The label of a slide is that
+        of its patches in the linear probe, and is not learnt from.
     method : {"vae", "contrastive", "bigan", "supervised"}
         The first three need no labels.
     recipe : {"cpu", "paper", "synthetic"}
-        cpu (minutes to hours on two cores), paper (Tellez et al. 2019), or synthetic (patches of 9 px).
+        cpu (minutes to hours on two cores), paper (Tellez et al. 2019), or synthetic (grey patches of 9 px).
     magnification : float
         At which slides are read; pictures are read as they are.
     patch_size : int, optional
         Edge of a patch; the recipe's by default (64 of cpu, 128 of paper).
     patches : int, optional
-        How many to draw from all slides or pictures; the recipe's by default.
+        How many to draw, of all slides or pictures alike; by default the recipe's numbers to train and to
+        validate on.
     code : int, optional
         Features per patch; the recipe's by default.
     input_size : int, optional
@@ -167,8 +169,9 @@ def train_encoder(
     supervised = method == "supervised"
     items = _items(cohort, group_pattern)
     reading = EncoderReading(
-        settings.patch_size, float(magnification), patches or sum(settings.patches), min_tissue,
+        settings.patch_size, float(magnification), patches or settings.patches, min_tissue,
         tissue_detector, mpp, icc, data, AnnotatedSlides(annotations, rest), supervised,
+        settings.sizes.channels,
     )  # fmt: skip
     shares = (VALIDATED, TESTED if supervised or items.classes else 0.0)
     with working_in(out, overwrite, resume):

@@ -167,8 +167,9 @@ class Localisation:
         The largest value: the confidence of the one place that is pointed at. NaN if nothing is known.
     place : (float, float) or None
         Level-0 y, x of its centre.
-    hit : bool
-        Whether it lies in a region.
+    hit : float
+        Whether it lies in a region (1) or not (0); where several places have the largest value, the share of
+        these that do. 0 for a constant map.
     present : bool
         Whether the slide has regions.
     share : float
@@ -178,7 +179,7 @@ class Localisation:
     jaccard: float
     maximum: float
     place: Pair | None
-    hit: bool
+    hit: float
     present: bool
     share: float
 
@@ -190,10 +191,11 @@ def localise(one: HeatMap, truth: Mask, how: Denoising) -> Localisation:
     overlap = jaccard(denoised(one.values, how), truth) if present else float("nan")
     share = float(truth[known].mean()) if known.any() else 0.0
     if not known.any():
-        return Localisation(overlap, float("nan"), None, False, present, share)
+        return Localisation(overlap, float("nan"), None, 0.0, present, share)
     at = np.unravel_index(int(np.nanargmax(one.values)), one.values.shape)
     y, x = (start + (n + 0.5) * step for start, n, step in zip(one.origin, at, one.downsample, strict=True))
-    hit = bool(truth[at]) and bool(np.ptp(one.values[known]) > 0)
+    highest = one.values == one.values[at]
+    hit = float(truth[highest].mean()) if np.ptp(one.values[known]) > 0 else 0.0
     return Localisation(overlap, float(one.values[at]), (float(y), float(x)), hit, present, share)
 
 
@@ -202,7 +204,7 @@ def average_precision(found: Iterable[Localisation]) -> float:
 
     The maximum is the confidence. A place inside a region is a true positive; a wrong place on an image with
     a region counts as a false positive and as a false negative; any place on an image without one as a false
-    positive. NaN without an image that has a region.
+    positive. Of several equal maxima, each counts by its share. NaN without an image that has a region.
     """
     every = list(found)
     present = sum(one.present for one in every)
@@ -210,7 +212,7 @@ def average_precision(found: Iterable[Localisation]) -> float:
         return float("nan")
     given = [one for one in every if np.isfinite(one.maximum)]
     confidence = np.array([one.maximum for one in given])
-    hits = np.array([one.hit for one in given], bool)
+    hits = np.array([one.hit for one in given], float)
     order = np.argsort(-confidence, kind="stable")
     right = np.cumsum(hits[order])
     precision = right / np.arange(1, len(order) + 1)
@@ -221,7 +223,8 @@ def average_precision(found: Iterable[Localisation]) -> float:
 
 
 def pointing_game(found: Iterable[Localisation]) -> float:
-    """Share of the images with a region whose maximum lies in it; NaN without any."""
+    """Share of the images with a region whose maximum lies in it, equal maxima by their share; NaN without
+    any."""
     hits = [one.hit for one in found if one.present]
     return float(np.mean(hits)) if hits else float("nan")
 

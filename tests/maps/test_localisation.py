@@ -107,6 +107,17 @@ def test_the_place_of_the_maximum() -> None:
     assert told.share == pytest.approx(2 / 11) and told.jaccard == 0.5
 
 
+def test_equal_maxima_count_by_their_share() -> None:
+    """Not by the first of them, which is nearest to the upper left corner."""
+    values = np.array([[2, 0, 2], [2, 1, np.nan], [0, 0, 2]], np.float32)
+    truth = np.zeros((3, 3), bool)
+    truth[0, 0] = truth[1, 1:] = True
+    told = localise(map_of(values), truth, PLAIN)
+    assert told.hit == 0.25 and pointing_game([told]) == 0.25
+    assert localise(map_of(values[::-1]), truth[::-1], PLAIN).hit == 0.25
+    assert average_precision([told]) == 0.25 * 0.25, "precision and recall"
+
+
 def test_average_precision_counts_as_the_paper_does() -> None:
     """Right (0.9), wrong on a positive (0.8), any on a negative (0.7), right (0.6)."""
     every = [found(0.9, True), found(0.8, False), found(0.7, False, False), found(0.6, True)]

@@ -23,6 +23,7 @@ from napari_zoommil.experiments.needle_localisation.detection import (
     saliency,
 )
 from napari_zoommil.experiments.needles.bench import Bench
+from napari_zoommil.experiments.needles.fitting import at_once
 from napari_zoommil.experiments.needles.training import data_sets, network_of, trained_network
 from napari_zoommil.experiments.needles.trials import EXTENTS, Extent, Trial
 from napari_zoommil.experiments.pieces import Pieces, select
@@ -111,7 +112,7 @@ def measure(
     found: dict[str, Any] = {}
     for number, (kind, explain) in enumerate(zip(KINDS, explains, strict=True)):
         yield number / len(KINDS)
-        found[kind] = asdict(localised(images, explain, bench.extent.batch))
+        found[kind] = asdict(localised(images, explain, at_once(images, bench.extent.batch)))
     return found
 
 

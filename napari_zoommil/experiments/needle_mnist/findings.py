@@ -109,10 +109,10 @@ def _pooling(all_cells: Sequence[Cell], base: Trial) -> Finding:
             spreads.append(max(values.values()) - min(values.values()))
             others = [value for name, value in values.items() if name != "max"]
             gains.append(values["max"] - max(others) if "max" in values else None)
-    if len(spreads) < 2:
-        kind = UNDECIDED
-    else:
-        kind = REPRODUCED if spreads[0] < MARGIN and (gains[-1] or 0) > MARGIN else NOT
+    kind = UNDECIDED
+    if len(spreads) > 1:
+        halves = {REPRODUCED if spreads[0] < MARGIN else NOT, verdict(gains[-1])}
+        kind = NOT if NOT in halves else UNDECIDED if UNDECIDED in halves else REPRODUCED
     return Finding(
         "(4) Poolings differ little where the object is large; where it is small, max is the best",
         "; ".join(told),

@@ -21,8 +21,8 @@ KEPT_BYTES = 2**29
 """Most memory for the images of a data set; those of larger ones are made again in every epoch."""
 
 PIXELS = 8 * 512**2
-"""Most numbers in the images of a pass; gradients of larger batches are accumulated (about 10 GB with all of
-the paper's filters)."""
+"""Most numbers in the images of a pass; larger batches are computed in parts, of which gradients are
+accumulated (about 10 GB with all of the paper's filters)."""
 
 SMOOTHING, EPS = 0.99, 1e-5
 """Of RMSProp."""
@@ -67,6 +67,11 @@ class Schedule(Protocol):
 
     @property
     def batch(self) -> int: ...
+
+
+def at_once(images: Images, batch: int) -> int:
+    """Images of a pass: a batch, or fewer of large images."""
+    return max(1, min(batch, PIXELS // int(np.prod(images.shape))))
 
 
 class Drawn:
@@ -180,8 +185,7 @@ def _step(
     network.train()
     optimizer.zero_grad()
     right = 0
-    at_once = max(1, PIXELS // drawn.pixels)
-    for part in np.array_split(rows, -(-len(rows) // at_once)):
+    for part in np.array_split(rows, -(-len(rows) // at_once(drawn.images, len(rows)))):
         labels = drawn.labels[part].to(device)
         logits = network(drawn.batch(part).to(device))
         (F.cross_entropy(logits, labels, reduction="sum") / len(rows)).backward()
@@ -196,6 +200,6 @@ def accuracy(network: BagNet, drawn: Drawn, batch: int, device: torch.device) ->
     network.eval()
     rows = np.arange(len(drawn))
     right = 0
-    for part in np.array_split(rows, -(-len(rows) // batch)):
+    for part in np.array_split(rows, -(-len(rows) // at_once(drawn.images, batch))):
         right += int((network(drawn.batch(part).to(device)).argmax(1).cpu() == drawn.labels[part]).sum())
     return right / len(rows)

@@ -160,7 +160,10 @@ def crops(
         Labels, where these are to be learnt.
     """
     rng = np.random.default_rng((seed, 37))
-    pixels, slides, labels = [], [], []
+    # Filled in place: a list of the paper's patches and an array of it are 7 GB each.
+    pixels = np.empty((count // 2 * 2, size, size, 3), np.uint8)
+    slides: list[int] = []
+    labels: list[int] = []
     for _ in range(count // 2):
         tile = tiles[rng.integers(len(tiles))]
         picture, (height, width) = Image.fromarray(tile.pixels), tile.pixels.shape[:2]
@@ -168,12 +171,12 @@ def crops(
         y, x = int(rng.integers(height - edge + 1)), int(rng.integers(width - 2 * edge + 1))
         for left in rng.permutation([x, x + edge]).tolist():
             box = (left, y, left + edge, y + edge)
-            pixels.append(np.asarray(picture.resize((size, size), Image.Resampling.BOX, box)))
+            pixels[len(slides)] = np.asarray(picture.resize((size, size), Image.Resampling.BOX, box))
             slides.append(tile.slide)
             labels.append(tile.organ)
     beside = np.arange(len(pixels)) ^ 1  # the other one of the pair
     known = {"labels": labels, "classes": organs} if organs else {}
-    return patch_set(np.stack(pixels), images=slides, groups=slides, neighbours=beside, **known)  # type: ignore[arg-type]
+    return patch_set(pixels, images=slides, groups=slides, neighbours=beside, **known)  # type: ignore[arg-type]
 
 
 def _probed(encode: Encode, train: LabelledPatches, test: LabelledPatches) -> dict[str, Any]:

@@ -33,9 +33,11 @@ NOTES = """
 Test accuracy (chance 0.1), means ± standard deviations over seeds. *Other*: answers that are the class of the
 upright rectangle. *Probe*: accuracy of a linear classifier of digits on the codes. Jaccard index of the
 denoised map with the cells of the tilted rectangle, over all test images that are explained, and over those
-of right and wrong predictions; the denoising of each kind of map is tuned on validation images. *Random* and
-*all digits* know nothing; *true class*, the density of the digits of the true class, knows the answer and is
-the ceiling. `untrained` has random weights, `mean` is the mean grey of a patch.
+of right and wrong predictions; the denoising of each kind of map is tuned on validation images. *Pointing*:
+share of the images whose highest value lies in that rectangle; of several equal ones (densities have many),
+the share that does. *Random* and *all digits* know nothing; *true class*, the density of the digits of the
+true class, knows the answer and is the ceiling. `untrained` has random weights, `mean` is the mean grey of a
+patch.
 """
 
 
@@ -116,18 +118,19 @@ def _sizes(rows: Sequence[Row]) -> str:
 
 
 def _maps(rows: Sequence[Row]) -> str:
-    header = ["trial", "Grad-CAM: all", "right", "wrong", "pointing", "times random",
-              *(f"{kind}" for kind in KINDS[1:]), "paper"]  # fmt: skip
+    header = ["trial", "Grad-CAM: all", "right", "wrong", "times random", *KINDS[1:], "paper",
+              *(f"pointing: {kind}" for kind in KINDS)]  # fmt: skip
     cells = []
     for row in rows:
         own, chance = row.mean("maps", "grad-cam", "jaccard"), row.mean("maps", "random", "jaccard")
         cells.append(
             [
                 row.trial.name,
-                *(row.shown("maps", "grad-cam", name) for name in ("jaccard", "right", "wrong", "pointing")),
+                *(row.shown("maps", "grad-cam", name) for name in ("jaccard", "right", "wrong")),
                 f"{own.mean / chance.mean:.1f}" if own and chance and chance.mean else DASH,
                 *(row.shown("maps", kind, "jaccard") for kind in KINDS[1:]),
                 f"{PUBLISHED_JACCARD}" if row.trial == Trial() else DASH,
+                *(row.shown("maps", kind, "pointing") for kind in KINDS),
             ]
         )
     return markdown_table(header, cells) + "\n"

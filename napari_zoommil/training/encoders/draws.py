@@ -129,6 +129,15 @@ class Pairs(Dataset[Batch]):
                 "pairs of different places need adjacent patches, or more than one slide (or picture)"
             )
 
+    @property
+    def adjacent_share(self) -> float:
+        """Expected share of the pairs of different places that are adjacent: :data:`ADJACENT` where all
+        patches have a neighbour, and there are several images."""
+        has_one = self.patches.neighbours != NO_NEIGHBOUR
+        several = self._ends - self._starts < len(self._order)
+        drawn = has_one | several
+        return float(np.where(several, ADJACENT, 1.0)[has_one].sum() / max(1, drawn.sum()))
+
     def __getitem__(self, draw: Draw) -> Batch:
         rows, seed = draw
         rng = np.random.default_rng(seed)

@@ -49,7 +49,8 @@ class FittedEncoder:
     recipe : EncoderRecipe
         With the input's channels as they were.
     metrics : dict of str to float
-        ``val_*`` of the kept epoch, and ``steps``.
+        ``val_*`` of the kept epoch, ``steps``, and of a contrastive training ``pairs_adjacent``, the share of
+        the pairs of different places that are adjacent.
     curves : tuple of dict
         Metrics of each epoch.
     """
@@ -165,7 +166,7 @@ def fit_in(
     with own_random_numbers(seed):
         module = module_of(method, recipe, len(source.train.classes))
     train, val = (Pairs(part) if module.pairs else Singles(part) for part in (source.train, source.val))
-    per_epoch = min(recipe.steps, recipe.steps_per_epoch or math.ceil(len(source.train) / recipe.batch))
+    epochs, per_epoch = lengths(recipe, len(source.train))
     callbacks: list[Callback] = [CurveWriter(run, module.columns), SeededSteps(seed)]
     if recipe.plateau:
         callbacks += [Plateau(recipe, module.monitor, module.mode)]
@@ -174,7 +175,7 @@ def fit_in(
         module,
         batches(train, Shuffled(len(source.train), recipe.batch, per_epoch, seed)),
         batches(val, InOrder(len(source.val), recipe.batch, recipe.most_validated, seed)),
-        epochs=math.ceil(recipe.steps / per_epoch),
+        epochs=epochs,
         device=device,
         callbacks=[*callbacks, last_checkpoint(run)],
         resume=checkpoint,
@@ -186,7 +187,20 @@ def fit_in(
         module.load_state_dict(state["state_dict"])
     curves = read_curves(run.folder)
     metrics = _kept(curves, module, recipe.plateau) | {"steps": float(len(curves) * per_epoch)}
+    if isinstance(train, Pairs):
+        metrics["pairs_adjacent"] = train.adjacent_share
     return FittedEncoder(module.encoder.cpu().eval(), method, recipe, metrics, curves)
+
+
+def lengths(recipe: EncoderRecipe, patches: int) -> tuple[int, int]:
+    """Epochs, and steps of each, which in all are not more than the recipe's steps.
+
+    All epochs are of one length, because each ends with a validation: 250 steps by epochs of 100 are three
+    epochs of 83.
+    """
+    longest = min(recipe.steps, recipe.steps_per_epoch or math.ceil(patches / recipe.batch))
+    epochs = math.ceil(recipe.steps / longest)
+    return epochs, recipe.steps // epochs
 
 
 def module_of(method: Method, recipe: EncoderRecipe, classes: int = 0) -> EncoderModule:

@@ -15,7 +15,8 @@ from napari_zoommil.errors import CohortError
 from napari_zoommil.files import PICTURES, has_ending
 from napari_zoommil.training.encoders.patches import NO_LABEL, PARTS, parts_of
 from napari_zoommil.training.mil.cohort import refuse
-from napari_zoommil.training.mil.cohort_faults import is_missing
+from napari_zoommil.training.mil.cohort_faults import contradictions, is_missing
+from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 from napari_zoommil.training.mil.table import Row, read_table
 
 
@@ -98,11 +99,17 @@ def read_items(cohort: Path, group_pattern: str | None = None) -> Items:
         items = [Item(path, _folder_below(path, cohort)) for path in sorted(_pictures(cohort))]
         if not items:
             raise CohortError(f"{cohort.name} holds no pictures ({', '.join(PICTURES)})")
-        return Items(_grouped(items, cohort, pattern), False)
+        found = _once(_grouped(items, cohort, pattern))
+        refuse(cohort, tuple(contradictions(_labelled(one) for one in found)))
+        return Items(found, False)
     rows, column = _rows(cohort)
     items = [_item(row, column, cohort.parent) for row in rows]
-    refuse(cohort, _faults(items, rows, column))
-    return Items(_grouped(items, cohort.parent, pattern), column == "slide")
+    told = _faults(items, rows, column)
+    if not told:  # a group is told by a path, which has to be there
+        items = _grouped(items, cohort.parent, pattern)
+    lines = (_labelled(item, row.line) for item, row in zip(items, rows, strict=True) if row[column])
+    refuse(cohort, (*told, *contradictions(lines)))
+    return Items(tuple(items), column == "slide")
 
 
 def has_pictures(folder: Path) -> bool:
@@ -123,7 +130,7 @@ def grouped_slides(slides: Sequence[Path], root: Path, group_pattern: str | None
         If the pattern is none, or not in a path.
     """
     items = [Item(path) for path in slides]
-    return Items(_grouped(items, root, _compiled(group_pattern)), True)
+    return Items(_once(_grouped(items, root, _compiled(group_pattern))), True)
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -154,9 +161,8 @@ def _item(row: Row, column: str, folder: Path) -> Item:
 
 
 def _faults(items: Sequence[Item], rows: Sequence[Row], column: str) -> tuple[str, ...]:
-    """All that is wrong with the lines of a table."""
+    """All that is wrong with the lines of a table by themselves, and with its splits."""
     found: list[str] = []
-    parts: dict[str, str] = {}
     for item, row in zip(items, rows, strict=True):
         place = f"line {row.line}"
         if row.fault:
@@ -167,8 +173,6 @@ def _faults(items: Sequence[Item], rows: Sequence[Row], column: str) -> tuple[st
             found.append(f"{place}: there is no {column} at {item.path}")
         if item.split not in ("", *PARTS):
             found.append(f"{place}: split is {item.split!r}, not one of {', '.join(PARTS)}")
-        if item.group and parts.setdefault(item.group, item.split) != item.split:
-            found.append(f"{place}: group {item.group} is in several splits")
     stated = {item.split for item in items}
     if stated != {""} and "" in stated:
         found.append("it gives a split for some lines only")
@@ -177,11 +181,23 @@ def _faults(items: Sequence[Item], rows: Sequence[Row], column: str) -> tuple[st
     return tuple(found)
 
 
-def _grouped(items: Sequence[Item], root: Path, pattern: re.Pattern[str] | None) -> tuple[Item, ...]:
-    """With a group each; no file twice."""
-    found: dict[Path, Item] = {}
+def _labelled(item: Item, line: int = 0) -> LabelledSlide:
+    """As the reader of cohorts compares them."""
+    return LabelledSlide(item.path, item.label, item.split, item.group, line)
+
+
+def _once(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Without further links to a file in a folder, where these are of the same class."""
+    found: dict[tuple[Path, str], Item] = {}
+    for one in items:
+        found.setdefault((one.path.resolve(), one.label), one)
+    return tuple(found.values())
+
+
+def _grouped(items: Sequence[Item], root: Path, pattern: re.Pattern[str] | None) -> list[Item]:
+    """With a group each."""
+    found = []
     for item in items:
-        own = item.path.resolve()
         text = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else str(item.path)
         group = item.group
         if pattern is not None and not group:
@@ -189,8 +205,8 @@ def _grouped(items: Sequence[Item], root: Path, pattern: re.Pattern[str] | None)
             if matched is None:
                 raise CohortError(f"the group's pattern {pattern.pattern!r} is not in {text}; correct it")
             group = matched.group(1) if pattern.groups else matched.group()
-        found.setdefault(own, item._replace(group=group or text))
-    return tuple(found.values())
+        found.append(item._replace(group=group or text))
+    return found
 
 
 def numbered(names: Sequence[str]) -> NDArray[np.int64]:

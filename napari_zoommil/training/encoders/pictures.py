@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,13 @@ def cut(picture: RGB, size: int, min_tissue: float = 0.0) -> tuple[RGB, NDArray[
     places = np.indices((rows, columns)).reshape(2, -1).T.astype(np.int64)
     kept = np.array([stained_share(one) >= min_tissue for one in patches], bool)
     return patches[kept], places[kept]
+
+
+def coloured(patches: RGB, channels: Literal[1, 3]) -> NDArray[np.uint8]:
+    """(n, p, p, 3) → (n, p, p, channels); grey is the mean of the colours, as for encoders of grey images."""
+    if channels == 3:
+        return patches
+    return patches.mean(-1, keepdims=True).round().astype(np.uint8)
 
 
 def stained_share(patch: RGB) -> float:

@@ -91,7 +91,7 @@ class EncoderRecipe:
         Whether this is done, and the weights of the best epoch kept; else the learning rate is constant and
         the last weights are kept (BiGAN).
     steps : int
-        Most steps.
+        Most steps. Epochs are shortened so that they are not exceeded.
     steps_per_epoch : int, optional
         By default as many as a pass over the training patches takes.
     most_validated : int

@@ -85,6 +85,11 @@ def test_findings_follow_the_numbers() -> None:
     assert told(**(as_published | {"wide": 0.7}))[1] == NOT
     assert told(**(as_published | {"narrow": 0.95}))[2] == NOT
     assert told(**(as_published | {"mean": 0.7}))[3] == NOT
+    assert told(**(as_published | {"small_mean": 0.73}))[3] == UNDECIDED, "within the margin"
+    assert told(**(as_published | {"small_mean": 0.85}))[3] == NOT
+    trials = [replace(BASE, canvas=SMALL, pooling=name) for name in ("mean", "lse")]
+    own = [run(BASE, 0.85), run(replace(BASE, pooling="mean"), 0.86), *(run(one, 0.75) for one in trials)]
+    assert findings(cells(own), BASE)[3].verdict == UNDECIDED, "max is missing on the small object"
     assert told(**(as_published | {"small_few": 0.8}))[0] == NOT
     assert told(base=0.85) == [UNDECIDED] * 4
     assert told(**dict.fromkeys(as_published, 0.5)) == [UNDECIDED] * 4, "nothing was learnt"

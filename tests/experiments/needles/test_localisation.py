@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 import torch
 
 from napari_zoommil.experiments.data.mnist import read_mnist
@@ -18,9 +19,11 @@ from napari_zoommil.experiments.needle_localisation.detection import (
     saliency,
 )
 from napari_zoommil.experiments.needle_localisation.experiment import localised_trials
+from napari_zoommil.experiments.needles import fitting
 from napari_zoommil.experiments.needles.trials import EXTENTS, _for_cpu, _published
 from napari_zoommil.experiments.reproduce import reproduce
 from napari_zoommil.jobs import run
+from napari_zoommil.models.blocks.bagnet import BagNet
 
 
 def test_what_knows_the_place_finds_it(mnist: Path) -> None:
@@ -36,6 +39,24 @@ def test_what_knows_the_place_finds_it(mnist: Path) -> None:
     chance = localised(images, random_map(0), 16)
     assert chance.pointing < 0.5 and chance.precision < 0.3 and chance.jaccard < 0.3
     assert 0 <= localised(images, brightness(9), 16).pointing <= 1
+
+
+def test_large_images_are_explained_a_few_at_once(
+    mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as a training step takes, also where networks are tested."""
+    images = NeedleImages(read_mnist(mnist, 9)["val"], Canvas(27, 2, 9), 40, "val")
+    assert fitting.at_once(images, 16) == 16
+    monkeypatch.setattr(fitting, "PIXELS", 3 * 27**2)
+    assert fitting.at_once(images, 16) == 3
+    seen: list[int] = []
+    forward = BagNet.forward
+    monkeypatch.setattr(
+        BagNet, "forward", lambda self, pixels: (seen.append(len(pixels)), forward(self, pixels))[1]
+    )
+    name = "27/9/max/base/0"
+    run(reproduce("needle-localisation", out=tmp_path, data=mnist, only=[name], device="cpu"))
+    assert max(seen[:-2]) == 3, "the last two are those of the figure"
 
 
 def test_saliency_is_the_absolute_gradient() -> None:

@@ -113,14 +113,27 @@ def test_answers_follow_the_numbers() -> None:
         own = {"value": value, "low": value - 0.01, "high": value + 0.01, "samples": samples}
         return {"cells": {"accuracy": own}, "organs": [0.5], "training": {"steps": 10}}
 
-    values = {"vae/0": 0.66, "untrained/0": 0.63, "bigan/0": 0.65, "supervised-tissue/0": 0.69}
+    values = {"vae/0": 0.66, "untrained/0": 0.63, "bigan/0": 0.65, "supervised-tissue/0": 0.7}
     told = [one["answer"] for one in answers({name: result(value) for name, value in values.items()})]
     assert told == ["yes", "yes", "no"]
-    others = values | {"vae/0": 0.64, "supervised-tissue/0": 0.67, "bigan/0": 0.7}
+    others = values | {"vae/0": 0.64, "supervised-tissue/0": 0.66, "bigan/0": 0.7}
     assert [one["answer"] for one in answers({n: result(v) for n, v in others.items()})] == [
         "no",
         "no",
         "yes",
     ]
+    near = values | {"supervised-tissue/0": 0.683}
+    assert answers({n: result(v) for n, v in near.items()})[1]["answer"] == "not decidable"
+    wide = {name: result(value) for name, value in values.items()}
+    wide["vae/0"]["cells"]["accuracy"]["samples"] = [0.66, 0.6, 0.7]
+    assert [one["answer"] for one in answers(wide)] == ["not decidable", "yes", "not decidable"]
+    few = {name: result(value) for name, value in values.items()}
+    for one in few.values():
+        one["cells"]["accuracy"] |= {
+            "low": None,
+            "high": None,
+            "samples": [one["cells"]["accuracy"]["value"]],
+        }
+    assert [one["answer"] for one in answers(few)] == ["not decidable"] * 3, "patients are too few"
     assert gain([result(0.66)], [result(0.63)]) == pytest.approx((0.03, 0.03, 0.03))
     assert answers({"vae/0": result(0.6)}) == []

@@ -11,7 +11,7 @@ from napari_zoommil.encoders.convolutional import EncoderSizes
 from napari_zoommil.encoders.device import Device
 from napari_zoommil.encoders.partners import DecoderSizes
 from napari_zoommil.errors import CohortError, ModelError
-from napari_zoommil.training.encoders.fitting import codes_of, fit_encoder, fit_in, untrained
+from napari_zoommil.training.encoders.fitting import codes_of, fit_encoder, fit_in, lengths, untrained
 from napari_zoommil.training.encoders.module import Plateau
 from napari_zoommil.training.encoders.patches import Source, beside, divided, patch_set
 from napari_zoommil.training.encoders.recipe import (
@@ -84,6 +84,18 @@ def test_a_resumed_training_equals_an_uninterrupted_one(method: Method, tmp_path
             break
     assert resumed.curves == whole.curves
     np.testing.assert_array_equal(resumed.codes(source.val), whole.codes(source.val))
+
+
+def test_the_most_steps_are_not_exceeded() -> None:
+    fitted = fit_encoder(bars(), "vae", small("vae", steps=7, steps_per_epoch=3))
+    assert fitted.metrics["steps"] == 6
+    assert lengths(small("vae", steps=250, steps_per_epoch=100), 6_000) == (3, 83)
+    assert lengths(small("vae", steps=2, steps_per_epoch=100), 6_000) == (1, 2)
+    for method in METHODS:
+        for name in ("cpu", "synthetic"):
+            recipe = recipe_of(method, name)
+            epochs, steps = lengths(recipe, 6_000)
+            assert epochs * steps == recipe.steps and steps == recipe.steps_per_epoch
 
 
 def test_a_vae_learns_to_reconstruct() -> None:

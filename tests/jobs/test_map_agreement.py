@@ -59,7 +59,9 @@ def test_a_slide_and_a_cohort(cmu: Path, make_model: Callable) -> None:
         (n, 1) for n in ("tumour",) * 2 + ("benign",) * 2
     ]
     assert "occlusion, benign, 10x, 0 of 1 slides" in cohort_text(other)
-    seen = HeatMap.inside(one, Box(y - 4 * one.downsample[0], x, *one.downsample))
+    row = at[0] + 1 if at[0] == 0 else at[0] - 1
+    seen = one.inside(Box(one.origin[0] + row * one.downsample[0], x, *one.downsample))
+    assert seen is not None
     window = Focus(window=(seen.origin[0], seen.origin[1], *seen.downsample))
     apart = slide_agreement(replace(found, every=(seen,), focus=window), [region], group="a")
     assert apart.maps[0].own.present and not apart.maps[0].has_regions and np.isnan(apart.maps[0].own.jaccard)
@@ -103,7 +105,7 @@ def test_the_command_compares_each_slide_and_all(
     assert "name it with --target, one of benign, tumour" in capsys.readouterr().err
     assert call(*given, "--faithfulness", "--denoise.quantile", "0.8", *end) == 0
     out = capsys.readouterr().out
-    assert "evidence, 5x, 1 of 2 slides: " in out and "What each patch adds to the output" in out
+    assert "evidence, tumour, 5x, 1 of 2 slides: " in out and "What each patch adds to the output" in out
     cohort = json.loads((tmp_path / "out" / "agreement-evidence-tumour.json").read_text())["cohort"]
     assert [one["with_regions"] for one in cohort] == [1, 1]
     of_slide = json.loads((tmp_path / "out" / cmu.stem / "agreement-evidence-tumour.json").read_text())

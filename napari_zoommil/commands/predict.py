@@ -15,20 +15,22 @@ from napari_zoommil.commands.comparing import Comparing
 from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
 from napari_zoommil.commands.regions import Regions, with_regions
-from napari_zoommil.commands.report import Told, describe_cost, folder_of, slide_paths
+from napari_zoommil.commands.report import Told, describe_cost, folder_of, sentence, slide_paths
 from napari_zoommil.jobs import Job
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.faithfulness import require_patches
 from napari_zoommil.jobs.feature_files import at_hand
+from napari_zoommil.jobs.outcomes import FAILURES
+from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import summary, write_curves, write_explanation, write_prediction
 from napari_zoommil.maps.curves import Curves
+from napari_zoommil.maps.localisation import Denoising
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.absent import AbsentSlide
 
-Explained = tuple[Explanation, Curves | None]
-
-COMPUTING = ("encoder", "mpp", "icc", "store", "device", "batch_size", "workers", "threads")
-"""Options of a second job on the same slide."""
+Explained = tuple[Explanation, Curves | None, str]
+"""With deletion and insertion curves, or why there are none."""
 
 
 def shown_slide(
@@ -80,6 +82,14 @@ Faithful = Annotated[
     ),
 ]
 
+Denoise = Annotated[
+    Denoising,
+    Parameter(
+        name="--denoise",
+        help="How maps are made masks for their Jaccard, such as ``--denoise.quantile 0.95``.",
+    ),
+]
+
 
 @with_options(jobs.explain, hidden=("slide", "tissue", "regions", "prediction"))
 def explain(
@@ -91,28 +101,34 @@ def explain(
     annotations: Annotations = None,
     class_name: ClassName = "",
     faithfulness: Faithful = False,
+    denoise: Denoise = Denoising(),  # noqa: B008 (frozen)
     json: Json = False,
     **options: Any,
 ) -> int:
     """Write the maps of an explanation method for each slide."""
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
-    comparing = Comparing.of(annotations, class_name, slides, paths)
-    computing = {name: options[name] for name in COMPUTING}
+    comparing = Comparing.of(annotations, class_name, slides, paths, denoise, options)
+    computing = {name: options[name] for name in fields(jobs.faithfulness) if name in options}
+    if faithfulness:
+        require_patches(options["focus"])
 
     def job(path: Path, **given: Any) -> Job[Explained]:
         found = yield from jobs.explain(path, **given)
-        curves = (yield from jobs.faithfulness(path, found, **computing)) if faithfulness else None
-        return found, curves
+        try:
+            curves = (yield from jobs.faithfulness(path, found, **computing)) if faithfulness else None
+        except FAILURES as error:  # the explanation is there, and is written
+            return found, None, f"faithfulness was not tested: {sentence(error)}"
+        return found, curves, ""
 
     def write(path: Path, result: Explained) -> Told:
-        found, curves = result
+        found, curves, untested = result
         with shown_slide(path, found.prediction, options) as slide:
             folder = folder_of(slide, paths, out)
             written = write_explanation(slide, found, folder)
             told = comparing.compare(path, slide, found, folder)
         if curves is not None:
-            written += write_curves(curves, found.prediction, folder)
+            written += write_curves(curves, found, folder)
         facts = {
             "slide": path.name,
             "method": found.method,
@@ -121,13 +137,15 @@ def explain(
             "familiarity": found.prediction.familiarity.facts,
             **({"agreement": told.facts} if told else {}),
             **({"faithfulness": curves.facts} if curves else {}),
+            **({"warning": untested} if untested else {}),
             "files": [file.name for file in written],
         }
         lines = [f"{path.name}: {found.method} {found.target or ''} → {folder}", found.says]
         lines += [told.sentence] if told else []
         lines += [f"{curves.verdict} ({curves.in_short})"] if curves else []
         of = found.prediction
-        return Told(facts, "\n  ".join(lines), of.damaged, of.cost.unkept, of.familiarity)
+        warning = "; ".join(filter(None, (of.cost.unkept, untested)))
+        return Told(facts, "\n  ".join(lines), of.damaged, warning, of.familiarity)
 
     code = each_slide(partial(job, **options), paths, write, json)
     comparing.end(out, json)

@@ -96,7 +96,7 @@ def explain(
     chosen, names = _method(method), read_spec(model).task.names
     if target and target not in names:
         raise ModelError(f"{model} has no class {target!r}; it has {', '.join(names)}")
-    if target and not chosen.per_output and (method, target) not in _attentions(model):
+    if target and not chosen.per_output and (method, target) not in attentions(model):
         raise ModelError(f"{method} does not tell classes apart; choose another method, or no target")
     if focus.at is not None and not chosen.inside:
         able = ", ".join(name for name, one in METHODS.items() if one.inside)
@@ -157,7 +157,7 @@ def _maps(
     return found
 
 
-def _attentions(model: str) -> set[tuple[str, str | None]]:
+def attentions(model: str) -> set[tuple[str, str | None]]:
     """``("attention", class)`` for each class that a model has an attention for."""
     from napari_zoommil.maps.heatmap import kind_of_head
     from napari_zoommil.models.spec import heads_of, read_spec

@@ -56,6 +56,21 @@ class Explanation:
         return tuple(one for one in own if (one.kind, one.target) == (first.kind, first.target))
 
     @property
+    def explained(self) -> str:
+        """The output that is spoken of: the one that was asked for, else the predicted one."""
+        return self.target or self.prediction.explained
+
+    @property
+    def shown(self) -> tuple[HeatMap, ...]:
+        """Maps of :attr:`explained`, one per magnification."""
+        return self.maps_for(self.explained)
+
+    @property
+    def tells_outputs_apart(self) -> bool:
+        """Whether its maps are of outputs: those of a method for each, or of an attention for each."""
+        return any(one.kind == self.method and one.target is not None for one in self.every)
+
+    @property
     def says(self) -> str:
         """What the values are, and when they mislead, in a line."""
         method = METHODS[self.method]

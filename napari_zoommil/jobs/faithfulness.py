@@ -12,6 +12,7 @@ from napari_zoommil.jobs.parameters import (
     BatchSize,
     DeviceName,
     EncoderOfModel,
+    Features,
     Icc,
     Mpp,
     Range,
@@ -22,8 +23,21 @@ from napari_zoommil.jobs.parameters import (
     documented,
 )
 from napari_zoommil.jobs.progress import Job, Progress
-from napari_zoommil.maps.curves import Curves
+from napari_zoommil.maps.curves import DRAWS, Curves
+from napari_zoommil.maps.focus import Focus
 from napari_zoommil.maps.methods import METHODS
+
+
+def require_patches(focus: Focus) -> None:
+    """Refuse what has no patches to take away.
+
+    Raises
+    ------
+    ModelError
+        If it is the inside of a patch.
+    """
+    if focus.at is not None:
+        raise ModelError("the inside of a patch has no patches to take away; explain the slide, or a window")
 
 
 @documented
@@ -32,8 +46,9 @@ def faithfulness(
     explanation: Explanation,
     *,
     steps: Annotated[int, Range(2, 100)] = 10,
-    draws: Annotated[int, Range(1, 100)] = 3,
+    draws: Annotated[int, Range(1, 100)] = DRAWS,
     encoder: EncoderOfModel = None,
+    features: Features = (),
     mpp: Mpp = None,
     icc: Icc = False,
     store: Store = None,
@@ -45,7 +60,8 @@ def faithfulness(
     """Deletion and insertion curves of a method on a slide, beside random orders.
 
     The output is the one that is explained, or the predicted one. Of several magnifications, the order is
-    that of the lowest one: each of its patches goes with all inside it.
+    that of the lowest one: each of its patches goes with all inside it. Patches of which the map says nothing
+    are never taken away.
 
     Parameters
     ----------
@@ -65,17 +81,16 @@ def faithfulness(
     ModelError
         If the explanation is of another slide or of the inside of a patch, or the model has changed.
     """
-    if explanation.focus.at is not None:
-        raise ModelError("the inside of a patch has no patches to take away; explain the slide, or a window")
-    prediction = explanation.prediction
-    followed = explanation.target or prediction.explained
-    shown = min(explanation.maps_for(followed), key=lambda one: one.magnification)
+    require_patches(explanation.focus)
+    prediction, followed = explanation.prediction, explanation.explained
+    shown = min(explanation.shown, key=lambda one: one.magnification)
     with ExitStack() as stack:
         opened = yield from open_model_on_slide(
             stack,
             slide,
             prediction.model,
             encoder=encoder,
+            features=features,
             mpp=mpp,
             icc=icc,
             store=store,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.regions import Region
+from napari_zoommil.errors import JobError
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.maps import HeatMap
@@ -25,6 +26,7 @@ from napari_zoommil.maps.localisation import (
     pointing_game,
     random_map,
 )
+from napari_zoommil.maps.methods import METHODS
 
 RANDOM_DRAWS = 20
 
@@ -36,6 +38,10 @@ class MapAgreement:
     Attributes
     ----------
     magnification : float
+    denoising : Denoising
+        As it was on this map.
+    has_regions : bool
+        Whether regions lie on the map, which may be that of a window.
     own : Localisation
     density : Localisation or None
         Of the optical density of the slide, where it is at hand: a map that knows no class.
@@ -44,6 +50,8 @@ class MapAgreement:
     """
 
     magnification: float
+    denoising: Denoising
+    has_regions: bool
     own: Localisation
     density: Localisation | None
     random: tuple[Localisation, ...]
@@ -57,12 +65,15 @@ class SlideAgreement:
     ----------
     slide, method : str
     target : str or None
+        Output that the maps are of; None of a method that does not tell outputs apart.
     class_name : str
         Of the regions; empty if all count.
     maps : tuple of MapAgreement
         One per magnification.
     group : str
         Such as the patient.
+    window : bool
+        Whether the maps are of a part of the slide.
     """
 
     slide: str
@@ -71,13 +82,17 @@ class SlideAgreement:
     class_name: str
     maps: tuple[MapAgreement, ...]
     group: str = ""
+    window: bool = False
 
     @property
     def facts(self) -> list[dict[str, Any]]:
         """For JSON, an entry per magnification."""
         return [
             {
+                "method": self.method,
+                "target": self.target,
                 "magnification": one.magnification,
+                "denoising": asdict(one.denoising),
                 "jaccard": _known(one.own.jaccard),
                 "jaccard_random": _known(mean_jaccard(one.random)),
                 "jaccard_density": _known(one.density.jaccard) if one.density else None,
@@ -86,26 +101,32 @@ class SlideAgreement:
                 "pointing_hit": one.own.hit if one.own.present else None,
                 "pointing_random": one.own.share,
                 "regions": one.own.present,
+                "regions_on_the_map": one.has_regions,
             }
             for one in self.maps
         ]
 
     @property
     def sentence(self) -> str:
-        """The numbers of the map with the highest Jaccard, for the user."""
+        """The numbers of the map of each magnification, for the user."""
         if not any(one.own.present for one in self.maps):
             return "no region of the class on this slide: its maximum counts as a false positive"
-        best = max(self.maps, key=lambda one: np.nan_to_num(one.own.jaccard, nan=-1.0))
-        at = {1.0: "lies inside", 0.0: "lies outside"}.get(
-            best.own.hit, f"lies inside at {best.own.hit:.0%} of its places"
-        )
-        hit = f"its maximum {at}"
-        return (
-            f"Jaccard {best.own.jaccard:.2f} at {magnification_name(best.magnification)} (random "
-            f"{mean_jaccard(best.random):.2f}"
-            + (f", stain density {best.density.jaccard:.2f}" if best.density else "")
-            + f"); {hit} (a random place: {best.own.share:.0%})"
-        )
+        if self.window and not any(one.has_regions for one in self.maps):
+            return (
+                "no region of the class in this window, but elsewhere on the slide: its maximum lies outside"
+            )
+        return "; ".join(map(_sentence, self.maps))
+
+
+def _sentence(one: MapAgreement) -> str:
+    at = {1.0: "inside", 0.0: "outside"}.get(one.own.hit, f"inside at {one.own.hit:.0%} of its places")
+    hit = f"its maximum lies {at}"
+    return (
+        f"Jaccard {one.own.jaccard:.2f} at {magnification_name(one.magnification)} (random "
+        f"{mean_jaccard(one.random):.2f}"
+        + (f", stain density {one.density.jaccard:.2f}" if one.density else "")
+        + f"), {hit} (a random place: {one.own.share:.0%})"
+    )
 
 
 def _known(value: float) -> float | None:
@@ -127,25 +148,55 @@ def slide_agreement(
     ----------
     explanation : Explanation
     regions : sequence of Region
-        Level-0 (y, x); none of a slide without the class.
+        Level-0 (y, x), all of the slide, also those outside the window that is explained; none of a slide
+        without the class.
     overview : Overview, optional
         A small picture of the slide, for the map of stain density.
     """
-    rng, found = np.random.default_rng(0), []
-    for one in explanation.maps_for(explanation.target or explanation.prediction.explained):
-        truth = inside(one, regions)
-        random = tuple(localise(random_map(one, rng), truth, denoising) for _ in range(RANDOM_DRAWS))
-        density = None if overview is None else localise(density_map(one, overview), truth, denoising)
-        own = localise(one, truth, denoising)
-        found.append(MapAgreement(one.magnification, own, density, random))
+    rng, window, maps = np.random.default_rng(0), explanation.focus.window is not None, explanation.shown
+
+    def compared(one: HeatMap) -> MapAgreement:
+        truth, how = inside(one, regions), denoising.on(one.values.shape)
+
+        def told(shown: HeatMap) -> Localisation:
+            found = localise(shown, truth, how, present=bool(regions))
+            # in a window without regions there is nothing that could overlap
+            return replace(found, jaccard=float("nan")) if window and not truth.any() else found
+
+        random = tuple(told(random_map(one, rng)) for _ in range(RANDOM_DRAWS))
+        density = None if overview is None else told(density_map(one, overview))
+        return MapAgreement(one.magnification, how, bool(truth.any()), told(one), density, random)
+
     return SlideAgreement(
         explanation.prediction.slide,
         explanation.method,
-        explanation.target,
+        maps[0].target,
         class_name,
-        tuple(found),
+        tuple(map(compared, maps)),
         group or explanation.prediction.slide,
+        window,
     )
+
+
+def require_one_output(model: str, method: str, target: str | None) -> None:
+    """Refuse to summarise maps of whatever output was predicted of each slide.
+
+    Raises
+    ------
+    JobError
+        If no output is named, and the method tells those of the model apart.
+    """
+    from napari_zoommil.jobs.explain import attentions
+    from napari_zoommil.models.spec import read_spec
+
+    names = read_spec(model).task.names
+    apart = method in METHODS and METHODS[method].per_output
+    apart |= method == "attention" and any(one is not None for _, one in attentions(model))
+    if target is None and apart and len(names) > 1:
+        raise JobError(
+            "maps of several slides are compared with regions for one output; name it with --target, one "
+            f"of {', '.join(names)}"
+        )
 
 
 def density_map(one: HeatMap, overview: Overview) -> HeatMap:
@@ -179,23 +230,26 @@ def _means(density: NDArray[np.float64], overview: Overview, one: HeatMap) -> ND
 
 
 def cohort_agreement(slides: Sequence[SlideAgreement]) -> list[dict[str, Any]]:
-    """Means over slides with bootstrap intervals by group, an entry per method and magnification."""
-    keys = dict.fromkeys((one.method, part.magnification) for one in slides for part in one.maps)
-    return [_summary(method, magnification, slides) for method, magnification in keys]
+    """Means over slides with bootstrap intervals by group, for each method, output and magnification."""
+    keys = dict.fromkeys((one.method, one.target, part.magnification) for one in slides for part in one.maps)
+    return [_summary(*key, slides) for key in keys]
 
 
-def _summary(method: str, magnification: float, slides: Sequence[SlideAgreement]) -> dict[str, Any]:
+def _summary(
+    method: str, target: str | None, magnification: float, slides: Sequence[SlideAgreement]
+) -> dict[str, Any]:
     pairs = [
         (one.group, part)
         for one in slides
         for part in one.maps
-        if (one.method, part.magnification) == (method, magnification)
+        if (one.method, one.target, part.magnification) == (method, target, magnification)
     ]
     positive = [(group, part) for group, part in pairs if part.own.present]
     groups = [group for group, _ in positive]
     draws = range(RANDOM_DRAWS)
     return {
         "method": method,
+        "target": target,
         "magnification": magnification,
         "slides": len(pairs),
         "with_regions": len(positive),
@@ -220,11 +274,14 @@ def _summary(method: str, magnification: float, slides: Sequence[SlideAgreement]
 
 def cohort_text(summaries: Sequence[dict[str, Any]]) -> str:
     """:func:`cohort_agreement` as a table."""
-    lines = ["method, magnification: Jaccard (random, stain density); average precision; pointing game"]
+    lines = [
+        "method, output, magnification: Jaccard (random, stain density); average precision; pointing game"
+    ]
     for one in summaries:
         mean, low, high = one["jaccard"]
         hit, from_, to = one["pointing"]
-        name = f"{one['method']}, {magnification_name(one['magnification'])}"
+        parts = (one["method"], one["target"], magnification_name(one["magnification"]))
+        name = ", ".join(filter(None, parts))
         lines.append(
             f"{name}, {one['with_regions']} of {one['slides']} slides: "
             f"{mean:.3f} [{low:.3f}, {high:.3f}] ({one['jaccard_random'][0]:.3f}, "

@@ -11,9 +11,10 @@ import numpy as np
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.file_sets import finish_replacing, replaced_together
-from napari_zoommil.files import write_file, write_json
+from napari_zoommil.files import make_folder, write_file, write_json
 from napari_zoommil.geometry import Box, Pair, magnification_name
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.map_agreement import SlideAgreement
 from napari_zoommil.jobs.patch_table import PatchTable, patch_tables, patches_csv
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.result_file import read_result, result_bytes
@@ -22,6 +23,7 @@ from napari_zoommil.maps.curves import Curves
 from napari_zoommil.maps.curves_figure import curves_figure
 from napari_zoommil.maps.export import file_name, write_ome_tiff
 from napari_zoommil.maps.figure import Overview, figure_of, write_png, write_svg
+from napari_zoommil.maps.focus import Focus
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.maps.overlay import Overlay, frames_of
 from napari_zoommil.maps.scales import scalings_of
@@ -211,12 +213,9 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
     FileError
         If a file cannot be written.
     """
-    written, at, shown, prediction = [], explanation.focus.at, None, explanation.prediction
-    if at is not None:  # beside maps of the slide there may be those of some patches
-        out, shown = out / f"patch-{at[0]:.0f}-{at[1]:.0f}", explanation.maps[0].box
-    with replaced_together(
-        out, file_name(" ".join(filter(None, (explanation.method, explanation.target))))
-    ) as part:
+    written, at, prediction = [], explanation.focus.at, explanation.prediction
+    out, shown = folder_in(out, explanation.focus), None if at is None else explanation.maps[0].box
+    with replaced_together(out, _named(explanation.method, explanation.target)) as part:
         for kind, target in dict.fromkeys((one.kind, one.target) for one in explanation.maps):
             written += write_maps(slide, prediction, explanation.maps_of(kind, target), part, shown)
         if at is None:
@@ -224,15 +223,52 @@ def write_explanation(slide: Slide | AbsentSlide, explanation: Explanation, out:
     return [out / path.name for path in written]
 
 
-def write_curves(curves: Curves, prediction: Prediction, out: Path) -> list[Path]:
-    """Deletion and insertion curves: ``faithfulness-METHOD.json``, ``.png`` and ``.svg``.
+def folder_in(out: Path, focus: Focus) -> Path:
+    """The folder of an explanation inside that of the slide, so that no part replaces another, or the whole.
+
+    ``patch-Y-X``, ``window-Y-X-H-W``, ``10x`` or ``window-Y-X-H-W-10x``; that of the slide for all.
+    """
+    parts: list[str] = []
+    for name, place in (("patch", focus.at), ("window", focus.window)):
+        parts += [] if place is None else [name, *(f"{one:.0f}" for one in place)]
+    if focus.only_magnification is not None:
+        parts.append(magnification_name(focus.only_magnification))
+    return out / "-".join(parts) if parts else out
+
+
+def _named(*parts: str | None) -> str:
+    return file_name(" ".join(filter(None, parts)))
+
+
+def write_agreement(agreement: SlideAgreement, explanation: Explanation, out: Path) -> Path:
+    """Agreement with regions: ``agreement-METHOD-TARGET.json``.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written.
+    """
+    path = agreement_file(folder_in(out, explanation.focus), agreement.method, agreement.target)
+    make_folder(path.parent)
+    write_json(path, {"class": agreement.class_name, "maps": agreement.facts})
+    return path
+
+
+def agreement_file(folder: Path, method: str, target: str | None) -> Path:
+    """``agreement-METHOD-TARGET.json`` in a folder."""
+    return folder / f"{_named('agreement', method, target)}.json"
+
+
+def write_curves(curves: Curves, explanation: Explanation, out: Path) -> list[Path]:
+    """Deletion and insertion curves: ``faithfulness-METHOD-TARGET.json``, ``.png`` and ``.svg``.
 
     Raises
     ------
     FileError
         If a file cannot be written.
     """
-    name = f"faithfulness-{curves.method}"
+    out, prediction = folder_in(out, explanation.focus), explanation.prediction
+    name = _named("faithfulness", curves.method, curves.target)
     method = f"{METHODS[curves.method].title if curves.method in METHODS else curves.method} {curves.target}"
     title = (f"{method} at {magnification_name(curves.magnification)}", *title_lines(prediction)[:2])
     figure = curves_figure(curves, (*title, curves.verdict))

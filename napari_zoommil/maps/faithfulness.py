@@ -2,8 +2,9 @@
 
 *Deletion*: patches are taken away, those with the largest values first; the sooner the output falls, the
 better, so a small area under the curve is good. *Insertion*: only the first ones are given; the sooner the
-output is there, the better, so a large area is good (Petsiuk et al. 2018). Both beside the mean of random
-orders. Of an image that a model reads as a whole, boxes of it are covered with the slide's background.
+output is there, the better, so a large area is good (Petsiuk et al. 2018). Both beside random orders of the
+same patches: those of which the map says nothing stay in all orders. Of an image that a model reads as a
+whole, boxes of it are covered with the slide's background.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from napari_zoommil.bags.subgrid import without
 from napari_zoommil.bags.view import PartBag
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import Rows
-from napari_zoommil.maps.curves import Curves
+from napari_zoommil.maps.curves import DRAWS, Curves
 from napari_zoommil.maps.heatmap import HeatMap
 from napari_zoommil.maps.occlusion import background_of, boxes_of, passed, with_answers
 from napari_zoommil.maps.recorded import RecordedPass
@@ -42,7 +43,7 @@ class _Parts(Protocol):
 
 
 def curves(
-    recorded: RecordedPass, shown: HeatMap, target: int, steps: int = 10, draws: int = 3, seed: int = 0
+    recorded: RecordedPass, shown: HeatMap, target: int, steps: int = 10, draws: int = DRAWS, seed: int = 0
 ) -> Generator[Told, None, Curves]:
     """Deletion and insertion in the order of a map, and in random orders.
 
@@ -61,15 +62,16 @@ def curves(
     Raises
     ------
     ModelError
-        If there are fewer than two patches, or boxes.
+        If the map has values of fewer than two patches, or boxes.
     """
     parts = _parts(recorded, shown)
-    count = len(parts.values)
+    known = np.flatnonzero(np.isfinite(parts.values))
+    count = len(known)
     if count < 2:
         raise ModelError("one patch has no order: there is nothing to take away one after the other")
     rng = np.random.default_rng(seed)
-    own = np.argsort(-np.nan_to_num(parts.values, nan=-np.inf), kind="stable")
-    orders = [own, *(rng.permutation(count) for _ in range(draws))]
+    own = known[np.argsort(-parts.values[known], kind="stable")]
+    orders = [own, *(rng.permutation(known) for _ in range(draws))]
     taken = np.unique(np.rint(np.linspace(0, count, steps + 1)).astype(int))
     found = np.empty((2, len(orders), len(taken)))
     done, total = 0, found.size
@@ -84,13 +86,14 @@ def curves(
     deletion, insertion = found
     return Curves(
         shown.kind,
-        shown.target or "",
+        recorded.names[target],
         shown.magnification,
         taken / count,
         deletion[0],
         insertion[0],
         deletion[1:],
         insertion[1:],
+        len(parts.values) - count,
     )
 
 
@@ -128,7 +131,7 @@ class _Patches:
         return (yield from passed(self.recorded, PartBag(self.recorded.bag, grid, kept), done, total))
 
     def _kept(self, taken: Rows) -> int:
-        return int(taken[np.nan_to_num(self.values[taken], nan=np.inf).argmin()])
+        return int(taken[self.values[taken].argmin()])
 
 
 class _Boxes:

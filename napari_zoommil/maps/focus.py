@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Interval
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import Box, Pair
+from napari_zoommil.geometry import Box, Pair, PatchGrid, Rows
 
 Four = tuple[float, float, float, float]
 
@@ -50,10 +51,31 @@ class Focus:
         """The window."""
         return Box(*self.window) if self.window is not None else None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is neither a patch nor a window."""
+        return self.window is None and self.at is None
+
     def takes(self, magnification: float) -> bool:
         """Whether a magnification is explained."""
         only = self.only_magnification
         return only is None or abs(magnification - only) <= 0.01 * only
+
+    def patch_of(self, grid: PatchGrid, read: Iterable[tuple[int, Rows]]) -> tuple[int, int] | None:
+        """Level and row of the patch at the place: of the highest magnification that was read there.
+
+        Parameters
+        ----------
+        read : iterable of (int, (n,) int)
+            Levels, from the lowest magnification on, and the rows that were read.
+        """
+        if self.at is None:
+            return None
+        for level, rows in reversed([*read]):
+            row = grid.row_at(level, *self.at)
+            if self.takes(grid.levels[level].magnification) and row is not None and row in rows:
+                return level, row
+        return None
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,9 @@ def place_of(recorded: RecordedPass) -> Place:
             f"{recorded.model.name} reads the slide as an image: its maps show each place already; leave the "
             "place out"
         )
-    for level, rows in reversed(asked):
-        row = recorded.grid.row_at(level, *at)
-        if (
-            recorded.focus.takes(recorded.grid.levels[level].magnification)
-            and row is not None
-            and row in rows
-        ):
-            return Place(level, row)
+    patch = recorded.focus.patch_of(recorded.grid, asked)
+    if patch is not None:
+        return Place(*patch)
     raise ModelError(
         f"the model has read no patch at y {at[0]:.0f}, x {at[1]:.0f}; choose a place that it read"
     )

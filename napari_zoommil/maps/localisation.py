@@ -16,7 +16,7 @@ import shapely
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from napari_zoommil.annotations.regions import Region, union_of
+from napari_zoommil.annotations.regions import Region, area_of
 from napari_zoommil.geometry import Pair
 from napari_zoommil.maps.heatmap import HeatMap
 
@@ -64,6 +64,11 @@ class Denoising:
         edge = min(shape)
         sigma = min(SIGMA, edge * SIGMA / LARGE) if self.sigma is None else self.sigma
         return sigma, int(edge >= LARGE) if self.opening is None else self.opening
+
+    def on(self, shape: tuple[int, ...]) -> Denoising:
+        """With sigma and opening as they are on a map of a shape."""
+        sigma, opening = self.sized(shape)
+        return replace(self, sigma=sigma, opening=opening)
 
 
 GRID = tuple(
@@ -123,29 +128,26 @@ def _components(mask: Mask, how: Denoising) -> Mask:
 
 
 def inside(one: HeatMap, regions: Sequence[Region]) -> Mask:
-    """(h, w) which values of a map lie in regions: those whose centres do; if none does, those that touch."""
-    area = union_of(regions)
-    if area.is_empty:
-        return np.zeros(one.values.shape, bool)
-    shapely.prepare(area)
-    y, x = (
-        start + (np.arange(count) + 0.5) * step
-        for start, count, step in zip(one.origin, one.values.shape, one.downsample, strict=True)
-    )
-    mask = shapely.contains_xy(area, *np.meshgrid(y, x, indexing="ij"))
-    return mask if mask.any() else _touching(one, area)
+    """(h, w) which values of a map lie in regions.
 
-
-def _touching(one: HeatMap, area: shapely.Geometry) -> Mask:
-    """Values that small regions touch."""
+    Those whose centres do; of a region that holds no centre, those that it touches.
+    """
     mask = np.zeros(one.values.shape, bool)
-    low, high = np.array(area.bounds[:2]), np.array(area.bounds[2:])
-    step, origin = np.asarray(one.downsample), np.asarray(one.origin)
-    first = np.floor((low - origin) / step).clip(0).astype(int)
-    last = np.minimum(np.floor((high - origin) / step) + 1, mask.shape).astype(int)
-    for place in product(*map(range, first, last)):
-        corner = origin + np.array(place) * step
-        mask[place] = shapely.box(*corner, *(corner + step)).intersects(area)
+    for region in regions:
+        area = area_of(region)
+        if area.is_empty:
+            continue
+        shapely.prepare(area)
+        low, high = np.array(area.bounds[:2]), np.array(area.bounds[2:])
+        step, origin = np.asarray(one.downsample), np.asarray(one.origin)
+        first = np.floor((low - origin) / step).clip(0, mask.shape).astype(int)
+        last = np.clip(np.floor((high - origin) / step) + 1, 0, mask.shape).astype(int)
+        y, x = (origin[axis] + np.arange(first[axis], last[axis]) * step[axis] for axis in (0, 1))
+        top, left = np.meshgrid(y, x, indexing="ij")
+        found = shapely.contains_xy(area, top + step[0] / 2, left + step[1] / 2)
+        if not found.any():
+            found = shapely.intersects(area, shapely.box(top, left, top + step[0], left + step[1]))
+        mask[first[0] : last[0], first[1] : last[1]] |= found
     return mask
 
 
@@ -184,10 +186,13 @@ class Localisation:
     share: float
 
 
-def localise(one: HeatMap, truth: Mask, how: Denoising) -> Localisation:
-    """Compare a map with the mask of the regions on its lattice, see :func:`inside`."""
+def localise(one: HeatMap, truth: Mask, how: Denoising, present: bool | None = None) -> Localisation:
+    """Compare a map with the mask of the regions on its lattice, see :func:`inside`.
+
+    ``present`` tells whether the slide has regions, where the map may be of a part without any.
+    """
     known = np.isfinite(one.values)
-    present = bool(truth.any())
+    present = bool(truth.any()) if present is None else present
     overlap = jaccard(denoised(one.values, how), truth) if present else float("nan")
     share = float(truth[known].mean()) if known.any() else 0.0
     if not known.any():

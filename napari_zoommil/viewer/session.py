@@ -16,6 +16,7 @@ from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.cohort import OpenCohort
 from napari_zoommil.jobs.cohort_train import models_beside
+from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.closing import end_without_collecting
@@ -37,6 +38,9 @@ from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.restored import Restoring
 from napari_zoommil.viewer.settings import annotator
 from napari_zoommil.viewer.sight import sight_of
+
+KEPT_OF_PARTS = 64
+"""Explanations of patches and windows of a slide that are kept: there is one for each click."""
 
 
 class Session:
@@ -226,10 +230,20 @@ class Session:
     # Results
 
     def keep(self, entry: OpenSlide, key: ResultKey, result: Any) -> None:
-        """Store a result and show it; it replaces one with the same key, and no other."""
+        """Store a result and show it; it replaces one with the same key, and no other.
+
+        Of explanations of a patch or a window, the latest :data:`KEPT_OF_PARTS` of a slide are kept.
+        """
         entry.results.pop(key, None)
         entry.results[key] = result
         self.choose(entry, key)
+        of_parts = [
+            one
+            for one, kept in entry.results.items()
+            if isinstance(kept, Explanation) and not kept.focus.is_whole
+        ]
+        for one in of_parts[:-KEPT_OF_PARTS]:
+            self.forget(entry, one)
 
     def choose(self, entry: OpenSlide, key: ResultKey) -> None:
         """Show a result in place of another one of its kind."""

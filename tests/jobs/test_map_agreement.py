@@ -13,9 +13,10 @@ import pytest
 from napari_zoommil import cli
 from napari_zoommil.geometry import Box
 from napari_zoommil.jobs import explain, run
-from napari_zoommil.jobs.map_agreement import cohort_agreement, density_map, slide_agreement
+from napari_zoommil.jobs.map_agreement import cohort_agreement, cohort_text, density_map, slide_agreement
 from napari_zoommil.jobs.prediction_files import overview_of
 from napari_zoommil.maps.figure import Overview
+from napari_zoommil.maps.focus import Focus
 from napari_zoommil.maps.heatmap import HeatMap
 from napari_zoommil.maps.localisation import Denoising
 from napari_zoommil.slides import Slide
@@ -42,6 +43,8 @@ def test_a_slide_and_a_cohort(cmu: Path, make_model: Callable) -> None:
     assert high.own.jaccard == 1 and high.own.hit and len(high.random) == 20
     assert high.own.share == pytest.approx(1 / count)
     assert "Jaccard 1.00 at 10x" in told.sentence and "its maximum lies inside" in told.sentence
+    assert f"Jaccard {low.own.jaccard:.2f} at 5x" in told.sentence, "every magnification is told"
+    assert told.facts[1]["denoising"]["sigma"] == 0 and told.facts[1]["target"] == "tumour"
     assert told.facts[1]["jaccard_random"] < 0.5 and told.facts[1]["pointing_hit"]
 
     none = slide_agreement(found, [], overview=overview, group="b")
@@ -51,6 +54,18 @@ def test_a_slide_and_a_cohort(cmu: Path, make_model: Callable) -> None:
     assert finer["jaccard"] == (1.0, 1.0, 1.0) and finer["pointing"] == (1.0, 1.0, 1.0)
     assert finer["average_precision"] == 0.5, "both have the same maximum, and one is a false positive"
     assert low.magnification == 5
+    other = cohort_agreement([told, replace(none, target="benign")])
+    assert [(one["target"], one["slides"]) for one in other] == [
+        (n, 1) for n in ("tumour",) * 2 + ("benign",) * 2
+    ]
+    assert "occlusion, benign, 10x, 0 of 1 slides" in cohort_text(other)
+    row = at[0] + 1 if at[0] == 0 else at[0] - 1
+    seen = one.inside(Box(one.origin[0] + row * one.downsample[0], x, *one.downsample))
+    assert seen is not None
+    window = Focus(window=(seen.origin[0], seen.origin[1], *seen.downsample))
+    apart = slide_agreement(replace(found, every=(seen,), focus=window), [region], group="a")
+    assert apart.maps[0].own.present and not apart.maps[0].has_regions and np.isnan(apart.maps[0].own.jaccard)
+    assert apart.sentence.startswith("no region of the class in this window, but elsewhere")
 
 
 def test_density_is_the_mean_darkness_of_each_value() -> None:
@@ -86,16 +101,19 @@ def test_the_command_compares_each_slide_and_all(
     assert call(*given, *end) == 1
     assert "has no regions of pink.tif: there is no pink.geojson" in capsys.readouterr().err
     (folder / "pink.geojson").write_text(json.dumps({**collection, "features": []}))
-    assert call(*given, "--faithfulness", *end) == 0
+    assert call(*given[:-2], *end) == 1
+    assert "name it with --target, one of benign, tumour" in capsys.readouterr().err
+    assert call(*given, "--faithfulness", "--denoise.quantile", "0.8", *end) == 0
     out = capsys.readouterr().out
-    assert "evidence, 5x, 1 of 2 slides: " in out and "What each patch adds to the output" in out
-    cohort = json.loads((tmp_path / "out" / "agreement.json").read_text())["cohort"]
+    assert "evidence, tumour, 5x, 1 of 2 slides: " in out and "What each patch adds to the output" in out
+    cohort = json.loads((tmp_path / "out" / "agreement-evidence-tumour.json").read_text())["cohort"]
     assert [one["with_regions"] for one in cohort] == [1, 1]
-    of_slide = json.loads((tmp_path / "out" / cmu.stem / "agreement.json").read_text())
+    of_slide = json.loads((tmp_path / "out" / cmu.stem / "agreement-evidence-tumour.json").read_text())
     assert of_slide["class"] == "lesion" and of_slide["maps"][0]["regions"]
-    curves = json.loads((tmp_path / "out" / cmu.stem / "faithfulness-evidence.json").read_text())
+    assert of_slide["maps"][0]["denoising"]["quantile"] == 0.8
+    curves = json.loads((tmp_path / "out" / cmu.stem / "faithfulness-evidence-tumour.json").read_text())
     assert set(curves["areas"]) == {"deletion", "deletion_random", "insertion", "insertion_random"}
-    assert (tmp_path / "out" / cmu.stem / "faithfulness-evidence.png").stat().st_size > 1000
+    assert (tmp_path / "out" / cmu.stem / "faithfulness-evidence-tumour.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("folder", [True, False])

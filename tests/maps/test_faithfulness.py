@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,34 @@ def test_each_point_is_the_output_of_the_patches_that_are_left(
             grid, (kept,) = without(bag.grid, 0, np.sort(rows))
             logits = pooled(TensorBag(grid, (features[kept],))).logits
             assert value == pytest.approx(float(logits.softmax(0)[1]), abs=1e-6)
+
+
+def test_patches_without_a_value_are_never_taken_away(
+    pooled: torch.nn.Module, bag_at: Callable, record: Callable
+) -> None:
+    bag = bag_at(10.0)
+    recorded = record(pooled, bag)
+    _, found = drained(gradcam.run(recorded))
+    shown = found.maps[1]
+    values = shown.values.copy()
+    values[: values.shape[0] // 2] = np.nan
+    _, drawn = drained(curves(recorded, replace(shown, values=values), 1, steps=3, draws=4))
+    patches = bag.grid.levels[0]
+    middles = patches.origins + np.asarray(patches.size) / 2
+    limit = shown.origin[0] + values.shape[0] // 2 * shown.downsample[0]
+    unknown = np.flatnonzero(middles[:, 0] < limit)
+    assert 0 < len(unknown) == drawn.unknown < len(patches) and f"{len(unknown)} of which" in drawn.in_short
+    grid, (kept,) = without(bag.grid, 0, np.setdiff1d(np.arange(len(patches)), unknown))
+    features = bag.features(0, np.arange(len(patches)))
+    alone = float(pooled(TensorBag(grid, (features[kept],))).logits.softmax(0)[1])
+    ends = [
+        drawn.deletion[-1],
+        drawn.insertion[0],
+        *drawn.random_deletion[:, -1],
+        *drawn.random_insertion[:, 0],
+    ]
+    np.testing.assert_allclose(ends, alone, atol=1e-6)
+    assert drawn.target == recorded.names[1]
 
 
 def test_a_single_patch_has_no_order(pooled: torch.nn.Module, bag_at: Callable, record: Callable) -> None:

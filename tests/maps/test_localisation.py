@@ -94,6 +94,10 @@ def test_a_value_is_inside_where_its_centre_is() -> None:
     np.testing.assert_array_equal(inside(one, [hole]), expected)
     small = inside(one, [Box(121, 238, 1, 4)])
     assert small.sum() == 2 and small[2, 1] and small[2, 2], "it touches two values and holds no centre"
+    both = inside(one, [hole, Box(121, 238, 1, 4)])
+    assert both.sum() == expected.sum(), "the small one lies in values of the large one"
+    part = shapely.Polygon([(100, 200), (110, 200), (110, 220), (100, 220)])
+    assert inside(one, [part, Box(121, 238, 1, 4)]).sum() == 3, "beside a large region, a small one counts"
     assert not inside(one, []).any() and not inside(one, [Box(0, 0, 5, 5)]).any()
 
 

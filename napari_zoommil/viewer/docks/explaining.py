@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from napari_zoommil.jobs import Progress, explain
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.maps.focus import PLAIN, WHOLE, Focus, MethodOptions
 from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.viewer.docks.parts import Act
@@ -31,14 +33,36 @@ class Asked:
         return " ".join([self.method, *(f"{name}={value}" for name, value in set_.items())])
 
     def key(self, entry: OpenSlide) -> ResultKey | None:
-        """Of its result on the prediction that is shown."""
-        shown = entry.shown(PREDICTION)
-        return None if shown is None else shown.explained_by(self.variant)
+        """Of its result on the prediction that is shown; places in one patch have the same."""
+        shown, prediction = entry.shown(PREDICTION), entry.prediction
+        if shown is None or prediction is None:
+            return None
+        asked = ((step.level, step.rows) for step in prediction.steps)
+        patch = self.focus.patch_of(prediction.grid, asked)
+        if patch is None:
+            return shown.explained_by(self.variant)
+        whole = replace(self, focus=WHOLE).variant
+        return shown.explained_by(f"{whole} patch={patch[0]},{patch[1]}")
 
 
 def _changed(one: Focus | MethodOptions, default: Focus | MethodOptions) -> dict[str, object]:
     plain = asdict(default)
     return {name: value for name, value in asdict(one).items() if value != plain[name]}
+
+
+def read_again(
+    entry: OpenSlide, prediction: Prediction, encoder_of: Callable[[str], str | None]
+) -> dict[str, Any]:
+    """Options of a job that reads the patches of a prediction again, whatever the controls say now.
+
+    Parameters
+    ----------
+    encoder_of : callable
+        The encoder that the user named for a model, for a prediction that was not made here.
+    """
+    reading = entry.readings.get(prediction) or Reading(None, None, {})
+    encoder = reading.encoder or encoder_of(prediction.model)
+    return reading.options() | {"encoder": encoder, "tissue": None, "regions": ()}
 
 
 class Explainer:
@@ -65,21 +89,14 @@ class Explainer:
     def explain(self, entry: OpenSlide, asked: Asked, encoder_of: Callable[[str], str | None]) -> None:
         """Begin to explain the prediction that is shown, in place of what is being computed.
 
-        Its patches are read again, whatever the controls say now: neither tissue nor regions are looked for.
-
-        Parameters
-        ----------
-        encoder_of : callable
-            The encoder that the user named for a model, for a prediction that was not made here.
+        Its patches are read again, see :func:`read_again`: neither tissue nor regions are looked for.
         """
         prediction, key, slide = entry.prediction, asked.key(entry), entry.slide
         if prediction is None or key is None or (self.runner.of is entry and self._key == key):
             return
         self.runner.abandon()
         self._key = key
-        reading = entry.readings.get(prediction) or Reading(None, None, {})
-        options = reading.options() | {"encoder": reading.encoder or encoder_of(prediction.model)}
-        options |= {"tissue": None, "regions": ()}
+        options = read_again(entry, prediction, encoder_of)
         self._act.show_running(True, f"Stop explaining {slide.name}")
         self.runner.start(
             lambda: explain(

@@ -11,11 +11,10 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
 
 from napari_zoommil.annotations import Changed
-from napari_zoommil.files import write_json
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.map_agreement import SlideAgreement
-from napari_zoommil.jobs.prediction_files import write_curves, write_explanation
+from napari_zoommil.jobs.prediction_files import write_agreement, write_curves, write_explanation
 from napari_zoommil.maps.curves import Curves
 from napari_zoommil.maps.focus import MethodOptions
 from napari_zoommil.maps.methods import METHODS
@@ -71,7 +70,7 @@ class ExplainDock(SessionDock):
         self.encoder = EncoderQuestion(self._session, self._explain)
         self._explainer = Explainer(self._session, self._runner, self.act, self._failed)
         self.shown = ShownMap(self._viewer)
-        self.evaluation = Evaluation(self._runner)
+        self.evaluation = Evaluation(self._runner, self.encoder.given)
         self.export = button("Export…", "Write the map, its scores, agreement and curves to a folder")
         self.export.clicked.connect(self._ask_where)
         self._lay_out(
@@ -143,14 +142,22 @@ class ExplainDock(SessionDock):
         name = self.method.currentData()
         self.about.setText(kind_summary(name) if name else "")
         self.about.setToolTip(kind_help(name) if name else "")
-        self._of.setVisible(bool(name) and METHODS[name].per_output and self.output.count() > 1)
+        self._of.setVisible(self.target is not None and self.output.count() > 1)
         self._reconsider()
 
     @property
     def target(self) -> str | None:
-        """The output that is explained; None of a method that does not tell outputs apart."""
-        name = self.method.currentData()
-        return self.output.currentText() if name and METHODS[name].per_output else None
+        """The output that is explained; None of a method that does not tell outputs apart.
+
+        Attention does where the model has one for each output.
+        """
+        name, prediction = self.method.currentData(), self._entry.prediction if self._entry else None
+        if not name or prediction is None:
+            return None
+        apart = METHODS[name].per_output or any(
+            kind == name and target is not None for kind, target in prediction.kinds
+        )
+        return self.output.currentText() if apart else None
 
     def _reconsider(self) -> None:
         """Whether what is chosen can be explained."""
@@ -207,9 +214,9 @@ class ExplainDock(SessionDock):
 
     def _show_result(self) -> None:
         found = self.explanation
-        if found is not None and METHODS[found.method].per_output:
+        if found is not None and found.tells_outputs_apart:
             found = replace(found, target=self.output.currentText())
-        self.shown.show_explanation(self._entry, found, found.target if found else None)
+        self.shown.show_explanation(self._entry, found)
         self.evaluation.show_explanation(self._entry, found)
         self.export.setVisible(found is not None)
 
@@ -250,7 +257,7 @@ def export_job(
     yield Progress(0, 1, f"writing to {out}")
     write_explanation(slide, found, out)
     if agreement is not None:
-        write_json(out / "agreement.json", {"class": agreement.class_name, "maps": agreement.facts})
+        write_agreement(agreement, found, out)
     if curves is not None:
-        write_curves(curves, found.prediction, out)
+        write_curves(curves, found, out)
     return out

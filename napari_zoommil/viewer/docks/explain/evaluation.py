@@ -12,12 +12,13 @@ from napari_zoommil.annotations.feature import Feature
 from napari_zoommil.jobs import Job, Progress, faithfulness
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.map_agreement import SlideAgreement, slide_agreement
+from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.prediction_files import overview_of
 from napari_zoommil.maps.curves import Curves
 from napari_zoommil.viewer.docks.explain.plot import CurvesPlot
+from napari_zoommil.viewer.docks.explaining import read_again
 from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row, stack
 from napari_zoommil.viewer.open_slide import OpenSlide
-from napari_zoommil.viewer.reading import Reading
 from napari_zoommil.viewer.worker import JobRunner
 
 NO_REGIONS = "Draw regions in the Annotate dock, or import them, to compare the map with them"
@@ -32,10 +33,13 @@ class Evaluation(QWidget):
     ----------
     runner : callable
         Makes a :class:`JobRunner` that ends with the dock.
+    encoder_of : callable
+        The encoder that the user named for a model.
     """
 
-    def __init__(self, runner: Callable[..., JobRunner]) -> None:
+    def __init__(self, runner: Callable[..., JobRunner], encoder_of: Callable[[str], str | None]) -> None:
         super().__init__()
+        self._encoder_of = encoder_of
         self._entry: OpenSlide | None = None
         self._explanation: Explanation | None = None
         self.agreement: SlideAgreement | None = None
@@ -100,6 +104,7 @@ class Evaluation(QWidget):
 
     def _compare(self) -> None:
         self._comparing.abandon()
+        self.agreement = None
         entry, found, name = self._entry, self._explanation, self.regions.currentData()
         if entry is None or found is None:
             return
@@ -133,9 +138,8 @@ class Evaluation(QWidget):
         if entry is None or found is None:
             return
         slide = entry.slide
-        reading = entry.readings.get(found.prediction) or Reading(None, None, {})
-        kept = ("encoder", "batch_size", "workers", "threads", "device")
-        options = {name: value for name, value in reading.options().items() if name in kept}
+        known, again = fields(faithfulness), read_again(entry, found.prediction, self._encoder_of)
+        options = {name: value for name, value in again.items() if name in known}
         self.act.show_running(True, f"Stop testing on {slide.name}")
         self._testing.start(
             lambda: faithfulness(slide, found, **options), f"ZoomMIL is testing a map of {slide.name}", entry

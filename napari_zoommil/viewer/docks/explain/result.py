@@ -24,7 +24,6 @@ class ShownMap(QWidget):
         self._viewer = viewer
         self._entry: OpenSlide | None = None
         self.explanation: Explanation | None = None
-        self._target: str | None = None
         self._title = ""
         self._inside = False
         self._asked: Scaling | None = None
@@ -51,11 +50,9 @@ class ShownMap(QWidget):
         )
         self.hide()
 
-    def show_explanation(
-        self, entry: OpenSlide | None, explanation: Explanation | None, target: str | None
-    ) -> None:
+    def show_explanation(self, entry: OpenSlide | None, explanation: Explanation | None) -> None:
         """Paint an explanation of an output, or none."""
-        self._entry, self.explanation, self._target = entry, explanation, target
+        self._entry, self.explanation = entry, explanation
         self.setVisible(explanation is not None)
         if explanation is None or entry is None:
             return
@@ -65,7 +62,7 @@ class ShownMap(QWidget):
                 self.style_of_maps.setCurrentIndex(
                     self.style_of_maps.findData("smoothed" if self._inside else "filled")
                 )
-        maps, asked = explanation.maps_for(target or ""), self._asked
+        maps, asked = explanation.shown, self._asked
         offered = scalings_of(maps[0].kind)
         with QSignalBlocker(self.scaling):
             self.scaling.clear()
@@ -97,7 +94,7 @@ class ShownMap(QWidget):
             return
         unit = self.explanation.prediction.task.output_unit
         scaling, style = self.scaling.currentData(), self.style_of_maps.currentData()
-        maps = self.explanation.maps_for(self._target or "")
+        maps = self.explanation.shown
         shown = Overlay.of(maps, scaling, style, output_unit=unit)
         self._title = overlay_title(shown)
         show_overlay(self._viewer, self._entry.slide, shown)

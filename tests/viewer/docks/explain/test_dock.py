@@ -88,7 +88,8 @@ def test_from_a_prediction_to_a_map_that_was_tested(ready, qtbot, monkeypatch, t
     qtbot.waitUntil(lambda: dock.export.isEnabled(), timeout=MINUTE)
     (folder,) = tmp_path.iterdir()
     names = {path.name for path in folder.iterdir()}
-    assert {"agreement.json", "faithfulness-grad-cam.png", "patches-grad-cam.csv"} <= names
+    of = f"grad-cam-{other.lower()}"
+    assert {f"agreement-{of}.json", f"faithfulness-{of}.png", "patches-grad-cam.csv"} <= names
 
 
 def test_a_click_explains_a_patch_and_the_window_does_not_stall(ready, qtbot) -> None:
@@ -117,6 +118,9 @@ def test_a_click_explains_a_patch_and_the_window_does_not_stall(ready, qtbot) ->
     assert maps_in(viewer) == [f"Grad-CAM {dock.target}"]
     assert "A patch alone is not compared" in dock.evaluation.told.text()
     assert max(gaps) < 1.0
+    pick(viewer, dock, y + 2, x - 2)
+    qtbot.waitUntil(lambda: not dock._explainer.runner.running, timeout=MINUTE)
+    assert len(entry.keys(EXPLANATION)) == 1, "two clicks in one patch are one place"
     dock.method.setCurrentIndex(dock.method.findData("attention"))
     assert "gives a value to a patch and none to its pixels" in dock.act.button.toolTip()
 

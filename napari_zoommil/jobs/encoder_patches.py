@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -222,12 +223,15 @@ def _of_pictures(
     from napari_zoommil.training.encoders.pictures import cut, read_picture
 
     classes = tuple(sorted({one.label for one in items if one.label}))
-    pieces = []
+    pieces, seen = [], Counter[str]()
     for number, item in enumerate(items, 1):
         if number % BATCH == 1:
             yield Progress(number - 1, len(items), f"choosing patches: picture {number:,} of {len(items):,}")
         patches, places = cut(read_picture(item.path), reading.patch_size, reading.min_tissue)
         rng, count = np.random.default_rng([seed, number]), counts[item.split]
+        seen[item.split] += 1
+        if count == 1 and not reading.supervised:  # a pair of every second picture instead
+            count = 2 * (seen[item.split] % 2)
         if reading.supervised:
             rows = np.sort(rng.permutation(len(patches))[:count])
         else:

@@ -228,6 +228,16 @@ def test_pairs_of_pictures_are_adjacent_as_the_paper_has_it(pictures: Path, tmp_
     assert "75% were adjacent patches and 25% of different" in read_card(told.encoder)
 
 
+def test_a_patch_of_each_picture_on_average_is_drawn_in_pairs(pictures: Path, tmp_path: Path) -> None:
+    paths = sorted(pictures.rglob("*.png"))
+    lines = [f"{path},{'train' if number % 2 else 'val'}" for number, path in enumerate(paths)]
+    (tmp_path / "table.csv").write_text("\n".join(["image,split", *lines]))
+    asked = {**QUICK, "patches": len(paths), "steps": 2}
+    told = run(train_encoder(tmp_path / "table.csv", method="contrastive", out=tmp_path / "out", **asked))
+    assert told.patches == {"train": 16, "val": 16, "test": 0}
+    assert told.metrics["pairs_adjacent"] == 0.75
+
+
 def test_a_training_does_not_go_on_with_other_pictures(pictures: Path, tmp_path: Path) -> None:
     """Of the same number, and with the same number of patches."""
     table, asked = table_of(pictures, tmp_path), {**QUICK, "steps": 12, "out": tmp_path / "out"}

@@ -10,7 +10,10 @@ import pytest
 from napari.utils.notifications import notification_manager
 
 from napari_zoommil.errors import SlideError
+from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.maps.focus import WHOLE, Focus
 from napari_zoommil.viewer.layers import tissue_regions
+from napari_zoommil.viewer.open_slide import EXPLANATION, ResultKey
 from napari_zoommil.viewer.session import session_of
 
 
@@ -120,3 +123,16 @@ def test_a_slide_is_opened_once(model, small_slide, other_slide, tmp_path) -> No
     with pytest.raises(SlideError, match="none"):
         session.open(tmp_path / "none.svs")
     assert session.active is first
+
+
+def test_explanations_of_many_clicks_are_not_all_kept(model, small_slide, add_slide, monkeypatch) -> None:
+    add_slide(model, small_slide)
+    session = session_of(model)
+    entry, gone = session.active, []
+    monkeypatch.setattr("napari_zoommil.viewer.session.KEPT_OF_PARTS", 2)
+    session.result_changed.connect(lambda _, key: gone.append(key) if key not in entry.results else None)
+    keys = [ResultKey(EXPLANATION, "m", variant=f"grad-cam{n}") for n in range(4)]
+    for number, key in enumerate(keys):
+        focus = Focus(at=(1.0, number)) if number else WHOLE
+        session.keep(entry, key, Explanation("grad-cam", None, None, (), (), focus))
+    assert list(entry.results) == [keys[0], *keys[2:]] and gone == [keys[1]]

@@ -15,6 +15,7 @@ from napari_zoommil.errors import EncoderError, ModelError, UnknownEncoderError
 from napari_zoommil.jobs import import_model, predict, run
 from napari_zoommil.model_card import not_for_of
 from napari_zoommil.model_folder import read_card
+from napari_zoommil.models import checkpoint as reading
 from napari_zoommil.models import create
 from napari_zoommil.models.origins import ORIGINS
 from napari_zoommil.models.spec import load_model
@@ -133,3 +134,11 @@ def test_each_origin_makes_a_model_that_loads(
     bag = make_bag(make_grid(2, 3, spec.magnifications), 3)
     with torch.no_grad():
         assert torch.isfinite(model(bag).logits).all()
+
+
+def test_a_configuration_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "abmil"}))
+    assert reading._stated(tmp_path) == {"model_type": "abmil"}
+    monkeypatch.setattr(reading, "MOST_TABLE_BYTES", 5)
+    with pytest.raises(ModelError, match=r"config\.json in .* cannot be read"):
+        reading._stated(tmp_path)

@@ -68,7 +68,7 @@ def test_there_is_no_such_magnification(magnification: float) -> None:
     with pytest.raises(MagnificationError):
         mpp_of(magnification)
     with pytest.raises(MagnificationError):
-        zoom_ratios((magnification,))
+        zoom_ratios((magnification, 10.0))
 
 
 def test_names_are_as_on_objectives() -> None:

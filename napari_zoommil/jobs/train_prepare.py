@@ -127,7 +127,7 @@ def prepare(
         headers = yield from read_headers(found.entries, mpp)
         coarsest = headers.coarsest
         scales = wanted if chosen.magnifications else fitting(wanted, headers, known.takes)
-        refuse(cohort, (*faults, *headers.faults_at(scales[-1])))
+        refuse(cohort, (*faults, *headers.faults_at(scales[-1], known.takes)))
     count = fold_count(found, asked.folds)
     numbers = learns_numbers([one.label for one in found.entries], asked.task or "auto")
     division = Division(count, seed, recipe.shares, not numbers, recipe.fold_parts)

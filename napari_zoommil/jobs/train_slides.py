@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TOLD_EVERY = 0.3
 """Seconds between two reports of progress."""
 
+OWN_PIXELS = "give it (mpp), or the magnification 0, which reads pixels as they are"
+
 
 @dataclass(frozen=True)
 class Headers:
@@ -43,19 +45,14 @@ class Headers:
     unknown: tuple[str, ...]
     sizes: tuple[tuple[LabelledSlide, Pair], ...]
 
-    def faults_at(self, magnification: float) -> tuple[str, ...]:
-        """All that prevents that they are read at a magnification, or in their own pixels."""
+    def faults_at(self, magnification: float, takes: Takes) -> tuple[str, ...]:
+        """All that prevents that a model reads them at a magnification, or in their own pixels."""
         if magnification == NATIVE:
             return self.faults
-        hint = (
-            (
-                f"{len(self.unknown):,} of {len(self.unknown) + len(self.sizes):,} state no pixel size: give "
-                "it (mpp), or, for a model of images, the magnification 0, which reads pixels as they are",
-            )
-            if self.unknown and self.sizes
-            else ()
-        )
-        return (*self.faults, *self.unknown, *hint, *self.too_coarse(magnification))
+        count = len(self.unknown)
+        hint = f"{count:,} of {count + len(self.sizes):,} state no pixel size: {OWN_PIXELS}"
+        hints = (hint,) if takes == "image" and self.unknown else ()
+        return (*self.faults, *self.unknown, *hints, *self.too_coarse(magnification))
 
     def serves(self, magnification: float) -> bool:
         """Whether all slides are fine enough for a magnification."""

@@ -145,7 +145,7 @@ _PAPER = {
 
 _CPU = EncoderRecipe(
     HALF,
-    DecoderSizes(256),
+    DecoderSizes(128),  # as many channels as the encoder ends with, as in the paper
     128,
     steps=1_500,
     steps_per_epoch=100,

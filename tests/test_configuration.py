@@ -184,7 +184,7 @@ def test_what_no_network_can_be_made_of(mil_model: Path, place: str, value: Any,
     [
         ({"magnifications": 3}, None),
         ({"patch_size": "big"}, "patch_size should be a valid integer, not 'big'"),
-        ({"patch_size": -5}, "patch_size should be greater than or equal to 1, not -5"),
+        ({"patch_size": -5}, "patch_size should be greater than or equal to 0, not -5"),
         ({"min_tissue": None}, "min_tissue should be a valid number, not None"),
         ({"class_names": "ab"}, "class_names should be a valid array, not 'ab'"),
         ({"made_by": "a later version"}, None),
@@ -226,7 +226,7 @@ def test_wrong_entries_of_a_cell_model(
 def test_as_many_classes_are_named_as_a_cell_model_tells_apart(make_cell_model: Callable[..., str]) -> None:
     folder = Path(make_cell_model())
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    content["classes"] *= 2
+    content["classes"].append(content["classes"][0] | {"name": "other"})
     (folder / CONFIG).write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match="names 2 classes, but its model has 1"):
         load_cell_model(folder)

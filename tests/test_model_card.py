@@ -43,7 +43,7 @@ def test_a_name_cannot_change_the_head() -> None:
 
 
 def test_the_card_of_a_training() -> None:
-    module = import_module("napari_zoommil.jobs.train")  # the package has the function of that name
+    module = import_module("napari_zoommil.jobs.train_plan")
     spec = ModelSpec("zoommil", {"magnifications": [5, 10]}, "nic", "0123", 128, ("a", "b"))
     text = module.card(spec, "| test | AUROC | 0.9 |")
     begin = "# zoommil: a, b\n\nMagnifications 5x, 10x, patches of 128 px, encoder `nic` (0123).\n\n"

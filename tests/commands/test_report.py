@@ -86,7 +86,7 @@ def test_namesakes_get_a_folder_and_a_file_each(tmp_path: Path, make_slide: Call
     [
         (SlideError("a.svs is broken"), "a.svs is broken"),
         (OSError(28, "No space left on device", "out/x"), "No space left on device: out/x"),
-        (OSError("odd"), "odd: "),
+        (OSError("odd"), "odd"),
         (RuntimeError("first\nsecond"), "RuntimeError: first"),
     ],
 )

@@ -277,7 +277,7 @@ def test_where_nothing_can_be_decoded_the_image_is_refused(saved: Callable[..., 
         content = path.read_bytes()
         start = content.index(b"IDAT") + 4 if form == "PNG" else content.index(b"\xff\xda") + 14
         path.write_bytes(content[:start])
-        with pytest.raises(SlideError, match=r"^a\.slide is cut off or corrupt; .+$"):
+        with pytest.raises(SlideError, match=r"^a\.slide (is cut off or corrupt;|states 120 × 160 px,) .+$"):
             whole(ImageReader.open(path))
 
 

@@ -18,7 +18,7 @@ from platformdirs import user_data_path
 from psygnal import Signal
 
 from napari_zoommil.annotations.classes import CellClass
-from napari_zoommil.annotations.feature import WHOLE_SLIDE, as_dict
+from napari_zoommil.annotations.feature_text import as_dict
 from napari_zoommil.annotations.geojson import (
     OWN_MEMBER,
     OWNER_KEY,
@@ -30,6 +30,7 @@ from napari_zoommil.annotations.geojson import (
     loads,
     owned,
 )
+from napari_zoommil.annotations.geojson_outlines import WHOLE_SLIDE
 from napari_zoommil.annotations.merge import Conflict, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError

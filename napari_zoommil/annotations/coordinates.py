@@ -6,8 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike
 
-from napari_zoommil.annotations.feature import LARGEST_PX
 from napari_zoommil.annotations.feature_edits import Polygons
+from napari_zoommil.annotations.geojson_outlines import LARGEST_PX
 from napari_zoommil.errors import AnnotationError
 
 

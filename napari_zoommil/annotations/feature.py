@@ -17,7 +17,6 @@ ones: a file of a million cells has few different ones.
 from __future__ import annotations
 
 import json
-import marshal
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -30,35 +29,27 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import UNCLASSIFIED, Colour, as_colour
+from napari_zoommil.annotations.feature_text import (
+    LEGACY_TYPES,
+    Json,
+    Properties,
+    Text,
+    as_dict,
+)
+from napari_zoommil.annotations.geojson_outlines import (
+    AREAS,
+    WHOLE_SLIDE,
+    areas_of,
+    centroid_of,
+    moved_polygons,
+    position,
+)
 from napari_zoommil.geometry import Pair
-
-Json = dict[str, Any]
-
-ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-LARGEST_PX = 1e12
-"""Largest coordinate that is accepted, px."""
 
 ANNOTATOR, DIAMETER, MARKER = "annotator", "cell_diameter_um", "zoommil"
 """Our entries in ``properties.metadata``, a map of strings that QuPath preserves."""
 
 COMPLETE, COMPLETE_NAME = "complete", "complete region"
-
-AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
-
-LEGACY_TYPES = {
-    "PathAnnotationObject": "annotation",
-    "PathCellObject": "cell",
-    "PathDetectionObject": "detection",
-    "PathRootObject": "root",
-    "PathTileObject": "tile",
-    "TMACoreObject": "tmaCore",
-}
-"""QuPath 0.2 wrote the type of an object into its id."""
-
-
-WHOLE_SLIDE: Pair = (0.0, 0.0)
-"""Origin of coordinates that count from the corner of level 0."""
 
 
 class Kind(Enum):
@@ -73,71 +64,6 @@ class Mark(NamedTuple):
     id: str
     y: float
     x: float
-
-
-@dataclass(frozen=True, eq=False)
-class Properties:
-    """The properties of a feature as JSON text; features with equal ones share an object.
-
-    Attributes
-    ----------
-    text : bytes
-    """
-
-    text: bytes
-
-    @property
-    def value(self) -> Json:
-        return _decoded(self.text)
-
-
-@lru_cache(4096)
-def _decoded(text: bytes) -> Json:
-    """Never changed in place."""
-    return as_dict(json.loads(text))
-
-
-NONE = Properties(b"{}")
-
-
-class Text(NamedTuple):
-    """A feature as JSON text.
-
-    Attributes
-    ----------
-    head : bytes
-        Up to its properties; all of it if they cannot be exchanged in the text.
-    properties : Properties
-    tail : bytes or None
-        What follows them; None if they are in ``head``.
-    """
-
-    head: bytes
-    properties: Properties
-    tail: bytes | None
-
-    @classmethod
-    def of(cls, raw: Json, id: str, known: dict[bytes, Properties] | None = None) -> Text:
-        """The text of a feature; see :func:`parse`."""
-        text, stated = _encoded(raw), raw.get("properties")
-        if not isinstance(stated, dict):
-            return cls(text, NONE, None)
-        known = {} if known is None else known
-        key = marshal.dumps(stated, 2)  # faster than the text
-        shared = known.get(key) or known.setdefault(key, Properties(_encoded(stated)))
-        inner = shared.text
-        before, found, after = text.partition(PROPERTIES + inner)
-        # The same may be nested in another member; and an edit writes the id into the feature.
-        if not found or (PROPERTIES + inner) in after or raw.get("id") != id or id in LEGACY_TYPES:
-            return cls(text, shared, None)
-        return cls(before + PROPERTIES, shared, after)
-
-
-PROPERTIES = b'"properties":'
-
-
-def _encoded(value: Json) -> bytes:
-    return ENCODER.encode(value).encode("ascii")
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,30 +147,6 @@ class Feature:
         return _colour(self.properties)
 
 
-def as_dict(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def position(value: object) -> tuple[float, float]:
-    """(y, x) of a GeoJSON position.
-
-    Raises
-    ------
-    ValueError
-        If it is not a position.
-    """
-    if not (isinstance(value, list) and len(value) >= 2):
-        raise ValueError("a position is not a list of x and y")
-    x, y = value[0], value[1]
-    if type(x) is type(y) is float and abs(x) <= LARGEST_PX and abs(y) <= LARGEST_PX:
-        return y, x
-    for number in value[:2]:
-        # NaN fails the comparison; integers of any size can be compared.
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not abs(number) <= LARGEST_PX:
-            raise ValueError("a coordinate is not a number of pixels")
-    return float(value[1]), float(value[0])
-
-
 def parse(
     raw: object,
     id: str,
@@ -287,13 +189,6 @@ def _moved_marks(marks: tuple[Mark, ...], by: Pair) -> tuple[Mark, ...]:
     if by == WHOLE_SLIDE:
         return marks
     return tuple(Mark(id, y + by[0], x + by[1]) for id, y, x in marks)
-
-
-def moved_polygons(polygons: tuple[shapely.Polygon, ...], by: Pair) -> tuple[shapely.Polygon, ...]:
-    """Polygons, (y, x), elsewhere."""
-    if by == WHOLE_SLIDE:
-        return polygons
-    return tuple(shapely.transform(one, lambda places: places + by) for one in polygons)
 
 
 def _kind(raw: Json) -> Kind:
@@ -401,58 +296,5 @@ def _marks(raw: Json, id: str) -> tuple[Mark, ...]:
         return tuple(Mark(str(uuid4()), *position(member)) for member in members)
     if geometry["type"] == "Point":
         return (Mark(id, *position(geometry.get("coordinates"))),)
-    place, nucleus = _centroid(geometry), raw.get("nucleusGeometry")
-    return (Mark(id, *(_centroid(nucleus) if isinstance(nucleus, dict) else place)),)
-
-
-def _centroid(geometry: Json) -> tuple[float, float]:
-    try:
-        polygons = polygons_of(geometry)
-        if not polygons:
-            raise ValueError("its outline is empty")
-        centre = shapely.MultiPolygon(polygons).centroid
-        if centre.is_empty:  # of an outline without an area
-            centre = shapely.MultiPoint(shapely.get_coordinates(polygons)).centroid
-        return position([centre.y, centre.x])
-    except shapely.errors.ShapelyError as error:
-        raise ValueError("its outline is not a polygon") from error
-
-
-def polygons_of(geometry: Json) -> list[shapely.Polygon]:
-    """The polygons, (y, x), of a ``Polygon`` or ``MultiPolygon``, with their holes.
-
-    Empty ones are left out, and holes and parts of fewer than three corners, which enclose nothing.
-
-    Raises
-    ------
-    ValueError
-        If a position is invalid, or all outlines have too few corners.
-    """
-    coordinates = geometry.get("coordinates")
-    polygons: Any = coordinates if geometry.get("type") == "MultiPolygon" else [coordinates]
-    try:
-        rings = [[[position(corner) for corner in ring] for ring in polygon] for polygon in polygons]
-    except TypeError as error:
-        raise ValueError("its outline is not a list of positions") from error
-    stated = [ring for ring in rings if ring and ring[0]]
-    found = [ring for ring in stated if len(set(ring[0])) > 2]
-    if stated and not found:
-        raise ValueError("its outline has fewer than three corners")
-    return [shapely.Polygon(outer, [hole for hole in holes if len(set(hole)) > 2]) for outer, *holes in found]
-
-
-def areas_of(geometry: Any) -> list[shapely.Polygon]:
-    """The polygons, (y, x), of any geometry; none if it is no area.
-
-    Raises
-    ------
-    ValueError
-        As :func:`polygons_of`.
-    """
-    geometry = as_dict(geometry)
-    if geometry.get("type") != "GeometryCollection":
-        return polygons_of(geometry) if geometry.get("type") in AREAS else []
-    members = geometry.get("geometries")
-    if not isinstance(members, list):
-        raise ValueError("its geometries are not a list")
-    return [polygon for member in members for polygon in areas_of(member)]
+    place, nucleus = centroid_of(geometry), raw.get("nucleusGeometry")
+    return (Mark(id, *(centroid_of(nucleus) if isinstance(nucleus, dict) else place)),)

@@ -12,25 +12,17 @@ import shapely
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.feature import (
     ANNOTATOR,
-    AREAS,
     COMPLETE,
     COMPLETE_NAME,
     DIAMETER,
-    ENCODER,
-    LEGACY_TYPES,
     MARKER,
-    WHOLE_SLIDE,
     Feature,
-    Json,
     Kind,
     Mark,
-    Properties,
-    Text,
-    as_dict,
-    moved_polygons,
     object_type,
-    position,
 )
+from napari_zoommil.annotations.feature_text import ENCODER, LEGACY_TYPES, Json, Properties, Text, as_dict
+from napari_zoommil.annotations.geojson_outlines import AREAS, WHOLE_SLIDE, moved_polygons, position
 from napari_zoommil.geometry import Pair
 
 Polygons = tuple[shapely.Polygon, ...]

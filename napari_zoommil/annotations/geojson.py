@@ -25,24 +25,10 @@ from napari_zoommil.annotations.classes import (
     as_colour,
     next_colour,
 )
-from napari_zoommil.annotations.feature import (
-    AREAS,
-    DIAMETER,
-    ENCODER,
-    LEGACY_TYPES,
-    WHOLE_SLIDE,
-    Feature,
-    Json,
-    Kind,
-    Properties,
-    Text,
-    appearance,
-    as_dict,
-    diameter_of,
-    parse,
-    position,
-)
+from napari_zoommil.annotations.feature import DIAMETER, Feature, Kind, appearance, diameter_of, parse
 from napari_zoommil.annotations.feature_edits import in_frame as feature_in_frame
+from napari_zoommil.annotations.feature_text import ENCODER, LEGACY_TYPES, Json, Properties, Text, as_dict
+from napari_zoommil.annotations.geojson_outlines import AREAS, WHOLE_SLIDE, position
 from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.edits import Classes
-from napari_zoommil.annotations.feature import ENCODER, Feature, Kind, parse
+from napari_zoommil.annotations.feature import Feature, Kind, parse
+from napari_zoommil.annotations.feature_text import ENCODER
 from napari_zoommil.annotations.geojson import OWN_MEMBER, Content, Envelope, with_classes
 
 ROUNDING_PX = 0.01

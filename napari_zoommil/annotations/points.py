@@ -16,7 +16,7 @@ from psygnal import Signal
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
 from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
-from napari_zoommil.annotations.feature import WHOLE_SLIDE, Feature
+from napari_zoommil.annotations.feature import Feature
 from napari_zoommil.annotations.feature_edits import (
     Known,
     classed,
@@ -38,6 +38,7 @@ from napari_zoommil.annotations.geojson import (
     in_frame,
     with_classes,
 )
+from napari_zoommil.annotations.geojson_outlines import WHOLE_SLIDE
 from napari_zoommil.annotations.reading import read_content
 from napari_zoommil.annotations.state import DocumentState
 from napari_zoommil.errors import AnnotationError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_zoommil.annotations.feature import WHOLE_SLIDE
 from napari_zoommil.annotations.geojson import Content, Steps, drained, opened, read_steps
+from napari_zoommil.annotations.geojson_outlines import WHOLE_SLIDE
 from napari_zoommil.annotations.xml_files import is_xml, opened_xml
 from napari_zoommil.files import read_file
 from napari_zoommil.geometry import Pair

@@ -18,8 +18,9 @@ import shapely
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations.classes import Colour
-from napari_zoommil.annotations.feature import Json, position
+from napari_zoommil.annotations.feature_text import Json
 from napari_zoommil.annotations.geojson import Envelope
+from napari_zoommil.annotations.geojson_outlines import position
 
 MOST_BYTES = 256 << 20
 """Size of the largest file that is read; 2,000 regions of 1,000 corners have 100 MB."""

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 
 from napari_zoommil.annotations import CellClass
-from napari_zoommil.annotations.feature import ENCODER
+from napari_zoommil.annotations.feature_text import ENCODER
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.files import replacing
 from napari_zoommil.geometry import Pair

@@ -11,7 +11,7 @@ import shapely
 from napari.components import ViewerModel
 
 from napari_zoommil.annotations import Changed, Points
-from napari_zoommil.annotations.feature import ENCODER
+from napari_zoommil.annotations.feature_text import ENCODER
 from napari_zoommil.annotations.geojson import loads
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide

@@ -94,7 +94,7 @@ def fit(recipe: DemoRecipe, table: Path, work: Path, encoder: str) -> Path:
         table,
         "zoommil",
         store=work / "features",
-        out=work / f"model-{encoder}",
+        out=work / f"model-{Path(encoder).name}",
         encoder=encoder,
         magnifications=MAGNIFICATIONS,
         patch_size=recipe.patch_size,

@@ -6,7 +6,9 @@ import csv
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +22,9 @@ from napari_zoommil.experiments.data.nuclei import VARIABLE
 CELLS = Path("nuclei") / "crc_cell_types_27px.npz"
 TILES = Path("tiles") / "tcga"
 LABELS = "labels.csv"
+TEST_SHARE, SPLIT_SEED = 0.4, 0
+"""Of the patients of the nuclei, the same for all seeds: 16 of 41."""
+
 FEWEST_PATIENTS = 4
 FEWEST_SLIDES = 3
 """Of each organ: one is left out, one is to learn from, one to choose the epoch."""
@@ -173,3 +178,18 @@ def cut(tiles: list[Tile], organs: tuple[str, ...], edge: int) -> LabelledPatche
         slides += [tile.slide] * rows * columns
         labels += [tile.organ] * rows * columns
     return LabelledPatches(np.concatenate(pixels), np.array(labels), organs, np.array(slides))
+
+
+def split_patients(cells: LabelledPatches) -> tuple[LabelledPatches, LabelledPatches]:
+    """Nuclei to train on and to test on, of different patients; the same for all encoders and seeds."""
+    patients = np.random.default_rng(SPLIT_SEED).permutation(np.unique(cells.patients))
+    count = round(TEST_SHARE * len(patients))
+    return cells.of(patients[count:]), cells.of(patients[:count])
+
+
+def left_out(patches: LabelledPatches) -> Iterator[tuple[int, ...]]:
+    """Slides of each fold: one of each organ, in all combinations."""
+    of_organ = [
+        np.unique(patches.patients[patches.labels == organ]).tolist() for organ in range(len(patches.classes))
+    ]
+    return product(*of_organ)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,15 @@ from PIL import Image
 from napari_zoommil.encoders.convolutional import ConvolutionalEncoder
 from napari_zoommil.encoders.device import Device, choose_device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
-from napari_zoommil.experiments.data.cell_types import LabelledPatches, Tile, cut, read_cells, read_tiles
+from napari_zoommil.experiments.data.cell_types import (
+    LabelledPatches,
+    Tile,
+    cut,
+    left_out,
+    read_cells,
+    read_tiles,
+    split_patients,
+)
 from napari_zoommil.experiments.encoder_fit import fitted
 from napari_zoommil.experiments.nic_encoders.settings import PIXELS, SUPERVISED, UNSUPERVISED, Extent
 from napari_zoommil.training.encoders.fitting import codes_of
@@ -24,9 +31,6 @@ from napari_zoommil.training.encoders.patches import PatchSet, divided, patch_se
 from napari_zoommil.training.encoders.probe import colour_statistics, linear_probe
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
-TEST_SHARE, SPLIT_SEED = 0.4, 0
-"""Of the patients of the nuclei, the same for all seeds: 16 of 41."""
 
 METRICS = ("accuracy", "balanced accuracy")
 
@@ -68,21 +72,6 @@ def _within(job: Generator[float, None, Any], first: float, last: float) -> Gene
             yield first + (last - first) * next(job)
         except StopIteration as stop:
             return stop.value
-
-
-def split_patients(cells: LabelledPatches) -> tuple[LabelledPatches, LabelledPatches]:
-    """Nuclei to train on and to test on, of different patients; the same for all encoders and seeds."""
-    patients = np.random.default_rng(SPLIT_SEED).permutation(np.unique(cells.patients))
-    count = round(TEST_SHARE * len(patients))
-    return cells.of(patients[count:]), cells.of(patients[:count])
-
-
-def left_out(patches: LabelledPatches) -> Iterator[tuple[int, ...]]:
-    """Slides of each fold: one of each organ, in all combinations."""
-    of_organ = [
-        np.unique(patches.patients[patches.labels == organ]).tolist() for organ in range(len(patches.classes))
-    ]
-    return product(*of_organ)
 
 
 def _encoder(

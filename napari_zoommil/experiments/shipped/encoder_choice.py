@@ -25,10 +25,11 @@ from napari_zoommil.experiments.data.cell_types import (
     LabelledPatches,
     cut,
     data_folder,
+    left_out,
     read_cells,
     read_tiles,
+    split_patients,
 )
-from napari_zoommil.experiments.nic_encoders.measuring import left_out, split_patients
 from napari_zoommil.experiments.shipped.demo_model import DemoRecipe, fit, judge, write_cohort
 from napari_zoommil.experiments.shipped.nic_encoder import (
     CODE,

@@ -14,9 +14,9 @@ import pytest
 from napari_zoommil.encoders.convolutional import EncoderSizes
 from napari_zoommil.encoders.partners import DecoderSizes
 from napari_zoommil.errors import JobError
-from napari_zoommil.experiments.data.cell_types import cut, read_cells, read_tiles
+from napari_zoommil.experiments.data.cell_types import cut, left_out, read_cells, read_tiles, split_patients
 from napari_zoommil.experiments.nic_encoders import settings
-from napari_zoommil.experiments.nic_encoders.measuring import control, crops, left_out, split_patients
+from napari_zoommil.experiments.nic_encoders.measuring import control, crops
 from napari_zoommil.experiments.nic_encoders.report import answers, gain
 from napari_zoommil.experiments.nic_encoders.settings import CONTROLS, EXTENTS, Extent
 from napari_zoommil.experiments.reproduce import reproduce

@@ -14,10 +14,9 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from shutil import rmtree
-from uuid import uuid4
 
 from napari_zoommil.errors import FileError
-from napari_zoommil.files import locked, make_folder, way_out, write_json
+from napari_zoommil.files import locked, make_folder, sweep, unique_name, way_out, write_json
 
 LIST = ".files.json"
 """In a folder of complete files: their names."""
@@ -49,10 +48,9 @@ def replaced_together(folder: Path, name: str) -> Iterator[Path]:
     """
     make_folder(folder)
     with locked(folder / name):
-        for left in folder.glob(f".{escape(name)}.*.part"):  # of a killed process, since the set is locked
-            rmtree(left, ignore_errors=True)
+        sweep(folder.glob(f".{escape(name)}.*.part"))
         _finish(folder, name)
-        part = make_folder(folder / f".{name}.{os.getpid()}-{uuid4().hex[:8]}.part", exist_ok=False)
+        part = make_folder(folder / f".{name}.{unique_name()}.part", exist_ok=False)
         try:
             yield part
             write_json(part / LIST, sorted(path.name for path in part.iterdir()))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
+import platform
+import re
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+from functools import cache
 from glob import escape
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import getnode, uuid4
 
 from filelock import FileLock, Timeout
 
@@ -49,6 +55,9 @@ SAFETENSORS = ".safetensors"
 """Ending of weights that are numbers alone."""
 
 LOCK_SECONDS = 3.0
+
+WRITER = re.compile(r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}(\.part)?$")
+"""End of the name of an unfinished file or folder, see :func:`unique_name`."""
 
 
 def has_ending(path: Path, endings: Sequence[str]) -> bool:
@@ -159,12 +168,69 @@ def make_folder(path: Path, exist_ok: bool = True) -> Path:
     return path
 
 
+@cache
+def machine() -> str:
+    """Tells the machine, or the container, whose processes can be seen from here: others write to a shared
+    disk too."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except (OSError, AttributeError):
+        processes = ""
+    return hashlib.sha256(f"{platform.node()} {getnode()} {processes}".encode()).hexdigest()[:8]
+
+
+def unique_name() -> str:
+    """End of the name of an unfinished file or folder, which tells who is writing it."""
+    return f"{machine()}-{os.getpid()}-{uuid4().hex[:8]}"
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether an unfinished file or folder was left by a killed process.
+
+    Not where that cannot be known: of another machine or another user.
+    """
+    writer = WRITER.search(path.name)
+    if writer is None or writer["machine"] != machine():
+        return False
+    try:
+        is_own = not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+    except OSError:
+        return False
+    import psutil  # here, because there is rarely anything to ask it
+
+    return is_own and not psutil.pid_exists(int(writer["process"]))
+
+
+def sweep(found: Iterable[Path]) -> None:
+    """Delete those among unfinished files and folders that killed processes left."""
+    for path in found:
+        if is_abandoned(path):
+            rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder in that of the system for temporary files, deleted at the end, or by the next if this process
+    is killed."""
+    folder = Path(tempfile.gettempdir())
+    sweep(folder.glob("zoommil-*"))
+    own = folder / f"zoommil-{unique_name()}"
+    own.mkdir(mode=0o700)
+    try:
+        yield own
+    finally:
+        rmtree(own, ignore_errors=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside a file, to write to; the file is replaced when the block ends without error.
 
     The file holds the old content or the new one, even after a power cut, whatever other threads and
-    processes write to it at the same time. Nothing is left behind where the block fails.
+    processes write to it at the same time. Nothing is left behind where the block fails; what killed
+    processes left of this file is deleted.
 
     Yields
     ------
@@ -179,7 +245,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))  # a link stays a link
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileError(f"{path.name} is a pipe, a socket or a device, and not replaced; give another name")
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid4().hex[:8]}.part")
+    sweep(path.parent.glob(f".{escape(path.name)}.*.part"))
+    part = path.with_name(f".{path.name}.{unique_name()}.part")
     try:
         yield part
         with part.open("rb+") as file:
@@ -257,13 +324,6 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     writer.writeheader()
     writer.writerows(rows)
     write_file(path, text.getvalue().encode())
-
-
-def sweep(path: Path) -> None:
-    """Delete what writers that were killed left beside a file; to be called by who holds its lock."""
-    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
-        with suppress(OSError):
-            part.unlink()
 
 
 @contextmanager

@@ -209,16 +209,56 @@ def test_threads_of_one_process_write_the_same_file(tmp_path: Path) -> None:
 @POSIX
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    left = 0
     for _ in range(5):
         one = writer(path, "a", -1)
         time.sleep(0.1)
         one.send_signal(signal.SIGKILL)
         one.wait()
-        left += len(leftovers(tmp_path))
         assert whole(path)
-    files.sweep(path)
-    assert not leftovers(tmp_path) and whole(path)
+    files.write_file(path, b"a")
+    assert not leftovers(tmp_path) and path.read_bytes() == b"a"
+
+
+DEAD = 4_194_305
+"""No process has such a number."""
+
+
+def test_only_what_a_dead_process_of_this_machine_and_user_left_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = files.machine(), "0" * 8
+    kept = [
+        tmp_path / f".a.{own}-{os.getpid()}-0a1b2c3d.part",
+        tmp_path / f".a.{other}-{DEAD}-0a1b2c3d.part",
+        tmp_path / f".b.{own}-{DEAD}-0a1b2c3d.part",
+        tmp_path / ".a.part",
+        tmp_path / "a",
+    ]
+    gone = tmp_path / f".a.{own}-{DEAD}-0a1b2c3d.part"
+    for path in (*kept, gone):
+        path.write_bytes(b"half")
+    if hasattr(os, "getuid"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getuid", lambda: -1)
+            files.write_file(tmp_path / "a", b"1")
+        assert gone.exists(), "it is somebody else's"
+    files.write_file(tmp_path / "a", b"2")
+    assert set(tmp_path.iterdir()) == set(kept)
+
+
+def test_a_temporary_folder_goes_and_takes_those_of_killed_processes_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    left, foreign = (tmp_path / f"zoommil-{one}-{DEAD}-0a1b2c3d" for one in (files.machine(), "0" * 8))
+    for folder in (left, foreign):
+        folder.mkdir()
+        (folder / "state").write_bytes(b"half")
+    with files.temporary_folder() as own, files.temporary_folder() as second:
+        (own / "a").write_bytes(b"1")
+        assert own.is_dir() and second.is_dir(), "that of a living process is left alone"
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == [foreign]
 
 
 def test_a_lock_is_kept_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from napari_zoommil.annotations.autosave import Autosave, annotations_path, current_path
 from napari_zoommil.annotations.classes import CLASS_CYCLE, CellClass
 from napari_zoommil.annotations.edits import Changed
-from napari_zoommil.annotations.merge import Conflict
+from napari_zoommil.annotations.merge import Conflict, Stranger
 from napari_zoommil.annotations.points import Points
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Changed",
     "Conflict",
     "Points",
+    "Stranger",
     "annotations_path",
     "current_path",
 ]

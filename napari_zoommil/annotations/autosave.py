@@ -12,7 +12,8 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from platformdirs import user_data_path
 from psygnal import Signal
@@ -20,6 +21,7 @@ from psygnal import Signal
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.feature_text import as_dict
 from napari_zoommil.annotations.geojson import (
+    DOCUMENT_KEY,
     OWN_MEMBER,
     OWNER_KEY,
     Blocks,
@@ -31,7 +33,7 @@ from napari_zoommil.annotations.geojson import (
     owned,
 )
 from napari_zoommil.annotations.geojson_outlines import WHOLE_SLIDE
-from napari_zoommil.annotations.merge import Conflict, merge, same_content
+from napari_zoommil.annotations.merge import Conflict, Stranger, merge, same_content
 from napari_zoommil.annotations.points import Points
 from napari_zoommil.errors import AnnotationError, FileError, ZoomMILError
 from napari_zoommil.files import (
@@ -42,7 +44,6 @@ from napari_zoommil.files import (
     make_folder,
     read_file,
     stamp_of,
-    sweep,
     write_file,
 )
 from napari_zoommil.geometry import Pair
@@ -217,6 +218,7 @@ class Autosave:
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
         self._owner = ""
+        self._document = _own_of(base).get(DOCUMENT_KEY, "")
         # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
@@ -307,7 +309,8 @@ class Autosave:
         make_folder(self.path.parent)
         with locked(self.path):
             merged = self._catch_up()
-            content = owned(self.points.content, self._owner)
+            self._document = self._document or uuid4().hex
+            content = owned(self.points.content, self._owner, self._document)
             if merged and merged.theirs and same_content(content, merged.theirs):
                 self._stamp = merged.stamp  # not written, because two programs would trigger each other
             else:
@@ -347,7 +350,6 @@ class Autosave:
 
     def _catch_up(self) -> Merged | None:
         """Merge the file if others have changed it; None if it is unchanged."""
-        sweep(self.path)
         stamp = stamp_of(self.path)
         if stamp in (self._stamp, None):
             return None
@@ -355,31 +357,72 @@ class Autosave:
             theirs = loads(read_file(self.path), self.path.name, self._origin)
             theirs = in_frame(theirs, self.points.content.envelope.origin)
         except AnnotationError:
-            return Merged((self._put_aside("damaged", "was damaged on disk"),))
+            return Merged((self._put_aside("damaged", "was damaged on disk")[0],))
         if self._strange(theirs):
-            return Merged((self._put_aside("other", "was replaced by annotations that share nothing"),))
+            return Merged((self._stranger(theirs),))
+        self._document = _own_of(theirs).get(DOCUMENT_KEY, "") or self._document
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
         return Merged(conflicts, theirs, stamp)
 
     def _strange(self, theirs: Content) -> bool:
         """Whether a file is another document that took the place of ours, and not a later state of it."""
-        own = as_dict(theirs.envelope.members.get(OWN_MEMBER))
-        owner = own.get(OWNER_KEY, "")
-        if owner or (own and not self._owner):  # it was written by us, for a slide
-            return bool(owner and self._owner and owner != self._owner)
+        if self._is_of_other_slide(theirs):
+            return True
+        if self._document and _own_of(theirs).get(DOCUMENT_KEY) == self._document:
+            return False
         ours, known = ({one.id for one in each.features} for each in (self._base, theirs))
-        return bool(ours and known and not ours & known)
+        return bool(ours) and not ours & known
 
-    def _put_aside(self, why: str, what: str) -> Conflict:
+    def _is_of_other_slide(self, theirs: Content) -> bool:
+        owner = _own_of(theirs).get(OWNER_KEY, "")
+        return bool(owner and self._owner and owner != self._owner)
+
+    def _stranger(self, theirs: Content) -> Stranger:
+        told, aside = self._put_aside("other", "was replaced by annotations that share nothing with it")
+        return Stranger("", told.note, aside, theirs, self._is_of_other_slide(theirs))
+
+    def take(self, stranger: Stranger) -> Path:
+        """Let the document be that of a stranger, in one step; returns the file in which ours is kept.
+
+        Raises
+        ------
+        FileError
+            If ours cannot be kept; nothing is changed.
+        """
+        kept = self._aside("mine")
+        write_file(kept, dumps(self.points.content))
+        self.points.become(_document_of(stranger))
+        return kept
+
+    def take_in(self, stranger: Stranger) -> None:
+        """Add the document of a stranger to ours, in one step."""
+        self.points.take_in(_document_of(stranger))
+
+    def _put_aside(self, why: str, what: str) -> tuple[Conflict, Path]:
         """Rename a file that is not merged, so that nothing in it is lost."""
-        stem, number = self.path.name.removesuffix(".geojson"), 1
-        while (aside := self.path.with_name(f"{stem}.{why}-{number}.geojson")).exists():
-            number += 1
+        aside = self._aside(why)
         try:
             os.replace(self.path, aside)
         except OSError as error:
             raise FileError(f"{self.path.name} {what} and cannot be renamed; rename it") from error
-        return Conflict(
-            "", f"{self.path.name} {what}: it was kept as {aside.name}, and yours was written again"
-        )
+        note = f"{self.path.name} {what}: it was kept as {aside.name}, and yours was written again"
+        return Conflict("", note), aside
+
+    def _aside(self, why: str) -> Path:
+        """Name of a file beside that of the document that is not there yet."""
+        stem, number = self.path.name.removesuffix(".geojson"), 1
+        while (aside := self.path.with_name(f"{stem}.{why}-{number}.geojson")).exists():
+            number += 1
+        return aside
+
+
+def _own_of(content: Content) -> dict[str, Any]:
+    """What a document of ours says of itself."""
+    return as_dict(content.envelope.members.get(OWN_MEMBER))
+
+
+def _document_of(stranger: Stranger) -> Points:
+    points = Points()
+    points.adopt(stranger.content)
+    return points

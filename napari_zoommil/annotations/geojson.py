@@ -33,7 +33,7 @@ from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import Pair
 
-OWN_MEMBER, ORIGIN, OWNER_KEY = "napari_zoommil", "origin", "slide"
+OWN_MEMBER, ORIGIN, OWNER_KEY, DOCUMENT_KEY = "napari_zoommil", "origin", "slide", "document"
 
 GEOMETRIES = (
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
@@ -282,14 +282,17 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
     return Envelope("collection", {**envelope.members, OWN_MEMBER: own}, envelope.origin)
 
 
-def owned(content: Content, fingerprint: str) -> Content:
-    """The same document with a statement of the slide that it is of, if that is known."""
+def owned(content: Content, fingerprint: str, document: str) -> Content:
+    """The same document with a statement of the slide that it is of, if that is known, and of which document
+    it is a state of."""
     envelope = content.envelope
-    if not fingerprint or envelope.form != "collection":
+    if envelope.form != "collection":
         return content
     stated = with_classes(envelope, content.classes)
-    rest = {key: value for key, value in stated.members[OWN_MEMBER].items() if key != OWNER_KEY}
-    own = {OWNER_KEY: fingerprint, **rest}  # first, so that it is found without reading the file
+    of = {OWNER_KEY: fingerprint} if fingerprint else {}
+    of[DOCUMENT_KEY] = document
+    rest = {key: value for key, value in stated.members[OWN_MEMBER].items() if key not in of}
+    own = {**of, **rest}  # first, so that they are found without reading the file
     return replace(content, envelope=replace(stated, members={**stated.members, OWN_MEMBER: own}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -26,6 +27,25 @@ class Conflict:
 
     id: str
     note: str
+
+
+@dataclass(frozen=True)
+class Stranger(Conflict):
+    """A document that took the place of ours on disk and shares nothing with it; it is not merged.
+
+    Attributes
+    ----------
+    path : Path
+        Where it was put aside.
+    content : Content
+        In the frame of our document.
+    of_other_slide : bool
+        Whether it says that it is of another slide.
+    """
+
+    path: Path
+    content: Content
+    of_other_slide: bool
 
 
 def merge(base: Content, ours: Content, theirs: Content) -> tuple[Content, tuple[Conflict, ...]]:

@@ -329,6 +329,16 @@ class Points:
         self._classes_read = content.classes
         self._apply(Edit(tuple(changes), classes))
 
+    def become(self, other: Points) -> None:
+        """Replace features and classes by those of another document, in one step."""
+        old, changes = self.features, []
+        changes += [Change(one, None) for id, one in old.items() if id not in other.features]
+        for id, one in other.features.items():
+            serial = old[id].serial if id in old else self._state.new_serial()
+            changes.append(Change(old.get(id), replace(in_frame_of(one, self._origin), serial=serial)))
+        classes = None if other.classes == self.classes else (self.classes, other.classes)
+        self._do(Edit(tuple(changes), classes))
+
     def take_in(self, other: Points) -> None:
         """Add the features and classes of another document, in one step.
 

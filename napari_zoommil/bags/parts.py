@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsGroupError
 
+from napari_zoommil.files import sweep, unique_name
 from napari_zoommil.geometry import Rows
 
 CHUNK_ROWS = 256
@@ -194,7 +195,7 @@ class Appender:
                 zarr.create_group(self.folder, attributes=self.about)
         _sweep(self.folder)
         name = uuid.uuid4().hex
-        aside = self.folder / f".new-{HOST}-{name}"
+        aside = self.folder / f".new-{unique_name()}"
         try:
             zarr.create_group(aside)
             for array, dtype, rows in (
@@ -279,8 +280,10 @@ def _sweep_files(part: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Delete unfinished parts of killed processes."""
-    for path in _paths(folder, (".new-",)):
+    """Delete unfinished parts of killed processes; of those that cannot be seen, what is old."""
+    found = _paths(folder, (".new-",))
+    sweep(found)
+    for path in found:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)

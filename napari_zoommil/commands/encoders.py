@@ -39,4 +39,5 @@ def train_encoder(cohort: Patches, /, *, json: Json = False, **options: Any) -> 
         )
     else:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-        print(f"{result.encoder}: {result.method}, {result.code} features per patch; {figures}")
+        before = " is trained already" if result.trained_before else ""
+        print(f"{result.encoder}{before}: {result.method}, {result.code} features per patch; {figures}")

@@ -205,7 +205,9 @@ def describe_training(found: FineTuning) -> str:
     points = ", ".join(f"{count} {name}" for name, count in found.points.items() if count)
     cells = found.kind == "cells"
     seen = f"{found.windows} windows" if cells else f"{found.patches:,} patches"
-    lines = [f"{found.model}: {points} in {seen}, {found.seconds:.0f} s"]
+    before = " is trained already" if found.trained_before else ""
+    time = "" if before else f", {found.seconds:.0f} s"
+    lines = [f"{found.model}{before}: {points} in {seen}{time}"]
     if found.off_slide:
         lines.append(f"  {found.off_slide:,} points are outside the slide and were left out")
     lines += [f"  {_figure(one)}" for one in figures(found.metrics)]

@@ -8,10 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from napari_zoommil.files import make_folder
+from napari_zoommil.files import make_folder, temporary_folder
 from napari_zoommil.jobs.progress import Job
 from napari_zoommil.jobs.trace import Follow, curves_of
 from napari_zoommil.jobs.train import train
@@ -73,8 +72,8 @@ def plan_of(request: TrainingRequest) -> Job[Choices]:
     ZoomMILError
         See :func:`napari_zoommil.jobs.train`.
     """
-    with TemporaryDirectory() as folder:
-        out = Path(folder) / "plan"
+    with temporary_folder() as folder:
+        out = folder / "plan"
         training = yield from train(
             request.cohort, request.model, store=request.store, out=out, only_plan=True, **request.how
         )

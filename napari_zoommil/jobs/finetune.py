@@ -87,8 +87,8 @@ def finetune(
     stain_augmentation : bool
         Vary haematoxylin and eosin while a cell model trains; leave it off for other stains.
     resume : bool
-        Go on with a training of this folder that was cut off, if there is one; a MIL model, trained in
-        seconds, begins anew.
+        Go on with a training of this folder that was cut off, if there is one (a MIL model, trained in
+        seconds, begins anew); of one that is finished, its result is returned.
     label : str, optional
         Class of the slide among those of a MIL model; that of the points by default.
     patches : int

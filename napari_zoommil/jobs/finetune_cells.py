@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.errors import ModelError
-from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
+from napari_zoommil.jobs.finetuning import (
+    FineTuning,
+    LossName,
+    PresetName,
+    points_on,
+    provenance,
+    trained_before_in,
+)
 from napari_zoommil.jobs.loading import cell_model_on, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.tissue import find_tissue
 from napari_zoommil.model_card import model_card
 from napari_zoommil.model_folder import familiarity_of
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import RunFolder, require_elsewhere, working_in
+from napari_zoommil.training.run import FINISHED, RunFolder, is_trained, require_elsewhere, working_in
 
 WINDOW_STEP = 32
 """Between neighbouring patches of the few windows that a slide's points are in, px."""
@@ -88,6 +95,9 @@ def finetune_cells(
         settings = recipe(preset, spec.architecture, loss, new, stained=stain_augmentation, **changes)
         framing = Framing.of(network, spec.mpp, settings.crop)
         settings = replace(settings, crop=framing.crop)
+        if resume and is_trained(out):
+            yield Progress(1, 1, FINISHED)
+            return trained_before_in(out, told, model, settings, classes, told.counts)
         plan = framing.plan(told.points, own)
         there = elsewhere(plan, own, tissue, seed) if tissue is not None else None
         windows = yield from _read(own, plan)

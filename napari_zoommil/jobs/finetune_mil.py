@@ -16,13 +16,20 @@ from napari_zoommil.errors import AnnotationError
 from napari_zoommil.geometry import PatchGrid, Rows
 from napari_zoommil.jobs.attention_change import AttentionProbe
 from napari_zoommil.jobs.features import find_patches, grid_key
-from napari_zoommil.jobs.finetuning import FineTuning, LossName, PresetName, points_on, provenance
+from napari_zoommil.jobs.finetuning import (
+    FineTuning,
+    LossName,
+    PresetName,
+    points_on,
+    provenance,
+    trained_before_in,
+)
 from napari_zoommil.jobs.loading import Loaded, loaded, open_own
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.jobs.zoom import encode
 from napari_zoommil.model_card import model_card
 from napari_zoommil.slides import Slide
-from napari_zoommil.training.run import RunFolder, require_elsewhere, working_in
+from napari_zoommil.training.run import FINISHED, RunFolder, is_trained, require_elsewhere, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.bags import CachedBag
@@ -82,6 +89,11 @@ def finetune_mil(
         spec, cache = with_model.spec, open_cache(store)
         marks = marks_of(points, spec.class_names, label)
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
+        classes = tuple(one for one in points.classes if one.name in marks.classes)
+        counts = {one.name: told.counts[one.name] for one in classes}
+        if resume and is_trained(out):
+            yield Progress(1, 1, FINISHED)
+            return trained_before_in(out, told, model, recipe, classes, counts, label=marks.label)
         _require_attention(with_model)
         how, detector = (spec.magnifications, spec.patch_size, spec.min_tissue), spec.tissue_detector
         key = grid_key(own, *how, tissue_detector=detector)
@@ -106,8 +118,6 @@ def finetune_mil(
         made_of = run.provenance | {"metrics": metrics}
         _save(out, with_model, replace(spec, training=spec.training | {"points": made_of}))
         run.finish(metrics)
-        counts = {name: count for name, count in told.counts.items() if name in marks.classes}
-        classes = tuple(one for one in points.classes if one.name in marks.classes)
         seconds = round(time.perf_counter() - started, 1)
         return FineTuning(out, classes, counts, 0, 0, metrics, seconds, "mil", size, told.off_slide)
 

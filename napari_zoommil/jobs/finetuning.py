@@ -12,6 +12,7 @@ from napari_zoommil.annotations import CellClass, Points
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.slides import Slide
+from napari_zoommil.training.run import RunFolder, provenance_of
 
 if TYPE_CHECKING:
     from napari_zoommil.training.cells.module import CellRecipe
@@ -44,6 +45,8 @@ class FineTuning:
         For a MIL model: number of training patches of all magnifications.
     off_slide : int
         Points outside the slide, which were left out.
+    trained_before : bool
+        Whether it was finished, and nothing was left to do.
     """
 
     model: Path
@@ -56,6 +59,7 @@ class FineTuning:
     kind: Kind = "cells"
     patches: int = 0
     off_slide: int = 0
+    trained_before: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +122,48 @@ def within(slide: Slide, points: Points) -> tuple[Points, int]:
     kept.adopt(points.content)
     kept.remove([one for one, out in zip(points.ids, outside, strict=True) if out])
     return kept, int(outside.sum())
+
+
+def trained_before_in(
+    out: Path,
+    told: SlidePoints,
+    model: str,
+    settings: CellRecipe | PointRecipe,
+    classes: tuple[CellClass, ...],
+    counts: dict[str, int],
+    **asked: Any,
+) -> FineTuning:
+    """The result of a fine-tuning that is finished; nothing of it is done again.
+
+    Parameters
+    ----------
+    classes, counts
+        What it teaches, and its points, as the result tells them.
+    asked
+        What else its provenance states, but for numbers of windows and patches, which follow from the rest.
+
+    Raises
+    ------
+    ModelError
+        If it is of other data, settings or model.
+    """
+    known = provenance_of(out)
+    seen = {name: known[name] for name in ("windows", "held_out", "patches") if name in known}
+    metrics = RunFolder(out, provenance(told, model, settings, **seen, **asked)).finished()
+    windows, held_out = (seen.get(name, 0) for name in ("windows", "held_out"))
+    return FineTuning(
+        out,
+        classes,
+        counts,
+        windows + held_out,
+        held_out,
+        metrics,
+        seconds=0.0,
+        kind="mil" if "patches" in seen else "cells",
+        patches=seen.get("patches", 0),
+        off_slide=told.off_slide,
+        trained_before=True,
+    )
 
 
 def provenance(

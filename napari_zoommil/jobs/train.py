@@ -37,7 +37,7 @@ from napari_zoommil.jobs.train_result import Made, Training, finish, trained_bef
 from napari_zoommil.models.registry import entry
 from napari_zoommil.training.flags import ONE_DEVICE, TrainerFlags
 from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns
-from napari_zoommil.training.run import PLAN, is_trained, require_elsewhere, working_in
+from napari_zoommil.training.run import FINISHED, PLAN, is_trained, require_elsewhere, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -181,7 +181,7 @@ def train(
             write_plan(out, prepared.choices)
             return Training(out, prepared.plan.task, {}, prepared.choices)
         if resume and is_trained(out):
-            yield Progress(1, 1, "this training is finished")
+            yield Progress(1, 1, FINISHED)
             return trained_before_in(prepared, out)
         data = yield from _data(prepared, store, device)
         prepared = _counted(prepared, data)

@@ -28,7 +28,7 @@ from napari_zoommil.jobs.parameters import (
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.model_folder import keep_familiarity
 from napari_zoommil.slides.tissue_published import DEFAULT
-from napari_zoommil.training.run import RunFolder, working_in
+from napari_zoommil.training.run import FINISHED, RunFolder, is_trained, working_in
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
@@ -61,6 +61,8 @@ class EncoderTraining:
     metrics : dict of str to float
         ``val_*`` of the kept epoch, ``steps``, and where there are labels ``probe_*``: accuracies of a linear
         probe on held-out patients, beside those of an untrained network and of colour alone.
+    trained_before : bool
+        Whether it was finished, and nothing was left to do.
     """
 
     encoder: Path
@@ -69,6 +71,7 @@ class EncoderTraining:
     code: int
     patches: dict[str, int]
     metrics: dict[str, float]
+    trained_before: bool = False
 
 
 @documented
@@ -135,7 +138,8 @@ def train_encoder(
     licence : str
         Of the weights, as the card states it: that of what it is trained on may bind them.
     resume : bool
-        Go on with a training of this folder that was cut off, if there is one.
+        Go on with a training of this folder that was cut off, if there is one; of one that is finished, its
+        result is returned.
 
     Yields
     ------
@@ -151,8 +155,8 @@ def train_encoder(
     CohortError
         If the table is malformed, a picture cannot be read, or patches, patients or labels are too few.
     ModelError
-        If there is no such method or recipe, or ``out`` holds another training to go on with, a finished one,
-        or anything else without ``overwrite``.
+        If there is no such method or recipe, or ``out`` holds another training to go on with, or anything
+        else without ``overwrite``.
     SlideError, MagnificationError, NoTissueError, AnnotationError
         If a slide or its regions cannot be read.
     JobError
@@ -178,6 +182,9 @@ def train_encoder(
         found = yield from read_patches(items, reading, seed, shares)
         asked = {"method": method, "recipe": recipe, "seed": seed, "licence": licence}
         run = RunFolder(out, provenance(asked, settings, reading, found))
+        if resume and is_trained(out):
+            yield Progress(1, 1, FINISHED)
+            return _trained_before_in(run, method)
         fitted = yield from _fitted(run, found, method, settings, computes_on, seed, resume)
         yield Progress(0, 1, "measuring the encoder")
         metrics = fitted.metrics | measured(fitted, found.source, seed)
@@ -213,6 +220,17 @@ def _fitted(
                 return stop.value
             shown = " ".join(f"{name} {step.metrics[name]:.4f}" for name in SHOWN if name in step.metrics)
             yield Progress(step.step, step.total, f"step {step.step:,} of {step.total:,} {shown}", step)
+
+
+def _trained_before_in(run: RunFolder, method: str) -> EncoderTraining:
+    """The result of a training that is finished; nothing of it is done again."""
+    from napari_zoommil.encoders.folder import read_encoder
+
+    metrics, encoder = run.finished(), read_encoder(run.folder)
+    counts = run.provenance["patches"]
+    return EncoderTraining(
+        run.folder, method, encoder.hash, encoder.dim, counts, metrics, trained_before=True
+    )
 
 
 def _finish(

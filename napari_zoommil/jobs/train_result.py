@@ -77,9 +77,10 @@ def trained_before_in(prepared: Prepared, out: Path) -> Training:
     # Hash and width of an encoder are not asked for again: that would load it.
     source = Source(**asdict(PIXELS) | known.get("source", {}) | {"encoder": prepared.source_name})
     entries = without_splits(prepared.cohort.entries) if prepared.folds else prepared.divided
-    run_of(prepared.plan, Data({}, prepared.reading, source), entries, out, prepared.folds).require_same()
+    run = run_of(prepared.plan, Data({}, prepared.reading, source), entries, out, prepared.folds)
+    metrics = run.finished()
     choices = read_choices(out / PLAN) if (out / PLAN).exists() else prepared.choices
-    return Training(out, read_spec(out).task, known["metrics"], choices, trained_before=True)
+    return Training(out, read_spec(out).task, metrics, choices, trained_before=True)
 
 
 def without_splits(entries: Sequence[LabelledSlide]) -> list[LabelledSlide]:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.familiarity.file import NAME as STATISTICS
-from napari_zoommil.files import make_folder, unfinished_in, write_file, write_json
+from napari_zoommil.files import make_folder, sweep, unfinished_in, write_file, write_json
 from napari_zoommil.model_folder import CARD, CONFIG, WEIGHTS
 
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
@@ -35,6 +35,9 @@ FOLDS = "folds"
 
 PLAN = "plan.json"
 """What the training chose and why; it may be there before the run, to be followed."""
+
+FINISHED = "this training is finished"
+"""What a job says that is to go on with a finished training, and returns its result."""
 
 LOCK_SECONDS = 1.0
 """Longest wait for the lock of a folder."""
@@ -80,8 +83,7 @@ class RunFolder:
         ModelError
             If ``resume`` is set and the folder holds another run, or a finished one.
         """
-        for path in unfinished_in(self.folder):  # of a killed run, because the folder is locked
-            path.unlink(missing_ok=True)
+        sweep(unfinished_in(self.folder))
         if resume:
             self._require_open()
         checkpoint = self.folder / CHECKPOINT
@@ -123,6 +125,18 @@ class RunFolder:
                 f"{self.folder} holds a training of other data, settings or model; "
                 "train without resuming, or into another folder"
             )
+
+    def finished(self) -> dict[str, float]:
+        """The metrics of a training that is finished; nothing of it is done again.
+
+        Raises
+        ------
+        ModelError
+            If it is of other data, settings or model.
+        """
+        self.require_same()
+        metrics: dict[str, float] = provenance_of(self.folder)["metrics"]
+        return metrics
 
     def keep_lines(self, epochs: int) -> None:
         """Remove the lines of later epochs: a killed run may have written one after its last checkpoint."""

@@ -16,6 +16,8 @@ from napari.layers import Image, Shapes
 from napari.utils.task_status import Status
 from qtpy.QtWidgets import QWidget
 
+from napari_zoommil.viewer.notifications import not_html
+
 
 def real_viewer(viewer: napari.Viewer) -> napari.Viewer:
     """The viewer behind the proxies that docks get; a session needs one key for all of them."""
@@ -47,6 +49,7 @@ def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any
     update = getattr(viewer.window, "_update_task_status", None)
     if register is None or update is None:
         return lambda: None
+    sentence = not_html(sentence)
     # The window never releases the callbacks of tasks, nor what they reference.
     held = [cancel]
     task = register("ZoomMIL", Status.BUSY, sentence, cancel_callback=lambda: [call() for call in held])

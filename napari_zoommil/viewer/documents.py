@@ -7,7 +7,6 @@ from typing import Any
 from weakref import ref
 
 import napari
-from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_zoommil.annotations import (
@@ -16,15 +15,19 @@ from napari_zoommil.annotations import (
     CellClass,
     Changed,
     Conflict,
+    Stranger,
     current_path,
 )
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import settings
+from napari_zoommil.viewer.compat import canvas_widget
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers.annotations import AnnotationLayers
 from napari_zoommil.viewer.layers.points import FIRST_CLASS
+from napari_zoommil.viewer.notifications import show_warning
 from napari_zoommil.viewer.open_slide import OpenSlide
+from napari_zoommil.viewer.stranger_question import Choice, StrangerQuestion
 from napari_zoommil.viewer.worker import JobRunner, sentence_of
 
 LARGE_BYTES = 1 << 20
@@ -70,6 +73,7 @@ class Documents:
         self.annotator = settings.annotator()
         self._reading: dict[OpenSlide, JobRunner] = {}
         self._heard: dict[OpenSlide, Follower] = {}
+        self._asked: dict[OpenSlide, StrangerQuestion] = {}
         self.problems: dict[OpenSlide, str] = {}
 
     def open(self, entry: OpenSlide) -> None:
@@ -128,10 +132,47 @@ class Documents:
 
     def _merged(self, entry: OpenSlide, conflicts: tuple[Conflict, ...]) -> None:
         notes = dict.fromkeys(one.note for one in conflicts)
-        text = "\n".join(["Merged with what somebody else wrote.", *notes])
+        strangers = [one for one in conflicts if isinstance(one, Stranger)]
+        text = "\n".join(notes if strangers else ["Merged with what somebody else wrote.", *notes])
+        self.said.emit(entry, text)
+        if strangers and self._ask(entry, strangers[-1]):
+            return
         if conflicts:
             show_warning(text)
+
+    def _ask(self, entry: OpenSlide, stranger: Stranger) -> bool:
+        """Ask what is to become of both documents; returns whether there is a window to ask in."""
+        viewer = self._viewer()
+        canvas = None if viewer is None else canvas_widget(viewer)
+        if canvas is None or entry.document is None:
+            return False
+        self._stop_asking(entry)
+        saved = entry.document
+        asked = StrangerQuestion(canvas.window(), saved.path.name, saved.points, stranger)
+        asked.decided.connect(lambda choice: self._settle(entry, stranger, choice))
+        self._asked[entry] = asked
+        asked.show()
+        return True
+
+    def _settle(self, entry: OpenSlide, stranger: Stranger, choice: Choice) -> None:
+        self._asked.pop(entry, None)
+        if entry.document is None or choice == "mine":
+            return
+        try:
+            if choice == "both":
+                entry.document.take_in(stranger)
+                text = f"Theirs was added to yours, and is in {stranger.path.name}; Undo takes it out again"
+            else:
+                kept = entry.document.take(stranger)
+                text = f"These are theirs; yours is in {kept.name}, and Undo brings it back"
+        except ZoomMILError as error:
+            return self._complain(entry, str(error))
         self.said.emit(entry, text)
+
+    def _stop_asking(self, entry: OpenSlide) -> None:
+        if (asked := self._asked.pop(entry, None)) is not None:
+            asked.decided.disconnect()
+            asked.close()
 
     def show(self, entry: OpenSlide) -> None:
         """Add the layers of a slide's points and regions, if they do not exist."""
@@ -176,6 +217,7 @@ class Documents:
         """Close the document of a removed slide; its file stays."""
         if (reading := self._reading.pop(entry, None)) is not None:
             reading.abandon()
+        self._stop_asking(entry)
         if (heard := self._heard.pop(entry, None)) is not None:
             heard.stop()
         if entry.annotations is not None:

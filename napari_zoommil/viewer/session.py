@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary, ref
 
 import napari
 from napari.layers import Layer, Shapes
-from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_zoommil.annotations import Changed
@@ -34,6 +33,7 @@ from napari_zoommil.viewer.metadata import (
     slide_of,
     world_scale,
 )
+from napari_zoommil.viewer.notifications import show_warning
 from napari_zoommil.viewer.open_slide import EXPLANATION, OpenSlide, ResultKey
 from napari_zoommil.viewer.restored import Restoring
 from napari_zoommil.viewer.settings import annotator

@@ -13,13 +13,13 @@ from contextlib import closing
 from typing import Any, Protocol, cast
 
 import napari
-from napari.utils.notifications import show_error
 from superqt.utils import GeneratorWorker, create_worker
 
 from napari_zoommil.errors import ConsentError, JobError, ZoomMILError
 from napari_zoommil.jobs.progress import Progress, TimeLeft, retold
 from napari_zoommil.viewer.compat import announce_task
 from napari_zoommil.viewer.follower import Follower
+from napari_zoommil.viewer.notifications import show_error
 from napari_zoommil.viewer.triton import load_triton_apart
 
 JOIN_SECONDS = 1.0
@@ -98,6 +98,7 @@ class JobRunner:
         self._worker: JobWorker | None = None
         self._number = self._generation = 0
         self._bound = Follower()
+        self._listening: list[JobRunner] = []
         self.of: Any = None
         self.done = False
         self.error: Exception | None = None
@@ -140,11 +141,13 @@ class JobRunner:
         if of is not None:
             self._generation = of.generation
             self._bound.follow(of.outdated, worker.quit)
-        # Callbacks identify the worker by a number: a reference would keep it and its slide alive.
-        worker.yielded.connect(lambda progress: self._is_heard(number) and self._yielded(progress))
-        worker.returned.connect(lambda result: self._succeed(number, result))
-        worker.errored.connect(lambda error: self._fail(number, error))
-        worker.finished.connect(lambda *_: self._finish(number, told))
+        # Qt may keep callbacks after the worker is gone, until an event loop runs. They identify the worker
+        # by a number, and reach this runner, whose callbacks may hold a slide, only while it listens.
+        self._listening = runners = [self]
+        worker.yielded.connect(lambda progress: [one._hear(number, progress) for one in runners])
+        worker.returned.connect(lambda result: [one._succeed(number, result) for one in runners])
+        worker.errored.connect(lambda error: [one._fail(number, error) for one in runners])
+        worker.finished.connect(lambda *_: (told(), [one._finish(number) for one in runners.copy()]))
         worker.start()
 
     def _is_current(self, number: int) -> bool:
@@ -152,6 +155,10 @@ class JobRunner:
 
     def _is_heard(self, number: int) -> bool:
         return self._is_current(number) and not self.cancelling and not self.late
+
+    def _hear(self, number: int, progress: Any) -> None:
+        if self._is_heard(number):
+            self._yielded(progress)
 
     def _succeed(self, number: int, result: Any) -> None:
         if self._is_heard(number):
@@ -165,10 +172,10 @@ class JobRunner:
         if not self._quiet and not isinstance(error, ConsentError):
             show_error(sentence_of(error))
 
-    def _finish(self, number: int, told: Callable[[], None]) -> None:
-        told()
+    def _finish(self, number: int) -> None:
         if self._is_current(number):
             self._worker = None
+            self._listening.clear()
             failure = None if self.error is None else sentence_of(self.error)
             self._ended(OUTDATED if self.late else failure)
             if number == self._number:  # unless another job has been started
@@ -188,6 +195,7 @@ class JobRunner:
         """Cancel, and ignore all further signals of the job."""
         self.cancel()
         self._worker = None
+        self._listening.clear()
         self._unbind()
 
     def close(self) -> None:

@@ -277,6 +277,31 @@ def test_a_damaged_file_is_put_aside_and_not_overwritten(path: Path) -> None:
     assert aside.read_bytes() == b'{"type": "FeatureColl'
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_another_document_never_takes_points_away(path: Path, count: int) -> None:
+    """Such as a colleague's of the same slide, or an empty one, also where no slide is known."""
+    mine, theirs = opened(path), opened(path.with_name("theirs.geojson"))
+    ids = mine.points.add([[1, 1], [2, 2]], 1)
+    added = theirs.points.add([[3, 3]], 1)
+    if not count:
+        theirs.points.remove(added)
+    content = theirs.path.read_bytes()
+    os.replace(theirs.path, path)
+    assert mine.refresh() and mine.points.ids == Points.read(path).ids == ids
+    (aside,) = path.parent.glob("*.other-1.geojson")
+    assert aside.read_bytes() == content
+
+
+def test_a_later_state_of_the_document_is_merged_even_if_it_shares_nothing(path: Path) -> None:
+    mine = opened(path)
+    mine.points.add((1, 1), 1)
+    yours = opened(path)
+    yours.points.remove(yours.points.ids)
+    yours.points.add((2, 2), 1)
+    assert mine.refresh() and mine.points.coordinates.tolist() == [[2, 2]]
+    assert not list(path.parent.glob("*.other-*"))
+
+
 def test_a_file_that_vanished_is_written_anew(path: Path) -> None:
     mine = opened(path)
     mine.points.add((1, 1), 1)

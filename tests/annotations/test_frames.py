@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,7 +14,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.annotations import CellClass, Conflict, Points, Stranger
 from napari_zoommil.annotations.autosave import Autosave
 from napari_zoommil.annotations.feature import Kind
 from napari_zoommil.annotations.geojson import in_frame, loads
@@ -242,7 +243,10 @@ def test_slides_of_one_name_have_documents_of_their_own(namesakes: tuple[Path, P
             Autosave.of(slide, "", [TUMOUR]).points.add(place, 1)
     for path, place in zip(namesakes, [[300.0, 400.0], [10.0, 20.0]], strict=True):
         with Slide.open(path) as slide:
-            assert Autosave.of(slide).points.coordinates.tolist() == [place]
+            kept = Autosave.of(slide)
+            assert kept.points.coordinates.tolist() == [place]
+            stated = json.loads(kept.path.read_bytes())["napari_zoommil"]
+            assert stated["slide"] == slide.fingerprint and len(stated["document"]) == 32
 
 
 def test_a_document_that_is_there_stays_with_its_slide(namesakes: tuple[Path, Path], tmp_path: Path) -> None:
@@ -272,6 +276,47 @@ def test_a_stranger_in_the_place_of_an_open_document_is_put_aside(glass: Path) -
     (aside,) = glass.parent.glob("*.other-1.geojson")
     assert aside.read_bytes() == bytes_of(DOCUMENT)
     assert "share nothing" in told[0] and aside.name in told[0]
+
+
+@pytest.fixture
+def replaced(glass: Path) -> Iterator[tuple[Autosave, Stranger]]:
+    """A document with 2 points, and the stranger that took its place."""
+    told: list[Conflict] = []
+    with Slide.open(glass) as slide:
+        kept = Autosave.of(slide, "", [TUMOUR])
+        kept.merged.connect(told.extend)
+        kept.points.add([(300, 400), (310, 410)], 1)
+        kept.path.write_bytes(bytes_of(DOCUMENT))
+        assert kept.refresh()
+    (stranger,) = told
+    assert isinstance(stranger, Stranger)
+    yield kept, stranger
+
+
+def test_a_stranger_may_be_taken_and_ours_is_kept_aside(replaced: tuple[Autosave, Stranger]) -> None:
+    kept, stranger = replaced
+    before, classes = kept.points.coordinates.tolist(), kept.points.classes
+    aside = kept.take(stranger)
+    assert aside.name.endswith(".mine-1.geojson") and stranger.path.read_bytes() == bytes_of(DOCUMENT)
+    assert Points.read(aside).coordinates.tolist() == before
+    theirs = Points.read(stranger.path, origin=ORIGIN)
+    for now in (kept.points, Points.read(kept.path)):
+        assert set(now.features) == set(theirs.features) and now.classes == theirs.classes
+        np.testing.assert_allclose(now.coordinates, theirs.coordinates)
+    kept.points.undo()
+    for now in (kept.points, Points.read(kept.path)):
+        assert now.coordinates.tolist() == before and now.classes == classes
+    kept.points.redo()
+    assert set(kept.points.features) == set(theirs.features) and not kept.refresh()
+
+
+def test_a_stranger_may_be_added_to_ours(replaced: tuple[Autosave, Stranger]) -> None:
+    kept, stranger = replaced
+    ours = set(kept.points.features)
+    kept.take_in(stranger)
+    assert set(Points.read(kept.path).features) == ours | {one.id for one in stranger.content.features}
+    kept.points.undo()
+    assert set(Points.read(kept.path).features) == ours and stranger.path.exists()
 
 
 def test_the_file_beside_a_slide_is_qupaths(glass: Path) -> None:

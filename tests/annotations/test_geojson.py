@@ -367,6 +367,19 @@ def test_a_geometry_alone_counts_as_a_feature() -> None:
     assert written(points) == alone
 
 
+def test_a_classification_is_an_object_its_name_or_text() -> None:
+    """GDAL, geopandas and R write objects as text."""
+    of = {"name": "Tumor", "color": [200, 0, 0]}
+    points = opened(
+        [
+            feature(POINT["geometry"], number, classification=one)
+            for number, one in enumerate((of, json.dumps(of), "Tumor"))
+        ]
+    )
+    assert [(one.name, one.colour) for one in points.classes] == [("Tumor", (200, 0, 0))]
+    assert points.labels.tolist() == [1, 1, 1]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"gone\.geojson cannot be read"):
         Points.read(tmp_path / "gone.geojson")

@@ -166,6 +166,12 @@ def test_what_is_malformed_is_refused_in_one_sentence(read, text: str, said: str
     assert said in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_what_is_too_large_is_refused_before_it_is_parsed(read, monkeypatch) -> None:
+    monkeypatch.setattr("napari_zoommil.annotations.xml_files.MOST_BYTES", 1 << 20)
+    with pytest.raises(AnnotationError, match="it is larger than 1 MB"):
+        read(f"<Annotations>{' ' * (1 << 20)}")
+
+
 def test_an_outline_of_two_corners_does_not_refuse_the_file(read, tmp_path: Path) -> None:
     text = asap(asap_annotation("Polygon", SQUARE[:2]), asap_annotation("Polygon", SQUARE))
     points = read(text)

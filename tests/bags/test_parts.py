@@ -17,6 +17,7 @@ from zarr.storage import LocalStore
 from napari_zoommil.bags import parts
 from napari_zoommil.bags.group import FeatureGroup
 from napari_zoommil.bags.parts import CHUNK_ROWS, Appender
+from napari_zoommil.files import machine
 
 ORIGINS = np.stack([np.arange(400.0), np.arange(400.0) * 3], 1)
 
@@ -144,7 +145,8 @@ def test_a_part_is_seen_once_it_is_whole(
 def test_what_a_killed_process_left_is_deleted_after_a_while(
     group: FeatureGroup, features_of: Callable
 ) -> None:
-    for name, age in ((".new-old", 2 * parts.ABANDONED_SECONDS), (".new-young", 0.0)):
+    dead = f".new-{machine()}-4194305-0a1b2c3d"  # no process has such a number
+    for name, age in ((".new-old", 2 * parts.ABANDONED_SECONDS), (".new-young", 0.0), (dead, 0.0)):
         (group.folder / name).mkdir(parents=True)
         os.utime(group.folder / name, (time.time() - age,) * 2)
     group.append(ORIGINS[:9], features_of(ORIGINS[:9]))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,14 @@ def test_a_run_that_was_cut_off_ends_as_an_unbroken_one(
     resumed = finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu")
     result = run(resumed, seen.append)
     assert not any(one.note.startswith("epoch 1 ") for one in seen)
-    with pytest.raises(ModelError, match="is finished"):
-        run(finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu"))
+    before, seen[:] = weights(tmp_path / "broken"), []
+    again = finetune(discs[0], points, model, out=tmp_path / "broken", resume=True, device="cpu")
+    assert run(again, seen.append) == replace(result, seconds=0.0, trained_before=True)
+    assert seen[-1].note.endswith("finished") and not any("epoch" in one.note for one in seen)
+    unlike = {"resume": True, "device": "cpu", "seed": 1}
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        run(finetune(discs[0], points, model, out=tmp_path / "broken", **unlike))
+    assert all(np.array_equal(one, weights(tmp_path / "broken")[name]) for name, one in before.items())
     after, expected = weights(tmp_path / "broken"), weights(tmp_path / "whole")
     assert all(np.array_equal(after[name], expected[name]) for name in expected)
     assert result.metrics == whole.metrics

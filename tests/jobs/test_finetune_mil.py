@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,13 @@ def test_a_run_is_a_folder(slide: Path, points: Points, model: str, tmp_path: Pa
     assert [line["epoch"] for line in lines] == ["0", "1", "2"]
     assert all(float(line[name]) > 0 for line in lines for name in ("train_loss", "bag_loss", "point_loss"))
     assert "Tumour" in (result.model / "README.md").read_text()
+    seen: list[Any] = []
+    known = teach(
+        slide, tmp_path / "points.geojson", model, tmp_path / "new", seen.append, epochs=3, resume=True
+    )
+    assert known == replace(result, seconds=0.0, trained_before=True) and len(seen) == 2
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        teach(slide, tmp_path / "points.geojson", model, tmp_path / "new", epochs=4, resume=True)
     again = teach(slide, points, model, tmp_path / "again", epochs=3)
     one, other = (load_file(folder / "model.safetensors") for folder in (result.model, again.model))
     assert all(np.array_equal(one[name], other[name]) for name in one), "the same seed, the same model"

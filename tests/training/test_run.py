@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.errors import FileError, ModelError
+from napari_zoommil.files import machine
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.training.run import (
     BEST,
@@ -32,6 +33,10 @@ from napari_zoommil.training.run import (
 )
 
 MADE_OF = {"points": {"cell": 3}, "settings": {"crop": 9, "anchors": (1, 2)}, "versions": {"torch": "1"}}
+
+
+DEAD = 4_194_305
+"""No process has such a number."""
 
 
 def begun(folder: Path, epochs: int = 2) -> RunFolder:
@@ -75,7 +80,7 @@ def test_what_a_killed_run_was_writing_is_neither_in_the_way_nor_left(tmp_path: 
     for resume in (True, False):
         tmp_path.mkdir(exist_ok=True)
         for name in (RUN, CHECKPOINT):
-            (tmp_path / f".{name}.123-0a1b2c3d.part").write_bytes(b"half")
+            (tmp_path / f".{name}.{machine()}-{DEAD}-0a1b2c3d.part").write_bytes(b"half")
         with working_in(tmp_path, overwrite=False, resume=resume):
             RunFolder(tmp_path, MADE_OF).begin(resume)
             assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK, RUN]

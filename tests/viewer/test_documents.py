@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.viewer import documents
 from napari_zoommil.viewer.session import session_of
+from napari_zoommil.viewer.stranger_question import StrangerQuestion
 
 SQUARE = np.array([(100.0, 100), (100, 200), (200, 200), (200, 100)])
 
@@ -120,6 +123,56 @@ def test_what_somebody_else_writes_is_taken_over_and_told(annotated, add_slide, 
     held.refresh(entry)
     assert len(entry.annotations.view.layer.data) == 4 and said == ["Merged with what somebody else wrote."]
     assert len(heard[-1][1].added) == 1
+
+
+@pytest.fixture
+def asked(annotated, add_slide, qtbot, monkeypatch) -> tuple:
+    """An open slide whose document was replaced by a stranger's with one point, and the question."""
+    pane = QWidget()
+    qtbot.addWidget(pane)
+    monkeypatch.setattr(documents, "canvas_widget", lambda _: pane)
+    viewer, entry, _ = opened(add_slide, annotated)
+    theirs = Points("them")
+    theirs.add((900, 900), theirs.add_class("<img src=x>"))
+    theirs.write(entry.document.path)
+    held = session_of(viewer).documents
+    said: list = []
+    held.said.connect(lambda _, text: said.append(text))
+    held.refresh(entry)
+    question = pane.findChild(StrangerQuestion)
+    assert question.isVisible() and not question.isModal() and "3 points" in question.text()
+    assert all(
+        one.textFormat() == Qt.TextFormat.PlainText for one in question.findChildren(QLabel) if one.text()
+    )
+    yield viewer, entry, question, said
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Escape])
+def test_by_default_a_stranger_is_kept_aside(asked, qtbot, key) -> None:
+    _, entry, question, _ = asked
+    with qtbot.waitSignal(question.decided) as heard:
+        qtbot.keyClick(question, key)
+    assert heard.args == ["mine"]
+    assert len(Points.read(entry.document.path)) == len(entry.annotations.view.layer.data) == 3
+    assert len(list(entry.document.path.parent.glob("*.other-1.geojson"))) == 1
+
+
+@pytest.mark.parametrize(("choice", "count"), [("theirs", 1), ("both", 4)])
+def test_a_stranger_is_taken_if_the_user_says_so(asked, qtbot, choice, count) -> None:
+    _, entry, question, said = asked
+    button = next(one for one, means in question._choices.items() if means == choice)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    for points in (entry.document.points, Points.read(entry.document.path)):
+        assert len(points) == count
+    assert len(entry.annotations.view.layer.data) == count and "Undo" in said[-1]
+    entry.document.points.undo()
+    assert len(entry.annotations.view.layer.data) == 3
+
+
+def test_the_question_goes_with_its_slide(asked) -> None:
+    viewer, entry, question, said = asked
+    viewer.layers.remove(entry.layer)
+    assert not question.isVisible() and len(said) == 1
 
 
 def test_the_document_of_a_removed_slide_is_let_go(annotated, add_slide, qapp) -> None:

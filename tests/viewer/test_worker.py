@@ -164,6 +164,31 @@ def test_the_window_knows_of_a_running_job(log, qtbot) -> None:
     assert not viewer.window._task_status_manager.is_busy()
 
 
+@pytest.mark.parametrize("abandoned", [True, False])
+def test_callbacks_that_qt_keeps_hold_no_runner(qtbot, abandoned: bool) -> None:
+    """It deletes them late: here the worker, which has them, is still there."""
+
+    class Thing:
+        pass
+
+    def job() -> Generator[int, None, None]:
+        for number in range(3):
+            time.sleep(0.01)
+            yield number
+
+    thing, ended = Thing(), threading.Event()
+    held = ref(thing)
+    runner = JobRunner(None, lambda _, kept=thing: None, lambda _: None, lambda _: ended.set(), quiet=True)
+    runner.start(job)
+    worker = runner._worker
+    if abandoned:
+        runner.abandon()
+    qtbot.waitUntil(lambda: ended.is_set() or (abandoned and not worker.is_running))
+    del runner, thing
+    gc.collect()
+    assert held() is None and worker is not None
+
+
 class Slide:
     """What a job is of, as far as its runner knows."""
 

@@ -13,12 +13,13 @@ from tifffile import TiffFile, TiffPage
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError
 from napari_zoommil.geometry import Pair
-from napari_zoommil.slides.readers.base import RGB, Reader
+from napari_zoommil.slides.readers.base import RGB, Level, Reader
 from napari_zoommil.slides.readers.openslide import DamagedWindow, OpenSlideReader
 from napari_zoommil.slides.readers.orientation import oriented
 from napari_zoommil.slides.readers.shared_file import SharedFile, check_pages, open_tiff
-from napari_zoommil.slides.readers.tiff import TiffReader, common_shrinks, level_of
+from napari_zoommil.slides.readers.tiff import TiffReader, common_shrinks
 from napari_zoommil.slides.readers.tiff_images import StoredImage, images_of
+from napari_zoommil.slides.readers.tiff_levels import levels_of, ratio_of
 from napari_zoommil.slides.readers.tiff_others import AssociatedImages
 from napari_zoommil.slides.readers.tiff_segments import (
     MissingSegment,
@@ -146,22 +147,28 @@ class FastReader:
         self._name = path.name
         self._slow, self._file, self._levels = slow, file, _segments(found.levels, slow, file)
         self.vendor, self.properties = slow.vendor, slow.properties
-        shapes = [level.geometry.shape for level in self._levels]
-        self._known = {at: one for at, shape in enumerate(shapes) if (one := _index(slow, shape)) is not None}
-        self.levels = tuple(
-            slow.levels[self._known[at]]
-            if at in self._known and 0 in self._known
-            else level_of(shape, shapes[0])
-            for at, shape in enumerate(shapes)
-        )
+        geometries = [level.geometry for level in self._levels]
+        self._known = {
+            at: known for at, one in enumerate(geometries) if (known := _index(slow, one.shape)) is not None
+        }
+        self.levels = self._placed(levels_of(geometries))
         self.mpp = (slow.mpp if 0 in self._known else None) or found.mpp
         self.objective, self.icc, self.background = slow.objective, slow.icc, slow.background
         self._others = AssociatedImages(found.others, file.fetch)
         self.associated = (*slow.associated, *self._others.names)
         self.shrinks = common_shrinks(self._levels)
-        geometries = [level.geometry for level in self._levels]
         self._image = TiledImage(identity(path), geometries, self._decode, slow.background)
         self.read, self.probe = self._image.read, self._image.probe
+
+    def _placed(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        """The levels with OpenSlide's downsamples, which are means of both directions, where there are such;
+        it does not know of padding."""
+        if 0 not in self._known:
+            return levels
+        own = {at: self._slow.levels[known] for at, known in self._known.items()}
+        shape = levels[0].shape
+        padded = [one for one in levels if one.downsample != ratio_of(one.shape, shape)]
+        return tuple(own[at] if at in own and one not in padded else one for at, one in enumerate(levels))
 
     @property
     def damaged(self) -> int:

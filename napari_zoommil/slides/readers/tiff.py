@@ -13,10 +13,11 @@ import numpy as np
 from tifffile import TiffFile, TiffFileError
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
-from napari_zoommil.slides.readers.base import RGB, Level, Reader
+from napari_zoommil.slides.readers.base import RGB, Reader
 from napari_zoommil.slides.readers.orientation import oriented
 from napari_zoommil.slides.readers.shared_file import SharedFile, open_tiff
 from napari_zoommil.slides.readers.tiff_images import images_of
+from napari_zoommil.slides.readers.tiff_levels import levels_of
 from napari_zoommil.slides.readers.tiff_others import AssociatedImages
 from napari_zoommil.slides.readers.tiff_segments import MissingSegment, Segments, UnreadablePage, segments_of
 from napari_zoommil.slides.readers.tiles import TiledImage, identity
@@ -85,8 +86,7 @@ class TiffReader:
             with suppress(UnreadablePage):  # levels that cannot be read are left out
                 self._levels.append(segments_of(pages, self._file.fetch, self._levels[0].white))
         page = first[0]
-        shapes = [segments.geometry.shape for segments in self._levels]
-        self.levels = tuple(level_of(shape, shapes[0]) for shape in shapes)
+        self.levels = levels_of([segments.geometry for segments in self._levels])
         self.shrinks = common_shrinks(self._levels)
         self.vendor = "ome-tiff" if tiff.is_ome else "tiff"
         self.mpp, self.objective = image.mpp, image.objective
@@ -119,11 +119,6 @@ class TiffReader:
     def close(self) -> None:
         self._file.close()
         self._image.close()
-
-
-def level_of(shape: tuple[int, int], full: tuple[int, int]) -> Level:
-    """A level with its downsample computed from the shapes."""
-    return Level(shape, (full[0] / shape[0], full[1] / shape[1]))
 
 
 def common_shrinks(levels: Sequence[Segments]) -> tuple[int, ...]:

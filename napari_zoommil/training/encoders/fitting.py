@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from napari_zoommil.encoders.encoder import Encoder
 from napari_zoommil.encoders.folder import as_encoder
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.errors import CohortError, ModelError
+from napari_zoommil.files import temporary_folder
 from napari_zoommil.training.callbacks import CurveWriter, SeededSteps, best_checkpoint, last_checkpoint
 from napari_zoommil.training.encoders.bigan import BiGAN
 from napari_zoommil.training.encoders.contrastive import Contrastive
@@ -129,8 +129,8 @@ def fit_encoder(
     >>> fitted = fit_encoder(divided(patches), "vae", recipe_of("vae", "synthetic"))
     >>> codes = fitted.codes(patches)                                     # (n, C) float32
     """
-    with TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder), {})
+    with temporary_folder() as folder:
+        run = RunFolder(folder, {})
         steps = fit_in(run, source, method, recipe, None, device, seed)
         with closing(steps):
             while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
 
@@ -15,6 +14,7 @@ from napari_zoommil.model_folder import UNTRAINABLE, Kind, kind_of, read_config,
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.viewer.docks.parts import NarrowComboBox
 from napari_zoommil.viewer.docks.plain_text import plain_tip
+from napari_zoommil.viewer.notifications import show_error
 
 FOLDER, HUB = "Choose a folder…", "Hub name…"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_zoommil.files import dialog_filter, with_ending
+from napari_zoommil.viewer.notifications import not_html
 
 
 def _nothing(_: Path) -> Sequence[Path]:
@@ -47,4 +48,4 @@ def _may_go(parent: QWidget, title: str, files: Sequence[Path]) -> bool:
     names = " and ".join(one.name for one in files)
     asked = f"{names} beside it will be replaced. Go on?"
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-    return QMessageBox.question(parent, title, asked, yes | no, no) == yes
+    return QMessageBox.question(parent, title, not_html(asked), yes | no, no) == yes

@@ -15,7 +15,6 @@ import napari
 import numpy as np
 import shapely
 from napari.layers import Layer, Shapes
-from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
@@ -24,6 +23,7 @@ from napari_zoommil.viewer.compat import is_being_drawn
 from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.points import insert_on_top
 from napari_zoommil.viewer.metadata import on_level_0, overlay_metadata
+from napari_zoommil.viewer.notifications import show_info
 
 NO_REGION = "That encloses no area: draw once more"
 HOW = "Hold the button and draw around the region, or click on its corners and end with a double click"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Layer
-from napari.utils.notifications import show_info
 
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.metadata import SLIDE, world_scale
+from napari_zoommil.viewer.notifications import show_info
 
 IN_PLACE = "Slides and their overlays stay in place"
 

@@ -175,6 +175,9 @@ def test_levels_may_be_padded_to_whole_tiles(tmp_path: Path, subifds: bool, ome:
             file.write(level, subfiletype=1, metadata=None, **TILED)
     with Slide.open(path) as slide:
         assert tuple(level.shape for level in slide.levels) == ((738, 1500), *PADDED)
+        assert [level.downsample for level in slide.levels] == [(one, one) for one in (1, 2, 4, 8)]
+        fine, coarse = slide.read_level(0, 696, 1392, 16, 96), slide.read_level(2, 174, 348, 4, 24)
+    assert np.array_equal(fine[::4, ::4], coarse), "far from the corner too"
 
 
 def test_levels_of_which_the_file_speaks_are_kept_whatever_their_extents(tmp_path: Path) -> None:
@@ -187,6 +190,7 @@ def test_levels_of_which_the_file_speaks_are_kept_whatever_their_extents(tmp_pat
             file.write(level, subfiletype=flag, metadata=None, compression="jpeg", tile=(512, 512))
     with Slide.open(path) as slide:
         assert [level.shape for level in slide.levels] == [(6144, 3056), (3072, 1536), (1536, 768)]
+        assert [level.downsample for level in slide.levels] == [(1, 1), (2, 2), (4, 4)]
 
 
 def test_a_page_of_its_own_scale_is_no_level(tmp_path: Path) -> None:

@@ -166,6 +166,14 @@ def test_tables_as_other_programs_write_them(data: Path, name: str) -> None:
     assert slides_of_table(path) == [one.slide for one in cohort]
 
 
+@pytest.mark.parametrize("word", ["NA", "NaN", "null", "#N/A", "n/a"])
+def test_words_that_stand_for_a_missing_value_are_told(tmp_path: Path, word: str) -> None:
+    for line in (f"b.svs,{word},val", f"b.svs,y,{word}"):
+        text = "\n".join(("slide,label,split", "a.svs,x,val", line))
+        with pytest.raises(CohortError, match=f"line 3: .*'{word}'"):
+            read_cohort(table(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QShortcut
 
@@ -21,6 +20,7 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.parts import Sentence, heading, row
 from napari_zoommil.viewer.follower import Follower
 from napari_zoommil.viewer.layers.drawing import HOW
+from napari_zoommil.viewer.notifications import show_info, show_warning
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import marked, several
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.notifications import show_info
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide
 from napari_zoommil.viewer.worker import JobRunner
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import napari
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
@@ -32,6 +31,7 @@ from napari_zoommil.viewer.docks.model_card_view import CardButton
 from napari_zoommil.viewer.docks.model_choice import ModelChoice
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.saving import ask_where
+from napari_zoommil.viewer.notifications import show_error, show_info
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import several
 from napari_zoommil.viewer.settings import compute_settings

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import napari
-from napari.utils.notifications import show_error
 
 from napari_zoommil.cells.spec import finds_title, read_cell_model
 from napari_zoommil.errors import ZoomMILError
@@ -26,6 +25,7 @@ from napari_zoommil.viewer.docks.parts import Act, Sentence, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.where import WINDOW, Where
 from napari_zoommil.viewer.layers.detections import cells_layer, hide_other_cells, set_threshold, show_cells
+from napari_zoommil.viewer.notifications import show_error
 from napari_zoommil.viewer.open_slide import DETECTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import lack_of
 from napari_zoommil.viewer.sight import sight_of

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import napari
-from napari.utils.notifications import show_info
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
 
@@ -28,6 +27,7 @@ from napari_zoommil.viewer.docks.explain.result import ShownMap
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
+from napari_zoommil.viewer.notifications import show_info
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
 from napari_zoommil.viewer.sentences import kind_help, kind_summary, outcome
 

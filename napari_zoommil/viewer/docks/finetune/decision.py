@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from napari.utils.notifications import show_error
-
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.jobs.finetune_runs import TrainingRun
 from napari_zoommil.viewer.docks.finetune.before_after import BeforeAfter
 from napari_zoommil.viewer.docks.finetune.state import Lesson
 from napari_zoommil.viewer.docks.finetune.verdict import Verdict
+from napari_zoommil.viewer.notifications import show_error
 from napari_zoommil.viewer.session import Session
 
 

@@ -1,0 +1,65 @@
+"""How much coarser the resolutions of a TIFF are than the finest one: a file tells it by its extents only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from napari_zoommil.geometry import Pair
+from napari_zoommil.slides.readers.base import Level
+from napari_zoommil.slides.readers.tiles import TiledLevel
+
+Extent = tuple[int, int]
+
+LARGEST = 1 << 12
+"""Largest factor that is looked for."""
+
+TILE_UNIT = 16
+"""Edges of tiles are multiples of it, by the TIFF specification."""
+
+
+def levels_of(geometries: Sequence[TiledLevel]) -> tuple[Level, ...]:
+    """Levels with their downsamples, finest first.
+
+    A downsample is the ratio of the extents. Where a level is padded to whole tiles, that ratio is too small:
+    there it is the whole factor before padding.
+    """
+    full = geometries[0].shape
+    found = [Level(full, (1.0, 1.0))]
+    for one in geometries[1:]:
+        factor = _before_padding(full, one, [level.downsample[0] for level in found])
+        downsample = ratio_of(one.shape, full) if factor is None else (float(factor), float(factor))
+        found.append(Level(one.shape, downsample))
+    return tuple(found)
+
+
+def ratio_of(shape: Extent, full: Extent) -> Pair:
+    """Downsample of a level that is not padded."""
+    return full[0] / shape[0], full[1] / shape[1]
+
+
+def _before_padding(full: Extent, level: TiledLevel, finer: Sequence[float]) -> int | None:
+    """The factor of a level that is padded; None if it is not, or if several factors come to its extents."""
+    ratio = max(ratio_of(level.shape, full))
+    is_whole = _comes_to(full, round(ratio), level.shape, (1, 1))
+    if is_whole or any(edge % TILE_UNIT for edge in level.tile):
+        return None
+    factors = range(max(2, math.ceil(ratio)), LARGEST + 1)
+    found = [one for one in factors if _comes_to(full, one, level.shape, level.tile)]
+    if len(found) > 1:
+        found = [one for one in found if one & (one - 1) == 0]
+    if len(found) > 1:  # all of it is in one tile: the factors go on as they began
+        found = [one for one in found if len(finer) > 1 and one == finer[-1] ** 2 / finer[-2]]
+    return found[0] if len(found) == 1 else None
+
+
+def _comes_to(full: Extent, factor: int, shape: Extent, tile: Extent) -> bool:
+    """Whether an image that is reduced by a factor, and padded to whole tiles, has a shape."""
+    return factor > 0 and all(
+        have in (_padded(edge // factor, unit), _padded(-(-edge // factor), unit))
+        for edge, have, unit in zip(full, shape, tile, strict=True)
+    )
+
+
+def _padded(edge: int, tile: int) -> int:
+    return -(-edge // tile) * tile

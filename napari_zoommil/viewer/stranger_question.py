@@ -1,0 +1,61 @@
+"""The question what is to become of two documents, where one took the place of the other on disk."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_zoommil.annotations import Points, Stranger
+from napari_zoommil.viewer.sentences import marked
+
+Choice = Literal["mine", "theirs", "both"]
+
+BUTTONS: dict[Choice, tuple[str, QMessageBox.ButtonRole]] = {
+    "mine": ("Keep &mine", QMessageBox.ButtonRole.RejectRole),
+    "theirs": ("Take &theirs", QMessageBox.ButtonRole.AcceptRole),
+    "both": ("Keep &both", QMessageBox.ButtonRole.AcceptRole),
+}
+
+
+class StrangerQuestion(QMessageBox):
+    """Asks which document is to be that of a slide; the window can be used meanwhile.
+
+    Enter and Escape keep ours, which is what the file holds when it is asked: an answer by mistake, or none,
+    changes nothing.
+
+    Parameters
+    ----------
+    parent : QWidget
+    name : str
+        Of the file.
+    ours : Points
+    stranger : Stranger
+    """
+
+    decided = Signal(str)
+    """(Choice)"""
+
+    def __init__(self, parent: QWidget, name: str, ours: Points, stranger: Stranger) -> None:
+        super().__init__(parent)
+        self.setObjectName("stranger-question")
+        self.setWindowTitle("Other annotations")
+        self.setWindowModality(Qt.WindowModality.NonModal)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setIcon(QMessageBox.Icon.Question)
+        of = ", and says that it is of another slide" if stranger.of_other_slide else ""
+        theirs = Points()
+        theirs.adopt(stranger.content)
+        self.setText(
+            f"Another document took the place of {name}{of}. It shares nothing with yours.\n\n"
+            f"Yours: {marked(ours)}. Theirs: {marked(theirs)}.\n\n"
+            f"Yours was written again, and theirs is in {stranger.path.name}: nothing is lost, whatever you "
+            "choose."
+        )
+        self._choices = {self.addButton(text, role): choice for choice, (text, role) in BUTTONS.items()}
+        mine = next(iter(self._choices))
+        self.setDefaultButton(mine)
+        self.setEscapeButton(mine)
+        self.buttonClicked.connect(lambda button: self.decided.emit(self._choices[button]))

@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "needle-camelyon": "napari_zoommil.experiments.needle_camelyon.experiment",
     "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
     "nic-encoders": "napari_zoommil.experiments.nic_encoders.experiment",
+    "nic-slides": "napari_zoommil.experiments.nic_slides.experiment",
 }
 """Name → module with a job ``experiment``."""
 

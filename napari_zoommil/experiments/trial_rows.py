@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,10 +36,17 @@ def _within(result: Any, path: Sequence[str]) -> float | None:
     return None if result is None else float(result)
 
 
-def rows_of(extent: Any, results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A row for each trial with results, in their order."""
-    found: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+def by_trial(
+    extent: Any, results: Mapping[str, Mapping[str, Any]]
+) -> dict[Any, tuple[Mapping[str, Any], ...]]:
+    """Results of each trial that has one, one per seed, in the order of the preset."""
     pieces = extent.pieces()
+    found: dict[Any, list[Mapping[str, Any]]] = {trial: [] for trial, _ in pieces.values()}
     for name, result in results.items():
         found[pieces[name][0]].append(result)
-    return [Row(trial, tuple(found[trial])) for trial in extent.trials if trial in found]
+    return {trial: tuple(own) for trial, own in found.items() if own}
+
+
+def rows_of(extent: Any, results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """A row for each trial with results, in their order."""
+    return [Row(trial, own) for trial, own in by_trial(extent, results).items()]

@@ -25,7 +25,8 @@ from napari_zoommil.experiments.needles.fitting import at_once
 from napari_zoommil.experiments.needles.training import data_sets, network_of, trained_network
 from napari_zoommil.experiments.needles.trials import Extent, Trial
 from napari_zoommil.experiments.reproduce import Reproduction
-from napari_zoommil.experiments.trials import Run, Trials
+from napari_zoommil.experiments.trial_rows import by_trial
+from napari_zoommil.experiments.trials import Trials
 from napari_zoommil.experiments.written import write_results
 from napari_zoommil.files import write_file
 from napari_zoommil.jobs.progress import Job
@@ -66,7 +67,7 @@ def experiment(
     yield from trained.run(only, device)
     own = replace(trained, work=measure, folder=out / NAME / "pieces", kept_in=trained.folder)
     results = yield from own.run(only, device)
-    rows = rows_of(own.runs(results))
+    rows = [Row(trial, each) for trial, each in by_trial(own.extent, results).items()]
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows, own.extent.base), legends=True),
         "saliency.png": lambda path: draw_examples(path, own, next(iter(results))),
@@ -121,14 +122,6 @@ class Row:
 
     def mean(self, kind: str, what: str = "precision") -> Mean:
         return Mean.of([one[kind][what] for one in self.results])
-
-
-def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """A row for each trial with results."""
-    found: dict[Trial, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        found.setdefault(run.trial, []).append(run.result)
-    return [Row(trial, tuple(own)) for trial, own in found.items()]
 
 
 def table(rows: Sequence[Row], extent: Extent) -> str:

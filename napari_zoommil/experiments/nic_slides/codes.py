@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from napari_zoommil.encoders.convolutional import ConvolutionalEncoder
 from napari_zoommil.encoders.folder import EncoderSpec, preprocessing_for, save_encoder
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.nic_slides.trials import BASE_STRIDE, METHODS, Code, Extent
-from napari_zoommil.experiments.pieces import Pieces, as_json
+from napari_zoommil.experiments.pieces import Pieces
 from napari_zoommil.experiments.run_pieces import run_missing, shares_of, within
 from napari_zoommil.experiments.zooming.cohort import TABLE, planned
 from napari_zoommil.files import make_folder
@@ -51,23 +52,32 @@ def prepared(out: Path, extent: Extent, codes: Iterable[Code], place: Any) -> Jo
     Returns
     -------
     dict
-        Metrics of each encoder that was made, by ``vae/128``.
+        Metrics of each encoder of the preset that is made, by ``vae/128``.
     """
-    wanted = list(dict.fromkeys(codes))
-    own = {f"{one.encoder}/{one.size}": one for one in wanted if is_made(one)}
-    settings = as_json(extent.encoders)
-    known = {name: {**settings, "steps": extent.encoders.steps.get(one.encoder)} for name, one in own.items()}
-    encoders = Pieces(out / HOME / "encoders", known)
-    tasks = {name: (one, extent, out, str(place)) for name, one in own.items()}
+    every = list(dict.fromkeys(trial.code for trial in extent.trials))
+    wanted = [one for one in every if one in set(codes)]
+    encoders = Pieces(
+        out / HOME / "encoders", {_made(one): _settings(one, extent) for one in every if is_made(one)}
+    )
+    tasks = {_made(one): (one, extent, out, str(place)) for one in wanted if is_made(one)}
     yield from run_missing(encoders, tasks, make_encoder, place)
-    read = as_json(extent, ("trials", "seeds", "options", "settings", "recipes", "tuned", "explained"))
+    read = {"cohort": asdict(extent.cohort), "views": extent.views, "min_tissue": extent.min_tissue}
     features = Pieces(
-        out / HOME / "features",
-        {one.name: {**read, **known.get(f"{one.encoder}/{one.size}", {})} for one in wanted},
+        out / HOME / "features", {one.name: {**read, "encoder": _settings(one, extent)} for one in every}
     )
     tasks = {one.name: (one, extent, out, str(place)) for one in wanted}
     yield from run_missing(features, tasks, compress, place)
     return encoders.all()
+
+
+def _made(code: Code) -> str:
+    return f"{code.encoder}/{code.size}"
+
+
+def _settings(code: Code, extent: Extent) -> dict[str, Any] | None:
+    """What determines an encoder; None of one that is not made here."""
+    how = replace(extent.encoders, steps={code.encoder: extent.encoders.steps.get(code.encoder)})
+    return asdict(how) | {"min_tissue": extent.min_tissue} if is_made(code) else None
 
 
 def make_encoder(

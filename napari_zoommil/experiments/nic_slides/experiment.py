@@ -76,12 +76,13 @@ def experiment(
 def described(extent: Extent, preset: str, out: Path) -> str:
     """Sentences on the preset."""
     how, edge = extent.encoders, extent.region
-    steps = ", ".join(f"{name} {count:,}" for name, count in how.steps.items() if count > 1)
+    steps = ", ".join(f"{name} {count:,}" for name, count in how.steps.items())
     settings = ", ".join(f"{name} {value}" for name, value in extent.settings.items()) or "all of it"
     return (
         f"Preset `{preset}`: {cohort_described(extent.cohort, out)} Encoders are trained on "
         f"{how.cohort.slides} other slides; recipe `{how.recipe}`, steps at most: {steps or 'the recipe’s'}. "
         f"Patches of {BASE_STRIDE} px at 20x, crops of {edge} × {edge} patches, {extent.views} views; model "
         f"`nic`, recipe `{extent.recipes[TASKS[0]]}` for the class and `{extent.recipes[TASKS[1]]}` for the "
-        f"number, {settings}; {extent.folds} partitions. A large tumour takes {extent.macro:.0%} of the tissue."
+        f"number, {settings}; {extent.folds} partitions. A large tumour takes {extent.macro:.0%} of "
+        "the tissue."
     )

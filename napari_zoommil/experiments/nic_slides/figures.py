@@ -15,6 +15,7 @@ from napari_zoommil.experiments.nic_slides.published import PUBLISHED
 from napari_zoommil.experiments.nic_slides.report import (
     CHANCE,
     VARIED,
+    control_values,
     default_rows,
     sizes_of,
     value_of,
@@ -65,9 +66,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
     by_size = Panel(
         "size (Fig. 8)", "radius of the lesion, mm; 0: no tumour", "mean probability", lines, (0, 1)
     )
-    controls = {
-        name: mean.mean for name in CONTROLS if name in own and (mean := own[name].mean("all", "value"))
-    }
+    controls = control_values(own)
     return [by_size, *(_panel(varied(rows, what), what, controls) for what in VARIED)]
 
 

@@ -120,14 +120,18 @@ def _table(found: Mapping[str, Row], task: Task) -> str:
 
 def beats(row: Row, found: Mapping[str, Row]) -> str:
     """Whether the interval lies above the better control."""
-    controls = [
-        mean.mean for name in CONTROLS if name in found and (mean := found[name].mean("all", "value"))
-    ]
+    controls = control_values(found)
     low, high = row.mean("all", "low"), row.mean("all", "high")
     if not controls or low is None or high is None:
         return DASH
-    best = max(controls)
+    best = max(controls.values())
     return "yes" if low.mean > best else "no" if high.mean < best else "not decidable"
+
+
+def control_values(found: Mapping[str, Row]) -> dict[str, float]:
+    """Means of the control encoders over all slides."""
+    own = {name: found[name].mean("all", "value") for name in CONTROLS if name in found}
+    return {name: mean.mean for name, mean in own.items() if mean}
 
 
 def _interval(row: Row) -> str:

@@ -14,7 +14,7 @@ from napari_zoommil.experiments.zooming.cohort import LABELS, PlannedSlide, plan
 from napari_zoommil.files import write_table
 from napari_zoommil.models.task import Classification, Regression
 
-CLASSES = ("none", "tumour")
+CLASSES = ("normal", "tumour")
 SUBSETS = {"presence": ("test", "macro"), "share": ("test",)}
 """Beside *all*. Of the class they are parts of the cross-validation, as in the paper; the test slides of the
 number are in none of its partitions."""

@@ -185,15 +185,7 @@ def _by_size(told: Sequence[Told], out: Path, extent: Extent) -> list[dict[str, 
         outline = outline_beside(out / extent.cohort.folder / one.row.slide.name)
         area = shapely.union_all(outline).area if one.row.slide.drawing.tumour else 0.0
         sizes.append((float(np.sqrt(area / np.pi) * UM / 1000), one.value))
-    found = [[one for one in sizes if not one[0]]]
-    lesions = sorted(one for one in sizes if one[0])
-    found += [
-        lesions[part[0] : part[-1] + 1]
-        for part in np.array_split(np.arange(len(lesions)), SIZES)
-        if len(part)
-    ]
-    return [
-        {"radius": float(np.mean([r for r, _ in own])), "probability": float(np.mean([p for _, p in own]))}
-        for own in found
-        if own
-    ]
+    lesions = np.array(sorted(one for one in sizes if one[0])).reshape(-1, 2)
+    groups = [np.array([one for one in sizes if not one[0]]), *np.array_split(lesions, SIZES)]
+    means = [own.mean(0).tolist() for own in groups if len(own)]
+    return [{"radius": radius, "probability": probability} for radius, probability in means]

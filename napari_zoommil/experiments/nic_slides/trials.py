@@ -101,7 +101,7 @@ class Encoders:
     recipe: Literal["cpu", "paper"] = "paper"
     input_size: int | None = None
     patches: int | None = None
-    steps: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,8 @@ EXTENTS = {
     "cpu": Extent(
         MadeCohort(102, 8_192, 0.03, 0.3, 70_000),
         Encoders(
-            MadeCohort(18, 8_192, 0.03, 0.3, 80_000), "cpu", 64, 3_000,
-            {"vae": 500, "contrastive": 500, "bigan": 1_000, ORACLE: 300, "untrained": 1},
+            MadeCohort(24, 8_192, 0.03, 0.3, 80_000), "cpu", 64, 3_000,
+            {"vae": 500, "contrastive": 500, "bigan": 1_000, ORACLE: 300},
         ),
         tuple(_trials((16, 32), (256,), (0.5,), (0.25, 0.5))),
         region=32,
@@ -205,6 +205,6 @@ EXTENTS = {
         recipes={"presence": "camelyon16", "share": "tupac16"},
     ),
 }  # fmt: skip
-"""``cpu``: slides of 8,192 px at 40x, 32 × 32 patches, CNN with same padding. ``paper``: P = S = 128, C = 128,
-R = 400, T = 10 crops × 8 views, the paper's recipes; numbers of slides of Camelyon16. Values of codes,
-strides and shares are not in its text and were chosen here."""
+"""``cpu``: slides of 8,192 px at 40x, 32 × 32 patches, CNN with same padding. ``paper``: P = S = 128,
+C = 128, R = 400, T = 10 crops × 8 views, the paper's recipes; numbers of slides of Camelyon16. Values of
+codes, strides and shares are not in its text and were chosen here."""

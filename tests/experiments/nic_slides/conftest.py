@@ -14,7 +14,7 @@ from napari_zoommil.experiments.zooming.cohort import COLUMNS, TABLE, MadeCohort
 from napari_zoommil.files import make_folder, write_json, write_table
 from napari_zoommil.jobs import Job
 
-EDGE, PLACE = 1536, slice(256, 768)
+EDGE, PLACE = 1024, slice(256, 768)
 """Of a slide, and rows and columns of a tumour, px."""
 
 VAE, COLOUR = Trial("presence", default_code("vae")), Trial("presence", default_code("mean-rgb"))
@@ -29,9 +29,9 @@ TINY = Extent(
         Trial("presence", Code("supervised", 16)),
         Trial("presence", default_code("mean-rgb"), share=0.5),
     ),
-    region=6,
+    region=4,
     recipes=dict.fromkeys(("presence", "share"), "small"),
-    options={"strides": (2, 1), "width": 8, "dropout": 0.0},
+    options={"strides": (1, 2), "width": 8, "dropout": 0.0},
     settings={"epochs": 2, "learning_rate": 0.02, "batch": 4},
     views=1,
     min_tissue=0.1,
@@ -52,7 +52,7 @@ def draw(cohort: MadeCohort, folder: Path) -> Job[Path]:
             continue
         rng = np.random.default_rng(number)
         pixels = np.full((EDGE, EDGE, 3), 245, np.uint8)
-        pixels[64:-64, 64:-64] = np.array([220, 150, 190]) + rng.integers(-20, 20, (EDGE - 128,) * 2 + (1,))
+        pixels[32:-32, 32:-32] = np.array([220, 150, 190]) + rng.integers(-20, 20, (EDGE - 64,) * 2 + (1,))
         outline = []
         if one.drawing.tumour:
             pixels[PLACE, PLACE] -= 90
@@ -61,7 +61,7 @@ def draw(cohort: MadeCohort, folder: Path) -> Job[Path]:
             geometry = {"type": "Polygon", "coordinates": [ring]}
             named = {"classification": {"name": "tumour"}}
             outline = [{"type": "Feature", "properties": named, "geometry": geometry}]
-        known = {"photometric": "rgb", "tile": (256, 256), "resolutionunit": 3, "compression": "zlib"}
+        known = {"photometric": "rgb", "tile": (256, 256), "resolutionunit": 3}
         tifffile.imwrite(folder / one.name, pixels, resolution=(40_000, 40_000), **known)
         content = {"type": "FeatureCollection", "features": outline}
         write_json((folder / one.name).with_suffix(".geojson"), content)

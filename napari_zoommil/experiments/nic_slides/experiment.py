@@ -62,8 +62,9 @@ def experiment(
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows)),
         "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %"),
-        "maps.svg": lambda path: write_bars(path, map_bars(rows), "Jaccard index, %"),
     }
+    if bars := map_bars(rows):
+        figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %")
     for task in TASKS:
         names = {one: f"{Trial(task, default_code(one)).name}/{extent.seeds[0]}" for one in ENCODERS}
         if kept := {one: trials.kept(name) for one, name in names.items() if name in results}:

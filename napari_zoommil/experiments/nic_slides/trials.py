@@ -190,7 +190,7 @@ EXTENTS = {
         tuple(_trials((16, 32), (256,), (0.5,), (0.25, 0.5))),
         region=32,
         recipes=dict.fromkeys(TASKS, "small"),
-        settings={"epochs": 30},
+        settings={"epochs": 50},
         views=1,
         min_tissue=0.1,
         macro=0.1,

@@ -45,8 +45,8 @@ MAP_NOTES = """
 Grad-CAM of the first convolution (k = 1) of the CNN that has not seen the slide, of *tumour*, or of the
 number; Jaccard index with the planted tumour after a denoising that was tuned on other slides; average
 precision and pointing game of the highest value. *Random*: noise at the same places; *density*: the optical
-density of the slide; both after the denoising of Grad-CAM. The paper shows these maps without numbers: mean colour does not focus, VAE and
-contrastive scatter, BiGAN focuses on tumour.
+density of the slide; both after the denoising of Grad-CAM. The paper shows its maps without numbers: mean
+colour does not focus, VAE and contrastive scatter, BiGAN focuses on tumour.
 """
 
 

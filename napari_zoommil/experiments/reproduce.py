@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "needle-camelyon": "napari_zoommil.experiments.needle_camelyon.experiment",
     "nic-rectangles": "napari_zoommil.experiments.nic_rectangles.experiment",
     "nic-encoders": "napari_zoommil.experiments.nic_encoders.experiment",
+    "nic-slides": "napari_zoommil.experiments.nic_slides.experiment",
 }
 """Name → module with a job ``experiment``."""
 
@@ -66,10 +67,11 @@ def reproduce(
         on a cohort), zoom-ablation (parts of ZoomMIL), zoom-k (patches zoomed into), zoom-maps (attention),
         needle-mnist (small objects in large images), needle-localisation (saliency on them), needle-camelyon
         (lesions in crops of made slides), nic-rectangles (Neural Image Compression on synthetic images),
-        nic-encoders (encoders on nuclei and tiles).
+        nic-encoders (encoders on nuclei and tiles), nic-slides (a class and a number of whole slides).
     out : Path
         Folder for results, table and figures; those of each experiment but sparse-labels lie in a folder of
-        their own, beside the cohort, features and trainings that zoom-* share, or needle-*.
+        their own, beside the cohort, features and trainings that zoom-* share, or needle-*; nic-slides shares
+        features with zoom-*.
     preset : str
         cpu: a part that takes at most 90 minutes on two cores; paper: all published settings.
     data : Path, optional
@@ -84,7 +86,9 @@ def reproduce(
         zoom-*: abmil@20x/0 or zoommil*, for model (or variant), seed; zoom-efficiency: BRIGHT/0; needle-*:
         32/17/max/base/0, for canvas, receptive field, pooling, what differs, seed; needle-camelyon:
         128/10-50/9/max/base/0, for crop, percent of lesion and the same; nic-rectangles:
-        vae/16/9/100/0, for encoder, code, stride, percent of the training images, seed; nic-encoders: vae/0.
+        vae/16/9/100/0, for encoder, code, stride, percent of the training images, seed; nic-encoders: vae/0;
+        nic-slides: presence/vae/128/128/100/100/0 or share/bigan, for task, encoder, code, stride, percent of
+        the region, of the training slides, seed.
     mpp : float
         Pixel size of the tiles of sparse-labels.
 

@@ -5,15 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from napari_zoommil.encoders.device import cpu_threads
 from napari_zoommil.experiments.pieces import Pieces
 from napari_zoommil.experiments.side_by_side import Tell, processes, side_by_side
 from napari_zoommil.jobs.progress import Job, Progress
 
+T = TypeVar("T")
+
 Work = Callable[..., Generator[float, None, dict[str, Any]]]
 """Yields the share that is done, 0 to 1, and returns the result of a piece."""
+
+
+def within(part: Generator[float, None, T], first: float, last: float) -> Generator[float, None, T]:
+    """A part of a piece, from one share of the whole to another."""
+    while True:
+        try:
+            yield first + (last - first) * next(part)
+        except StopIteration as stop:
+            found: T = stop.value
+            return found
+
+
+def shares_of(job: Job[T]) -> Generator[float, None, T]:
+    """A job as a piece, or a part of one."""
+    with closing(job):
+        while True:
+            try:
+                told = next(job)
+            except StopIteration as stop:
+                found: T = stop.value
+                return found
+            yield min(1.0, told.done / max(1, told.total))
 
 
 def run_missing(pieces: Pieces, tasks: Mapping[str, tuple[Any, ...]], work: Work, device: Any) -> Job[None]:

@@ -16,6 +16,7 @@ from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.needle_camelyon.crops import SPLITS, CropImages
 from napari_zoommil.experiments.needle_camelyon.published import LESIONS, POSITIVE
 from napari_zoommil.experiments.needle_camelyon.trials import Extent, Trial, range_of
+from napari_zoommil.experiments.trial_rows import by_trial
 from napari_zoommil.files import write_file
 from napari_zoommil.model_card import markdown_table
 from napari_zoommil.models.blocks.bagnet import BagNet
@@ -46,11 +47,7 @@ class Row:
 
 def rows_of(extent: Extent, results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """A row for each trial with results, in their order."""
-    pieces = extent.pieces()
-    found: dict[Trial, list[Mapping[str, Any]]] = {}
-    for name, result in results.items():
-        found.setdefault(pieces[name][0], []).append(result)
-    return [Row(trial, tuple(found[trial])) for trial in extent.trials if trial in found]
+    return [Row(trial, own) for trial, own in by_trial(extent, results).items()]
 
 
 def alike(rows: Iterable[Row], base: Trial, *varied: str) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.encoders.random_numbers import own_random_numbers
 from napari_zoommil.experiments.charts import STYLE, Line, Panel, write_svg
-from napari_zoommil.experiments.data.mnist import mnist_folder
 from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.needle_localisation.detection import (
     brightness,
@@ -22,13 +20,13 @@ from napari_zoommil.experiments.needle_localisation.detection import (
     random_map,
     saliency,
 )
-from napari_zoommil.experiments.needles.bench import Bench
+from napari_zoommil.experiments.needle_mnist.experiment import experiment as needles
 from napari_zoommil.experiments.needles.fitting import at_once
 from napari_zoommil.experiments.needles.training import data_sets, network_of, trained_network
-from napari_zoommil.experiments.needles.trials import EXTENTS, Extent, Trial
-from napari_zoommil.experiments.pieces import Pieces, select
+from napari_zoommil.experiments.needles.trials import Extent, Trial
 from napari_zoommil.experiments.reproduce import Reproduction
-from napari_zoommil.experiments.run_pieces import run_missing
+from napari_zoommil.experiments.trial_rows import by_trial
+from napari_zoommil.experiments.trials import Trials
 from napari_zoommil.experiments.written import write_results
 from napari_zoommil.files import write_file
 from napari_zoommil.jobs.progress import Job
@@ -64,45 +62,44 @@ def experiment(
     Trainings are shared with ``needle-mnist`` of the same folder. The parameters are those of
     :func:`napari_zoommil.experiments.reproduce.reproduce`; ``mpp`` is not used.
     """
-    bench = Bench(out, EXTENTS[preset], mnist_folder(data))
-    chosen = localised_trials(bench.extent)
-    names, place = select(chosen, only), choose_device(device).torch
-    yield from bench.trained(names, device)
-    made_with = {name: bench.pieces().made_with[name] for name in chosen}
-    pieces = Pieces(out / NAME / "pieces", made_with)
-    tasks = {name: (*chosen[name], bench, name, str(place)) for name in names}
-    yield from run_missing(pieces, tasks, measure, place)
-    results = pieces.all()
-    rows = rows_of(chosen, results)
+    trained = needles.trials(out, preset, data)
+    trained = replace(trained, extent=localised_trials(trained.extent))
+    yield from trained.run(only, device)
+    own = replace(trained, work=measure, folder=out / NAME / "pieces", kept_in=trained.folder)
+    results = yield from own.run(only, device)
+    rows = [Row(trial, each) for trial, each in by_trial(own.extent, results).items()]
     figures: dict[str, Callable[[Path], None]] = {
-        "figure.svg": lambda path: write_svg(path, panels(rows, bench.extent.base), legends=True),
-        "saliency.png": lambda path: draw_examples(path, bench, next(iter(results))),
+        "figure.svg": lambda path: write_svg(path, panels(rows, own.extent.base), legends=True),
+        "saliency.png": lambda path: draw_examples(path, own, next(iter(results))),
     }
     content = {"experiment": NAME, "preset": preset, "pieces": results}
-    text = f"# {NAME}\n{NOTES}\n{table(rows, bench.extent)}\n"
+    text = f"# {NAME}\n{NOTES}\n{table(rows, own.extent)}\n"
     return write_results(out / NAME, content, text, figures if results else {})
 
 
-def localised_trials(extent: Extent) -> dict[str, tuple[Trial, int]]:
-    """Trials of Fig. 17 among those of ``needle-mnist``: canvases, poolings and receptive fields."""
+def localised_trials(extent: Extent) -> Extent:
+    """With the trials of Fig. 17 among those of ``needle-mnist``: canvases, poolings, receptive fields."""
     base = extent.base
-    return {
-        name: (trial, seed)
-        for name, (trial, seed) in extent.pieces().items()
-        if trial == Trial(trial.canvas, trial.field, trial.pooling, base.width, base.norm, base.train)
-        and trial.canvas.noise == base.canvas.noise
-        and (trial.field == base.field or trial.pooling == base.pooling)
-    }
+    return replace(
+        extent,
+        trials=tuple(
+            (trial, seeds)
+            for trial, seeds in extent.trials
+            if trial == Trial(trial.canvas, trial.field, trial.pooling, base.width, base.norm, base.train)
+            and trial.canvas.noise == base.canvas.noise
+            and (trial.field == base.field or trial.pooling == base.pooling)
+        ),
+    )
 
 
 def measure(
-    trial: Trial, seed: int, bench: Bench, name: str, device: str
+    trial: Trial, extent: Extent, seed: int, mnist: Path, weights: Path, device: str
 ) -> Generator[float, None, dict[str, Any]]:
     """Localise by a trained network, and by the controls."""
-    images, place = data_sets(trial, bench.extent, bench.mnist, seed)["val"], torch.device(device)
+    images, place = data_sets(trial, extent, mnist, seed)["val"], torch.device(device)
     with own_random_numbers(seed + 1):
-        untrained = network_of(trial, bench.extent).to(place)
-    trained = trained_network(trial, bench.extent, bench.weights(name)).to(place)
+        untrained = network_of(trial, extent).to(place)
+    trained = trained_network(trial, extent, weights).to(place)
     explains = (
         saliency(trained, place),
         saliency(untrained, place),
@@ -112,7 +109,7 @@ def measure(
     found: dict[str, Any] = {}
     for number, (kind, explain) in enumerate(zip(KINDS, explains, strict=True)):
         yield number / len(KINDS)
-        found[kind] = asdict(localised(images, explain, at_once(images, bench.extent.batch)))
+        found[kind] = asdict(localised(images, explain, at_once(images, extent.batch)))
     return found
 
 
@@ -125,14 +122,6 @@ class Row:
 
     def mean(self, kind: str, what: str = "precision") -> Mean:
         return Mean.of([one[kind][what] for one in self.results])
-
-
-def rows_of(chosen: Mapping[str, tuple[Trial, int]], results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A row for each trial with results."""
-    found: dict[Trial, list[Mapping[str, Any]]] = {}
-    for name, result in results.items():
-        found.setdefault(chosen[name][0], []).append(result)
-    return [Row(trial, tuple(own)) for trial, own in found.items()]
 
 
 def table(rows: Sequence[Row], extent: Extent) -> str:
@@ -187,15 +176,15 @@ def _line(name: str, rows: Sequence[Row], kind: str) -> Line:
     )
 
 
-def draw_examples(path: Path, bench: Bench, name: str) -> None:
+def draw_examples(path: Path, trials: Trials, name: str) -> None:
     """Fig. 16: validation images with saliency in red, and the 3 outlined."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    trial, seed = bench.extent.pieces()[name]
-    images = data_sets(trial, bench.extent, bench.mnist, seed)["val"]
-    network = trained_network(trial, bench.extent, bench.weights(name))
+    trial, seed = trials.extent.pieces()[name]
+    images = data_sets(trial, trials.extent, trials.data, seed)["val"]
+    network = trained_network(trial, trials.extent, trials.kept(name))
     rows = np.arange(min(SHOWN, len(images)))
     pictures = images.batch(rows)
     maps = saliency(network, torch.device("cpu"))(pictures)

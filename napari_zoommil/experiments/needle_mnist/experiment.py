@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from napari_zoommil.experiments.charts import write_svg
 from napari_zoommil.experiments.data.mnist import mnist_folder
 from napari_zoommil.experiments.needle_mnist.report import markdown, panels, summary
-from napari_zoommil.experiments.needles.bench import Bench, Run
 from napari_zoommil.experiments.needles.groups import cells
+from napari_zoommil.experiments.needles.training import train_one
 from napari_zoommil.experiments.needles.trials import EXTENTS, Extent
-from napari_zoommil.experiments.reproduce import Reproduction
-from napari_zoommil.experiments.written import write_results
-from napari_zoommil.jobs.progress import Job
+from napari_zoommil.experiments.trials import Report, Results, Run, TrialExperiment, Trials
 
 NAME = "needle-mnist"
 
 
-def experiment(
-    out: Path,
-    preset: str = "cpu",
-    data: Path | None = None,
-    only: Sequence[str] = (),
-    mpp: float = 0.25,
-    device: str = "auto",
-) -> Job[Reproduction]:
-    """Train each trial without a result, then write tables and figure of all results.
-
-    The parameters are those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``mpp`` is not used.
-    """
-    bench = Bench(out, EXTENTS[preset], mnist_folder(data))
-    runs = yield from bench.trained(only, device)
-    found = cells(runs.values())
-    return write_results(
-        out / NAME,
-        {"experiment": NAME, "preset": preset, **summary(found, bench.extent), "runs": _runs(runs)},
-        markdown(found, bench.extent, described(bench.extent, preset, list(runs.values()))),
-        {"figure.svg": lambda path: write_svg(path, panels(found, bench.extent), legends=True)},
+def report(trials: Trials, results: Results, preset: str) -> Report:
+    """Tables and figure."""
+    runs, extent = trials.runs(results), trials.extent
+    found = cells(runs)
+    return Report(
+        {**summary(found, extent), "runs": results},
+        markdown(found, extent, described(extent, preset, runs)),
+        {"figure.svg": lambda path: write_svg(path, panels(found, extent), legends=True)},
     )
 
 
@@ -54,5 +39,13 @@ def described(extent: Extent, preset: str, runs: Sequence[Run]) -> str:
     )
 
 
-def _runs(runs: dict[str, Run]) -> dict[str, dict[str, object]]:
-    return {name: run.result for name, run in runs.items()}
+experiment = TrialExperiment(
+    NAME,
+    EXTENTS,
+    train_one,
+    report,
+    lambda given, *_: mnist_folder(given),
+    folder="needles",
+    ending=".safetensors",
+)
+"""``needle-localisation`` shares its trainings."""

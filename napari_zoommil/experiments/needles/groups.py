@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from napari_zoommil.experiments.means import Mean
-from napari_zoommil.experiments.needles.bench import Run
 from napari_zoommil.experiments.needles.trials import Trial
+from napari_zoommil.experiments.trials import Run
 
 FITTED = 0.99
 """Training accuracy above which the paper calls an optimisation successful."""

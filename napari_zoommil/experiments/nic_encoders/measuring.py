@@ -26,6 +26,7 @@ from napari_zoommil.experiments.data.cell_types import (
 )
 from napari_zoommil.experiments.encoder_fit import fitted
 from napari_zoommil.experiments.nic_encoders.settings import PIXELS, SUPERVISED, UNSUPERVISED, Extent
+from napari_zoommil.experiments.run_pieces import within
 from napari_zoommil.training.encoders.fitting import codes_of
 from napari_zoommil.training.encoders.patches import PatchSet, divided, patch_set
 from napari_zoommil.training.encoders.probe import colour_statistics, linear_probe
@@ -36,7 +37,7 @@ METRICS = ("accuracy", "balanced accuracy")
 
 
 def measure(
-    encoder: str, seed: int, extent: Extent, root: Path, device: str
+    encoder: str, extent: Extent, seed: int, root: Path, device: str
 ) -> Generator[float, None, dict[str, Any]]:
     """Train an encoder and probe it.
 
@@ -50,7 +51,7 @@ def measure(
     started, place = time.perf_counter(), choose_device(device)
     cells, (tiles, organs) = read_cells(root), read_tiles(root)
     train, test = split_patients(cells)
-    encode, metrics = yield from _within(_encoder(encoder, seed, extent, train, tiles, organs, place), 0, 0.7)
+    encode, metrics = yield from within(_encoder(encoder, seed, extent, train, tiles, organs, place), 0, 0.7)
     result = {"cells": _probed(encode, train, test), "training": metrics}
     patches, accuracies = cut(tiles, organs, extent.patch), []
     folds = list(left_out(patches))
@@ -60,18 +61,10 @@ def measure(
             rest = [tile for tile in tiles if tile.slide not in held]
             job = _organ_encoder(extent, rest, organs, seed, place, extent.fold_steps)
             low, high = (0.7 + 0.3 * n / len(folds) for n in (number, number + 1))
-            chosen, _ = yield from _within(job, low, high)
+            chosen, _ = yield from within(job, low, high)
         accuracies.append(_told_apart(chosen, patches, held))
         yield 0.7 + 0.3 * (number + 1) / len(folds) * 0.99
     return {**result, "organs": accuracies, "seconds": time.perf_counter() - started}
-
-
-def _within(job: Generator[float, None, Any], first: float, last: float) -> Generator[float, None, Any]:
-    while True:
-        try:
-            yield first + (last - first) * next(job)
-        except StopIteration as stop:
-            return stop.value
 
 
 def _encoder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 from napari_zoommil.experiments.charts import STYLE, Line, Panel
 from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.nic_rectangles.cams import KINDS
-from napari_zoommil.experiments.nic_rectangles.trials import CONTROLS, ORACLE, Extent, Trial
+from napari_zoommil.experiments.nic_rectangles.trials import CONTROLS, ORACLE, Trial
+from napari_zoommil.experiments.trial_rows import DASH, Row
 from napari_zoommil.files import write_file
 from napari_zoommil.model_card import markdown_table
 
-DASH = "–"
 CHANCE = 0.1
 PUBLISHED_JACCARD = 0.612
 """Of Grad-CAM, sec. 4.2; Fig. 6 has no numbers in the text."""
@@ -39,40 +39,6 @@ the share that does. *Random* and *all digits* know nothing; *true class*, the d
 true class, knows the answer and is the ceiling. `untrained` has random weights, `mean` is the mean grey of a
 patch.
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """Results of a trial, one per seed."""
-
-    trial: Trial
-    results: tuple[Mapping[str, Any], ...]
-
-    def mean(self, *path: str) -> Mean | None:
-        """Of a number within the results; None where no seed has it."""
-        values = [value for one in self.results if (value := _within(one, path)) is not None]
-        return Mean.of(values) if values else None
-
-    def shown(self, *path: str) -> str:
-        mean = self.mean(*path)
-        if mean is None:
-            return DASH
-        return f"{mean.mean:.3f}" + (f" ± {mean.sd:.3f}" if mean.seeds > 1 else "")
-
-
-def _within(result: Any, path: Sequence[str]) -> float | None:
-    for name in path:
-        result = result.get(name) if isinstance(result, Mapping) else None
-    return None if result is None else float(result)
-
-
-def rows_of(extent: Extent, results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """A row for each trial with results, in their order."""
-    found: dict[Trial, list[Mapping[str, Any]]] = defaultdict(list)
-    pieces = extent.pieces()
-    for name, result in results.items():
-        found[pieces[name][0]].append(result)
-    return [Row(trial, tuple(found[trial])) for trial in extent.trials if trial in found]
 
 
 def varied(rows: Iterable[Row], *names: str) -> list[Row]:

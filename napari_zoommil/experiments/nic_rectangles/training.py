@@ -21,6 +21,7 @@ from napari_zoommil.experiments.data.rectangles import CLASSES, EDGE, SPLIT_NUMB
 from napari_zoommil.experiments.nic_rectangles.cams import Explained, agreement, explained, grad_cam
 from napari_zoommil.experiments.nic_rectangles.encoding import CompressedImages, encoder_of
 from napari_zoommil.experiments.nic_rectangles.trials import Extent, Network, Trial
+from napari_zoommil.experiments.run_pieces import within
 from napari_zoommil.files import make_folder, write_file
 from napari_zoommil.models.blocks.nic_cnn import NICNet
 
@@ -66,7 +67,7 @@ def train_one(
         split: RectangleImages(digits[MNIST_OF[split]], extent.plan, counts[split], split, seed)
         for split in SPLIT_NUMBERS
     }
-    encoder = yield from _within(
+    encoder = yield from within(
         encoder_of(trial.encoder, trial.code, extent.steps.get(trial.encoder), images["encoder"], digits,
                    extent.patches, seed, place),
         0, PARTS["encoder"],
@@ -79,7 +80,7 @@ def train_one(
         for share in own.fill():
             yield PARTS["encoder"] + (PARTS["codes"] - PARTS["encoder"]) * (done + share * len(own)) / total
         done += len(own)
-    network, history = yield from _within(
+    network, history = yield from within(
         fit(codes["train"], codes["val"], extent.network, seed, place.torch), PARTS["codes"], PARTS["cnn"]
     )
     answers = predicted(network, codes["test"], place.torch)
@@ -93,15 +94,6 @@ def train_one(
         "epochs": history,
         "seconds": time.perf_counter() - started,
     }
-
-
-def _within(job: Generator[float, None, Any], first: float, last: float) -> Generator[float, None, Any]:
-    """A part of a piece, as shares of the whole."""
-    while True:
-        try:
-            yield first + (last - first) * next(job)
-        except StopIteration as stop:
-            return stop.value
 
 
 def network_of(settings: Network, code: int, edge: int) -> NICNet:

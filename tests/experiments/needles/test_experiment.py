@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ import pytest
 
 from napari_zoommil.cli import main
 from napari_zoommil.errors import CohortError, JobError
-from napari_zoommil.experiments.needles import bench
+from napari_zoommil.experiments.needle_mnist import experiment as needles
 from napari_zoommil.experiments.needles.training import train_one
 from napari_zoommil.experiments.needles.trials import Extent, Trial
 from napari_zoommil.experiments.reproduce import reproduce
@@ -27,7 +28,7 @@ def trained(tiny: Extent, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(f"{trial.name(tiny.base)}/{seed}")
         return train_one(trial, extent, seed, *others)
 
-    monkeypatch.setattr(bench, "train_one", spy)
+    monkeypatch.setattr(needles, "experiment", replace(needles.experiment, work=spy))
     return names
 
 

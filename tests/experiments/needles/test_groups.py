@@ -8,9 +8,9 @@ import pytest
 
 from napari_zoommil.experiments.data.needle_mnist import Canvas
 from napari_zoommil.experiments.needle_mnist.findings import NOT, REPRODUCED, UNDECIDED, findings, verdict
-from napari_zoommil.experiments.needles.bench import Run
 from napari_zoommil.experiments.needles.groups import alike, by_canvas, cells, smallest_sets, valued
 from napari_zoommil.experiments.needles.trials import Trial
+from napari_zoommil.experiments.trials import Run
 
 LARGE, SMALL = Canvas(32, 2, 14), Canvas(64, 5, 14)
 BASE = Trial(LARGE, 17, width=0.25, norm="batch", train=1000)

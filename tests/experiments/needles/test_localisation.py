@@ -68,7 +68,7 @@ def test_saliency_is_the_absolute_gradient() -> None:
 
 def test_presets_have_poolings_fields_and_ratios() -> None:
     for extent in (_for_cpu(), _published()):
-        own = [trial for trial, _ in localised_trials(extent).values()]
+        own = [trial for trial, _ in localised_trials(extent).trials]
         assert {trial.pooling for trial in own} == {"max", "lse", "mean", "attention"}
         assert len({trial.field for trial in own}) == 3 and len({trial.canvas for trial in own}) > 1
         assert {trial.train for trial in own} == {11_276}

@@ -13,10 +13,11 @@ import torch
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.nic_rectangles.experiment import NAME
-from napari_zoommil.experiments.nic_rectangles.report import Row, rows_of, varied
+from napari_zoommil.experiments.nic_rectangles.report import varied
 from napari_zoommil.experiments.nic_rectangles.training import network_of, turned
 from napari_zoommil.experiments.nic_rectangles.trials import EXTENTS, Extent, Network, Trial
 from napari_zoommil.experiments.reproduce import reproduce
+from napari_zoommil.experiments.trial_rows import Row, rows_of
 from napari_zoommil.jobs import run
 
 PAPER, CPU = EXTENTS["paper"], EXTENTS["cpu"]

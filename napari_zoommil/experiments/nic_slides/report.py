@@ -1,0 +1,198 @@
+"""Tables of ``nic-slides``, with the paper's numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_zoommil.experiments.nic_slides.maps import KINDS, MEASURES
+from napari_zoommil.experiments.nic_slides.published import PUBLISHED
+from napari_zoommil.experiments.nic_slides.slides import SUBSETS
+from napari_zoommil.experiments.nic_slides.trials import (
+    CONTROLS,
+    ENCODERS,
+    ORACLE,
+    TASKS,
+    Extent,
+    Task,
+    Trial,
+    default_code,
+)
+from napari_zoommil.experiments.trial_rows import DASH, Row
+from napari_zoommil.model_card import markdown_table
+
+CHANCE = {"presence": 0.5, "share": 0.0}
+TITLES = {
+    "presence": "Is there a tumour? AUC (Table 2)",
+    "share": "The tumour's share of the tissue: Spearman's correlation (Table 3)",
+}
+
+NOTES = """
+Means ± standard deviations over seeds of the CNN; an encoder has one seed. *All*: the slides of all
+partitions, each told by the CNN that has not seen it; 95 % intervals over slides, the means of the seeds'
+bounds. *Test* are slides with other textures: of the class a part of *all*, as in the paper; of the number in
+no partition, and told by the mean of the four CNNs. *Macro*: test slides without a tumour, or with a large
+one. *Beats the controls*: whether the interval lies above (yes), below (no), or around the better of
+`untrained` (random weights) and `mean-rgb` (the mean colour). `nic` is the encoder that ships, supervised
+with the tissue types of such slides; `supervised` is told the outlines of tumours on slides set aside. The
+paper's numbers are of Camelyon16 and TUPAC16: only the order can be compared.
+"""
+
+MAP_NOTES = """
+Grad-CAM of the first convolution (k = 1) of the CNN that has not seen the slide, of *tumour*, or of the
+number; Jaccard index with the planted tumour after a denoising that was tuned on other slides; average
+precision and pointing game of the highest value. *Random*: noise at the same places; *density*: the optical
+density of the slide; both after the denoising of Grad-CAM. The paper shows its maps without numbers: mean
+colour does not focus, VAE and contrastive scatter, BiGAN focuses on tumour.
+"""
+
+
+def default_rows(rows: Sequence[Row], task: Task) -> dict[str, Row]:
+    """Rows of Tables 2 and 3, by encoder."""
+    found = {row.trial: row for row in rows}
+    trials = {encoder: Trial(task, default_code(encoder)) for encoder in ENCODERS}
+    return {encoder: found[trial] for encoder, trial in trials.items() if trial in found}
+
+
+def varied(rows: Sequence[Row], what: str) -> list[Row]:
+    """Rows that differ from the paper's supervised default in one parameter alone (Fig. 9)."""
+    base = Trial("presence", default_code(ORACLE))
+    own = [row for row in rows if _with(base, what, row.trial) == row.trial]
+    return sorted(own, key=lambda row: value_of(row.trial, what))
+
+
+def value_of(trial: Trial, what: str) -> float:
+    """A parameter of :data:`VARIED`."""
+    return float(getattr(trial.code if what in ("size", "stride") else trial, what))
+
+
+def _with(base: Trial, what: str, other: Trial) -> Trial:
+    if what in ("size", "stride"):
+        return replace(base, code=replace(base.code, **{what: getattr(other.code, what)}))
+    return replace(base, **{what: getattr(other, what)})
+
+
+VARIED = {
+    "size": "code size",
+    "stride": "stride (and patch), px",
+    "share": "share of the training slides",
+    "region": "region, share of the preset's",
+}
+
+
+def markdown(
+    rows: Sequence[Row], encoders: Mapping[str, Mapping[str, Any]], extent: Extent, about: str
+) -> str:
+    """The report."""
+    parts = [f"# nic-slides\n\n{about}\n{NOTES}"]
+    parts += [f"## {TITLES[task]}\n\n{_table(default_rows(rows, task), task)}\n" for task in TASKS]
+    parts.append(
+        f"## Probability by size of the lesion (Fig. 8)\n\n{_sizes(default_rows(rows, 'presence'))}\n"
+    )
+    parts.append(f"## One parameter varied, encoder `{ORACLE}` (Fig. 9)\n\n{_varied(rows, extent)}\n")
+    parts.append(f"## Grad-CAM (Figs. 10 and 11)\n{MAP_NOTES}\n{_maps(rows)}\n")
+    parts.append(f"## Encoders\n\n{_encoders(encoders)}\n")
+    return "\n".join(parts)
+
+
+def _table(found: Mapping[str, Row], task: Task) -> str:
+    names = ("all", *SUBSETS[task])
+    header = ["encoder", "seeds", "all", "95 %", "beats the controls", *names[1:],
+              *(f"paper: {name}" for name in names), "minutes"]  # fmt: skip
+    cells = [
+        [
+            encoder,
+            str(len(row.results)),
+            row.shown("all", "value"),
+            _interval(row),
+            beats(row, found) if encoder not in CONTROLS else "control",
+            *(row.shown(name, "value") for name in names[1:]),
+            *(_published(PUBLISHED[task].get(encoder, {}).get(name)) for name in names),
+            f"{sum(one['seconds'] for one in row.results) / 60:.1f}",
+        ]
+        for encoder, row in found.items()
+    ]
+    return markdown_table(header, cells)
+
+
+def beats(row: Row, found: Mapping[str, Row]) -> str:
+    """Whether the interval lies above the better control."""
+    controls = control_values(found)
+    low, high = row.mean("all", "low"), row.mean("all", "high")
+    if not controls or low is None or high is None:
+        return DASH
+    best = max(controls.values())
+    return "yes" if low.mean > best else "no" if high.mean < best else "not decidable"
+
+
+def control_values(found: Mapping[str, Row]) -> dict[str, float]:
+    """Means of the control encoders over all slides."""
+    own = {name: found[name].mean("all", "value") for name in CONTROLS if name in found}
+    return {name: mean.mean for name, mean in own.items() if mean}
+
+
+def _interval(row: Row) -> str:
+    low, high = row.mean("all", "low"), row.mean("all", "high")
+    return f"{low.mean:.2f} to {high.mean:.2f}" if low and high else DASH
+
+
+def _published(value: tuple[float, float] | None) -> str:
+    return f"{value[0]:.3f} ± {value[1]:.3f}" if value else DASH
+
+
+def sizes_of(row: Row) -> list[tuple[float, float]]:
+    """Radius, mm, and mean probability over seeds; groups of slides are the same for all seeds."""
+    each = [[(one["radius"], one["probability"]) for one in result["sizes"]] for result in row.results]
+    return [(float(r), float(p)) for r, p in np.mean(each, 0)]
+
+
+def _sizes(found: Mapping[str, Row]) -> str:
+    if not found:
+        return DASH
+    radii = [radius for radius, _ in sizes_of(next(iter(found.values())))]
+    header = ["encoder", *("no tumour" if not radius else f"radius {radius:.2f} mm" for radius in radii)]
+    return markdown_table(
+        header, [[name, *(f"{value:.3f}" for _, value in sizes_of(row))] for name, row in found.items()]
+    )
+
+
+def _varied(rows: Sequence[Row], extent: Extent) -> str:
+    cells = []
+    for what, title in VARIED.items():
+        for row in varied(rows, what):
+            value = value_of(row.trial, what)
+            told = f"{value:g}" + (f" ({extent.edge(row.trial)} patches)" if what == "region" else "")
+            names = ("all", "test", "macro")
+            cells.append(
+                [title, told, str(len(row.results)), *(row.shown(n, "value") for n in names), _interval(row)]
+            )
+    return markdown_table(["varied", "value", "seeds", "AUC, all", "test", "macro", "95 % of all"], cells)
+
+
+def _maps(rows: Sequence[Row]) -> str:
+    header = ["task", "encoder", "seeds", "Jaccard", "95 %", "random", "density",
+              *(f"{title}{kind}" for title in ("average precision", "pointing")
+                for kind in ("", ": random", ": density"))]  # fmt: skip
+    cells = []
+    for task in TASKS:
+        for encoder, row in default_rows(rows, task).items():
+            low, high = row.mean("maps", "low"), row.mean("maps", "high")
+            jaccard, *rest = (row.shown("maps", f"{what}{kind}") for what in MEASURES for kind in KINDS)
+            told = f"{low.mean:.2f} to {high.mean:.2f}" if low and high else DASH
+            cells.append([task, encoder, str(len(row.results)), jaccard, told, *rest])
+    return markdown_table(header, cells)
+
+
+def _encoders(encoders: Mapping[str, Mapping[str, Any]]) -> str:
+    def shown(one: Mapping[str, Any], name: str) -> str:
+        return f"{one[name]:.3f}" if name in one else DASH
+
+    probes = ("probe_accuracy", "probe_untrained_accuracy", "probe_colour_accuracy")
+    cells = [
+        [name, f"{one['steps']:,.0f}", *(shown(one, probe) for probe in probes), f"{one['seconds'] / 60:.1f}"]
+        for name, one in encoders.items()
+    ]
+    return markdown_table(["encoder/code", "steps", "probe", "untrained", "colour", "minutes"], cells)

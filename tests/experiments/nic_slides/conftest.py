@@ -1,0 +1,74 @@
+"""A preset of nic-slides that runs in seconds, on small slides that are drawn in a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_zoommil.experiments.nic_slides import experiment, trials
+from napari_zoommil.experiments.nic_slides.trials import Encoders, Extent, Trial, default_code
+from napari_zoommil.experiments.zooming import cohort
+from napari_zoommil.experiments.zooming.cohort import COLUMNS, TABLE, MadeCohort, planned
+from napari_zoommil.files import make_folder, write_json, write_table
+from napari_zoommil.jobs import Job
+
+EDGE, PLACE = 1024, slice(256, 768)
+"""Of a slide, and rows and columns of a tumour, px."""
+
+ORACLE, COLOUR = default_code("supervised"), default_code("mean-rgb")
+
+TINY = Extent(
+    MadeCohort(12, 1024, 0.03, 0.3, 70_000),
+    Encoders(MadeCohort(6, 1024, 0.03, 0.3, 80_000), "cpu", 16, 80, {"supervised": 2}),
+    (Trial("presence", ORACLE), Trial("share", COLOUR), Trial("presence", COLOUR, share=0.5)),
+    region=4,
+    recipes=dict.fromkeys(("presence", "share"), "small"),
+    options={"strides": (1, 2), "width": 8, "dropout": 0.0},
+    settings={"epochs": 1, "learning_rate": 0.02, "batch": 4},
+    views=1,
+    min_tissue=0.1,
+    macro=0.03,
+    folds=3,
+    tuned=2,
+    explained=4,
+)
+
+
+def draw(slides: MadeCohort, folder: Path) -> Job[Path]:
+    """Slides at 40x of pink tissue; tumours are darker squares."""
+    make_folder(folder)
+    rows = []
+    for number, one in enumerate(planned(slides)):
+        rows.append(one.row)
+        if (folder / one.name).exists():
+            continue
+        rng = np.random.default_rng(number)
+        pixels = np.full((EDGE, EDGE, 3), 245, np.uint8)
+        pixels[32:-32, 32:-32] = np.array([220, 150, 190]) + rng.integers(-20, 20, (EDGE - 64,) * 2 + (1,))
+        outline = []
+        if one.drawing.tumour:
+            pixels[PLACE, PLACE] -= 90
+            low, high = PLACE.start, PLACE.stop
+            ring = [[low, low], [high, low], [high, high], [low, high], [low, low]]
+            geometry = {"type": "Polygon", "coordinates": [ring]}
+            named = {"classification": {"name": "tumour"}}
+            outline = [{"type": "Feature", "properties": named, "geometry": geometry}]
+        known = {"photometric": "rgb", "tile": (256, 256), "resolutionunit": 3}
+        tifffile.imwrite(folder / one.name, pixels, resolution=(40_000, 40_000), **known)
+        content = {"type": "FeatureCollection", "features": outline}
+        write_json((folder / one.name).with_suffix(".geojson"), content)
+    write_table(folder / TABLE, COLUMNS, rows)
+    return folder / TABLE
+    yield
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Extent:
+    monkeypatch.setitem(trials.EXTENTS, "cpu", TINY)
+    monkeypatch.setattr(experiment, "made", draw)
+    monkeypatch.setattr(cohort, "SPLITS", ("train", "val", "test", "train"))
+    monkeypatch.setattr("napari_zoommil.experiments.run_pieces.processes", lambda _: 1)
+    return TINY

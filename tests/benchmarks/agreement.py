@@ -6,8 +6,8 @@
 A slide needs its regions beside it, as ``SLIDE.geojson``; without ``--slide``, synthetic slides that no
 model here was trained on are drawn, two of three with a planted tumour. ``--train`` trains architectures on
 48 other synthetic slides of 4,096 px, as the command ``train`` does, and adds them to the models: see
-:data:`QUICK`. With ``--out``, slides, models and what was found on each slide are kept, and a run that was cut
-off goes on.
+:data:`QUICK`. With ``--out``, slides, models and what was found on each slide are kept, and a run that was
+cut off goes on.
 
 A third of the slides, drawn by number, choose the denoising of each method and magnification (highest mean
 Jaccard); Jaccard is measured on the others. Average precision, pointing game, deletion and insertion have

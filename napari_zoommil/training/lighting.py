@@ -1,4 +1,4 @@
-"""Random changes of the brightness and contrast of images, which trainings of encoders and of models share."""
+"""Random changes of the brightness and contrast of images, for trainings of encoders and of models."""
 
 from __future__ import annotations
 

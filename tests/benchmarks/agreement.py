@@ -40,7 +40,6 @@ from napari_zoommil.jobs import explain, faithfulness, predict, run, train
 from napari_zoommil.jobs.map_agreement import density_map
 from napari_zoommil.jobs.prediction_files import overview_of
 from napari_zoommil.maps import HeatMap
-from napari_zoommil.maps.curves import DRAWS
 from napari_zoommil.maps.localisation import (
     average_precision,
     inside,
@@ -58,17 +57,22 @@ from napari_zoommil.synthetic import SyntheticSlide
 
 FIRST_SEED, EDGE = 80_000, 8_192
 TRAINED_SEED, TRAINED_ON, TRAINED_EDGE = 79_000, 48, 4_096
+SHARE, TRAINED_SHARE = 0.06, 0.24
+"""Of the tumour in the tissue: as large on the small slides as on the large ones."""
+
 LEFT_OUT = ("familiarity", "occlusion-glass")
 """Of no class, and the same as occlusion at twice the cost."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "nic": {"recipe": "small", "epochs": 40},
-    "bagnet": {"recipe": "cpu", "magnifications": (5.0,), "epochs": 40, "settings": {"accumulate": 8}},
-}
+    "bagnet": {"recipe": "cpu", "magnifications": (5.0,), "epochs": 15,
+               "settings": {"accumulate": 4, "rotate_flip": True, "brightness": 0.1, "contrast": 0.1}},
+}  # fmt: skip
 """How architectures are trained with ``--train``; others with their own recipe."""
 
-IMAGE_DRAWS = 5
-"""Random orders beside a model that reads a whole image anew for each point of a curve."""
+CURVES: dict[str, int] = {}
+IMAGE_CURVES = {"draws": 3, "steps": 5}
+"""Random orders and points of curves, of models of patches and of models that read an image anew for each."""
 
 KINDS = ("map", "random", "density")
 RESAMPLES = 1_000
@@ -118,7 +122,7 @@ def maps_of(
         overview = overview_of(own)
     regions, rng = regions_of(slide), np.random.default_rng(number)
     right = target is None or (prediction.explained == target) == bool(regions)
-    draws = IMAGE_DRAWS if read_spec(model).takes == "image" else DRAWS
+    how: dict[str, int] = IMAGE_CURVES if read_spec(model).takes == "image" else CURVES
     for name in METHODS:
         if name in LEFT_OUT:
             continue
@@ -127,7 +131,7 @@ def maps_of(
                               target=target if METHODS[name].per_output else None))  # fmt: skip
         except ZoomMILError:
             continue  # not of this model
-        curves = run(faithfulness(slide, replace(one, target=target or one.target), store=store, draws=draws))
+        curves = run(faithfulness(slide, replace(one, target=target or one.target), store=store, **how))
         for place, shown in enumerate(one.maps_for(target or prediction.explained)):
             maps = dict(
                 zip(KINDS, (shown, random_map(shown, rng), density_map(shown, overview)), strict=True)
@@ -207,13 +211,13 @@ def lines(table: dict[Row, dict[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join([*cells, verdict(one)])} |"
 
 
-def drawn(folder: Path, seed: int, edge: int, count: int) -> list[tuple[Path, bool]]:
+def drawn(folder: Path, seed: int, edge: int, share: float, count: int) -> list[tuple[Path, bool]]:
     """Synthetic slides, and whether they have a tumour; of three one has none, in changing places."""
     found = []
     for number in range(count):
         path, tumour = folder / f"slide-{seed + number}.tif", number % 3 != (number // 3 + 1) % 3
         if not path.exists():
-            SyntheticSlide(seed + number, edge, tumour, 0.06).write(path)
+            SyntheticSlide(seed + number, edge, tumour, share).write(path)
         found.append((path, tumour))
     return found
 
@@ -221,7 +225,7 @@ def drawn(folder: Path, seed: int, edge: int, count: int) -> list[tuple[Path, bo
 def trained(name: str, folder: Path) -> Path:
     """An architecture, trained on slides of its own as the command does."""
     out = folder / name
-    slides = drawn(folder, TRAINED_SEED, TRAINED_EDGE, TRAINED_ON)
+    slides = drawn(folder, TRAINED_SEED, TRAINED_EDGE, TRAINED_SHARE, TRAINED_ON)
     with (folder / "train.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("slide", "label"))
@@ -258,7 +262,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder: Path = options.out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        slides = options.slide or [path for path, _ in drawn(folder, FIRST_SEED, EDGE, options.slides)]
+        slides = options.slide or [path for path, _ in drawn(folder, FIRST_SEED, EDGE, SHARE, options.slides)]
         for model in [*options.model, *(str(trained(name, folder)) for name in options.train)]:
             found = _of_model(model, slides, options.target, folder)
             _tell(Path(model).name, found, options.json)
@@ -280,8 +284,10 @@ def _of_model(
 
 
 def _tell(model: str, found: dict[Row, list[Measured]], as_json: bool) -> None:
+    if not found:
+        return
     table = {row: measure(every) for row, every in found.items()}
-    first = next(iter(found.values()), [])
+    first = next(iter(found.values()))
     right = sum(one.right for one in first)
     if as_json:
         rows = [{"method": m, "magnification": x, **one} for (m, x), one in table.items()]

@@ -80,6 +80,29 @@ def test_images_of_unknown_pixel_size_are_learnt(trained: Path) -> None:
     assert "pixels that it was trained on is not known" in card and "patches of" not in card
 
 
+def test_images_are_changed_at_random_where_a_model_reads_images(images: Path, tmp_path: Path) -> None:
+    given = {"store": tmp_path / "store", "out": tmp_path / "out", "only_plan": True}
+    settings = {"rotate_flip": "true", "brightness": 0.1}
+    plan = {one.name: one for one in run(train(images, "bagnet", settings=settings, **given)).plan}
+    assert plan["settings.rotate_flip"].value is True and plan["settings.contrast"].value == 0
+    assert "settings.brightness" in plan and plan["settings.brightness"].reason == "as asked for"
+    with pytest.raises(ModelError, match="reads patches and no images; leave rotate_flip and brightness out"):
+        run(train(images, "abmil", settings=settings, **given | {"overwrite": True}))
+
+
+def test_a_model_is_trained_on_changed_images(images: Path, tmp_path: Path) -> None:
+    how = SETTINGS | {"epochs": 1, "options": {"receptive_field": 9, "width": 1 / 64}}
+    losses = []
+    for number, turned in enumerate((False, True, True)):
+        out, settings = (
+            tmp_path / f"{number}",
+            how["settings"] | {"rotate_flip": turned, "contrast": 0.1 * turned},
+        )
+        run(train(images, store=tmp_path / "store", out=out, **how | {"settings": settings}))
+        losses.append((out / "curves.csv").read_text())
+    assert losses[0] != losses[1] == losses[2], "changed, and the same by the same seed"
+
+
 def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path) -> None:
     pixels, (y, x) = disc(np.random.default_rng(5), "with")
     path = tmp_path / "new.png"

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSizePolicy, QWidg
 
 from napari_zoommil.errors import ModelError, ZoomMILError
 from napari_zoommil.jobs import train
-from napari_zoommil.jobs.cohort import OWN_SOURCE, OpenCohort, TableSource
+from napari_zoommil.jobs.cohort import OWN_SOURCE, TableSource
 from napari_zoommil.jobs.cohort_train import TrainingRequest, places_beside
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.train_choices import FIXED
@@ -165,10 +165,10 @@ class TrainSettings(QWidget):
         self.encoder.addItem(str(folder))
         self.encoder.setCurrentText(str(folder))
 
-    def show_cohort(self, cohort: OpenCohort | None) -> None:
+    def show_cohort(self, cohort: Path | None, of_images: bool = False) -> None:
         """Propose folders beside a cohort; for one of images, an architecture that reads images."""
-        self._cohort = None if cohort is None else cohort.path
-        if cohort is not None and cohort.is_of_images and not self.start.chosen and self.entry.takes == "bag":
+        self._cohort = cohort
+        if of_images and not self.start.chosen and self.entry.takes != "image":
             self.model.setCurrentText(next(name for name, one in self._known.items() if one.takes == "image"))
         self.propose()
 

@@ -104,7 +104,10 @@ class TrainPart(QWidget):
         self._cohort = cohort
         self.plan.show_choices(())
         if not self.runner.running:
-            self.settings.show_cohort(cohort if cohort is not None and cohort.can_be_trained_on else None)
+            labelled = cohort if cohort is not None and cohort.can_be_trained_on else None
+            self.settings.show_cohort(
+                None if labelled is None else labelled.path, labelled is not None and labelled.is_of_images
+            )
         self._refresh()
 
     def _why_not(self) -> str:

@@ -13,12 +13,16 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_zoommil.geometry import Box
+from napari_zoommil.geometry import NATIVE, Box
 from napari_zoommil.jobs import explain, predict, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
+from napari_zoommil.models import create
+from napari_zoommil.models.spec import ModelSpec, save_model
+from napari_zoommil.models.task import Classification
 from napari_zoommil.viewer.docks import explaining, model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.showing import show_dock
+from napari_zoommil.viewer.docks.where import WINDOW
 from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
@@ -480,6 +484,34 @@ def test_without_a_resolution_the_button_says_why(attention, data, add_slide) ->
     for button in (dock.act.button, dock.add, dock.leave):
         assert not button.isEnabled()
         assert "pixel size" in button.toolTip()
+
+
+def test_a_model_of_images_reads_their_own_pixels_where_no_size_is_known(
+    attention, data, add_slide, tmp_path, qtbot
+) -> None:
+    """As the command does: one that was trained on images without a pixel size, and others at 0."""
+    models = {}
+    for name, magnification in (("own", NATIVE), ("ten", 10.0)):
+        mil = create("bagnet", 3, 2, (magnification,), receptive_field=9, width=1 / 64, blocks=(1, 1, 1, 1))
+        mil.task = Classification(("normal", "tumour"))
+        spec = ModelSpec("bagnet", mil.config(), "", "", 0, ("normal", "tumour"))
+        save_model(models.setdefault(name, tmp_path / name), mil, spec, "")
+    viewer, dock = attention()
+    add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    dock.model.choose(models["ten"])
+    assert not dock.act.button.isEnabled() and "magnification 0 under Advanced" in dock.cost.text()
+    dock.how.advanced["magnification"].value = 0.0
+    qtbot.waitUntil(lambda: not dock._estimating.running, timeout=MINUTE)
+    assert "pixel size" not in dock.cost.text()
+    dock.how.advanced["magnification"].value = None
+    dock.model.choose(models["own"])
+    dock.where.choose(WINDOW)
+    viewer.camera.zoom = 8
+    dock._reconsider()
+    qtbot.waitUntil(dock.act.button.isEnabled, timeout=MINUTE)
+    assert dock.cost.text().startswith("An image of ")
+    run(qtbot, dock)
+    assert dock._entry.prediction.maps and maps_in(viewer)
 
 
 def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:

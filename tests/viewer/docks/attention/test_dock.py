@@ -478,18 +478,10 @@ def test_running_out_of_memory_is_told_and_the_dock_is_ready_again(ready, qtbot,
     assert dock.act.button.text() == "Run" and dock.act.button.isEnabled()
 
 
-def test_without_a_resolution_the_button_says_why(attention, data, add_slide) -> None:
-    viewer, dock = attention()
-    add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
-    for button in (dock.act.button, dock.add, dock.leave):
-        assert not button.isEnabled()
-        assert "pixel size" in button.toolTip()
-
-
-def test_a_model_of_images_reads_their_own_pixels_where_no_size_is_known(
+def test_without_a_resolution_only_models_of_images_run_in_its_own_pixels(
     attention, data, add_slide, tmp_path, qtbot
 ) -> None:
-    """As the command does: one that was trained on images without a pixel size, and others at 0."""
+    """As by the command: those that were trained on such images, and others at the magnification 0."""
     models = {}
     for name, magnification in (("own", NATIVE), ("ten", 10.0)):
         mil = create("bagnet", 3, 2, (magnification,), receptive_field=9, width=1 / 64, blocks=(1, 1, 1, 1))
@@ -498,16 +490,19 @@ def test_a_model_of_images_reads_their_own_pixels_where_no_size_is_known(
         save_model(models.setdefault(name, tmp_path / name), mil, spec, "")
     viewer, dock = attention()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
+    for button in (dock.act.button, dock.add, dock.leave):
+        assert not button.isEnabled()
+        assert "pixel size" in button.toolTip()
     dock.model.choose(models["ten"])
     assert not dock.act.button.isEnabled() and "magnification 0 under Advanced" in dock.cost.text()
-    dock.how.advanced["magnification"].value = 0.0
+    magnification = dock.how.advanced["magnification"]
+    magnification.value = 0.0
     qtbot.waitUntil(lambda: not dock._estimating.running, timeout=MINUTE)
     assert "pixel size" not in dock.cost.text()
-    dock.how.advanced["magnification"].value = None
+    magnification.value = magnification.min
     dock.model.choose(models["own"])
-    dock.where.choose(WINDOW)
     viewer.camera.zoom = 8
-    dock._reconsider()
+    dock.where.choose(WINDOW)
     qtbot.waitUntil(dock.act.button.isEnabled, timeout=MINUTE)
     assert dock.cost.text().startswith("An image of ")
     run(qtbot, dock)

@@ -177,7 +177,7 @@ def test_from_a_plan_to_a_model_that_is_chosen(window, qtbot, tmp_path, monkeypa
     (tmp_path / "cohort.csv").write_text("slide,label\na.svs,x\n")
     dock = show_dock(window, "Cohort")
     train = dock.train
-    assert train.act.button.toolTip() == "Open a table of labelled slides first"
+    assert train.act.button.toolTip().startswith("Open a table of labelled slides, or a folder")
     dock.open(tmp_path / "cohort.csv")
     qtbot.waitUntil(lambda: train.act.button.isEnabled(), timeout=MINUTE)
     dock.train_fold.button.setChecked(True)

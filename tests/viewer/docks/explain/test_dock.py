@@ -11,7 +11,6 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_zoommil.jobs import predict, run
-from napari_zoommil.jobs.loading import is_in_memory
 from napari_zoommil.viewer.docks import explaining
 from napari_zoommil.viewer.docks.explain.place import ASK_PATCH, PATCH, WINDOW
 from napari_zoommil.viewer.docks.showing import show_dock
@@ -57,17 +56,11 @@ def pick(viewer, dock, y: float, x: float) -> None:
     next(handler, None)
 
 
-def test_what_the_first_explanation_takes_is_loaded_before_it_is_asked_for(ready, qtbot) -> None:
-    _, dock, entry = ready
-    assert dock._prepared == {"demo"}
-    qtbot.waitUntil(lambda: not dock._preparing.running, timeout=MINUTE)
-    assert dock._preparing.done and is_in_memory("demo", "mil") and "captum.attr" in sys.modules
-    dock._show(entry)
-    assert not dock._preparing.running, "once"
-
-
 def test_from_a_prediction_to_a_map_that_was_tested(ready, qtbot, monkeypatch, tmp_path) -> None:
     viewer, dock, entry = ready
+    qtbot.waitUntil(lambda: not dock._preparing.running, timeout=MINUTE)
+    assert dock._preparing.done and dock._prepared == {"demo"}, "what the first explanation takes is loaded"
+    assert "captum.attr" in sys.modules
     titles = [dock.method.itemText(index) for index in range(dock.method.count())]
     assert titles[:4] == ["Attention", "Evidence", "Leave-one-out", "Grad-CAM"]
     assert "Local evidence" not in titles, "this model has none"

@@ -1,7 +1,7 @@
 """Methods of explanation beside planted tissue, and deletion and insertion: a table for each classifier.
 
     python tests/benchmarks/agreement.py [--model MODEL ...] [--train nic bagnet] [--target tumour]
-        [--slides N | --slide SLIDE ...] [--out FOLDER] [--json]
+        [--slides N] [--edge 8192] [--slide SLIDE ...] [--out FOLDER] [--json]
 
 A slide needs its regions beside it, as ``SLIDE.geojson``; without ``--slide``, synthetic slides that no
 model here was trained on are drawn, two of three with a planted tumour. ``--train`` trains architectures on
@@ -57,8 +57,8 @@ from napari_zoommil.synthetic import SyntheticSlide
 
 FIRST_SEED, EDGE = 80_000, 8_192
 TRAINED_SEED, TRAINED_ON, TRAINED_EDGE = 79_000, 48, 4_096
-SHARE, TRAINED_SHARE = 0.06, 0.24
-"""Of the tumour in the tissue: as large on the small slides as on the large ones."""
+SHARE = 0.06
+"""Of the tumour in the tissue of a slide of :data:`EDGE` px; it is as large on smaller ones."""
 
 LEFT_OUT = ("familiarity", "occlusion-glass")
 """Of no class, and the same as occlusion at twice the cost."""
@@ -211,13 +211,13 @@ def lines(table: dict[Row, dict[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join([*cells, verdict(one)])} |"
 
 
-def drawn(folder: Path, seed: int, edge: int, share: float, count: int) -> list[tuple[Path, bool]]:
+def drawn(folder: Path, seed: int, edge: int, count: int) -> list[tuple[Path, bool]]:
     """Synthetic slides, and whether they have a tumour; of three one has none, in changing places."""
     found = []
     for number in range(count):
-        path, tumour = folder / f"slide-{seed + number}.tif", number % 3 != (number // 3 + 1) % 3
+        path, tumour = folder / f"slide-{edge}-{seed + number}.tif", number % 3 != (number // 3 + 1) % 3
         if not path.exists():
-            SyntheticSlide(seed + number, edge, tumour, share).write(path)
+            SyntheticSlide(seed + number, edge, tumour, SHARE * (EDGE / edge) ** 2).write(path)
         found.append((path, tumour))
     return found
 
@@ -225,7 +225,7 @@ def drawn(folder: Path, seed: int, edge: int, share: float, count: int) -> list[
 def trained(name: str, folder: Path) -> Path:
     """An architecture, trained on slides of its own as the command does."""
     out = folder / name
-    slides = drawn(folder, TRAINED_SEED, TRAINED_EDGE, TRAINED_SHARE, TRAINED_ON)
+    slides = drawn(folder, TRAINED_SEED, TRAINED_EDGE, TRAINED_ON)
     with (folder / "train.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("slide", "label"))
@@ -256,13 +256,16 @@ def main() -> None:
     parser.add_argument("--train", nargs="*", default=[], metavar="ARCHITECTURE")
     parser.add_argument("--target", help="output that is explained; the predicted one by default")
     parser.add_argument("--slides", type=int, default=12, help="synthetic slides")
+    parser.add_argument("--edge", type=int, default=EDGE, help="of the synthetic slides, px")
     parser.add_argument("--slide", type=Path, nargs="*", default=[])
     parser.add_argument("--out", type=Path, help="folder of what is kept")
     options = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder: Path = options.out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        slides = options.slide or [path for path, _ in drawn(folder, FIRST_SEED, EDGE, SHARE, options.slides)]
+        slides = options.slide or [
+            path for path, _ in drawn(folder, FIRST_SEED, options.edge, options.slides)
+        ]
         for model in [*options.model, *(str(trained(name, folder)) for name in options.train)]:
             found = _of_model(model, slides, options.target, folder)
             _tell(Path(model).name, found, options.json)

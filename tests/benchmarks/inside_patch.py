@@ -4,7 +4,8 @@
 
 A prediction is there, and what explanations take is loaded ahead, as in the window (``prepared``); each
 method that looks inside a patch then explains one patch five times. ``first`` is the first call, ``median``
-that of the others, both in seconds; ``cpu`` are those of the processor. Without SLIDE, a synthetic one is drawn.
+that of the others, both in seconds; ``cpu`` are those of the processor. Without SLIDE, a synthetic one is
+drawn.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.geometry import NATIVE, Box
 from napari_zoommil.jobs import estimate, explain, faithfulness, predict, prediction_store, run, train
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
-from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_prediction
+from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_explanation, write_prediction
 from napari_zoommil.jobs.prediction_store import KeptPrediction
-from napari_zoommil.maps.focus import MethodOptions
+from napari_zoommil.maps.focus import Focus, MethodOptions
 from napari_zoommil.models.spec import load_model, read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_shape
@@ -138,6 +138,21 @@ def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path)
     assert curves.deletion[0] == pytest.approx(found.probabilities[0], abs=1e-5)
     assert curves.deletion[-1] == curves.insertion[0] and curves.deletion[-1] != curves.deletion[0]
     assert curves.areas["deletion"] <= curves.areas["deletion_random"]
+
+
+def test_a_region_of_an_image_of_unknown_pixel_size_is_read_and_explained(
+    trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.png"
+    Image.fromarray(disc(np.random.default_rng(5), "with")[0]).save(path)
+    given: dict[str, Any] = {"regions": (Box(4, 8, 30, 24),), "store": tmp_path / "store"}
+    found = run(predict(path, str(trained), **given))
+    assert found.cost.image == (30, 24) and found.regions_mm2 is None
+    window = Focus(window=(6, 10, 20, 16))
+    shown = run(explain(path, str(trained), method="saliency", focus=window, prediction=found, **given))
+    with Slide.open(path) as slide:
+        write_explanation(slide, shown, tmp_path / "out")
+    assert list((tmp_path / "out").rglob("saliency*.png"))
 
 
 def test_a_region_of_a_slide_is_read_at_a_chosen_magnification(

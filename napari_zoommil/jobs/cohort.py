@@ -1,4 +1,4 @@
-"""Cohorts to look through: slides of a table or of a folder, and what a model says of each."""
+"""Cohorts to look through: slides of a table, slides or images of a folder, and what a model says of each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.errors import CohortError, FeatureFileError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
-from napari_zoommil.files import SLIDES, SLIDES_ONLY, TABLES, has_ending
+from napari_zoommil.files import PICTURES, SLIDES, SLIDES_ONLY, TABLES, has_ending
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.models.task import Classification, Task, measurements
 from napari_zoommil.slides.readers.base import slide_format
 from napari_zoommil.training.mil.cohort import OWN_COLUMNS, Columns, read_to_predict
 from napari_zoommil.training.mil.cohort_faults import no_slide
+from napari_zoommil.training.mil.folders import labelled_pictures, pictures_in
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 
@@ -130,7 +131,7 @@ OWN_SOURCE = TableSource()
 
 @dataclass(frozen=True, eq=False)
 class OpenCohort:
-    """The slides of a table or a folder, or a single one.
+    """The slides of a table, the slides or images of a folder, or a single one.
 
     Attributes
     ----------
@@ -140,16 +141,24 @@ class OpenCohort:
         Their paths with links followed, which takes a while for thousands on a network.
     source : TableSource
         How the table was read.
+    is_of_images : bool
+        Whether it is a folder of ordinary pictures.
     """
 
     path: Path
     entries: tuple[LabelledSlide, ...]
     resolved: tuple[Path, ...]
     source: TableSource = OWN_SOURCE
+    is_of_images: bool = False
 
     @property
     def is_table(self) -> bool:
         return _is_table(self.path)
+
+    @property
+    def can_be_trained_on(self) -> bool:
+        """Whether ``train`` reads its labels as they are here."""
+        return self.has_labels and (self.is_table or self.path.is_dir())
 
     @cached_property
     def has_labels(self) -> bool:
@@ -168,7 +177,7 @@ class OpenCohort:
     @property
     def summary(self) -> str:
         """``15 slides, 3 labels, 15 groups``."""
-        told = [_counted(len(self.entries), "slide")]
+        told = [_counted(len(self.entries), "image" if self.is_of_images else "slide")]
         if self.has_labels:
             told.append(_counted(len({one.label for one in self.entries}), "label"))
         if self.has_groups:
@@ -197,13 +206,15 @@ def opening(path: Path, source: TableSource = OWN_SOURCE) -> Job[OpenCohort]:
 
 def is_cohort(path: Path) -> bool:
     """Whether a path is there and is, by its name, one that :func:`open_cohort` opens."""
-    return path.is_dir() or (path.is_file() and has_ending(path, (*TABLES, *SLIDES)))
+    return path.is_dir() or (path.is_file() and has_ending(path, (*TABLES, *SLIDES, *PICTURES)))
 
 
 def open_cohort(path: Path, source: TableSource = OWN_SOURCE) -> OpenCohort:
-    """The slides of a table, or those in a folder and its subfolders, or a single slide, without labels.
+    """The slides of a table, or those in a folder and its subfolders, or a single one, without labels.
 
-    A slide that a table names several times with one label is taken once.
+    A slide that a table names several times with one label is taken once. A folder without slides is one of
+    images: with a folder for each class, they have labels as in ``train``, else those in the folder itself
+    are taken.
 
     Parameters
     ----------
@@ -216,12 +227,13 @@ def open_cohort(path: Path, source: TableSource = OWN_SOURCE) -> OpenCohort:
     FileError
         If the table cannot be read.
     CohortError
-        If it is no table of slides, or has faults, all of which the error lists; or if there is no slide.
+        If it is no table of slides, or has faults, all of which the error lists; or if there is no slide and
+        no image.
     """
-    if _may_be_slide(path):
+    if _may_be_slide(path) or (has_ending(path, PICTURES) and path.is_file()):
         return _of_slides(path, (path,))
     if path.is_dir():
-        return _of_slides(path, slides_in(path))
+        return _of_folder(path)
     if not _is_table(path):
         raise CohortError(
             f"{path.name} is neither a table ({', '.join(TABLES)}) nor a slide, or folder of slides, that is "
@@ -231,6 +243,20 @@ def open_cohort(path: Path, source: TableSource = OWN_SOURCE) -> OpenCohort:
     for one in read_to_predict(path, source.columns, source.lack):
         distinct.setdefault(one.slide.resolve(), one)
     return OpenCohort(path, tuple(distinct.values()), tuple(distinct), source)
+
+
+def _of_folder(folder: Path) -> OpenCohort:
+    """Its slides, or else its images."""
+    try:
+        return _of_slides(folder, slides_in(folder))
+    except CohortError as error:
+        try:
+            found = labelled_pictures(folder)
+        except CohortError as other:
+            found = tuple(LabelledSlide(one, "") for one in pictures_in(folder))
+            if not found:
+                raise CohortError(f"{error}; {other}") from other
+    return OpenCohort(folder, found, tuple(one.slide.resolve() for one in found), is_of_images=True)
 
 
 def _of_slides(path: Path, slides: Sequence[Path]) -> OpenCohort:

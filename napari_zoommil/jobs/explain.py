@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs.explanation import Explanation
+from napari_zoommil.jobs.loading import loaded
 from napari_zoommil.jobs.model_on_slide import ModelOnSlide, open_model_on_slide
 from napari_zoommil.jobs.parameters import (
     BatchSize,
@@ -132,6 +134,29 @@ def explain(
             target = prediction.explained
         found = yield from _maps(opened, chosen, target, focus, method_options, prediction, output, answered)
         return Explanation(method, target, prediction, found.patches, found.maps, focus)
+
+
+def prepare_to_explain(
+    model: str, encoder: str | None = None, device: str = "auto", threads: int | None = None
+) -> Job[None]:
+    """Load what the first explanation of a prediction would wait for: captum, the model and its encoder.
+
+    Parameters are those of :func:`explain`.
+
+    Raises
+    ------
+    ZoomMILError
+        If the model or its encoder cannot be loaded.
+    """
+    yield Progress(0, 2, "loading captum")
+    import_module("captum.attr")  # and all that it draws with
+    yield Progress(1, 2, "loading the model")
+    with loaded(model, device, threads, encoder):
+        for method in METHODS.values():
+            if method.function:
+                method.load()
+            if method.inside:
+                method.load(inside=True)
 
 
 def _maps(

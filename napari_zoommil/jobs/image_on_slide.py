@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import shapely
 
 from napari_zoommil.errors import ModelError
-from napari_zoommil.geometry import Box, PatchGrid
+from napari_zoommil.geometry import NATIVE, Box, PatchGrid
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_grid
 
@@ -24,6 +24,21 @@ def refuse_magnification(model: str, spec: ModelSpec, magnification: float | Non
     """
     if magnification is not None and spec.takes != "image":
         raise ModelError(f"{model} reads patches at the magnifications of its training; leave this one out")
+
+
+def needs_pixel_size(spec: ModelSpec, magnification: float | None = None) -> bool:
+    """Whether a model reads slides at a magnification, and not in their own pixels whatever their size.
+
+    Parameters
+    ----------
+    magnification : float, optional
+        At which an image is read; that of the model's training by default.
+    """
+    return spec.takes != "image" or _read_at(spec, magnification) != NATIVE
+
+
+def _read_at(spec: ModelSpec, magnification: float | None) -> float:
+    return spec.magnifications[0] if magnification is None else magnification
 
 
 def image_on(
@@ -60,4 +75,4 @@ def image_on(
     if area is not None:
         y, x, bottom, right = area.bounds
         box = Box(y, x, bottom - y, right - x)
-    return image_grid(slide, spec.magnifications[0] if magnification is None else magnification, box)
+    return image_grid(slide, _read_at(spec, magnification), box)

@@ -70,7 +70,7 @@ class ModelOnSlide:
     workers : int, optional
         Reader threads.
     regions_mm2 : float, optional
-        Extent of the regions that the patches are limited to.
+        Extent of the regions that the patches are limited to; None without any, or if nobody knows.
     """
 
     name: str
@@ -333,6 +333,6 @@ def open_model_on_slide(
         pixels = overlap_px(overlap, spec.patch_size, spec.magnifications)
         grid = patch_grid(own, tissue, spec.magnifications, spec.patch_size, share, pixels)
     bag = with_model.bag(own, grid, cache, batch_size, workers)
-    mm2 = None if area is None else area.area * math.prod(own.resolution()) / 1e6
+    mm2 = None if area is None or own.mpp is None else area.area * math.prod(own.mpp) / 1e6
     read = RowsRead(grid)
     return ModelOnSlide(model, with_model, own, bag, cache, started, read, watch, workers, mm2)

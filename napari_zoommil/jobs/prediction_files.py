@@ -60,9 +60,10 @@ def part_of(slide: Slide | AbsentSlide, box: Box) -> Overview:
     if isinstance(slide, AbsentSlide):
         white = np.full((height, width, 3), 255, np.uint8)
         return Overview(white, (factor, factor), slide.mpp, origin)
+    downsample = box.height / height, box.width / width
     with slide.reopen() as own:
-        pixels = own.read(*origin, height, width, own.resolution()[0] * factor)
-    return Overview(pixels, (box.height / height, box.width / width), slide.mpp, origin)
+        pixels = own.read_downsampled(*origin, height, width, downsample)
+    return Overview(pixels, downsample, slide.mpp, origin)
 
 
 def title_lines(prediction: Prediction) -> tuple[str, ...]:

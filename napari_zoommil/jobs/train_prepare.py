@@ -16,7 +16,7 @@ from napari_zoommil.jobs.train_choices import Asked, Choices, with_settings
 from napari_zoommil.jobs.train_plan import Plan
 from napari_zoommil.jobs.train_slides import fitting, read_headers
 from napari_zoommil.jobs.train_start import DEFAULT_MODEL, Chosen, Start
-from napari_zoommil.models.registry import DEFAULT_RECIPE, Entry, entry
+from napari_zoommil.models.registry import DEFAULT_RECIPE, Entry, Recipe, entry
 from napari_zoommil.models.task import Classification, Regression, Task, learns_numbers, measurements
 from napari_zoommil.slides.tissue_published import detector_of
 from napari_zoommil.training.flags import TrainerFlags
@@ -110,6 +110,7 @@ def prepare(
     if min(recipe.shares[:2]) <= 0:
         raise ModelError(f"shares = {recipe.shares}: some of the slides have to train, and some to validate")
     refuse_of_patches(asked, known)
+    refuse_of_images(recipe, known)
     recipe = replace(recipe, accumulate=flags.accumulate or recipe.accumulate)
     files = CohortFeatures(tuple(features), asked.encoder, mpp, icc, asked.patch_size)
     found, faults = _read(cohort, columns, asked, files)
@@ -164,7 +165,7 @@ def prepare(
         ),
         *reasons.of_cohort(asked, found, own.entries, count, task, recipe.shares),
         *reasons.of_options(asked, known, recipe, built, name),
-        *reasons.of_settings(asked, recipe, name, task, own.entries),
+        *reasons.of_settings(asked, recipe, name, task, own.entries, known.takes),
     )
     return Prepared(
         plan,
@@ -189,6 +190,19 @@ def refuse_of_patches(asked: Asked, known: Entry) -> None:
     if known.takes == "image" and given:
         what = " and ".join(name.replace("_", " ") for name in given)
         raise ModelError(f"this model reads images and no patches; leave {what} out")
+
+
+def refuse_of_images(recipe: Recipe, known: Entry) -> None:
+    """Refuse to change images at random for a model that reads none.
+
+    Raises
+    ------
+    ModelError
+    """
+    if known.takes != "image" and recipe.augmentation:
+        raise ModelError(
+            f"this model reads patches and no images; leave {' and '.join(recipe.augmentation)} out"
+        )
 
 
 def _read(

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_zoommil.geometry import NATIVE, magnification_name
 from napari_zoommil.jobs.train_choices import FIXED, OPTIONS, SETTINGS, Asked, Choice, Choices
-from napari_zoommil.models.registry import Entry, Recipe, Takes
+from napari_zoommil.models.registry import OF_IMAGES, Entry, Recipe, Takes
 from napari_zoommil.models.task import Classification, Task
 from napari_zoommil.training.mil.cohort import Cohort, counts
 from napari_zoommil.training.mil.cohort_faults import SPLITS
@@ -175,7 +175,12 @@ def _of_patches(
 
 
 def of_settings(
-    asked: Asked, recipe: Recipe, name: str, task: Task, divided: Sequence[LabelledSlide]
+    asked: Asked,
+    recipe: Recipe,
+    name: str,
+    task: Task,
+    divided: Sequence[LabelledSlide],
+    takes: Takes = "bag",
 ) -> Choices:
     """Each setting of a recipe."""
     trained = [entry for entry in divided if entry.split == "train"]
@@ -189,7 +194,7 @@ def of_settings(
     }
     found = []
     for one in fields(Recipe):
-        if one.name in FIXED:
+        if one.name in FIXED or (one.name in OF_IMAGES and takes != "image"):
             continue
         full = SETTINGS + one.name
         reason = asked.because(full, f"{OF_RECIPE}{name}")

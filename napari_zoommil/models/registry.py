@@ -51,6 +51,9 @@ COMPOSED = {"ensemble": "napari_zoommil.models.entries:ENSEMBLE"}
 DEFAULT_RECIPE = "default"
 """The recipe that counts where none is asked for."""
 
+OF_IMAGES = ("rotate_flip", "brightness", "contrast")
+"""Settings of a recipe that models have which read images."""
+
 Share = Annotated[float, Interval(ge=0, le=1)]
 
 Takes = Literal["bag", "pixels", "image"]
@@ -94,6 +97,11 @@ class Recipe:
         ``learning_rate``.
     loss_weights : dict of str to float
         Weights of the model's losses in their sum, by name; 1 by default.
+    rotate_flip : bool
+        In each epoch, turn each image by a random number of quarter turns, and mirror it half of the time.
+        Of models that read images only, as the next two; their paper has none of the three.
+    brightness, contrast : float
+        Largest relative change of an image's brightness, and of its contrast around its mean, at random.
     shares : (float, float, float)
         Of the groups that train, validate and test, where the cohort does not state splits.
     fold_parts : int
@@ -126,12 +134,20 @@ class Recipe:
     accumulate: Annotated[int, Interval(ge=1, le=4096)] = 1
     part_rates: Mapping[str, float] = field(default_factory=dict)
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+    rotate_flip: bool = False
+    brightness: Share = 0.0
+    contrast: Share = 0.0
     shares: tuple[Share, Share, Share] = (0.7, 0.15, 0.15)
     fold_parts: Annotated[int, Interval(ge=2, le=20)] = 7
     tissue_detector: str = DEFAULT
     min_tissue: Share = 0.1
     magnifications: tuple[float, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """Settings that change images, those that are on."""
+        return {name: value for name in OF_IMAGES if (value := getattr(self, name))}
 
     @property
     def mode(self) -> Literal["min", "max"]:

@@ -31,11 +31,13 @@ LITTLE = 0.01
 NO_MAPS = "This model does not score patches one by one: choose a method to explain it"
 
 
-def lack_of(slide: Slide | None) -> str:
+def lack_of(slide: Slide | None, needs_pixel_size: bool = True) -> str:
     """What the user must do before jobs can run on a slide; empty if nothing."""
     if slide is None:
         return "Open a slide first"
-    return "" if slide.mpp else "Set the pixel size in the Slide dock first: this slide does not state it"
+    if slide.mpp or not needs_pixel_size:
+        return ""
+    return "Set the pixel size in the Slide dock first: this slide does not state it"
 
 
 def cost_sentence(found: Estimate) -> str:

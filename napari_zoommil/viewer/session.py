@@ -111,7 +111,8 @@ class Session:
     @property
     def cohort_models(self) -> tuple[Path, ...]:
         """Models that were trained on the cohort."""
-        return models_beside(self.cohort.path) if self.cohort is not None and self.cohort.is_table else ()
+        cohort = self.cohort
+        return models_beside(cohort.path) if cohort is not None and cohort.can_be_trained_on else ()
 
     def _add(self, layer: Layer) -> None:
         slide = slide_of(layer)

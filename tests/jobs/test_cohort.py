@@ -22,7 +22,7 @@ from napari_zoommil.jobs.cohort import (
     table_of,
 )
 from napari_zoommil.models.task import Classification, Regression
-from napari_zoommil.training.mil.cohort import Columns
+from napari_zoommil.training.mil.cohort import Columns, parse_cohort
 from napari_zoommil.training.mil.labelled_slide import LabelledSlide
 
 CLASSES = Classification(("normal", "tumour"))
@@ -94,6 +94,21 @@ def test_something_else_is_refused_by_name(tmp_path) -> None:
         open_cohort(other)
     with pytest.raises(CohortError, match="holds no slides"):
         open_cohort(tmp_path)
+
+
+def test_a_folder_of_images_is_a_cohort_with_the_labels_that_train_reads(tmp_path) -> None:
+    for name in ("images/train/a/1.png", "images/val/b/2.jpg", "images/val/b/notes.txt", "plain/3.tif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    labelled = open_cohort(tmp_path / "images")
+    assert labelled.entries == parse_cohort(tmp_path / "images").entries
+    assert labelled.summary == "2 images, 2 labels" and labelled.splits == ("train", "val")
+    assert labelled.can_be_trained_on and labelled.is_of_images and not labelled.is_table
+    plain = open_cohort(tmp_path / "plain")
+    assert plain.summary == "1 image, no labels" and not plain.can_be_trained_on
+    assert open_cohort(tmp_path / "images/train/a/1.png").entries and is_cohort(tmp_path / "plain/3.tif")
+    (tmp_path / "images/slide.svs").touch()
+    assert open_cohort(tmp_path / "images").summary == "1 slide, no labels", "slides come before pictures"
 
 
 def test_slides_in_a_folder_and_below(tmp_path, make_slide) -> None:

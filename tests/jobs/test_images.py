@@ -17,9 +17,9 @@ from napari_zoommil.errors import CohortError, ModelError
 from napari_zoommil.geometry import NATIVE, Box
 from napari_zoommil.jobs import estimate, explain, faithfulness, predict, prediction_store, run, train
 from napari_zoommil.jobs.cohort_predict import kept_answers, predict_and_keep
-from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_prediction
+from napari_zoommil.jobs.prediction_files import read_prediction, summary, write_explanation, write_prediction
 from napari_zoommil.jobs.prediction_store import KeptPrediction
-from napari_zoommil.maps.focus import MethodOptions
+from napari_zoommil.maps.focus import Focus, MethodOptions
 from napari_zoommil.models.spec import load_model, read_spec
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.image_grid import image_shape
@@ -80,6 +80,29 @@ def test_images_of_unknown_pixel_size_are_learnt(trained: Path) -> None:
     assert "pixels that it was trained on is not known" in card and "patches of" not in card
 
 
+def test_images_are_changed_at_random_where_a_model_reads_images(images: Path, tmp_path: Path) -> None:
+    given = {"store": tmp_path / "store", "out": tmp_path / "out", "only_plan": True}
+    settings = {"rotate_flip": "true", "brightness": 0.1}
+    plan = {one.name: one for one in run(train(images, "bagnet", settings=settings, **given)).plan}
+    assert plan["settings.rotate_flip"].value is True and plan["settings.contrast"].value == 0
+    assert "settings.brightness" in plan and plan["settings.brightness"].reason == "as asked for"
+    with pytest.raises(ModelError, match="reads patches and no images; leave rotate_flip and brightness out"):
+        run(train(images, "abmil", settings=settings, **given | {"overwrite": True}))
+
+
+def test_a_model_is_trained_on_changed_images(images: Path, tmp_path: Path) -> None:
+    how = SETTINGS | {"epochs": 1, "options": {"receptive_field": 9, "width": 1 / 64}}
+    losses = []
+    for number, turned in enumerate((False, True, True)):
+        out, settings = (
+            tmp_path / f"{number}",
+            how["settings"] | {"rotate_flip": turned, "contrast": 0.1 * turned},
+        )
+        run(train(images, store=tmp_path / "store", out=out, **how | {"settings": settings}))
+        losses.append((out / "curves.csv").read_text())
+    assert losses[0] != losses[1] == losses[2], "changed, and the same by the same seed"
+
+
 def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path) -> None:
     pixels, (y, x) = disc(np.random.default_rng(5), "with")
     path = tmp_path / "new.png"
@@ -115,6 +138,21 @@ def test_an_image_is_predicted_over_and_explained(trained: Path, tmp_path: Path)
     assert curves.deletion[0] == pytest.approx(found.probabilities[0], abs=1e-5)
     assert curves.deletion[-1] == curves.insertion[0] and curves.deletion[-1] != curves.deletion[0]
     assert curves.areas["deletion"] <= curves.areas["deletion_random"]
+
+
+def test_a_region_of_an_image_of_unknown_pixel_size_is_read_and_explained(
+    trained: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.png"
+    Image.fromarray(disc(np.random.default_rng(5), "with")[0]).save(path)
+    given: dict[str, Any] = {"regions": (Box(4, 8, 30, 24),), "store": tmp_path / "store"}
+    found = run(predict(path, str(trained), **given))
+    assert found.cost.image == (30, 24) and found.regions_mm2 is None
+    window = Focus(window=(6, 10, 20, 16))
+    shown = run(explain(path, str(trained), method="saliency", focus=window, prediction=found, **given))
+    with Slide.open(path) as slide:
+        write_explanation(slide, shown, tmp_path / "out")
+    assert list((tmp_path / "out").rglob("saliency*.png"))
 
 
 def test_a_region_of_a_slide_is_read_at_a_chosen_magnification(

@@ -11,6 +11,7 @@ from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 
 from napari_zoommil.training.encoders.recipe import Augmentation
+from napari_zoommil.training.lighting import relit, uniform
 
 ELASTIC_GRID = 4
 """Displacements of an elastic deformation are drawn on a grid of this many cells and interpolated."""
@@ -36,15 +37,10 @@ def augmented(images: Tensor, how: Augmentation) -> Tensor:
     if how.stain and images.shape[1] == 3:
         images = _restained(images, how.stain)
     if how.contrast or how.brightness:
-        images = _relit(images, how)
+        images = relit(images, how.brightness, how.contrast)
     if how.noise:
-        images = images + _uniform(images, 0, how.noise) * torch.randn_like(images)
+        images = images + uniform(images, 0, how.noise) * torch.randn_like(images)
     return images.clamp(0, 1)
-
-
-def _uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """(B, 1, 1, 1)"""
-    return low + (high - low) * torch.rand(len(images), 1, 1, 1, device=images.device)
 
 
 def _grid(images: Tensor, how: Augmentation) -> Tensor:
@@ -52,7 +48,7 @@ def _grid(images: Tensor, how: Augmentation) -> Tensor:
     count, device = len(images), images.device
     angle = 2 * math.pi * torch.rand(count, device=device) * how.rotation
     mirrored = 1 - 2 * ((torch.rand(count, device=device) < 0.5) & how.rotation).float()
-    scale = 1 / _uniform(images, *how.zoom).view(count)
+    scale = 1 / uniform(images, *how.zoom).view(count)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = torch.stack([torch.stack([cos * mirrored, -sin], 1), torch.stack([sin * mirrored, cos], 1)], 1)
     grid = F.affine_grid(F.pad(rows, (0, 1)), list(images.shape), align_corners=False)
@@ -71,10 +67,3 @@ def _restained(images: Tensor, sd: float) -> Tensor:
     factor, offset = (sd * torch.randn(len(images), 1, 1, 3, device=images.device) for _ in range(2))
     changed = density * (1 + factor) + offset / 5
     return torch.exp(-(changed @ to_rgb)).permute(0, 3, 1, 2)
-
-
-def _relit(images: Tensor, how: Augmentation) -> Tensor:
-    """Contrast around each image's mean, then brightness."""
-    mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * _uniform(images, 1 - how.contrast, 1 + how.contrast) + mean
-    return images * _uniform(images, 1 - how.brightness, 1 + how.brightness)

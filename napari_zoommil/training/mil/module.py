@@ -17,6 +17,7 @@ from napari_zoommil.models.mil import MILModel, MILOutput
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.models.task import Task
 from napari_zoommil.training.callbacks import seed_of
+from napari_zoommil.training.mil.augmentation import AugmentedBag
 
 Example = tuple[Bag, int | float]
 """A bag with the index of its class, or its value."""
@@ -89,12 +90,16 @@ class MILModule(L.LightningModule):
         """The sum as ``loss`` and each loss as ``NAME_loss``, means over the slides, with outputs and
         targets."""
         targets = [torch.tensor(value, device=self.device) for _, value, _ in batch]
-        outputs = self.model.outputs([bag for bag, _, _ in batch])
+        outputs = self.model.outputs([self._augmented(bag) for bag, _, _ in batch])
         found = [
             self._of_slide(output, target, slide)
             for output, target, (_, _, slide) in zip(outputs, targets, batch, strict=True)
         ]
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}, outputs, targets
+
+    def _augmented(self, bag: Bag) -> Bag:
+        """In training, a bag whose image is changed at random, if the recipe says so."""
+        return AugmentedBag(bag, self.recipe) if self.training and self.recipe.augmentation else bag
 
     def _of_slide(self, output: MILOutput, target: Tensor, slide: int) -> dict[str, Tensor]:
         losses = self.model.losses(output, target, self.share)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
 
 from napari_zoommil.errors import ModelError
 from napari_zoommil.geometry import magnification_name
+from napari_zoommil.jobs import image_on_slide
 from napari_zoommil.model_folder import UNTRAINABLE, Kind, kind_of, read_config, shipped
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.viewer.docks.parts import NarrowComboBox
@@ -154,6 +155,14 @@ def title_of(name: str) -> str:
         except ModelError:
             pass  # whoever uses it says what is wrong
     return Path(name).name
+
+
+def needs_pixel_size(name: str, magnification: float | None) -> bool:
+    """Whether a model needs the slide's pixel size to read it at a magnification; True if nobody knows."""
+    try:
+        return image_on_slide.needs_pixel_size(read_spec(name), magnification)
+    except ModelError:
+        return True
 
 
 def reads_images(name: str) -> bool:

@@ -120,7 +120,7 @@ class Where(QWidget):
     def set_slide(self, entry: OpenSlide | None) -> None:
         """Offer the regions of a slide; it does not call back."""
         self._entry, self._drawing = entry, False
-        why = lack_of(entry.slide if entry else None)
+        why = lack_of(entry.slide if entry else None, needs_pixel_size=False)
         if not why and entry is not None and entry.document is None:
             why = "The annotations of this slide are not read: see the Annotate dock"
         self.draw.setEnabled(not why)

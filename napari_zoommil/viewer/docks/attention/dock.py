@@ -27,7 +27,7 @@ from napari_zoommil.viewer.docks.base import SessionDock
 from napari_zoommil.viewer.docks.encoder_question import FIRST, EncoderQuestion
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer
 from napari_zoommil.viewer.docks.model_card_view import CardButton
-from napari_zoommil.viewer.docks.model_choice import ModelChoice, reads_images
+from napari_zoommil.viewer.docks.model_choice import ModelChoice, needs_pixel_size, reads_images
 from napari_zoommil.viewer.docks.parts import Act, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.showing import show_dock
@@ -45,6 +45,8 @@ from napari_zoommil.viewer.sight import sight_of
 from napari_zoommil.viewer.worker import spare_cores
 
 LOOKING = "Looking for tissue …"
+
+OWN_PIXELS = "Or choose the magnification 0 under Advanced: the model then reads its pixels as they are"
 
 READING = ("features", "overlap", "min_tissue", "magnification", "store", "batch_size")
 """Parameters of ``predict`` that are made from the job itself."""
@@ -167,7 +169,7 @@ class AttentionDock(SessionDock):
         self._estimate = None
         self.encoder.show_for(self.model.chosen)
         self.how.advanced["magnification"].enabled = reads_images(self.model.chosen)
-        why, entry = lack_of(self._entry.slide if self._entry else None), self._entry
+        why, entry = self._lack(), self._entry
         self.cost.setText(why or LOOKING)
         self.device.setText("")
         for drawing, help_text in (
@@ -200,6 +202,13 @@ class AttentionDock(SessionDock):
             f"ZoomMIL is looking for tissue on {slide.name}",
             entry,
         )
+
+    def _lack(self) -> str:
+        """What must be done before the model can read the slide; empty if nothing."""
+        slide, model = self._entry.slide if self._entry else None, self.model.chosen
+        at = self._how(())["magnification"]
+        why = lack_of(slide, needs_pixel_size(model, at))
+        return f"{why}. {OWN_PIXELS}" if why and slide is not None and reads_images(model) else why
 
     def _estimate_progress(self, progress: Progress) -> None:
         self.cost.setText(f"{progress.note} …")

@@ -22,8 +22,8 @@ TYPED_MS = 150
 ALL_SPLITS = "All splits"
 
 NO_COHORT = (
-    "Open a table (CSV: slide, label, and optionally split and group) or a folder of slides, or drop one, or "
-    "a single slide, here"
+    "Open a table (CSV: slide, label, and optionally split and group) or a folder, of slides or with a "
+    "folder of images for each class, or drop one, or a single slide or image, here"
 )
 
 
@@ -49,7 +49,10 @@ class Source(QWidget):
         self.table.setToolTip("A CSV table with the columns slide and label, and optionally split and group")
         self.table.clicked.connect(self._ask_table)
         self.folder = QPushButton("Open folder…")
-        self.folder.setToolTip("A folder of slides, without labels, to predict over")
+        self.folder.setToolTip(
+            "A folder of slides, without labels, to predict over; or of images, to train on too if it has "
+            "a folder for each class"
+        )
         self.folder.clicked.connect(self._ask_folder)
         self.told = Sentence(NO_COHORT, "cohort")
         self.faults = Sentence(name="cohort-faults")
@@ -89,7 +92,7 @@ class Source(QWidget):
             self._opened(Path(name))
 
     def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder of slides", self._start)
+        name = QFileDialog.getExistingDirectory(self, "Folder of slides or images", self._start)
         if name:
             self._opened(Path(name))
 

@@ -17,7 +17,7 @@ from napari_zoommil.jobs.cohort_train import TrainingRequest, places_beside
 from napari_zoommil.jobs.parameters import fields
 from napari_zoommil.jobs.train_choices import FIXED
 from napari_zoommil.model_folder import find_model
-from napari_zoommil.models.registry import DEFAULT_RECIPE, Entry, Recipe, entries
+from napari_zoommil.models.registry import DEFAULT_RECIPE, OF_IMAGES, Entry, Recipe, entries
 from napari_zoommil.models.spec import ModelSpec, read_spec
 from napari_zoommil.viewer.docks.advanced import How
 from napari_zoommil.viewer.docks.cohort.plan import read, written
@@ -165,9 +165,11 @@ class TrainSettings(QWidget):
         self.encoder.addItem(str(folder))
         self.encoder.setCurrentText(str(folder))
 
-    def show_cohort(self, cohort: Path | None) -> None:
-        """Propose folders beside a table."""
+    def show_cohort(self, cohort: Path | None, of_images: bool = False) -> None:
+        """Propose folders beside a cohort; for one of images, an architecture that reads images."""
         self._cohort = cohort
+        if of_images and not self.start.chosen and self.entry.takes != "image":
+            self.model.setCurrentText(next(name for name, one in self._known.items() if one.takes == "image"))
         self.propose()
 
     def propose(self) -> None:
@@ -219,7 +221,8 @@ class TrainSettings(QWidget):
         self.how.advanced.tell_open("learning_rate", f"{recipe.learning_rate:g} (recipe)")
         self.options.offer(entry.config, recipe.options if begun is None else begun.config)
         own = {one.name: getattr(recipe, one.name) for one in dataclass_fields(recipe)}
-        self.set.offer(Recipe, own, (*FIXED, "epochs", "learning_rate"))
+        others = () if entry.takes == "image" else OF_IMAGES
+        self.set.offer(Recipe, own, (*FIXED, "epochs", "learning_rate", *others))
 
     def request(self, source: TableSource = OWN_SOURCE) -> TrainingRequest:
         """What is asked for.

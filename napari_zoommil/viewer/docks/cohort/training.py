@@ -33,8 +33,13 @@ from napari_zoommil.viewer.session import Session
 from napari_zoommil.viewer.worker import JobRunner
 
 PLAN_HELP = (
-    "Look at table and slides and say what would be chosen, with a reason for each; values can be changed "
+    "Look at the cohort and say what would be chosen, with a reason for each; values can be changed "
     "before it is trained"
+)
+
+NO_LABELS = (
+    "A training needs a table with the columns slide and label, or a folder with a folder of images for each "
+    "class"
 )
 
 OPEN_HELP = "A plan.json of another training: what it says is trained, whatever the settings above say"
@@ -99,15 +104,16 @@ class TrainPart(QWidget):
         self._cohort = cohort
         self.plan.show_choices(())
         if not self.runner.running:
-            self.settings.show_cohort(cohort.path if cohort is not None and cohort.is_table else None)
+            labelled = cohort if cohort is not None and cohort.can_be_trained_on else None
+            self.settings.show_cohort(
+                None if labelled is None else labelled.path, labelled is not None and labelled.is_of_images
+            )
         self._refresh()
 
     def _why_not(self) -> str:
         if self._cohort is None:
-            return "Open a table of labelled slides first"
-        if not self._cohort.is_table or not self._cohort.has_labels:
-            return "A training needs a table with the columns slide and label"
-        return ""
+            return "Open a table of labelled slides, or a folder of images, first"
+        return "" if self._cohort.can_be_trained_on else NO_LABELS
 
     def _changed(self) -> None:
         """Other settings: the plan is not theirs."""
@@ -151,7 +157,7 @@ class TrainPart(QWidget):
             request = self._request_of_settings()
         except ZoomMILError as error:
             return self.act.note.setText(str(error))
-        self.act.note.setText("Looking at table and slides …")
+        self.act.note.setText("Looking at the cohort …")
         self._planning.start(lambda: plan_of(request))
         self._refresh()
 

@@ -11,8 +11,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel
 
 from napari_zoommil.annotations import Changed
 from napari_zoommil.jobs import Job, Progress
+from napari_zoommil.jobs.explain import prepare_to_explain
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.map_agreement import SlideAgreement
+from napari_zoommil.jobs.prediction import Prediction
 from napari_zoommil.jobs.prediction_files import write_agreement, write_curves, write_explanation
 from napari_zoommil.maps.curves import Curves
 from napari_zoommil.maps.focus import MethodOptions
@@ -24,7 +26,7 @@ from napari_zoommil.viewer.docks.encoder_question import EncoderQuestion
 from napari_zoommil.viewer.docks.explain.evaluation import Evaluation
 from napari_zoommil.viewer.docks.explain.place import ASK_PATCH, Place
 from napari_zoommil.viewer.docks.explain.result import ShownMap
-from napari_zoommil.viewer.docks.explaining import Asked, Explainer
+from napari_zoommil.viewer.docks.explaining import Asked, Explainer, read_again
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.notifications import show_info
@@ -40,6 +42,8 @@ class ExplainDock(SessionDock):
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__(napari_viewer)
         self._asked: Asked | None = None
+        self._prepared: set[str] = set()
+        self._preparing = self._runner(lambda _: None, lambda _: None, lambda _: None, quiet=True)
         self._exporting = self._runner(
             lambda _: None, lambda folder: show_info(f"The explanation is in {folder}"), self._export_ended
         )
@@ -109,6 +113,18 @@ class ExplainDock(SessionDock):
         self._asked = None
         self._show_result()
         self._reconsider()
+        if entry is not None and prediction is not None:
+            self._prepare(entry, prediction)
+
+    def _prepare(self, entry: OpenSlide, prediction: Prediction) -> None:
+        """Load what the first explanation takes while the user chooses a method, once for each model."""
+        model = prediction.model
+        if model in self._prepared or self._preparing.running:
+            return
+        self._prepared.add(model)
+        options = read_again(entry, prediction, self.encoder.given)
+        how = {name: options[name] for name in ("encoder", "device", "threads") if name in options}
+        self._preparing.start(lambda: prepare_to_explain(model, **how))
 
     def _offer_methods(self) -> None:
         """The methods that this prediction can be explained by; the choice stays, if it is one of them."""

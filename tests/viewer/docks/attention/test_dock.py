@@ -13,12 +13,16 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_zoommil.geometry import Box
+from napari_zoommil.geometry import NATIVE, Box
 from napari_zoommil.jobs import explain, predict, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
+from napari_zoommil.models import create
+from napari_zoommil.models.spec import ModelSpec, save_model
+from napari_zoommil.models.task import Classification
 from napari_zoommil.viewer.docks import explaining, model_choice
 from napari_zoommil.viewer.docks.attention import dock as module
 from napari_zoommil.viewer.docks.showing import show_dock
+from napari_zoommil.viewer.docks.where import WINDOW
 from napari_zoommil.viewer.hiding import toggle_overlays
 from napari_zoommil.viewer.layers import tissue_regions
 from napari_zoommil.viewer.layers.overlays import MAP, TISSUE, find_layer
@@ -474,12 +478,35 @@ def test_running_out_of_memory_is_told_and_the_dock_is_ready_again(ready, qtbot,
     assert dock.act.button.text() == "Run" and dock.act.button.isEnabled()
 
 
-def test_without_a_resolution_the_button_says_why(attention, data, add_slide) -> None:
+def test_without_a_resolution_only_models_of_images_run_in_its_own_pixels(
+    attention, data, add_slide, tmp_path, qtbot
+) -> None:
+    """As by the command: those that were trained on such images, and others at the magnification 0."""
+    models = {}
+    for name, magnification in (("own", NATIVE), ("ten", 10.0)):
+        mil = create("bagnet", 3, 2, (magnification,), receptive_field=9, width=1 / 64, blocks=(1, 1, 1, 1))
+        mil.task = Classification(("normal", "tumour"))
+        spec = ModelSpec("bagnet", mil.config(), "", "", 0, ("normal", "tumour"))
+        save_model(models.setdefault(name, tmp_path / name), mil, spec, "")
     viewer, dock = attention()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     for button in (dock.act.button, dock.add, dock.leave):
         assert not button.isEnabled()
         assert "pixel size" in button.toolTip()
+    dock.model.choose(models["ten"])
+    assert not dock.act.button.isEnabled() and "magnification 0 under Advanced" in dock.cost.text()
+    magnification = dock.how.advanced["magnification"]
+    magnification.value = 0.0
+    qtbot.waitUntil(lambda: not dock._estimating.running, timeout=MINUTE)
+    assert "pixel size" not in dock.cost.text()
+    magnification.value = magnification.min
+    dock.model.choose(models["own"])
+    viewer.camera.zoom = 8
+    dock.where.choose(WINDOW)
+    qtbot.waitUntil(dock.act.button.isEnabled, timeout=MINUTE)
+    assert dock.cost.text().startswith("An image of ")
+    run(qtbot, dock)
+    assert dock._entry.prediction.maps and maps_in(viewer)
 
 
 def test_a_click_with_the_lasso_is_no_region(ready, qtbot) -> None:

@@ -18,7 +18,7 @@ from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.jobs.train_choices import FIXED, Choice, read_choices, read_plan, write_plan
 from napari_zoommil.jobs.train_held_out import REPORT
 from napari_zoommil.jobs.train_result import Training
-from napari_zoommil.models.registry import Recipe, entries
+from napari_zoommil.models.registry import OF_IMAGES, Recipe, entries
 from napari_zoommil.models.task import Classification
 from napari_zoommil.resources import resource
 from napari_zoommil.training.flags import TrainerFlags
@@ -74,13 +74,23 @@ def test_what_is_typed_is_asked_for(settings, tmp_path) -> None:
         settings.request()
 
 
+def test_a_folder_of_images_is_trained_on_by_a_model_of_images(settings, tmp_path) -> None:
+    assert "rotate_flip" not in settings.set.lines, "of models that read images"
+    settings.show_cohort(tmp_path / "images", of_images=True)
+    asked = settings.request()
+    assert asked.model == "bagnet" and asked.cohort == tmp_path / "images"
+    assert asked.store == tmp_path / "features", "beside the folder and not in it"
+    settings.set.lines["rotate_flip"].setText("true")
+    assert settings.request().how["settings"] == {"rotate_flip": True}
+
+
 def test_all_that_a_training_can_be_told_can_be_told_here(settings) -> None:
     """But for what buttons do, and that nothing is replaced."""
     buttons = {"plan", "only_plan", "resume", "overwrite"}
     assert set(fields(train)) - buttons - {"cohort", "model", "store", "out"} == set(settings.request().how)
     flags = {one for one in fields(TrainerFlags) if one != "num_nodes"}
     assert all(settings.how.advanced[name] is not None for name in flags)
-    known = {name for name in fields(Recipe) if name not in (*FIXED, "epochs", "learning_rate")}
+    known = {name for name in fields(Recipe) if name not in (*FIXED, *OF_IMAGES, "epochs", "learning_rate")}
     assert set(settings.set.lines) == known
     settings.how.advanced["devices"].value = 2
     settings.how.advanced["tissue_detector"].value = "gaussian-crc"
@@ -167,7 +177,7 @@ def test_from_a_plan_to_a_model_that_is_chosen(window, qtbot, tmp_path, monkeypa
     (tmp_path / "cohort.csv").write_text("slide,label\na.svs,x\n")
     dock = show_dock(window, "Cohort")
     train = dock.train
-    assert train.act.button.toolTip() == "Open a table of labelled slides first"
+    assert train.act.button.toolTip().startswith("Open a table of labelled slides, or a folder")
     dock.open(tmp_path / "cohort.csv")
     qtbot.waitUntil(lambda: train.act.button.isEnabled(), timeout=MINUTE)
     dock.train_fold.button.setChecked(True)

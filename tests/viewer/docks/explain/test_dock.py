@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import SimpleNamespace
 
@@ -57,6 +58,9 @@ def pick(viewer, dock, y: float, x: float) -> None:
 
 def test_from_a_prediction_to_a_map_that_was_tested(ready, qtbot, monkeypatch, tmp_path) -> None:
     viewer, dock, entry = ready
+    qtbot.waitUntil(lambda: not dock._preparing.running, timeout=MINUTE)
+    assert dock._preparing.done and dock._prepared == {"demo"}, "what the first explanation takes is loaded"
+    assert "captum.attr" in sys.modules
     titles = [dock.method.itemText(index) for index in range(dock.method.count())]
     assert titles[:4] == ["Attention", "Evidence", "Leave-one-out", "Grad-CAM"]
     assert "Local evidence" not in titles, "this model has none"

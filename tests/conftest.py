@@ -25,10 +25,14 @@ hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine i
 hypothesis.settings.load_profile("tests")
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported: napari runs a full collection for each removed layer."""
-    gc.collect()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Spare the garbage collector what is imported: napari runs a full collection for each removed layer."""
+    gc.disable()
+    result = yield
     gc.freeze()
+    gc.enable()
+    return result
 
 
 DISC_MPP, DISC_PX = 0.5, 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 import warnings
@@ -22,6 +23,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first import
 
 hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Spare the garbage collector what is imported: napari runs a full collection for each removed layer."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
+
 
 DISC_MPP, DISC_PX = 0.5, 20
 """Resolution and diameter of the discs of the fixture `discs`."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import napari
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from npe2 import PluginManifest
 
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 from napari_zoommil.viewer.triton import load_triton_apart
 
 load_triton_apart()  # tests that run later in this process may load timm
+
+
+@pytest.fixture(scope="session", autouse=True)
+def manifests_read_once() -> Iterator[None]:
+    """Installed plugins are searched for once, not by each window."""
+    found = tuple(PluginManifest.discover())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Annotations whose file is taken away, shared, locked or on a full disk, and folders that two trainings want.
+"""Annotations whose file is taken away, shared, locked or on a full disk; a folder that two trainings want.
 
     python tests/benchmarks/disturbed_documents.py --json [--edits 150]
 

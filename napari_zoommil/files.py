@@ -190,9 +190,12 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise FileError(
-            f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> FileError:
+    """The error for a file that cannot be written."""
+    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}")
 
 
 def unfinished_in(folder: Path) -> list[Path]:

@@ -143,7 +143,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "19k-short.png": ("slide", lambda path: png(path, 19_900, 19_900, 3)),
     "60k.png": ("slide", lambda path: png(path, 60_000, 60_000, 1)),
     "19900.jpg": ("slide", lambda path: jpeg(path, 19_900)),
-    "pages-100k.tif": ("slide", lambda path: tif(path, 64, 64, pages=30_000)),
+    "pages-40k.tif": ("slide", lambda path: tif(path, 64, 64, pages=40_000)),
     "pages-loop.tif": ("slide", lambda path: tif(path, 64, 64, pages=0)),
     "tile-60k.tif": ("slide", lambda path: tif(path, 60_000, 59_904)),
     "tile-60k-lzw.tif": ("slide", lambda path: tif(path, 60_000, 59_904, 5)),

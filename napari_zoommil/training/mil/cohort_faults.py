@@ -43,7 +43,7 @@ def of_name(column: str, name: str) -> str:
 
 def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
     """Faults of one slide; ``lack`` says why it cannot be used."""
-    if why := of_name("slide", "" if entry.slide == Path() else str(entry.slide)) or lack(entry.slide):
+    if why := of_name("slide", "" if entry.slide == Path() else entry.slide.name) or lack(entry.slide):
         yield f"{entry.place}: {why}"
     if not entry.label:
         yield f"{entry.place}: label is empty"

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/disturbed_documents.py --json [--edits 150]
 
-``lost`` are points that a document held and that no file has in the end; 0 in every row. ``waited_s`` is how
+``lost`` are points that were on disk and are in no file in the end; 0 in every row. ``waited_s`` is how
 long an edit took that met a lock. The full disk needs root, and Linux.
 """
 
@@ -22,16 +22,22 @@ from typing import Any
 
 import numpy as np
 from disturbed_jobs import disk, last_line
-from small_jobs import called, commands, ended, forked, make_cohort
+from small_jobs import called, commands, ended, forked, import_all, make_cohort
 
 from napari_zoommil.annotations import Autosave, Points
 from napari_zoommil.files import locked
+from napari_zoommil.slides import Slide
 
 Row = dict[str, Any]
 
 
 def document(path: Path, count: int = 0) -> Autosave:
-    found = Autosave.open(path)
+    """The annotations of a slide, or those in a file."""
+    if path.suffix == ".tif":
+        with Slide.open(path) as slide:
+            found = Autosave.of(slide)
+    else:
+        found = Autosave.open(path)
     if not found.points.classes:
         found.points.add_class("tumour")
     if count:
@@ -78,13 +84,15 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def changed_under(folder: Path) -> dict[str, Row]:
-    """A file changes under an open document of 200 points, which is then edited twice."""
+def changed_under(folder: Path, slide: Path) -> dict[str, Row]:
+    """A file changes under an open document of 200 points of a slide, which is then edited twice."""
     rows = {}
+    os.environ["XDG_DATA_HOME"] = str(folder / "user")
     for what, change in CHANGES.items():
         home = folder / what.replace(" ", "-")
         home.mkdir()
-        kept = document(home / "a.points.geojson", 200)
+        kept = document(Path(shutil.copy(slide, home / "a.tif")), 200)
+        before = places_in(home)
         change(kept.path)
         for place in ([5.0, 5.0], [6.0, 6.0]):
             kept.points.add([place], 1)
@@ -92,9 +100,9 @@ def changed_under(folder: Path) -> dict[str, Row]:
         if kept.problem and home.is_dir():  # whoever reads the sentence takes away what is in the way
             shutil.rmtree(kept.path) if kept.path.is_dir() else kept.path.unlink()
             kept.save()
-        held = {tuple(place) for place in kept.points.coordinates.tolist()}
+        lost, points = before - places_in(home) - places_in(kept.path.parent), len(kept.points)
         aside = sorted(path.name for path in home.glob("*-*.geojson"))
-        rows[what] = {"lost": len(held - places_in(home)), "points": len(held), "said": said, "aside": aside}
+        rows[what] = {"lost": len(lost), "points": points, "said": said, "aside": aside}
     return rows
 
 
@@ -204,13 +212,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--edits", type=int, default=150, help="of each of three processes")
     parser.add_argument("--size", type=int, default=1024, help="edge of a slide, px, a multiple of 32")
+    parser.add_argument("--documents", action="store_true", help="no trainings, so that no torch is needed")
     args = parser.parse_args()
+    if not args.documents:
+        import_all()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         (folder / "data").mkdir()
         table = make_cohort(folder / "data", args.size)
         rows: dict[str, Callable[[], Any]] = {
-            "changed under a document": lambda: changed_under(folder),
+            "changed under a document": lambda: changed_under(folder, table.with_name("0.tif")),
             "three processes": lambda: shared(folder, args.edits),
             "stale lock": lambda: stale_lock(folder),
             "held lock": lambda: held_lock(folder),
@@ -218,6 +229,8 @@ def main() -> None:
             "two trainings": lambda: two_trainings(folder, table),
             "beside a training": lambda: beside_training(folder, table, 3 * args.edits),
         }
+        if args.documents:
+            rows = {what: row for what, row in rows.items() if "training" not in what}
         found = {}
         for what, row in rows.items():
             try:

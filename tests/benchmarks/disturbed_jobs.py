@@ -27,7 +27,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from small_jobs import Command, called, commands, ended, ended_within, forked, left_over, make_cohort, results
+from small_jobs import (
+    Command,
+    called,
+    commands,
+    ended,
+    ended_within,
+    forked,
+    import_all,
+    left_over,
+    make_cohort,
+    results,
+)
 
 SECONDS = 120.0
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -187,6 +198,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="edge of a slide, px, a multiple of 32")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    import_all()
     rng, found = random.Random(args.seed), defaultdict(dict)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         data = Path(name)

@@ -25,8 +25,9 @@ from typing import Any
 
 from bombs import BOMBS
 from disturbed_jobs import fault_of, last_line
-from small_jobs import ON_CPU, READING, Command, called, forked, make_cohort
+from small_jobs import ON_CPU, READING, Command, called, forked, import_all, make_cohort
 
+NEED_NO_TORCH = ("slide", "slide-zarr")
 SECONDS = 30.0
 MEMORY_MB = 1500
 
@@ -96,13 +97,13 @@ def tried(command: Command, log: Path) -> dict[str, Any]:
     return {"code": code, "s": round(time.monotonic() - began, 2), "mb": grown, "said": said, "fault": fault}
 
 
-def special(data: Path, work: Path, log: Path, only: list[str] | None) -> dict[str, Any]:
+def special(data: Path, work: Path, log: Path, only: list[str] | None, info: bool) -> dict[str, Any]:
     """Every kind of file in every place."""
     found = {}
     for kind, make in SPECIAL.items():
         for place in places(data, work):
             name = f"{kind} as {place}"
-            if only and name not in only:
+            if (only and name not in only) or (info and place not in NEED_NO_TORCH):
                 continue
             folder = work / name.replace(" ", "-")
             folder.mkdir()
@@ -118,11 +119,11 @@ def special(data: Path, work: Path, log: Path, only: list[str] | None) -> dict[s
     return found
 
 
-def bombs(data: Path, work: Path, log: Path, only: list[str] | None) -> dict[str, Any]:
+def bombs(data: Path, work: Path, log: Path, only: list[str] | None, info: bool) -> dict[str, Any]:
     """Every bomb in its place; slides are also searched, which reads their tissue."""
     found = {}
     for name, (place, make) in BOMBS.items():
-        if only and name not in only:
+        if (only and name not in only) or (info and place not in NEED_NO_TORCH):
             continue
         folder = work / f"bomb-{name}"
         folder.mkdir()
@@ -130,7 +131,7 @@ def bombs(data: Path, work: Path, log: Path, only: list[str] | None) -> dict[str
         make(path)
         _, command = places(data, folder)[place]
         found[name] = tried(command(str(path)), log)
-        if place.startswith("slide"):
+        if place.startswith("slide") and not info:
             search = ["detect", str(path), "--mpp", "0.25", "--out", str(folder / "o.geojson"), *ON_CPU]
             found[f"{name}, searched"] = tried(search, log)
         shutil.rmtree(folder)
@@ -143,15 +144,18 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--parts", nargs="+", choices=("special", "bombs"), default=("special", "bombs"))
+    parser.add_argument("--info", action="store_true", help="only commands that need no torch")
     parser.add_argument("--only", nargs="+", help="names of what to try")
     args = parser.parse_args()
+    if not args.info:
+        import_all()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         data = Path(name)
         make_cohort(data, 1024)
         for part in args.parts:
             tries = special if part == "special" else bombs
-            found |= tries(data, data, data / "log", args.only)
+            found |= tries(data, data, data / "log", args.only, args.info)
             print(part, len(found), file=sys.stderr, flush=True)
     faults = {name: one for name, one in found.items() if one["fault"]}
     codes = Counter(str(one["code"]) for one in found.values())

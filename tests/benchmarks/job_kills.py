@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from small_jobs import Command, called, commands, ended, forked, left_over, make_cohort, results
+from small_jobs import Command, called, commands, ended, forked, import_all, left_over, make_cohort, results
 
 from napari_zoommil.bags import FeatureCache
 
@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2048, help="edge of a slide, px, a multiple of 32")
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
+    import_all()
     rng, found = random.Random(args.seed), {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         data = Path(folder)

@@ -9,30 +9,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import lightning
 import numpy as np
-import timm
-import torchmetrics
 
-from napari_zoommil import cli, jobs
+from napari_zoommil import cli
 from napari_zoommil.annotations import Points
-from napari_zoommil.bags import StoredBag
-from napari_zoommil.commands import cells, cohort, predict
-from napari_zoommil.jobs import prediction_files, train
-from napari_zoommil.models import create
 from napari_zoommil.synthetic import SyntheticSlide
-from napari_zoommil.training.mil import fitting
 
 IMPORTED = (
-    (lightning, timm, torchmetrics, jobs, StoredBag, create, fitting),
-    (cells, cohort, predict, prediction_files, train),
+    *("lightning", "timm", "torchmetrics", "napari_zoommil.bags", "napari_zoommil.cells.model"),
+    *(f"napari_zoommil.commands.{name}" for name in ("cells", "cohort", "predict", "regions")),
+    *(f"napari_zoommil.jobs.{name}" for name in ("prediction_files", "detection_files", "train", "finetune")),
+    *("napari_zoommil.models", "napari_zoommil.training.mil.fitting", "napari_zoommil.training.cells.fit"),
 )
-"""What the commands import, before they are forked."""
+"""What the commands import."""
 
 SPLITS = ("train", "train", "train", "val", "test")
 READING = ("--encoder", "nic", "--magnifications", "10,20,40", "--patch-size", "64")
@@ -40,6 +35,12 @@ OTHER_DISK = Path("/dev/shm")
 ON_CPU = ("--device", "cpu", "--threads", "1")
 
 Command = list[str]
+
+
+def import_all() -> None:
+    """Import what the commands do, before they are forked."""
+    for name in IMPORTED:
+        import_module(name)
 
 
 def make_cohort(folder: Path, size: int) -> Path:

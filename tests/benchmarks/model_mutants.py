@@ -19,6 +19,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from functools import partial
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each folder")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="do not begin a folder after that")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the folders to try")
     parser.add_argument("--child", type=Path, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -229,7 +231,10 @@ def main() -> None:
         for model in models:
             report = tried.ask(model)
             assert report.get("outcome") == "worked", f"{model.name} is not sound to begin with: {report}"
+        end = time.monotonic() + 60 * args.minutes
         for number in args.only or range(args.count):
+            if time.monotonic() > end:
+                break
             rng, source = np.random.default_rng([args.seed, number]), models[number % len(models)]
             folder = Path(shutil.copytree(source, work / f"{source.name}-{number}"))
             done = mutate(folder, models, rng)

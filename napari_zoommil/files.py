@@ -159,6 +159,22 @@ def make_folder(path: Path, exist_ok: bool = True) -> Path:
     return path
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before work whose results are to go there.
+
+    Raises
+    ------
+    FileError
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise FileError(f"{folder} cannot be a folder, because {there} is none; save to another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FileError(f"{there} cannot be written to; {way_out(OSError(EACCES, ''))}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside a file, to write to; the file is replaced when the block ends without error.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_zoommil.errors import FileError
-from napari_zoommil.files import GEOJSON, make_folder, replacing, unwritable, with_ending
+from napari_zoommil.files import GEOJSON, make_folder, replacing, require_writable, unwritable, with_ending
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.progress import Job, Progress, run
 
@@ -73,6 +73,23 @@ def require_free(path: Path) -> None:
             f"{' and '.join(str(one) for one in found)} would be replaced; choose another name, or give "
             "--overwrite (overwrite=True)"
         )
+
+
+def require_possible(path: Path, overwrite: bool = False) -> None:
+    """Refuse, before any work, a GeoJSON file that :func:`write_detection` would refuse.
+
+    Raises
+    ------
+    FileError
+        If its folder cannot be written to, or something that is no file has one of the names.
+    """
+    files = cell_files(path)
+    require_writable(files.geojson.absolute().parent)
+    for one in files:
+        if one.exists() and not one.is_file():
+            raise FileError(f"{one} is there and is no file; choose another name")
+    if not overwrite:
+        require_free(path)
 
 
 def write_detection(

@@ -30,7 +30,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from small_jobs import Command, called, commands, ended, forked, import_all, left_over, make_cohort, results
+from small_jobs import (
+    Command,
+    called,
+    commands,
+    ended,
+    forked,
+    import_all,
+    import_more,
+    left_over,
+    make_cohort,
+    results,
+)
 
 from napari_zoommil.bags import FeatureCache
 
@@ -113,6 +124,8 @@ def rounds(
 ) -> dict[str, Any]:
     """Kill and restart a command that writes to a folder of its own in each round, or over ``other``'s."""
     log, whole, old = work / "log", work / "whole", work / "old"
+    ended(forked(called(of(work / "first"), log)))
+    import_more(log)
     started = time.monotonic()
     if (code := ended(forked(called(of(whole), log)))) != 0:
         raise SystemExit(f"the unbroken run ended in {code}: {log.read_text()[-2000:]}")

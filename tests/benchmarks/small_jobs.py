@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import tifffile
 
 from napari_zoommil import cli
 from napari_zoommil.annotations import Points
@@ -41,6 +43,13 @@ def import_all() -> None:
     """Import what the commands do, before they are forked."""
     for name in IMPORTED:
         import_module(name)
+
+
+def import_more(log: Path) -> None:
+    """Import what a command imported that has ended, for the next ones to start sooner."""
+    for name in log.with_suffix(".modules").read_text().splitlines():
+        with suppress(Exception):
+            import_module(name)
 
 
 def make_cohort(folder: Path, size: int) -> Path:
@@ -122,7 +131,10 @@ def called(arguments: Command, log: Path, temporary: Path | None = None) -> Call
         elsewhere = temporary or (OTHER_DISK if OTHER_DISK.is_dir() else None)
         tempfile.tempdir = elsewhere and str(elsewhere)
         sys.argv = ["napari-zoommil", *arguments]
-        cli.run()
+        try:
+            cli.run()
+        finally:
+            log.with_suffix(".modules").write_text("\n".join(sys.modules))
 
     return work
 
@@ -133,15 +145,22 @@ def left_over(folder: Path) -> list[str]:
     return sorted({path.name for path in folder.rglob("*") if any(kind in path.name for kind in kinds)})
 
 
+CHANGING = ("cost", "created", "seconds", "software", "magnifications")
+"""What a result tells of its making: how long it took, and what was encoded before."""
+
+
 def facts_of(path: Path) -> bytes:
-    """The content of a result, without how long it took."""
-    content = path.read_bytes()
+    """The content of a result, without what changes between equal ones."""
+    if path.suffix == ".tiff":
+        return tifffile.imread(path).tobytes()
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return b"".join(arrays[name].tobytes() for name in sorted(arrays) if arrays[name].ndim)
     if path.suffix != ".json":
-        return content
-    document = json.loads(content)
-    for key in ("cost", "created", "seconds", "software"):
-        document.pop(key, None)
-    return json.dumps(document, sort_keys=True).encode()
+        return path.read_bytes()
+    document = json.loads(path.read_bytes())
+    kept = {key: value for key, value in document.items() if key not in CHANGING}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def results(folder: Path) -> dict[str, bytes]:

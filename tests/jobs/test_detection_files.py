@@ -14,7 +14,7 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import FileError
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.detection_files import cell_files, in_the_way, write_detection
+from napari_zoommil.jobs.detection_files import cell_files, in_the_way, require_possible, write_detection
 
 CLASSES = CellClass("tumour, large", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
 
@@ -114,3 +114,18 @@ def test_no_file_is_replaced_where_another_cannot_be_written(
         write_detection(tmp_path / "a.geojson", replace(found, threshold=0.1))
     assert [one.read_bytes() for one in files] == before
     assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_what_would_be_refused_in_the_end_is_refused_before_any_work(
+    found: Detection, tmp_path: Path
+) -> None:
+    require_possible(tmp_path / "new" / "a.geojson")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(FileError, match=r"a\.csv is there and is no file"):
+        require_possible(tmp_path / "a.geojson", overwrite=True)
+    (tmp_path / "b.csv").write_text("slide,label\n")
+    with pytest.raises(FileError, match="would be replaced"):
+        require_possible(tmp_path / "b.geojson")
+    with pytest.raises(FileError, match="cannot be a folder"):
+        require_possible(tmp_path / "b.csv" / "c.geojson")

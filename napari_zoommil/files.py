@@ -224,6 +224,22 @@ def temporary_folder() -> Iterator[Path]:
         rmtree(own, ignore_errors=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before work whose results are to go there.
+
+    Raises
+    ------
+    FileError
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise FileError(f"{folder} cannot be a folder, because {there} is none; save to another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FileError(f"{there} cannot be written to; {way_out(OSError(EACCES, ''))}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside a file, to write to; the file is replaced when the block ends without error.
@@ -257,9 +273,12 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink()
         if not isinstance(error, OSError):
             raise
-        raise FileError(
-            f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> FileError:
+    """The error for a file that cannot be written."""
+    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}")
 
 
 def unfinished_in(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_twins_of_a_slide_agree_and_get_a_folder_each(data: Path, tmp_path: Path
     chances = [each["probabilities"]["tumour"] for each in json.loads(capsys.readouterr().out)]
     np.testing.assert_allclose(chances, [chances[0]] * 3, atol=0.02)
     assert len(list(tmp_path.glob("*/prediction.json"))) == 3
+
+
+@pytest.mark.parametrize("command", ["predict", "explain", "detect"])
+def test_whether_results_can_be_kept_is_asked_before_any_work(
+    command: str, cmu: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("it was worked before")
+
+    for name in ("cells", "predict"):  # whose commands are made of the jobs
+        import_module(f"napari_zoommil.commands.{name}")
+    monkeypatch.setattr(f"napari_zoommil.jobs.{command}", work)
+    (tmp_path / "file").write_text("")
+    method = ["--method", "attention"] if command == "explain" else []
+    assert call(command, cmu, *method, "--out", tmp_path / "file" / "a.geojson") == 1
+    assert "cannot be a folder, because" in capsys.readouterr().err
 
 
 def test_many_slides_get_a_folder_each_and_one_bad_one_stops_none(

@@ -126,6 +126,18 @@ def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
         files.make_folder(folder / "new")
 
 
+def test_a_folder_is_asked_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = tmp_path / "a" / "b"
+    files.require_writable(new)
+    assert not (tmp_path / "a").exists(), "nothing is made"
+    (tmp_path / "a").write_text("")
+    with pytest.raises(FileError, match=r"b cannot be a folder, because .*a is none"):
+        files.require_writable(new)
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(FileError, match=r"cannot be written to; save to another folder, one that may be"):
+        files.require_writable(tmp_path / "c")
+
+
 def test_folders(tmp_path: Path) -> None:
     folder = files.make_folder(tmp_path / "a" / "b")
     assert folder.is_dir() and files.make_folder(folder) == folder

@@ -42,7 +42,7 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1)[[*range(CORNERS), 0]]
 
 
 Steps = Generator[int, None, None]
-"""Yields how many cells have been written; the file is there at the end. Closing it leaves the old one."""
+"""Yields how many cells have been written to a new file."""
 
 
 def write_detections(
@@ -64,18 +64,25 @@ def write_detections(
     FileError
         If it cannot be written; an existing file is then unchanged.
     """
-    deque(detection_steps(path, finds, classes, origin), 0)
+    with replacing(path) as new:
+        deque(detection_steps(new, finds, classes, origin), 0)
 
 
 def detection_steps(
     path: Path, finds: Finds, classes: Sequence[CellClass], origin: Pair = (0.0, 0.0)
 ) -> Steps:
-    """:func:`write_detections`, step by step."""
+    """The content of :func:`write_detections` to a new file, step by step.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     return _write(path, _document(finds, classes, origin), len(finds))
 
 
 def table_steps(path: Path, finds: Finds, classes: Sequence[CellClass], mpp: Pair) -> Steps:
-    """Write a CSV file with a line per cell, see :data:`COLUMNS`, step by step.
+    """A line per cell to a new CSV file, see :data:`COLUMNS`, step by step.
 
     Parameters
     ----------
@@ -88,15 +95,15 @@ def table_steps(path: Path, finds: Finds, classes: Sequence[CellClass], mpp: Pai
 
     Raises
     ------
-    FileError
-        If it cannot be written; an existing file is then unchanged.
+    OSError
+        If it cannot be written.
     """
     return _write(path, _table(finds, classes, mpp), len(finds))
 
 
 def _write(path: Path, parts: Iterable[bytes], count: int) -> Steps:
     """Write parts, each but the first and the last with :data:`BLOCK` cells."""
-    with replacing(path) as new, new.open("xb") as file:
+    with path.open("xb") as file:
         for number, part in enumerate(parts):
             file.write(part)
             yield min(number * BLOCK, count)

@@ -75,7 +75,7 @@ def detect(
     **options: Any,
 ) -> int:
     """Write the cells of each slide."""
-    from napari_zoommil.jobs.detection_files import require_free, write_detection
+    from napari_zoommil.jobs.detection_files import require_possible, write_detection
 
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
@@ -85,8 +85,7 @@ def detect(
             return file_of(slide, paths, out)
 
     def detected(path: Path) -> Job[Detection]:
-        if not overwrite:  # before hours of work
-            require_free(file_for(path))
+        require_possible(file_for(path), overwrite)  # before hours of work
         return (yield from jobs.detect(path, **options))
 
     def write(path: Path, result: Detection) -> Told:

@@ -16,6 +16,7 @@ from napari_zoommil.commands.many import each_slide
 from napari_zoommil.commands.options import Json, Out, Slides, with_options
 from napari_zoommil.commands.regions import Regions, with_regions
 from napari_zoommil.commands.report import Told, describe_cost, folder_of, sentence, slide_paths
+from napari_zoommil.files import require_writable
 from napari_zoommil.jobs import Job
 from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.jobs.faithfulness import require_patches
@@ -48,6 +49,7 @@ def predict(
     slides: Slides, /, *, out: Out, regions: Regions = None, json: Json = False, **options: Any
 ) -> int:
     """Write a prediction for each slide."""
+    require_writable(out)
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
 
@@ -106,6 +108,7 @@ def explain(
     **options: Any,
 ) -> int:
     """Write the maps of an explanation method for each slide."""
+    require_writable(out)
     paths = slide_paths(slides)
     options = with_regions(options, regions, paths)
     comparing = Comparing.of(annotations, class_name, slides, paths, denoise, options)

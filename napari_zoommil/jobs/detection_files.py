@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_zoommil.errors import FileError
-from napari_zoommil.files import GEOJSON, make_folder, with_ending, write_file
+from napari_zoommil.files import GEOJSON, make_folder, replacing, require_writable, unwritable, with_ending
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.progress import Job, Progress, run
+
+if TYPE_CHECKING:
+    from napari_zoommil.cells.export import Steps
 
 COUNTS = (
     "slide",
@@ -72,6 +75,23 @@ def require_free(path: Path) -> None:
         )
 
 
+def require_possible(path: Path, overwrite: bool = False) -> None:
+    """Refuse, before any work, a GeoJSON file that :func:`write_detection` would refuse.
+
+    Raises
+    ------
+    FileError
+        If its folder cannot be written to, or something that is no file has one of the names.
+    """
+    files = cell_files(path)
+    require_writable(files.geojson.absolute().parent)
+    for one in files:
+        if one.exists() and not one.is_file():
+            raise FileError(f"{one} is there and is no file; choose another name")
+    if not overwrite:
+        require_free(path)
+
+
 def write_detection(
     path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
 ) -> CellFiles:
@@ -82,7 +102,7 @@ def write_detection(
 def export_cells(
     path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
 ) -> Job[CellFiles]:
-    """Write the cells from a score on, and how many there are.
+    """Write the cells from a score on, and how many there are: all files, or none where one fails.
 
     Parameters
     ----------
@@ -105,16 +125,26 @@ def export_cells(
         require_free(path)
     files, counting = cell_files(path), found.counting(threshold)
     make_folder(files.geojson.absolute().parent)
-    for file, steps in (
-        (files.geojson, detection_steps(files.geojson, counting, found.classes, found.origin)),
-        (files.cells, table_steps(files.cells, counting, found.classes, found.mpp)),
-    ):
-        with closing(steps):
-            for done in steps:
-                note = f"writing {file.name}: {done:,} of {len(counting):,} cells"
-                yield Progress(done, len(counting), note)
-    write_file(files.counts, counts_table(found, threshold).encode())
+    with ExitStack() as together:  # none is replaced before all are written
+        new = CellFiles(*(together.enter_context(replacing(one)) for one in files))
+        for file, steps in (
+            (files.geojson, detection_steps(new.geojson, counting, found.classes, found.origin)),
+            (files.cells, table_steps(new.cells, counting, found.classes, found.mpp)),
+            (files.counts, _counts_steps(new.counts, found, threshold)),
+        ):
+            try:
+                with closing(steps):
+                    for done in steps:
+                        note = f"writing {file.name}: {done:,} of {len(counting):,} cells"
+                        yield Progress(done, len(counting), note)
+            except OSError as error:
+                raise unwritable(file, error) from error
     return files
+
+
+def _counts_steps(path: Path, found: Detection, threshold: float | None) -> Steps:
+    path.write_bytes(counts_table(found, threshold).encode())
+    yield len(found.counting(threshold))
 
 
 def counts_table(found: Detection, threshold: float | None = None) -> str:

@@ -1,13 +1,15 @@
-"""Kill `embed` and `train` at random moments, start them again, and compare with unbroken runs.
+"""Kill commands at random moments, start them again, and compare with unbroken runs.
 
-    python tests/benchmarks/job_kills.py --json [--jobs embed train] [--kills 20] [--seed 0]
+    python tests/benchmarks/job_kills.py --json [--jobs embed train predict detect finetune] [--kills 20]
 
-A small synthetic cohort. Each round runs the command in a process of its own (a fork of one that has
-imported everything, so that no kill falls into imports), sends SIGKILL after a random part of the time
-that an unbroken run takes, and runs the same command again to its end, `train` with ``--resume``.
+A small synthetic cohort. Each round runs the command in a process of its own, a fork of one that has
+imported everything, so that no kill falls into imports. It sends SIGKILL after a random part of the time
+that an unbroken run takes, and runs the same command again to its end; trainings with ``--resume``.
 ``equal``: of `embed`, every bit of all features; of `train`, metrics, curves, held-out predictions and
-weights. The system's temporary folder lies on another disk than the results, if there is /dev/shm.
-``left_over``: names of unfinished files that stay behind.
+weights; of `predict` and `detect`, all files. These two write over the results of another slide, and
+``mixed`` counts the kills after which, before the second run, the folder holds files of both. `finetune`
+has to go on, to weights that load. The system's temporary folder lies on another disk than the results, if
+there is /dev/shm. ``left_over``: names of unfinished files that stay behind.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,77 +29,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import lightning
 import numpy as np
-import timm
-import torchmetrics
+from small_jobs import (
+    Command,
+    called,
+    commands,
+    ended,
+    forked,
+    import_all,
+    import_more,
+    left_over,
+    make_cohort,
+    results,
+)
 
-from napari_zoommil import jobs
-from napari_zoommil.bags import FeatureCache, StoredBag
-from napari_zoommil.cli import main as command
-from napari_zoommil.commands import cohort as _commands
-from napari_zoommil.jobs import train as _train
-from napari_zoommil.models import create
-from napari_zoommil.synthetic import SyntheticSlide
-from napari_zoommil.training.mil import fitting
+from napari_zoommil.bags import FeatureCache
 
-IMPORTED = lightning, timm, torchmetrics, jobs, StoredBag, _commands, _train, create, fitting
-"""What the commands import, before they are forked."""
-
-SPLITS = ("train", "train", "train", "val", "test")
-READING = ("--encoder", "nic", "--magnifications", "10,20,40", "--patch-size", "64")
 COMPARED = ("curves.csv", "predictions.csv", "held_out.json", "model.safetensors")
-OTHER_DISK = Path("/dev/shm")
-
-
-def make_cohort(folder: Path, size: int) -> Path:
-    lines = ["slide,label,split"]
-    for number, split in enumerate(SPLITS * 2):
-        tumour = number >= len(SPLITS)
-        SyntheticSlide(number, size, tumour, 0.2).write(folder / f"{number}.tif")
-        lines.append(f"{number}.tif,{'tumour' if tumour else 'plain'},{split}")
-    (folder / "cohort.csv").write_text("\n".join(lines))
-    return folder / "cohort.csv"
-
-
-def forked(work: Callable[[], Any]) -> int:
-    """Process that does some work and ends."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        work()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def ended(pid: int) -> int:
-    """Exit code, or minus the signal that ended a process."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def called(arguments: list[str], log: Path) -> Callable[[], Any]:
-    """A command with its output in a file, and its temporary files on another disk."""
-
-    def work() -> None:
-        with log.open("a") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        if OTHER_DISK.is_dir():
-            tempfile.tempdir = str(OTHER_DISK)
-        command(arguments)
-
-    return work
 
 
 def digest_of_features(store: Path) -> str:
@@ -134,37 +83,73 @@ def digest_of_model(folder: Path) -> str:
     return found.hexdigest()
 
 
-def left_over(folder: Path) -> list[str]:
-    """Unfinished files and folders, by the kind of their name."""
-    kinds = (".new-", ".partial", ".part", "last.ckpt", "best.ckpt")
-    names = [path.name for path in folder.rglob("*")]
-    hidden = [name for name in names if name.startswith(".") and name not in (".lock",)]
-    return sorted({*hidden, *(name for name in names if any(kind in name for kind in kinds))} - {".lock"})
+def digest_of_results(folder: Path) -> str:
+    """Hash of all finished files."""
+    return hashlib.sha256(repr(results(folder)).encode()).hexdigest()
+
+
+def loads(folder: Path) -> str:
+    """Whether a fine-tuned model is there, with all of its epochs."""
+    from napari_zoommil.cells.model import load_cell_model
+
+    load_cell_model(folder)
+    return f"{len((folder / 'curves.csv').read_text().splitlines())} lines"
+
+
+DIGESTS: dict[str, Callable[[Path], str]] = {
+    "embed": digest_of_features,
+    "train": digest_of_model,
+    "predict": digest_of_results,
+    "detect": digest_of_results,
+    "finetune": loads,
+}
+
+
+def is_mixed(folder: Path, old: dict[str, bytes], new: dict[str, bytes]) -> bool:
+    """Whether a reader of the folder would find files of two runs."""
+    from napari_zoommil.file_sets import finish_replacing
+    from napari_zoommil.jobs.prediction_files import SET
+
+    finish_replacing(folder, SET)
+    return results(folder) not in (old, new)
 
 
 def rounds(
-    of: Callable[[Path], list[str]], digest: Callable[[Path], str], work: Path, kills: int, rng: random.Random
+    of: Callable[[Path], Command],
+    digest: Callable[[Path], str],
+    work: Path,
+    kills: int,
+    rng: random.Random,
+    other: Callable[[Path], Command] | None = None,
 ) -> dict[str, Any]:
-    """Kill and restart a command that writes to a folder of its own in each round."""
-    log, whole = work / "log", work / "whole"
+    """Kill and restart a command that writes to a folder of its own in each round, or over ``other``'s."""
+    log, whole, old = work / "log", work / "whole", work / "old"
+    ended(forked(called(of(work / "first"), log)))
+    import_more(log)
     started = time.monotonic()
     if (code := ended(forked(called(of(whole), log)))) != 0:
         raise SystemExit(f"the unbroken run ended in {code}: {log.read_text()[-2000:]}")
     seconds, expected = time.monotonic() - started, digest(whole)
+    if other is not None:
+        assert ended(forked(called(other(old), log))) == 0, log.read_text()[-2000:]
     found: list[dict[str, Any]] = []
     for number in range(kills):
         folder, after = work / f"round-{number}", rng.uniform(0, seconds)
+        if other is not None:
+            shutil.copytree(old, folder)
         pid = forked(called(of(folder), log))
         time.sleep(after)
         os.kill(pid, signal.SIGKILL)
         was = ended(pid)
+        mixed = other is not None and is_mixed(folder, results(old), results(whole))
         again = ended(forked(called(of(folder), log)))
         found.append(
             {
                 "after_s": round(after, 2),
                 "killed": was == -signal.SIGKILL,
                 "again": again,
-                "equal": digest(folder) == expected,
+                "equal": again == 0 and digest(folder) == expected,
+                "mixed": mixed,
                 "left_over": left_over(folder),
             }
         )
@@ -174,7 +159,9 @@ def rounds(
         "kills": len(found),
         "fell_into_the_run": sum(one["killed"] for one in found),
         "equal": sum(one["equal"] for one in found),
+        "mixed": sum(one["mixed"] for one in found),
         "exit_codes": dict(Counter(one["again"] for one in found)),
+        "left_over": sorted({name for one in found for name in one["left_over"]}),
         "rounds": found,
     }
 
@@ -184,33 +171,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
-    parser.add_argument("--jobs", nargs="+", choices=("embed", "train"), default=["embed", "train"])
+    parser.add_argument("--jobs", nargs="+", choices=tuple(DIGESTS), default=list(DIGESTS))
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=2048, help="edge of a slide, px, a multiple of 32")
     parser.add_argument("--epochs", type=int, default=12)
     args = parser.parse_args()
-    rng, results = random.Random(args.seed), {}
+    import_all()
+    rng, found = random.Random(args.seed), {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         data = Path(folder)
         table = make_cohort(data, args.size)
-
-        def embed(store: Path) -> list[str]:
-            return ["embed", str(table), "--store", str(store), *READING]
-
-        def train(out: Path) -> list[str]:
-            store = str(data / "features")
-            how = ["--set", "k=4", "--epochs", str(args.epochs), "--resume"]
-            return ["train", str(table), "--store", store, "--out", str(out), *READING, *how]
-
+        known = commands(table, args.epochs)
         for name in args.jobs:
             (data / name).mkdir()
-            if name == "embed":
-                results[name] = rounds(embed, digest_of_features, data / name, args.kills, rng)
-            else:
-                ended(forked(called(embed(data / "features"), data / "log")))
-                results[name] = rounds(train, digest_of_model, data / name, args.kills, rng)
-    print(json.dumps(results, indent=2))
+            if name == "train":
+                ended(forked(called(known["embed"](data / "features"), data / "log")))
+            of, over = known[name], name in ("predict", "detect")
+            found[name] = rounds(
+                (lambda out, of=of: [*of(out), "--resume"]) if name in ("train", "finetune") else of,
+                DIGESTS[name],
+                data / name,
+                args.kills,
+                rng,
+                (lambda out, of=of: [part.replace("0.tif", "7.tif") for part in of(out)]) if over else None,
+            )
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

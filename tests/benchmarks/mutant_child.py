@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def limit_address_space() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
 
 
-def serve(predicting: bool) -> None:
+def answer(use: Callable[[Path], Report], prepare: Callable[[], object] | None = None) -> None:
     """Answer each path on standard input with a report; whatever else is printed is noise."""
     import faulthandler
 
@@ -127,19 +128,25 @@ def serve(predicting: bool) -> None:
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1)
-    if predicting:
-        from napari_zoommil.jobs.loading import loaded
-
-        with loaded("demo", "cpu"):
-            pass
+    if prepare is not None:
+        prepare()
     limit_address_space()
     print("{}", file=replies, flush=True)
     for line in sys.stdin:
         path = Path(json.loads(line))
-        report = use(path, predicting)
+        report = use(path)
         report["open"] = open_files(path)
         print(json.dumps(report), file=replies, flush=True)
 
 
+def load_model() -> None:
+    """What the first prediction needs."""
+    from napari_zoommil.jobs.loading import loaded
+
+    with loaded("demo", "cpu"):
+        pass
+
+
 if __name__ == "__main__":
-    serve("--reader" not in sys.argv)
+    predicting = "--reader" not in sys.argv
+    answer(partial(use, predicting=predicting), load_model if predicting else None)

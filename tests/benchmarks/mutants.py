@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import queue
 import shutil
@@ -155,10 +156,14 @@ def child(seconds: float, predicting: bool = True) -> Child:
     return Child(command, seconds)
 
 
-def try_copies(copies: Sequence[Copy], tried: Child, folder: Path, keep: Path | None) -> list[Report]:
-    """A report for each copy; the copies that fail are kept if there is a place for them."""
-    reports = []
+def try_copies(
+    copies: Sequence[Copy], tried: Child, folder: Path, keep: Path | None, seconds: float = math.inf
+) -> list[Report]:
+    """A report for each copy, as many as there is time for; those that fail are kept if there is a place."""
+    reports, end = [], time.monotonic() + seconds
     for number, copy in enumerate(copies):
+        if time.monotonic() > end:
+            break
         path, mutation = copy.write(folder)
         found = {"copy": path.name, **asdict(copy), "slide": copy.slide.name, "mutation": mutation}
         reports.append(found | tried.ask(path))
@@ -223,7 +228,7 @@ def try_run(args: argparse.Namespace, tried: Child) -> bool:
             assert report["outcome"] == "opened", f"{slide.name} is not sound to begin with: {report}"
         numbers = args.only or range(args.count)
         copies = [Copy(slides[number % len(slides)], args.seed, number) for number in numbers]
-        reports = try_copies(copies, tried, folder, args.keep)
+        reports = try_copies(copies, tried, folder, args.keep, 60 * args.minutes)
     found = summary(reports, args.seed) | {"slides": [slide.name for slide in slides]}
     print(json.dumps(found, indent=2, ensure_ascii=False))
     return not found["failures"]
@@ -238,6 +243,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0, help="time limit of each file")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="do not begin a copy after that")
     parser.add_argument("--slide", type=Path, nargs="+", help="what to damage: files, or folders of files")
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the copies to try")
     parser.add_argument("--keep", type=Path, help="folder for the copies that fail")

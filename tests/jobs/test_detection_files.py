@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from napari_zoommil.annotations import CellClass
 from napari_zoommil.cells.model import Finds
 from napari_zoommil.errors import FileError
 from napari_zoommil.jobs.detect import Detection
-from napari_zoommil.jobs.detection_files import cell_files, in_the_way, write_detection
+from napari_zoommil.jobs.detection_files import cell_files, in_the_way, require_possible, write_detection
 
 CLASSES = CellClass("tumour, large", (0, 114, 178)), CellClass("stroma", (213, 94, 0))
 
@@ -91,3 +93,39 @@ def test_tables_of_something_else_are_not_replaced(found: Detection, tmp_path: P
     assert write_detection(tmp_path / "cohort.geojson", found) == files, "it wrote them itself"
     files.geojson.unlink()
     assert in_the_way(files.geojson) == (files.cells, files.counts)
+
+
+@pytest.mark.parametrize(("step", "named"), [("table_steps", "a.csv"), ("detection_steps", "a.geojson")])
+def test_no_file_is_replaced_where_another_cannot_be_written(
+    found: Detection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, named: str
+) -> None:
+    files = write_detection(tmp_path / "a.geojson", found)
+    before = [one.read_bytes() for one in files]
+
+    def full(path: Path, *_: object) -> Iterator[int]:
+        path.write_text("a part")
+        yield 1
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"napari_zoommil.cells.export.{step}", full)
+    with pytest.raises(
+        FileError, match=rf"^{named} cannot be written \(No space left on device\); free some"
+    ):
+        write_detection(tmp_path / "a.geojson", replace(found, threshold=0.1))
+    assert [one.read_bytes() for one in files] == before
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+def test_what_would_be_refused_in_the_end_is_refused_before_any_work(
+    found: Detection, tmp_path: Path
+) -> None:
+    require_possible(tmp_path / "new" / "a.geojson")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(FileError, match=r"a\.csv is there and is no file"):
+        require_possible(tmp_path / "a.geojson", overwrite=True)
+    (tmp_path / "b.csv").write_text("slide,label\n")
+    with pytest.raises(FileError, match="would be replaced"):
+        require_possible(tmp_path / "b.geojson")
+    with pytest.raises(FileError, match="cannot be a folder"):
+        require_possible(tmp_path / "b.csv" / "c.geojson")

@@ -25,8 +25,10 @@ PROBES = 64
 def _root(path: Path) -> zarr.Group:
     import zarr  # slow to import, and other formats do not need it
 
+    from napari_zoommil.slides.readers.ome_zarr_store import BoundedStore
+
     try:
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(BoundedStore(path, read_only=True), mode="r")
     except (LookupError, ValueError, OSError, TypeError) as error:
         raise UnsupportedSlideError(f"{path.name} is not an OME-Zarr image: {first_line(error)}") from error
 

@@ -22,6 +22,10 @@ TOLD = 20
 """Most faults in an error message; all of them are in its ``faults``."""
 
 
+LONGEST = 400
+"""Most characters of a fault that are told."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns of a cohort, which are not case sensitive, and the table of its slides.
@@ -242,8 +246,8 @@ def slides_of_table(path: Path, column: str = "slide") -> list[Path]:
         If it is not a table with such a column, or a line has no slide.
     """
     rows = read_table(path, (column,))
-    wrong = [(row.line, row.fault or f"{column} is empty") for row in rows if row.fault or not row[column]]
-    refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong))
+    wrong = ((row.line, row.fault or faults_of.of_name(column, row[column])) for row in rows)
+    refuse(path, tuple(f"line {line}: {fault}" for line, fault in wrong if fault))
     return list(dict.fromkeys(path.parent / row[column] for row in rows))
 
 
@@ -257,7 +261,14 @@ def refuse(what: Path | str, faults: Sequence[str]) -> None:
     if faults:
         name = what.name if isinstance(what, Path) else what
         more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
-        raise CohortError(f"{name} cannot be used: {'; '.join(faults[:TOLD])}{more}", tuple(faults))
+        told = [_one_line(fault) for fault in faults]
+        raise CohortError(f"{name} cannot be used: {'; '.join(told[:TOLD])}{more}", tuple(told))
+
+
+def _one_line(fault: str) -> str:
+    """A fault without line breaks, and without the end of a value that goes on and on after a quote."""
+    line = " ".join(fault.splitlines())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ SPLITS = ("train", "val", "test")
 NO_SPLIT = "none"
 """Of slides that are divided, in messages on those of a table that states which slides test."""
 
+OPEN_QUOTE = "has a line break; close the quote before it"
+
 MISSING = ("na", "n/a", "nan", "null", "#n/a", "<na>")
 """Missing values as written by R, pandas and spreadsheets."""
 
@@ -28,14 +31,19 @@ Lack = Callable[[Path], str]
 
 def no_slide(path: Path) -> str:
     """Why a slide cannot be read: it does not exist; empty if it does."""
-    return "" if path.exists() else f"there is no slide at {path}"
+    return "" if exists(path) else f"there is no slide at {path}"
+
+
+def of_name(column: str, name: str) -> str:
+    """What is wrong with the name of a slide in a table; empty if nothing is."""
+    if not name:
+        return f"{column} is empty"
+    return f"{column} {OPEN_QUOTE}" if "\n" in name else ""
 
 
 def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
     """Faults of one slide; ``lack`` says why it cannot be used."""
-    if entry.slide == Path():
-        yield f"{entry.place}: slide is empty"
-    elif why := lack(entry.slide):
+    if why := of_name("slide", "" if entry.slide == Path() else entry.slide.name) or lack(entry.slide):
         yield f"{entry.place}: {why}"
     if not entry.label:
         yield f"{entry.place}: label is empty"
@@ -43,7 +51,7 @@ def of_entry(entry: LabelledSlide, lack: Lack = no_slide) -> Iterator[str]:
         yield f"{entry.place}: label is {entry.label!r}, which stands for a missing one"
     for column in ("label", "split", "group", "fold"):
         if "\n" in getattr(entry, column):
-            yield f"{entry.place}: {column} has a line break; close the quote before it"
+            yield f"{entry.place}: {column} {OPEN_QUOTE}"
     if entry.split not in ("", *SPLITS):
         yield f"{entry.place}: split is {entry.split!r}, not one of {', '.join(SPLITS)}"
 

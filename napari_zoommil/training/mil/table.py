@@ -57,6 +57,8 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     """
     try:
         text = read_file(path, MOST_TABLE_BYTES).decode("utf-8-sig")
+        if "\0" in text:  # which no name of a file may hold
+            raise csv.Error("it holds a null character")
         separator = max(SEPARATORS, key=lambda one: len(next(_lines(text, one), (0, []))[1]))
         lines = _lines(text, separator)
         header = [name.lower() for name in next(lines, (0, []))[1]]

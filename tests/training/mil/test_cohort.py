@@ -297,3 +297,23 @@ def test_missing_groups_are_none_and_open_quotes_are_told(tmp_path: Path) -> Non
     path.write_text('slide,label\na.svs,"x\nb.svs,y\nc.svs,z"\n')
     with pytest.raises(CohortError, match="label has a line break; close the quote before it"):
         read_cohort(path)
+
+
+@pytest.mark.parametrize("read", [read_cohort, slides_of_table])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a\0.svs", "it holds a null character"),
+        ("n" * 300, "there is no slide at"),
+        ('"a.svs\nb.svs"', "slide has a line break; close the quote before it"),
+        ('"' + "n" * 2000 + '\nb.svs"', "slide has a line break"),
+    ],
+)
+def test_names_that_no_file_can_have_are_told_in_one_line(tmp_path: Path, name: str, said: str, read) -> None:
+    path = table(tmp_path, f"slide,label\na.svs,x\n{name},y\n")
+    if read is slides_of_table and said.startswith("there"):
+        assert len(read(path)) == 2  # whoever opens it says so
+        return
+    with pytest.raises(CohortError, match=said) as caught:
+        read(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000

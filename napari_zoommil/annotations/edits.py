@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from napari_zoommil.annotations.classes import CellClass
 from napari_zoommil.annotations.feature import Feature, Kind
@@ -11,8 +12,7 @@ from napari_zoommil.annotations.feature import Feature, Kind
 Classes = tuple[CellClass, ...]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One feature before and after; None if it does not exist."""
 
     before: Feature | None
@@ -59,15 +59,18 @@ class Changed:
 
 def summary(changes: Sequence[Change], classes: bool) -> Changed:
     """The points affected by changes."""
-    before = {mark.id: mark for one in changes if one.before for mark in one.before.marks}
-    after = {mark.id: one.after for one in changes if one.after for mark in one.after.marks}
-    regions = any(
-        feature and feature.kind is Kind.REGION for one in changes for feature in (one.before, one.after)
-    )
+    before, after, altered, regions = dict[str, None](), dict[str, None](), list[str](), False
+    for old, new in changes:
+        regions = regions or bool(old and old.kind is Kind.REGION) or bool(new and new.kind is Kind.REGION)
+        if old and new and old.marks is new.marks:
+            altered.extend([mark.id for mark in new.marks])
+            continue
+        before.update((mark.id, None) for mark in (old.marks if old else ()))
+        after.update((mark.id, None) for mark in (new.marks if new else ()))
     return Changed(
         tuple(id for id in after if id not in before),
         tuple(id for id in before if id not in after),
-        tuple(id for id in after if id in before),
+        (*altered, *(id for id in after if id in before)),
         classes,
         regions,
     )

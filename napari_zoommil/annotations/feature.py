@@ -32,6 +32,7 @@ from napari_zoommil.annotations.classes import UNCLASSIFIED, Colour, as_colour
 from napari_zoommil.annotations.feature_text import (
     LEGACY_TYPES,
     Json,
+    Known,
     Properties,
     Text,
     as_dict,
@@ -152,7 +153,8 @@ def parse(
     id: str,
     serial: int,
     origin: Pair = WHOLE_SLIDE,
-    known: dict[bytes, Properties] | None = None,
+    known: Known | None = None,
+    source: str = "",
 ) -> Feature:
     """The feature of a GeoJSON object.
 
@@ -165,6 +167,8 @@ def parse(
         Level-0 (y, x) from which its coordinates count.
     known : dict, optional
         The properties of other features, which it may share.
+    source : str
+        The text that it was decoded from, if any.
 
     Raises
     ------
@@ -177,10 +181,10 @@ def parse(
         raise ValueError("its properties are not an object")
     if not isinstance(raw.get("geometry"), (dict, type(None))):
         raise ValueError("its geometry is not an object")
-    parts, kind = Text.of(raw, id, known), _kind(raw)
+    parts, kind = Text.of(raw, id, known, source), _kind(raw)
     if kind is Kind.CELLS:
-        name, marks = _appearance(parts.properties)[0] or UNCLASSIFIED, _moved_marks(_marks(raw, id), origin)
-        return Feature(id, serial, parts, kind, name, marks, origin=origin)
+        name = _class_name(as_dict(raw.get("properties"))) or UNCLASSIFIED
+        return Feature(id, serial, parts, kind, name, _moved_marks(_marks(raw, id), origin), origin=origin)
     feature = Feature(id, serial, parts, Kind.OTHER, origin=origin)
     return _region(feature, raw["geometry"]) if kind is Kind.REGION else feature
 
@@ -192,9 +196,10 @@ def _moved_marks(marks: tuple[Mark, ...], by: Pair) -> tuple[Mark, ...]:
 
 
 def _kind(raw: Json) -> Kind:
-    shape, what = as_dict(raw.get("geometry")).get("type"), object_type(raw)
+    shape = as_dict(raw.get("geometry")).get("type")
     if shape in ("Point", "MultiPoint"):
         return Kind.CELLS
+    what = object_type(raw)
     if shape in ("Polygon", "MultiPolygon") and what in ("cell", "detection"):
         return Kind.CELLS
     return Kind.REGION if shape in AREAS and what == "annotation" else Kind.OTHER
@@ -249,16 +254,27 @@ def appearance(feature: Feature) -> tuple[str, Colour | None, float | None]:
 
 @lru_cache(4096)
 def _appearance(properties: Properties) -> tuple[str, Colour | None, float | None]:
-    stated = _unpacked(properties.value.get("classification"))
-    names = stated.get("names") if isinstance(stated, dict) else None
+    stated = as_dict(_unpacked(properties.value.get("classification")))
+    diameter = diameter_of(as_dict(properties.value.get("metadata")).get(DIAMETER))
+    return _class_name(properties.value), _colour(stated), diameter
+
+
+def _class_name(properties: Json) -> str:
+    stated = _unpacked(properties.get("classification"))
     name = stated.get("name") if isinstance(stated, dict) else stated
-    if name is None and isinstance(names, list) and all(isinstance(part, str) for part in names):
-        name = ": ".join(names)
+    if name is None and isinstance(stated, dict):
+        names = stated.get("names")
+        if isinstance(names, list) and all(isinstance(part, str) for part in names):
+            name = ": ".join(names)
     if not isinstance(name, (str, type(None))):
         raise ValueError("its classification has no name")
-    name = name if name and name.strip() else ""
-    diameter = diameter_of(as_dict(properties.value.get("metadata")).get(DIAMETER))
-    return name, _colour(as_dict(stated)), diameter
+    return name if name and name.strip() else ""
+
+
+def may_state(feature: Feature, colour: bool, diameter: bool) -> bool:
+    """Whether its class may state a colour or a diameter; of a million features each is decoded else."""
+    text = feature.parts.properties.text
+    return (colour and b"color" in text) or (diameter and DIAMETER.encode() in text) or b"\\" in text
 
 
 def _unpacked(stated: Any) -> Any:

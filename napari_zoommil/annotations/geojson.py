@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
@@ -25,9 +26,18 @@ from napari_zoommil.annotations.classes import (
     as_colour,
     next_colour,
 )
-from napari_zoommil.annotations.feature import DIAMETER, Feature, Kind, appearance, diameter_of, parse
+from napari_zoommil.annotations.collection import without_collection
+from napari_zoommil.annotations.feature import (
+    DIAMETER,
+    Feature,
+    Kind,
+    appearance,
+    diameter_of,
+    may_state,
+    parse,
+)
 from napari_zoommil.annotations.feature_edits import in_frame as feature_in_frame
-from napari_zoommil.annotations.feature_text import ENCODER, LEGACY_TYPES, Json, Properties, Text, as_dict
+from napari_zoommil.annotations.feature_text import ENCODER, LEGACY_TYPES, Json, Known, Text, as_dict
 from napari_zoommil.annotations.geojson_outlines import AREAS, WHOLE_SLIDE, position
 from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
@@ -118,7 +128,7 @@ def read_steps(
     AnnotationError
         If it is not what it should be, or a feature is malformed.
     """
-    with _refusing(content, name):
+    with _refusing(content, name), without_collection():
         envelope, raws = open_it(content)
         ENCODER.encode(envelope.members)  # raises RecursionError now and not when writing
         envelope = replace(envelope, origin=_origin(envelope, origin))
@@ -216,10 +226,11 @@ def _unfolded(features: Sequence[Any], depth: int = 0) -> Iterator[Any]:
 
 def _features(raws: Sequence[Any], origin: Pair) -> Iterable[Feature]:
     """The features; one that is malformed is kept, with what is wrong with it, and does no harm to others."""
-    known: dict[bytes, Properties] = {}
-    for number, (raw, id) in enumerate(zip(raws, _ids(raws), strict=True), 1):
+    known: Known = {}
+    sources = raws.sources if isinstance(raws, LazyList) else repeat("", len(raws))
+    for number, (raw, id, source) in enumerate(zip(raws, _ids(raws), sources, strict=True), 1):
         try:
-            feature = parse(raw, id, number, origin, known)
+            feature = parse(raw, id, number, origin, known, source)
         except ValueError as error:
             if not isinstance(raw, dict):
                 raise ValueError(f"its feature {number} is malformed: {error}") from error
@@ -259,10 +270,12 @@ def classes_of(features: Iterable[Feature], envelope: Envelope) -> tuple[CellCla
         if isinstance(name, str) and name.strip():
             stated[name] = as_colour(entry.get("color")), diameter_of(entry.get(DIAMETER))
     for feature in features:
-        known = stated.get(feature.class_name, (None, None))
-        if feature.class_name and not all(known):
-            _, colour, diameter = appearance(feature)
-            stated[feature.class_name] = known[0] or colour, known[1] or diameter
+        if not feature.class_name:
+            continue
+        colour, diameter = stated.setdefault(feature.class_name, (None, None))
+        if may_state(feature, colour is None, diameter is None):
+            _, own_colour, own_diameter = appearance(feature)
+            stated[feature.class_name] = colour or own_colour, diameter or own_diameter
     classes: list[CellClass] = []
     taken = [CellClass(name, colour) for name, (colour, _) in stated.items() if colour]
     for name, (colour, diameter) in stated.items():

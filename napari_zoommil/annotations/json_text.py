@@ -18,14 +18,14 @@ class LazyList(Sequence[Any]):
     Parameters
     ----------
     text : str
-    starts : sequence of int
-        Where in the text each item begins.
+    starts, ends : sequence of int
+        Where in the text each item begins and ends.
     notes : list
         What was noted of each item, see :func:`decode`.
     """
 
-    def __init__(self, text: str, starts: Sequence[int], notes: list[Any]) -> None:
-        self._text, self._starts, self.notes = text, starts, notes
+    def __init__(self, text: str, starts: Sequence[int], ends: Sequence[int], notes: list[Any]) -> None:
+        self._text, self._starts, self._ends, self.notes = text, starts, ends, notes
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -38,12 +38,17 @@ class LazyList(Sequence[Any]):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return LazyList(self._text, self._starts[index], self.notes[index])
+            return LazyList(self._text, self._starts[index], self._ends[index], self.notes[index])
         return _DECODER.raw_decode(self._text, self._starts[index])[0]
 
     def __iter__(self) -> Iterator[Any]:
         for start in self._starts:
             yield _DECODER.raw_decode(self._text, start)[0]
+
+    @property
+    def sources(self) -> Iterator[str]:
+        """The text of each item."""
+        return (self._text[start:end] for start, end in zip(self._starts, self._ends, strict=True))
 
 
 Note = Callable[[Any], Any]
@@ -95,13 +100,14 @@ def _root(text: str, at: int, note: Note) -> tuple[Any, int]:
 
 def _array(text: str, at: int, note: Note) -> tuple[LazyList, int]:
     notes: list[Any] = []
-    starts, at = array("q"), _space(text, at + 1)
+    starts, ends, at = array("q"), array("q"), _space(text, at + 1)
     while text[at] != "]":
         starts.append(at)
         item, at = _DECODER.raw_decode(text, at)
+        ends.append(at)
         notes.append(note(item))
         at = _next(text, at, "]")
-    return LazyList(text, starts, notes), at + 1
+    return LazyList(text, starts, ends, notes), at + 1
 
 
 def _next(text: str, at: int, end: str) -> int:

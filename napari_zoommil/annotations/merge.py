@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,15 +85,16 @@ def same_content(one: Content, two: Content) -> bool:
     """Whether two documents are equal except for the order of their features."""
     if (one.classes, one.envelope.form) != (two.classes, two.envelope.form):
         return False
-    members, texts = (
-        [{key: ENCODER.encode(value) for key, value in each.envelope.members.items()} for each in (one, two)],
-        [sorted(feature.text for feature in each.features) for each in (one, two)],
-    )
-    return members[0] == members[1] and texts[0] == texts[1]
+    members = [
+        {key: ENCODER.encode(value) for key, value in each.envelope.members.items()} for each in (one, two)
+    ]
+    ours, theirs = (Counter(feature.text for feature in each.features) for each in (one, two))
+    left = [Counter(map(_normal, each.elements())) for each in (ours - theirs, theirs - ours)]
+    return members[0] == members[1] and left[0] == left[1]
 
 
 def _merged(was: Feature | None, mine: Feature | None, other: Feature | None) -> tuple[Feature | None, str]:
-    if mine and other and mine.text == other.text:
+    if mine and other and _same(mine, other):
         return mine, ""
     if _same(was, mine):
         return other, ""
@@ -110,7 +112,14 @@ def _merged(was: Feature | None, mine: Feature | None, other: Feature | None) ->
 
 
 def _same(one: Feature | None, two: Feature | None) -> bool:
-    return one is two or (one is not None and two is not None and one.text == two.text)
+    if one is None or two is None or one is two:
+        return one is two
+    return one.text == two.text or _normal(one.text) == _normal(two.text)
+
+
+def _normal(text: bytes) -> str:
+    """A feature as we write it; each program writes spaces and numbers in its own way."""
+    return ENCODER.encode(json.loads(text))
 
 
 def _alike(one: Feature, two: Feature) -> bool:

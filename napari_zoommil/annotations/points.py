@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
 from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
+from napari_zoommil.annotations.collection import without_collection
 from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
 from napari_zoommil.annotations.feature import Feature
@@ -201,6 +202,7 @@ class Points:
         out: NDArray[np.bool_] = (places < 0) | (places >= np.asarray(shape))
         return np.logical_or(out[:, 0], out[:, 1])
 
+    @without_collection()
     def add(self, coordinates: ArrayLike, label: int) -> list[str]:
         """Add points of a class at (n, 2) level-0 y and x, or at one (2,); returns their ids."""
         of, new = self._class(label), []
@@ -301,25 +303,28 @@ class Points:
     def can_redo(self) -> bool:
         return self._history.can_redo
 
+    @without_collection()
     def undo(self) -> None:
         """Undo the last edit, except for features that somebody else has changed since."""
         if self.can_undo:
             self._apply(self._history.undo())
 
+    @without_collection()
     def redo(self) -> None:
         """Redo the last undone edit."""
         if self.can_redo:
             self._apply(self._history.redo())
 
+    @without_collection()
     def adopt(self, content: Content) -> None:
         """Replace the content of the document by that of a file, outside of the undo history.
 
         Features that are already objects of this document stay; others replace those of the same id.
         """
-        new = {feature.id: feature for feature in content.features}
-        changes = [Change(old, None) for id, old in self.features.items() if id not in new]
+        held, new = self.features, {feature.id: feature for feature in content.features}
+        changes = [Change(old, None) for id, old in held.items() if id not in new]
         for id, feature in new.items():
-            old = self.features.get(id)
+            old = held.get(id)
             if feature is not old:
                 serial = old.serial if old else self._state.new_serial()
                 same = feature.serial == serial
@@ -357,10 +362,12 @@ class Points:
             self._history.record(edit)
             self._apply(edit)
 
+    @without_collection()
     def _apply(self, edit: Edit) -> None:
         if changed := self._state.apply(edit):
             self.changed.emit(changed)
 
+    @without_collection()
     def _restyle(self, label: int, new: CellClass) -> None:
         old = self._class(label)
         if new != old:

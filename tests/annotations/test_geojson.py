@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from napari_zoommil.annotations import CellClass, Points
+from napari_zoommil.annotations import CellClass, Points, geojson
 from napari_zoommil.annotations.geojson import loads
+from napari_zoommil.annotations.geojson_outlines import centroid_of
 from napari_zoommil.errors import AnnotationError, FileError
 
 UUID = "6423a977-ffff-48db-affc-cd1163201{:03d}"
@@ -445,3 +447,76 @@ def test_points_of_any_kind_go_in_and_out_unchanged(
         points.coordinates, np.array([place[:2] for place in places]).reshape(-1, 2)
     )
     assert written(points) == collection(*features)
+
+
+HEAD = '{"type":"Feature", "id":"a", "geometry":{"type":"Point","coordinates":[1.0, 2.50]}'
+PLAIN = '"properties": {"objectType":"annotation", "classification":{"name":"tumour","color":[1,2,3]}}'
+ESCAPED = PLAIN.replace("properties", "propert\\u0069es")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"{HEAD}, {PLAIN}}}", True),
+        (f'{HEAD}, {PLAIN}, "more": 1e3}}', True),
+        (f"{HEAD},\n {PLAIN}}}", False),
+        (f"{HEAD}, {PLAIN.replace('tumour', 'Tumör')}}}", False),
+        (f'{HEAD}, "x": {{"properties": {{"objectType":"annotation"}}}}, {PLAIN}}}', False),
+        (f'{HEAD}, "propert\\u0069es": {{}}, {PLAIN}}}', True),  # the last one counts
+        (f'{HEAD}, {ESCAPED}, "x": {{"properties": {{"a": 1}}, "y": 2}}}}', False),
+        (f'{HEAD}, {PLAIN}, "x": "{{{{\\"properties\\": {{}}}}"}}', True),
+        (f'{HEAD}, {PLAIN}, "deep": {"[" * 500}{"]" * 500}}}', False),
+        (f'{HEAD.replace(" ", "")}, "properties": {{}}}}', True),
+        (f'{HEAD}, "properties": null}}', False),
+    ],
+)
+def test_the_text_of_a_feature_is_kept_and_only_what_is_edited_is_written_anew(text: str, kept: bool) -> None:
+    other = HEAD.replace('"a"', '"b"') + f", {PLAIN}}}"
+    points = Points()
+    points.adopt(loads(f'{{"type":"FeatureCollection","features":[{other},{text}]}}'.encode(), "a"))
+    assert (text.encode() in points.to_bytes()) == kept
+    before = json.loads(text)
+    assert json.loads(points.to_bytes())["features"][1] == before
+    points.set_class(["a"], points.add_class("new", (9, 9, 9), 7.0))
+    new = json.loads(points.to_bytes())["features"][1]
+    assert new.pop("properties")["classification"] == {"name": "new", "color": [9, 9, 9]}
+    assert new == {key: value for key, value in before.items() if key != "properties"}
+
+
+def test_a_look_that_a_later_feature_states_counts() -> None:
+    place = shape("Point", [1, 2])
+    looks = ({"name": "a"}, {"name": "a", "colorRGB": 66051}, "a", {"name": "a", "color": [9, 9, 9]})
+    features = [feature(place, at, classification=one) for at, one in enumerate(looks)]
+    features[2]["properties"]["metadata"] = {"cell_diameter_um": "7"}
+    (found,) = loads(encoded(features), "a").classes
+    assert found == CellClass("a", (1, 2, 3), 7.0)
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e5, 1e5)] * 2), min_size=3, max_size=9), st.booleans())
+@example([(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)], True)
+@example([(1e13, 0.0), (0.0, 1.0), (2.0, 2.0)], True)
+def test_the_centre_of_an_outline_is_that_of_shapely(
+    corners: list[tuple[float, float]], closed: bool
+) -> None:
+    ring = [list(one) for one in corners] + [list(corners[0])] * closed
+    twice = {"type": "MultiPolygon", "coordinates": [[ring]]}
+    try:
+        expected = centroid_of(twice)
+    except ValueError:
+        with pytest.raises(ValueError):
+            centroid_of({"type": "Polygon", "coordinates": [ring]})
+        return
+    found = centroid_of({"type": "Polygon", "coordinates": [ring]})
+    size = max(map(abs, np.ravel(ring)))
+    assert found == pytest.approx(expected, abs=1e-6 * max(size, 1) ** 2)
+
+
+def test_garbage_is_collected_again_after_reading_or_giving_up() -> None:
+    content = encoded([feature(shape("Point", [1, 2]))] * 600)
+    steps = geojson.read_steps(content, "a", geojson.opened)
+    assert next(steps) == (500, 600) and not gc.isenabled()
+    steps.close()
+    assert gc.isenabled()
+    with pytest.raises(AnnotationError):
+        loads(b"{", "a")
+    assert gc.isenabled()

@@ -314,3 +314,19 @@ def test_same_content_is_told_from_other_content() -> None:
     ):
         assert not same_content(content(a, b), other)
     assert not same_content(content(a, classes={"x": RED}), content(a, classes={"x": BLUE}))
+
+
+def test_spaces_and_spellings_of_numbers_are_no_edit() -> None:
+    text = '{"type":"FeatureCollection","features":[%s]}'
+    compact = (
+        '{"type":"Feature","id":"a","geometry":{"type":"Point","coordinates":[1.0,2.5]},'
+        '"properties":{"objectType":"annotation"}}'
+    )
+    spaced = compact.replace(",", ", ").replace(":", ": ").replace("2.5", "2.50")
+    base, theirs = (loads((text % one).encode(), "a") for one in (compact, spaced))
+    assert base.features[0].text != theirs.features[0].text
+    assert same_content(base, theirs)
+    ours = loads((text % compact.replace("annotation", "cell")).encode(), "a")
+    assert not same_content(ours, theirs)
+    merged, conflicts = merge(base, ours, theirs)
+    assert not conflicts and merged.features[0].text == ours.features[0].text

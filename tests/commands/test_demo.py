@@ -15,19 +15,21 @@ from napari_zoommil.synthetic import SyntheticSlide
 
 
 @pytest.fixture
-def small_sample(tmp_path: Path, monkeypatch) -> SyntheticSlide:
+def small_sample(small_slide: Path, monkeypatch) -> Path:
     """A small slide in the sample's place."""
-    slide = SyntheticSlide(5, 6144, True, 0.1)
-    path = tmp_path / "sample.tif"
-    slide.write(path)
-    monkeypatch.setattr(demo, "synthetic_slide", lambda: path)
-    monkeypatch.setattr(demo, "sample", lambda: slide)
-    return slide
+    monkeypatch.setattr(demo, "synthetic_slide", lambda: small_slide)
+    monkeypatch.setattr(demo, "sample", lambda: SyntheticSlide(3, 4096, True, 0.12))
+    return small_slide
 
 
-def test_headless_demo_writes_pictures_and_report(small_sample, tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    demo.run_demo(out)
+def test_without_a_display_the_demo_writes_pictures_and_report(
+    small_sample: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("napari_zoommil.commands.display.has_display", lambda: False)
+    demo.run_demo(None)
+    assert "there is no display" in capsys.readouterr().err
+    out = tmp_path / "zoommil-demo"
     pictures = [np.asarray(Image.open(out / f"moment-{number}.png")).astype(int) for number in (1, 2, 3)]
     assert all(np.abs(a - b).max() > 20 for a, b in pairwise(pictures))
     report = (out / "report.html").read_text(encoding="utf-8")
@@ -35,11 +37,12 @@ def test_headless_demo_writes_pictures_and_report(small_sample, tmp_path: Path) 
     assert json.loads((out / "prediction.json").read_text())["predicted"] in ("normal", "tumour")
 
 
-def test_without_a_display_the_demo_goes_into_a_folder(
-    small_sample, tmp_path: Path, monkeypatch, capsys
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("napari_zoommil.commands.display.has_display", lambda: False)
-    demo.run_demo(None)
-    assert "there is no display" in capsys.readouterr().err
-    assert (tmp_path / "zoommil-demo" / "report.html").is_file()
+def test_a_folder_may_be_named(small_sample: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    asked: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(
+        demo, "write_demo", lambda path, out: asked.append((path, out)) or out / "report.html"
+    )
+    demo.run_demo(tmp_path / "demo")
+    assert asked == [(small_sample, tmp_path / "demo")]
+    printed = capsys.readouterr()
+    assert f"report: {tmp_path / 'demo' / 'report.html'}" in printed.out and "no display" not in printed.err

@@ -218,7 +218,7 @@ class Autosave:
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
         self._owner = ""
-        self._document = _own_of(base).get(DOCUMENT_KEY, "")
+        self._document = _own_of(points.content).get(DOCUMENT_KEY, "")
         # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
@@ -379,8 +379,10 @@ class Autosave:
         return bool(owner and self._owner and owner != self._owner)
 
     def _stranger(self, theirs: Content) -> Stranger:
-        told, aside = self._put_aside("other", "was replaced by annotations that share nothing with it")
-        return Stranger("", told.note, aside, theirs, self._is_of_other_slide(theirs))
+        is_of_other = self._is_of_other_slide(theirs)
+        how = "are of another slide" if is_of_other else "share nothing with it"
+        told, aside = self._put_aside("other", f"was replaced by annotations that {how}")
+        return Stranger("", told.note, aside, theirs, is_of_other)
 
     def take(self, stranger: Stranger) -> Path:
         """Let the document be that of a stranger, in one step; returns the file in which ours is kept.

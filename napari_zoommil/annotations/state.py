@@ -125,7 +125,7 @@ class DocumentState:
                 old if new.name in taken else new for old, new in zip(self.classes, changed, strict=True)
             )
         used = {one.class_name for one in self._features.values()} if len(after) < len(before) else set()
-        lost = [one for one in before if one not in after and one.name in used]
+        lost = [one for one in before if one.name in used - {other.name for other in after}]
         if self.classes == before and not lost:
             return after
         kept = [one for one in self.classes if one in after or one not in before or one in lost]

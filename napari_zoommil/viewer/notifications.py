@@ -10,7 +10,7 @@ import re
 
 from napari.utils import notifications
 
-TAG = re.compile(r"<(?=\s*[\w/!?])|&(?=lt;)", re.ASCII)
+TAG = re.compile(r"<(?=\s*[A-Za-z/!?])|&(?=lt;)")
 """By which Qt guesses that a text is HTML."""
 
 JOINER = "\u2060"

@@ -45,11 +45,13 @@ class StrangerQuestion(QMessageBox):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setIcon(QMessageBox.Icon.Question)
-        of = ", and says that it is of another slide" if stranger.of_other_slide else ""
+        is_strange = (
+            "says that it is of another slide" if stranger.of_other_slide else "shares nothing with yours"
+        )
         theirs = Points()
         theirs.adopt(stranger.content)
         self.setText(
-            f"Another document took the place of {name}{of}. It shares nothing with yours.\n\n"
+            f"Another document took the place of {name}: it {is_strange}.\n\n"
             f"Yours: {marked(ours)}. Theirs: {marked(theirs)}.\n\n"
             f"Yours was written again, and theirs is in {stranger.path.name}: nothing is lost, whatever you "
             "choose."

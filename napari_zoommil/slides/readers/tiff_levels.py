@@ -21,15 +21,15 @@ TILE_UNIT = 16
 def levels_of(geometries: Sequence[TiledLevel]) -> tuple[Level, ...]:
     """Levels with their downsamples, finest first.
 
-    A downsample is the ratio of the extents. Where a level is padded to whole tiles, that ratio is too small:
-    there it is the whole factor before padding.
+    A downsample is the ratio of the extents. Where a level is padded to whole tiles, or was made of one that
+    is, that ratio is too small: there it is the whole factor before padding.
     """
     full = geometries[0].shape
     found = [Level(full, (1.0, 1.0))]
     for one in geometries[1:]:
         factor = _before_padding(full, one, [level.downsample[0] for level in found])
-        downsample = ratio_of(one.shape, full) if factor is None else (float(factor), float(factor))
-        found.append(Level(one.shape, downsample))
+        factor = factor or _of_padded(one, found[-1], full)
+        found.append(Level(one.shape, (factor, factor) if factor else ratio_of(one.shape, full)))
     return tuple(found)
 
 
@@ -38,19 +38,27 @@ def ratio_of(shape: Extent, full: Extent) -> Pair:
     return full[0] / shape[0], full[1] / shape[1]
 
 
-def _before_padding(full: Extent, level: TiledLevel, finer: Sequence[float]) -> int | None:
+def _before_padding(full: Extent, level: TiledLevel, finer: Sequence[float]) -> float | None:
     """The factor of a level that is padded; None if it is not, or if several factors come to its extents."""
     ratio = max(ratio_of(level.shape, full))
     is_whole = _comes_to(full, round(ratio), level.shape, (1, 1))
     if is_whole or any(edge % TILE_UNIT for edge in level.tile):
         return None
-    factors = range(max(2, math.ceil(ratio)), LARGEST + 1)
+    factors = range(max(2, math.floor(ratio)), LARGEST + 1)
     found = [one for one in factors if _comes_to(full, one, level.shape, level.tile)]
     if len(found) > 1:
         found = [one for one in found if one & (one - 1) == 0]
     if len(found) > 1:  # all of it is in one tile: the factors go on as they began
         found = [one for one in found if len(finer) > 1 and one == finer[-1] ** 2 / finer[-2]]
-    return found[0] if len(found) == 1 else None
+    return float(found[0]) if len(found) == 1 else None
+
+
+def _of_padded(level: TiledLevel, finer: Level, full: Extent) -> float | None:
+    """The factor of a level that was made of the one before it, with its padding."""
+    if finer.downsample == ratio_of(finer.shape, full):
+        return None
+    step = round(max(ratio_of(level.shape, finer.shape)))
+    return finer.downsample[0] * step if _comes_to(finer.shape, step, level.shape, (1, 1)) else None
 
 
 def _comes_to(full: Extent, factor: int, shape: Extent, tile: Extent) -> bool:

@@ -434,10 +434,10 @@ def near_view(view: PointsView, margin: float) -> np.ndarray:
 
 @pytest.fixture
 def many(view: PointsView, points: Points) -> PointsView:
-    """3,000 points and 20,000 in a corner, at 64 screen px to a level-0 px."""
+    """2,000 points and 9,000 in a corner, at 64 screen px to a level-0 px."""
     rng = np.random.default_rng(0)
-    points.add(rng.uniform(0, 512, (3_000, 2)), 1)
-    points.add(rng.uniform(0, 40, (20_000, 2)), 2)
+    points.add(rng.uniform(0, 512, (2_000, 2)), 1)
+    points.add(rng.uniform(0, 40, (9_000, 2)), 2)
     view._viewer.scene.camera.center = (0, 64, 64)
     view._viewer.scene.camera.zoom = 64 / MPP
     return view
@@ -483,7 +483,7 @@ def test_points_that_others_hide_are_left_out_far_away(many: PointsView, points:
 
 def test_all_points_are_selected_by_their_key(many: PointsView) -> None:
     select_all(many.layer)
-    assert many.layer.selected_data == set(range(23_000))
+    assert many.layer.selected_data == set(range(11_000))
     select_all(many.layer)
     assert not many.layer.selected_data
 

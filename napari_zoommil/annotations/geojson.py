@@ -273,7 +273,7 @@ def classes_of(features: Iterable[Feature], envelope: Envelope) -> tuple[CellCla
         if not feature.class_name:
             continue
         colour, diameter = stated.setdefault(feature.class_name, (None, None))
-        if may_state(feature, colour is None, diameter is None):
+        if not (colour and diameter) and may_state(feature, not colour, not diameter):
             _, own_colour, own_diameter = appearance(feature)
             stated[feature.class_name] = colour or own_colour, diameter or own_diameter
     classes: list[CellClass] = []

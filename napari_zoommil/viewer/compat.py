@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import ref
 
 import napari
-from napari.layers import Image, Shapes
+import numpy as np
+from napari.layers import Image, Points, Shapes
 from napari.utils.task_status import Status
+from numpy.typing import NDArray
 from qtpy.QtWidgets import QWidget
 
 from napari_zoommil.viewer.notifications import not_html
@@ -35,6 +38,34 @@ class KindOfImage(Image):
     def _update_thumbnail(self) -> None:
         if not self.thumbnail.any():
             super()._update_thumbnail()
+
+
+class KindOfPoints(Points):
+    """Points of which only some rows are drawn and can be hit; all are data of the layer.
+
+    ``shown`` of napari's points does nothing in layers of two dimensions (0.9.2).
+
+    Attributes
+    ----------
+    in_sight : callable or None
+        Returns the rows to draw, ascending; None for all.
+    """
+
+    _type_string = "points"
+    in_sight: Callable[[], NDArray[np.intp] | None] | None = None
+
+    def _get_layer_slicing_state(self, data: Any, cache: bool) -> Any:
+        state = super()._get_layer_slicing_state(data, cache)
+        take = state._update_slice_response
+
+        def take_some(response: Any) -> None:
+            rows = self.in_sight() if self.in_sight and len(response.indices) == len(self.data) else None
+            if rows is not None:
+                response = replace(response, indices=rows, size=response.size[rows])
+            take(response)
+
+        state._update_slice_response = take_some
+        return state
 
 
 def announce_task(viewer: napari.Viewer, sentence: str, cancel: Callable[[], Any]) -> Callable[[], None]:

@@ -12,7 +12,6 @@ from weakref import ref
 
 import napari
 import numpy as np
-from napari.layers import Points as PointsLayer
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
@@ -21,7 +20,9 @@ from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, Colour
 from napari_zoommil.annotations.edits import Classes
 from napari_zoommil.errors import AnnotationError, ZoomMILError
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.compat import KindOfPoints
 from napari_zoommil.viewer.layers.overlays import overlay_name
+from napari_zoommil.viewer.layers.points_in_sight import PointsInSight
 from napari_zoommil.viewer.layers.writing import Writing
 from napari_zoommil.viewer.metadata import DOCUMENT, on_level_0, overlay_metadata, slide_of
 from napari_zoommil.viewer.sight import sight_of
@@ -45,6 +46,10 @@ REACH = 0.25  # of the diameter: touching cells can still be annotated
 REACH_ON_SCREEN_PX = 6.0
 CLICK_PX = 5.0
 """Largest movement on screen that is not a drag."""
+
+
+class PointsLayer(KindOfPoints):
+    """The points of a document."""
 
 
 class PointsView:
@@ -88,6 +93,9 @@ class PointsView:
             **on_level_0(slide),
         )
         self.fill()
+        self._sight = PointsInSight(viewer, slide, self._look_again)
+        self.layer.in_sight = self._in_sight
+        self.layer.bind_key("A", select_all, overwrite=True)  # napari's selects those that are drawn
         self.layer.events.data.connect(self._edited)
         self.layer.events.mode.connect(self._mode_changed)
         points.changed.connect(self._follow)
@@ -100,6 +108,8 @@ class PointsView:
         self.layer.events.mode.disconnect(self._mode_changed)
         self.layer.mode = "pan_zoom"
         self._take_over(False)
+        self._sight.close()
+        self.layer.in_sight = None
         if self.layer in self._viewer.layers:
             self._viewer.layers.remove(self.layer)
 
@@ -147,6 +157,19 @@ class PointsView:
         except ZoomMILError as error:
             self.fill()
             self.refused.emit(error)
+
+    # What is drawn of many
+
+    def _in_sight(self) -> NDArray[np.intp] | None:
+        """Rows to draw; all of the view where a box around them selects them."""
+        labels, selecting = self._labels, str(self.layer.mode) == "select"
+        if len(labels) != len(self.layer.data):  # napari has added one, which the document has not yet
+            labels = np.resize(labels, len(self.layer.data))
+        selected = [row for row in self.layer.selected_data if row < len(self.layer.data)]
+        return self._sight.rows(self.layer.data, labels, selected, thin=not selecting)
+
+    def _look_again(self) -> None:
+        self.layer.refresh(extent=False, thumbnail=False)
 
     # From the document to the layer
 
@@ -246,6 +269,7 @@ class PointsView:
 
     def _mode_changed(self, event: Any) -> None:
         self._take_over(str(event.mode) == "add")
+        self._look_again()
 
     def _take_over(self, adding: bool) -> None:
         """In napari's mode for adding, a click on a point selects it and a drag moves it."""
@@ -296,6 +320,12 @@ class PointsView:
         rows = rows_of(self._ids, set(ids))
         kept = [at for at, id in enumerate(ids) if id in rows]
         self._move_rows([rows[ids[at]] for at in kept], places[kept])
+
+
+def select_all(layer: PointsLayer) -> None:
+    """Select all points, or none if all are."""
+    every = set(range(len(layer.data)))
+    layer.selected_data = every - (every if layer.selected_data == every else set())
 
 
 def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:

@@ -27,7 +27,9 @@ from napari_zoommil.viewer.layers.points import (
     PointsView,
     looks,
     rows_of,
+    select_all,
 )
+from napari_zoommil.viewer.layers.points_in_sight import APART_PX, FEW
 from napari_zoommil.viewer.metadata import slide_of
 
 MPP = 0.25
@@ -413,3 +415,82 @@ def test_rows_of_ids(ids: list[int], wanted: set[int]) -> None:
     found = rows_of(names, {str(one) for one in wanted})
     assert found == {name: row for row, name in enumerate(names) if int(name) in wanted}
     assert list(found.values()) == sorted(found.values())
+
+
+# Of many
+
+
+def drawn(view: PointsView) -> np.ndarray:
+    return np.asarray(view.layer._view_indices)
+
+
+def near_view(view: PointsView, margin: float) -> np.ndarray:
+    """Whether each point is in the view, enlarged by a part of it on each side."""
+    camera, canvas = view._viewer.scene.camera, view._viewer.canvas.size
+    half = np.array(canvas) / camera.zoom / MPP * (0.5 + margin)
+    off = np.abs(view.layer.data - (np.array(camera.center[-2:]) / MPP + 0.5))
+    return (off <= half).all(1)
+
+
+@pytest.fixture
+def many(view: PointsView, points: Points) -> PointsView:
+    """2,000 points and 9,000 in a corner, at 64 screen px to a level-0 px."""
+    rng = np.random.default_rng(0)
+    points.add(rng.uniform(0, 512, (2_000, 2)), 1)
+    points.add(rng.uniform(0, 40, (9_000, 2)), 2)
+    view._viewer.scene.camera.center = (0, 64, 64)
+    view._viewer.scene.camera.zoom = 64 / MPP
+    return view
+
+
+def test_of_many_points_those_near_the_view_are_drawn(many: PointsView, points: Points) -> None:
+    camera = many._viewer.scene.camera
+    for place in ((64, 64), (64, 64.9), (64, 80), (5, 5)):
+        camera.center = (0, *place)
+        rows = drawn(many)
+        assert set(np.flatnonzero(near_view(many, 0))) <= set(rows) and 0 < len(rows) < 12_000
+    before = many.layer._view_indices
+    camera.center = (0, 5, 5.01)
+    assert many.layer._view_indices is before  # not chosen again
+    points.add((20, 20), 1)
+    many.layer.selected_data = {7}
+    camera.center = (0, 100, 100)
+    assert 7 in drawn(many)
+    np.testing.assert_array_equal(many.layer.data, points.coordinates)
+
+
+def test_points_that_others_hide_are_left_out_far_away(many: PointsView, points: Points) -> None:
+    camera = many._viewer.scene.camera
+    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
+    rows = drawn(many)
+    assert len(rows) < 6_000
+    labels = points.labels
+    squares = [
+        {
+            (*place, label)
+            for place, label in zip(
+                (points.coordinates[some] // APART_PX).astype(int).tolist(), labels[some], strict=True
+            )
+        }
+        for some in (rows, ...)
+    ]
+    assert len(squares[0]) > 0.8 * len(squares[1])  # those of another origin
+    many.layer.mode = "select"
+    assert len(drawn(many)) == len(points)
+    many.layer.mode = "pan_zoom"
+    assert len(drawn(many)) == len(rows)
+
+
+def test_all_points_are_selected_by_their_key(many: PointsView) -> None:
+    select_all(many.layer)
+    assert many.layer.selected_data == set(range(11_000))
+    select_all(many.layer)
+    assert not many.layer.selected_data
+
+
+def test_few_points_are_all_drawn(view: PointsView, points: Points) -> None:
+    view._viewer.scene.camera.zoom = 64 / MPP
+    points.add(np.random.default_rng(0).uniform(0, 512, (FEW, 2)), 1)
+    assert len(drawn(view)) == FEW
+    points.add((1, 1), 1)
+    assert len(drawn(view)) < FEW

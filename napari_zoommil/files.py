@@ -66,6 +66,11 @@ def dialog_filter(title: str, endings: Sequence[str]) -> str:
     return f"{title} ({' '.join(f'*{ending}' for ending in endings)})"
 
 
+def real(path: Path) -> Path:
+    """Where a path leads through links; unlike for ``Path.resolve``, a circle of them is no error."""
+    return Path(os.path.realpath(path))
+
+
 class Stamp(NamedTuple):
     """Tells one state of a file from another without reading it."""
 

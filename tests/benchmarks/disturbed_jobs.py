@@ -49,7 +49,9 @@ Of = Callable[[Path], Command]
 
 
 def last_line(log: Path) -> str:
-    return (log.read_text().splitlines() or [""])[-1]
+    """What a command said last, below its progress."""
+    lines = [line.strip() for line in log.read_text().splitlines()]
+    return next((line for line in reversed(lines) if line), "")
 
 
 def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:

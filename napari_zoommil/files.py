@@ -75,6 +75,11 @@ def dialog_filter(title: str, endings: Sequence[str]) -> str:
     return f"{title} ({' '.join(f'*{ending}' for ending in endings)})"
 
 
+def real(path: Path) -> Path:
+    """Where a path leads through links; unlike for ``Path.resolve``, a circle of them is no error."""
+    return Path(os.path.realpath(path))
+
+
 class Stamp(NamedTuple):
     """Tells one state of a file from another without reading it."""
 
@@ -258,7 +263,7 @@ def replacing(path: Path) -> Iterator[Path]:
     FileError
         If it cannot be written; the old file is then untouched.
     """
-    path = Path(os.path.realpath(path))  # a link stays a link
+    path = real(path)  # a link stays a link
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileError(f"{path.name} is a pipe, a socket or a device, and not replaced; give another name")
     sweep(path.parent.glob(f".{escape(path.name)}.*.part"))

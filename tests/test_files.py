@@ -126,6 +126,14 @@ def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
         files.make_folder(folder / "new")
 
 
+@POSIX
+def test_links_lead_somewhere_or_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert files.real(tmp_path / "link") == files.real(tmp_path) / "file"
+    assert files.real(tmp_path / "round") == files.real(tmp_path) / "round"
+
+
 def test_a_folder_is_asked_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = tmp_path / "a" / "b"
     files.require_writable(new)

@@ -43,6 +43,7 @@ from napari_zoommil.files import (
     locked,
     make_folder,
     read_file,
+    real,
     stamp_of,
     write_file,
 )
@@ -211,7 +212,7 @@ class Autosave:
         stamp: Stamp | None = None,
         origin: Pair = WHOLE_SLIDE,
     ) -> None:
-        self.points, self.path = points, Path(os.path.realpath(path))
+        self.points, self.path = points, real(path)
         self.problem: ZoomMILError | None = None
         self._base, self._stamp, self._origin = base, stamp, origin
         self._blocks: Blocks = {}
@@ -253,7 +254,7 @@ class Autosave:
         AnnotationError
             If it is malformed.
         """
-        path = Path(os.path.realpath(path))
+        path = real(path)
         stamp = stamp_of(path)
         found = path if stamp else start if start and start.exists() else None
         points = Points(annotator, () if found else classes, origin)
@@ -326,7 +327,7 @@ class Autosave:
         try_writing(folder)
         if _writable(folder):
             return False
-        self.path, self._stamp = Path(os.path.realpath(_in_users_folder(self._slide))), None
+        self.path, self._stamp = real(_in_users_folder(self._slide)), None
         return True
 
     def refresh(self) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_zoommil.bags.feature_files.finding import FeatureFolders
 from napari_zoommil.errors import CohortError, FeatureFileError
 from napari_zoommil.familiarity import UNKNOWN, Verdict
-from napari_zoommil.files import PICTURES, SLIDES, SLIDES_ONLY, TABLES, has_ending
+from napari_zoommil.files import PICTURES, SLIDES, SLIDES_ONLY, TABLES, has_ending, real
 from napari_zoommil.jobs.progress import Job, Progress
 from napari_zoommil.models.task import Classification, Task, measurements
 from napari_zoommil.slides.readers.base import slide_format
@@ -241,7 +241,7 @@ def open_cohort(path: Path, source: TableSource = OWN_SOURCE) -> OpenCohort:
         )
     distinct: dict[Path, LabelledSlide] = {}
     for one in read_to_predict(path, source.columns, source.lack):
-        distinct.setdefault(one.slide.resolve(), one)
+        distinct.setdefault(real(one.slide), one)
     return OpenCohort(path, tuple(distinct.values()), tuple(distinct), source)
 
 
@@ -262,7 +262,7 @@ def _of_folder(folder: Path) -> OpenCohort:
 def _of_slides(path: Path, slides: Sequence[Path]) -> OpenCohort:
     """Slides without labels."""
     unlabelled = tuple(LabelledSlide(slide, "") for slide in slides)
-    return OpenCohort(path, unlabelled, tuple(slide.resolve() for slide in slides))
+    return OpenCohort(path, unlabelled, tuple(real(slide) for slide in slides))
 
 
 def slides_in(folder: Path) -> tuple[Path, ...]:

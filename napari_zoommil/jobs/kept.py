@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from napari_zoommil.files import Stamp, stamp_of
+from napari_zoommil.files import Stamp, real, stamp_of
 from napari_zoommil.model_folder import Kind
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _lock = Lock()
 
 def identity_of(name: str, files: Iterable[Path]) -> Identity:
     """Identity of a network with the present state of its files."""
-    return Identity(name, tuple((file.resolve(), stamp_of(file)) for file in files))
+    return Identity(name, tuple((real(file), stamp_of(file)) for file in files))
 
 
 def release() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from napari_zoommil.files import real
 from napari_zoommil.jobs import train_reasons as reasons
 from napari_zoommil.jobs.cohort_bags import embedded_bags, image_bags, pixel_bags
 from napari_zoommil.jobs.parameters import (
@@ -174,7 +175,7 @@ def train(
     prepared = yield from prepare(cohort, columns, asked, features, flags, seed, mpp, icc)
     if asked.start is not None:
         require_elsewhere(out, asked.start)
-    planned = plan is not None and plan.resolve() == (out / PLAN).resolve()
+    planned = plan is not None and real(plan) == real(out / PLAN)
     with working_in(out, overwrite, resume and not only_plan, planned or only_plan):
         yield Progress(0, 1, "planned", prepared.choices)
         if only_plan:

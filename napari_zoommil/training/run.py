@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.familiarity.file import NAME as STATISTICS
-from napari_zoommil.files import make_folder, sweep, unfinished_in, write_file, write_json
+from napari_zoommil.files import make_folder, real, sweep, unfinished_in, write_file, write_json
 from napari_zoommil.model_folder import CARD, CONFIG, WEIGHTS
 
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
@@ -182,7 +182,7 @@ def require_elsewhere(folder: Path, start: str) -> None:
     ------
     ModelError
     """
-    if Path(start).expanduser().resolve() == folder.resolve():
+    if real(Path(start).expanduser()) == real(folder):
         raise ModelError(f"{folder} holds the model that the training starts from; train into another folder")
 
 

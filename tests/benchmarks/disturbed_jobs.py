@@ -49,7 +49,9 @@ Of = Callable[[Path], Command]
 
 
 def last_line(log: Path) -> str:
-    return (log.read_text().splitlines() or [""])[-1]
+    """What a command said last, below its progress."""
+    lines = [line.strip() for line in log.read_text().splitlines()]
+    return next((line for line in reversed(lines) if line), "")
 
 
 def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
@@ -196,13 +198,14 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=None, help="commands; all by default")
     parser.add_argument("--signals", type=int, default=10, help="signals to each command")
     parser.add_argument("--size", type=int, default=1024, help="edge of a slide, px, a multiple of 32")
+    parser.add_argument("--data", type=Path, default=None, help="folder where the slides are kept")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     import_all()
     rng, found = random.Random(args.seed), defaultdict(dict)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         data = Path(name)
-        known = commands(make_cohort(data, args.size))
+        known = commands(make_cohort(args.data or data, args.size))
         assert ended(forked(called(known["embed"](data / "features"), data / "log"))) == 0
         for part in args.parts:
             for job in args.jobs or known:

@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--jobs", nargs="+", choices=tuple(DIGESTS), default=list(DIGESTS))
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--data", type=Path, default=None, help="folder where the slides are kept")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=2048, help="edge of a slide, px, a multiple of 32")
     parser.add_argument("--epochs", type=int, default=12)
@@ -181,7 +182,7 @@ def main() -> None:
     rng, found = random.Random(args.seed), {}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         data = Path(folder)
-        table = make_cohort(data, args.size)
+        table = make_cohort(args.data or data, args.size)
         known = commands(table, args.epochs)
         for name in args.jobs:
             (data / name).mkdir()

@@ -38,7 +38,7 @@ RUN = "code-was-run"
 
 MEMORY = 2 << 30
 
-MADE = ("abmil", "clam", "transmil", "dsmil", "msmil", "nic")
+MADE = ("abmil", "clam_sb", "clam_mb", "transmil", "dsmil", "msmil", "maxmil")
 
 
 KINDS = ("pickle", "pipe", "folder", "nothing", "empty", "other", "loop", "device", "program")
@@ -159,7 +159,7 @@ def make_models(folder: Path) -> list[Path]:
     for name in MADE:
         sizes = {"in_features": 128, "classes": 2, "magnifications": [5.0]}
         model = create(name, **sizes)
-        spec = ModelSpec(name, model.config, "nic", demo.encoder_hash, 128, ("normal", "tumour"), 0.01)
+        spec = ModelSpec(name, model.config(), "nic", demo.encoder_hash, 128, ("normal", "tumour"), 0.01)
         save_model(folder / name, model, spec, "")
         found.append(folder / name)
     return found

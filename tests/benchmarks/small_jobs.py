@@ -53,7 +53,10 @@ def import_more(log: Path) -> None:
 
 
 def make_cohort(folder: Path, size: int) -> Path:
-    """Ten slides with a table, and points on the first of them."""
+    """Ten slides with a table, and points on the first of them; what an earlier run has made is used."""
+    folder.mkdir(exist_ok=True)
+    if (folder / "points.geojson").exists():
+        return folder / "cohort.csv"
     lines = ["slide,label,split"]
     for number, split in enumerate(SPLITS * 2):
         tumour = number >= len(SPLITS)
@@ -155,7 +158,7 @@ def facts_of(path: Path) -> bytes:
         return tifffile.imread(path).tobytes()
     if path.suffix == ".npz":
         with np.load(path) as arrays:
-            return b"".join(arrays[name].tobytes() for name in sorted(arrays) if arrays[name].ndim)
+            return b"".join(arrays[name].tobytes() for name in sorted({*arrays} - {"result"}))
     if path.suffix != ".json":
         return path.read_bytes()
     document = json.loads(path.read_bytes())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_zoommil.errors import CohortError
-from napari_zoommil.files import PICTURES, has_ending
+from napari_zoommil.files import PICTURES, has_ending, real
 from napari_zoommil.training.encoders.patches import NO_LABEL, PARTS, parts_of
 from napari_zoommil.training.mil.cohort import refuse
 from napari_zoommil.training.mil.cohort_faults import contradictions, is_missing
@@ -190,7 +190,7 @@ def _once(items: Sequence[Item]) -> tuple[Item, ...]:
     """Without further links to a file in a folder, where these are of the same class."""
     found: dict[tuple[Path, str], Item] = {}
     for one in items:
-        found.setdefault((one.path.resolve(), one.label), one)
+        found.setdefault((real(one.path), one.label), one)
     return tuple(found.values())
 
 

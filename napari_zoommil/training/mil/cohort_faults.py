@@ -9,6 +9,7 @@ from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_zoommil.files import real
 from napari_zoommil.models.task import is_measurement, learns_numbers
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def contradictions(entries: Iterable[LabelledSlide]) -> Iterator[str]:
     groups: dict[str, list[LabelledSlide]] = defaultdict(list)
     for entry in entries:
         if entry.slide != Path():
-            slides[entry.slide.resolve()].append(entry)
+            slides[real(entry.slide)].append(entry)
     for found in slides.values():
         name = found[0].slide.name
         told = [

@@ -317,3 +317,11 @@ def test_names_that_no_file_can_have_are_told_in_one_line(tmp_path: Path, name: 
     with pytest.raises(CohortError, match=said) as caught:
         read(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_slide_that_is_a_link_in_a_circle_is_told(tmp_path: Path) -> None:
+    (tmp_path / "round.svs").symlink_to(tmp_path / "round.svs")
+    path = table(tmp_path, "slide,label\na.svs,x\nround.svs,y\n")
+    with pytest.raises(CohortError, match=r"line 3: there is no slide at .*round\.svs"):
+        read_cohort(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.experiments.pieces import Pieces, select
@@ -16,18 +16,6 @@ from napari_zoommil.jobs.progress import Job
 
 Results = dict[str, dict[str, Any]]
 """Of trainings, by name."""
-
-
-class Preset(Protocol):
-    """What is trained, and how."""
-
-    def pieces(self) -> dict[str, tuple[Any, int]]:
-        """Trial and seed by name, ordered by seed, so that an interrupted run has complete first seeds."""
-        ...
-
-    def described(self, trial: Any) -> dict[str, Any]:
-        """Everything that determines a training except its seed and data, as JSON."""
-        ...
 
 
 class Run(NamedTuple):
@@ -44,7 +32,9 @@ class Trials:
 
     Attributes
     ----------
-    extent : Preset
+    extent : Extent
+        A preset. Its ``pieces()`` are trial and seed by name, ordered by seed, so that an interrupted run has
+        complete first seeds; ``described(trial)`` is everything else that determines a training, as JSON.
     work : callable
         ``work(trial, extent, seed, data, device)``; before the device also the file of :meth:`kept`, where
         trainings keep one.
@@ -89,10 +79,10 @@ class Trials:
             If ``only`` matches no training, or a result in the folder has other settings.
         """
         chosen, place = self.extent.pieces(), choose_device(device).torch
-        tasks = {}
+        tasks: dict[str, tuple[Any, ...]] = {}
         for name in select(chosen, only):
             trial, seed = chosen[name]
-            kept = (self.kept(name),) if self.ending else ()
+            kept: tuple[Path, ...] = (self.kept(name),) if self.ending else ()
             tasks[name] = (trial, self.extent, seed, self.data, *kept, str(place))
         yield from run_missing(self.pieces, tasks, self.work, place)
         return self.pieces.all()
@@ -118,7 +108,7 @@ class TrialExperiment:
     Attributes
     ----------
     name : str
-    extents : dict of str to Preset
+    extents : dict of str to Extent
     work : callable
         See :class:`Trials`.
     report : callable

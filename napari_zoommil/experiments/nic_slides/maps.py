@@ -110,7 +110,7 @@ def _explain(
             method=METHOD,
             target=CLASSES[1] if trial.task == "presence" else None,
             store=out / "features",
-            device=device,  # type: ignore[arg-type]
+            device=device,
         )
     )
     with Slide.open(slide) as opened:

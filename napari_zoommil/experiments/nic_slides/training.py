@@ -134,7 +134,7 @@ def _trained(
         min_tissue=extent.min_tissue,
         tissue_detector=DEFAULT,
         seed=seed,
-        device=device,  # type: ignore[arg-type]
+        device=device,
         resume=True,
     )
     return (yield from shares_of(job))

@@ -133,7 +133,7 @@ class Prediction:
     familiarity : Verdict
         How much of what was read is unlike what the model was trained on.
     regions_mm2 : float or None
-        Extent of the regions that it is limited to; None if it is of all tissue.
+        Extent of the regions that it is limited to; None if it is of all tissue, or nobody knows.
     """
 
     slide: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from napari_zoommil.bags.bag import Bag
-from napari_zoommil.geometry import Box
+from napari_zoommil.geometry import Box, PatchGrid, Rows
 from napari_zoommil.models.registry import Recipe
 from napari_zoommil.training.lighting import relit
 
@@ -26,11 +26,21 @@ class AugmentedBag:
     recipe : Recipe
     """
 
+    holds: ClassVar[Literal["pixels"]] = "pixels"
+
     def __init__(self, bag: Bag, recipe: Recipe) -> None:
         self._bag, self._recipe = bag, recipe
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bag, name)
+    @property
+    def grid(self) -> PatchGrid:
+        return self._bag.grid
+
+    @property
+    def encoder_hash(self) -> str:
+        return self._bag.encoder_hash
+
+    def features(self, level: int, rows: Rows) -> Tensor:
+        return self._bag.features(level, rows)
 
     def image(self, box: Box, mpp: float) -> Generator[float, None, Tensor]:
         """(3, h, w) uint8, or (3, w, h) after a quarter turn."""

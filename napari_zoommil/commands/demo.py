@@ -35,7 +35,7 @@ def run_demo(headless: Path | None) -> None:
             require_display()
         except DisplayError as error:
             headless = FOLDER
-            print(f"{error}\nThe demo is written into {headless.resolve()} instead.", file=sys.stderr)
+            print(f"{error}\nThe demo is written into {headless.absolute()} instead.", file=sys.stderr)
     path = drive(_write_sample(), "sample slide")
     if headless is not None:
         print(f"report: {write_demo(path, headless)}")

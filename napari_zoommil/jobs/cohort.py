@@ -256,7 +256,7 @@ def _of_folder(folder: Path) -> OpenCohort:
             found = tuple(LabelledSlide(one, "") for one in pictures_in(folder))
             if not found:
                 raise CohortError(f"{error}; {other}") from other
-    return OpenCohort(folder, found, tuple(one.slide.resolve() for one in found), is_of_images=True)
+    return OpenCohort(folder, found, tuple(real(one.slide) for one in found), is_of_images=True)
 
 
 def _of_slides(path: Path, slides: Sequence[Path]) -> OpenCohort:

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_zoommil.annotations import Changed
 from napari_zoommil.errors import FileError
+from napari_zoommil.files import real
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs.cohort import OpenCohort
 from napari_zoommil.jobs.cohort_train import models_beside
@@ -221,8 +222,8 @@ class Session:
 
     def entry_of(self, path: Path) -> OpenSlide | None:
         """The slide of a path, if it is open."""
-        wanted = path.resolve()
-        return next((entry for entry in self.slides if entry.slide.path.resolve() == wanted), None)
+        wanted = real(path)
+        return next((entry for entry in self.slides if real(entry.slide.path) == wanted), None)
 
     def restore(self, entry: OpenSlide) -> None:
         """Look again for stored predictions of a slide."""

@@ -13,6 +13,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from napari_zoommil.errors import SlideError, UnsupportedSlideError, first_line
+from napari_zoommil.files import real
 from napari_zoommil.slides.readers.base import RGB, shrunken
 
 CACHE_BYTES = 64 << 20
@@ -128,7 +129,7 @@ def identity(path: Path) -> Hashable:
     """
     files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
     stats = [file.stat() for file in files]
-    return str(path.resolve()), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+    return str(real(path)), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 def damage_of(identity: Hashable) -> set[tuple[int, int, int]]:

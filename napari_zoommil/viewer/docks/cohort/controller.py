@@ -8,6 +8,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_zoommil.files import real
 from napari_zoommil.jobs.cohort import Answer, CohortRow, OpenCohort, rows_of
 from napari_zoommil.jobs.cohort_scores import (
     Cell,
@@ -102,7 +103,7 @@ class CohortController:
     def place_of(self, slide: Path) -> int | None:
         """The row of a slide; None if it is not in the cohort."""
         place = self._places.get(slide)
-        return self._places.get(slide.resolve()) if place is None else place
+        return self._places.get(real(slide)) if place is None else place
 
     @property
     def waiting(self) -> list[Path]:

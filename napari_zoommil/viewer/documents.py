@@ -148,7 +148,7 @@ class Documents:
             return False
         self._stop_asking(entry)
         saved = entry.document
-        asked = StrangerQuestion(canvas.window(), saved.path.name, saved.points, stranger)
+        asked = StrangerQuestion(canvas.window() or canvas, saved.path.name, saved.points, stranger)
         asked.decided.connect(lambda choice: self._settle(entry, stranger, choice))
         self._asked[entry] = asked
         asked.show()

@@ -144,10 +144,19 @@ class JobRunner:
         # Qt may keep callbacks after the worker is gone, until an event loop runs. They identify the worker
         # by a number, and reach this runner, whose callbacks may hold a slide, only while it listens.
         self._listening = runners = [self]
-        worker.yielded.connect(lambda progress: [one._hear(number, progress) for one in runners])
-        worker.returned.connect(lambda result: [one._succeed(number, result) for one in runners])
-        worker.errored.connect(lambda error: [one._fail(number, error) for one in runners])
-        worker.finished.connect(lambda *_: (told(), [one._finish(number) for one in runners.copy()]))
+
+        def tell(what: Callable[..., None], *args: object) -> None:
+            for one in runners.copy():
+                what(one, number, *args)
+
+        def end(*_: object) -> None:
+            told()
+            tell(JobRunner._finish)
+
+        worker.yielded.connect(lambda progress: tell(JobRunner._hear, progress))
+        worker.returned.connect(lambda result: tell(JobRunner._succeed, result))
+        worker.errored.connect(lambda error: tell(JobRunner._fail, error))
+        worker.finished.connect(end)
         worker.start()
 
     def _is_current(self, number: int) -> bool:

@@ -62,7 +62,7 @@ def map_bars(rows: Sequence[Row]) -> Bars:
 def panels(rows: Sequence[Row]) -> list[Panel]:
     """Fig. 8 and Fig. 9."""
     own = default_rows(rows, "presence")
-    lines = [Line(name, *map(list, zip(*sizes_of(row), strict=True))) for name, row in own.items()]  # type: ignore[arg-type]
+    lines = [Line(name, *map(list, zip(*sizes_of(row), strict=True))) for name, row in own.items()]
     by_size = Panel(
         "size (Fig. 8)", "radius of the lesion, mm; 0: no tumour", "mean probability", lines, (0, 1)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from napari_zoommil.annotations.regions import Region
@@ -24,9 +25,10 @@ from napari_zoommil.jobs.map_agreement import cohort_agreement, slide_agreement
 from napari_zoommil.jobs.prediction_files import overview_of
 from napari_zoommil.maps.figure import Overview
 from napari_zoommil.maps.localisation import Denoising, inside, tune
+from napari_zoommil.maps.methods import MethodName
 from napari_zoommil.slides import Slide
 
-METHOD = "grad-cam"
+METHOD: MethodName = "grad-cam"
 """Of the first convolution, k = 1, without ReLU, as in the paper."""
 
 EXAMPLES, THUMBNAIL = 3, 256
@@ -131,7 +133,8 @@ def _first(value: Any) -> float | None:
 
 def _keep(path: Path, shown: Sequence[Explained]) -> None:
     """Small pictures, masks and maps, which slides may have of different shapes."""
-    content, arrays = BytesIO(), {}
+    content = BytesIO()
+    arrays: dict[str, NDArray[np.generic]] = {}
     for number, one in enumerate(shown):
         own = one.explanation.shown[0]
         picture = Image.fromarray(one.overview.pixels)

@@ -114,7 +114,10 @@ class PointsInSight:
 
 
 def _on_top(
-    places: NDArray[np.float64], labels: NDArray[np.int64], low: NDArray[np.float64], apart: ArrayLike
+    places: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    low: NDArray[np.float64],
+    apart: NDArray[np.float64],
 ) -> NDArray[np.intp]:
     """The last point of each class in each square."""
     squares = ((places - low) / apart).astype(np.int64)

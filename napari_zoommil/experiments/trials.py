@@ -90,7 +90,7 @@ class Trials:
     def runs(self, results: Mapping[str, Mapping[str, Any]]) -> list[Run]:
         """Results with their trials."""
         chosen = self.extent.pieces()
-        return [Run(*chosen[name], result=result) for name, result in results.items()]
+        return [Run(chosen[name][0], chosen[name][1], result) for name, result in results.items()]
 
 
 class Report(NamedTuple):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from napari_zoommil.annotations.regions import Region
@@ -134,7 +133,7 @@ def _first(value: Any) -> float | None:
 def _keep(path: Path, shown: Sequence[Explained]) -> None:
     """Small pictures, masks and maps, which slides may have of different shapes."""
     content = BytesIO()
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, Any] = {}
     for number, one in enumerate(shown):
         own = one.explanation.shown[0]
         picture = Image.fromarray(one.overview.pixels)

@@ -144,10 +144,16 @@ class JobRunner:
         # Qt may keep callbacks after the worker is gone, until an event loop runs. They identify the worker
         # by a number, and reach this runner, whose callbacks may hold a slide, only while it listens.
         self._listening = runners = [self]
-        worker.yielded.connect(lambda progress: [one._hear(number, progress) for one in runners])
-        worker.returned.connect(lambda result: [one._succeed(number, result) for one in runners])
-        worker.errored.connect(lambda error: [one._fail(number, error) for one in runners])
-        worker.finished.connect(lambda *_: (told(), [one._finish(number) for one in runners.copy()]))
+
+        def pass_on(call: Callable[[JobRunner], None]) -> None:
+            for one in tuple(runners):
+                call(one)
+
+        worker.yielded.connect(lambda progress: pass_on(lambda one: one._hear(number, progress)))
+        worker.returned.connect(lambda result: pass_on(lambda one: one._succeed(number, result)))
+        worker.errored.connect(lambda error: pass_on(lambda one: one._fail(number, error)))
+        worker.finished.connect(lambda *_: told())
+        worker.finished.connect(lambda *_: pass_on(lambda one: one._finish(number)))
         worker.start()
 
     def _is_current(self, number: int) -> bool:

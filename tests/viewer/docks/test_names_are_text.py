@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari._qt.dialogs.qt_notification import NapariQtNotification
+from napari.utils.notifications import NotificationSeverity
 from qtpy.QtCore import QEvent, QModelIndex, QPoint, Qt
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import (
@@ -165,7 +166,8 @@ def unsafe_tips(widget: QWidget, shown: list[str]) -> Iterator[str]:
 
 def told(widget: QWidget) -> str:
     """All that a widget shows."""
-    texts = [str(getattr(widget, name)()) for name in ("text", "toolTip", "title") if hasattr(widget, name)]
+    known = (getattr(widget, name, "") for name in ("text", "toolTip", "title"))
+    texts = [str(one() if callable(one) else one) for one in known]
     if isinstance(widget, QComboBox | QAbstractItemView) and widget.model() is not None:
         texts += [str(one.data()) for one in indices(widget)]
     return " ".join(texts)
@@ -198,8 +200,9 @@ def test_a_notification_is_text(qtbot, monkeypatch, text: str) -> None:
         monkeypatch.setattr(notifications.notifications, name, heard.append)
         getattr(notifications, name)(text)
     assert len(heard) == 3 and {one.replace(notifications.JOINER, "") for one in heard} == {text}
-    label = NapariQtNotification(heard[0]).message
-    qtbot.addWidget(label)
+    shown = NapariQtNotification(heard[0], NotificationSeverity.WARNING)
+    qtbot.addWidget(shown)
+    label = shown.message
     assert label.textFormat() == Qt.TextFormat.AutoText and not Qt.mightBeRichText(label.text())
     assert Qt.mightBeRichText(EVIL), "napari would render it"
 

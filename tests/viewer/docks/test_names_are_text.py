@@ -157,7 +157,7 @@ def unsafe_tips(widget: QWidget, shown: list[str]) -> Iterator[str]:
             widget.scrollTo(index)
             asked.append((widget.viewport(), widget.visualRect(index).center(), tip))
     for receiver, at, tip in asked:
-        if Qt.mightBeRichText(tip):
+        if "<img" in tip and Qt.mightBeRichText(tip):
             shown.clear()
             QApplication.sendEvent(receiver, QHelpEvent(QEvent.Type.ToolTip, at, receiver.mapToGlobal(at)))
             if len(shown) != 1 or "<img" in shown[0]:

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGraphicsTextItem,
     QGraphicsView,
+    QHeaderView,
     QLabel,
     QTextEdit,
     QWidget,
@@ -151,7 +152,8 @@ def texts_that_are_html(widget: QWidget) -> Iterator[str]:
 def unsafe_tips(widget: QWidget, shown: list[str]) -> Iterator[str]:
     """Tooltips that Qt would take for HTML, unless the page shows them as text."""
     asked = [(widget, QPoint(1, 1), widget.toolTip())]
-    if isinstance(widget, QAbstractItemView) and widget.model() is not None:
+    is_header = isinstance(widget, QHeaderView)  # whose tips are ours
+    if isinstance(widget, QAbstractItemView) and not is_header and widget.model() is not None:
         for index in indices(widget):
             tip = str(index.data(Qt.ItemDataRole.ToolTipRole) or "")
             widget.scrollTo(index)

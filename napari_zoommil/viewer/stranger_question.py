@@ -27,7 +27,7 @@ class StrangerQuestion(QMessageBox):
 
     Parameters
     ----------
-    parent : QWidget
+    parent : QWidget or None
     name : str
         Of the file.
     ours : Points
@@ -37,7 +37,7 @@ class StrangerQuestion(QMessageBox):
     decided = Signal(str)
     """(Choice)"""
 
-    def __init__(self, parent: QWidget, name: str, ours: Points, stranger: Stranger) -> None:
+    def __init__(self, parent: QWidget | None, name: str, ours: Points, stranger: Stranger) -> None:
         super().__init__(parent)
         self.setObjectName("stranger-question")
         self.setWindowTitle("Other annotations")

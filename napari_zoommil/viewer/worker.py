@@ -145,18 +145,15 @@ class JobRunner:
         # by a number, and reach this runner, whose callbacks may hold a slide, only while it listens.
         self._listening = runners = [self]
 
-        def tell(what: Callable[..., None], *args: object) -> None:
-            for one in runners.copy():
-                what(one, number, *args)
+        def pass_on(call: Callable[[JobRunner], None]) -> None:
+            for one in tuple(runners):
+                call(one)
 
-        def end(*_: object) -> None:
-            told()
-            tell(JobRunner._finish)
-
-        worker.yielded.connect(lambda progress: tell(JobRunner._hear, progress))
-        worker.returned.connect(lambda result: tell(JobRunner._succeed, result))
-        worker.errored.connect(lambda error: tell(JobRunner._fail, error))
-        worker.finished.connect(end)
+        worker.yielded.connect(lambda progress: pass_on(lambda one: one._hear(number, progress)))
+        worker.returned.connect(lambda result: pass_on(lambda one: one._succeed(number, result)))
+        worker.errored.connect(lambda error: pass_on(lambda one: one._fail(number, error)))
+        worker.finished.connect(lambda *_: told())
+        worker.finished.connect(lambda *_: pass_on(lambda one: one._finish(number)))
         worker.start()
 
     def _is_current(self, number: int) -> bool:

@@ -41,13 +41,14 @@ def ratio_of(shape: Extent, full: Extent) -> Pair:
 def _before_padding(full: Extent, level: TiledLevel, finer: Sequence[float]) -> float | None:
     """The factor of a level that is padded; None if it is not, or if several factors come to its extents."""
     ratio = max(ratio_of(level.shape, full))
-    is_whole = _comes_to(full, round(ratio), level.shape, (1, 1))
-    if is_whole or any(edge % TILE_UNIT for edge in level.tile):
+    is_exact = _is_power_of_2(round(ratio)) and _comes_to(full, round(ratio), level.shape, (1, 1))
+    if is_exact or any(have % edge or edge % TILE_UNIT for have, edge in _pairs(level)):
         return None
-    factors = range(max(2, math.floor(ratio)), LARGEST + 1)
+    most = min(edge / max(have - unit, 1) for edge, (have, unit) in zip(full, _pairs(level), strict=True))
+    factors = range(max(2, math.floor(ratio)), min(math.ceil(most), LARGEST) + 1)
     found = [one for one in factors if _comes_to(full, one, level.shape, level.tile)]
     if len(found) > 1:
-        found = [one for one in found if one & (one - 1) == 0]
+        found = [one for one in found if _is_power_of_2(one)]
     if len(found) > 1:  # all of it is in one tile: the factors go on as they began
         found = [one for one in found if len(finer) > 1 and one == finer[-1] ** 2 / finer[-2]]
     return float(found[0]) if len(found) == 1 else None
@@ -67,6 +68,15 @@ def _comes_to(full: Extent, factor: int, shape: Extent, tile: Extent) -> bool:
         have in (_padded(edge // factor, unit), _padded(-(-edge // factor), unit))
         for edge, have, unit in zip(full, shape, tile, strict=True)
     )
+
+
+def _pairs(level: TiledLevel) -> list[Extent]:
+    """Edges of a level and of its tiles."""
+    return list(zip(level.shape, level.tile, strict=True))
+
+
+def _is_power_of_2(factor: int) -> bool:
+    return factor > 0 and factor & (factor - 1) == 0
 
 
 def _padded(edge: int, tile: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari._qt.dialogs.qt_notification import NapariQtNotification
+from napari.utils.notifications import NotificationSeverity
 from qtpy.QtCore import QEvent, QModelIndex, QPoint, Qt
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import (
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGraphicsTextItem,
     QGraphicsView,
+    QHeaderView,
     QLabel,
     QTextEdit,
     QWidget,
@@ -150,13 +152,14 @@ def texts_that_are_html(widget: QWidget) -> Iterator[str]:
 def unsafe_tips(widget: QWidget, shown: list[str]) -> Iterator[str]:
     """Tooltips that Qt would take for HTML, unless the page shows them as text."""
     asked = [(widget, QPoint(1, 1), widget.toolTip())]
-    if isinstance(widget, QAbstractItemView) and widget.model() is not None:
+    is_header = isinstance(widget, QHeaderView)  # whose tips are ours
+    if isinstance(widget, QAbstractItemView) and not is_header and widget.model() is not None:
         for index in indices(widget):
             tip = str(index.data(Qt.ItemDataRole.ToolTipRole) or "")
             widget.scrollTo(index)
             asked.append((widget.viewport(), widget.visualRect(index).center(), tip))
     for receiver, at, tip in asked:
-        if Qt.mightBeRichText(tip):
+        if "<img" in tip and Qt.mightBeRichText(tip):
             shown.clear()
             QApplication.sendEvent(receiver, QHelpEvent(QEvent.Type.ToolTip, at, receiver.mapToGlobal(at)))
             if len(shown) != 1 or "<img" in shown[0]:
@@ -165,7 +168,8 @@ def unsafe_tips(widget: QWidget, shown: list[str]) -> Iterator[str]:
 
 def told(widget: QWidget) -> str:
     """All that a widget shows."""
-    texts = [str(getattr(widget, name)()) for name in ("text", "toolTip", "title") if hasattr(widget, name)]
+    known = (getattr(widget, name, "") for name in ("text", "toolTip", "title"))
+    texts = [str(one() if callable(one) else one) for one in known]
     if isinstance(widget, QComboBox | QAbstractItemView) and widget.model() is not None:
         texts += [str(one.data()) for one in indices(widget)]
     return " ".join(texts)
@@ -198,8 +202,9 @@ def test_a_notification_is_text(qtbot, monkeypatch, text: str) -> None:
         monkeypatch.setattr(notifications.notifications, name, heard.append)
         getattr(notifications, name)(text)
     assert len(heard) == 3 and {one.replace(notifications.JOINER, "") for one in heard} == {text}
-    label = NapariQtNotification(heard[0]).message
-    qtbot.addWidget(label)
+    shown = NapariQtNotification(heard[0], NotificationSeverity.WARNING)
+    qtbot.addWidget(shown)
+    label = shown.message
     assert label.textFormat() == Qt.TextFormat.AutoText and not Qt.mightBeRichText(label.text())
     assert Qt.mightBeRichText(EVIL), "napari would render it"
 

@@ -24,6 +24,7 @@ from napari_zoommil.maps.methods import METHODS
 from napari_zoommil.maps.overlay import Overlay, Style, frames_of
 from napari_zoommil.maps.scales import Scaling, help_of, scalings_of
 from napari_zoommil.viewer.docks.parts import Sentence, row
+from napari_zoommil.viewer.docks.plain_text import plain_tip
 from napari_zoommil.viewer.layers.overlays import find_layer, overlay_title, remove_maps, show_overlay
 from napari_zoommil.viewer.open_slide import OpenSlide
 from napari_zoommil.viewer.sentences import (
@@ -121,7 +122,9 @@ class MapsPanel(QWidget):
             self.what.clear()
             for kind in map_kinds(prediction):
                 self.what.addItem(kind_title(kind) if kind else "Nothing", kind)
-                self.what.setItemData(self.what.count() - 1, kind_help(kind), Qt.ItemDataRole.ToolTipRole)
+                self.what.setItemData(
+                    self.what.count() - 1, plain_tip(kind_help(kind)), Qt.ItemDataRole.ToolTipRole
+                )
             if before not in METHODS or not METHODS[before].computed or entry.explanation(before):
                 self.what.setCurrentIndex(max(0, self.what.findData(before)))
         self._make_toggles([level.magnification for level in prediction.grid.levels])

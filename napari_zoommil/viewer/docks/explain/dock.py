@@ -28,6 +28,7 @@ from napari_zoommil.viewer.docks.explain.place import ASK_PATCH, Place
 from napari_zoommil.viewer.docks.explain.result import ShownMap
 from napari_zoommil.viewer.docks.explaining import Asked, Explainer, read_again
 from napari_zoommil.viewer.docks.parts import Act, Fold, Sentence, button, heading, row
+from napari_zoommil.viewer.docks.plain_text import plain_tip
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.notifications import show_info
 from napari_zoommil.viewer.open_slide import EXPLANATION, PREDICTION, OpenSlide, ResultKey
@@ -143,7 +144,9 @@ class ExplainDock(SessionDock):
             self.method.clear()
             for name in names:
                 self.method.addItem(METHODS[name].title, name)
-                self.method.setItemData(self.method.count() - 1, kind_help(name), Qt.ItemDataRole.ToolTipRole)
+                self.method.setItemData(
+                    self.method.count() - 1, plain_tip(kind_help(name)), Qt.ItemDataRole.ToolTipRole
+                )
             chosen = before if before in names else "grad-cam"
             self.method.setCurrentIndex(self.method.findData(chosen))
         kept = self.output.currentText()

@@ -51,8 +51,7 @@ OWN = {
     "patches of train_encoder": "that of the recipe by default",
     "steps of train_encoder": "of training, not points of a curve",
     "annotations of train_encoder": "regions of many slides, not points of one",
-    "resume of train_encoder": "an encoder goes on, and there is no other kind",
-    "resume of train": "a MIL model goes on, which finetune begins anew",
+    "resume of finetune": "a MIL model begins anew, and others go on",
 }
 """Parameters that say in one job something else than in the others, and why."""
 

@@ -11,8 +11,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 from platformdirs import user_data_path
@@ -211,6 +212,7 @@ class Autosave:
         base: Content = NOTHING,
         stamp: Stamp | None = None,
         origin: Pair = WHOLE_SLIDE,
+        document: str = "",
     ) -> None:
         self.points, self.path = points, real(path)
         self.problem: ZoomMILError | None = None
@@ -219,7 +221,9 @@ class Autosave:
         self._busy = False
         self._slide: Path | None = None  # whose folder has not been written to yet
         self._owner = ""
-        self._document = _own_of(points.content).get(DOCUMENT_KEY, "")
+        self._document = _stated(points.content, DOCUMENT_KEY) or document
+        self._refused: set[str] = set()  # documents that were put aside, by their id
+        self._untold: list[Conflict] | None = None  # of merges that are not on disk yet
         # Not a bound method: it would be referenced weakly, and saving must last as long as the document.
         self._follow = lambda: self._changed()
         points.changed.connect(self._follow)
@@ -257,10 +261,13 @@ class Autosave:
         path = real(path)
         stamp = stamp_of(path)
         found = path if stamp else start if start and start.exists() else None
-        points = Points(annotator, () if found else classes, origin)
+        points, document = Points(annotator, () if found else classes, origin), ""
         if found:
-            points.adopt(loads(read_file(found), found.name, origin))
-        return cls(points, path, points.content if stamp else NOTHING, stamp, origin)
+            text = read_file(found)
+            points.adopt(loads(text, found.name, origin))
+            # All windows give a file without an id the same one, and so know what another made of it.
+            document = sha256(text).hexdigest()[:32] if points.features else ""
+        return cls(points, path, points.content if stamp else NOTHING, stamp, origin, document)
 
     @classmethod
     def of(cls, slide: Slide, annotator: str = "", classes: Iterable[CellClass] = ()) -> Autosave:
@@ -295,21 +302,25 @@ class Autosave:
         self._busy = True
         try:
             try:
-                merged = self._write()
+                self._write()
             except FileError:
                 if not self._moved():
                     raise
-                merged = self._write()
+                self._write()
             self.problem = self._slide = None
         finally:
             self._busy = False
-        if merged:
-            self.merged.emit(merged.conflicts)
+        if self._untold is not None:
+            told, self._untold = tuple(self._untold), None
+            self.merged.emit(told)
 
-    def _write(self) -> Merged | None:
+    def _write(self) -> None:
         make_folder(self.path.parent)
         with locked(self.path):
             merged = self._catch_up()
+            if merged:  # kept here, because a write that fails now is tried again without a merge
+                untold = self._untold or []
+                self._untold = [*untold, *(one for one in merged.conflicts if one not in untold)]
             self._document = self._document or uuid4().hex
             content = owned(self.points.content, self._owner, self._document)
             if merged and merged.theirs and same_content(content, merged.theirs):
@@ -317,7 +328,6 @@ class Autosave:
             else:
                 self._stamp = write_file(self.path, dumps(content, self._blocks))
             self._base = content
-        return merged
 
     def _moved(self) -> bool:
         """Switch to the user's data folder if no file can be created next to the slide; returns whether."""
@@ -337,7 +347,7 @@ class Autosave:
         ------
         FileError
         """
-        if stamp_of(self.path) in (self._stamp, None):
+        if self._untold is None and stamp_of(self.path) in (self._stamp, None):
             return False
         self.save()
         return True
@@ -358,32 +368,58 @@ class Autosave:
             theirs = loads(read_file(self.path), self.path.name, self._origin)
             theirs = in_frame(theirs, self.points.content.envelope.origin)
         except AnnotationError:
-            return Merged((self._put_aside("damaged", "was damaged on disk")[0],))
+            return Merged((self._put_aside("damaged", "was damaged on disk", "the damaged file")[0],))
+        document, notes = _stated(theirs, DOCUMENT_KEY), tuple[Conflict, ...]()
         if self._strange(theirs):
-            return Merged((self._stranger(theirs),))
-        self._document = _own_of(theirs).get(DOCUMENT_KEY, "") or self._document
+            if document not in self._refused:
+                return Merged((self._stranger(theirs),))
+            notes = (self._returned(theirs),)
+            self._base = NOTHING  # so that only additions are merged, also if it has to be tried again
+        self._document = document or self._document
         content, conflicts = merge(self._base, self.points.content, theirs)
         self.points.adopt(content)
-        return Merged(conflicts, theirs, stamp)
+        return Merged((*notes, *conflicts), theirs, stamp)
 
     def _strange(self, theirs: Content) -> bool:
         """Whether a file is another document that took the place of ours, and not a later state of it."""
         if self._is_of_other_slide(theirs):
             return True
-        if self._document and _own_of(theirs).get(DOCUMENT_KEY) == self._document:
+        if self._document and _stated(theirs, DOCUMENT_KEY) == self._document:
             return False
         ours, known = ({one.id for one in each.features} for each in (self._base, theirs))
         return bool(ours) and not ours & known
 
     def _is_of_other_slide(self, theirs: Content) -> bool:
-        owner = _own_of(theirs).get(OWNER_KEY, "")
+        owner = _stated(theirs, OWNER_KEY)
         return bool(owner and self._owner and owner != self._owner)
 
     def _stranger(self, theirs: Content) -> Stranger:
         is_of_other = self._is_of_other_slide(theirs)
         how = "are of another slide" if is_of_other else "share nothing with it"
-        told, aside = self._put_aside("other", f"was replaced by annotations that {how}")
+        told, aside = self._put_aside("other", f"was replaced by annotations that {how}", "theirs")
+        if document := _stated(theirs, DOCUMENT_KEY):
+            self._refused.add(document)
         return Stranger("", told.note, aside, theirs, is_of_other)
+
+    def _returned(self, theirs: Content) -> Conflict:
+        """What is told of a document that was put aside and that another window has saved in our place again.
+
+        Two windows that put each other's aside would never end; so both are kept in one, where they can be.
+
+        Raises
+        ------
+        FileError
+            If it is of another slide.
+        """
+        if self._is_of_other_slide(theirs):
+            raise FileError(
+                f"{self.path.name} is also saved by another window, with annotations of another slide; "
+                "close that window and rename the file"
+            )
+        note = (
+            f"{self.path.name} is also saved by another window, with other annotations: both are kept in it"
+        )
+        return Conflict("", note)
 
     def take(self, stranger: Stranger) -> Path:
         """Let the document be that of a stranger, in one step; returns the file in which ours is kept.
@@ -402,14 +438,14 @@ class Autosave:
         """Add the document of a stranger to ours, in one step."""
         self.points.take_in(_document_of(stranger))
 
-    def _put_aside(self, why: str, what: str) -> tuple[Conflict, Path]:
+    def _put_aside(self, why: str, what: str, kept: str) -> tuple[Conflict, Path]:
         """Rename a file that is not merged, so that nothing in it is lost."""
         aside = self._aside(why)
         try:
             os.replace(self.path, aside)
         except OSError as error:
             raise FileError(f"{self.path.name} {what} and cannot be renamed; rename it") from error
-        note = f"{self.path.name} {what}: it was kept as {aside.name}, and yours was written again"
+        note = f"{self.path.name} {what}: {kept} was kept as {aside.name}, and yours is written again"
         return Conflict("", note), aside
 
     def _aside(self, why: str) -> Path:
@@ -420,9 +456,10 @@ class Autosave:
         return aside
 
 
-def _own_of(content: Content) -> dict[str, Any]:
-    """What a document of ours says of itself."""
-    return as_dict(content.envelope.members.get(OWN_MEMBER))
+def _stated(content: Content, key: str) -> str:
+    """What a document of ours says of itself; empty if it does not say."""
+    stated = as_dict(content.envelope.members.get(OWN_MEMBER)).get(key)
+    return stated if isinstance(stated, str) else ""
 
 
 def _document_of(stranger: Stranger) -> Points:

@@ -32,7 +32,7 @@ from napari_zoommil.annotations.classes import UNCLASSIFIED, Colour, as_colour
 from napari_zoommil.annotations.feature_text import (
     LEGACY_TYPES,
     Json,
-    Known,
+    KnownProperties,
     Properties,
     Text,
     as_dict,
@@ -153,7 +153,7 @@ def parse(
     id: str,
     serial: int,
     origin: Pair = WHOLE_SLIDE,
-    known: Known | None = None,
+    known: KnownProperties | None = None,
     source: str = "",
 ) -> Feature:
     """The feature of a GeoJSON object.

@@ -26,7 +26,8 @@ from napari_zoommil.annotations.geojson_outlines import AREAS, WHOLE_SLIDE, move
 from napari_zoommil.geometry import Pair
 
 Polygons = tuple[shapely.Polygon, ...]
-Known = dict[tuple[Properties, bool], Properties]
+Restyled = dict[tuple[Properties, bool], Properties]
+"""Properties in a new class, by the old ones and whether they are of cells."""
 
 
 def new_point(
@@ -94,7 +95,7 @@ def _signed(annotator: str) -> Json:
     return {ANNOTATOR: annotator} if annotator else {}
 
 
-def classed(feature: Feature, of: CellClass, known: Known | None = None) -> Feature:
+def classed(feature: Feature, of: CellClass, known: Restyled | None = None) -> Feature:
     """The same in another class, or in its class with a new colour or cell diameter.
 
     Parameters

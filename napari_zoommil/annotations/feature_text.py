@@ -80,7 +80,7 @@ class Text(NamedTuple):
     tail: bytes | None
 
     @classmethod
-    def of(cls, raw: Json, id: str, known: Known | None = None, source: str = "") -> Text:
+    def of(cls, raw: Json, id: str, known: KnownProperties | None = None, source: str = "") -> Text:
         """The text of a feature that has this id.
 
         Parameters
@@ -112,11 +112,11 @@ class Text(NamedTuple):
         return cls(before + PROPERTIES, shared, after)
 
 
-Known = dict[str | bytes, Properties]
+KnownProperties = dict[str | bytes, Properties]
 """Properties by their text as it was read, or by their marshalled value."""
 
 
-def _cut(source: str, known: Known) -> Text | None:
+def _cut(source: str, known: KnownProperties) -> Text | None:
     """The text of a feature that states its properties, cut at them.
 
     None if it has more than one line or other characters than ASCII, which we write otherwise, more than one
@@ -126,8 +126,10 @@ def _cut(source: str, known: Known) -> Text | None:
         return None
     if source.count("[") + source.count("{") > MOST_BRACKETS:
         return None
+    if source.count('properties"') != 1:  # however the others are spelled
+        return None
     inner = source.partition('"properties":')[2].lstrip(" ")
-    if not inner or '"properties":' in inner:
+    if not inner:
         return None
     at = len(source) - len(inner)
     shared = known.get(inner[:-1])  # mostly they are the last member

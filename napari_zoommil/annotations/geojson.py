@@ -37,7 +37,14 @@ from napari_zoommil.annotations.feature import (
     parse,
 )
 from napari_zoommil.annotations.feature_edits import in_frame as feature_in_frame
-from napari_zoommil.annotations.feature_text import ENCODER, LEGACY_TYPES, Json, Known, Text, as_dict
+from napari_zoommil.annotations.feature_text import (
+    ENCODER,
+    LEGACY_TYPES,
+    Json,
+    KnownProperties,
+    Text,
+    as_dict,
+)
 from napari_zoommil.annotations.geojson_outlines import AREAS, WHOLE_SLIDE, position
 from napari_zoommil.annotations.json_text import LazyList, decode
 from napari_zoommil.errors import AnnotationError
@@ -226,7 +233,7 @@ def _unfolded(features: Sequence[Any], depth: int = 0) -> Iterator[Any]:
 
 def _features(raws: Sequence[Any], origin: Pair) -> Iterable[Feature]:
     """The features; one that is malformed is kept, with what is wrong with it, and does no harm to others."""
-    known: Known = {}
+    known: KnownProperties = {}
     sources = raws.sources if isinstance(raws, LazyList) else repeat("", len(raws))
     for number, (raw, id, source) in enumerate(zip(raws, _ids(raws), sources, strict=True), 1):
         try:
@@ -297,11 +304,11 @@ def with_classes(envelope: Envelope, classes: Sequence[CellClass]) -> Envelope:
 
 def owned(content: Content, fingerprint: str, document: str) -> Content:
     """The same document with a statement of the slide that it is of, if that is known, and of which document
-    it is a state of."""
-    envelope = content.envelope
-    if envelope.form != "collection":
-        return content
-    stated = with_classes(envelope, content.classes)
+    it is a state.
+
+    It is a collection, whatever it was, because nothing else has members to state it in.
+    """
+    stated = with_classes(content.envelope, content.classes)
     of = {OWNER_KEY: fingerprint} if fingerprint else {}
     of[DOCUMENT_KEY] = document
     rest = {key: value for key, value in stated.members[OWN_MEMBER].items() if key not in of}

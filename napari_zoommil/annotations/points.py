@@ -19,7 +19,7 @@ from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
 from napari_zoommil.annotations.feature import Feature
 from napari_zoommil.annotations.feature_edits import (
-    Known,
+    Restyled,
     classed,
     moved,
     new_point,
@@ -335,7 +335,10 @@ class Points:
         self._apply(Edit(tuple(changes), classes))
 
     def become(self, other: Points) -> None:
-        """Replace features and classes by those of another document, in one step."""
+        """Replace features and classes by those of another document, in one step.
+
+        Members of the collection other than its features stay ours; those of the other are left out.
+        """
         old, changes = self.features, []
         changes += [Change(one, None) for id, one in old.items() if id not in other.features]
         for id, one in other.features.items():
@@ -347,7 +350,8 @@ class Points:
     def take_in(self, other: Points) -> None:
         """Add the features and classes of another document, in one step.
 
-        Features whose id, and classes whose name, already exist here are not changed.
+        Features whose id, and classes whose name, already exist here are not changed; other members of its
+        collection are left out.
         """
         known = {one.name for one in self._state.classes}
         new = [
@@ -372,7 +376,7 @@ class Points:
         old = self._class(label)
         if new != old:
             classes = tuple(new if one is old else one for one in self._state.classes)
-            known: Known = {}
+            known: Restyled = {}
             changes = tuple(Change(one, classed(one, new, known)) for one in self._state.of_class(old.name))
             self._do(Edit(changes, (self._state.classes, classes)))
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from napari_zoommil.annotations import Points
+from napari_zoommil.annotations.feature import Feature, Kind
 from napari_zoommil.geometry import magnification_name
 from napari_zoommil.jobs import Estimate
 from napari_zoommil.jobs.explanation import Explanation
@@ -222,8 +225,20 @@ def several(count: int, noun: str) -> str:
 
 def marked(points: Points) -> str:
     """How much is marked on a slide: ``3 points, 2 regions (1 complete)``."""
-    told = [several(len(points), "point")]
-    if regions := len(points.regions):
-        complete = len(points.complete)
+    return _marked(len(points), len(points.regions), len(points.complete))
+
+
+def marked_in(features: Iterable[Feature]) -> str:
+    """As :func:`marked`, of the features of a file."""
+    features = list(features)
+    regions = [one for one in features if one.kind is Kind.REGION]
+    return _marked(
+        sum(len(one.marks) for one in features), len(regions), sum(one.complete for one in regions)
+    )
+
+
+def _marked(points: int, regions: int, complete: int) -> str:
+    told = [several(points, "point")]
+    if regions:
         told.append(several(regions, "region") + (f" ({complete:,} complete)" if complete else ""))
     return ", ".join(told)

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_zoommil.annotations import Points, Stranger
-from napari_zoommil.viewer.sentences import marked
+from napari_zoommil.viewer.sentences import marked, marked_in
 
 Choice = Literal["mine", "theirs", "both"]
 
@@ -48,11 +48,9 @@ class StrangerQuestion(QMessageBox):
         is_strange = (
             "says that it is of another slide" if stranger.of_other_slide else "shares nothing with yours"
         )
-        theirs = Points()
-        theirs.adopt(stranger.content)
         self.setText(
             f"Another document took the place of {name}: it {is_strange}.\n\n"
-            f"Yours: {marked(ours)}. Theirs: {marked(theirs)}.\n\n"
+            f"Yours: {marked(ours)}. Theirs: {marked_in(stranger.content.features)}.\n\n"
             f"Yours was written again, and theirs is in {stranger.path.name}: nothing is lost, whatever you "
             "choose."
         )

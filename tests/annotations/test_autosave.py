@@ -23,6 +23,7 @@ from napari_zoommil.annotations import (
     CellClass,
     Conflict,
     Points,
+    Stranger,
     annotations_path,
     autosave,
     current_path,
@@ -57,6 +58,10 @@ def opened(path: Path) -> Autosave:
         if one not in kept.points.classes:
             kept.points.add_class(one.name, one.colour)
     return kept
+
+
+def no_space(*_: Any) -> None:
+    raise FileError("no space")
 
 
 @pytest.fixture
@@ -209,7 +214,7 @@ def test_members_of_a_multipoint_that_both_edit_add_up(path: Path) -> None:
     mine = Autosave.open(path)
     path.write_text(json.dumps([document([0, 0], [1, 1], [2, 2], [3, 3])]))
     mine.points.remove(mine.points.ids[:1])
-    assert json.loads(path.read_bytes()) == [document([1, 1], [2, 2], [3, 3])]
+    assert json.loads(path.read_bytes())["features"] == [document([1, 1], [2, 2], [3, 3])]
     assert mine.points.coordinates.tolist() == [[1, 1], [2, 2], [3, 3]]
 
 
@@ -300,6 +305,98 @@ def test_a_later_state_of_the_document_is_merged_even_if_it_shares_nothing(path:
     yours.points.add((2, 2), 1)
     assert mine.refresh() and mine.points.coordinates.tolist() == [[2, 2]]
     assert not list(path.parent.glob("*.other-*"))
+
+
+FEATURE = {
+    "type": "Feature",
+    "id": "f",
+    "geometry": {"type": "Point", "coordinates": [1, 1]},
+    "properties": {"objectType": "annotation"},
+}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    "document", [[FEATURE], FEATURE, {"type": "FeatureCollection", "features": [FEATURE]}]
+)
+def test_what_another_window_made_of_a_foreign_file_is_a_later_state(
+    path: Path, document: Any, moved: bool
+) -> None:
+    path.write_text(json.dumps(document))
+    mine, yours = Autosave.open(path), Autosave.open(path)
+    if moved:
+        yours.points.move(["f"], (2, 2))
+        assert mine.refresh() and mine.points.coordinates.tolist() == [[2, 2]]
+    yours.points.remove(["f"])
+    assert mine.refresh() and mine.points.ids == Points.read(path).ids == []
+    assert not list(path.parent.glob("*.other-*")) and not yours.refresh()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_two_windows_with_different_documents_at_one_path_come_to_rest(
+    path: Path, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = opened(path)
+    (a,) = mine.points.add((1, 1), 1)
+    os.replace(path, path.with_name("away.geojson"))
+    yours = opened(path)
+    (b,) = yours.points.add((2, 2), 1)
+    told: list[tuple[Conflict, ...]] = []
+    mine.merged.connect(told.append)
+    assert mine.refresh() and yours.refresh()
+    if full:
+        with monkeypatch.context() as patch:
+            patch.setattr(autosave, "write_file", no_space)
+            with pytest.raises(FileError, match="no space"):
+                mine.refresh()
+    rounds = [[each.refresh() for each in (mine, yours)] for _ in range(3)]
+    assert rounds[1:] == [[False, False]] * 2
+    for each in (mine.points, yours.points, Points.read(path)):
+        assert set(each.ids) == {a, b}
+    asides = sorted(path.parent.glob("*.other-*"))
+    assert [Points.read(one).ids for one in asides] == [[b], [a]]
+    assert [isinstance(one, Stranger) for each in told for one in each] == [True, False]
+    assert "both are kept" in told[1][0].note
+
+
+def test_a_document_of_another_slide_is_put_aside_once_and_never_mixed_with_ours(path: Path) -> None:
+    mine = opened(path)
+    mine._owner = "a" * 32
+    mine.points.add((1, 1), 1)
+    theirs = opened(path.with_name("theirs.geojson"))
+    theirs._owner = "b" * 32
+    theirs.points.add((2, 2), 1)
+    content = theirs.path.read_bytes()
+    path.write_bytes(content)
+    assert mine.refresh()
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="also saved by another window, with annotations of another slide"):
+        mine.refresh()
+    assert path.read_bytes() == content and len(mine.points) == 1
+    assert len(list(path.parent.glob("*.other-*"))) == 1
+    path.unlink()
+    mine.points.add((3, 3), 1)
+    assert mine.problem is None and len(Points.read(path)) == 2
+
+
+def test_a_stranger_is_told_of_even_if_ours_cannot_be_written_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = opened(path), opened(path.with_name("theirs.geojson"))
+    mine.points.add((1, 1), 1)
+    theirs.points.add((2, 2), 1)
+    os.replace(theirs.path, path)
+    told: list[Conflict] = []
+    mine.merged.connect(told.extend)
+    with monkeypatch.context() as patch:
+        patch.setattr(autosave, "write_file", no_space)
+        with pytest.raises(FileError, match="no space"):
+            mine.refresh()
+    assert not told and not path.exists()
+    assert mine.refresh() and len(Points.read(path)) == 1
+    (stranger,) = told
+    assert isinstance(stranger, Stranger) and "theirs was kept as" in stranger.note
+    assert not mine.refresh()
 
 
 def test_a_file_that_vanished_is_written_anew(path: Path) -> None:
@@ -455,13 +552,10 @@ def test_a_share_that_takes_no_file_is_noticed_at_the_first_edit(
 def test_a_full_disk_is_no_reason_to_go_elsewhere(
     tmp_path: Path, make_slide: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: bytes) -> Any:
-        raise FileError("no space")
-
     with Slide.open(make_slide(tmp_path / "a.tif", None)) as slide:
         kept = Autosave.of(slide, classes=CLASSES)
         with monkeypatch.context() as patch:
-            patch.setattr(autosave, "write_file", full)
+            patch.setattr(autosave, "write_file", no_space)
             kept.points.add((1, 2), 1)
         assert str(kept.problem) == "no space" and kept.path == annotations_path(slide)
         kept.points.add((3, 4), 1)

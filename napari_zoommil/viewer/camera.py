@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import napari
+import numpy as np
 from napari.layers import Layer
 
 from napari_zoommil.geometry import MICRONS_AT_1X, Box
 from napari_zoommil.slides import Slide
-from napari_zoommil.viewer.metadata import in_world, level_0, per_pixel
+from napari_zoommil.viewer.metadata import in_world, level_0
 
 
 def magnification(viewer: napari.Viewer, slide: Slide) -> float | None:
@@ -26,14 +28,16 @@ def set_magnification(viewer: napari.Viewer, value: float) -> None:
 
 
 def field_of_view(viewer: napari.Viewer, slide: Slide) -> Box:
-    """The visible box, in fractions of the slide (0 to 1; may extend beyond)."""
-    height, width = viewer.canvas.size
-    unit = per_pixel(slide)
-    extent = (slide.shape[0] * unit[0], slide.shape[1] * unit[1])
-    zoom = viewer.scene.camera.zoom
-    y, x = level_0(slide, viewer.scene.camera.center[-2:])
-    h, w = height / zoom / extent[0], width / zoom / extent[1]
-    return Box((y - 0.5) / slide.shape[0] - h / 2, (x - 0.5) / slide.shape[1] - w / 2, h, w)
+    """The visible box, in fractions of the slide (0 to 1; may extend beyond).
+
+    Where the layer of the slide was turned, it is the box round what is visible.
+    """
+    half = np.array(viewer.canvas.size) / viewer.scene.camera.zoom / 2
+    centre = viewer.scene.camera.center[-2:]
+    corners = [level_0(slide, centre + half * side) for side in product((-1, 1), repeat=2)]
+    shares = (np.array(corners) - 0.5) / slide.shape
+    low, high = shares.min(axis=0), shares.max(axis=0)
+    return Box(*low.tolist(), *(high - low).tolist())
 
 
 def fit(viewer: Any, layer: Layer) -> None:

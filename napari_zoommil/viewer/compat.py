@@ -56,7 +56,9 @@ class KindOfPoints(Points):
 
     def _get_layer_slicing_state(self, data: Any, cache: bool) -> Any:
         state = super()._get_layer_slicing_state(data, cache)
-        take = state._update_slice_response
+        take = getattr(state, "_update_slice_response", None)
+        if take is None:
+            return state  # all are drawn
 
         def take_some(response: Any) -> None:
             rows = self.in_sight() if self.in_sight and len(response.indices) == len(self.data) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 from weakref import ref
 
@@ -171,8 +172,9 @@ class Documents:
 
     def _stop_asking(self, entry: OpenSlide) -> None:
         if (asked := self._asked.pop(entry, None)) is not None:
-            asked.decided.disconnect()
-            asked.close()
+            with suppress(RuntimeError):  # it went with its window
+                asked.decided.disconnect()
+                asked.close()
 
     def show(self, entry: OpenSlide) -> None:
         """Add the layers of a slide's points and regions, if they do not exist."""

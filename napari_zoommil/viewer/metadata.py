@@ -83,6 +83,12 @@ def move_of(slide: Slide) -> NDArray[np.float64]:
     return _moves.get(slide, np.eye(3))
 
 
+def stretched_pixel(slide: Slide) -> Pair:
+    """World units per level-0 pixel, y and x, as the layer of the slide lies now."""
+    y, x = np.linalg.norm(move_of(slide)[:2, :2], axis=0) * per_pixel(slide)
+    return float(y), float(x)
+
+
 def note_move(slide: Slide, layer: Layer) -> NDArray[np.float64]:
     """Look how the layer of a slide lies now; see :func:`move_of`."""
     corner, down, right = (np.array(layer.data_to_world(at)[-2:]) for at in ((0, 0), (1, 0), (0, 1)))

@@ -22,8 +22,8 @@ BUTTONS: dict[Choice, tuple[str, QMessageBox.ButtonRole]] = {
 class StrangerQuestion(QMessageBox):
     """Asks which document is to be that of a slide; the window can be used meanwhile.
 
-    Enter and Escape keep ours, which is what the file holds when it is asked: an answer by mistake, or none,
-    changes nothing.
+    Enter, Escape and closing it keep ours, which is what the file holds when it is asked: an answer by
+    mistake, or none, changes nothing.
 
     Parameters
     ----------
@@ -58,4 +58,9 @@ class StrangerQuestion(QMessageBox):
         mine = next(iter(self._choices))
         self.setDefaultButton(mine)
         self.setEscapeButton(mine)
-        self.buttonClicked.connect(lambda button: self.decided.emit(self._choices[button]))
+        self.finished.connect(lambda _: self.decided.emit(self._choice))  # also of the title bar's button
+
+    @property
+    def _choice(self) -> Choice:
+        button = self.clickedButton()
+        return next((choice for one, choice in self._choices.items() if one == button), "mine")

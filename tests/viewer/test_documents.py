@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_zoommil.annotations import Points
@@ -125,6 +125,12 @@ def test_what_somebody_else_writes_is_taken_over_and_told(annotated, add_slide, 
     assert len(heard[-1][1].added) == 1
 
 
+def destroy(question: StrangerQuestion) -> None:
+    """Destroy a question, as the end of its window does, without closing it."""
+    question.deleteLater()
+    QCoreApplication.sendPostedEvents(question, QEvent.Type.DeferredDelete)
+
+
 @pytest.fixture
 def asked(annotated, add_slide, qtbot, monkeypatch) -> tuple:
     """An open slide whose document was replaced by a stranger's with one point, and the question."""
@@ -173,6 +179,32 @@ def test_the_question_goes_with_its_slide(asked) -> None:
     viewer, entry, question, said = asked
     viewer.layers.remove(entry.layer)
     assert not question.isVisible() and len(said) == 1
+
+
+def test_closing_the_question_keeps_ours(asked, qtbot) -> None:
+    viewer, entry, question, _ = asked
+    with qtbot.waitSignal(question.decided) as heard, qtbot.waitSignal(question.destroyed):
+        question.close()
+    assert heard.args == ["mine"]
+    viewer.layers.remove(entry.layer)
+    assert entry.document is None and len(viewer.layers) == 0
+
+
+def test_a_slide_can_be_removed_after_the_window_of_its_question(asked) -> None:
+    viewer, entry, question, _ = asked
+    destroy(question)
+    viewer.layers.remove(entry.layer)
+    assert entry.document is None and len(viewer.layers) == 0
+
+
+def test_a_question_that_is_gone_is_asked_again_of_the_next_stranger(asked) -> None:
+    _, entry, question, said = asked
+    destroy(question)
+    theirs = Points("others")
+    theirs.add((800, 800), theirs.add_class("other"))
+    theirs.write(entry.document.path)
+    entry.document.refresh()
+    assert len(said) == 2 and len(entry.document.points) == 3
 
 
 def test_the_document_of_a_removed_slide_is_let_go(annotated, add_slide, qapp) -> None:

@@ -24,7 +24,13 @@ from napari_zoommil.viewer.compat import KindOfPoints
 from napari_zoommil.viewer.layers.overlays import overlay_name
 from napari_zoommil.viewer.layers.points_in_sight import PointsInSight
 from napari_zoommil.viewer.layers.writing import Writing
-from napari_zoommil.viewer.metadata import DOCUMENT, on_level_0, overlay_metadata, slide_of
+from napari_zoommil.viewer.metadata import (
+    DOCUMENT,
+    on_level_0,
+    overlay_metadata,
+    slide_of,
+    stretched_pixel,
+)
 from napari_zoommil.viewer.sight import sight_of
 
 POINTS = "points"
@@ -95,7 +101,8 @@ class PointsView:
         self.fill()
         self._sight = PointsInSight(viewer, slide, self._look_again)
         self.layer.in_sight = self._in_sight
-        self.layer.bind_key("A", select_all, overwrite=True)  # napari's selects those that are drawn
+        for key in ("A", "Shift-A"):  # napari's select those that are drawn
+            self.layer.bind_key(key, select_all, overwrite=True)
         self.layer.events.data.connect(self._edited)
         self.layer.events.mode.connect(self._mode_changed)
         points.changed.connect(self._follow)
@@ -132,7 +139,7 @@ class PointsView:
             return None
         distances = np.linalg.norm(self.layer.data - np.asarray(place)[-2:], axis=1)
         row = int(distances.argmin())
-        zoom = self._viewer.scene.camera.zoom * self.layer.scale[-1]
+        zoom = self._viewer.scene.camera.zoom * stretched_pixel(self._slide)[-1]
         reach = max(REACH * self.layer.size[row], REACH_ON_SCREEN_PX / zoom)
         return row if distances[row] <= reach else None
 
@@ -162,11 +169,11 @@ class PointsView:
 
     def _in_sight(self) -> NDArray[np.intp] | None:
         """Rows to draw; all of the view where a box around them selects them."""
-        labels, selecting = self._labels, str(self.layer.mode) == "select"
-        if len(labels) != len(self.layer.data):  # napari has added one, which the document has not yet
-            labels = np.resize(labels, len(self.layer.data))
-        selected = [row for row in self.layer.selected_data if row < len(self.layer.data)]
-        return self._sight.rows(self.layer.data, labels, selected, thin=not selecting)
+        selecting, count = str(self.layer.mode) == "select", len(self.layer.data)
+        added = count - len(self._labels)  # to the layer and not yet to the document; less than 0: removed
+        labels = np.pad(self._labels, (0, max(added, 0)))[:count]
+        selected = [row for row in self.layer.selected_data if row < count]
+        return self._sight.rows(self.layer.data, labels, selected, thin=not selecting and added >= 0)
 
     def _look_again(self) -> None:
         self.layer.refresh(extent=False, thumbnail=False)
@@ -223,6 +230,7 @@ class PointsView:
             with self._writing():
                 self.layer.remove(list(rows))
             self._forget(rows)
+            self._look_again()  # while they were removed, the layer's rows had other labels
 
     def _forget(self, rows: Collection[int]) -> None:
         gone = set(rows)
@@ -259,6 +267,7 @@ class PointsView:
             ids = [self._ids[row] for row in event.data_indices]
             self._forget(event.data_indices)
             self.edit(lambda: self._points.remove(ids))
+            self._look_again()
         elif event.action == "changed" and count == len(self._ids):
             ids, places = [self._ids[row] for row in rows], layer.data[rows].copy()
             self.edit(lambda: self._points.move(ids, places))

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_zoommil.geometry import Box
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
-from napari_zoommil.viewer.metadata import per_pixel
+from napari_zoommil.viewer.metadata import stretched_pixel
 
 FEW = 2_000
 """Points of which all are drawn, wherever they are."""
@@ -31,7 +31,7 @@ MANY = 10_000
 """Points near the view above which those that others hide are left out."""
 
 APART_PX = 6.0
-"""On screen: of the points of one class in a square of this edge, one is drawn."""
+"""On screen: of the points of one class in a square of this edge, one is drawn, and one of those selected."""
 
 
 class PointsInSight:
@@ -78,7 +78,7 @@ class PointsInSight:
         return camera.field_of_view(self._viewer, self._slide)
 
     def rows(
-        self, places: NDArray[np.float64], labels: NDArray[np.int64], kept: ArrayLike, thin: bool
+        self, places: NDArray[np.float64], labels: NDArray[np.int64], selected: ArrayLike, thin: bool
     ) -> NDArray[np.intp] | None:
         """Rows of the points to draw, ascending; None for all.
 
@@ -88,8 +88,8 @@ class PointsInSight:
             Level-0 (y, x).
         labels : (n,)
             Of their classes.
-        kept : (k,) of int
-            Rows that are drawn in any case.
+        selected : (k,) of int
+            Rows that the others do not hide.
         thin : bool
             Whether those that others hide may be left out.
         """
@@ -106,20 +106,22 @@ class PointsInSight:
         y, x = places.T
         rows = np.flatnonzero((y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[1]))
         if thin and len(rows) > MANY:
-            rows = rows[_on_top(places[rows], labels[rows], low, self._apart())]
-        return np.union1d(rows, np.asarray(kept, np.intp)).astype(np.intp)
+            groups = 2 * labels
+            groups[np.asarray(selected, np.intp)] += 1
+            rows = rows[_on_top(places[rows], groups[rows], low, self._apart())]
+        return rows
 
     def _apart(self) -> NDArray[np.float64]:
-        return APART_PX / self._viewer.scene.camera.zoom / np.array(per_pixel(self._slide))
+        return APART_PX / self._viewer.scene.camera.zoom / np.array(stretched_pixel(self._slide))
 
 
 def _on_top(
     places: NDArray[np.float64],
-    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
     low: NDArray[np.float64],
     apart: NDArray[np.float64],
 ) -> NDArray[np.intp]:
-    """The last point of each class in each square."""
+    """The last point of each group in each square."""
     squares = ((places - low) / apart).astype(np.int64)
-    keys = (squares[:, 0] * (squares[:, 1].max() + 1) + squares[:, 1]) * (labels.max() + 1) + labels
+    keys = (squares[:, 0] * (squares[:, 1].max() + 1) + squares[:, 1]) * (groups.max() + 1) + groups
     return len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]

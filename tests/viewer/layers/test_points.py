@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Points as PointsLayer
+from napari.utils.key_bindings import KeyBinding
 
 from napari_zoommil.annotations import Changed, Points
 from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, CellClass
 from napari_zoommil.annotations.geojson import loads
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.compat import KindOfPoints
 from napari_zoommil.viewer.layers.points import (
     CLICK_PX,
     FACE_ALPHA,
@@ -27,10 +29,10 @@ from napari_zoommil.viewer.layers.points import (
     PointsView,
     looks,
     rows_of,
-    select_all,
 )
 from napari_zoommil.viewer.layers.points_in_sight import APART_PX, FEW
 from napari_zoommil.viewer.metadata import slide_of
+from napari_zoommil.viewer.session import session_of
 
 MPP = 0.25
 RED, BLUE = CellClass("red", (255, 0, 0), 10.0), CellClass("blue", (0, 0, 255), 5.0)
@@ -455,7 +457,7 @@ def test_of_many_points_those_near_the_view_are_drawn(many: PointsView, points: 
     points.add((20, 20), 1)
     many.layer.selected_data = {7}
     camera.center = (0, 100, 100)
-    assert 7 in drawn(many)
+    assert 7 not in drawn(many), "what is selected far away is not drawn either"
     np.testing.assert_array_equal(many.layer.data, points.coordinates)
 
 
@@ -482,10 +484,82 @@ def test_points_that_others_hide_are_left_out_far_away(many: PointsView, points:
 
 
 def test_all_points_are_selected_by_their_key(many: PointsView) -> None:
-    select_all(many.layer)
-    assert many.layer.selected_data == set(range(11_000))
-    select_all(many.layer)
-    assert not many.layer.selected_data
+    for key in ("A", "Shift-A"):
+        press = many.layer.keymap[KeyBinding.from_str(key)]
+        press(many.layer)
+        assert many.layer.selected_data == set(range(11_000))
+        press(many.layer)
+        assert not many.layer.selected_data
+
+
+def test_selected_points_are_thinned_apart_from_the_others(many: PointsView, points: Points) -> None:
+    camera, rng = many._viewer.scene.camera, np.random.default_rng(1)
+    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
+    before = len(drawn(many))
+    few = set(rng.choice(11_000, 40, replace=False).tolist())
+    many.layer.selected_data = few
+    many._look_again()
+    near = sorted(few & set(np.flatnonzero(near_view(many, 0))))
+    there = points.coordinates[sorted(few & set(drawn(many)))]
+    away = np.abs(points.coordinates[near][:, None] - there[None]).max(2).min(1)
+    assert len(near) > 30 and (away <= APART_PX).all(), "one in each square that has any"
+    many.layer.selected_data = set(range(11_000))
+    many._look_again()
+    assert len(drawn(many)) == before
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+def test_after_a_removal_a_rare_class_is_drawn_as_before(
+    view: PointsView, points: Points, by_user: bool
+) -> None:
+    camera, rng = view._viewer.scene.camera, np.random.default_rng(0)
+    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
+    first, *_ = points.add(rng.uniform(0, 60, (9_000, 2)), 1)
+    points.add(rng.uniform(0, 200, (700, 2)), 2)
+    points.add(rng.uniform(0, 60, (9_000, 2)), 1)
+
+    def rare() -> int:
+        return int((points.labels[drawn(view)] == 2).sum())
+
+    before, count = rare(), len(drawn(view))
+    assert 100 < before < 700
+    if by_user:
+        view.layer.selected_data = {0}
+        view.layer.remove_selected()
+    else:
+        points.remove([first])
+    assert rare() == before and abs(len(drawn(view)) - count) <= 1
+    points.undo()
+    assert abs(rare() - before) <= 1 and abs(len(drawn(view)) - count) <= 1
+
+
+def test_the_points_in_view_are_chosen_again_when_the_slide_is_moved(
+    model: ViewerModel, add_slide, small_slide: Path
+) -> None:
+    session_of(model)
+    layer = add_slide(model, small_slide)
+    slide = slide_of(layer)
+    points = Points("me", (RED, BLUE))
+    points.add(np.random.default_rng(0).uniform(0, 1, (9_000, 2)) * slide.shape, 1)
+    view = PointsView(model, slide, points)
+    camera, canvas = model.scene.camera, np.array(model.canvas.size)
+    camera.zoom = float((canvas / np.multiply(slide.shape, layer.scale)).min())
+    camera.center = (0, *(np.multiply(slide.shape, layer.scale) / 2))
+    assert len(drawn(view)) == 9_000
+    camera.zoom *= 4
+    assert 0 < len(drawn(view)) < 6_000
+    layer.scale = np.array(layer.scale) / 4
+    camera.center = (0, *(np.multiply(slide.shape, layer.scale) / 2))
+    assert len(drawn(view)) == 9_000
+    layer.scale = np.array(layer.scale) * 16
+    assert len(drawn(view)) < 3_000, "without a movement of the camera"
+
+
+def test_without_naparis_way_to_slice_all_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = KindOfPoints(np.zeros((3, 2)))
+    layer.in_sight = lambda: np.array([0])
+    monkeypatch.setattr(PointsLayer, "_get_layer_slicing_state", lambda *_: SimpleNamespace())
+    assert not vars(layer._get_layer_slicing_state(layer.data, False))
 
 
 def test_few_points_are_all_drawn(view: PointsView, points: Points) -> None:

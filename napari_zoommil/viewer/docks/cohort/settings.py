@@ -105,6 +105,7 @@ class TrainSettings(QWidget):
         super().__init__()
         self._known = entries()
         self._cohort: Path | None = None
+        self._of_slides: str | None = None
         self.start = ModelChoice(self, self._another_model, ("mil",), hub=True, none=NEW)
         self.start.setToolTip(fields(train)["start"].help)
         self.model, self.recipe = NarrowComboBox(), NarrowComboBox()
@@ -166,10 +167,19 @@ class TrainSettings(QWidget):
         self.encoder.setCurrentText(str(folder))
 
     def show_cohort(self, cohort: Path | None, of_images: bool = False) -> None:
-        """Propose folders beside a cohort; for one of images, an architecture that reads images."""
+        """Propose folders beside a cohort; for one of images, an architecture that reads images.
+
+        For the next one that is not of images, the architecture is again what it was before.
+        """
         self._cohort = cohort
-        if of_images and not self.start.chosen and self.entry.takes != "image":
+        reads_images = self.entry.takes == "image"
+        if of_images and not self.start.chosen and not reads_images:
+            self._of_slides = self.model.currentText()
             self.model.setCurrentText(next(name for name, one in self._known.items() if one.takes == "image"))
+        elif not of_images and not self.start.chosen and reads_images and self._of_slides:
+            self.model.setCurrentText(self._of_slides)
+        if not of_images:
+            self._of_slides = None
         self.propose()
 
     def propose(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import napari
 from qtpy.QtCore import QSignalBlocker, Qt
@@ -19,6 +21,7 @@ from napari_zoommil.jobs.prediction_files import write_agreement, write_curves, 
 from napari_zoommil.maps.curves import Curves
 from napari_zoommil.maps.focus import MethodOptions
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.model_folder import find_model
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.docks.advanced import Advanced
 from napari_zoommil.viewer.docks.base import SessionDock
@@ -44,7 +47,7 @@ class ExplainDock(SessionDock):
         super().__init__(napari_viewer)
         self._asked: Asked | None = None
         self._prepared: set[str] = set()
-        self._preparing = self._runner(lambda _: None, lambda _: None, lambda _: None, quiet=True)
+        self._preparing = self._runner(lambda _: None, self._prepared.add, lambda _: None, quiet=True)
         self._exporting = self._runner(
             lambda _: None, lambda folder: show_info(f"The explanation is in {folder}"), self._export_ended
         )
@@ -118,14 +121,16 @@ class ExplainDock(SessionDock):
             self._prepare(entry, prediction)
 
     def _prepare(self, entry: OpenSlide, prediction: Prediction) -> None:
-        """Load what the first explanation takes while the user chooses a method, once for each model."""
+        """Load what the first explanation takes while the user chooses a method, once for each model.
+
+        Nothing is fetched: the user has not asked for anything yet.
+        """
         model = prediction.model
         if model in self._prepared or self._preparing.running:
             return
-        self._prepared.add(model)
         options = read_again(entry, prediction, self.encoder.given)
-        how = {name: options[name] for name in ("encoder", "device", "threads") if name in options}
-        self._preparing.start(lambda: prepare_to_explain(model, **how))
+        how = {name: options[name] for name in options if name in ("encoder", "device", "threads")}
+        self._preparing.start(lambda: prepare_job(model, how))
 
     def _offer_methods(self) -> None:
         """The methods that this prediction can be explained by; the choice stays, if it is one of them."""
@@ -261,6 +266,19 @@ class ExplainDock(SessionDock):
 
     def _export_ended(self, _failure: str | None) -> None:
         self.export.setEnabled(True)
+
+
+def prepare_job(model: str, how: Mapping[str, Any]) -> Job[str]:
+    """Load a model that is on this computer, and return its name.
+
+    Raises
+    ------
+    ZoomMILError
+        If it is not, or cannot be loaded.
+    """
+    find_model(model, fetch=False)
+    yield from prepare_to_explain(model, **how)
+    return model
 
 
 def export_job(

@@ -84,6 +84,18 @@ def test_a_folder_of_images_is_trained_on_by_a_model_of_images(settings, tmp_pat
     assert settings.request().how["settings"] == {"rotate_flip": True}
 
 
+def test_after_a_cohort_of_images_the_architecture_is_that_of_before(settings, tmp_path) -> None:
+    settings.model.setCurrentText("clam_sb")
+    settings.show_cohort(tmp_path / "images", of_images=True)
+    settings.show_cohort(tmp_path / "more", of_images=True)
+    settings.show_cohort(tmp_path / "cohort.csv")
+    assert settings.request().model == "clam_sb"
+    settings.show_cohort(tmp_path / "images", of_images=True)
+    settings.model.setCurrentText("dsmil")
+    settings.show_cohort(tmp_path / "cohort.csv")
+    assert settings.request().model == "dsmil", "chosen meanwhile"
+
+
 def test_all_that_a_training_can_be_told_can_be_told_here(settings) -> None:
     """But for what buttons do, and that nothing is replaced."""
     buttons = {"plan", "only_plan", "resume", "overwrite"}

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
 
+from napari_zoommil import model_folder
+from napari_zoommil.errors import ModelError
 from napari_zoommil.jobs import predict, run
 from napari_zoommil.viewer.docks import explaining
+from napari_zoommil.viewer.docks.explain.dock import prepare_job
 from napari_zoommil.viewer.docks.explain.place import ASK_PATCH, PATCH, WINDOW
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.layers.overlays import MAP
@@ -54,6 +57,12 @@ def pick(viewer, dock, y: float, x: float) -> None:
     next(handler)
     event.type = "mouse_release"
     next(handler, None)
+
+
+def test_showing_a_prediction_fetches_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_folder, "_download", lambda _: pytest.fail("fetched"))
+    with pytest.raises(ModelError, match="there is no model"):
+        run(prepare_job("owner/name", {}))
 
 
 def test_from_a_prediction_to_a_map_that_was_tested(ready, qtbot, monkeypatch, tmp_path) -> None:

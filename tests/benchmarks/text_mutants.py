@@ -121,11 +121,9 @@ def use(path: Path) -> Report:
             outcomes[name] = "opened"
         except ZoomMILError as error:
             outcomes[name], said[name] = "refused", str(error)
-            if not str(error) or "\n" in str(error) or "\r" in str(error):
-                return {"failure": "sentence", "step": name, "detail": repr(error)}
         except BaseException:
             return {"failure": "exception", "step": name, "detail": traceback.format_exc()}
-    return {"outcomes": outcomes}
+    return {"outcomes": outcomes, "said": said}
 
 
 def mutated(ending: str, seed: int, number: int) -> bytes:

@@ -19,9 +19,10 @@ from glob import escape
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, NamedTuple
-from uuid import getnode, uuid4
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from napari_zoommil.errors import FileError
 
@@ -55,6 +56,8 @@ SAFETENSORS = ".safetensors"
 """Ending of weights that are numbers alone."""
 
 LOCK_SECONDS = 3.0
+
+MACHINE_ID = Path("/etc/machine-id")
 
 WRITER = re.compile(r"(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}(\.part)?$")
 """End of the name of an unfinished file or folder, see :func:`unique_name`."""
@@ -177,11 +180,31 @@ def make_folder(path: Path, exist_ok: bool = True) -> Path:
 def machine() -> str:
     """Tells the machine, or the container, whose processes can be seen from here: others write to a shared
     disk too."""
-    try:
+    processes = ""
+    with suppress(OSError, AttributeError):
         processes = os.readlink("/proc/self/ns/pid")
-    except (OSError, AttributeError):
-        processes = ""
-    return hashlib.sha256(f"{platform.node()} {getnode()} {processes}".encode()).hexdigest()[:8]
+    known = f"{platform.node()} {_installation() or _kept_number()} {processes}"
+    return hashlib.sha256(known.encode()).hexdigest()[:8]
+
+
+def _installation() -> str:
+    """Number of a Linux installation, which clones do not share; empty elsewhere."""
+    with suppress(OSError, ValueError):
+        found = MACHINE_ID.read_text(encoding="ascii").strip()
+        return "" if found == "uninitialized" else found
+    return ""
+
+
+def _kept_number() -> str:
+    """A random number in this user's cache; of this process alone, where it cannot be kept."""
+    path = user_cache_path("napari-zoommil") / "machine"
+    with suppress(OSError, ValueError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            file.write(uuid4().hex)
+        if kept := path.read_text(encoding="ascii"):  # empty while another process writes it
+            return kept
+    return uuid4().hex
 
 
 def unique_name() -> str:
@@ -218,11 +241,20 @@ def sweep(found: Iterable[Path]) -> None:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder in that of the system for temporary files, deleted at the end, or by the next if this process
-    is killed."""
+    is killed.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
     folder = Path(tempfile.gettempdir())
     sweep(folder.glob("zoommil-*"))
     own = folder / f"zoommil-{unique_name()}"
-    own.mkdir(mode=0o700)
+    try:
+        own.mkdir(mode=0o700)
+    except OSError as error:
+        raise unwritable(own, error) from error
     try:
         yield own
     finally:
@@ -237,12 +269,16 @@ def require_writable(folder: Path) -> None:
     FileError
     """
     there = folder.absolute()
-    while not os.path.lexists(there):
+    while not os.path.lexists(there) and there != there.parent:  # a drive may be missing
         there = there.parent
     if not there.is_dir():
         raise FileError(f"{folder} cannot be a folder, because {there} is none; save to another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise FileError(f"{there} cannot be written to; {way_out(OSError(EACCES, ''))}")
+
+
+_swept: set[Path] = set()
+"""Files whose leftovers this process has looked for."""
 
 
 @contextmanager
@@ -251,7 +287,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The file holds the old content or the new one, even after a power cut, whatever other threads and
     processes write to it at the same time. Nothing is left behind where the block fails; what killed
-    processes left of this file is deleted.
+    processes left of this file is deleted the first time that this process writes it.
 
     Yields
     ------
@@ -266,7 +302,9 @@ def replacing(path: Path) -> Iterator[Path]:
     path = real(path)  # a link stays a link
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileError(f"{path.name} is a pipe, a socket or a device, and not replaced; give another name")
-    sweep(path.parent.glob(f".{escape(path.name)}.*.part"))
+    if path not in _swept:  # each time would take long in a folder of many files
+        sweep(path.parent.glob(f".{escape(path.name)}.*.part"))
+        _swept.add(path)
     part = path.with_name(f".{path.name}.{unique_name()}.part")
     try:
         yield part
@@ -283,7 +321,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def unwritable(path: Path, error: OSError) -> FileError:
     """The error for a file that cannot be written."""
-    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {way_out(error)}")
+    held = error.errno in (EACCES, EPERM) and path.is_file()
+    first = "close it in other programs, or " if held else ""  # Windows replaces no file that is open
+    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {first}{way_out(error)}")
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse a file that another program keeps from being replaced, as on Windows one that is open.
+
+    Raises
+    ------
+    FileError
+    """
+    try:
+        if path.exists():
+            os.replace(path, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unfinished_in(folder: Path) -> list[Path]:

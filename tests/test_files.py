@@ -146,6 +146,66 @@ def test_a_folder_is_asked_before_any_work(tmp_path: Path, monkeypatch: pytest.M
         files.require_writable(tmp_path / "c")
 
 
+def test_a_drive_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.os.path, "lexists", lambda _: False)
+    with monkeypatch.context() as patch, pytest.raises(FileError, match="cannot be a folder, because"):
+        patch.setattr(Path, "is_dir", lambda _: False)
+        files.require_writable(Path("z/a"))
+
+
+def test_machines_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "user_cache_path", lambda _: tmp_path / "cache")
+    numbers = []
+    for content in ("1f", "2e", "uninitialized", "", None):
+        path = tmp_path / f"id-{content}"
+        if content is not None:
+            path.write_text(f"{content}\n")
+        monkeypatch.setattr(files, "MACHINE_ID", path)
+        numbers.append(files.machine.__wrapped__())
+        assert files.machine.__wrapped__() == numbers[-1], "the same in each process"
+    assert len({*numbers[:3]}) == 3 and len({*numbers[2:]}) == 1
+    (tmp_path / "cache" / "machine").unlink()
+    (tmp_path / "cache" / "machine").mkdir()
+    assert files.machine.__wrapped__() != files.machine.__wrapped__(), "nothing can be kept, nothing is swept"
+
+
+def test_a_folder_is_searched_for_leftovers_of_a_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[None] = []
+    monkeypatch.setattr(files, "sweep", lambda _: searched.append(None))
+    for name in ("a", "b", "a", "b", "a"):
+        files.write_file(tmp_path / name, b"1")
+    assert len(searched) == 2
+
+
+def test_no_place_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "gone"))
+    with (
+        pytest.raises(FileError, match=r"zoommil-.* cannot be written \(No such file"),
+        files.temporary_folder(),
+    ):
+        pass
+
+
+def test_a_file_that_another_program_keeps_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.csv"
+    files.require_replaceable(path)
+    path.write_bytes(b"1")
+    files.require_replaceable(path)
+    assert path.read_bytes() == b"1" and list(tmp_path.iterdir()) == [path]
+
+    def kept(*_: Any) -> None:
+        raise PermissionError(files.EACCES, "Permission denied")
+
+    monkeypatch.setattr(files.os, "replace", kept)
+    for refuse in (files.require_replaceable, lambda one: files.write_file(one, b"2")):
+        with pytest.raises(
+            FileError, match=r"a\.csv cannot be written .*; close it in other programs, or save"
+        ):
+            refuse(path)
+
+
 def test_folders(tmp_path: Path) -> None:
     folder = files.make_folder(tmp_path / "a" / "b")
     assert folder.is_dir() and files.make_folder(folder) == folder
@@ -262,6 +322,7 @@ def test_only_what_a_dead_process_of_this_machine_and_user_left_is_swept(
             patch.setattr(os, "getuid", lambda: -1)
             files.write_file(tmp_path / "a", b"1")
         assert gone.exists(), "it is somebody else's"
+    monkeypatch.setattr(files, "_swept", set())
     files.write_file(tmp_path / "a", b"2")
     assert set(tmp_path.iterdir()) == set(kept)
 

@@ -100,6 +100,7 @@ def train(cohort: Cohort, /, *, start: Start = None, json: Json = False, **optio
         "model": str(result.model),
         "classes": list(result.class_names),
         "metrics": result.metrics,
+        "trained_before": result.trained_before,
         "plan": {one.name: {"value": one.value, "reason": one.reason} for one in result.plan},
     }
     if json:

@@ -34,6 +34,7 @@ def train_encoder(cohort: Patches, /, *, json: Json = False, **options: Any) -> 
                     "code": result.code,
                     "patches": result.patches,
                     "metrics": result.metrics,
+                    "trained_before": result.trained_before,
                 }
             ]
         )

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_zoommil.errors import FileError
-from napari_zoommil.files import GEOJSON, make_folder, replacing, require_writable, unwritable, with_ending
+from napari_zoommil.files import (
+    GEOJSON,
+    make_folder,
+    replacing,
+    require_replaceable,
+    require_writable,
+    unwritable,
+    with_ending,
+)
 from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.progress import Job, Progress, run
 
@@ -81,13 +89,15 @@ def require_possible(path: Path, overwrite: bool = False) -> None:
     Raises
     ------
     FileError
-        If its folder cannot be written to, or something that is no file has one of the names.
+        If its folder cannot be written to, something that is no file has one of the names, or another
+        program keeps one of the files.
     """
     files = cell_files(path)
     require_writable(files.geojson.absolute().parent)
     for one in files:
         if one.exists() and not one.is_file():
             raise FileError(f"{one} is there and is no file; choose another name")
+        require_replaceable(one)
     if not overwrite:
         require_free(path)
 
@@ -102,7 +112,10 @@ def write_detection(
 def export_cells(
     path: Path, found: Detection, threshold: float | None = None, overwrite: bool = False
 ) -> Job[CellFiles]:
-    """Write the cells from a score on, and how many there are: all files, or none where one fails.
+    """Write the cells from a score on, and how many there are.
+
+    No file is replaced before all are written and none is kept by another program. They are then replaced
+    one after another: who is killed between leaves new ones beside old ones.
 
     Parameters
     ----------
@@ -139,6 +152,8 @@ def export_cells(
                         yield Progress(done, len(counting), note)
             except OSError as error:
                 raise unwritable(file, error) from error
+        for file in files:
+            require_replaceable(file)
     return files
 
 

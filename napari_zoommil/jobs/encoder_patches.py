@@ -34,6 +34,8 @@ MOST_IN_MEMORY = 4 << 30
 
 BATCH = 32
 
+SPLITS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class EncoderReading:
@@ -88,69 +90,92 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class EncoderData:
-    """Patches to train on, and what is known of them.
+class ChosenPatches:
+    """The patches of a training, before their pixels are read.
 
     Attributes
     ----------
-    source : Source
-    mpp : float or None
-        Resolution of the patches, µm/px, the mean of all slides; None where it is not known.
-    files : dict of str to int
-        Slides or pictures by split.
-    hash : str
-        Of their names, labels, groups and splits, and of the places and labels of the patches.
+    classes : tuple of str
+    pieces : list of Piece
+        Of each slide or picture.
     """
 
-    source: Source
-    mpp: float | None
-    files: dict[str, int]
-    hash: str
+    classes: tuple[str, ...]
+    pieces: list[Piece]
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Number of slides or pictures, by split."""
+        return {name: sum(one.item.split == name for one in self.pieces) for name in SPLITS}
+
+    @property
+    def patches(self) -> dict[str, int]:
+        """Number of patches, by split."""
+        return {name: sum(len(one.rows) for one in self.pieces if one.item.split == name) for name in SPLITS}
+
+    @property
+    def mpp(self) -> float | None:
+        """Resolution of the patches, µm/px, the mean of all slides; None where it is not known."""
+        known = [one.mpp for one in self.pieces if one.mpp is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def hash(self) -> str:
+        """Of what is learnt from: a training goes on with the same only."""
+        digest = hashlib.sha256()
+        for one in self.pieces:
+            digest.update(repr((one.item.path.name, *one.item[1:])).encode())
+            digest.update(one.places.tobytes() + one.labels.tobytes())
+        return digest.hexdigest()[:16]
 
 
-def read_patches(
+def choose_patches(
     items: Items, reading: EncoderReading, seed: int, shares: tuple[float, float]
-) -> Job[EncoderData]:
-    """Choose patches, and read their pixels.
+) -> Job[ChosenPatches]:
+    """Choose patches of slides or pictures.
 
     Raises
     ------
     CohortError
-        If there are too few, or labels are missing.
+        If there are none, or labels are missing.
+    """
+    parted = items.parted(seed, shares, reading.supervised and not items.are_slides)
+    choose = _of_slides if items.are_slides else _of_pictures
+    chosen = yield from choose(parted, reading, _per_item(parted, reading.count), seed)
+    if not any(chosen.patches.values()):
+        raise CohortError(
+            "no patch was found to train on; check that there is tissue, and the size of patches"
+        )
+    return chosen
+
+
+def read_patches(chosen: ChosenPatches, reading: EncoderReading, seed: int) -> Job[Source]:
+    """Read the pixels of patches.
+
+    Raises
+    ------
+    CohortError
+        If they are more than memory is to hold.
     FileError
         If they cannot be kept in ``data``.
     """
     from napari_zoommil.training.encoders.items import numbered
     from napari_zoommil.training.encoders.patches import PatchSet, beside, by_part
 
-    parted = items.parted(seed, shares, reading.supervised and not items.are_slides)
-    choose = _of_slides if items.are_slides else _of_pictures
-    classes, pieces = yield from choose(parted, reading, _per_item(parted, reading.count), seed)
-    total = sum(len(one.rows) for one in pieces)
-    if not total:
-        raise CohortError(
-            "no patch was found to train on; check that there is tissue, and the size of patches"
-        )
-    pixels = yield from _pixels(pieces, reading, total)
+    pieces = chosen.pieces
+    pixels = yield from _pixels(pieces, reading, sum(chosen.patches.values()))
     of_piece = np.repeat(np.arange(len(pieces)), [len(one.rows) for one in pieces])
     groups = numbered([one.item.group for one in pieces])
     neighbours = beside(of_piece, np.concatenate([one.places for one in pieces]), seed)
     labels = np.concatenate([one.labels for one in pieces])
-    patches = PatchSet(pixels, of_piece, neighbours, labels, groups[of_piece], classes)
-    part = np.array([one.item.split for one in pieces])
-    known = [one.mpp for one in pieces if one.mpp is not None]
-    return EncoderData(
-        by_part(patches, part[of_piece]),
-        float(np.mean(known)) if known else None,
-        {split: int((part == split).sum()) for split in ("train", "val", "test")},
-        _hash(pieces),
-    )
+    patches = PatchSet(pixels, of_piece, neighbours, labels, groups[of_piece], chosen.classes)
+    return by_part(patches, np.array([one.item.split for one in pieces])[of_piece])
 
 
 def _per_item(items: Sequence[Item], count: int | tuple[int, int]) -> dict[str, int]:
     """Patches of a slide or picture, by split."""
     if isinstance(count, int):
-        return dict.fromkeys(("train", "val", "test"), -(-count // len(items)))
+        return dict.fromkeys(SPLITS, -(-count // len(items)))
     train, val = (
         -(-own // sum(one.split == split for one in items))
         for own, split in zip(count, ("train", "val"), strict=True)
@@ -158,22 +183,9 @@ def _per_item(items: Sequence[Item], count: int | tuple[int, int]) -> dict[str, 
     return {"train": train, "val": val, "test": val}
 
 
-def _hash(pieces: Sequence[Piece]) -> str:
-    """Of what is learnt from: a training goes on with the same only."""
-    digest = hashlib.sha256()
-    for one in pieces:
-        digest.update(repr((one.item.path.name, *one.item[1:])).encode())
-        digest.update(one.places.tobytes() + one.labels.tobytes())
-    return digest.hexdigest()[:16]
-
-
-Chosen = tuple[tuple[str, ...], list[Piece]]
-"""Classes, and the patches of each slide or picture."""
-
-
 def _of_slides(
     items: Sequence[Item], reading: EncoderReading, counts: Mapping[str, int], seed: int
-) -> Job[Chosen]:
+) -> Job[ChosenPatches]:
     annotated = reading.annotated
     regions: dict[Path, dict[str, shapely.Geometry]] = {}
     if reading.supervised:
@@ -200,7 +212,7 @@ def _of_slides(
             labels = np.full(len(level), classes.index(item.label) if item.label else -1)
             rows = with_neighbours(level.lattice, counts[item.split], rng)
         pieces.append(Piece(item, rows, level.lattice[rows], labels[rows], grid, level.mpp))
-    return classes, _balanced(pieces, counts, seed) if reading.supervised else pieces
+    return ChosenPatches(classes, _balanced(pieces, counts, seed) if reading.supervised else pieces)
 
 
 def _balanced(pieces: Sequence[Piece], counts: Mapping[str, int], seed: int) -> list[Piece]:
@@ -219,7 +231,7 @@ def _balanced(pieces: Sequence[Piece], counts: Mapping[str, int], seed: int) -> 
 
 def _of_pictures(
     items: Sequence[Item], reading: EncoderReading, counts: Mapping[str, int], seed: int
-) -> Job[Chosen]:
+) -> Job[ChosenPatches]:
     from napari_zoommil.training.encoders.pictures import cut, read_picture
 
     classes = tuple(sorted({one.label for one in items if one.label}))
@@ -238,7 +250,7 @@ def _of_pictures(
             rows = with_neighbours(places, count, rng)
         label = classes.index(item.label) if item.label else -1
         pieces.append(Piece(item, rows, places[rows], np.full(len(rows), label), None, reading.mpp))
-    return classes, pieces
+    return ChosenPatches(classes, pieces)
 
 
 def _pixels(pieces: Sequence[Piece], reading: EncoderReading, total: int) -> Job[NDArray[np.uint8]]:

@@ -15,7 +15,7 @@ from napari_zoommil.model_card import markdown_table, model_card
 if TYPE_CHECKING:
     from napari_zoommil.encoders import Encoder
     from napari_zoommil.encoders.folder import EncoderSpec
-    from napari_zoommil.jobs.encoder_patches import EncoderData, EncoderReading
+    from napari_zoommil.jobs.encoder_patches import ChosenPatches, EncoderReading
     from napari_zoommil.training.encoders.fitting import FittedEncoder
     from napari_zoommil.training.encoders.patches import PatchSet, Source
     from napari_zoommil.training.encoders.probe import Measured
@@ -47,7 +47,7 @@ METHODS = {
 
 
 def provenance(
-    asked: Mapping[str, Any], recipe: EncoderRecipe, reading: EncoderReading, data: EncoderData
+    asked: Mapping[str, Any], recipe: EncoderRecipe, reading: EncoderReading, chosen: ChosenPatches
 ) -> dict[str, Any]:
     """Data and settings of a run, as JSON; a run is resumed only with the same."""
     import torch
@@ -65,18 +65,12 @@ def provenance(
         "settings": asdict(recipe),
         "reading": read,
         "rest": reading.annotated.rest,
-        "files": data.files,
-        "patches": _counts(data.source),
-        "data": data.hash,
-        "classes": data.source.train.classes,
+        "files": chosen.files,
+        "patches": chosen.patches,
+        "data": chosen.hash,
+        "classes": chosen.classes,
         "versions": {"napari-zoommil": napari_zoommil.__version__, "torch": torch.__version__},
     }
-
-
-def _counts(source: Source) -> dict[str, int]:
-    """Patches by split."""
-    parts = {"train": source.train, "val": source.val, "test": source.test}
-    return {name: 0 if one is None else len(one) for name, one in parts.items()}
 
 
 def measured(made: FittedEncoder, source: Source, seed: int) -> dict[str, float]:
@@ -120,7 +114,7 @@ def _with_bounds(name: str, prefix: str, one: Measured) -> dict[str, float]:
 
 def specification(
     made: FittedEncoder,
-    data: EncoderData,
+    chosen: ChosenPatches,
     reading: EncoderReading,
     asked: Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -133,23 +127,22 @@ def specification(
         preprocessing=preprocessing_for(made.network.sizes),
         method=made.method,
         patch_size=reading.patch_size,
-        mpp=data.mpp,
+        mpp=chosen.mpp,
         licence=asked["licence"],
-        classes=data.source.train.classes if made.method == "supervised" else (),
+        classes=chosen.classes if made.method == "supervised" else (),
         training={
             "recipe": asked["recipe"],
             "seed": asked["seed"],
-            "files": data.files,
-            "patches": _counts(data.source),
+            "files": chosen.files,
+            "patches": chosen.patches,
             "metrics": dict(metrics),
         },
     )
 
 
-def statistics(encoder: Encoder, data: EncoderData) -> Familiarity | None:
+def statistics(encoder: Encoder, source: Source, mpp: float | None) -> Familiarity | None:
     """Statistics of the training patches, by image; None where they are too few or too small, or their
     resolution is not known."""
-    source, mpp = data.source, data.mpp
     if mpp is None or source.train.edge < LEAST_EDGE or source.train.channels != 3:
         return None
     images = len(np.unique(source.train.images))

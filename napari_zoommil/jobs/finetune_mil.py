@@ -91,9 +91,10 @@ def finetune_mil(
         recipe = point_recipe(preset, loss, epochs=epochs, learning_rate=learning_rate, seed=seed)
         classes = tuple(one for one in points.classes if one.name in marks.classes)
         counts = {one.name: told.counts[one.name] for one in classes}
+        asked = {"label": marks.label, "most_patches": patches}
         if resume and is_trained(out):
             yield Progress(1, 1, FINISHED)
-            return trained_before_in(out, told, model, recipe, classes, counts, label=marks.label)
+            return trained_before_in(out, told, model, recipe, classes, counts, **asked)
         _require_attention(with_model)
         how, detector = (spec.magnifications, spec.patch_size, spec.min_tissue), spec.tissue_detector
         key = grid_key(own, *how, tissue_detector=detector)
@@ -110,7 +111,7 @@ def finetune_mil(
         truth = _truth(marks, before.output, spec)
         annotated = yield from _annotated(bag, targets, trees, truth, marks.label)
         size = sum(len(one) for one in annotated.targets)
-        run = RunFolder(out, provenance(told, model, recipe, patches=size, label=marks.label))
+        run = RunFolder(out, provenance(told, model, recipe, patches=size, **asked))
         run.begin(resume=False)
         yield from _fit(with_model, recipe, annotated, run)
         after = yield from probe.measure("after")

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_zoommil.errors import ZoomMILError
 from napari_zoommil.jobs.cohort import slides_in
-from napari_zoommil.jobs.encoder_patches import EncoderData, EncoderReading, read_patches
+from napari_zoommil.jobs.encoder_patches import (
+    EncoderReading,
+    choose_patches,
+    read_patches,
+)
 from napari_zoommil.jobs.encoder_places import Annotated as AnnotatedSlides
 from napari_zoommil.jobs.encoder_result import card, measured, provenance, specification, statistics
 from napari_zoommil.jobs.parameters import (
@@ -32,8 +36,10 @@ from napari_zoommil.training.run import FINISHED, RunFolder, is_trained, working
 
 if TYPE_CHECKING:
     from napari_zoommil.encoders.device import Device
+    from napari_zoommil.encoders.folder import EncoderSpec
     from napari_zoommil.training.encoders.fitting import FittedEncoder
     from napari_zoommil.training.encoders.items import Items
+    from napari_zoommil.training.encoders.patches import Source
     from napari_zoommil.training.encoders.recipe import EncoderRecipe
 
 SHOWN = ("train_loss", "val_loss", "val_accuracy")
@@ -179,16 +185,18 @@ def train_encoder(
     )  # fmt: skip
     shares = (VALIDATED, TESTED if supervised or items.classes else 0.0)
     with working_in(out, overwrite, resume):
-        found = yield from read_patches(items, reading, seed, shares)
+        chosen = yield from choose_patches(items, reading, seed, shares)
         asked = {"method": method, "recipe": recipe, "seed": seed, "licence": licence}
-        run = RunFolder(out, provenance(asked, settings, reading, found))
+        run = RunFolder(out, provenance(asked, settings, reading, chosen))
         if resume and is_trained(out):
             yield Progress(1, 1, FINISHED)
             return _trained_before_in(run, method)
-        fitted = yield from _fitted(run, found, method, settings, computes_on, seed, resume)
+        source = yield from read_patches(chosen, reading, seed)
+        fitted = yield from _fitted(run, source, method, settings, computes_on, seed, resume)
         yield Progress(0, 1, "measuring the encoder")
-        metrics = fitted.metrics | measured(fitted, found.source, seed)
-        return (yield from _finish(run, fitted, found, reading, asked, metrics))
+        metrics = fitted.metrics | measured(fitted, source, seed)
+        spec = specification(fitted, chosen, reading, asked, metrics)
+        return (yield from _finish(run, fitted, spec, source, metrics))
 
 
 def _items(cohort: Path, group_pattern: str | None) -> Items:
@@ -202,7 +210,7 @@ def _items(cohort: Path, group_pattern: str | None) -> Items:
 
 def _fitted(
     run: RunFolder,
-    data: EncoderData,
+    source: Source,
     method: Any,
     recipe: EncoderRecipe,
     device: Device,
@@ -211,7 +219,7 @@ def _fitted(
 ) -> Job[FittedEncoder]:
     from napari_zoommil.training.encoders.fitting import fit_in
 
-    fitting = fit_in(run, data.source, method, recipe, run.begin(resume), device, seed)
+    fitting = fit_in(run, source, method, recipe, run.begin(resume), device, seed)
     with closing(fitting) as steps:
         while True:
             try:
@@ -234,22 +242,16 @@ def _trained_before_in(run: RunFolder, method: str) -> EncoderTraining:
 
 
 def _finish(
-    run: RunFolder,
-    fitted: FittedEncoder,
-    data: EncoderData,
-    reading: EncoderReading,
-    asked: dict[str, Any],
-    metrics: dict[str, float],
+    run: RunFolder, fitted: FittedEncoder, spec: EncoderSpec, source: Source, metrics: dict[str, float]
 ) -> Job[EncoderTraining]:
     """Write the encoder with all that its folder tells."""
     from napari_zoommil.encoders.folder import read_encoder, save_encoder
 
-    spec = specification(fitted, data, reading, asked, metrics)
     save_encoder(run.folder, fitted.network, spec, card(spec, metrics))
     encoder = read_encoder(run.folder)
     yield Progress(0, 1, "statistics of the training")
     try:
-        known = statistics(encoder, data)
+        known = statistics(encoder, source, spec.mpp)
         if known is not None:
             keep_familiarity(run.folder, known)
     except ZoomMILError as error:  # the encoder is there

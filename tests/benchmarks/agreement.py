@@ -7,7 +7,7 @@ A slide needs its regions beside it, as ``SLIDE.geojson``; without ``--slide``, 
 model here was trained on are drawn, two of three with a planted tumour. ``--train`` trains architectures on
 48 other synthetic slides of 4,096 px, as the command ``train`` does, and adds them to the models: see
 :data:`QUICK`. With ``--out``, slides, models and what was found on each slide are kept, and a run that was
-cut off goes on.
+cut off goes on; what was found is found again by weights, output and slide.
 
 A third of the slides, drawn by number, choose the denoising of each method and magnification (highest mean
 Jaccard); Jaccard is measured on the others. Average precision, pointing game, deletion and insertion have
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import pickle
 import sys
@@ -50,6 +51,7 @@ from napari_zoommil.maps.localisation import (
     tune,
 )
 from napari_zoommil.maps.methods import METHODS
+from napari_zoommil.model_folder import WEIGHTS, find_model
 from napari_zoommil.models.registry import entry
 from napari_zoommil.models.spec import read_spec
 from napari_zoommil.slides import Slide
@@ -238,6 +240,14 @@ def trained(name: str, folder: Path) -> Path:
     return out
 
 
+def key_of(model: str, slide: Path, target: str | None) -> str:
+    """Hash of the weights, of the slide's path and of the output that is explained."""
+    found = hashlib.sha256(repr((str(slide.resolve()), target)).encode())
+    for weights in sorted(find_model(model).rglob(WEIGHTS)):  # several of an ensemble
+        found.update(weights.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def kept(path: Path, make: Callable[[], Found]) -> Found:
     """What was found on a slide, from a file of an earlier run of this program."""
     if path.exists():
@@ -278,7 +288,7 @@ def _of_model(
     with suppress(KeyboardInterrupt):  # Ctrl-C: what there is
         for number, path in enumerate(slides):
             started = time.process_time()
-            file = folder / f"{Path(model).name}-{path.stem}.pickle"
+            file = folder / f"{Path(model).name}-{path.stem}-{key_of(model, path, target)}.pickle"
             found = kept(file, lambda: dict(maps_of(path, model, target, folder / "store", number)))  # noqa: B023
             for row, one in found.items():
                 every[row].append(one)

@@ -40,7 +40,6 @@ MEMORY = 2 << 30
 
 MADE = ("abmil", "clam_sb", "clam_mb", "transmil", "dsmil", "msmil", "maxmil")
 
-
 KINDS = ("pickle", "pipe", "folder", "nothing", "empty", "other", "loop", "device", "program")
 """What takes the place of a file."""
 
@@ -101,9 +100,7 @@ def weights_changed(content: bytes, rng: np.random.Generator) -> bytes:
 def exchange(folder: Path, others: list[Path], rng: np.random.Generator) -> str:
     """Something else in place of a file, or another name of an encoder."""
     path = folder / (CONFIG, WEIGHTS, STATISTICS)[rng.integers(3)]
-    kind = ("pickle", "pipe", "folder", "nothing", "empty", "other", "loop", "device", "program")[
-        rng.integers(9)
-    ]
+    kind = KINDS[rng.integers(len(KINDS))]
     if kind == "program":
         config, file = json.loads((folder / CONFIG).read_text()), folder / "encoder.pt"
         file.write_bytes(program(folder / RUN))
@@ -198,9 +195,7 @@ def use(folder: Path, whole: Path, part: Path) -> Report:
         sound = np.isfinite(values).all()
         report = {"outcome": "worked"} if sound else {"failure": "no numbers", "detail": str(values)}
     except ZoomMILError as error:
-        report = {"outcome": "refused", "detail": str(error)[:300]}
-        if "\n" in str(error) or not str(error):
-            report = {"failure": "sentence", "detail": repr(error)}
+        report = {"outcome": "refused", "said": {"use": str(error)}}
     except BaseException:
         report = {"failure": "exception", "detail": traceback.format_exc()}
     if (folder / RUN).exists():

@@ -167,6 +167,10 @@ def facts_of(path: Path) -> bytes:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Finished files by name, without hidden ones."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {path.relative_to(folder).as_posix(): facts_of(path) for path in found}
+    """Finished files by name, without hidden ones and those in hidden folders, which are unfinished."""
+    every = ((path.relative_to(folder), path) for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        name.as_posix(): facts_of(path)
+        for name, path in every
+        if not any(part.startswith(".") for part in name.parts)
+    }

@@ -120,12 +120,15 @@ def use(path: Path) -> Report:
             reader(path)
             outcomes[name] = "opened"
         except ZoomMILError as error:
-            outcomes[name], said[name] = "refused", str(error)
-            if not str(error) or "\n" in str(error) or "\r" in str(error):
+            outcomes[name] = "refused"
+            # A table is refused for each of its faults, in one line.
+            faults = getattr(error, "faults", ()) or (str(error),)
+            said |= {f"{name} {number}": fault for number, fault in enumerate(faults)}
+            if "\n" in str(error) or "\r" in str(error):
                 return {"failure": "sentence", "step": name, "detail": repr(error)}
         except BaseException:
             return {"failure": "exception", "step": name, "detail": traceback.format_exc()}
-    return {"outcomes": outcomes}
+    return {"outcomes": outcomes, "said": said}
 
 
 def mutated(ending: str, seed: int, number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -45,6 +46,9 @@ def val_losses(folder: Path) -> list[float]:
 
 def test_half_precision(cohort: Path, tmp_path: Path, capsys) -> None:
     assert call(cohort, tmp_path / "single") == 0
+    assert json.loads(capsys.readouterr().out)["trained_before"] is False
+    assert call(cohort, tmp_path / "single", "--resume") == 0
+    assert json.loads(capsys.readouterr().out)["trained_before"] is True
     assert call(cohort, tmp_path / "half", "--devices", 1, "--precision", "bf16-mixed") == 0
     assert capsys.readouterr().err == ""
     single, half = (val_losses(tmp_path / name) for name in ("single", "half"))

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from errno import ENOSPC
+from errno import EACCES, ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,29 @@ def test_no_file_is_replaced_where_another_cannot_be_written(
         write_detection(tmp_path / "a.geojson", replace(found, threshold=0.1))
     assert [one.read_bytes() for one in files] == before
     assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.csv", "a.counts.csv"])
+def test_no_file_is_replaced_where_another_program_keeps_one(
+    found: Detection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    files = write_detection(tmp_path / "a.geojson", found)
+    before, replace_file = [one.read_bytes() for one in files], os.replace
+
+    def kept(source: Path, target: Path) -> None:
+        if target.name == name:
+            raise PermissionError(EACCES, "Permission denied")
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", kept)
+    with pytest.raises(
+        FileError, match=rf"^{name} cannot be written .*; close it in other programs, or save"
+    ):
+        write_detection(tmp_path / "a.geojson", replace(found, threshold=0.1))
+    assert [one.read_bytes() for one in files] == before
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    with pytest.raises(FileError, match="close it in other programs"):
+        require_possible(tmp_path / "a.geojson")
 
 
 def test_what_would_be_refused_in_the_end_is_refused_before_any_work(

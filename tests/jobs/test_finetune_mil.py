@@ -116,6 +116,8 @@ def test_a_run_is_a_folder(slide: Path, points: Points, model: str, tmp_path: Pa
     assert known == replace(result, seconds=0.0, trained_before=True) and len(seen) == 2
     with pytest.raises(ModelError, match="other data, settings or model"):
         teach(slide, tmp_path / "points.geojson", model, tmp_path / "new", epochs=4, resume=True)
+    with pytest.raises(ModelError, match="other data, settings or model"):
+        teach(slide, tmp_path / "points.geojson", model, tmp_path / "new", epochs=3, patches=99, resume=True)
     again = teach(slide, points, model, tmp_path / "again", epochs=3)
     one, other = (load_file(folder / "model.safetensors") for folder in (result.model, again.model))
     assert all(np.array_equal(one[name], other[name]) for name in one), "the same seed, the same model"

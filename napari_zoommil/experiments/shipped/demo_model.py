@@ -106,13 +106,13 @@ def fit(recipe: DemoRecipe, table: Path, work: Path, encoder: str) -> Path:
     return run(job, show).model
 
 
-def judge(recipe: DemoRecipe, model: Path, work: Path) -> dict[str, float]:
-    """Metrics on the test slides."""
+def judge(recipe: DemoRecipe, model: Path, work: Path, of: str = "test") -> dict[str, float]:
+    """Metrics on the slides of a split."""
     mil, spec = load_model(model)
     cache, size = FeatureCache(work / "features"), recipe.patch_size
     right, chances, truth, inside, expected = [], [], [], [], []
     for name, slide, split in cohort(recipe):
-        if split != "test":
+        if split != of:
             continue
         path = work / "slides" / name
         job = embed(path, spec.encoder, magnifications=MAGNIFICATIONS, store=cache.folder, patch_size=size)

@@ -5,6 +5,10 @@
 
 A candidate is the name of an encoder, or a folder that ``train-encoder`` made. Beside them stand two
 controls: the shipped network with random weights, and mean and standard deviation of each colour.
+
+The choice is not made on what is tested afterwards: nuclei are those of training patients, some of whom are
+held out here; the demo is judged on its validation slides, on which its epoch is chosen too. The tiles of
+``organs`` are no such data: candidates may have been trained on them, without labels.
 """
 
 from __future__ import annotations
@@ -44,6 +48,15 @@ from napari_zoommil.training.encoders.probe import Probe, colour_statistics, lin
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 CONTROLS = ("untrained", "rgb-mean-sd")
+
+ABOUT = {
+    "cells": "nuclei of patients held out of the training patients; no test patient is among them",
+    "organs": "tiles that candidates may have been trained on, without labels: not to choose by",
+    "synthetic": "slides of other seeds and textures than those trained on; the textures are the tests'",
+}
+"""What the figures are of."""
+
+ABOUT_DEMO = {"slides": "the demo's validation slides, on which its epoch is chosen too; no test slides"}
 ORGAN_PATCH = 128
 SYNTHETIC_SLIDES, SYNTHETIC_TEST, PER_SLIDE, FIRST_SEED = 12, 6, 240, 3_000
 """Slides of seeds that no encoder was trained on; those to test have other textures."""
@@ -74,11 +87,12 @@ def probes(names: Sequence[str], root: Path) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        Per encoder ``cells``: four types of nuclei, with their interval over patients; ``more``: that, less
-        the first encoder's, with the interval of the difference; ``organs``: breast or colon, mean and
-        standard deviation over folds of slides; ``synthetic``: tissue type on slides of other textures.
+        Per encoder ``cells``: four types of nuclei, of patients held out of the training patients, with their
+        interval over patients; ``more``: that, less the first encoder's, with the interval of the difference;
+        ``organs``: breast or colon, mean and standard deviation over folds of slides that candidates may have
+        been trained on without labels; ``synthetic``: tissue type on slides of other textures.
     """
-    cells = tuple(resized(part) for part in split_patients(read_cells(root)))
+    cells = tuple(resized(part) for part in held_out_of_training(read_cells(root)))
     organs, synthetic = cut(*read_tiles(root), ORGAN_PATCH), synthetic_patches()
     found: dict[str, dict[str, Any]] = {}
     first: Probe | None = None
@@ -95,6 +109,12 @@ def probes(names: Sequence[str], root: Path) -> dict[str, dict[str, Any]]:
         }
         print(name, found[name], flush=True)
     return found
+
+
+def held_out_of_training(cells: LabelledPatches) -> tuple[LabelledPatches, LabelledPatches]:
+    """Nuclei to train on and to choose by: both of training patients."""
+    training, _ = split_patients(cells)
+    return split_patients(training)
 
 
 def resized(patches: LabelledPatches) -> LabelledPatches:
@@ -134,10 +154,10 @@ def _fold(encode: Encode, patches: LabelledPatches, held: tuple[int, ...]) -> fl
 
 
 def demos(names: Sequence[str], work: Path) -> dict[str, dict[str, Any]]:
-    """Metrics of the demo model, trained on each candidate as the shipped one is."""
+    """Metrics of the demo model on its validation slides, trained on each candidate as the shipped one is."""
     recipe = DemoRecipe()
     table = write_cohort(recipe, work / "slides")
-    return {name: judge(recipe, fit(recipe, table, work, name), work) for name in names}
+    return {name: judge(recipe, fit(recipe, table, work, name), work, "val") for name in names}
 
 
 def main() -> None:
@@ -156,7 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     found = demos(args.encoders, args.demo) if args.demo else probes(args.encoders, data_folder(args.data))
-    write_json(args.out, found)
+    write_json(args.out, {"about": ABOUT_DEMO if args.demo else ABOUT, "encoders": found})
     columns = list(next(iter(found.values())))
     print(
         markdown_table(

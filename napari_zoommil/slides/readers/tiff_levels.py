@@ -39,19 +39,37 @@ def ratio_of(shape: Extent, full: Extent) -> Pair:
 
 
 def _before_padding(full: Extent, level: TiledLevel, finer: Sequence[float]) -> float | None:
-    """The factor of a level that is padded; None if it is not, or if several factors come to its extents."""
+    """The factor of a level that is padded; None if it is not, or if it cannot be told.
+
+    Where several factors come to its extents, it is that by which the finer levels go on, or else the only
+    power of two after powers of two.
+    """
     ratio = max(ratio_of(level.shape, full))
     is_exact = _is_power_of_2(round(ratio)) and _comes_to(full, round(ratio), level.shape, (1, 1))
-    if is_exact or any(have % edge or edge % TILE_UNIT for have, edge in _pairs(level)):
+    if any(have % edge or edge % TILE_UNIT for have, edge in _pairs(level)):
+        return None
+    following = _whole(finer[-1] ** 2 / finer[-2]) if len(finer) > 1 else None
+    if is_exact and (following is None or _is_power_of_2(following)):
         return None
     most = min(edge / max(have - unit, 1) for edge, (have, unit) in zip(full, _pairs(level), strict=True))
     factors = range(max(2, math.floor(ratio)), min(math.ceil(most), LARGEST) + 1)
     found = [one for one in factors if _comes_to(full, one, level.shape, level.tile)]
     if len(found) > 1:
-        found = [one for one in found if _is_power_of_2(one)]
-    if len(found) > 1:  # all of it is in one tile: the factors go on as they began
-        found = [one for one in found if len(finer) > 1 and one == finer[-1] ** 2 / finer[-2]]
+        found = _going_on(found, following, _whole(finer[-1]))
     return float(found[0]) if len(found) == 1 else None
+
+
+def _going_on(factors: Sequence[int], following: int | None, last: int | None) -> list[int]:
+    """Those among factors that go on as the finer levels do; none after the finest level alone."""
+    if following is not None and following in factors:
+        return [following]
+    by_2 = last is not None and last > 1 and _is_power_of_2(last)
+    return [one for one in factors if by_2 and _is_power_of_2(one)]
+
+
+def _whole(factor: float) -> int | None:
+    """The whole number that a ratio of extents is nearly; None if it is not."""
+    return round(factor) if math.isclose(factor, round(factor), rel_tol=1e-3) else None
 
 
 def _of_padded(level: TiledLevel, finer: Level, full: Extent) -> float | None:

@@ -22,7 +22,7 @@ TOLD = 20
 """Most faults in an error message; all of them are in its ``faults``."""
 
 
-LONGEST = 400
+LONGEST = 300
 """Most characters of a fault that are told."""
 
 

@@ -7,9 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_zoommil.experiments.data.cell_types import LabelledPatches
+from napari_zoommil.experiments.data.cell_types import LabelledPatches, split_patients
 from napari_zoommil.experiments.shipped import encoder_choice
-from napari_zoommil.experiments.shipped.encoder_choice import CONTROLS, encode_by, probes, resized
+from napari_zoommil.experiments.shipped.encoder_choice import (
+    CONTROLS,
+    encode_by,
+    held_out_of_training,
+    probes,
+    resized,
+)
 
 
 @pytest.fixture
@@ -26,9 +32,19 @@ def tissue(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_controls_stand_beside_the_candidates(histology: Path) -> None:
     found = probes(("mean-rgb",), histology)
     assert tuple(found) == ("mean-rgb", *CONTROLS)
-    assert found["mean-rgb"]["more"] == "–" and "(" in found["untrained"]["more"]
+    assert found["mean-rgb"]["more"] == "–"
+    assert float(found["untrained"]["more"]) <= 0, "colour tells dark from light nuclei"
     assert float(found["mean-rgb"]["synthetic"].split()[0]) == 1.0, "dark and bright differ in colour"
     assert all("±" in own["organs"] for own in found.values())
+
+
+def test_no_test_patient_has_a_part_in_the_choice() -> None:
+    patients = np.repeat(np.arange(20), 2)
+    cells = LabelledPatches(np.zeros((40, 4, 4, 3), np.uint8), patients % 2, ("a", "b"), patients)
+    train, held_out = (set(part.patients) for part in held_out_of_training(cells))
+    training, test = (set(part.patients) for part in split_patients(cells))
+    assert train and held_out and not train & held_out
+    assert train | held_out == training and not training & test
 
 
 def test_the_untrained_network_is_the_same_each_time() -> None:

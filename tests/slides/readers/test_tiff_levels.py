@@ -19,9 +19,12 @@ def downsamples(full: Extent, *shapes: Extent, tile: Extent = (512, 512)) -> lis
 
 
 @example(42_967, 42_967, 2)
-@given(st.integers(40_000, 100_000), st.integers(40_000, 100_000), st.sampled_from([2, 4]))
+@example(90_000, 60_000, 3)
+@example(90_000, 60_000, 5)
+@example(65_473, 65_473, 3)
+@given(st.integers(40_000, 100_000), st.integers(40_000, 100_000), st.sampled_from([2, 3, 4, 5]))
 def test_a_padded_pyramid_has_its_whole_factors(height: int, width: int, step: int) -> None:
-    factors = [step**number for number in range(7 if step == 2 else 4)]
+    factors = [step**number for number in range({2: 7, 3: 5}.get(step, 4))]
     shapes = [(padded(height, one), padded(width, one)) for one in factors]
     for found, factor, shape in zip(downsamples(*shapes), factors, shapes, strict=True):
         assert found == pytest.approx((factor, factor), rel=1 / min(shape)), "to a pixel"
@@ -34,8 +37,14 @@ def test_any_other_level_has_the_ratio_of_its_extents(factor: float, tile: Exten
     assert downsamples(full, small, tile=tile)[1] == (full[0] / small[0], full[1] / small[1])
 
 
+def test_a_power_of_two_that_needs_no_padding_is_not_padded() -> None:
+    full, shapes = (8192, 8192), [(8192 // one, 8192 // one) for one in (4, 16, 32)]
+    assert downsamples(full, *shapes, tile=(256, 256))[1:] == [(4, 4), (16, 16), (32, 32)], "not 64"
+
+
 def test_a_level_in_one_tile_goes_on_as_the_others_or_has_the_ratio_of_its_extents() -> None:
     full = (3000, 3000)
     assert downsamples(full, (512, 512))[-1] == pytest.approx((3000 / 512,) * 2), "by 8, or 16, or 32"
     assert downsamples(full, (1536, 1536), (1024, 1024), (512, 512))[-1] == (8, 8)
-    assert downsamples(full, (1024, 1024), (512, 512))[-1] == (16, 16)
+    by_3 = downsamples(full, (1024, 1024), (512, 512))
+    assert by_3[1:] == [(3000 / 1024,) * 2, (3000 / 512,) * 2], "by 3, 4 or 5, and then by many"

@@ -29,6 +29,7 @@ def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) 
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
+    lowest = min([100 * (one.mean - one.sd) for bars in panels.values() for one in bars.values()], default=0)
     content = BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure((4.4 * len(panels), 0.8 + 0.32 * len(names)), layout="constrained")
@@ -38,7 +39,7 @@ def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) 
                 place, colour = names.index(name), class_colour(0 if name == names[0] else 1)
                 axis.barh(place, 100 * mean.mean, color=colour, height=0.65)
                 axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
-            axis.set(title=title, xlabel=unit, xlim=(0, 105))
+            axis.set(title=title, xlabel=unit, xlim=(min(0, 1.05 * lowest), 105))
             axis.set_yticks(range(len(names)), names)
             axis.grid(axis="x", color="#dddddd")
             axis.set_axisbelow(True)

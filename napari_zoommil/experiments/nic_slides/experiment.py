@@ -23,6 +23,8 @@ from napari_zoommil.experiments.nic_slides.trials import (
     BASE_STRIDE,
     ENCODERS,
     EXTENTS,
+    METHODS,
+    SHIPPED,
     TASKS,
     Extent,
     Trial,
@@ -40,6 +42,9 @@ from napari_zoommil.experiments.zooming.cohort import made, planned
 from napari_zoommil.jobs import Job
 
 NAME = HOME
+
+NO_CONTROLS = (*METHODS, SHIPPED)
+"""Whose bars have a colour of their own."""
 
 
 def experiment(
@@ -69,10 +74,10 @@ def experiment(
     rows = rows_of(extent, results)
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows)),
-        "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %"),
+        "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %", NO_CONTROLS),
     }
     if bars := map_bars(rows):
-        figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %")
+        figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %", NO_CONTROLS)
     for task in TASKS:
         names = {one: f"{Trial(task, default_code(one)).name}/{extent.seeds[0]}" for one in ENCODERS}
         if kept := {

@@ -37,7 +37,7 @@ def tables(rows: Sequence[Row]) -> Bars:
     found: Bars = {}
     for task in TASKS:
         own = {
-            f"{name} (control)" if name in CONTROLS else name: mean
+            _labelled(name): mean
             for name, row in default_rows(rows, task).items()
             if (mean := row.mean("all", "value"))
         }
@@ -54,13 +54,17 @@ def map_bars(rows: Sequence[Row]) -> Bars:
     found: Bars = {}
     for task in TASKS:
         own = default_rows(rows, task)
-        bars = {name: mean for name, row in own.items() if (mean := row.mean("maps", "jaccard"))}
+        bars = {_labelled(name): mean for name, row in own.items() if (mean := row.mean("maps", "jaccard"))}
         for kind in ("random", "density"):
             means = [mean.mean for row in own.values() if (mean := row.mean("maps", f"jaccard_{kind}"))]
             if means:
                 bars[f"{kind} map (control)"] = Mean(sum(means) / len(means), 0.0, 1)
         found[titles[task]] = bars
     return {title: bars for title, bars in found.items() if bars}
+
+
+def _labelled(encoder: str) -> str:
+    return f"{encoder} (control)" if encoder in CONTROLS else encoder
 
 
 def panels(rows: Sequence[Row]) -> list[Panel]:

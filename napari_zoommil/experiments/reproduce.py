@@ -70,8 +70,7 @@ def reproduce(
         nic-encoders (encoders on nuclei and tiles), nic-slides (a class and a number of whole slides).
     out : Path
         Folder for results, table and figures; those of each experiment but sparse-labels lie in a folder of
-        their own, beside the cohort, features and trainings that zoom-* share, or needle-*; nic-slides shares
-        features with zoom-*.
+        their own, beside the cohort, features and trainings that zoom-* share, or needle-*.
     preset : str
         cpu: a part that takes at most 90 minutes on two cores; paper: all published settings.
     data : Path, optional

@@ -11,7 +11,7 @@ from typing import Any
 from napari_zoommil.encoders.convolutional import ConvolutionalEncoder
 from napari_zoommil.encoders.folder import EncoderSpec, preprocessing_for, save_encoder
 from napari_zoommil.encoders.random_numbers import own_random_numbers
-from napari_zoommil.experiments.nic_slides.trials import BASE_STRIDE, METHODS, Code, Extent
+from napari_zoommil.experiments.nic_slides.trials import BASE_STRIDE, Code, Extent, is_made, weights_of
 from napari_zoommil.experiments.pieces import Pieces
 from napari_zoommil.experiments.run_pieces import run_missing, shares_of, within
 from napari_zoommil.experiments.zooming.cohort import TABLE, planned
@@ -19,7 +19,6 @@ from napari_zoommil.files import make_folder
 from napari_zoommil.jobs import Job, embed, train_encoder
 from napari_zoommil.slides.tissue_published import DEFAULT
 from napari_zoommil.training.encoders.recipe import recipe_of
-from napari_zoommil.training.run import is_trained
 
 HOME = "nic-slides"
 """Folder of what is not shared with other experiments."""
@@ -35,11 +34,6 @@ REST = "other tissue"
 def encoder_name(out: Path, code: Code) -> str:
     """As jobs take it: a folder of an encoder that is made here, or a name of the registry."""
     return str(encoder_folder(out, code)) if is_made(code) else code.encoder
-
-
-def is_made(code: Code) -> bool:
-    """Whether the experiment makes the encoder."""
-    return code.encoder in (*METHODS, "untrained")
 
 
 def encoder_folder(out: Path, code: Code) -> Path:
@@ -74,10 +68,12 @@ def _made(code: Code) -> str:
     return f"{code.encoder}/{code.size}"
 
 
-def _settings(code: Code, extent: Extent) -> dict[str, Any] | None:
-    """What determines an encoder; None of one that is not made here."""
+def _settings(code: Code, extent: Extent) -> dict[str, Any] | str | None:
+    """What determines an encoder: its training, or the hash of one that is not made here."""
+    if not is_made(code):
+        return weights_of(code)
     how = replace(extent.encoders, steps={code.encoder: extent.encoders.steps.get(code.encoder)})
-    return asdict(how) | {"min_tissue": extent.min_tissue} if is_made(code) else None
+    return asdict(how) | {"min_tissue": extent.min_tissue}
 
 
 def make_encoder(
@@ -88,7 +84,6 @@ def make_encoder(
     if code.encoder == "untrained":
         _untrained(code, extent, folder)
         return {"steps": 0, "seconds": time.perf_counter() - started}
-    done = is_trained(folder)
     job = train_encoder(
         out / how.cohort.folder / TABLE,
         method=code.encoder,  # type: ignore[arg-type]
@@ -104,8 +99,7 @@ def make_encoder(
         min_tissue=extent.min_tissue,
         seed=SEED,
         device=device,
-        resume=not done,
-        overwrite=done,  # without a result: it was cut off between the two files
+        resume=True,
     )
     made = yield from shares_of(job)
     return {**made.metrics, "seconds": time.perf_counter() - started}

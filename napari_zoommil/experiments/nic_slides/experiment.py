@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from napari_zoommil.encoders.device import choose_device
 from napari_zoommil.experiments.charts import write_svg
-from napari_zoommil.experiments.nic_slides.codes import HOME, is_made, prepared
-from napari_zoommil.experiments.nic_slides.figures import draw_examples, map_bars, panels, tables
+from napari_zoommil.experiments.nic_slides.codes import HOME, prepared
+from napari_zoommil.experiments.nic_slides.figures import (
+    draw_examples,
+    has_examples,
+    map_bars,
+    panels,
+    tables,
+)
 from napari_zoommil.experiments.nic_slides.report import markdown
 from napari_zoommil.experiments.nic_slides.training import train_one
 from napari_zoommil.experiments.nic_slides.trials import (
     BASE_STRIDE,
     ENCODERS,
     EXTENTS,
+    METHODS,
+    SHIPPED,
     TASKS,
     Extent,
     Trial,
     default_code,
+    is_made,
 )
 from napari_zoommil.experiments.pieces import select
 from napari_zoommil.experiments.reproduce import Reproduction
@@ -28,10 +38,13 @@ from napari_zoommil.experiments.trials import Trials
 from napari_zoommil.experiments.written import write_results
 from napari_zoommil.experiments.zooming.bars import write_bars
 from napari_zoommil.experiments.zooming.cohort import described as cohort_described
-from napari_zoommil.experiments.zooming.cohort import made
+from napari_zoommil.experiments.zooming.cohort import made, planned
 from napari_zoommil.jobs import Job
 
 NAME = HOME
+
+NO_CONTROLS = (*METHODS, SHIPPED)
+"""Whose bars have a colour of their own."""
 
 
 def experiment(
@@ -44,8 +57,8 @@ def experiment(
 ) -> Job[Reproduction]:
     """Draw the slides, train encoders, compress the slides, run each trial without a result.
 
-    Slides and features are shared with the experiments ``zoom-*`` of the same folder. The parameters are
-    those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``data`` and ``mpp`` are not used.
+    The parameters are those of :func:`napari_zoommil.experiments.reproduce.reproduce`; ``data`` and ``mpp``
+    are not used.
     """
     extent = EXTENTS[preset]
     trials = Trials(extent, train_one, out / NAME / "pieces", out, ".npz")
@@ -61,13 +74,16 @@ def experiment(
     rows = rows_of(extent, results)
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows)),
-        "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %"),
+        "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %", NO_CONTROLS),
     }
     if bars := map_bars(rows):
-        figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %")
+        figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %", NO_CONTROLS)
     for task in TASKS:
         names = {one: f"{Trial(task, default_code(one)).name}/{extent.seeds[0]}" for one in ENCODERS}
-        if kept := {one: trials.kept(name) for one, name in names.items() if name in results}:
+        if kept := {
+            one: path for one, name in names.items()
+            if name in results and has_examples(path := trials.kept(name))
+        }:  # fmt: skip
             figures[f"maps-{task}.png"] = partial(draw_examples, examples=kept)
     content = {"experiment": NAME, "preset": preset, "encoders": encoders, "pieces": results}
     text = markdown(rows, encoders, extent, described(extent, preset, out))
@@ -79,11 +95,13 @@ def described(extent: Extent, preset: str, out: Path) -> str:
     how, edge = extent.encoders, extent.region
     steps = ", ".join(f"{name} {count:,}" for name, count in how.steps.items())
     settings = ", ".join(f"{name} {value}" for name, value in extent.settings.items()) or "all of it"
+    splits = Counter(one.split for one in planned(how.cohort))
     return (
         f"Preset `{preset}`: {cohort_described(extent.cohort, out)} Encoders are trained on "
-        f"{how.cohort.slides} other slides; recipe `{how.recipe}`, steps at most: {steps or 'the recipe’s'}. "
-        f"Patches of {BASE_STRIDE} px at 20x, crops of {edge} × {edge} patches, {extent.views} views; model "
-        f"`nic`, recipe `{extent.recipes[TASKS[0]]}` for the class and `{extent.recipes[TASKS[1]]}` for the "
-        f"number, {settings}; {extent.folds} partitions. A large tumour takes {extent.macro:.0%} of "
-        "the tissue."
+        f"{splits['train']} other slides, and validated on {splits['val']}; recipe `{how.recipe}`, steps at "
+        f"most: {steps or 'the recipe’s'}. Patches of {BASE_STRIDE} px at 20x, crops of {edge} × {edge} "
+        f"patches, views: {extent.views}; model `nic`, recipe `{extent.recipes[TASKS[0]]}` for the class and "
+        f"`{extent.recipes[TASKS[1]]}` for the number, {settings}; {extent.folds} partitions, of the class "
+        "the last one of the slides with other textures. A large tumour takes "
+        f"{extent.macro:.0%} of the tissue and more."
     )

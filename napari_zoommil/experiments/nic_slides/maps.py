@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from napari_zoommil.annotations.regions import Region
@@ -18,12 +19,14 @@ from napari_zoommil.experiments.nic_slides.trials import Extent, Trial
 from napari_zoommil.experiments.run_pieces import shares_of, within
 from napari_zoommil.experiments.zoom_maps.numbers import outline_beside
 from napari_zoommil.files import make_folder, write_file
+from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs import explain
 from napari_zoommil.jobs.explanation import Explanation
-from napari_zoommil.jobs.map_agreement import cohort_agreement, slide_agreement
+from napari_zoommil.jobs.map_agreement import SlideAgreement, cohort_agreement, slide_agreement
 from napari_zoommil.jobs.prediction_files import overview_of
+from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.figure import Overview
-from napari_zoommil.maps.localisation import Denoising, inside, tune
+from napari_zoommil.maps.localisation import Denoising, Mask, inside, tune
 from napari_zoommil.maps.methods import MethodName
 from napari_zoommil.slides import Slide
 
@@ -41,7 +44,7 @@ MEASURES = ("jaccard", "average_precision", "pointing")
 class Explained(NamedTuple):
     """A slide with its map and its outlines."""
 
-    row: Row
+    name: str
     explanation: Explanation
     regions: tuple[Region, ...]
     overview: Overview
@@ -65,25 +68,33 @@ def explained(
         ``denoising``.
     """
     tuning, testing = divided(told, extent)
-    found = []
+    tuned: list[tuple[HeatMap, Mask]] = []
+    shown: list[Explained] = []
+    agreements: list[SlideAgreement] = []
+    how = Denoising()
     for number, (row, model) in enumerate((*tuning, *testing)):
         share = number / (len(tuning) + len(testing))
-        found.append((yield from within(_explain(row, model, trial, extent, out, device), share, share)))
-    tuned, tested = found[: len(tuning)], found[len(tuning) :]
-    how = _denoising(tuned)
-    _keep(examples, [one for one in tested if one.regions][:EXAMPLES])
-    agreements = [
-        slide_agreement(
-            one.explanation, one.regions, denoising=how, overview=one.overview, group=one.row.slide.name
+        one = yield from within(_explain(row, model, trial, extent, out, device), share, share)
+        if number < len(tuning):
+            own = one.explanation.shown[0]
+            tuned.append((own, inside(own, one.regions)))
+            continue
+        if not agreements:
+            how = _denoising(tuned)
+        agreements.append(
+            slide_agreement(
+                one.explanation, one.regions, denoising=how, overview=one.overview, group=one.name
+            )
         )
-        for one in tested
-    ]
+        if one.regions and len(shown) < EXAMPLES:
+            shown.append(one)
+    _keep(examples, shown)
     summary = cohort_agreement(agreements)[0]
     numbers = {
         f"{measure}{kind}": _first(summary[f"{measure}{kind}"]) for measure in MEASURES for kind in KINDS
     }
     low, high = map(_first, summary["jaccard"][1:])
-    kept = {"slides": len(tested), "with_regions": summary["with_regions"], "denoising": asdict(how)}
+    kept = {"slides": len(testing), "with_regions": summary["with_regions"], "denoising": asdict(how)}
     return {**numbers, "low": low, "high": high, **kept}
 
 
@@ -116,12 +127,11 @@ def _explain(
     )
     with Slide.open(slide) as opened:
         overview = overview_of(opened)
-    return Explained(row, found, outline_beside(slide), overview)
+    return Explained(row.slide.name, found, outline_beside(slide), overview)
 
 
-def _denoising(tuned: Sequence[Explained]) -> Denoising:
-    maps = [one.explanation.shown[0] for one in tuned]
-    truths = [inside(own, one.regions) for own, one in zip(maps, tuned, strict=True)]
+def _denoising(tuned: Sequence[tuple[HeatMap, Mask]]) -> Denoising:
+    maps, truths = [own for own, _ in tuned], [truth for _, truth in tuned]
     return tune(maps, truths)[0] if any(truth.any() for truth in truths) else Denoising()
 
 
@@ -130,8 +140,14 @@ def _first(value: Any) -> float | None:
     return None if number is None or not np.isfinite(number) else float(number)
 
 
+def _sides(values: NDArray[Any], origin: Pair, downsample: Pair) -> tuple[float, float, float, float]:
+    (top, left), (height, width) = origin, values.shape[:2]
+    return left, left + width * downsample[1], top + height * downsample[0], top
+
+
 def _keep(path: Path, shown: Sequence[Explained]) -> None:
-    """Small pictures, masks and maps, which slides may have of different shapes."""
+    """Small pictures, masks and maps, which slides may have of different shapes, and where they lie: left,
+    right, bottom and top, level-0 px."""
     content = BytesIO()
     arrays: dict[str, Any] = {}
     for number, one in enumerate(shown):
@@ -140,7 +156,9 @@ def _keep(path: Path, shown: Sequence[Explained]) -> None:
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         arrays |= {
             f"picture{number}": np.asarray(picture),
+            f"within{number}": _sides(one.overview.pixels, one.overview.origin, one.overview.downsample),
             f"map{number}": own.values,
+            f"at{number}": _sides(own.values, own.origin, own.downsample),
             f"truth{number}": inside(own, one.regions),
         }
     np.savez_compressed(content, **arrays)

@@ -16,8 +16,8 @@ from napari_zoommil.models.task import Classification, Regression
 
 CLASSES = ("normal", "tumour")
 SUBSETS = {"presence": ("test", "macro"), "share": ("test",)}
-"""Beside *all*. Of the class they are parts of the cross-validation, as in the paper; the test slides of the
-number are in none of its partitions."""
+"""Beside *all*. Test slides have other textures. Of the class they are a partition of their own, so that they
+are told by a CNN that has not seen their textures; those of the number are in none of its partitions."""
 
 
 class Row(NamedTuple):
@@ -49,21 +49,23 @@ class Row(NamedTuple):
 
 
 def rows_of(extent: Extent, task: Task) -> list[Row]:
-    """All slides; each pattern is spread over the partitions alike."""
+    """All slides; each pattern is spread alike over the partitions, the last one of which, of the class, are
+    the test slides."""
     counts: Counter[str] = Counter()
+    spread = extent.folds - (task == "presence")
     found = []
     for slide in planned(extent.cohort):
         drawing, tests = slide.drawing, slide.split == "test"
         large = not drawing.tumour or drawing.tumour_fraction >= extent.macro
-        if task == "share" and tests:
-            found.append(Row(slide, "", ("test",)))
+        if tests:
+            fold = str(extent.folds) if task == "presence" else ""
+            subsets = ("test", "macro") if large and task == "presence" else ("test",)
+            found.append(Row(slide, fold, subsets))
             continue
-        subsets = (("test", "macro") if large else ("test",)) if tests and task == "presence" else ()
-        kind = f"{slide.label} {tests}"
         # Patterns begin with different partitions, so that few slides do not meet in the first.
-        fold = (counts[kind] + LABELS.index(slide.label)) % extent.folds + 1
-        counts[kind] += 1
-        found.append(Row(slide, str(fold), subsets))
+        fold = str((counts[slide.label] + LABELS.index(slide.label)) % spread + 1)
+        counts[slide.label] += 1
+        found.append(Row(slide, fold, ()))
     return found
 
 
@@ -74,7 +76,8 @@ def write_folds(extent: Extent, task: Task, folder: Path) -> Path:
 
 
 def write_partition(extent: Extent, trial: Trial, fold: int, seed: int, folder: Path) -> Path:
-    """The table of one partition with a part of its training slides, of each class the same share."""
+    """The table of one partition: the next one validates, and of each pattern of the others the same share
+    trains."""
     rng, task = np.random.default_rng((seed, fold, 41)), trial.task
     own = [one for one in rows_of(extent, task) if one.fold]
     validates = str(fold % extent.folds + 1)

@@ -68,7 +68,8 @@ def train_one(
     trial : Trial
     extent : Extent
     seed : int
-        Of the weights and the order of slides.
+        Of the weights and the order of slides; of the class, of the part of the slides that trains; of the
+        number, of those that validate.
     out : Path
         Folder of cohort, features, encoders and trainings.
     examples : Path
@@ -79,16 +80,19 @@ def train_one(
     -------
     dict
         ``all``, ``test`` and ``macro``: the metric with its interval over slides; ``sizes``: radius of the
-        lesions and mean probability; ``maps`` of :func:`explained`; ``seconds``.
+        lesions and mean probability; ``values``: what is told of each slide of the partitions, and what is
+        true; ``maps`` of :func:`explained`; ``seconds``.
     """
     started = time.perf_counter()
     folder = out / HOME / "trainings" / f"{trial.name.replace('/', '_')}_{seed}"
     told = yield from within(_told(trial, extent, seed, out, folder, device), 0, TRAINED)
+    held_out = sorted((one for one in told if one.row.fold), key=lambda one: one.row.slide.name)
     result = _scores(trial, told, seed)
+    result["values"] = {one.row.slide.name: [one.value, _truth(trial, one)] for one in held_out}
     if trial.task == "presence":
-        result["sizes"] = _by_size([one for one in told if "test" in one.row.subsets], out, extent)
+        result["sizes"] = _by_size(held_out, out, extent)
     if trial.code == default_code(trial.code.encoder) and trial.region == trial.share == 1:
-        chosen = [(one.row, one.model) for one in told if one.row.fold]
+        chosen = [(one.row, one.model) for one in held_out]
         job = explained(chosen, trial, extent, out, examples, device)
         result["maps"] = yield from within(job, TRAINED, 1)
     return {**result, "slides": len(told), "seconds": time.perf_counter() - started}
@@ -97,9 +101,9 @@ def train_one(
 def _told(
     trial: Trial, extent: Extent, seed: int, out: Path, folder: Path, device: str
 ) -> Generator[float, None, list[Told]]:
-    """All held-out slides, each told by the CNN of its partition."""
+    """All held-out slides, each told by the CNN of its partition; test slides of the number by all CNNs."""
     cohort = out / extent.cohort.folder
-    if trial.share == 1:
+    if trial.task == "share":
         table = write_folds(extent, trial.task, cohort)
         yield from _trained(table, trial, extent, seed, out, folder, device, extent.folds)
         return _read(table, trial, extent, folder)
@@ -123,7 +127,7 @@ def _trained(
         store=out / "features",
         out=folder,
         encoder=encoder_name(out, trial.code),
-        options={**extent.options, "views": extent.views, "region": extent.edge(trial)},
+        options=extent.options_of(trial),
         recipe=extent.recipes[trial.task],
         settings=extent.settings,
         folds=folds,
@@ -169,10 +173,12 @@ def _answers(trial: Trial, told: Sequence[Told]) -> Answers:
     values = np.array([[one.value] for one in told])
     if trial.task == "presence":
         values = np.concatenate([1 - values, values], 1)
-        targets = np.array([float(one.row.slide.drawing.tumour) for one in told])
-    else:
-        targets = np.array([one.row.percent for one in told])
+    targets = np.array([_truth(trial, one) for one in told])
     return Answers(tuple(one.row.slide.name for one in told), targets, values)
+
+
+def _truth(trial: Trial, told: Told) -> float:
+    return float(told.row.slide.drawing.tumour) if trial.task == "presence" else told.row.percent
 
 
 def _by_size(told: Sequence[Told], out: Path, extent: Extent) -> list[dict[str, float]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import product
 from typing import Any, Literal
 
+from napari_zoommil.encoders.registry import load_encoder
 from napari_zoommil.experiments.pieces import as_json
 from napari_zoommil.experiments.zooming.cohort import MadeCohort
 
@@ -31,6 +33,9 @@ COLOURS = 3
 
 BASE_STRIDE = 128
 """P = S, px at 20x."""
+
+VALID_FROM = 383
+"""Least R, patches, of the paper's convolutions without padding."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,32 @@ class Extent:
         """Everything that determines a training except its seed, as JSON."""
         steps = {trial.code.encoder: self.encoders.steps.get(trial.code.encoder)}
         own = as_json(replace(self, encoders=replace(self.encoders, steps=steps)), ("trials", "seeds"))
-        return own | asdict(trial)
+        return own | {"trial": asdict(trial), "weights": weights_of(trial.code)}
+
+    def options_of(self, trial: Trial) -> dict[str, Any]:
+        """Of ``nic``; crops that are too small for convolutions without padding are padded."""
+        edge = self.edge(trial)
+        padding = {"padding": "same"} if edge < VALID_FROM else {}
+        return {**padding, **self.options, "views": self.views, "region": edge}
 
     def edge(self, trial: Trial) -> int:
         """R of a trial, patches."""
         return max(1, round(self.region * trial.region * BASE_STRIDE / trial.code.stride))
+
+
+def is_made(code: Code) -> bool:
+    """Whether the experiment makes the encoder."""
+    return code.encoder in (*METHODS, "untrained")
+
+
+def weights_of(code: Code) -> str | None:
+    """Hash of an encoder of the registry; None of one that is made here, which its settings determine."""
+    return None if is_made(code) else _hash_of(code.encoder)
+
+
+@cache
+def _hash_of(encoder: str) -> str:
+    return load_encoder(encoder).hash
 
 
 def default_code(encoder: str) -> Code:
@@ -198,13 +224,14 @@ EXTENTS = {
         explained=24,
     ),
     "paper": Extent(
-        MadeCohort(340, 49_152, 0.002, 0.1, 70_000),
-        Encoders(MadeCohort(60, 49_152, 0.002, 0.1, 80_000)),
+        MadeCohort(340, 98_304, 0.002, 0.1, 70_000),
+        Encoders(MadeCohort(60, 98_304, 0.002, 0.1, 80_000)),
         tuple(_trials((16, 32, 64), (64, 256), (0.5,), (0.25, 0.5, 0.75))),
         region=400,
         recipes={"presence": "camelyon16", "share": "tupac16"},
     ),
 }  # fmt: skip
 """``cpu``: slides of 8,192 px at 40x, 32 × 32 patches, CNN with same padding. ``paper``: P = S = 128,
-C = 128, R = 400, T = 10 crops × 8 views, the paper's recipes; numbers of slides of Camelyon16. Values of
-codes, strides and shares are not in its text and were chosen here."""
+C = 128, R = 400, T = 10 crops × 8 views, the paper's recipes; numbers of slides of Camelyon16, 49,152 px
+at 20x. Its CNN has no padding, but of trials with R = 200, which is too small for that. Values of codes,
+strides, regions and shares are not in the paper's text and were chosen here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,18 @@ if TYPE_CHECKING:
     from napari_zoommil.experiments.means import Mean
 
 
-def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) -> None:
+def write_bars(
+    path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str, marked: Collection[str] = ()
+) -> None:
     """Write panels side by side; values are shares and shown in percent.
+
+    Parameters
+    ----------
+    path : Path
+    panels : mapping of str to mapping of str to Mean
+    unit : str
+    marked : collection of str
+        Names of bars in another colour than the others; by default the first.
 
     Raises
     ------
@@ -29,16 +39,18 @@ def write_bars(path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str) 
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
+    marked = marked or names[:1]
+    lowest = min([100 * (one.mean - one.sd) for bars in panels.values() for one in bars.values()], default=0)
     content = BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure((4.4 * len(panels), 0.8 + 0.32 * len(names)), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axis, (title, bars) in zip(axes, panels.items(), strict=True):
             for name, mean in bars.items():
-                place, colour = names.index(name), class_colour(0 if name == names[0] else 1)
+                place, colour = names.index(name), class_colour(0 if name in marked else 1)
                 axis.barh(place, 100 * mean.mean, color=colour, height=0.65)
                 axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
-            axis.set(title=title, xlabel=unit, xlim=(0, 105))
+            axis.set(title=title, xlabel=unit, xlim=(min(0, 1.05 * lowest), 105))
             axis.set_yticks(range(len(names)), names)
             axis.grid(axis="x", color="#dddddd")
             axis.set_axisbelow(True)

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
 from napari_zoommil.experiments.side_by_side import Tell, processes, side_by_side
 from napari_zoommil.files import make_folder, write_table
 from napari_zoommil.jobs import Job, Progress
 from napari_zoommil.synthetic import SyntheticSlide
+from napari_zoommil.training.mil.table import read_table
 
 TABLE = "cohort.csv"
 COLUMNS = ("slide", "label", "split", "group", "fraction")
@@ -99,9 +101,15 @@ def planned(cohort: MadeCohort) -> Iterator[PlannedSlide]:
 
 
 def made(cohort: MadeCohort, folder: Path) -> Job[Path]:
-    """Draw the slides that are missing in a folder, on all cores; returns the table of the cohort."""
-    make_folder(folder)
-    slides = list(planned(cohort))
+    """Draw the slides that are missing in a folder, on all cores; returns the table of the cohort.
+
+    Raises
+    ------
+    JobError
+        If the folder has the slides of another cohort.
+    """
+    slides, table = list(planned(cohort)), make_folder(folder) / TABLE
+    _claim(table, [one.row for one in slides])
     missing = [one for one in slides if not (folder / one.name).is_file()]
     tasks = {part[0].name: (part, folder) for part in _parts(missing)}
     if (count := min(processes(torch.device("cpu")), len(tasks))) > 1:
@@ -112,8 +120,15 @@ def made(cohort: MadeCohort, folder: Path) -> Job[Path]:
     elif missing:
         for number, name in enumerate(_drawn([one for part, _ in tasks.values() for one in part], folder), 1):
             yield Progress(number, len(missing), f"drawing {len(missing)} slides: {name} is drawn")
-    write_table(folder / TABLE, COLUMNS, [one.row for one in slides])
-    return folder / TABLE
+    return table
+
+
+def _claim(table: Path, rows: list[dict[str, str]]) -> None:
+    """Write the table before any slide: cohorts of as many slides of a size have the same folder."""
+    if not table.exists():
+        write_table(table, COLUMNS, rows)
+    elif [{name: one[name] for name in COLUMNS} for one in read_table(table, COLUMNS)] != rows:
+        raise JobError(f"{table.parent} has the slides of another cohort; remove it, or use another folder")
 
 
 def _parts(slides: list[PlannedSlide]) -> Iterator[list[PlannedSlide]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_zoommil.experiments.nic_slides.slides import rows_of, write_folds, write_partition
 from napari_zoommil.experiments.nic_slides.trials import EXTENTS, Trial, default_code
+from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES
 from napari_zoommil.training.mil.table import read_table
 
 CPU = EXTENTS["cpu"]
@@ -17,14 +18,16 @@ def test_each_slide_is_held_out_once_and_patterns_are_spread() -> None:
     rows = rows_of(CPU, "presence")
     for label in ("plain", "scirrhous", "solid"):
         counts = [sum(one.slide.label == label and one.fold == str(n) for one in rows) for n in range(1, 5)]
-        assert max(counts) - min(counts) <= 2 and sum(counts) == len(rows) / 3
+        assert max(counts[:3]) - min(counts[:3]) <= 1 and sum(counts) == len(rows) / 3
+    assert all((one.slide.drawing.texture_seed in TEST_TEXTURES) == (one.fold == "4") for one in rows)
     tested = [one for one in rows if "test" in one.subsets]
     assert all(one.slide.split == "test" for one in tested) and len(tested) > len(rows) / 5
     large = [one for one in tested if "macro" in one.subsets]
     assert all(not one.percent or one.percent >= 100 * CPU.macro for one in large)
     assert any(one.percent for one in large) and any(not one.percent for one in large)
     numbers = rows_of(CPU, "share")
-    assert {one.fold == "" for one in numbers if one.slide.split == "test"} == {True}
+    assert all((one.slide.split == "test") == (one.fold == "") for one in numbers)
+    assert {one.fold for one in numbers} == {"", "1", "2", "3", "4"}
 
 
 def test_a_part_of_the_training_slides_tests_on_the_same(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES
 from napari_zoommil.experiments.zooming.cohort import LABELS, MadeCohort, made, planned
 from napari_zoommil.jobs import run
@@ -47,6 +49,9 @@ def test_slides_that_are_there_are_not_drawn_again(tmp_path: Path, monkeypatch: 
     assert len(drawn) == 3
     table = run(made(small, tmp_path))
     assert sorted(drawn) == sorted(one.name for one in planned(small)), "each of them once"
+    for other in (replace(small, first_seed=1), replace(small, largest=0.2), replace(small, smallest=0.02)):
+        with pytest.raises(JobError, match="another cohort"):
+            run(made(other, tmp_path))
     assert [(one.slide.name, one.label, one.split) for one in read_cohort(table)] == [
         (one.name, one.label, one.split) for one in planned(small)
     ]

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LONGEST = 200
+"""Most characters that are told of why a configuration cannot be used."""
+
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 LONGEST_CARD = 200_000
@@ -299,8 +302,11 @@ def _kind(content: dict[str, Any]) -> Kind | None:
 
 def malformed(folder: Path, error: Exception | str) -> ModelError:
     """The error for a folder whose configuration cannot be used."""
+    why = str(error)
+    if len(why) > LONGEST:  # it may quote a value of the file
+        why = f"{why[:LONGEST]} …"
     return ModelError(
-        f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({error}); "
+        f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({why}); "
         "correct it, or choose another folder"
     )
 

@@ -22,6 +22,7 @@ from napari_zoommil.model_folder import (
     WEIGHTS,
     find_model,
     kind_of,
+    malformed,
     read_config,
     shipped,
     write_folder,
@@ -269,3 +270,7 @@ def test_a_missing_folder_in_a_folder_that_is_there_is_not_asked_of_the_hub(
     (tmp_path / "out").mkdir()
     with pytest.raises(ModelError, match="there is no model 'out/t1'; give a folder"):
         find_model("out/t1")
+
+
+def test_a_long_value_of_a_configuration_is_cut() -> None:
+    assert len(str(malformed(Path("a"), "k = " + "x" * 5000))) < 400

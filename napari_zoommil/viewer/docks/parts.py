@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QPaintEvent, QTextDocument
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QStyleOptionComboBox,
     QStylePainter,
     QToolButton,
+    QTreeWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -29,6 +31,15 @@ from napari_zoommil.viewer.settings import compute_settings
 WIDTH = 336
 SPACING = 6
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def fit_columns(tree: QTreeWidget, widths: Mapping[int, int]) -> None:
+    """Give columns their widths, px, and more where a number would be cut off."""
+    header = tree.header()
+    assert header is not None
+    for column, width in widths.items():
+        header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(column, max(width, tree.sizeHintForColumn(column)))
 
 
 def row(*widgets: QWidget | int, stretch: int | None = None) -> QWidget:

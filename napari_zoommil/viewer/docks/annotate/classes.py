@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_zoommil.annotations.classes import Colour
 from napari_zoommil.annotations.edits import Classes
-from napari_zoommil.viewer.docks.parts import button, row, stack
+from napari_zoommil.viewer.docks.parts import button, fit_columns, row, stack
 from napari_zoommil.viewer.sentences import several
 
 KEY, SWATCH, NAME, POINTS, REGIONS, AREA = range(6)
@@ -82,9 +82,6 @@ class ClassList(QTreeWidget):
         assert header is not None
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(24)
-        for column, width in WIDTHS.items():
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(column, width)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self.itemClicked.connect(self._clicked)
         self.itemDoubleClicked.connect(self._double_clicked)
@@ -110,6 +107,7 @@ class ClassList(QTreeWidget):
         self._fit()
 
     def _fit(self) -> None:
+        fit_columns(self, WIDTHS)
         rows = min(max(self.topLevelItemCount(), FEWEST_ROWS), MOST_ROWS)
         header = self.header()
         assert header is not None

@@ -25,13 +25,14 @@ from napari_zoommil.jobs.detect import Detection
 from napari_zoommil.jobs.detection_files import CellFiles, in_the_way
 from napari_zoommil.viewer.docks.annotate.classes import swatch
 from napari_zoommil.viewer.docks.familiarity_note import FamiliarityNote
-from napari_zoommil.viewer.docks.parts import Sentence, heading, row
+from napari_zoommil.viewer.docks.parts import Sentence, fit_columns, heading, row
 from napari_zoommil.viewer.docks.results import ResultChoice
 from napari_zoommil.viewer.docks.saving import ask_where
 from napari_zoommil.viewer.notifications import show_info
 from napari_zoommil.viewer.open_slide import OpenSlide
 
 SWATCH, NAME, COUNT, DENSITY = range(4)
+WIDTHS = {SWATCH: 30, COUNT: 72, DENSITY: 72}
 MOST_ROWS = 9
 ROW_PX = 24
 SCORE_PX = 96
@@ -61,9 +62,7 @@ class CountTable(QTreeWidget):
         header.setStretchLastSection(False)
         header.setMinimumSectionSize(24)
         header.setSectionsMovable(False)
-        for column, width in ((SWATCH, 30), (COUNT, 72), (DENSITY, 72)):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(column, width)
+        fit_columns(self, WIDTHS)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column in (COUNT, DENSITY):
             head.setTextAlignment(column, RIGHT)
@@ -79,6 +78,7 @@ class CountTable(QTreeWidget):
         if len(counts) > 1:
             known = [density for density in densities.values() if density is not None]
             self._add("all", sum(counts.values()), sum(known) if known else None)
+        fit_columns(self, WIDTHS)
         rows, header = min(self.topLevelItemCount(), MOST_ROWS), self.header()
         assert header is not None
         self.setFixedHeight(rows * ROW_PX + header.sizeHint().height() + 2 * self.frameWidth())

@@ -55,6 +55,13 @@ def test_areas_that_are_small_fit_their_column() -> None:
     assert texts == ["0.008", "< 0.001", "1,234", ""]
 
 
+def test_no_number_is_cut_off(shown) -> None:
+    shown.show_classes(CLASSES, {"tumour": Tally(1_234_567, 100_000, 1234.5), "lymphocyte": Tally()}, 1)
+    for column in (POINTS, REGIONS, AREA):
+        assert shown.columnWidth(column) >= shown.sizeHintForColumn(column)
+    assert shown.columnWidth(NAME) > 24
+
+
 def test_a_click_chooses(shown, qtbot) -> None:
     with qtbot.waitSignal(shown.chosen) as heard:
         click(qtbot, shown, 0, NAME)

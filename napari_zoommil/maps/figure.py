@@ -9,11 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.files import replacing, write_file
+from napari_zoommil.files import write_file
 from napari_zoommil.geometry import Pair
 from napari_zoommil.maps import legend
 from napari_zoommil.maps.colours import Pixels, over
-from napari_zoommil.maps.drawing import Drawing, Item, Picture, Rectangle, Text, to_image, to_svg, wrapped
+from napari_zoommil.maps.drawing import (
+    Drawing,
+    Item,
+    Picture,
+    Rectangle,
+    Text,
+    png_bytes,
+    to_image,
+    to_svg,
+    wrapped,
+)
 from napari_zoommil.maps.legend import legend_of
 from napari_zoommil.maps.overlay import Overlay
 
@@ -91,8 +101,7 @@ def write_png(path: Path, figure: Drawing, scale: float = 1.5) -> None:
     FileError
         If it cannot be written.
     """
-    with replacing(path) as part:
-        to_image(figure, scale, PAPER).convert("RGB").save(part, "PNG")
+    write_file(path, png_bytes(to_image(figure, scale, PAPER).convert("RGB")))
 
 
 def write_svg(path: Path, figure: Drawing) -> None:

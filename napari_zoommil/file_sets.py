@@ -16,7 +16,8 @@ from pathlib import Path
 from shutil import rmtree
 
 from napari_zoommil.errors import FileError
-from napari_zoommil.files import locked, make_folder, sweep, unique_name, way_out, write_json
+from napari_zoommil.files import locked, make_folder, way_out, write_json
+from napari_zoommil.unfinished_files import sweep, unique_name
 
 LIST = ".files.json"
 """In a folder of complete files: their names."""

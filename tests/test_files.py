@@ -31,6 +31,7 @@ from napari_zoommil.maps.figure import Overview, figure_of, write_png
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.model_folder import CONFIG, write_folder
 from napari_zoommil.synthetic import SyntheticSlide
+from napari_zoommil.unfinished_files import machine
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is open")
 
@@ -151,22 +152,6 @@ def test_a_drive_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     with monkeypatch.context() as patch, pytest.raises(FileError, match="cannot be a folder, because"):
         patch.setattr(Path, "is_dir", lambda _: False)
         files.require_writable(Path("z/a"))
-
-
-def test_machines_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "user_cache_path", lambda _: tmp_path / "cache")
-    numbers = []
-    for content in ("1f", "2e", "uninitialized", "", None):
-        path = tmp_path / f"id-{content}"
-        if content is not None:
-            path.write_text(f"{content}\n")
-        monkeypatch.setattr(files, "MACHINE_ID", path)
-        numbers.append(files.machine.__wrapped__())
-        assert files.machine.__wrapped__() == numbers[-1], "the same in each process"
-    assert len({*numbers[:3]}) == 3 and len({*numbers[2:]}) == 1
-    (tmp_path / "cache" / "machine").unlink()
-    (tmp_path / "cache" / "machine").mkdir()
-    assert files.machine.__wrapped__() != files.machine.__wrapped__(), "nothing can be kept, nothing is swept"
 
 
 def test_a_folder_is_searched_for_leftovers_of_a_file_once(
@@ -306,7 +291,7 @@ DEAD = 4_194_305
 def test_only_what_a_dead_process_of_this_machine_and_user_left_is_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own, other = files.machine(), "0" * 8
+    own, other = machine(), "0" * 8
     kept = [
         tmp_path / f".a.{own}-{os.getpid()}-0a1b2c3d.part",
         tmp_path / f".a.{other}-{DEAD}-0a1b2c3d.part",
@@ -331,7 +316,7 @@ def test_a_temporary_folder_goes_and_takes_those_of_killed_processes_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
-    left, foreign = (tmp_path / f"zoommil-{one}-{DEAD}-0a1b2c3d" for one in (files.machine(), "0" * 8))
+    left, foreign = (tmp_path / f"zoommil-{one}-{DEAD}-0a1b2c3d" for one in (machine(), "0" * 8))
     for folder in (left, foreign):
         folder.mkdir()
         (folder / "state").write_bytes(b"half")

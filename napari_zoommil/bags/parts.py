@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.errors import ContainsGroupError
 
-from napari_zoommil.files import sweep, unique_name
 from napari_zoommil.geometry import Rows
+from napari_zoommil.unfinished_files import sweep, unique_name
 
 CHUNK_ROWS = 256
 """Rows per file of features."""

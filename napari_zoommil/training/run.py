@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.familiarity.file import NAME as STATISTICS
-from napari_zoommil.files import make_folder, real, sweep, unfinished_in, write_file, write_json
+from napari_zoommil.files import make_folder, real, unfinished_in, write_file, write_json
 from napari_zoommil.model_folder import CARD, CONFIG, WEIGHTS
+from napari_zoommil.unfinished_files import sweep
 
 RUN, CURVES, LOCK = "run.json", "curves.csv", ".lock"
 

@@ -17,7 +17,7 @@ from zarr.storage import LocalStore
 from napari_zoommil.bags import parts
 from napari_zoommil.bags.group import FeatureGroup
 from napari_zoommil.bags.parts import CHUNK_ROWS, Appender
-from napari_zoommil.files import machine
+from napari_zoommil.unfinished_files import machine
 
 ORIGINS = np.stack([np.arange(400.0), np.arange(400.0) * 3], 1)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil.errors import FileError, ModelError
-from napari_zoommil.files import machine
 from napari_zoommil.model_folder import WEIGHTS
 from napari_zoommil.training.run import (
     BEST,
@@ -31,6 +30,7 @@ from napari_zoommil.training.run import (
     using,
     working_in,
 )
+from napari_zoommil.unfinished_files import machine
 
 MADE_OF = {"points": {"cell": 3}, "settings": {"crop": 9, "anchors": (1, 2)}, "versions": {"torch": "1"}}
 

@@ -32,7 +32,7 @@ from napari_zoommil.slides.samples import synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.docks.annotate.dock import AnnotateDock
 from napari_zoommil.viewer.docks.showing import show_dock
-from napari_zoommil.viewer.layers.points import looks
+from napari_zoommil.viewer.layers.point_looks import looks
 from napari_zoommil.viewer.layers.slide import open_slide_layer
 
 COUNTS = (1_000, 20_000, 100_000)
@@ -103,7 +103,7 @@ def measure(slide: Path, count: int, bare_too: bool) -> dict[str, object]:
     extent = np.array(of.entry.slide.shape) - 1
     of.points.add(rng.uniform(0, extent, (count, 2)), 1)
     found: dict[str, object] = {"points": count}
-    faces, _, sizes = looks(of.points.classes, of.entry.slide.mpp)
+    shown = looks(of.points.classes, of.entry.slide.mpp)
     for view in VIEWS:
         look(viewer, dock, view)
         middle = extent / 2 + rng.uniform(-200, 200, (REPEATS + WARM_UP, 2))
@@ -115,8 +115,8 @@ def measure(slide: Path, count: int, bare_too: bool) -> dict[str, object]:
         of.view.layer.visible = False
         bare = viewer.add_points(
             of.points.coordinates,
-            size=sizes[1],
-            face_color=faces[1],
+            size=shown.sizes[1],
+            face_color=shown.faces[1],
             scale=of.view.layer.scale,
             units=of.view.layer.units,
         )

@@ -16,13 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
 from napari_zoommil.annotations import Changed, Points
-from napari_zoommil.annotations.classes import UNCLASSIFIED_COLOUR, Colour
-from napari_zoommil.annotations.edits import Classes
 from napari_zoommil.errors import AnnotationError, ZoomMILError
+from napari_zoommil.maps.colours import Pixels
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.compat import KindOfPoints
+from napari_zoommil.viewer.layers.canvas_picture import CanvasPicture
 from napari_zoommil.viewer.layers.overlays import overlay_name
+from napari_zoommil.viewer.layers.point_looks import BORDER, SMALLEST_ON_SCREEN_PX, Looks, highlight, looks
 from napari_zoommil.viewer.layers.points_in_sight import PointsInSight
+from napari_zoommil.viewer.layers.points_picture import PointsPicture
 from napari_zoommil.viewer.layers.writing import Writing
 from napari_zoommil.viewer.metadata import (
     DOCUMENT,
@@ -42,12 +44,6 @@ MANY = 100
 CLASS = "class"
 """Column of a layer's features."""
 
-ASSUMED_MPP = 0.5
-"""Resolution for the size of cells on a slide of unknown resolution, µm/px."""
-
-FACE_ALPHA = 0.4  # the nucleus must be visible
-BORDER = 0.08  # of the diameter
-SMALLEST_ON_SCREEN_PX = 9.0
 REACH = 0.25  # of the diameter: touching cells can still be annotated
 REACH_ON_SCREEN_PX = 6.0
 CLICK_PX = 5.0
@@ -99,8 +95,10 @@ class PointsView:
             **on_level_0(slide),
         )
         self.fill()
-        self._sight = PointsInSight(viewer, slide, self._look_again)
+        picture = CanvasPicture(viewer, self.layer)
+        self._sight = PointsInSight(viewer, slide, picture, self._paint, self._look_again)
         self.layer.in_sight = self._in_sight
+        self.layer.selected_data.events.items_changed.connect(self._selected)
         for key in ("A", "Shift-A"):  # napari's select those that are drawn
             self.layer.bind_key(key, select_all, overwrite=True)
         self.layer.events.data.connect(self._edited)
@@ -115,6 +113,7 @@ class PointsView:
         self.layer.events.mode.disconnect(self._mode_changed)
         self.layer.mode = "pan_zoom"
         self._take_over(False)
+        self.layer.selected_data.events.items_changed.disconnect(self._selected)
         self._sight.close()
         self.layer.in_sight = None
         if self.layer in self._viewer.layers:
@@ -168,12 +167,23 @@ class PointsView:
     # What is drawn of many
 
     def _in_sight(self) -> NDArray[np.intp] | None:
-        """Rows to draw; all of the view where a box around them selects them."""
-        selecting, count = str(self.layer.mode) == "select", len(self.layer.data)
-        added = count - len(self._labels)  # to the layer and not yet to the document; less than 0: removed
-        labels = np.pad(self._labels, (0, max(added, 0)))[:count]
-        selected = [row for row in self.layer.selected_data if row < count]
-        return self._sight.rows(self.layer.data, labels, selected, thin=not selecting and added >= 0)
+        """Rows of the markers; all of the view where a box around them selects them."""
+        all_near = str(self.layer.mode) == "select"
+        return self._sight.rows(self.layer.data, self._chosen(), all_near)
+
+    def _chosen(self) -> NDArray[np.intp]:
+        selected = np.fromiter(self.layer.selected_data, np.intp, len(self.layer.selected_data))
+        return selected[selected < len(self.layer.data)]
+
+    def _paint(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> Pixels:
+        shown, labels = looks(self._points.classes, self._slide.mpp), self._labels
+        colour = shown.packed[labels]
+        picture = PointsPicture(self.layer.data, shown.sizes[labels], colour, self._chosen(), highlight())
+        return picture.paint(y, x)
+
+    def _selected(self) -> None:
+        if self._sight.painted:
+            self._look_again()
 
     def _look_again(self) -> None:
         self.layer.refresh(extent=False, thumbnail=False)
@@ -186,18 +196,17 @@ class PointsView:
         ids, labels, places = points.ids, points.labels, points.coordinates
         same = ids == self._ids and np.array_equal(layer.data, places)
         shown = looks(points.classes, self._slide.mpp)
-        alike = same and np.array_equal(labels, self._labels) and _equal(shown, self._looks)
+        alike = same and np.array_equal(labels, self._labels) and shown == self._looks
         self._ids, self._labels, self._known, self._looks = ids, labels, set(ids), shown
-        faces, borders, sizes = shown
         with self._writing():
             layer.selected_data = set()
             if not same:
                 layer.data = places
-            layer.features = {CLASS: _names(points.classes)[labels]}  # what napari saves with places
+            layer.features = {CLASS: shown.names[labels]}  # what napari saves with places
             if self._ids and not alike:
-                layer.size = sizes[labels]
-                layer.face_color = faces[labels]
-                layer.border_color = borders[labels]
+                layer.size = shown.sizes[labels]
+                layer.face_color = shown.faces[labels]
+                layer.border_color = shown.borders[labels]
 
     def _follow(self, changed: Changed) -> None:
         """Update the layer after a change of the document."""
@@ -239,13 +248,12 @@ class PointsView:
         self._labels = np.delete(self._labels, sorted(gone))
 
     def _add_rows(self, ids: Sequence[str], places: NDArray[np.float64], label: int) -> None:
-        faces, borders, sizes = looks(self._points.classes, self._slide.mpp)
-        layer = self.layer
+        shown, layer = looks(self._points.classes, self._slide.mpp), self.layer
         with self._writing(), layer.block_update_properties():
-            layer.current_face_color = faces[label]
-            layer.current_border_color = borders[label]
-            layer.current_size = float(sizes[label])
-            layer.feature_defaults = {CLASS: _names(self._points.classes)[label]}
+            layer.current_face_color = shown.faces[label]
+            layer.current_border_color = shown.borders[label]
+            layer.current_size = float(shown.sizes[label])
+            layer.feature_defaults = {CLASS: shown.names[label]}
             layer.add(places)
         self._ids.extend(ids)
         self._known.update(ids)
@@ -346,28 +354,6 @@ def rows_of(ids: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
         if ids[row] in wanted:
             found[ids[row]] = row
     return dict(reversed(found.items()))
-
-
-Looks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-
-def _equal(one: Looks, other: Looks | None) -> bool:
-    return other is not None and all(map(np.array_equal, one, other))
-
-
-def looks(classes: Classes, mpp: tuple[float, float] | None) -> Looks:
-    """Face and border colour (k + 1, 4) and diameter in level-0 px (k + 1,) by label; 0 is unused."""
-    colours: list[Colour] = [UNCLASSIFIED_COLOUR, *(one.colour for one in classes)]
-    borders = np.array([(*colour, 255) for colour in colours]) / 255
-    faces = borders * (1, 1, 1, FACE_ALPHA)
-    diameters = [one.diameter_um for one in classes]
-    sizes = np.array([min(diameters, default=1.0), *diameters]) / (mpp[1] if mpp else ASSUMED_MPP)
-    return faces, borders, sizes
-
-
-def _names(classes: Classes) -> NDArray[np.object_]:
-    """Names of classes by label; 0 is unused."""
-    return np.array(["", *(one.name for one in classes)], object)
 
 
 def insert_on_top(viewer: napari.Viewer, layer: Any) -> None:

@@ -1,7 +1,6 @@
-"""Which points of many are drawn: those near the view, and where they lie denser than can be seen, some.
+"""Which points of many are drawn as markers: those near the view, if they are few; else a picture shows them.
 
-A marker costs time in every frame, also out of view. Far out, all points of a document are in view at once,
-and markers have a least size on screen: one on another that hides it adds nothing.
+A marker costs time in every frame, also out of view; a picture costs as much however many points it has.
 """
 
 from __future__ import annotations
@@ -11,42 +10,50 @@ from typing import Any
 
 import napari
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from napari_zoommil.geometry import Box
+from napari_zoommil.maps.colours import Pixels
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer import camera
+from napari_zoommil.viewer.layers.canvas_picture import CanvasPicture
 from napari_zoommil.viewer.metadata import stretched_pixel
 
 FEW = 2_000
-"""Points of which all are drawn, wherever they are."""
+"""Points that are drawn as markers."""
 
-MARGIN = 0.5
-"""Of the view, on each side: so far it moves before other points are chosen."""
+MARGIN = 0.25
+"""Of the view, on each side: so far it moves before points are chosen or painted anew."""
 
 ZOOM = 1.5
-"""By so much the view is enlarged or reduced before other points are chosen."""
-
-MANY = 10_000
-"""Points near the view above which those that others hide are left out."""
-
-APART_PX = 6.0
-"""On screen: of the points of one class in a square of this edge, one is drawn, and one of those selected."""
+"""By so much the view is enlarged or reduced before points are chosen or painted anew."""
 
 
 class PointsInSight:
-    """Chooses the points of a layer that are drawn.
+    """Chooses the points of a layer that are drawn as markers, and has the others painted.
 
     Parameters
     ----------
     viewer : napari.Viewer
     slide : Slide
+    picture : CanvasPicture
+        In the layer's own pixels.
+    paint : callable
+        RGBA of pixels by level-0 y and x of their centres; called when the window is drawn.
     renew : callable
         Called when the view has changed so much that others are to be chosen.
     """
 
-    def __init__(self, viewer: napari.Viewer, slide: Slide, renew: Callable[[], None]) -> None:
-        self._viewer, self._slide, self._renew = viewer, slide, renew
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        slide: Slide,
+        picture: CanvasPicture,
+        paint: Callable[[NDArray[np.float64], NDArray[np.float64]], Pixels],
+        renew: Callable[[], None],
+    ) -> None:
+        self._viewer, self._slide, self._picture = viewer, slide, picture
+        self._paint, self._renew = paint, renew
         self._near: Box | None = None
         self._zoom = 0.0
         for event in self._events:
@@ -57,9 +64,15 @@ class PointsInSight:
         events = self._viewer.scene.camera.events
         return events.center, events.zoom, self._viewer.canvas.events.size
 
+    @property
+    def painted(self) -> bool:
+        """Whether points are in a picture now."""
+        return self._picture.shown
+
     def close(self) -> None:
         for event in self._events:
             event.disconnect(self._moved)
+        self._picture.hide()
 
     def _moved(self) -> None:
         if self._near is None:
@@ -78,23 +91,22 @@ class PointsInSight:
         return camera.field_of_view(self._viewer, self._slide)
 
     def rows(
-        self, places: NDArray[np.float64], labels: NDArray[np.int64], selected: ArrayLike, thin: bool
+        self, places: NDArray[np.float64], selected: NDArray[np.intp], all_near: bool
     ) -> NDArray[np.intp] | None:
-        """Rows of the points to draw, ascending; None for all.
+        """Rows of the points to draw as markers, ascending; None for all.
 
         Parameters
         ----------
         places : (n, 2)
             Level-0 (y, x).
-        labels : (n,)
-            Of their classes.
-        selected : (k,) of int
-            Rows that the others do not hide.
-        thin : bool
-            Whether those that others hide may be left out.
+        selected : (k,)
+            Rows that stay markers, if they are few.
+        all_near : bool
+            Whether all near the view must be markers.
         """
         if len(places) <= FEW or self._viewer.dims.ndisplay != 2:
             self._near = None
+            self._picture.hide()
             return None
         seen, self._zoom = self._seen(), self._viewer.scene.camera.zoom
         wide = seen.height * MARGIN, seen.width * MARGIN
@@ -103,25 +115,19 @@ class PointsInSight:
         )
         low = np.array((near.y, near.x)) * self._slide.shape
         high = low + np.array((near.height, near.width)) * self._slide.shape
-        y, x = places.T
-        rows = np.flatnonzero((y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[1]))
-        if thin and len(rows) > MANY:
-            groups = 2 * labels
-            groups[np.asarray(selected, np.intp)] += 1
-            rows = rows[_on_top(places[rows], groups[rows], low, self._apart())]
-        return rows
+        inside = np.all((places >= low) & (places <= high), axis=1)
+        rows = np.flatnonzero(inside)
+        if all_near or len(rows) <= FEW or not self._show(low, high):
+            self._picture.hide()
+            return rows
+        chosen = np.sort(selected[inside[selected]])
+        return chosen if len(chosen) <= FEW else chosen[:0]
 
-    def _apart(self) -> NDArray[np.float64]:
-        return APART_PX / self._viewer.scene.camera.zoom / np.array(stretched_pixel(self._slide))
-
-
-def _on_top(
-    places: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    low: NDArray[np.float64],
-    apart: NDArray[np.float64],
-) -> NDArray[np.intp]:
-    """The last point of each group in each square."""
-    squares = ((places - low) / apart).astype(np.int64)
-    keys = (squares[:, 0] * (squares[:, 1].max() + 1) + squares[:, 1]) * (groups.max() + 1) + groups
-    return len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+    def _show(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        """Have a picture painted of a box of level-0 px, a pixel of it to a pixel of the screen."""
+        step = 1 / self._viewer.scene.camera.zoom / np.array(stretched_pixel(self._slide))
+        low = np.maximum(low, -MARGIN * np.array(self._slide.shape))
+        high = np.minimum(high, (1 + MARGIN) * np.array(self._slide.shape))
+        count = np.maximum(np.ceil((high - low) / step), 1).astype(int)
+        y, x = (start + (np.arange(n) + 0.5) * one for start, n, one in zip(low, count, step, strict=True))
+        return self._picture.show(low, step, lambda: self._paint(y, x))

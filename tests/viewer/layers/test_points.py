@@ -21,16 +21,15 @@ from napari_zoommil.annotations.geojson import loads
 from napari_zoommil.errors import AnnotationError
 from napari_zoommil.slides import Slide
 from napari_zoommil.viewer.compat import KindOfPoints
+from napari_zoommil.viewer.layers.point_looks import FACE_ALPHA, looks
 from napari_zoommil.viewer.layers.points import (
     CLICK_PX,
-    FACE_ALPHA,
     FIRST_CLASS,
     MANY,
     PointsView,
-    looks,
     rows_of,
 )
-from napari_zoommil.viewer.layers.points_in_sight import APART_PX, FEW
+from napari_zoommil.viewer.layers.points_in_sight import FEW
 from napari_zoommil.viewer.metadata import slide_of
 from napari_zoommil.viewer.session import session_of
 
@@ -137,9 +136,9 @@ def test_points_without_a_class_are_grey(view: PointsView, points: Points) -> No
     points.adopt(loads(bare, "a.geojson"))
     assert shown(view) == told(points)
     np.testing.assert_allclose(view.layer.face_color[0][:3] * 255, UNCLASSIFIED_COLOUR)
-    faces, borders, sizes = looks((RED, BLUE), None)
-    np.testing.assert_allclose(sizes, [10, 20, 10])  # no class is as small as the smallest; 0.5 µm/px
-    assert faces.shape == borders.shape == (3, 4)
+    style = looks((RED, BLUE), None)
+    np.testing.assert_allclose(style.sizes, [10, 20, 10])  # no class is as small as the smallest; 0.5 µm/px
+    assert style.faces.shape == style.borders.shape == (3, 4)
 
 
 def test_a_single_new_point_costs_a_row_and_not_the_layer(
@@ -436,12 +435,12 @@ def near_view(view: PointsView, margin: float) -> np.ndarray:
 
 @pytest.fixture
 def many(view: PointsView, points: Points) -> PointsView:
-    """2,000 points and 9,000 in a corner, at 64 screen px to a level-0 px."""
+    """2,000 points and 9,000 in a corner, at 16 screen px to a level-0 px."""
     rng = np.random.default_rng(0)
     points.add(rng.uniform(0, 512, (2_000, 2)), 1)
     points.add(rng.uniform(0, 40, (9_000, 2)), 2)
     view._viewer.scene.camera.center = (0, 64, 64)
-    view._viewer.scene.camera.zoom = 64 / MPP
+    view._viewer.scene.camera.zoom = 16 / MPP
     return view
 
 
@@ -461,26 +460,133 @@ def test_of_many_points_those_near_the_view_are_drawn(many: PointsView, points: 
     np.testing.assert_array_equal(many.layer.data, points.coordinates)
 
 
-def test_points_that_others_hide_are_left_out_far_away(many: PointsView, points: Points) -> None:
-    camera = many._viewer.scene.camera
-    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
-    rows = drawn(many)
-    assert len(rows) < 6_000
-    labels = points.labels
-    squares = [
-        {
-            (*place, label)
-            for place, label in zip(
-                (points.coordinates[some] // APART_PX).astype(int).tolist(), labels[some], strict=True
-            )
-        }
-        for some in (rows, ...)
-    ]
-    assert len(squares[0]) > 0.8 * len(squares[1])  # those of another origin
-    many.layer.mode = "select"
-    assert len(drawn(many)) == len(points)
-    many.layer.mode = "pan_zoom"
-    assert len(drawn(many)) == len(rows)
+class FakeCanvas:
+    """Paints at once what a window would paint."""
+
+    def __init__(self, *_: object) -> None:
+        self.shown = False
+
+    def show(self, corner: np.ndarray, step: np.ndarray, paint: Callable[[], np.ndarray]) -> bool:
+        self.shown, self.corner, self.step, self._paint = True, corner, step, paint
+        return True
+
+    def hide(self) -> None:
+        self.shown = False
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Colours at level-0 (y, x); none beyond the picture."""
+        pixels = self._paint()
+        y, x = ((places - self.corner) / self.step).astype(int).T
+        inside = (y >= 0) & (x >= 0) & (y < pixels.shape[0]) & (x < pixels.shape[1])
+        colours = np.zeros((len(places), 4), np.uint8)
+        colours[inside] = pixels[y[inside], x[inside]]
+        return colours
+
+
+@pytest.fixture
+def canvas(monkeypatch: pytest.MonkeyPatch, model: ViewerModel, slide: Slide) -> FakeCanvas:
+    found = FakeCanvas()
+    monkeypatch.setattr("napari_zoommil.viewer.layers.points.CanvasPicture", lambda *_: found)
+    return found
+
+
+@pytest.fixture
+def far(canvas: FakeCanvas, many: PointsView) -> PointsView:
+    """The same from where all can be seen: 9 screen px are 9 level-0 px."""
+    many._viewer.scene.camera.center, many._viewer.scene.camera.zoom = (0, 64, 64), 1 / MPP
+    return many
+
+
+def test_many_points_in_view_are_painted(far: PointsView, points: Points, canvas: FakeCanvas) -> None:
+    assert canvas.shown and not len(drawn(far))
+    near = near_view(far, 0) & (points.labels == 1) & (points.coordinates.max(1) > 60)
+    colours = canvas.at(points.coordinates[near])
+    assert near.sum() > 1_000 and (colours[:, :3] == RED.colour).all() and (colours[:, 3] > 0).all()
+    blue = canvas.at(points.coordinates[points.labels == 2])[:, :3] == BLUE.colour
+    assert blue.all(1).mean() > 0.9, "the others are under red ones"
+    assert not canvas.at(np.array([[40.0, 500.0]]))[:, 3].any() or near_view(far, 0).all()
+    far.layer.mode = "select"
+    assert len(drawn(far)) == len(points) and not canvas.shown
+    far.layer.mode = "pan_zoom"
+    assert canvas.shown and not len(drawn(far))
+    far._viewer.scene.camera.zoom *= 16
+    assert not canvas.shown and 0 < len(drawn(far)) <= FEW
+
+
+def test_what_is_edited_is_painted(far: PointsView, points: Points, canvas: FakeCanvas) -> None:
+    place, blue = np.array([[100.0, 100.0]]), (0, 0, 255)
+    around = np.abs(points.coordinates - place).max(1) < 45
+    points.remove(np.array(points.ids)[around].tolist())
+    assert not canvas.at(place).any()
+    (new,) = points.add(place[0], 2)
+    far.layer.selected_data = set()
+    assert (canvas.at(place)[0, :3] == blue).all()
+    points.move([new], place + 9)
+    assert canvas.at(place)[0, 3] < 9 and (canvas.at(place + 9)[0, :3] == blue).all()
+    points.recolour_class(2, (0, 255, 0))
+    assert (canvas.at(place + 9)[0, :3] == (0, 255, 0)).all()
+    points.remove([new])
+    assert not canvas.at(place + 9).any()
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+def test_after_a_removal_the_others_keep_their_class(
+    far: PointsView, points: Points, canvas: FakeCanvas, by_user: bool
+) -> None:
+    before = canvas._paint()
+    if by_user:
+        far.layer.selected_data = {11}
+        far.layer.remove_selected()
+    else:
+        points.remove([points.ids[11]])
+    assert 0 < (canvas._paint() != before).any(-1).sum() < 41**2, "but for the one"
+    points.undo()
+    assert (canvas._paint() != before).any(-1).sum() < 41**2
+
+
+def test_selected_points_lie_above_the_others(far: PointsView, points: Points, canvas: FakeCanvas) -> None:
+    few = np.flatnonzero(near_view(far, 0))[::300]
+    far.layer.selected_data = set(few.tolist())
+    assert drawn(far).tolist() == few.tolist(), "napari marks them"
+    colours = canvas.at(points.coordinates[few])[:, :3]
+    assert len(few) > 30 and len(np.unique(colours, axis=0)) == 1 and colours[0].tolist() != [0, 0, 255]
+    far.layer.selected_data = set(range(11_000))
+    assert not len(drawn(far))
+    near = points.coordinates[near_view(far, 0)]
+    assert (canvas.at(near)[:, :3] == colours[0]).all()
+
+
+def test_a_picture_lies_where_markers_lie(window, add_slide, small_slide, qtbot, monkeypatch) -> None:
+    slide = slide_of(add_slide(window, small_slide))
+    window.scene.camera.zoom, window.scene.camera.center = 4, (0, 1012 * 0.25, 1012 * 0.25)
+    points = Points("me", (RED, BLUE))
+    view = PointsView(window, slide, points)
+    points.add([(1012.5, 1012.5), (1030, 1080)], 1)
+    view.layer.visible = False
+    qtbot.wait(50)
+    bare = window.screenshot(flash=False).astype(int)
+
+    def differs() -> np.ndarray:
+        return np.abs(window.screenshot(flash=False) - bare).max(-1) > 40
+
+    view.layer.visible = True
+    as_markers = np.argwhere(differs())
+    monkeypatch.setattr("napari_zoommil.viewer.layers.points_in_sight.FEW", 0)
+    view._look_again()
+    as_picture = np.argwhere(differs())
+    assert view._sight.painted and not len(drawn(view)) and len(as_markers) > 500
+    assert 0.8 < len(as_picture) / len(as_markers) < 1.2
+    for edge in (np.min, np.max, np.mean):
+        np.testing.assert_allclose(edge(as_picture, 0), edge(as_markers, 0), atol=1.5)
+    view.layer.opacity = 0.0
+    assert not differs().any()
+    view.layer.opacity = 1.0
+    assert differs().any()
+    view.layer.visible = False
+    assert not differs().any()
+    view.layer.visible = True
+    view.close()
+    assert not differs().any()
 
 
 def test_all_points_are_selected_by_their_key(many: PointsView) -> None:
@@ -490,47 +596,6 @@ def test_all_points_are_selected_by_their_key(many: PointsView) -> None:
         assert many.layer.selected_data == set(range(11_000))
         press(many.layer)
         assert not many.layer.selected_data
-
-
-def test_selected_points_are_thinned_apart_from_the_others(many: PointsView, points: Points) -> None:
-    camera, rng = many._viewer.scene.camera, np.random.default_rng(1)
-    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
-    before = len(drawn(many))
-    few = set(rng.choice(11_000, 40, replace=False).tolist())
-    many.layer.selected_data = few
-    many._look_again()
-    near = sorted(few & set(np.flatnonzero(near_view(many, 0))))
-    there = points.coordinates[sorted(few & set(drawn(many)))]
-    away = np.abs(points.coordinates[near][:, None] - there[None]).max(2).min(1)
-    assert len(near) > 30 and (away <= APART_PX).all(), "one in each square that has any"
-    many.layer.selected_data = set(range(11_000))
-    many._look_again()
-    assert len(drawn(many)) == before
-
-
-@pytest.mark.parametrize("by_user", [True, False])
-def test_after_a_removal_a_rare_class_is_drawn_as_before(
-    view: PointsView, points: Points, by_user: bool
-) -> None:
-    camera, rng = view._viewer.scene.camera, np.random.default_rng(0)
-    camera.center, camera.zoom = (0, 64, 64), 1 / MPP
-    first, *_ = points.add(rng.uniform(0, 60, (9_000, 2)), 1)
-    points.add(rng.uniform(0, 200, (700, 2)), 2)
-    points.add(rng.uniform(0, 60, (9_000, 2)), 1)
-
-    def rare() -> int:
-        return int((points.labels[drawn(view)] == 2).sum())
-
-    before, count = rare(), len(drawn(view))
-    assert 100 < before < 700
-    if by_user:
-        view.layer.selected_data = {0}
-        view.layer.remove_selected()
-    else:
-        points.remove([first])
-    assert rare() == before and abs(len(drawn(view)) - count) <= 1
-    points.undo()
-    assert abs(rare() - before) <= 1 and abs(len(drawn(view)) - count) <= 1
 
 
 def test_the_points_in_view_are_chosen_again_when_the_slide_is_moved(
@@ -560,6 +625,21 @@ def test_without_naparis_way_to_slice_all_are_drawn(monkeypatch: pytest.MonkeyPa
     layer.in_sight = lambda: np.array([0])
     monkeypatch.setattr(PointsLayer, "_get_layer_slicing_state", lambda *_: SimpleNamespace())
     assert not vars(layer._get_layer_slicing_state(layer.data, False))
+
+
+def test_symbols_are_those_of_napari() -> None:
+    ours, naparis = (kind(np.zeros((3, 2)), symbol=["o", "x", "+"]) for kind in (KindOfPoints, PointsLayer))
+    for layer in (ours, naparis):
+        layer.current_symbol = "star"
+        layer.add((1, 1))
+        layer.remove([0])
+    assert ours.symbol.tolist() == naparis.symbol.tolist() and ours.symbol.dtype == naparis.symbol.dtype
+    assert set(map(type, ours.symbol)) == {type(ours.current_symbol)}
+    for wrong in (["o"] * 7, np.array(["none such"] * 3)):
+        with pytest.raises((ValueError, KeyError)):
+            ours.symbol = wrong
+    ours.symbol = "square"
+    assert {str(one) for one in ours.symbol} == {"square"}
 
 
 def test_few_points_are_all_drawn(view: PointsView, points: Points) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_zoommil import files
-from napari_zoommil.annotations import autosave, xml_files
+from napari_zoommil.annotations import paths, xml_files
 from napari_zoommil.annotations.geojson import ORIGIN, OWN_MEMBER
 from napari_zoommil.slides.readers import base, ome_zarr_images, shared_file, tiff_images
 from napari_zoommil.slides.units import microns
@@ -41,7 +41,7 @@ def test_limits(page: str) -> None:
 
 
 def test_names(page: str) -> None:
-    assert f"`NAME{autosave.SUFFIX}`" in page and f"`NAME.tif{autosave.SUFFIX}`" in page
+    assert f"`NAME{paths.SUFFIX}`" in page and f"`NAME.tif{paths.SUFFIX}`" in page
     assert f"`{OWN_MEMBER}.{ORIGIN}`" in page
     (units,) = re.findall(r"ImageJ: ([^;]*) and their names", page)
     assert all(microns(name) for name in units.split(", ")) and len(units.split(", ")) == 9

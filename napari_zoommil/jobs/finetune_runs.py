@@ -19,7 +19,7 @@ from typing import Annotated
 from annotated_types import Ge, Interval
 
 from napari_zoommil.annotations import annotations_path
-from napari_zoommil.annotations.autosave import SUFFIX, places_to_write
+from napari_zoommil.annotations.paths import SUFFIX, places_to_write
 from napari_zoommil.configuration import parsed
 from napari_zoommil.errors import AnnotationError, ModelError
 from napari_zoommil.files import make_folder, read_file, write_file, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_zoommil.annotations import CellClass, Points, annotations_path, autosave
+from napari_zoommil.annotations import CellClass, Points, annotations_path, paths
 from napari_zoommil.jobs import finetune_runs, run
 from napari_zoommil.jobs.finetune_plan import MILPoints, look, points_for_mil
 from napari_zoommil.jobs.finetune_run import finetune_in_run
@@ -99,8 +99,8 @@ def test_what_is_wrong_is_told(slide: Slide, content: str | None, model: str) ->
 def test_points_of_a_slide_in_a_folder_one_may_not_write_to_are_trained_on(
     slide: Slide, make_cell_model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autosave, "_writable", lambda _: False)
-    monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
+    monkeypatch.setattr(paths, "writable", lambda _: False)
+    monkeypatch.setattr(paths, "user_data_path", lambda _: tmp_path / "workspace")
     *_, found = look(slide, make_cell_model(), "interactive", "cpu")
     assert [count for _, count in found.counts] == [24] and not found.problem
     assert found.stamp is None and found.path == annotations_path(slide), "the first edit is written there"

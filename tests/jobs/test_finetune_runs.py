@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_zoommil.annotations import Points, annotations_path, autosave
+from napari_zoommil.annotations import Points, annotations_path, paths
 from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.jobs import finetune_runs
 from napari_zoommil.jobs.finetune_runs import Request, TrainingRun
@@ -64,8 +64,8 @@ def test_a_run_begins_with_its_own_copy_of_the_points(slide: Slide, tmp_path: Pa
 def test_where_one_may_not_write_runs_lie_in_the_workspace_without_the_name(
     slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(autosave, "_writable", lambda _: False)
-    monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
+    monkeypatch.setattr(paths, "writable", lambda _: False)
+    monkeypatch.setattr(paths, "user_data_path", lambda _: tmp_path / "workspace")
     folder = finetune_runs.models_folder(slide)
     assert folder.is_relative_to(tmp_path / "workspace") and "small" not in folder.name
 
@@ -75,7 +75,7 @@ def test_looking_at_the_runs_of_a_slide_makes_no_file(
 ) -> None:
     finish(finetune_runs.begin(slide, ASKED))
     made = []
-    monkeypatch.setattr(autosave.tempfile, "TemporaryFile", lambda *_, **__: made.append(1))
+    monkeypatch.setattr(paths.tempfile, "TemporaryFile", lambda *_, **__: made.append(1))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))}
     assert len(finetune_runs.undecided(slide)) == 1 and finetune_runs.kept(slide) == ()
     assert not made and {path: path.stat().st_mtime_ns for path in before} == before
@@ -87,9 +87,9 @@ def test_where_no_file_can_be_made_whatever_permissions_say_the_workspace_is_tak
     def refuse(**_: object) -> None:
         raise PermissionError("the share says no")
 
-    monkeypatch.setattr(autosave, "_refused", set())
-    monkeypatch.setattr(autosave, "user_data_path", lambda _: tmp_path / "workspace")
-    monkeypatch.setattr(autosave.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(paths, "_refused", set())
+    monkeypatch.setattr(paths, "user_data_path", lambda _: tmp_path / "workspace")
+    monkeypatch.setattr(paths.tempfile, "TemporaryFile", refuse)
     assert finetune_runs.models_folder(slide).parent == tmp_path, "as far as one can tell without trying"
     folder = finetune_runs.begin(slide, ASKED)
     assert folder.is_relative_to(tmp_path / "workspace")

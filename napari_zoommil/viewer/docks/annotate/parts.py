@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_zoommil.annotations.autosave import beside
+from napari_zoommil.annotations.paths import beside
 from napari_zoommil.files import ANNOTATIONS, GEOJSON, dialog_filter
 from napari_zoommil.viewer import keys
 from napari_zoommil.viewer.docks.annotate.slide_annotations import Actions, SlideAnnotations

@@ -58,10 +58,13 @@ class CanvasPicture:
         bool
             Whether there is a window to draw it.
         """
-        if self._node is None:
-            self._node = self._new_node()
-        if self._node is None:
+        parent = self._parent()
+        if parent is None:
             return False
+        if self._node is None or self._node.parent is not parent:  # the layer was taken out and put back
+            self._node = Painted(np.zeros((1, 1, 4), np.uint8), parent=parent)
+            self._node.set_gl_state("translucent", depth_test=False)
+            self._node.opacity = parent.opacity  # a child has one of its own
         self._node.transform = STTransform(step[::-1], corner[::-1])
         self._node.paint = paint
         self._node.visible = True
@@ -73,15 +76,9 @@ class CanvasPicture:
         if self._node is not None:
             self._node.visible = False
 
-    def _new_node(self) -> Any:
+    def _parent(self) -> Any:
         viewer, layer = self._viewer(), self._layer()
-        parent = node_of(viewer, layer) if viewer is not None and layer is not None else None
-        if parent is None:
-            return None
-        node = Painted(np.zeros((1, 1, 4), np.uint8), parent=parent)
-        node.set_gl_state("translucent", depth_test=False)
-        node.opacity = parent.opacity  # a child has one of its own
-        return node
+        return None if viewer is None or layer is None else node_of(viewer, layer)
 
     def _follow_opacity(self, event: Any) -> None:
         if self._node is not None:

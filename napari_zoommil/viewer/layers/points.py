@@ -177,8 +177,8 @@ class PointsView:
 
     def _paint(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> Pixels:
         shown, labels = looks(self._points.classes, self._slide.mpp), self._labels
-        colour = shown.packed[labels]
-        picture = PointsPicture(self.layer.data, shown.sizes[labels], colour, self._chosen(), highlight())
+        colours = shown.packed[labels]
+        picture = PointsPicture(self.layer.data, shown.sizes[labels], colours, self._chosen(), highlight())
         return picture.paint(y, x)
 
     def _selected(self) -> None:

@@ -585,6 +585,11 @@ def test_a_picture_lies_where_markers_lie(window, add_slide, small_slide, qtbot,
     view.layer.visible = False
     assert not differs().any()
     view.layer.visible = True
+    window.layers.remove(view.layer)
+    assert not differs().any()
+    window.add_layer(view.layer)
+    view._look_again()
+    assert differs().any(), "napari draws it anew"
     view.close()
     assert not differs().any()
 

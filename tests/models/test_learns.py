@@ -17,7 +17,7 @@ from napari_zoommil.models.registry import entry
 
 WIDTH, SLIDES, EPOCHS = 64, 32, 10
 FAST: dict[str, dict[str, Any]] = {
-    "transmil": {"hidden": 256, "heads": 2, "landmarks": 16},
+    "transmil": {"hidden": 64, "heads": 2, "landmarks": 16},
     "nic": {"region": 8, "views": 1, "padding": "same", "width": 32, "strides": (1, 1), "dropout": 0.0},
 }
 """Options of models that take minutes otherwise, or are made for larger slides."""
@@ -59,10 +59,11 @@ def test_it_finds_witnesses_on_held_out_bags(name: str, make_grid: Callable, mak
     epochs, rate = STEPS.get(name, (EPOCHS, 1e-3))
     model = create(name, WIDTH, 2, scales, **FAST.get(name, {}))
     optimizer = torch.optim.Adam(model.parameters(), rate)
+    to_learn_from = cohort(grid, make_bag, 0)
     for epoch in range(epochs):
         share = epoch / epochs
         model.train().progress(share)
-        for batch in batched(cohort(grid, make_bag, 0), size):
+        for batch in batched(to_learn_from, size):
             outputs, found_losses = model.outputs([bag for bag, _ in batch]), []
             for output, (_, label) in zip(outputs, batch, strict=True):
                 losses = model.losses(output, torch.tensor(label), share)

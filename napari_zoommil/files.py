@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from napari_zoommil.errors import FileError
+from napari_zoommil.errors import FileError, first_line
 from napari_zoommil.unfinished_files import sweep, unique_name
 
 SLIDES = (
@@ -257,7 +257,9 @@ def unwritable(path: Path, error: OSError) -> FileError:
     """The error for a file that cannot be written."""
     held = error.errno in (EACCES, EPERM) and path.is_file()
     first = "close it in other programs, or " if held else ""  # Windows replaces no file that is open
-    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {first}{way_out(error)}")
+    return FileError(
+        f"{path.name} cannot be written ({error.strerror or first_line(error)}); {first}{way_out(error)}"
+    )
 
 
 def require_replaceable(path: Path) -> None:

@@ -64,10 +64,11 @@ def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
         return "hang"
     if code not in codes:
         return f"exit code {code}: {said[-300:]}"
+    last = last_line(log)
     if code == 1 and (
-        not last_line(log).startswith(("error: ", "warning: ")) or last_line(log).endswith(":")
+        not last.startswith(("error: ", "warning: ")) or last.endswith(":") or "enforce fail" in last
     ):
-        return f"no sentence: {last_line(log)}"
+        return f"no sentence: {last}"
     return ""
 
 

@@ -55,6 +55,11 @@ def last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
+def is_sentence(line: str) -> bool:
+    """Whether a line tells an error, of one slide of several too, in words of ours."""
+    return line.startswith(("error: ", "warning: ")) and not line.endswith(":") and "enforce fail" not in line
+
+
 def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
     """What is wrong with how a command ended; empty if nothing is."""
     said = log.read_text() if log.exists() else ""
@@ -64,11 +69,8 @@ def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
         return "hang"
     if code not in codes:
         return f"exit code {code}: {said[-300:]}"
-    last = last_line(log)
-    if code == 1 and (
-        not last.startswith(("error: ", "warning: ")) or last.endswith(":") or "enforce fail" in last
-    ):
-        return f"no sentence: {last}"
+    if code == 1 and not any(is_sentence(line.strip()) for line in said.splitlines()):
+        return f"no sentence: {last_line(log)}"
     return ""
 
 

@@ -46,6 +46,9 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 ROOM = (0, 20_000, 200_000, 1_500_000)
 """Bytes that are free on a full disk."""
 
+RESUMED = ("last.ckpt", "best.ckpt")
+"""What a training goes on from."""
+
 Of = Callable[[Path], Command]
 
 
@@ -97,7 +100,7 @@ def interrupted(of: Of, work: Path, rng: random.Random, count: int) -> Iterator[
             fault = f"not said: {last_line(log)}"
         if not fault and over and results(folder) != results(old):
             fault = "other results"
-        left = left_over(temporary) + [name for name in left_over(folder) if name != "last.ckpt"]
+        left = left_over(temporary) + [name for name in left_over(folder) if name not in RESUMED]
         yield {
             "signal": sent.name,
             "code": code,
@@ -138,7 +141,7 @@ def full(of: Of, work: Path) -> Iterator[dict[str, Any]]:
                 fault = "other results"
             if not fault and code and "/" not in said and "." not in said:
                 fault = f"names no file: {said}"
-            if not fault and (left := [name for name in left_over(place) if name != "last.ckpt"]):
+            if not fault and (left := [name for name in left_over(place) if name not in RESUMED]):
                 fault = f"left over: {left}"
             filler.unlink()
             again = ended_within(forked(called(of(folder), log)), SECONDS)

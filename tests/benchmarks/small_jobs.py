@@ -132,6 +132,7 @@ def called(arguments: Command, log: Path, temporary: Path | None = None) -> Call
     """A command as the program runs it, with its output in a file, and its temporary files elsewhere."""
 
     def work() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+LONGEST = 200
+"""Characters of a file's value, or of what a foreign error says, in a sentence of ours."""
+
 
 class ZoomMILError(Exception):
     """Base of every error this package raises on purpose."""
 
 
+def short(value: object) -> str:
+    """A value of a file as far as it fits into a sentence of ours, on one line."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
 def first_line(error: BaseException) -> str:
     """What a foreign error says, cut to the one line that fits into a sentence of ours."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return short(next(iter(str(error).splitlines()), "")) or type(error).__name__
 
 
 class FileError(ZoomMILError):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from napari_zoommil.errors import FileError
+from napari_zoommil.errors import FileError, first_line
 from napari_zoommil.unfinished_files import sweep, unique_name
 
 SLIDES = (
@@ -139,14 +139,20 @@ def read_file(path: Path, most: int = MOST_BYTES) -> bytes:
     check_readable(path)
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            if os.fstat(file.fileno()).st_size > most:
+                raise _too_large(path, most)
+            content = file.read(most + 1)  # it may grow meanwhile
     except OSError as error:
         raise _unreadable(path, error) from error
     except MemoryError as error:
         raise FileError(f"{path.name} is larger than the memory; give a smaller file") from error
     if len(content) > most:
-        raise FileError(f"{path.name} is larger than {most >> 20:,} MB; give a smaller file")
+        raise _too_large(path, most)
     return content
+
+
+def _too_large(path: Path, most: int) -> FileError:
+    return FileError(f"{path.name} is larger than {most >> 20:,} MB; give a smaller file")
 
 
 def make_folder(path: Path, exist_ok: bool = True) -> Path:
@@ -251,7 +257,9 @@ def unwritable(path: Path, error: OSError) -> FileError:
     """The error for a file that cannot be written."""
     held = error.errno in (EACCES, EPERM) and path.is_file()
     first = "close it in other programs, or " if held else ""  # Windows replaces no file that is open
-    return FileError(f"{path.name} cannot be written ({error.strerror or error}); {first}{way_out(error)}")
+    return FileError(
+        f"{path.name} cannot be written ({error.strerror or first_line(error)}); {first}{way_out(error)}"
+    )
 
 
 def require_replaceable(path: Path) -> None:
@@ -273,9 +281,14 @@ def unfinished_in(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".*.part") if path.is_file()]
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or what a user may have of it, is full."""
+    return error.errno in (ENOSPC, EDQUOT)
+
+
 def way_out(error: OSError) -> str:
     """What to do where a file cannot be written."""
-    if error.errno in (ENOSPC, EDQUOT):
+    if is_full(error):
         return "free some space on the disk, or save to another folder"
     if error.errno in (EACCES, EPERM, EROFS):
         return "save to another folder, one that may be written to"

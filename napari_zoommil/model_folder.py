@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from napari_zoommil.configuration import parsed
-from napari_zoommil.errors import FileError, ModelError, ZoomMILError, first_line
+from napari_zoommil.errors import FileError, ModelError, ZoomMILError, first_line, short
 from napari_zoommil.familiarity import file as familiarity_file
 from napari_zoommil.files import MOST_TABLE_BYTES, make_folder, read_file, write_file, write_json
 from napari_zoommil.resources import resource
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from napari_zoommil.familiarity import Familiarity
 
 T = TypeVar("T")
-
-LONGEST = 200
-"""Most characters that are told of why a configuration cannot be used."""
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -275,8 +272,8 @@ def _read(folder: Path) -> dict[str, Any]:
         raise malformed(folder, f"kind is {kind!r}, not a text")
     if made > FORMAT or kind not in (None, *USES):
         raise ModelError(
-            f"{folder} was made by a later version of napari-zoommil (kind {kind}, format {made}); "
-            "update the package to use it"
+            f"{folder} was made by a later version of napari-zoommil (kind {short(kind)}, "
+            f"format {short(made)}); update the package to use it"
         )
     return content
 
@@ -302,11 +299,8 @@ def _kind(content: dict[str, Any]) -> Kind | None:
 
 def malformed(folder: Path, error: Exception | str) -> ModelError:
     """The error for a folder whose configuration cannot be used."""
-    why = str(error)
-    if len(why) > LONGEST:  # it may quote a value of the file
-        why = f"{why[:LONGEST]} …"
     return ModelError(
-        f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({why}); "
+        f"{folder} is not a model folder: its {CONFIG} is missing or malformed ({short(error)}); "
         "correct it, or choose another folder"
     )
 

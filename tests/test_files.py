@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -369,3 +370,16 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
     assert len(read_file(path, 2 << 20)) == 2 << 20
     with pytest.raises(FileError, match=r"^a\.csv is larger than 1 MB; give a smaller file$"):
         read_file(path, 1 << 20)
+
+
+def test_of_a_file_that_is_too_large_nothing_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.touch()
+    os.truncate(path, 64 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileError, match="is larger than 8 MB; give a smaller file"):
+            read_file(path, 8 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -251,6 +251,31 @@ def test_class_names_must_be_as_many_as_classes(saved) -> None:  # type: ignore[
         load_model(saved[0])
 
 
+@pytest.mark.parametrize("classes", [10**9, "2", None])
+def test_as_many_classes_as_are_named_are_asked_for(saved, classes: Any) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], config=json.loads((saved[0] / "config.json").read_text())["config"] | {"classes": classes})
+    with pytest.raises(ModelError, match="names 2 classes, but its model has"):
+        load_model(saved[0])  # at once: nothing is made of so many
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"format": 10**900},
+        {"kind": "x" * 10_000},
+        {"kind": "a\nb"},
+        {"architecture": "x" * 10_000},
+        {"encoder": "x" * 10_000},
+        {"class_names": ["x" * 10_000, "y"]},
+    ],
+)
+def test_a_sentence_does_not_quote_all_of_a_long_value_or_two_lines(saved, entries: dict[str, Any]) -> None:  # type: ignore[no-untyped-def]
+    edit(saved[0], **entries)
+    with pytest.raises(ModelError) as told:
+        load_model(saved[0])
+    assert len(str(told.value)) < 300 + 2 * len(str(saved[0])) and "\n" not in str(told.value)
+
+
 def test_what_kind_of_model_a_folder_holds(
     saved,  # type: ignore[no-untyped-def]
     make_cell_model: Callable[..., str],

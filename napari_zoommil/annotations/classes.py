@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_zoommil.errors import AnnotationError
 
@@ -78,3 +78,16 @@ def next_colour(taken: Iterable[CellClass]) -> Colour:
     """The first colour of the cycle that no class has; the cycle starts again when all are used."""
     colours = [one.colour for one in taken]
     return min(CLASS_CYCLE, key=lambda colour: (colours.count(colour), CLASS_CYCLE.index(colour)))
+
+
+def added_to(classes: Iterable[CellClass], others: Iterable[CellClass]) -> tuple[CellClass, ...]:
+    """Those of another document whose names are new here; who has a colour of ours gets one that is free."""
+    ours, others = tuple(classes), tuple(others)
+    names, colours = {one.name for one in ours}, {one.colour for one in ours}
+    taken, found = [*ours, *others], []
+    for one in (one for one in others if one.name not in names):
+        if one.colour in colours:
+            one = replace(one, colour=next_colour(taken))
+            taken.append(one)
+        found.append(one)
+    return tuple(found)

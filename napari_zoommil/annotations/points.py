@@ -13,7 +13,13 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal
 
-from napari_zoommil.annotations.classes import DEFAULT_DIAMETER_UM, CellClass, Colour, next_colour
+from napari_zoommil.annotations.classes import (
+    DEFAULT_DIAMETER_UM,
+    CellClass,
+    Colour,
+    added_to,
+    next_colour,
+)
 from napari_zoommil.annotations.collection import without_collection
 from napari_zoommil.annotations.coordinates import as_places, as_polygons
 from napari_zoommil.annotations.edits import Change, Changed, Classes, Edit, History
@@ -350,15 +356,21 @@ class Points:
     def take_in(self, other: Points) -> None:
         """Add the features and classes of another document, in one step.
 
-        Features whose id, and classes whose name, already exist here are not changed; other members of its
-        collection are left out.
+        Features whose id, and classes whose name, already exist here are not changed; a new class whose
+        colour a class here has gets another; other members of its collection are left out.
         """
-        known = {one.name for one in self._state.classes}
+        added = added_to(self._state.classes, other.classes)
+        recoloured = {one.name: one for one in set(added) - set(other.classes)}
+        known: Restyled = {}
         new = [
             in_frame_of(one, self._origin) for id, one in other.features.items() if id not in self.features
         ]
+        new = [
+            classed(one, recoloured[one.class_name], known) if one.class_name in recoloured else one
+            for one in new
+        ]
         changes = tuple(Change(None, replace(one, serial=self._state.new_serial())) for one in new)
-        classes = (*self._state.classes, *(one for one in other.classes if one.name not in known))
+        classes = (*self._state.classes, *added)
         self._do(Edit(changes, (self._state.classes, classes) if classes != self._state.classes else None))
 
     def _do(self, edit: Edit) -> None:

@@ -28,7 +28,8 @@ from napari_zoommil.bags.format_1 import older_parts
 from napari_zoommil.bags.grids import GridKey, read_grid, write_grid
 from napari_zoommil.bags.group import FeatureGroup
 from napari_zoommil.bags.parts import DAMAGE, Floats, Part
-from napari_zoommil.errors import StoreError
+from napari_zoommil.errors import StoreError, first_line, short
+from napari_zoommil.files import is_full
 from napari_zoommil.geometry import PatchGrid, PatchLevel, Rows, magnification_name
 from napari_zoommil.resources import cache_folder
 
@@ -183,7 +184,7 @@ class FeatureCache:
         made = _format(group)
         if made <= FORMAT:
             return ""
-        later = f"a later version of napari-zoommil made {group.name}, in format {made}"
+        later = f"a later version of napari-zoommil made {group.name}, in format {short(made)}"
         if self.most_bytes is None:
             raise StoreError(
                 f"features in {self.folder} cannot be used ({later}); "
@@ -217,8 +218,9 @@ def open_cache(store: Path | None) -> FeatureCache:
 
 def unwritable(folder: Path, error: BaseException) -> str:
     """Message that features cannot be stored, with the reason and a remedy."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return f"features cannot be stored in {folder} ({reason}); free some space there, or name another --store"
+    reason = (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+    room = "free some space there, or " if isinstance(error, OSError) and is_full(error) else ""
+    return f"features cannot be stored in {folder} ({reason}); {room}name another --store"
 
 
 class Recent:

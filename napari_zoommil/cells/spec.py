@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Interval, MinLen
+from annotated_types import Interval, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from napari_zoommil.annotations import CellClass
@@ -37,7 +37,7 @@ class CellSpec:
         Data, seeds and metrics, as in the model card.
     """
 
-    architecture: str
+    architecture: Annotated[str, MaxLen(100)]
     config: dict[str, Any]
     mpp: Resolution
     classes: Annotated[tuple[CellClass, ...], MinLen(1)]

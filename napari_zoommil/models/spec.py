@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from annotated_types import Interval, MinLen
+from annotated_types import Interval, Len, MaxLen
 
-from napari_zoommil.errors import MagnificationError, ModelError
+from napari_zoommil.errors import MagnificationError, ModelError, short
 from napari_zoommil.geometry import zoom_ratios
 from napari_zoommil.model_folder import (
     find_model,
@@ -60,12 +60,12 @@ class ModelSpec:
         Of a classification, see :class:`~napari_zoommil.models.task.Classification`.
     """
 
-    architecture: str
+    architecture: Annotated[str, MaxLen(100)]
     config: dict[str, Any]
-    encoder: str
-    encoder_hash: str
+    encoder: Annotated[str, MaxLen(1000)]
+    encoder_hash: Annotated[str, MaxLen(100)]
     patch_size: Annotated[int, Interval(ge=0, le=4096)]
-    class_names: tuple[Annotated[str, MinLen(1)], ...]
+    class_names: tuple[Annotated[str, Len(1, 200)], ...]
     min_tissue: Annotated[float, Interval(ge=0, le=1)] = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     regression: Regression | None = None
@@ -109,6 +109,9 @@ def read_spec(name: str | Path) -> ModelSpec:
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
     require_distinct(folder, "class_names", spec.class_names)
+    named, told = len(spec.task.names), spec.config.get("classes", 0)
+    if named != told:  # asked before a network of as many is made
+        raise ModelError(f"{folder} names {named} classes, but its model has {short(told)}")
     try:
         takes = spec.takes
     except ModelError as error:
@@ -146,7 +149,5 @@ def load_model(name: str | Path) -> tuple[MILModel, ModelSpec]:
     """
     folder, spec = find_model(name), read_spec(name)
     model = build(folder, lambda: create(spec.architecture, **spec.config))
-    if model.classes != len(spec.task.names):
-        raise ModelError(f"{folder} names {len(spec.task.names)} classes, but its model has {model.classes}")
     model.task, model.patch_size, model.encoder_hash = spec.task, spec.patch_size, spec.encoder_hash
     return model.eval().requires_grad_(False), spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from napari_zoommil.encoders.random_numbers import seed_torch
-from napari_zoommil.files import replacing
+from napari_zoommil.files import write_file
 from napari_zoommil.training.run import BEST, CHECKPOINT, RunFolder
 
 
@@ -82,8 +83,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        with replacing(Path(path)) as part:
-            torch.save(checkpoint, part)
+        content = BytesIO()  # of a full disk torch only tells at which byte it stopped
+        torch.save(checkpoint, content)
+        write_file(Path(path), content.getvalue())
 
 
 class StopsEarly(EarlyStopping):

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_zoommil.errors import FileError, ModelError
 from napari_zoommil.familiarity.file import NAME as STATISTICS
-from napari_zoommil.files import make_folder, real, unfinished_in, write_file, write_json
+from napari_zoommil.files import make_folder, real, unfinished_in, unwritable, write_file, write_json
 from napari_zoommil.model_folder import CARD, CONFIG, WEIGHTS
 from napari_zoommil.unfinished_files import sweep
 
@@ -150,11 +150,14 @@ class RunFolder:
         """Write a line of the curves; a column without a value stays empty."""
         path = self.folder / CURVES
         new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, (EPOCH, *columns))
-            if new:
-                writer.writeheader()
-            writer.writerow({EPOCH: epoch} | {name: f"{value:.6g}" for name, value in values.items()})
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, (EPOCH, *columns))
+                if new:
+                    writer.writeheader()
+                writer.writerow({EPOCH: epoch} | {name: f"{value:.6g}" for name, value in values.items()})
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Write the metrics of the trained model, which is already in the folder; delete the checkpoints."""

@@ -328,6 +328,21 @@ def test_a_written_file_is_read_back(points: Points, tmp_path: Path) -> None:
     assert again.classes == points.classes and again.ids == points.ids
 
 
+def test_classes_of_another_document_get_colours_that_are_free(tmp_path: Path) -> None:
+    ours, theirs = Points("", [CellClass("cell", CLASS_CYCLE[0])]), Points()
+    for place, name in enumerate(("stroma", "immune")):  # the first of them in the colour of ours
+        theirs.add([[place, place]], theirs.add_class(name))
+    ours.take_in(theirs)
+    wanted = [("cell", CLASS_CYCLE[0]), ("stroma", CLASS_CYCLE[2]), ("immune", CLASS_CYCLE[1])]
+    ours.write(tmp_path / "a.geojson")
+    for document in (ours, Points.read(tmp_path / "a.geojson")):
+        assert [(one.name, one.colour) for one in document.classes] == wanted
+    colours = [one.raw["properties"]["classification"]["color"] for one in ours.features.values()]
+    assert colours == [list(CLASS_CYCLE[2]), list(CLASS_CYCLE[1])]  # which is what QuPath reads
+    ours.undo()
+    assert [one.name for one in ours.classes] == ["cell"] and not len(ours)
+
+
 def test_an_empty_document_is_a_document() -> None:
     assert Points() and len(Points()) == 0
 

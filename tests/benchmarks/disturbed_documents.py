@@ -1,6 +1,6 @@
 """Annotations whose file is taken away, shared, locked or on a full disk; a folder that two trainings want.
 
-    python tests/benchmarks/disturbed_documents.py --json [--edits 150]
+    python tests/benchmarks/disturbed_documents.py --json [--parts documents trainings] [--edits 150]
 
 ``lost`` are points that were on disk and are in no file in the end; 0 in every row. ``waited_s`` is how
 long an edit took that met a lock. The full disk needs root, and Linux.
@@ -206,15 +206,16 @@ def beside_training(folder: Path, table: Path, edits: int) -> Row:
 
 
 def main() -> None:
+    parts = ("documents", "trainings")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="the result is always JSON; kept for uniformity")
     parser.add_argument("--edits", type=int, default=150, help="of each of three processes")
     parser.add_argument("--size", type=int, default=1024, help="edge of a slide, px, a multiple of 32")
-    parser.add_argument("--documents", action="store_true", help="no trainings, so that no torch is needed")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="documents need no torch")
     args = parser.parse_args()
-    if not args.documents:
+    if "trainings" in args.parts:
         import_all()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
@@ -229,8 +230,8 @@ def main() -> None:
             "two trainings": lambda: two_trainings(folder, table),
             "beside a training": lambda: beside_training(folder, table, 3 * args.edits),
         }
-        if args.documents:
-            rows = {what: row for what, row in rows.items() if "training" not in what}
+        of_training = {what: "training" in what for what in rows}
+        rows = {what: row for what, row in rows.items() if parts[of_training[what]] in args.parts}
         found = {}
         for what, row in rows.items():
             try:

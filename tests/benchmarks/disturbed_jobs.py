@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from small_jobs import (
+    OVERWRITING,
     Command,
     called,
     commands,
@@ -45,6 +46,9 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 ROOM = (0, 20_000, 200_000, 1_500_000)
 """Bytes that are free on a full disk."""
 
+RESUMED = ("last.ckpt", "best.ckpt")
+"""What a training goes on from."""
+
 Of = Callable[[Path], Command]
 
 
@@ -52,6 +56,11 @@ def last_line(log: Path) -> str:
     """What a command said last, below its progress."""
     lines = [line.strip() for line in log.read_text().splitlines()]
     return next((line for line in reversed(lines) if line), "")
+
+
+def is_sentence(line: str) -> bool:
+    """Whether a line tells an error, of one slide of several too, in words of ours."""
+    return line.startswith(("error: ", "warning: ")) and not line.endswith(":") and "enforce fail" not in line
 
 
 def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
@@ -63,9 +72,7 @@ def fault_of(code: int | None, log: Path, codes: tuple[int, ...]) -> str:
         return "hang"
     if code not in codes:
         return f"exit code {code}: {said[-300:]}"
-    if code == 1 and (
-        not last_line(log).startswith(("error: ", "warning: ")) or last_line(log).endswith(":")
-    ):
+    if code == 1 and not any(is_sentence(line.strip()) for line in said.splitlines()):
         return f"no sentence: {last_line(log)}"
     return ""
 
@@ -80,7 +87,7 @@ def interrupted(of: Of, work: Path, rng: random.Random, count: int) -> Iterator[
         sent, folder, temporary = list(SIGNALS)[number % 2], work / f"{number}", work / f"tmp-{number}"
         temporary.mkdir()
         log.unlink()
-        over = number % 4 > 1 and of(old)[0] in ("predict", "explain", "detect")
+        over = number % 4 > 1 and of(old)[0] in OVERWRITING
         if over:
             shutil.copytree(old, folder)
         pid = forked(called(of(folder), log, temporary))
@@ -93,7 +100,7 @@ def interrupted(of: Of, work: Path, rng: random.Random, count: int) -> Iterator[
             fault = f"not said: {last_line(log)}"
         if not fault and over and results(folder) != results(old):
             fault = "other results"
-        left = left_over(temporary) + [name for name in left_over(folder) if name != "last.ckpt"]
+        left = left_over(temporary) + [name for name in left_over(folder) if name not in RESUMED]
         yield {
             "signal": sent.name,
             "code": code,
@@ -118,7 +125,7 @@ def full(of: Of, work: Path) -> Iterator[dict[str, Any]]:
     """Ends of a command on a disk with little room, and whether it works when there is some again."""
     old, log = work / "old", work / "log"
     assert ended(forked(called(of(old), log))) == 0, log.read_text()
-    overwrites = of(old)[0] not in ("embed", "train", "finetune")
+    overwrites = of(old)[0] in OVERWRITING
     for room in ROOM:
         with disk(work / "disk", 96 << 20) as place:
             folder, filler = place / "out", place / "filler"
@@ -134,7 +141,7 @@ def full(of: Of, work: Path) -> Iterator[dict[str, Any]]:
                 fault = "other results"
             if not fault and code and "/" not in said and "." not in said:
                 fault = f"names no file: {said}"
-            if not fault and (left := [name for name in left_over(place) if name != "last.ckpt"]):
+            if not fault and (left := [name for name in left_over(place) if name not in RESUMED]):
                 fault = f"left over: {left}"
             filler.unlink()
             again = ended_within(forked(called(of(folder), log)), SECONDS)
@@ -171,16 +178,19 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def slide_changed(name: str, data: Path, work: Path, rng: random.Random) -> Iterator[dict[str, Any]]:
-    """Ends of a command whose slide changes while it runs."""
+def slide_changed(name: str, table: Path, work: Path, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Ends of a command whose slide, or one of whose two or ten slides, changes while it runs."""
     for what, change in CHANGES.items():
         folder, log = work / what, work / f"{what}.log"
         folder.mkdir()
-        for number in ("0", "7"):
-            shutil.copy(data / f"{number}.tif", folder)
-        shutil.copy(data / "points.geojson", folder)
-        (folder / "cohort.csv").write_text("slide,label\n0.tif,a\n7.tif,b\n")
-        pid = forked(called(commands(folder / "cohort.csv")[name](folder / "out"), log))
+        needs_all = name in ("train", "train-encoder")
+        for path in table.parent.glob("*.tif" if needs_all else "[07].tif"):
+            shutil.copy(path, folder)
+        for path in (table, table.with_name("points.geojson")):
+            shutil.copy(path, folder)
+        if not needs_all:
+            (folder / table.name).write_text("slide,label\n0.tif,a\n7.tif,b\n")
+        pid = forked(called(commands(folder / table.name)[name](folder / "out"), log))
         time.sleep(rng.uniform(0.05, 0.8))
         change(folder / "0.tif")
         code = ended_within(pid, SECONDS)
@@ -205,19 +215,18 @@ def main() -> None:
     rng, found = random.Random(args.seed), defaultdict(dict)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         data = Path(name)
-        known = commands(make_cohort(args.data or data, args.size))
-        assert ended(forked(called(known["embed"](data / "features"), data / "log"))) == 0
+        table = make_cohort(args.data or data, args.size)
+        known = commands(table)
+        assert ended(forked(called(known["embed"](table.with_name("features")), data / "log"))) == 0
         for part in args.parts:
             for job in args.jobs or known:
-                if part == "slide" and job in ("train", "explain", "finetune-mil"):
-                    continue
                 work = data / f"{part}-{job}"
                 work.mkdir()
                 tries = {
                     "signals": lambda of, w=work: interrupted(of, w, rng, args.signals),
                     "full": lambda of, w=work: full(of, w),
                     "read-only": lambda of, w=work: read_only(of, w),
-                    "slide": lambda of, w=work, j=job: slide_changed(j, data, w, rng),
+                    "slide": lambda of, w=work, j=job: slide_changed(j, table, w, rng),
                 }[part](known[job])
                 found[part][job] = []
                 for one in tries:

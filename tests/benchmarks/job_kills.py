@@ -187,7 +187,7 @@ def main() -> None:
         for name in args.jobs:
             (data / name).mkdir()
             if name == "train":
-                ended(forked(called(known["embed"](data / "features"), data / "log")))
+                ended(forked(called(known["embed"](table.with_name("features")), data / "log")))
             of, over = known[name], name in ("predict", "detect")
             found[name] = rounds(
                 (lambda out, of=of: [*of(out), "--resume"]) if name in ("train", "finetune") else of,

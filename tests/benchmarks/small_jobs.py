@@ -35,6 +35,8 @@ SPLITS = ("train", "train", "train", "val", "test")
 READING = ("--encoder", "nic", "--magnifications", "10,20,40", "--patch-size", "64")
 OTHER_DISK = Path("/dev/shm")
 ON_CPU = ("--device", "cpu", "--threads", "1")
+OVERWRITING = ("predict", "explain", "detect")
+"""Commands that write over older results without being told to."""
 
 Command = list[str]
 
@@ -75,6 +77,7 @@ def commands(table: Path, epochs: int = 12) -> dict[str, Callable[[Path], Comman
     folder = table.parent
     slide, points, store = str(folder / "0.tif"), str(folder / "points.geojson"), str(folder / "features")
     taught = ["--annotations", points, "--epochs", "3", *ON_CPU]
+    learnt = ["--patches", "256", "--steps", "20", "--code", "16", "--min-tissue", "0", "--device", "cpu"]
     fit = ["--store", store, *READING, "--set", "k=4", "--epochs", str(epochs)]
     return {
         "predict": lambda out: ["predict", slide, "--out", str(out), *ON_CPU],
@@ -83,6 +86,7 @@ def commands(table: Path, epochs: int = 12) -> dict[str, Callable[[Path], Comman
         "embed": lambda out: ["embed", str(table), "--store", str(out), *READING],
         "train": lambda out: ["train", str(table), "--out", str(out), *fit],
         "finetune": lambda out: ["finetune", slide, "--out", str(out), *taught],
+        "train-encoder": lambda out: ["train-encoder", str(table), "--out", str(out), *learnt],
         "finetune-mil": lambda out: ["finetune", slide, "--model", "demo", "--out", str(out), *taught],
     }
 
@@ -128,6 +132,7 @@ def called(arguments: Command, log: Path, temporary: Path | None = None) -> Call
     """A command as the program runs it, with its output in a file, and its temporary files elsewhere."""
 
     def work() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

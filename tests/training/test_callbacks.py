@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from napari_zoommil.errors import FileError
+from napari_zoommil.files import make_folder
 from napari_zoommil.training.callbacks import (
     CurveWriter,
     SeededSteps,
     StopsEarly,
+    WholeCheckpoints,
     best_checkpoint,
     last_checkpoint,
     seed_of,
@@ -115,11 +117,30 @@ def test_a_checkpoint_is_whole_though_its_writer_was_killed(
     fit(Wandering(), data(3), data(1), **settings(run))
     before = (run.folder / CHECKPOINT).read_bytes()
 
-    def killed(_content: Any, path: Path) -> None:
-        path.write_bytes(before[:100])
+    def full(_file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("napari_zoommil.training.callbacks.torch.save", killed)
+    monkeypatch.setattr("napari_zoommil.files.os.fsync", full)
     with pytest.raises(FileError, match="No space left on device"):
         fit(Wandering(), data(3), data(1), **settings(run))
     assert (run.folder / CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_in_a_sentence(run: RunFolder) -> None:
+    """torch would only tell at which byte it stopped."""
+    resource = pytest.importorskip("resource")
+    make_folder(run.folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(FileError, match=r"^last\.ckpt cannot be written \(.*save to another folder$"):
+            WholeCheckpoints().save_checkpoint({"a": torch.zeros(10_000)}, run.folder / CHECKPOINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(run.folder.iterdir())
+
+
+def test_a_line_that_cannot_be_written_is_told_in_a_sentence(run: RunFolder) -> None:
+    (run.folder / CURVES).mkdir(parents=True, exist_ok=True)  # nothing can be appended to it
+    with pytest.raises(FileError, match=r"^curves\.csv cannot be written \(.*save to another folder$"):
+        run.add_line(0, COLUMNS, {})

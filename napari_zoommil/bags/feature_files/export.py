@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import ENOSPC
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import h5py
@@ -23,6 +27,9 @@ ROWS = 4096
 
 CHUNK = 32
 """Rows of a chunk of features."""
+
+OVERHEAD, LEAST_ROOM = 8, 1 << 18
+"""Bytes that a file takes beside its arrays, for each row and in all, at most."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,11 @@ def write_trident(
     places = np.rint(level.origins[:, ::-1]).astype(np.int64)
     for each in (path, beside):
         make_folder(each.parent)
-    with replacing(beside) as part, h5py.File(part, "w") as file:
+    count = len(places)
+    with _written(beside, places.nbytes) as file:
         _add(file, "coords", places, facts)
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with _written(path, places.nbytes + count * (4 * width + OVERHEAD)) as file:
         _add(file, "coords", places, facts)
-        count = len(places)
         made = file.create_dataset(
             "features", (count, width), np.float32, chunks=(max(1, min(CHUNK, count)), width)
         )
@@ -98,6 +105,16 @@ def write_trident(
             made[start : rows[-1] + 1] = features(rows)
             yield int(rows[-1]) + 1
     yield path, beside
+
+
+@contextmanager
+def _written(path: Path, size: int) -> Iterator[h5py.File]:
+    """A new file for that many bytes, if the disk has room: HDF5 can crash where it cannot finish one."""
+    with replacing(path) as part:
+        if disk_usage(path.parent).free < size + LEAST_ROOM:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        with h5py.File(part, "w") as file:
+            yield file
 
 
 def safe_name(encoder: str) -> str:

@@ -162,6 +162,15 @@ def _bounded(reader: Reader, path: Path) -> Reader:
     )
 
 
+def _require_there(path: Path) -> None:
+    if not os.path.exists(path):  # unlike Path.exists, False for names that the system refuses
+        raise SlideError(f"there is no slide at {path}")
+    try:
+        check_readable(path)
+    except FileError as error:
+        raise SlideError(str(error)) from error
+
+
 def open_reader(path: Path) -> Reader:
     """Open a slide with the first reader that can.
 
@@ -172,18 +181,14 @@ def open_reader(path: Path) -> Reader:
     UnsupportedSlideError
         If no reader supports it.
     """
-    if not os.path.exists(path):  # unlike Path.exists, False for names that the system refuses
-        raise SlideError(f"there is no slide at {path}")
-    try:
-        check_readable(path)
-    except FileError as error:
-        raise SlideError(str(error)) from error
+    _require_there(path)
     failures = []
     for reader in _readers_for(path):
         try:
             return _bounded(reader.open(path), path)
         except SlideError as error:
             failures.append(error)
+    _require_there(path)  # it may have gone meanwhile, so that no reader knows it
     if failures:
         raise failures[-1]
     raise UnsupportedSlideError(

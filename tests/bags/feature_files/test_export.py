@@ -2,15 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import napari_zoommil.bags.feature_files.export as module
 from napari_zoommil.bags.feature_files.export import Exported, write_trident
 from napari_zoommil.bags.feature_files.frame import Frame
 from napari_zoommil.bags.feature_files.layouts import read_stated
 from napari_zoommil.bags.feature_files.placing import place
+from napari_zoommil.errors import FileError
 from napari_zoommil.geometry import PatchLevel
 
 
@@ -58,3 +62,30 @@ def test_any_patches_come_back(
     np.testing.assert_allclose(back.origins, level.origins, atol=0.5)
     np.testing.assert_allclose((*back.size, *back.stride), (*edge, *stride), rtol=1e-6)
     np.testing.assert_array_equal(back.lattice, level.lattice)
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_files_are_no_larger_than_what_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    lattice = np.stack([np.arange(count), np.zeros(count, int)], 1)
+    level = PatchLevel(
+        10.0, 1.0, (8, 8), (8, 8), lattice * 8.0, np.full(count, -1), np.ones(count, np.float32)
+    )
+    slide = Exported("a", "print", (8 * count, 8), 10.0, "nic", "0123", 8)
+    features = np.random.default_rng(0).normal(size=(count, 16)).astype(np.float32)
+
+    def written() -> tuple[Path, Path]:
+        *_, files = write_trident(tmp_path, slide, level, lambda rows: features[rows], 16)
+        return files
+
+    path, beside = written()
+    places = 16 * count
+    assert beside.stat().st_size <= places + module.LEAST_ROOM
+    size = places + count * (4 * 16 + module.OVERHEAD) + module.LEAST_ROOM
+    assert path.stat().st_size <= size
+    before = path.read_bytes()
+    monkeypatch.setattr(module, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
+    with pytest.raises(FileError, match=r"^a\.h5 cannot be written \(No space left.*free some space"):
+        written()
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1

@@ -58,6 +58,20 @@ def test_a_missing_slide_is_named(tmp_path: Path, name: str) -> None:
         Slide.open(tmp_path / name if name[0] != "~" else name)
 
 
+def test_a_slide_that_goes_while_readers_look_at_it_is_missing(
+    tmp_path: Path, cmu: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(cmu, tmp_path))
+
+    def gone(_path: Path) -> list[object]:
+        path.unlink()
+        return []
+
+    monkeypatch.setattr("napari_zoommil.slides.readers.base._readers_for", gone)
+    with pytest.raises(SlideError, match="there is no slide at"):
+        open_reader(path)
+
+
 def test_text_and_empty_files_are_refused_by_name(tmp_path: Path) -> None:
     for content in ("not a slide", ""):
         path = tmp_path / "report.svs"

@@ -443,8 +443,8 @@ def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
     assert not dock.act.button.isEnabled() and dock.act.button.toolTip()
 
 
-def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_closing_the_dock_in_mid_run_stops_the_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     click(qtbot, dock.act.button)
     worker = dock._predicting._worker
     viewer.window.remove_dock_widget(dock)
@@ -453,8 +453,8 @@ def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
     assert dock.readout.pointed not in viewer.mouse_move_callbacks
 
 
-def test_closing_the_window_in_mid_run_stops_the_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_closing_the_window_in_mid_run_stops_the_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     click(qtbot, dock.act.button)
     worker = dock._predicting._worker
     viewer.close()
@@ -488,7 +488,7 @@ def test_without_a_resolution_only_models_of_images_run_in_its_own_pixels(
         mil.task = Classification(("normal", "tumour"))
         spec = ModelSpec("bagnet", mil.config(), "", "", 0, ("normal", "tumour"))
         save_model(models.setdefault(name, tmp_path / name), mil, spec, "")
-    viewer, dock = attention()
+    viewer, dock = attention
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     for button in (dock.act.button, dock.add, dock.leave):
         assert not button.isEnabled()
@@ -562,8 +562,8 @@ def test_a_cancelled_dialog_keeps_the_model(ready, monkeypatch) -> None:
     assert dock.act.button.isEnabled()
 
 
-def test_the_window_keeps_nothing_of_a_finished_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_the_window_keeps_nothing_of_a_finished_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     run(qtbot, dock)
     for task in viewer.window._task_status_manager._tasks.values():
         assert task.cancel() == []

@@ -91,6 +91,7 @@ class OnlyWindow:
         self._ending.enter_context(patch("napari._qt.threads.status_checker.StatusChecker.start"))
         self._shown, self.viewer = show, napari.Viewer(show=show, show_welcome_screen=False)
         session_of(self.viewer)
+        self.viewer.canvas.overlays.scale_bar.visible = True  # when first shown, it follows the camera
         work_off()
         self._placed = [(part, name, getattr(part(self.viewer), name)) for part, name in PLACES]
         self._first = state_of(self.viewer)
@@ -103,6 +104,7 @@ class OnlyWindow:
         assert hasattr(viewer.window, "_qt_window"), "a test has closed the window that others use"
         viewer.window.remove_dock_widget("all")
         viewer.layers.clear()
+        viewer.window._qt_window.resize(self._first["size"])
         session = session_of(viewer)
         session.encoders.clear()
         session.kept.clear()
@@ -147,7 +149,6 @@ PLACES: tuple[tuple[Callable[[napari.Viewer], Any], str], ...] = (
     *((lambda viewer: viewer.scene.camera, name) for name in ("center", "zoom", "mouse_pan", "mouse_zoom")),
     *((lambda viewer: viewer.cursor, name) for name in ("position", "size", "style")),
     *((lambda viewer: viewer, name) for name in ("help", "status", "title")),
-    (lambda viewer: viewer.canvas.overlays.scale_bar, "visible"),
     (lambda viewer: viewer.dims, "ndisplay"),
 )
 """What a user of the window may change of it, and the next one does not want to find."""

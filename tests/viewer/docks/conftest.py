@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 import pytest
 from napari.layers import Layer
 from npe2 import PluginManifest
@@ -16,6 +18,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_zoommil
+from napari_zoommil.familiarity.descriptors import describe
 from napari_zoommil.viewer.docks.showing import show_dock
 
 Place = tuple[float, float]
@@ -30,6 +33,24 @@ def dock_names() -> tuple[str, ...]:
     """All docks of the plugin, as its manifest names them."""
     manifest = PluginManifest.from_file(Path(napari_zoommil.__file__).with_name("napari.yaml"))
     return tuple(one.display_name for one in manifest.contributions.widgets or ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def described_once() -> Iterator[None]:
+    """Colour and texture of the same patches are computed once: most of what a run of the demo takes."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def described(patches: np.ndarray) -> np.ndarray:
+        if not len(patches):
+            return describe(patches)
+        key = hashlib.sha256(patches.tobytes() + repr(patches.shape).encode()).digest()
+        if key not in known:
+            known[key] = describe(patches)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_zoommil.jobs.familiarity.describe", described)
+        yield
 
 
 @pytest.fixture

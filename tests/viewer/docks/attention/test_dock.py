@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_zoommil.geometry import NATIVE, Box
-from napari_zoommil.jobs import explain, predict, prediction_store
+from napari_zoommil.jobs import explain, predict, prediction_files, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.models import create
 from napari_zoommil.models.spec import ModelSpec, save_model
@@ -107,7 +107,11 @@ def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
     first, shown = dock._entry.prediction, list(viewer.layers)
     painted = {layer: seen(layer) for layer in shown if layer.metadata.get(MAP) is not None}
     gone: list[str] = []
-    viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
+
+    def removed(event) -> None:
+        gone.append(event.value.name)
+
+    viewer.layers.events.removed.connect(removed)
     for cancelled in (True, False):
         click(qtbot, dock.act.button)
         qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
@@ -118,6 +122,7 @@ def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
         qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
         assert (dock._entry.prediction is first) == cancelled
     assert list(viewer.layers) == shown and gone == []
+    viewer.layers.events.removed.disconnect(removed)
 
 
 def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
@@ -183,6 +188,7 @@ def test_a_result_inside_regions_is_explained_when_the_slide_is_opened_again(rea
 
 def test_a_result_is_exported_where_it_is_shown(ready, qtbot, tmp_path, monkeypatch) -> None:
     _, dock, layer = ready
+    monkeypatch.setattr(prediction_files, "OVERVIEW_PX", 200)  # pictures are most of the time
     assert dock.export.isHidden()
     run(qtbot, dock)
     explained(qtbot, dock, "Grad-CAM")

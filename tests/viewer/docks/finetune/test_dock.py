@@ -179,7 +179,11 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
 def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
     told = []
-    dock._session.model_kept.connect(lambda folder, kind: told.append((folder, kind)))
+
+    def kept(folder, kind) -> None:
+        told.append((folder, kind))
+
+    dock._session.model_kept.connect(kept)
     teach(qtbot, dock)
     assert dock.verdict.name.text().startswith("yollo-1 20")
     dock.verdict.name.setText("mine")
@@ -196,6 +200,7 @@ def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     click(qtbot, dock.verdict.keep)
     assert "already" in dock.act.note.text() and dock.lesson.run is not None
     assert views(viewer) == {BEFORE: False, AFTER: True}
+    dock._session.model_kept.disconnect(kept)
 
 
 def test_a_discarded_model_leaves_nothing(ready, path, qtbot) -> None:

@@ -180,10 +180,10 @@ def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
     told = []
 
-    def kept(folder, kind) -> None:
+    def hear(folder, kind) -> None:
         told.append((folder, kind))
 
-    dock._session.model_kept.connect(kept)
+    dock._session.model_kept.connect(hear)
     teach(qtbot, dock)
     assert dock.verdict.name.text().startswith("yollo-1 20")
     dock.verdict.name.setText("mine")
@@ -200,7 +200,7 @@ def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     click(qtbot, dock.verdict.keep)
     assert "already" in dock.act.note.text() and dock.lesson.run is not None
     assert views(viewer) == {BEFORE: False, AFTER: True}
-    dock._session.model_kept.disconnect(kept)
+    dock._session.model_kept.disconnect(hear)
 
 
 def test_a_discarded_model_leaves_nothing(ready, path, qtbot) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,20 @@ def pytest_collection() -> Iterator[Any]:
     gc.freeze()
     gc.enable()
     return result
+
+
+imported = 0
+"""Number of modules when garbage was last collected because of them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Spare it what tests import, too: torch alone is most of all objects."""
+    global imported
+    if len(sys.modules) > imported + 100:
+        gc.collect()
+        gc.freeze()
+        imported = len(sys.modules)
 
 
 DISC_MPP, DISC_PX = 0.5, 20

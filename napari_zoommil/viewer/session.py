@@ -20,7 +20,7 @@ from napari_zoommil.jobs.explanation import Explanation
 from napari_zoommil.model_folder import Kind
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.closing import end_without_collecting
-from napari_zoommil.viewer.compat import delete_in_own_context
+from napari_zoommil.viewer.compat import delete_in_own_context, remove_layers
 from napari_zoommil.viewer.documents import Documents
 from napari_zoommil.viewer.hiding import bind_overlay_key
 from napari_zoommil.viewer.layers.slide import keep_in_place, open_slide_layer
@@ -151,8 +151,7 @@ class Session:
         self.removed.emit(gone)
         self.documents.close(gone)
         self._restoring.stop(gone)
-        for other in [each for each in self._layers if slide_of(each) is gone.slide]:
-            self._layers.remove(other)
+        remove_layers(self._layers, [each for each in self._layers if slide_of(each) is gone.slide])
         gone.slide.close()
         if self.active is gone:
             self._activate(next(iter(self._slides.values()), None))
@@ -291,9 +290,7 @@ class Session:
         entry.outdate()
         own = [layer for layer in self._layers if slide_of(layer) is entry.slide]
         kept = [layer for layer in own if is_slide(layer) or isinstance(layer, Shapes)]
-        for layer in own:
-            if layer not in kept:
-                self._layers.remove(layer)
+        remove_layers(self._layers, [layer for layer in own if layer not in kept])
         return kept
 
 

@@ -42,9 +42,9 @@ def test_it_names_maps_and_the_classes_of_cells_that_are_visible(model, small_sl
 
 
 def test_it_stands_in_a_corner_while_there_is_something_to_explain(
-    window, small_slide, add_slide, qtbot
+    make_napari_viewer, small_slide, add_slide, qtbot
 ) -> None:
-    viewer = window
+    viewer = make_napari_viewer(show=True)
     session_of(viewer)
     canvas = canvas_widget(viewer)
     legend = canvas.findChild(QLabel, "zoommil-legend")

@@ -8,6 +8,7 @@ from napari.layers import Layer
 
 from napari_zoommil.annotations import Points
 from napari_zoommil.slides import Slide
+from napari_zoommil.viewer.compat import removing_together
 from napari_zoommil.viewer.layers.points import PointsView
 from napari_zoommil.viewer.layers.regions import RegionsView
 from napari_zoommil.viewer.metadata import per_pixel
@@ -56,5 +57,6 @@ class AnnotationLayers:
 
     def close(self) -> None:
         """Remove both layers, and disconnect from the document."""
-        self.view.close()
-        self.regions.close()
+        with removing_together(self._viewer.layers):
+            self.view.close()
+            self.regions.close()

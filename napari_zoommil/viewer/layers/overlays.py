@@ -15,6 +15,7 @@ from napari_zoommil.maps.colours import Pixels
 from napari_zoommil.maps.overlay import Overlay
 from napari_zoommil.slides import Slide
 from napari_zoommil.slides.patching import Tissue
+from napari_zoommil.viewer.compat import remove_layers
 from napari_zoommil.viewer.layers.painted import Picture, painted_levels
 from napari_zoommil.viewer.metadata import TITLE, is_slide, overlay_metadata, slide_of, world_scale
 from napari_zoommil.viewer.sight import sight_of
@@ -165,9 +166,8 @@ def put_in(viewer: napari.Viewer, slide: Slide, layer: Layer, place: int) -> Non
 
 def remove_maps(viewer: napari.Viewer, slide: Slide, kept: Collection[str] = ()) -> None:
     """Remove the heat maps of a slide's predictions, except those with some titles."""
-    for layer in [each for each in viewer.layers if is_map_of(each, slide) and not each.metadata.get(WHEN)]:
-        if layer.metadata[TITLE] not in kept:
-            viewer.layers.remove(layer)
+    maps = [each for each in viewer.layers if is_map_of(each, slide) and not each.metadata.get(WHEN)]
+    remove_layers(viewer.layers, [layer for layer in maps if layer.metadata[TITLE] not in kept])
 
 
 def is_map_of(layer: Layer, slide: Slide) -> bool:

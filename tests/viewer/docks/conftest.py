@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import napari
+import numpy as np
 import pytest
+from napari.layers import Layer
 from npe2 import PluginManifest
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_zoommil
+from napari_zoommil.familiarity.descriptors import describe
 from napari_zoommil.viewer.docks.showing import show_dock
 
 Place = tuple[float, float]
@@ -30,24 +35,48 @@ def dock_names() -> tuple[str, ...]:
     return tuple(one.display_name for one in manifest.contributions.widgets or ())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def described_once() -> Iterator[None]:
+    """Colour and texture of the same patches are computed once: most of what a run of the demo takes."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def described(patches: np.ndarray) -> np.ndarray:
+        if not len(patches):
+            return describe(patches)
+        key = hashlib.sha256(patches.tobytes() + repr(patches.shape).encode()).digest()
+        if key not in known:
+            known[key] = describe(patches)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_zoommil.jobs.familiarity.describe", described)
+        yield
+
+
 @pytest.fixture
-def attention(make_napari_viewer) -> Callable[[], tuple]:
+def attention(hidden_window) -> tuple:
     """A viewer with the Attention dock."""
-
-    def make() -> tuple:
-        viewer = make_napari_viewer()
-        return viewer, show_dock(viewer, "Attention")
-
-    return make
+    return hidden_window, show_dock(hidden_window, "Attention")
 
 
 @pytest.fixture
 def ready(attention, small_slide, add_slide, qtbot) -> tuple:
     """Viewer, dock and slide layer, the tissue found and the dock ready to run."""
-    viewer, dock = attention()
-    layer = add_slide(viewer, small_slide)
-    qtbot.waitUntil(lambda: dock.act.button.isEnabled(), timeout=60_000)
-    return viewer, dock, layer
+    return (*attention, prepared(*attention, small_slide, add_slide, qtbot))
+
+
+@pytest.fixture
+def ready_alone(make_napari_viewer, small_slide, add_slide, qtbot) -> tuple:
+    """The same in a window that is new."""
+    viewer = make_napari_viewer()
+    dock = show_dock(viewer, "Attention")
+    return viewer, dock, prepared(viewer, dock, small_slide, add_slide, qtbot)
+
+
+def prepared(viewer: napari.Viewer, dock: Any, slide: Path, add_slide: Callable, qtbot: Any) -> Layer:
+    layer = add_slide(viewer, slide)
+    qtbot.waitUntil(dock.act.button.isEnabled, timeout=60_000)
+    return layer
 
 
 class Mouse:

@@ -125,7 +125,7 @@ def test_both_docks_run_a_file_only_when_it_was_chosen(
 ) -> None:
     monkeypatch.setitem(points_training.PRESETS, "interactive", points_training.PointRecipe(epochs=2))
     path = make_slide(tmp_path / "slide.tif", (120, 60, 160))
-    viewer, dock = attention()
+    viewer, dock = attention
     layer = add_slide(viewer, path)
     before = len(notification_manager.records)
     dock.model.choose(model)

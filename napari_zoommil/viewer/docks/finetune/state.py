@@ -13,6 +13,7 @@ from napari_zoommil.jobs.finetune_plan import TrainingSet
 from napari_zoommil.jobs.finetune_runs import TrainingRun
 from napari_zoommil.jobs.trace import Trace
 from napari_zoommil.maps.overlay import Overlay
+from napari_zoommil.viewer.compat import remove_layers
 from napari_zoommil.viewer.layers.detections import is_cells_of, show_cells
 from napari_zoommil.viewer.layers.overlays import is_map_of, show_overlay
 from napari_zoommil.viewer.metadata import slide_of
@@ -112,8 +113,7 @@ class Lesson:
         """Take both away; what they covered comes back with its slide, or by the key that put it away."""
         sight = sight_of(viewer)
         with sight.held_still():
-            for layer in self.views(viewer).values():
-                viewer.layers.remove(layer)
+            remove_layers(viewer.layers, list(self.views(viewer).values()))
         for layer, put_away in self.covered.items():
             if layer not in viewer.layers:
                 continue

@@ -49,7 +49,16 @@ def path(small_slide: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(window, path, add_slide, qtbot):
     """Viewer at 40x on the centre of the slide, and the dock."""
-    viewer = window
+    return annotating(window, path, add_slide, qtbot)
+
+
+@pytest.fixture
+def opened_alone(make_napari_viewer, path, add_slide, qtbot):
+    """The same in a window that is new."""
+    return annotating(make_napari_viewer(show=True), path, add_slide, qtbot)
+
+
+def annotating(viewer, path, add_slide, qtbot):
     add_slide(viewer, path)
     dock = show_dock(viewer, "Annotate")
     viewer.scene.camera.zoom = 4
@@ -653,8 +662,8 @@ def test_closing_the_dock_takes_empty_layers_away(opened) -> None:
     assert [type(layer) for layer in viewer.layers] == [Image] and not file.exists()
 
 
-def test_a_closed_dock_is_forgotten(opened, qtbot) -> None:
-    viewer, dock = opened
+def test_a_closed_dock_is_forgotten(opened_alone, qtbot) -> None:
+    viewer, dock = opened_alone
     click(qtbot, viewer, *CENTRE)
     assert isinstance(dock.current, SlideAnnotations)
     held: list[weakref.ref] = [weakref.ref(dock.current), weakref.ref(dock.current.points)]

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_zoommil.geometry import NATIVE, Box
-from napari_zoommil.jobs import explain, predict, prediction_store
+from napari_zoommil.jobs import explain, predict, prediction_files, prediction_store
 from napari_zoommil.jobs.prediction_files import read_prediction
 from napari_zoommil.models import create
 from napari_zoommil.models.spec import ModelSpec, save_model
@@ -107,7 +107,11 @@ def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
     first, shown = dock._entry.prediction, list(viewer.layers)
     painted = {layer: seen(layer) for layer in shown if layer.metadata.get(MAP) is not None}
     gone: list[str] = []
-    viewer.layers.events.removed.connect(lambda event: gone.append(event.value.name))
+
+    def removed(event) -> None:
+        gone.append(event.value.name)
+
+    viewer.layers.events.removed.connect(removed)
     for cancelled in (True, False):
         click(qtbot, dock.act.button)
         qtbot.waitUntil(lambda: dock.act.bar.value() > 0, timeout=MINUTE)
@@ -118,6 +122,7 @@ def test_a_result_stays_until_the_next_one_is_whole(ready, qtbot) -> None:
         qtbot.waitUntil(lambda: not dock._predicting.running, timeout=MINUTE)
         assert (dock._entry.prediction is first) == cancelled
     assert list(viewer.layers) == shown and gone == []
+    viewer.layers.events.removed.disconnect(removed)
 
 
 def test_results_are_a_list_to_go_back_in(ready, qtbot) -> None:
@@ -183,6 +188,7 @@ def test_a_result_inside_regions_is_explained_when_the_slide_is_opened_again(rea
 
 def test_a_result_is_exported_where_it_is_shown(ready, qtbot, tmp_path, monkeypatch) -> None:
     _, dock, layer = ready
+    monkeypatch.setattr(prediction_files, "OVERVIEW_PX", 200)  # pictures are most of the time
     assert dock.export.isHidden()
     run(qtbot, dock)
     explained(qtbot, dock, "Grad-CAM")
@@ -443,8 +449,8 @@ def test_removing_the_slide_in_mid_run_stops_it(ready, qtbot) -> None:
     assert not dock.act.button.isEnabled() and dock.act.button.toolTip()
 
 
-def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_closing_the_dock_in_mid_run_stops_the_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     click(qtbot, dock.act.button)
     worker = dock._predicting._worker
     viewer.window.remove_dock_widget(dock)
@@ -453,8 +459,8 @@ def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
     assert dock.readout.pointed not in viewer.mouse_move_callbacks
 
 
-def test_closing_the_window_in_mid_run_stops_the_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_closing_the_window_in_mid_run_stops_the_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     click(qtbot, dock.act.button)
     worker = dock._predicting._worker
     viewer.close()
@@ -488,7 +494,7 @@ def test_without_a_resolution_only_models_of_images_run_in_its_own_pixels(
         mil.task = Classification(("normal", "tumour"))
         spec = ModelSpec("bagnet", mil.config(), "", "", 0, ("normal", "tumour"))
         save_model(models.setdefault(name, tmp_path / name), mil, spec, "")
-    viewer, dock = attention()
+    viewer, dock = attention
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")
     for button in (dock.act.button, dock.add, dock.leave):
         assert not button.isEnabled()
@@ -562,8 +568,8 @@ def test_a_cancelled_dialog_keeps_the_model(ready, monkeypatch) -> None:
     assert dock.act.button.isEnabled()
 
 
-def test_the_window_keeps_nothing_of_a_finished_job(ready, qtbot) -> None:
-    viewer, dock, _ = ready
+def test_the_window_keeps_nothing_of_a_finished_job(ready_alone, qtbot) -> None:
+    viewer, dock, _ = ready_alone
     run(qtbot, dock)
     for task in viewer.window._task_status_manager._tasks.values():
         assert task.cancel() == []

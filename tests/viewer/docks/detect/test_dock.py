@@ -51,9 +51,18 @@ def path(cmu: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ready(make_napari_viewer, path, add_slide, model, qtbot):
+def ready(window, path, add_slide, model, qtbot):
     """A viewer at 20x on the middle of the slide, and the dock with the model."""
-    viewer = make_napari_viewer(show=True)
+    return prepared(window, path, add_slide, model, qtbot)
+
+
+@pytest.fixture
+def ready_alone(make_napari_viewer, path, add_slide, model, qtbot):
+    """The same in a window that is new."""
+    return prepared(make_napari_viewer(show=True), path, add_slide, model, qtbot)
+
+
+def prepared(viewer, path, add_slide, model, qtbot):
     add_slide(viewer, path)
     dock = show_dock(viewer, "Detect cells")
     dock.how.device.setCurrentText("cpu")
@@ -348,8 +357,8 @@ def test_closing_the_dock_in_mid_run_stops_the_job(ready, qtbot) -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith("tile-reader")]
 
 
-def test_a_finished_run_is_forgotten(ready, qtbot) -> None:
-    _, dock, _ = ready
+def test_a_finished_run_is_forgotten(ready_alone, qtbot) -> None:
+    _, dock, _ = ready_alone
     press(qtbot, dock.act.button)
     held = weakref.ref(dock._search)
     qtbot.waitUntil(lambda: not dock._detecting.running, timeout=MINUTE)
@@ -358,8 +367,8 @@ def test_a_finished_run_is_forgotten(ready, qtbot) -> None:
     assert held() is None
 
 
-def test_without_a_resolution_the_buttons_say_the_way_out(make_napari_viewer, data, add_slide) -> None:
-    viewer = make_napari_viewer()
+def test_without_a_resolution_the_buttons_say_the_way_out(window, data, add_slide) -> None:
+    viewer = window
     dock = show_dock(viewer, "Detect cells")
     assert dock.area.text() == "Open a slide first" and not dock.act.button.isEnabled()
     add_slide(viewer, data / "slides" / "yb10kx5k.zstd.tiff")

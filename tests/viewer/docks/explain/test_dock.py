@@ -25,9 +25,9 @@ MINUTE = 60_000
 
 
 @pytest.fixture
-def ready(make_napari_viewer, small_slide, add_slide, qtbot):
+def ready(window, small_slide, add_slide, qtbot):
     """Viewer, dock and a prediction that is shown."""
-    viewer = make_napari_viewer(show=True)
+    viewer = window
     dock = show_dock(viewer, "Explain")
     assert dock.slide.text() == "Open a slide first" and not dock.act.button.isEnabled()
     add_slide(viewer, small_slide)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import napari
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
@@ -54,11 +55,10 @@ def bare(cmu: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(make_napari_viewer, path, add_slide, make_cell_model, qtbot) -> Callable[[], tuple]:
-    """Viewer on the points at 10x, and the dock with an untrained model, ready."""
+def opened(path, add_slide, make_cell_model, qtbot) -> Callable[[napari.Viewer], tuple]:
+    """Brings a viewer on the points at 10x, and the dock with an untrained model, ready."""
 
-    def make() -> tuple:
-        viewer = make_napari_viewer()
+    def make(viewer: napari.Viewer) -> tuple:
         layer = add_slide(viewer, path)
         viewer.scene.camera.zoom = 4
         viewer.scene.camera.center = (0, 300, 400)
@@ -71,8 +71,14 @@ def opened(make_napari_viewer, path, add_slide, make_cell_model, qtbot) -> Calla
 
 
 @pytest.fixture
-def ready(opened) -> tuple:
-    return opened()
+def ready(hidden_window, opened) -> tuple:
+    return opened(hidden_window)
+
+
+@pytest.fixture
+def ready_alone(make_napari_viewer, opened) -> tuple:
+    """The same in a window that is new."""
+    return opened(make_napari_viewer())
 
 
 def known(dock) -> bool:
@@ -173,7 +179,11 @@ def test_a_training_ends_in_before_and_after(ready, path, qtbot) -> None:
 def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
     told = []
-    dock._session.model_kept.connect(lambda folder, kind: told.append((folder, kind)))
+
+    def hear(folder, kind) -> None:
+        told.append((folder, kind))
+
+    dock._session.model_kept.connect(hear)
     teach(qtbot, dock)
     assert dock.verdict.name.text().startswith("yollo-1 20")
     dock.verdict.name.setText("mine")
@@ -190,6 +200,7 @@ def test_a_kept_model_is_used_from_now_on(ready, path, qtbot) -> None:
     click(qtbot, dock.verdict.keep)
     assert "already" in dock.act.note.text() and dock.lesson.run is not None
     assert views(viewer) == {BEFORE: False, AFTER: True}
+    dock._session.model_kept.disconnect(hear)
 
 
 def test_a_discarded_model_leaves_nothing(ready, path, qtbot) -> None:
@@ -236,7 +247,7 @@ def test_cancelled_before_the_first_epoch_it_leaves_nothing(ready, path, qtbot) 
     assert dock.act.note.text() == "Cancelled" and dock.act.button.isEnabled()
 
 
-def test_a_closed_dock_leaves_a_run_that_the_next_one_offers(ready, opened, path, qtbot) -> None:
+def test_a_closed_dock_leaves_a_run_that_the_next_one_offers(ready, path, qtbot) -> None:
     viewer, dock, _ = ready
     dock.settings.advanced["epochs"].value = 200
     click(qtbot, dock.act.button)
@@ -264,8 +275,8 @@ def test_a_model_nobody_decided_on_waits(ready, qtbot) -> None:
     assert again.verdict.before.isEnabled() and again.verdict.after.isEnabled()
 
 
-def test_closing_the_window_in_mid_run_stops_it(ready, qtbot, path) -> None:
-    viewer, dock, _ = ready
+def test_closing_the_window_in_mid_run_stops_it(ready_alone, qtbot, path) -> None:
+    viewer, dock, _ = ready_alone
     dock.settings.advanced["epochs"].value = 200
     click(qtbot, dock.act.button)
     worker = dock._training._worker
@@ -326,8 +337,8 @@ def test_a_damaged_model_is_named(ready, tmp_path, qtbot) -> None:
     assert not dock.act.button.isEnabled() and "broken" in dock.act.button.toolTip()
 
 
-def test_the_button_says_what_it_lacks(make_napari_viewer, make_cell_model, data, bare, add_slide, qtbot):
-    viewer = make_napari_viewer()
+def test_the_button_says_what_it_lacks(hidden_window, make_cell_model, data, bare, add_slide, qtbot):
+    viewer = hidden_window
     dock = show_dock(viewer, "Fine-tune")
     dock.model.choose(Path(make_cell_model()))
     assert "Open a slide" in dock.act.button.toolTip() and not dock.act.button.isEnabled()

@@ -77,8 +77,8 @@ def path(tissue: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ready(make_napari_viewer, path, model, add_slide, qtbot) -> tuple:
-    viewer = make_napari_viewer()
+def ready(hidden_window, path, model, add_slide, qtbot) -> tuple:
+    viewer = hidden_window
     layer = add_slide(viewer, path)
     dock = show_dock(viewer, "Fine-tune")
     dock.model.choose(model)

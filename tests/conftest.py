@@ -65,6 +65,17 @@ def features_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(autouse=True)
+def torch_keeps_its_threads() -> Iterator[None]:
+    """More of them than cores wait for each other: whatever a test leaves, all later ones pay for."""
+    yield
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 1
+    if threads != int(os.environ["OMP_NUM_THREADS"]):
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        pytest.fail(f"torch was left with {threads} threads")
+
+
+@pytest.fixture(autouse=True)
 def users_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of pixel sizes that are set: each test begins without any."""
     folder = tmp_path_factory.getbasetemp() / f"user-{uuid.uuid4().hex}"

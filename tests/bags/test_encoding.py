@@ -64,8 +64,17 @@ def test_features_are_those_of_the_encoder_in_the_order_of_the_batches(
         assert features.shape == (len(rows), DIM) and features.dtype == np.float32
 
 
-def test_each_thread_computes_alone_and_torch_gets_its_threads_back(encoder: Encoder, network: Means) -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_each_thread_computes_alone_and_torch_gets_its_threads_back(
+    encoder: Encoder, network: Means, two_threads: None
+) -> None:
     list(encode_batches(batches([64, 64]), encoder))
     assert network.torch_threads == {1} and torch.get_num_threads() == 2
     assert {name.rsplit("_")[0] for name in network.seen} == {"patch-encoder"}
@@ -77,8 +86,7 @@ def test_each_thread_computes_alone_and_torch_gets_its_threads_back(encoder: Enc
     assert later == [2]
 
 
-def test_no_more_is_asked_for_than_keeps_the_threads_busy(encoder: Encoder) -> None:
-    torch.set_num_threads(2)
+def test_no_more_is_asked_for_than_keeps_the_threads_busy(encoder: Encoder, two_threads: None) -> None:
     drawn = []
 
     def counted() -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -289,6 +289,17 @@ def small_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def slides_lose_their_annotations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test saves beside a slide of the session is not opened with it by later ones."""
+    shared = {"small_slide", "other_slide"} & set(request.fixturenames)
+    folders = {request.getfixturevalue(name).parent for name in shared}
+    yield
+    for folder in folders:
+        for left in folder.glob("*.points.*"):
+            left.unlink()
+
+
 @pytest.fixture(scope="session")
 def other_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second slide, without a tumour."""

@@ -109,15 +109,15 @@ def read_spec(name: str | Path) -> ModelSpec:
     except (TypeError, ValueError, OverflowError, MagnificationError) as error:
         raise malformed(folder, f"config.magnifications: {error}") from error
     require_distinct(folder, "class_names", spec.class_names)
-    named, told = len(spec.task.names), spec.config.get("classes", 0)
-    if named != told:  # asked before a network of as many is made
-        raise ModelError(f"{folder} names {named} classes, but its model has {short(told)}")
     try:
         takes = spec.takes
     except ModelError as error:
         raise ModelError(
             f"{folder} holds a {spec.architecture!r}, which this version does not support: {error}"
         ) from error
+    named, told = len(spec.task.names), spec.config.get("classes", 0)
+    if named != told:  # asked before a network of as many is made
+        raise ModelError(f"{folder} names {named} classes, but its model has {short(told)}")
     if takes != "image" and spec.patch_size < SMALLEST_PATCH:
         raise malformed(folder, f"patch_size: {spec.patch_size} is less than {SMALLEST_PATCH}")
     return spec

@@ -17,7 +17,7 @@ from napari_zoommil.models.registry import entry
 
 WIDTH, SLIDES, EPOCHS = 64, 32, 10
 FAST: dict[str, dict[str, Any]] = {
-    "transmil": {"hidden": 64, "heads": 2, "landmarks": 16},
+    "transmil": {"hidden": 256, "heads": 2, "landmarks": 16},
     "nic": {"region": 8, "views": 1, "padding": "same", "width": 32, "strides": (1, 1), "dropout": 0.0},
 }
 """Options of models that take minutes otherwise, or are made for larger slides."""

@@ -53,7 +53,7 @@ def test_it_stands_in_a_corner_while_there_is_something_to_explain(
     layer = show_overlay(viewer, slide, overlay())
     qtbot.waitUntil(lambda: not legend.isHidden(), timeout=5000)
     first = legend.shown
-    show_overlay(viewer, slide, overlay("zoom"))
+    second = show_overlay(viewer, slide, overlay("zoom"))
     qtbot.waitUntil(lambda: len(legend.shown) == 2, timeout=5000)
     viewer.theme = "light"
     viewer.window.resize(900, 700)
@@ -67,7 +67,7 @@ def test_it_stands_in_a_corner_while_there_is_something_to_explain(
     assert legend.height() == whole
     viewer.layers.remove(layer)
     qtbot.waitUntil(lambda: [one.title for one in legend.shown] == ["Zoom attention"], timeout=5000)
-    viewer.layers[-1].visible = False
+    second.visible = False
     qtbot.waitUntil(legend.isHidden, timeout=5000)
 
 

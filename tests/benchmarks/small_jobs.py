@@ -79,6 +79,7 @@ def commands(table: Path, epochs: int = 12) -> dict[str, Callable[[Path], Comman
     taught = ["--annotations", points, "--epochs", "3", *ON_CPU]
     learnt = ["--patches", "256", "--steps", "20", "--code", "16", "--min-tissue", "0", "--device", "cpu"]
     fit = ["--store", store, *READING, "--set", "k=4", "--epochs", str(epochs)]
+    of_demo = ("--model", "demo", "--label", "tumour")
     return {
         "predict": lambda out: ["predict", slide, "--out", str(out), *ON_CPU],
         "explain": lambda out: ["explain", slide, "--method", "grad-cam", "--out", str(out), *ON_CPU],
@@ -87,7 +88,17 @@ def commands(table: Path, epochs: int = 12) -> dict[str, Callable[[Path], Comman
         "train": lambda out: ["train", str(table), "--out", str(out), *fit],
         "finetune": lambda out: ["finetune", slide, "--out", str(out), *taught],
         "train-encoder": lambda out: ["train-encoder", str(table), "--out", str(out), *learnt],
-        "finetune-mil": lambda out: ["finetune", slide, "--model", "demo", "--out", str(out), *taught],
+        "finetune-mil": lambda out: [
+            "finetune",
+            slide,
+            "--model",
+            "demo",
+            "--label",
+            "tumour",
+            "--out",
+            str(out),
+            *taught,
+        ],
     }
 
 

@@ -88,17 +88,7 @@ def commands(table: Path, epochs: int = 12) -> dict[str, Callable[[Path], Comman
         "train": lambda out: ["train", str(table), "--out", str(out), *fit],
         "finetune": lambda out: ["finetune", slide, "--out", str(out), *taught],
         "train-encoder": lambda out: ["train-encoder", str(table), "--out", str(out), *learnt],
-        "finetune-mil": lambda out: [
-            "finetune",
-            slide,
-            "--model",
-            "demo",
-            "--label",
-            "tumour",
-            "--out",
-            str(out),
-            *taught,
-        ],
+        "finetune-mil": lambda out: ["finetune", slide, *of_demo, "--out", str(out), *taught],
     }
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
-from napari_zoommil.errors import ZoomMILError
+from napari_zoommil.errors import ZoomMILError, short
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -92,9 +92,7 @@ def _sentence(wrong: Any) -> str:
     if wrong["type"] == "missing":
         return f"{where} is missing"
     if said.startswith("Input "):
-        value = repr(wrong["input"])
-        short = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
-        return f"{where} {said.removeprefix('Input ')}, not {short}"
+        return f"{where} {said.removeprefix('Input ')}, not {short(repr(wrong['input']), LONGEST)}"
     return f"{where}: {said.removeprefix('Value error, ')}"
 
 

@@ -10,10 +10,10 @@ class ZoomMILError(Exception):
     """Base of every error this package raises on purpose."""
 
 
-def short(value: object) -> str:
+def short(value: object, most: int = LONGEST) -> str:
     """A value of a file as far as it fits into a sentence of ours, on one line."""
     text = " ".join(str(value).split())
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    return text if len(text) <= most else f"{text[:most]} …"
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-from napari_zoommil.errors import CohortError
+from napari_zoommil.errors import CohortError, short
 from napari_zoommil.training.mil import cohort_faults as faults_of
 from napari_zoommil.training.mil.cohort_faults import Lack, is_missing, no_slide
 from napari_zoommil.training.mil.folders import labelled_pictures
@@ -261,14 +261,8 @@ def refuse(what: Path | str, faults: Sequence[str]) -> None:
     if faults:
         name = what.name if isinstance(what, Path) else what
         more = f"; and {len(faults) - TOLD} more" if len(faults) > TOLD else ""
-        told = [_one_line(fault) for fault in faults]
+        told = [short(fault, LONGEST) for fault in faults]
         raise CohortError(f"{name} cannot be used: {'; '.join(told[:TOLD])}{more}", tuple(told))
-
-
-def _one_line(fault: str) -> str:
-    """A fault without line breaks, and without the end of a value that goes on and on after a quote."""
-    line = " ".join(fault.splitlines())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 def class_names(entries: Iterable[LabelledSlide]) -> tuple[str, ...]:

@@ -8,17 +8,11 @@ from pathlib import Path
 
 from napari_zoommil.experiments.charts import write_svg
 from napari_zoommil.experiments.data.mnist import mnist_folder
-from napari_zoommil.experiments.nic_rectangles.report import (
-    bars,
-    draw_examples,
-    markdown,
-    panels,
-)
+from napari_zoommil.experiments.nic_rectangles.report import draw_bars, draw_examples, markdown, panels
 from napari_zoommil.experiments.nic_rectangles.training import train_one
 from napari_zoommil.experiments.nic_rectangles.trials import EXTENTS, Extent, Trial
 from napari_zoommil.experiments.trial_rows import rows_of
 from napari_zoommil.experiments.trials import Report, Results, TrialExperiment, Trials
-from napari_zoommil.experiments.zooming.bars import write_bars
 
 NAME = "nic-rectangles"
 
@@ -29,7 +23,7 @@ def report(trials: Trials, results: Results, preset: str) -> Report:
     rows = rows_of(extent, results)
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows)),
-        "maps.svg": lambda path: write_bars(path, {"Grad-CAM (Fig. 7)": bars(rows)}, "Jaccard index, %"),
+        "maps.svg": lambda path: draw_bars(path, rows),
     }
     for seed in extent.seeds:
         if (kept := trials.kept(f"{Trial().name}/{seed}")).exists():

@@ -16,12 +16,15 @@ from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.nic_rectangles.cams import KINDS
 from napari_zoommil.experiments.nic_rectangles.trials import CONTROLS, ORACLE, Trial
 from napari_zoommil.experiments.trial_rows import DASH, Row
+from napari_zoommil.experiments.zooming.bars import write_bars
 from napari_zoommil.files import write_file
 from napari_zoommil.model_card import markdown_table
 
 CHANCE = 0.1
 PUBLISHED_JACCARD = 0.612
 """Of Grad-CAM, sec. 4.2; Fig. 6 has no numbers in the text."""
+
+GRAD_CAM = "Grad-CAM"
 
 STATEMENTS = """
 What the paper says of its figures: the contrastive encoder is the best of the unsupervised ones and close to
@@ -126,20 +129,29 @@ def _encoders(rows: Sequence[Row]) -> list[Row]:
 
 
 def bars(rows: Sequence[Row]) -> dict[str, Mean]:
-    """Fig. 7: the Jaccard index of Grad-CAM by encoder, beside the other maps and the paper's number."""
+    """Fig. 7: the Jaccard index of Grad-CAM by encoder, beside the other maps."""
     found: dict[str, Mean | None] = {}
     for row in _encoders(rows):
-        found[f"Grad-CAM, {row.trial.encoder}"] = row.mean("maps", "grad-cam", "jaccard")
+        found[_own(row.trial)] = row.mean("maps", "grad-cam", "jaccard")
         if row.trial == Trial():
             for answers in ("right", "wrong"):
-                found[f"Grad-CAM, {ORACLE}, {answers} answers"] = row.mean("maps", "grad-cam", answers)
+                found[f"{_own(row.trial)}, {answers} answers"] = row.mean("maps", "grad-cam", answers)
     for kind in KINDS[1:]:
         name = {"true class": "digits of the true class (ceiling)"}.get(kind, f"{kind} (control)")
         means = [mean for row in _encoders(rows) if (mean := row.mean("maps", kind, "jaccard"))]
         found[name] = Mean.of([one.mean for one in means]) if means else None
-    return {name: mean for name, mean in found.items() if mean} | {
-        "the paper": Mean(PUBLISHED_JACCARD, 0.0, 1)
-    }
+    return {name: mean for name, mean in found.items() if mean}
+
+
+def draw_bars(path: Path, rows: Sequence[Row]) -> None:
+    """Fig. 7, with the paper's number."""
+    title, own = "Grad-CAM (Fig. 7)", bars(rows)
+    marked = [name for name in own if name.startswith(GRAD_CAM)]
+    write_bars(path, {title: own}, "Jaccard index, %", marked, {title: {_own(Trial()): PUBLISHED_JACCARD}})
+
+
+def _own(trial: Trial) -> str:
+    return f"{GRAD_CAM}, {trial.encoder}"
 
 
 def _by_size(rows: Iterable[Row]) -> list[Line]:

@@ -15,6 +15,7 @@ from napari_zoommil.experiments.nic_slides.figures import (
     has_examples,
     map_bars,
     panels,
+    published,
     tables,
 )
 from napari_zoommil.experiments.nic_slides.report import markdown
@@ -74,7 +75,9 @@ def experiment(
     rows = rows_of(extent, results)
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows)),
-        "encoders.svg": lambda path: write_bars(path, tables(rows), "AUC or correlation, %", NO_CONTROLS),
+        "encoders.svg": lambda path: write_bars(
+            path, tables(rows), "AUC or correlation, %", NO_CONTROLS, published()
+        ),
     }
     if bars := map_bars(rows):
         figures["maps.svg"] = lambda path: write_bars(path, bars, "Jaccard index, %", NO_CONTROLS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from napari_zoommil.experiments.charts import STYLE, require_matplotlib
 from napari_zoommil.experiments.zooming.scatter import save
@@ -15,9 +16,25 @@ from napari_zoommil.maps.colours import class_colour
 if TYPE_CHECKING:
     from napari_zoommil.experiments.means import Mean
 
+EMPTY: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+
+PAPER: dict[str, Any] = {
+    "marker": "D",
+    "s": 30,
+    "facecolor": "white",
+    "edgecolor": "black",
+    "zorder": 3,
+    "label": "the paper",
+}
+"""Look of the paper's values."""
+
 
 def write_bars(
-    path: Path, panels: Mapping[str, Mapping[str, Mean]], unit: str, marked: Collection[str] = ()
+    path: Path,
+    panels: Mapping[str, Mapping[str, Mean]],
+    unit: str,
+    marked: Collection[str] = (),
+    published: Mapping[str, Mapping[str, float]] = EMPTY,
 ) -> None:
     """Write panels side by side; values are shares and shown in percent.
 
@@ -28,6 +45,8 @@ def write_bars(
     unit : str
     marked : collection of str
         Names of bars in another colour than the others; by default the first.
+    published : mapping of str to mapping of str to float
+        The paper's values, by the panel and the name of the bar that they are marked on.
 
     Raises
     ------
@@ -50,6 +69,10 @@ def write_bars(
                 place, colour = names.index(name), class_colour(0 if name in marked else 1)
                 axis.barh(place, 100 * mean.mean, color=colour, height=0.65)
                 axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
+            known = {name: value for name, value in published.get(title, {}).items() if name in bars}
+            if known:
+                axis.scatter([100 * one for one in known.values()], list(map(names.index, known)), **PAPER)
+                axis.legend(loc="lower right")
             axis.set(title=title, xlabel=unit, xlim=(min(0, 1.05 * lowest), 105))
             axis.set_yticks(range(len(names)), names)
             axis.grid(axis="x", color="#dddddd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -35,6 +36,9 @@ MOST_IN_MEMORY = 4 << 30
 BATCH = 32
 
 SPLITS = ("train", "val", "test")
+
+FEW = 0.5
+"""Share of the patches that were asked for, below which it is said that they are few."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,23 @@ def choose_patches(
     """
     parted = items.parted(seed, shares, reading.supervised and not items.are_slides)
     choose = _of_slides if items.are_slides else _of_pictures
-    chosen = yield from choose(parted, reading, _per_item(parted, reading.count), seed)
+    counts = _per_item(parted, reading.count)
+    chosen = yield from choose(parted, reading, counts, seed)
     if not any(chosen.patches.values()):
         raise CohortError(
             "no patch was found to train on; check that there is tissue, and the size of patches"
         )
+    _warn_of_few(chosen.patches["train"], counts["train"] * chosen.files["train"], reading.patch_size)
     return chosen
+
+
+def _warn_of_few(found: int, asked: int, size: int) -> None:
+    if found < FEW * asked:
+        warnings.warn(
+            f"only {found:,} of {asked:,} patches of {size} px to train on were found, which do not overlap; "
+            "an encoder learns little from few: give more slides or pictures, or smaller patches",
+            stacklevel=2,
+        )
 
 
 def read_patches(chosen: ChosenPatches, reading: EncoderReading, seed: int) -> Job[Source]:

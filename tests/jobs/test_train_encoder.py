@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,16 @@ def test_the_recipe_has_patches_to_train_and_to_validate_on(pictures: Path, tmp_
             )
         )
     assert told.patches == {"train": 4 * 8, "val": 4 * 3, "test": 4 * 3}
+
+
+def test_pictures_with_few_patches_are_told_of(pictures: Path, tmp_path: Path) -> None:
+    table, how = table_of(pictures, tmp_path), {"device": "cpu", "min_tissue": 0.0, "steps": 2}
+    with pytest.warns(UserWarning, match="only 36 of 2,000 patches of 64 px to train on were found"):
+        told = run(train_encoder(table, out=tmp_path / "few", patches=6_000, **how))
+    assert told.patches["train"] == 4 * 9, "all that lie side by side in 200 px"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run(train_encoder(table, out=tmp_path / "enough", patches=120, **how))
 
 
 def test_synthetic_recipes_are_grey(pictures: Path, tmp_path: Path) -> None:

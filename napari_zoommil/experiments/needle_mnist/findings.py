@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_zoommil.experiments.means import Mean
-from napari_zoommil.experiments.needles.groups import Cell, alike, by_canvas, smallest_sets
+from napari_zoommil.experiments.needles.groups import Cell, Needed, alike, by_canvas, smallest_sets
 from napari_zoommil.experiments.needles.trials import Trial
 
 MARGIN = 0.03
 """Least difference of two accuracies that is more than the spread between seeds at the scale of ``cpu``."""
+
+LEVELS = (0.7, 0.85, 0.9)
+"""Validation accuracies of Fig. 6b."""
 
 LEARNT = 0.6
 """Test accuracy from which on a network has learnt something."""
@@ -64,14 +68,24 @@ def _size(all_cells: Sequence[Cell], base: Trial) -> Finding:
             told.append(f"{ratio:.1%}: {_shown(first, 'train')} → {_shown(last, 'train')}")
             if _learnt(first, last):
                 differences.append(last.mean().mean - first.mean().mean)
-    needed = smallest_sets(found, (0.7,))
-    sizes = [own[0.7] for own in needed.values()]
-    told.append("for 70 %: " + ", ".join(f"{one or 'more than tried'}" for one in sizes))
-    more = len(sizes) > 1 and sizes[0] is not None and (sizes[-1] is None or sizes[-1] > sizes[0])
-    kind = verdict(min(differences)) if differences else UNDECIDED
-    if kind == REPRODUCED and not more:
-        kind = UNDECIDED
-    return Finding(statement, "; ".join(told), kind)
+    needed = list(smallest_sets(found, LEVELS).values())
+    told += [
+        f"for {level:.0%}: " + ", ".join(str(own[level]) for own in needed)
+        for level in LEVELS
+        if any(own[level].short and math.isfinite(own[level].enough) for own in needed)
+    ]
+    kinds = {
+        "more images": verdict(min(differences)) if differences else UNDECIDED,
+        "more where it is smaller": _more(needed[0], needed[-1]) if len(needed) > 1 else UNDECIDED,
+    }
+    return Finding(statement, "; ".join(told), _both(kinds))
+
+
+def _more(large: Mapping[float, Needed], small: Mapping[float, Needed]) -> str:
+    """Whether a small object takes more images than a large one, at all levels where it is known."""
+    more = any(small[level].short >= large[level].enough for level in LEVELS)
+    fewer = any(small[level].enough <= large[level].short for level in LEVELS)
+    return UNDECIDED if more == fewer else REPRODUCED if more else NOT
 
 
 def _capacity(all_cells: Sequence[Cell], base: Trial) -> Finding:
@@ -109,15 +123,23 @@ def _pooling(all_cells: Sequence[Cell], base: Trial) -> Finding:
             spreads.append(max(values.values()) - min(values.values()))
             others = [value for name, value in values.items() if name != "max"]
             gains.append(values["max"] - max(others) if "max" in values else None)
-    kind = UNDECIDED
-    if len(spreads) > 1:
-        halves = {REPRODUCED if spreads[0] < MARGIN else NOT, verdict(gains[-1])}
-        kind = NOT if NOT in halves else UNDECIDED if UNDECIDED in halves else REPRODUCED
+    known = len(spreads) > 1
+    kinds = {
+        "little where it is large": (REPRODUCED if spreads[0] < MARGIN else NOT) if known else UNDECIDED,
+        "max where it is small": verdict(gains[-1]) if known else UNDECIDED,
+    }
     return Finding(
         "(4) Poolings differ little where the object is large; where it is small, max is the best",
         "; ".join(told),
-        kind,
+        _both(kinds),
     )
+
+
+def _both(kinds: Mapping[str, str]) -> str:
+    """One verdict where the parts of a statement have the same, else that of each."""
+    if len(set(kinds.values())) == 1:
+        return next(iter(kinds.values()))
+    return "; ".join(f"{name}: {kind}" for name, kind in kinds.items())
 
 
 def _between(lower: Cell, higher: Cell) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_zoommil.experiments.charts import Line, Panel
 from napari_zoommil.experiments.means import Mean
-from napari_zoommil.experiments.needle_mnist.findings import findings
+from napari_zoommil.experiments.needle_mnist.findings import LEVELS, findings
 from napari_zoommil.experiments.needles.groups import (
     CHANCE,
     Cell,
@@ -21,7 +21,6 @@ from napari_zoommil.experiments.needles.trials import Extent, Trial
 from napari_zoommil.model_card import markdown_table
 
 DASH = "–"
-LEVELS = (0.7, 0.85, 0.9)
 
 TRIALS = """
 Test accuracy of the epoch with the best validation accuracy, in percent, means ± standard deviations over
@@ -93,10 +92,7 @@ def _needed(found: Sequence[Cell], base: Trial) -> str:
         sets = smallest_sets(alike(found, replace(base, pooling=pooling), "canvas", "train"), LEVELS)
         if not sets:
             continue
-        rows = [
-            [f"{ratio:.2%}", *(f"{size:,}" if size else "more than tried" for size in own.values())]
-            for ratio, own in sets.items()
-        ]
+        rows = [[f"{ratio:.2%}", *map(str, own.values())] for ratio, own in sets.items()]
         header = [f"object to image, {pooling}", *(f"{level:.0%}" for level in LEVELS)]
         parts.append(_table(header, rows))
     title = "Smallest training set for a validation accuracy (Figs. 6b and 15)"

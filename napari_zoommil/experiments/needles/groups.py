@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from napari_zoommil.experiments.means import Mean
 from napari_zoommil.experiments.needles.trials import Trial
@@ -83,15 +84,37 @@ def by_canvas(found: Iterable[Cell]) -> dict[float, list[Cell]]:
     return dict(sorted(groups.items(), reverse=True))
 
 
-def smallest_sets(found: Sequence[Cell], levels: Sequence[float]) -> dict[float, dict[float, int | None]]:
-    """Ratio → accuracy level → smallest training set whose mean validation accuracy reaches it."""
+class Needed(NamedTuple):
+    """How many training images an accuracy takes, as far as the sizes that were tried tell.
+
+    Attributes
+    ----------
+    short : float
+        The largest size below ``enough`` that falls short; 0 if none was tried.
+    enough : float
+        The smallest size that reaches it; infinite if none does.
+    """
+
+    short: float
+    enough: float
+
+    def __str__(self) -> str:
+        if math.isinf(self.enough):
+            return f"more than {self.short:,.0f}"
+        return f"{self.enough:,.0f}" if self.short else f"at most {self.enough:,.0f}"
+
+
+def smallest_sets(found: Sequence[Cell], levels: Sequence[float]) -> dict[float, dict[float, Needed]]:
+    """Ratio → accuracy level → training images that a mean validation accuracy of that takes."""
     return {
-        ratio: {
-            level: min((one.trial.train for one in own if one.mean("val").mean >= level), default=None)
-            for level in levels
-        }
-        for ratio, own in by_canvas(found).items()
+        ratio: {level: _needed(own, level) for level in levels} for ratio, own in by_canvas(found).items()
     }
+
+
+def _needed(own: Sequence[Cell], level: float) -> Needed:
+    reached = {one.trial.train: one.mean("val").mean >= level for one in own}
+    enough = min((size for size, is_enough in reached.items() if is_enough), default=math.inf)
+    return Needed(max((size for size in reached if size < enough), default=0), enough)
 
 
 def valued(found: Iterable[Cell], by: Callable[[Cell], Any], what: str = "test") -> dict[Any, Mean]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -52,7 +53,9 @@ def test_only_what_may_differ_differs() -> None:
 def test_the_smallest_set_that_reaches_a_level() -> None:
     sizes = {500: 0.6, 1000: 0.75, 2000: 0.92}
     own = cells([run(replace(BASE, train=size), 0.1, val=value) for size, value in sizes.items()])
-    assert smallest_sets(own, (0.7, 0.9, 0.95)) == {LARGE.ratio: {0.7: 1000, 0.9: 2000, 0.95: None}}
+    (found,) = smallest_sets(own, (0.55, 0.7, 0.9, 0.95)).values()
+    assert found == {0.55: (0, 500), 0.7: (500, 1000), 0.9: (1000, 2000), 0.95: (2000, math.inf)}
+    assert [*map(str, found.values())] == ["at most 500", "1,000", "2,000", "more than 2,000"]
 
 
 def test_the_best_by_validation_is_shown() -> None:
@@ -84,12 +87,21 @@ def test_findings_follow_the_numbers() -> None:
     assert told(**as_published) == [REPRODUCED] * 4
     assert told(**(as_published | {"wide": 0.7}))[1] == NOT
     assert told(**(as_published | {"narrow": 0.95}))[2] == NOT
-    assert told(**(as_published | {"mean": 0.7}))[3] == NOT
-    assert told(**(as_published | {"small_mean": 0.73}))[3] == UNDECIDED, "within the margin"
-    assert told(**(as_published | {"small_mean": 0.85}))[3] == NOT
+    large, small = "little where it is large", "max where it is small"
+    assert told(**(as_published | {"mean": 0.7}))[3] == f"{large}: {NOT}; {small}: {REPRODUCED}"
+    within = told(**(as_published | {"small_mean": 0.73}))[3]
+    assert within == f"{large}: {REPRODUCED}; {small}: {UNDECIDED}", "within the margin"
+    assert told(**(as_published | {"small_mean": 0.85}))[3] == f"{large}: {REPRODUCED}; {small}: {NOT}"
     trials = [replace(BASE, canvas=SMALL, pooling=name) for name in ("mean", "lse")]
     own = [run(BASE, 0.85), run(replace(BASE, pooling="mean"), 0.86), *(run(one, 0.75) for one in trials)]
-    assert findings(cells(own), BASE)[3].verdict == UNDECIDED, "max is missing on the small object"
-    assert told(**(as_published | {"small_few": 0.8}))[0] == NOT
+    assert findings(cells(own), BASE)[3].verdict == f"{large}: {REPRODUCED}; {small}: {UNDECIDED}", (
+        "max is missing on the small object"
+    )
+    more, smaller = "more images", "more where it is smaller"
+    assert told(**(as_published | {"small_few": 0.8}))[0].startswith(f"{more}: {NOT}; ")
+    easier = told(**(as_published | {"small": 0.88, "small_few": 0.8, "few": 0.65}))[0]
+    assert easier == f"{more}: {REPRODUCED}; {smaller}: {NOT}"
+    alike_here = told(**(as_published | {"small": 0.85, "small_few": 0.72}))[0]
+    assert alike_here == f"{more}: {REPRODUCED}; {smaller}: {UNDECIDED}"
     assert told(base=0.85) == [UNDECIDED] * 4
     assert told(**dict.fromkeys(as_published, 0.5)) == [UNDECIDED] * 4, "nothing was learnt"

@@ -19,7 +19,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from napari.plugins import _initialize_plugins
 from napari.settings import get_settings
-from npe2 import PluginManifest
+from npe2 import PluginManager, PluginManifest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
@@ -34,10 +34,11 @@ load_triton_apart()  # tests that run later in this process may load timm
 
 @pytest.fixture(scope="session", autouse=True)
 def manifests_read_once() -> Iterator[None]:
-    """Installed plugins are searched for once, not by each window."""
+    """Installed plugins are searched for once, not by each window; those without one know them too."""
     found = tuple(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda paths=(): iter(found))
+        PluginManager.instance().discover()
         yield
 
 

@@ -60,7 +60,7 @@ def write_bars(
     names = list(dict.fromkeys(name for bars in panels.values() for name in bars))
     marked = marked or names[:1]
     lowest = min([100 * (one.mean - one.sd) for bars in panels.values() for one in bars.values()], default=0)
-    content = BytesIO()
+    content, key = BytesIO(), None
     with matplotlib.rc_context(STYLE):
         figure = Figure((4.4 * len(panels), 0.8 + 0.32 * len(names)), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -71,13 +71,15 @@ def write_bars(
                 axis.errorbar(100 * mean.mean, place, xerr=100 * mean.sd, color="#333333", lw=1, capsize=2)
             known = {name: value for name, value in published.get(title, {}).items() if name in bars}
             if known:
-                axis.scatter([100 * one for one in known.values()], list(map(names.index, known)), **PAPER)
-                axis.legend(loc="lower right")
+                places = [names.index(name) for name in known]
+                key = axis.scatter([100 * one for one in known.values()], places, **PAPER)
             axis.set(title=title, xlabel=unit, xlim=(min(0, 1.05 * lowest), 105))
             axis.set_yticks(range(len(names)), names)
             axis.grid(axis="x", color="#dddddd")
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].set_ylim(len(names) - 0.4, -0.6)
+        if key is not None:
+            figure.legend(handles=[key], loc="outside lower center")  # no bar is covered
         save(figure, content, path.suffix[1:])
     write_file(path, content.getvalue())

@@ -14,7 +14,7 @@ import pytest
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.nic_slides import codes, experiment, trials
 from napari_zoommil.experiments.nic_slides.experiment import NAME
-from napari_zoommil.experiments.nic_slides.figures import has_examples, panels
+from napari_zoommil.experiments.nic_slides.figures import has_examples, panels, published, tables
 from napari_zoommil.experiments.nic_slides.report import beats, default_rows, varied
 from napari_zoommil.experiments.nic_slides.trials import (
     ENCODERS,
@@ -158,6 +158,15 @@ def test_figures_without_sizes_or_examples(tmp_path: Path) -> None:
     assert low <= 0.2
     np.savez(tmp_path / "none.npz")
     assert not has_examples(tmp_path / "none.npz") and not has_examples(tmp_path / "missing.npz")
+
+
+def test_the_papers_numbers_have_the_names_of_bars() -> None:
+    names = ("vae", "contrastive", "bigan", "supervised", "mean-rgb")
+    bars = tables([row(Trial(task, default_code(name)), 0.5) for task in TASKS for name in names])
+    assert {title: own.keys() - {"chance"} for title, own in bars.items()} == {
+        title: own.keys() for title, own in published().items()
+    }
+    assert published()["AUC, all (Table 2)"]["mean-rgb (control)"] == 0.582
 
 
 def test_one_parameter_is_varied_at_a_time() -> None:

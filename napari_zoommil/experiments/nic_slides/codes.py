@@ -37,7 +37,7 @@ def encoder_name(out: Path, code: Code) -> str:
 
 
 def encoder_folder(out: Path, code: Code) -> Path:
-    return out / HOME / "encoders" / f"{code.encoder}_{code.size}"
+    return out / HOME / "encoders" / _made(code).replace("/", "_")
 
 
 def prepared(out: Path, extent: Extent, codes: Iterable[Code], place: Any) -> Job[dict[str, dict[str, Any]]]:
@@ -46,7 +46,8 @@ def prepared(out: Path, extent: Extent, codes: Iterable[Code], place: Any) -> Jo
     Returns
     -------
     dict
-        Metrics of each encoder of the preset that is made, by ``vae/128``.
+        Metrics of each encoder of the preset that is made, by ``vae/128``: method and code, and the edge of
+        its patches where that is not the usual one.
     """
     every = list(dict.fromkeys(trial.code for trial in extent.trials))
     wanted = [one for one in every if one in set(codes)]
@@ -65,7 +66,8 @@ def prepared(out: Path, extent: Extent, codes: Iterable[Code], place: Any) -> Jo
 
 
 def _made(code: Code) -> str:
-    return f"{code.encoder}/{code.size}"
+    """Name of an encoder, which reads patches of the size that it was trained on."""
+    return f"{code.encoder}/{code.size}" + (f"/{code.stride}" if code.stride != BASE_STRIDE else "")
 
 
 def _settings(code: Code, extent: Extent) -> dict[str, Any] | str | None:
@@ -73,7 +75,8 @@ def _settings(code: Code, extent: Extent) -> dict[str, Any] | str | None:
     if not is_made(code):
         return weights_of(code)
     how = replace(extent.encoders, steps={code.encoder: extent.encoders.steps.get(code.encoder)})
-    return asdict(how) | {"min_tissue": extent.min_tissue}
+    patch = {"patch": code.stride} if code.stride != BASE_STRIDE else {}
+    return asdict(how) | {"min_tissue": extent.min_tissue} | patch
 
 
 def make_encoder(
@@ -90,7 +93,7 @@ def make_encoder(
         out=folder,
         recipe=how.recipe,
         magnification=MAGNIFICATION,
-        patch_size=BASE_STRIDE,
+        patch_size=code.stride,
         patches=how.patches,
         code=code.size,
         input_size=how.input_size,
@@ -110,7 +113,7 @@ def _untrained(code: Code, extent: Extent, folder: Path) -> None:
     sizes = recipe_of("vae", extent.encoders.recipe).resized(extent.encoders.input_size, code.size).sizes
     with own_random_numbers(SEED):
         network = ConvolutionalEncoder(sizes).eval()
-    spec = EncoderSpec(sizes, preprocessing_for(sizes), "untrained", BASE_STRIDE)
+    spec = EncoderSpec(sizes, preprocessing_for(sizes), "untrained", code.stride)
     save_encoder(make_folder(folder), network, spec, "# Random weights: a control\n")
 
 

@@ -95,7 +95,8 @@ def _panel(rows: Sequence[Row], what: str, controls: Mapping[str, float]) -> Pan
     lines = [Line(ORACLE, x, [one.mean for _, one in pairs], [one.sd for _, one in pairs])]
     flat = {**controls, "chance": CHANCE["presence"]}
     lines += [Line(name, x, [value] * len(x)) for name, value in flat.items()]
-    return Panel(f"{VARIED[what].split(',')[0]} (Fig. 9)", VARIED[what], "AUC, all", lines, (lowest, 1))
+    title = VARIED[what].split(",")[0] + ("" if what == "region" else " (Fig. 9)")
+    return Panel(title, VARIED[what], "AUC, all", lines, (lowest, 1))
 
 
 def draw_examples(path: Path, examples: Mapping[str, Path]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -38,7 +39,8 @@ EXAMPLES, THUMBNAIL = 3, 256
 KINDS = ("", "_random", "_density")
 """Endings of the numbers of Grad-CAM, and of the controls."""
 
-MEASURES = ("jaccard", "average_precision", "pointing")
+PRECISION = "average_precision"
+MEASURES = ("jaccard", PRECISION, "pointing")
 
 
 class Explained(NamedTuple):
@@ -70,18 +72,18 @@ def explained(
     tuning, testing = divided(told, extent)
     tuned: list[tuple[HeatMap, Mask]] = []
     shown: list[Explained] = []
-    agreements: list[SlideAgreement] = []
+    agreements: dict[Path, list[SlideAgreement]] = defaultdict(list)
     how = Denoising()
     for number, (row, model) in enumerate((*tuning, *testing)):
-        share = number / (len(tuning) + len(testing))
-        one = yield from within(_explain(row, model, trial, extent, out, device), share, share)
+        share, end = (each / (len(tuning) + len(testing)) for each in (number, number + 1))
+        one = yield from within(_explain(row, model, trial, extent, out, device), share, end)
         if number < len(tuning):
             own = one.explanation.shown[0]
             tuned.append((own, inside(own, one.regions)))
             continue
         if not agreements:
             how = _denoising(tuned)
-        agreements.append(
+        agreements[model].append(
             slide_agreement(
                 one.explanation, one.regions, denoising=how, overview=one.overview, group=one.name
             )
@@ -89,13 +91,22 @@ def explained(
         if one.regions and len(shown) < EXAMPLES:
             shown.append(one)
     _keep(examples, shown)
-    summary = cohort_agreement(agreements)[0]
+    summary = cohort_agreement([one for own in agreements.values() for one in own])[0]
     numbers = {
         f"{measure}{kind}": _first(summary[f"{measure}{kind}"]) for measure in MEASURES for kind in KINDS
     }
+    numbers |= {f"{PRECISION}{kind}": _precision(agreements.values(), kind) for kind in KINDS}
     low, high = map(_first, summary["jaccard"][1:])
     kept = {"slides": len(testing), "with_regions": summary["with_regions"], "denoising": asdict(how)}
     return {**numbers, "low": low, "high": high, **kept}
+
+
+def _precision(agreements: Iterable[Sequence[SlideAgreement]], kind: str) -> float | None:
+    """Mean of the CNNs' average precision: it ranks slides by their highest value, which only maps of one CNN
+    have on one scale."""
+    each = [_first(cohort_agreement(own)[0][f"{PRECISION}{kind}"]) for own in agreements]
+    known = [one for one in each if one is not None]
+    return sum(known) / len(known) if known else None
 
 
 def divided(

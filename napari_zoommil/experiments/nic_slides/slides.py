@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from napari_zoommil.experiments.nic_slides.trials import Extent, Task, Trial
+from napari_zoommil.experiments.shipped.nic_encoder import TRAIN_TEXTURES
 from napari_zoommil.experiments.zooming.cohort import LABELS, PlannedSlide, planned
 from napari_zoommil.files import write_table
 from napari_zoommil.models.task import Classification, Regression
@@ -49,9 +50,9 @@ class Row(NamedTuple):
 
 
 def rows_of(extent: Extent, task: Task) -> list[Row]:
-    """All slides; each pattern is spread alike over the partitions, the last one of which, of the class, are
-    the test slides."""
-    counts: Counter[str] = Counter()
+    """All slides; each pattern in each texture is spread alike over the partitions, so that a texture tells
+    nothing of the class. Of the class, the last partition are the test slides."""
+    counts: Counter[tuple[int, int]] = Counter()
     spread = extent.folds - (task == "presence")
     found = []
     for slide in planned(extent.cohort):
@@ -62,9 +63,10 @@ def rows_of(extent: Extent, task: Task) -> list[Row]:
             subsets = ("test", "macro") if large and task == "presence" else ("test",)
             found.append(Row(slide, fold, subsets))
             continue
-        # Patterns begin with different partitions, so that few slides do not meet in the first.
-        fold = str((counts[slide.label] + LABELS.index(slide.label)) % spread + 1)
-        counts[slide.label] += 1
+        kind = LABELS.index(slide.label), TRAIN_TEXTURES.index(drawing.texture_seed)
+        # Kinds begin with different partitions, so that few slides do not meet in the first.
+        fold = str((counts[kind] + sum(kind)) % spread + 1)
+        counts[kind] += 1
         found.append(Row(slide, fold, ()))
     return found
 

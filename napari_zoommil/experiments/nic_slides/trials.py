@@ -197,7 +197,7 @@ def default_code(encoder: str) -> Code:
 def _trials(
     codes: tuple[int, ...], strides: tuple[int, ...], regions: tuple[float, ...], shares: tuple[float, ...]
 ) -> Iterator[Trial]:
-    """All encoders for both tasks (Tables 2 and 3), then one parameter varied at a time (Fig. 9)."""
+    """All encoders for both tasks (Tables 2 and 3), then one parameter varied (Fig. 9; region)."""
     yield from (Trial(task, default_code(encoder)) for task, encoder in product(TASKS, ENCODERS))
     base = Trial("presence", default_code(ORACLE))
     yield from (replace(base, code=Code(ORACLE, size)) for size in codes)

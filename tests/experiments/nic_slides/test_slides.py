@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from napari_zoommil.experiments.nic_slides.slides import rows_of, write_folds, write_partition
 from napari_zoommil.experiments.nic_slides.trials import EXTENTS, Trial, default_code
-from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES
+from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
+from napari_zoommil.experiments.zooming.cohort import LABELS
 from napari_zoommil.training.mil.table import read_table
 
 CPU = EXTENTS["cpu"]
@@ -16,10 +18,14 @@ HALF = Trial("presence", default_code("nic"), share=0.5)
 
 def test_each_slide_is_held_out_once_and_patterns_are_spread() -> None:
     rows = rows_of(CPU, "presence")
-    for label in ("plain", "scirrhous", "solid"):
+    for label in LABELS:
         counts = [sum(one.slide.label == label and one.fold == str(n) for one in rows) for n in range(1, 5)]
         assert max(counts[:3]) - min(counts[:3]) <= 1 and sum(counts) == len(rows) / 3
     assert all((one.slide.drawing.texture_seed in TEST_TEXTURES) == (one.fold == "4") for one in rows)
+    for fold, texture in product("123", TRAIN_TEXTURES):
+        own = [one for one in rows if one.fold == fold and one.slide.drawing.texture_seed == texture]
+        counts = [sum(one.slide.label == label for one in own) for label in LABELS]
+        assert min(counts) and max(counts) - min(counts) <= 1, "a texture tells nothing of the class"
     tested = [one for one in rows if "test" in one.subsets]
     assert all(one.slide.split == "test" for one in tested) and len(tested) > len(rows) / 5
     large = [one for one in tested if "macro" in one.subsets]

@@ -22,6 +22,9 @@ PANEL_INCHES = (4.3, 3.3)
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "napari-zoommil", "font.size": 9}
 """Text is stored as text, and equal values give equal files."""
 
+BELOW: Any = dict(loc="upper left", bbox_to_anchor=(0, -0.2), ncols=3, frameon=False, fontsize=7)
+"""A legend under its panel, where it covers no line."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -105,7 +108,7 @@ def drawn(panels: Sequence[Panel], legends: bool = False) -> Figure:
         axis.remove()
     if legends:
         for axis in figure.axes:
-            axis.legend(frameon=False, fontsize=7)
+            axis.legend(**BELOW)
         return figure
     shown = [axis.get_legend_handles_labels() for axis in figure.axes]
     handles = {name: handle for pair in shown for handle, name in zip(*pair, strict=True)}

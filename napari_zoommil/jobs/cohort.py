@@ -156,6 +156,11 @@ class OpenCohort:
         return _is_table(self.path)
 
     @property
+    def unit(self) -> str:
+        """What it is counted in: slide or image."""
+        return "image" if self.is_of_images else "slide"
+
+    @property
     def can_be_trained_on(self) -> bool:
         """Whether ``train`` reads its labels as they are here."""
         return self.has_labels and (self.is_table or self.path.is_dir())
@@ -177,7 +182,7 @@ class OpenCohort:
     @property
     def summary(self) -> str:
         """``15 slides, 3 labels, 15 groups``."""
-        told = [_counted(len(self.entries), "image" if self.is_of_images else "slide")]
+        told = [_counted(len(self.entries), self.unit)]
         if self.has_labels:
             told.append(_counted(len({one.label for one in self.entries}), "label"))
         if self.has_groups:

@@ -61,13 +61,13 @@ def is_counted(row: CohortRow, splits: Sequence[str]) -> bool:
 
 
 def ways_to_count(splits: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Titles of the choices of slides that count, with their splits, the first by default."""
+    """Titles of the choices of rows that count, with their splits, the first by default."""
     if not splits:
-        return {"All labelled slides": ()}
+        return {"All with a label": ()}
     held_out = tuple(one for one in HELD_OUT if one in splits)
     ways = {f"Held out ({' and '.join(held_out)})": held_out} if len(held_out) > 1 else {}
     ways |= {f"Split {one}": (one,) for one in (*reversed(held_out), *splits)}
-    return ways | {"All labelled slides": ()}
+    return ways | {"All with a label": ()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +119,13 @@ NAMES = {"accuracy": "Accuracy", "weighted F1": "weighted F1", "mae": "Mean abso
          "spearman": "Spearman correlation"}  # fmt: skip
 
 MAY_BE_OF_TRAINING = (
-    "The cohort states no splits: slides that the model was trained on may be among them, and make it look "
+    "The cohort states no splits: some that the model was trained on may be among them, and make it look "
     "better than it is."
 )
-OF_TRAINING = "Slides that the model may have been trained on are among them."
+OF_TRAINING = "Some that the model may have been trained on are among them."
 
 
-def sentence_of(scores: Scores, splits: Sequence[str], known: Sequence[str]) -> str:
+def sentence_of(scores: Scores, splits: Sequence[str], known: Sequence[str], unit: str = "slide") -> str:
     """``Accuracy 0.83, weighted F1 0.82 on 6 slides of val and test.``, and what that is not to be taken for.
 
     Parameters
@@ -135,14 +135,16 @@ def sentence_of(scores: Scores, splits: Sequence[str], known: Sequence[str]) -> 
         That count; empty for all.
     known : sequence of str
         Splits of the cohort.
+    unit : str
+        What is counted: slide or image.
     """
     where = f" of {' and '.join(splits)}" if splits else ""
     if not scores.judged:
         left = f"; of {scores.answered} the label is none that the model knows" if scores.answered else ""
-        return f"No labelled slide{where} has a prediction yet{left}."
+        return f"No labelled {unit}{where} has a prediction yet{left}."
     told = ", ".join(f"{NAMES[name]} {value:.3g}" for name, value in scores.metrics.items())
-    slides = f"{scores.judged:,} slide{'' if scores.judged == 1 else 's'}{where}"
-    told = f"{told} on {slides}." if told else f"{slides[0].upper()}{slides[1:]}."
+    counted = f"{scores.judged:,} {unit}{'' if scores.judged == 1 else 's'}{where}"
+    told = f"{told} on {counted}." if told else f"{counted}."
     if (out := scores.answered - scores.judged) > 0:
         told += f" {out:,} more have a label that the model does not know, or none."
     if not known:

@@ -39,10 +39,10 @@ ROWS = [
 def test_held_out_slides_count_where_there_are_splits() -> None:
     ways = ways_to_count(("train", "val", "test"))
     assert next(iter(ways.items())) == ("Held out (val and test)", ("val", "test"))
-    assert ways["All labelled slides"] == () and ways["Split train"] == ("train",)
+    assert ways["All with a label"] == () and ways["Split train"] == ("train",)
     assert next(iter(ways_to_count(("train", "val")))) == "Split val"
-    assert list(ways_to_count(("test",))) == ["Split test", "All labelled slides"]
-    assert ways_to_count(()) == {"All labelled slides": ()}
+    assert list(ways_to_count(("test",))) == ["Split test", "All with a label"]
+    assert ways_to_count(()) == {"All with a label": ()}
 
 
 def test_counts_accuracy_and_f1_by_hand() -> None:

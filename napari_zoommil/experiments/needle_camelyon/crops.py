@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely import contains_xy, unary_union
 
-from napari_zoommil.errors import CohortError
-from napari_zoommil.experiments.data.needle_camelyon import Crop, negative_crops, positive_crops, split_of
-from napari_zoommil.experiments.needle_camelyon.slides import CENTRES, LevelSlide
+from napari_zoommil.experiments.data.needle_camelyon import Crop, negative_crops, positive_crops
+from napari_zoommil.experiments.needle_camelyon.slides import LevelSlide
+from napari_zoommil.experiments.needles.fitting import SPLITS
 
 Ratio = tuple[float, float]
-SPLITS = ("train", "val", "test")
-LEAST = 2
-"""Images of each class without which a split cannot be used."""
+LEAST = 20
+"""Images of each class in a split; an accuracy of fewer says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,15 @@ class Found:
     def positive(self) -> int:
         return sum(crop.lesion >= 0 for _, crop in self.crops)
 
+    @property
+    def negative(self) -> int:
+        return len(self.crops) - self.positive
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are so many that an accuracy says something."""
+        return min(self.positive, self.negative) >= LEAST
+
 
 def found_crops(
     slides: Sequence[LevelSlide], split: str, edge: int, ratio: Ratio, per_lesion: int, seed: int
@@ -47,7 +55,7 @@ def found_crops(
     own = [slide for slide in slides if slide.split == split]
     for slide in own:
         rng = np.random.default_rng((seed, slide.number, 41))
-        crops = positive_crops(slide.lesions, slide.pixels.shape[:2], edge, ratio, rng, per_lesion)
+        crops = positive_crops(slide.lesions, slide.shape, edge, ratio, rng, per_lesion)
         lesions += len({crop.lesion for crop in crops})
         positive += [(slide.number, crop) for crop in crops]
     healthy = [slide for slide in own if not slide.lesions]
@@ -55,7 +63,7 @@ def found_crops(
     for place, slide in enumerate(healthy):
         count = -(-(len(positive) - len(negative)) // (len(healthy) - place))
         rng = np.random.default_rng((seed, slide.number, 43))
-        crops = list(negative_crops(slide.mean_green, slide.pixels.shape[:2], edge, count, rng))
+        crops = list(negative_crops(slide.mean_green, slide.shape, edge, count, rng))
         negative += [(slide.number, crop) for crop in crops]
     return Found((*positive, *negative), lesions)
 
@@ -105,21 +113,8 @@ class CropImages:
 def data_sets(
     slides: Sequence[LevelSlide], edge: int, ratio: Ratio, per_lesion: int, seed: int
 ) -> dict[str, CropImages]:
-    """Training, validation and test images.
-
-    Raises
-    ------
-    CohortError
-        If a split has too few crops.
-    """
-    sets = {}
-    for split in SPLITS:
-        found = found_crops(slides, split, edge, ratio, per_lesion, seed)
-        if min(found.positive, len(found.crops) - found.positive) < LEAST:
-            centres = [centre for centre in range(CENTRES) if split_of(centre) == split]
-            raise CohortError(
-                f"the slides of {split} (centre {', '.join(map(str, centres))}) have too few crops of {edge} "
-                f"px with {ratio[0]:.1%} to {ratio[1]:.1%} of lesion; take more slides"
-            )
-        sets[split] = CropImages(slides, found)
-    return sets
+    """Training, validation and test images."""
+    return {
+        split: CropImages(slides, found_crops(slides, split, edge, ratio, per_lesion, seed))
+        for split in SPLITS
+    }

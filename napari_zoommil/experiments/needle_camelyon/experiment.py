@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from napari_zoommil.experiments.charts import write_svg
-from napari_zoommil.experiments.needle_camelyon.report import draw_examples, markdown, panels, rows_of
+from napari_zoommil.experiments.needle_camelyon.report import draw_examples, markdown, panels
 from napari_zoommil.experiments.needle_camelyon.slides import drawn
 from napari_zoommil.experiments.needle_camelyon.training import images_of, train_one, trained_network
 from napari_zoommil.experiments.needle_camelyon.trials import EXTENTS, Extent
 from napari_zoommil.experiments.needle_localisation.detection import saliency
+from napari_zoommil.experiments.trial_rows import rows_of
 from napari_zoommil.experiments.trials import Report, Results, TrialExperiment, Trials
 from napari_zoommil.jobs.progress import Job, Progress
 
@@ -26,8 +27,9 @@ def report(trials: Trials, results: Results, preset: str) -> Report:
     figures: dict[str, Callable[[Path], None]] = {
         "figure.svg": lambda path: write_svg(path, panels(rows, extent), legends=True)
     }
-    if results:
-        figures["saliency.png"] = lambda path: _examples(path, trials, next(iter(results)))
+    if learnt := {name: one["val"] for name, one in results.items() if "val" in one}:
+        best = max(learnt, key=learnt.__getitem__)
+        figures["saliency.png"] = lambda path: _examples(path, trials, best)
     return Report({"pieces": results}, markdown(rows, extent, described(extent, preset)), figures)
 
 
@@ -49,8 +51,8 @@ def described(extent: Extent, preset: str) -> str:
     slides = extent.slides
     return (
         f"Preset `{preset}`: {slides.count} made slides of {slides.size:,} px at 40x, {slides.per_centre} of "
-        f"each of five centres, every other one with a tumour of {slides.smallest:.2%} to "
-        f"{slides.largest:.0%} of the tissue; {extent.per_lesion} crops around each lesion. Network of "
+        f"each of five centres, every other one with a tumour of {slides.smallest:.3%} to "
+        f"{slides.largest:.2%} of the tissue; {extent.per_lesion} crops around each lesion. Network of "
         f"{', '.join(map(str, extent.blocks))} blocks and {extent.base.width:g} of the paper's filters, "
         f"{extent.norm} normalisation; RMSProp with {extent.learning_rate:g}, {extent.epochs} epochs."
     )

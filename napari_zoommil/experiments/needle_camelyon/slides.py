@@ -37,15 +37,15 @@ class MadeSlides:
     """
 
     per_centre: int
-    size: int = 8_192
-    smallest: float = 0.0005
-    largest: float = 0.05
+    size: int
+    smallest: float
+    largest: float
     first_seed: int = 70_000
 
     @property
     def folder(self) -> str:
-        """Name of their folder."""
-        return f"slides-{self.per_centre}x{self.size}"
+        """Name of their folder; slides of other settings have another."""
+        return f"slides-{self.per_centre}x{self.size}-{self.smallest:g}-{self.largest:g}-{self.first_seed}"
 
     @property
     def count(self) -> int:
@@ -69,16 +69,24 @@ class LevelSlide:
     number : int
     split : str
         By its centre.
-    pixels : (h, w, 3) uint8
-        Mapped from a file.
+    file : Path
+        Of its pixels.
+    shape : (int, int)
+        Height and width.
     lesions : tuple of Polygon
         (y, x), px of the level.
     """
 
     number: int
     split: str
-    pixels: NDArray[np.uint8]
+    file: Path
+    shape: tuple[int, int]
     lesions: tuple[Polygon, ...]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(h, w, 3), mapped from the file, which is open only as long as they are used."""
+        return np.load(self.file, mmap_mode="r")
 
     def mean_green(self, y: int, x: int, edge: int) -> float:
         """Of a crop."""
@@ -102,14 +110,17 @@ def drawn(slides: MadeSlides, folder: Path) -> Iterator[float]:
 
 def read_slides(slides: MadeSlides, folder: Path) -> list[LevelSlide]:
     """All slides of a folder in which they are drawn."""
-    return [_read(folder, number, slides.per_centre) for number in range(slides.count)]
+    shape = (slides.size // DOWNSAMPLE,) * 2
+    return [
+        LevelSlide(number, split_of(number // slides.per_centre), _files(folder, number)[0], shape, lesions)
+        for number, lesions in enumerate(_lesions(folder, slides.count))
+    ]
 
 
-@lru_cache(maxsize=1024)
-def _read(folder: Path, number: int, per_centre: int) -> LevelSlide:
-    pixels, outlines = _files(folder, number)
-    lesions = tuple(from_wkt(one) for one in json.loads(read_file(outlines)))
-    return LevelSlide(number, split_of(number // per_centre), np.load(pixels, mmap_mode="r"), lesions)
+@lru_cache(maxsize=2)
+def _lesions(folder: Path, count: int) -> list[tuple[Polygon, ...]]:
+    outlines = (_files(folder, number)[1] for number in range(count))
+    return [tuple(from_wkt(one) for one in json.loads(read_file(file))) for file in outlines]
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path]:

@@ -38,13 +38,7 @@ def trained_network(trial: Trial, extent: Extent, weights: Path) -> BagNet:
 
 
 def images_of(trial: Trial, extent: Extent, seed: int, folder: Path) -> dict[str, CropImages]:
-    """Training, validation and test images of a trial.
-
-    Raises
-    ------
-    CohortError
-        If a split has too few crops.
-    """
+    """Training, validation and test images of a trial."""
     return data_sets(read_slides(extent.slides, folder), trial.edge, trial.ratio, extent.per_lesion, seed)
 
 
@@ -67,18 +61,18 @@ def train_one(
     Returns
     -------
     dict
-        Of :func:`~napari_zoommil.experiments.needles.fitting.fit`; ``colour``, the test accuracy of a linear
-        classifier of mean and deviation of each colour; ``counts``: per split, lesions, positive and negative
-        crops.
+        ``counts``: per split, lesions, positive and negative crops. Where all splits have enough of them,
+        also what :func:`~napari_zoommil.experiments.needles.fitting.fit` returns, and ``colour``, the test
+        accuracy of a linear classifier of mean and deviation of each colour.
     """
     images = images_of(trial, extent, seed, folder)
+    found = {split: own.found for split, own in images.items()}
+    counts = {split: [own.lesions, own.positive, own.negative] for split, own in found.items()}
+    if not all(own.is_enough for own in found.values()):
+        return {"counts": counts}
     with own_random_numbers(seed):
         network = network_of(trial, extent)
     result = yield from fit(network, images, extent, seed, weights, device)
-    counts = {
-        split: [own.found.lesions, own.found.positive, len(own) - own.found.positive]
-        for split, own in images.items()
-    }
     return {**result, "colour": _colour(images), "counts": counts}
 
 
@@ -89,7 +83,6 @@ def _colour(images: dict[str, CropImages]) -> float:
         if split != "val"
     }
     labels = {split: images[split].labels for split in codes}
-    alone = np.zeros(len(labels["test"]), np.int64)
-    return linear_probe(codes["train"], labels["train"], codes["test"], labels["test"], alone)[
-        "accuracy"
-    ].value
+    one_group = np.zeros(len(labels["test"]), np.int64)  # no interval
+    probe = linear_probe(codes["train"], labels["train"], codes["test"], labels["test"], one_group)
+    return probe["accuracy"].value

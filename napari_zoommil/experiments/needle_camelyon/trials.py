@@ -85,35 +85,41 @@ class Extent:
 
 
 def _trials(
-    base: Trial, edges: tuple[int, ...], fields: tuple[int, ...], widths: tuple[float, ...]
+    base: Trial,
+    edges: tuple[int, ...],
+    ratios: tuple[tuple[float, float], ...],
+    fields: tuple[int, ...],
+    widths: tuple[float, ...],
 ) -> Iterator[Trial]:
-    for edge, ratio in product(edges, RATIOS):
+    for edge, ratio in product(edges, ratios):
         own = replace(base, edge=edge, ratio=ratio)
         yield from (replace(own, field=field) for field in fields if field < edge)
         yield from (replace(own, pooling=pooling) for pooling in POOLINGS)
         yield from (replace(own, width=width) for width in widths)
 
 
-_PAPER, _CPU = Trial(), Trial(width=0.125)
+_PAPER, _CPU = Trial(), Trial(ratio=RATIOS[1], width=0.125)
 
 EXTENTS = {
     "paper": Extent(
         _PAPER,
-        tuple(dict.fromkeys(_trials(_PAPER, (128, 256, 512), (9, 33, 177), (0.25, 0.5, 1.0, 2.0)))),
-        MadeSlides(200, 16_384),
+        tuple(dict.fromkeys(_trials(_PAPER, (128, 256, 512), RATIOS, (9, 33, 177), (0.25, 0.5, 1.0, 2.0)))),
+        MadeSlides(200, 16_384, 0.00002, 0.15),
         tuple(range(6)),
     ),
     "cpu": Extent(
         _CPU,
-        tuple(dict.fromkeys(_trials(_CPU, (128,), (9, 33), (0.0625, 0.125)))),
-        MadeSlides(30),
+        tuple(dict.fromkeys(_trials(_CPU, (128,), RATIOS[1:], (9, 33), (0.0625, 0.125)))),
+        MadeSlides(40, 8_192, 0.0001, 0.018),
         (0,),
+        per_lesion=25,
         blocks=(1, 1, 1, 1),
         norm="batch",
-        epochs=8,
+        epochs=12,
         learning_rate=1e-3,
         milestones=(0.7, 0.9),
     ),
 }
 """``paper``: crops, receptive fields, poolings, capacities, schedule and seeds of the paper. ``cpu``: crops
-of 128 px and a network as in ``needle-mnist``."""
+of 128 px and a network as in ``needle-mnist``, without lesions of more than half of a crop, since made ones
+of that size hardly fit into one. Tumours are as large as the ranges need, by the logarithm of their area."""

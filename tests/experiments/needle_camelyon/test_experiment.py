@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from shapely import Polygon
 
-from napari_zoommil.errors import CohortError, JobError
+from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.data.needle_camelyon import RATIOS
+from napari_zoommil.experiments.needle_camelyon import crops, trials
 from napari_zoommil.experiments.needle_camelyon import slides as slides_module
-from napari_zoommil.experiments.needle_camelyon import trials
 from napari_zoommil.experiments.needle_camelyon.crops import data_sets, found_crops
 from napari_zoommil.experiments.needle_camelyon.slides import LevelSlide, MadeSlides, drawn, read_slides
 from napari_zoommil.experiments.needle_camelyon.trials import EXTENTS, Extent, Trial
@@ -28,7 +28,7 @@ BASE = Trial(32, (0.01, 0.1), 5, width=1 / 32)
 TINY = Extent(
     BASE,
     (BASE, replace(BASE, pooling="mean"), replace(BASE, ratio=(0.1, 0.5))),
-    MadeSlides(4, 1024),
+    MadeSlides(4, 1024, 0.01, 0.05),
     (0,),
     per_lesion=6,
     blocks=(1, 1, 1, 1),
@@ -70,7 +70,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Extent]:
     monkeypatch.setattr(MadeSlides, "drawing", drawing)
     monkeypatch.setitem(trials.EXTENTS, "cpu", TINY)
     monkeypatch.setattr("napari_zoommil.experiments.run_pieces.processes", lambda _: 1)
-    slides_module._read.cache_clear()
+    slides_module._lesions.cache_clear()
+    monkeypatch.setattr(crops, "LEAST", 2)
     yield TINY
 
 
@@ -100,13 +101,28 @@ def test_trials_tables_and_figures(tmp_path: Path) -> None:
         run(reproduce("needle-camelyon", out=tmp_path, only=["64"]))
 
 
-def slide(number: int, split: str, lesion: bool) -> LevelSlide:
-    pixels = np.full((128, 128, 3), 150, np.uint8)
+def test_a_trial_of_few_crops_has_their_numbers_and_no_accuracy(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(crops, "LEAST", 7)  # there are 6 to validate and 6 to test
+    result = run(reproduce("needle-camelyon", out=tmp_path, device="cpu"))
+    assert {tuple(one) for one in result.results["pieces"].values()} == {("counts",)}
+    table = (tmp_path / "needle-camelyon/table.md").read_text()
+    assert "| 32/1-10/5/max/base | 1 | – | – | – | – | 0 of 1 | 0.0 |" in table
+    assert "| 18 / 6 / 6 |" in table and not (tmp_path / "needle-camelyon/saliency.png").exists()
+
+
+def test_slides_of_other_settings_have_a_folder_of_their_own() -> None:
+    made = EXTENTS["cpu"].slides
+    others = (replace(made, largest=0.3), replace(made, smallest=0.02), replace(made, first_seed=1))
+    assert len({one.folder for one in (made, *others, replace(made, size=2048))}) == 5
+
+
+def test_positive_and_negative_crops_are_of_the_split_and_balanced(tmp_path: Path) -> None:
+    np.save(tmp_path / "grey.npy", np.full((128, 128, 3), 150, np.uint8))
     square = Polygon([(40, 50), (40, 58), (48, 58), (48, 50)])
-    return LevelSlide(number, split, pixels, (square,) if lesion else ())
 
+    def slide(number: int, split: str, lesion: bool) -> LevelSlide:
+        return LevelSlide(number, split, tmp_path / "grey.npy", (128, 128), (square,) if lesion else ())
 
-def test_positive_and_negative_crops_are_of_the_split_and_balanced() -> None:
     slides = [
         slide(0, "train", True),
         slide(1, "train", False),
@@ -117,8 +133,8 @@ def test_positive_and_negative_crops_are_of_the_split_and_balanced() -> None:
     assert found.positive == 5 and len(found.crops) == 10 and found.lesions == 1
     assert {number for number, crop in found.crops if crop.lesion >= 0} == {0}
     assert {number for number, crop in found.crops if crop.lesion < 0} == {1, 2}
-    with pytest.raises(CohortError, match=r"val \(centre 3\)"):
-        data_sets([*slides, slide(4, "test", True)], 32, (0.01, 0.1), 5, 0)
+    sets = data_sets([*slides, slide(4, "test", True)], 32, (0.01, 0.1), 5, 0)
+    assert [own.found.is_enough for own in sets.values()] == [True, False, False], "none without a lesion"
 
 
 def test_masks_lie_on_the_lesion(tmp_path: Path) -> None:
@@ -136,7 +152,8 @@ def test_masks_lie_on_the_lesion(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extent", PRESETS.values(), ids=PRESETS)
 def test_presets_have_what_the_figures_show(extent: Extent) -> None:
-    assert {trial.ratio for trial in extent.trials} == set(RATIOS)
+    assert {trial.ratio for trial in extent.trials} in (set(RATIOS), set(RATIOS[1:]))
+    assert extent.base in extent.trials
     assert {trial.pooling for trial in extent.trials} == {"max", "lse", "mean", "attention"}
     assert (
         len({trial.field for trial in extent.trials}) > 1

@@ -17,7 +17,7 @@ class Agreement(QWidget):
         self._controller = controller
         self.title = heading("Confusion matrix")
         self.counting = QComboBox()
-        self.counting.setToolTip("The slides that are counted")
+        self.counting.setToolTip("Which rows are counted")
         self.counting.activated.connect(lambda _: controller.count(self.counting.currentText()))
         self.matrix = ConfusionMatrix()
         self.matrix.chosen.connect(controller.choose_cell)
@@ -35,5 +35,5 @@ class Agreement(QWidget):
         self.setVisible(controller.cohort is not None and controller.cohort.has_labels)
         self.title.setText("AGREEMENT" if controller.is_regression else "CONFUSION MATRIX")
         scores = controller.scores()
-        self.matrix.show_scores(scores, controller.filter.cell)
+        self.matrix.show_scores(scores, controller.filter.cell, controller.unit)
         self.scores.setText(controller.sentence(scores))

@@ -115,7 +115,12 @@ class CohortController:
         """``12 of 15 slides have a prediction``; empty without a cohort."""
         count = len(self.rows)
         done = count - len(self.waiting)
-        return f"{done:,} of {count:,} slides have a prediction of this model" if count else ""
+        return f"{done:,} of {count:,} {self.unit}s have a prediction of this model" if count else ""
+
+    @property
+    def unit(self) -> str:
+        """What the cohort is counted in: slide or image."""
+        return self.cohort.unit if self.cohort else "slide"
 
     # What is shown and counted
 
@@ -138,7 +143,7 @@ class CohortController:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """Which slides can be chosen to count."""
+        """Which rows can be chosen to count."""
         return tuple(ways_to_count(self.cohort.splits)) if self.cohort else ()
 
     @property
@@ -156,7 +161,8 @@ class CohortController:
 
     def sentence(self, scores: Scores) -> str:
         """What is counted, and how good it is."""
-        return sentence_of(scores, self.counted_splits, self.cohort.splits if self.cohort else ())
+        known = self.cohort.splits if self.cohort else ()
+        return sentence_of(scores, self.counted_splits, known, self.unit)
 
     def next_wrong(self, order: Sequence[int], after: int | None) -> int | None:
         """The next wrong row, in the order in which rows are shown, going round; None if there is none.

@@ -92,12 +92,13 @@ class CohortDock(SessionDock):
         with self.how.advanced["batch_size"].changed.blocked():
             self.how.advanced["batch_size"].value = compute_settings().batch_size
         self.act = Act("Predict all", self._predict, self._predicting.cancel)
+        self.rows_title = heading("Slides")
         self.filters = Filters(self.controller.set_filter)
         self.table = CohortTable(self.controller)
         self.table.opened.connect(self._open_row)
         self.table.next_asked.connect(self._next_wrong)
         self.shown = Sentence(name="cohort-shown")
-        self.next = button("Next error", "Open the next slide with another prediction than its label: E")
+        self.next = button("Next error", "Open the next row with another prediction than its label: E")
         self.next.clicked.connect(self._next_wrong)
         self.export = button("Export…", "Write the rows that are shown, in their order, to a CSV table")
         self.export.clicked.connect(self._ask_where)
@@ -114,7 +115,7 @@ class CohortDock(SessionDock):
             self.encoder,
             self.how,
             self.act,
-            heading("Slides"),
+            self.rows_title,
             self.filters,
             self.table,
             row(self.shown, self.next, self.export, stretch=0),
@@ -159,6 +160,7 @@ class CohortDock(SessionDock):
         if controller.cohort is None or (controller.cohort is self._session.cohort and controller.faults):
             return
         self._session.cohort = controller.cohort
+        self.rows_title.setText(f"{controller.unit}s".upper())
         self.train.show_cohort(controller.cohort)
         self.train_encoder.show_cohort(controller.cohort)
         self.model.offer(self._session.cohort_models)
@@ -227,7 +229,9 @@ class CohortDock(SessionDock):
             return "Choose a model first"
         if self._looking.running:
             return "Predictions that are there are being looked for"
-        return "" if self.controller.waiting else "All slides have a prediction of this model"
+        return (
+            "" if self.controller.waiting else f"All {self.controller.unit}s have a prediction of this model"
+        )
 
     def _predict(self) -> None:
         if self._why_not() or self._predicting.running:
@@ -240,7 +244,7 @@ class CohortDock(SessionDock):
             predict_and_keep, model=model, encoder=self.encoder.given(model), workers=cores, threads=cores,
             **self._reading() | self.how.values,
         )  # fmt: skip
-        self.act.show_running(True, "Stop; slides that are done are kept")
+        self.act.show_running(True, "Stop; what is done is kept")
         self._predicting.start(lambda: over(job, slides), f"ZoomMIL is predicting over {cohort.path.name}")
 
     def _progress(self, progress: Progress) -> None:
@@ -253,7 +257,7 @@ class CohortDock(SessionDock):
             self._shown.predicted(done.slide)
 
     def _predicted(self, outcomes: tuple[Outcome[Any], ...]) -> None:
-        told = f"{several(len(outcomes) - self._failed, 'slide')} predicted"
+        told = f"{several(len(outcomes) - self._failed, self.controller.unit)} predicted"
         failed = f"; {self._failed:,} failed: point at their rows to see why" if self._failed else ""
         self._note = told + failed
 
@@ -282,11 +286,13 @@ class CohortDock(SessionDock):
         """Bring counts, matrix and buttons to what the rows say."""
         controller, why_not = self.controller, self._why_not()
         self.table.set_widths()
-        self.act.set_ready(not why_not, why_not or "Predict over the slides without a prediction")
+        self.act.set_ready(
+            not why_not, why_not or f"Predict over the {controller.unit}s without a prediction"
+        )
         if not self._predicting.running:
             self.act.note.setText(self._note or controller.progress)
         count, shown, wrong = len(controller.rows), self.table.sorted.rowCount(), controller.wrong
-        self.shown.setText(f"{shown:,} of {several(count, 'slide')}" if count else "")
+        self.shown.setText(f"{shown:,} of {several(count, controller.unit)}" if count else "")
         self.filters.count(wrong, controller.is_regression)
         self.next.setEnabled(wrong > 0)
         self.export.setEnabled(shown > 0)

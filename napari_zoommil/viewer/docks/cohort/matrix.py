@@ -55,14 +55,14 @@ class ConfusionMatrix(QTableWidget):
         lines.setDefaultSectionSize(self._height)
         self.cellClicked.connect(self._clicked)
 
-    def show_scores(self, scores: Scores, chosen: Cell | None) -> None:
-        """Fill it; it is hidden where there are no classes."""
+    def show_scores(self, scores: Scores, chosen: Cell | None, unit: str = "slide") -> None:
+        """Fill it with counts of slides or images; it is hidden where there are no classes."""
         self.setVisible(bool(scores.classes))
         with QSignalBlocker(self):
             if scores.classes != self._classes:
                 self._make(scores.classes)
             for row, column in ((i, j) for i in range(len(self._classes)) for j in range(len(self._classes))):
-                self._fill(scores, row, column)
+                self._fill(scores, row, column, unit)
             self._select(chosen)
 
     def _make(self, classes: tuple[str, ...]) -> None:
@@ -84,7 +84,7 @@ class ConfusionMatrix(QTableWidget):
         self.setFixedHeight(header.sizeHint().height() + shown * self._height + 4)
         self._spread()
 
-    def _fill(self, scores: Scores, row: int, column: int) -> None:
+    def _fill(self, scores: Scores, row: int, column: int, unit: str) -> None:
         item, count = self.item(row, column), int(scores.matrix[row, column])
         assert item is not None
         of = int(scores.matrix[row].sum())
@@ -94,7 +94,7 @@ class ConfusionMatrix(QTableWidget):
         item.setBackground(colour)
         item.setText(f"{count:,}" if of else "")
         label, predicted = self._classes[row], self._classes[column]
-        item.setToolTip(plain(f"{count:,} of {of:,} slides labelled {label} are predicted {predicted}"))
+        item.setToolTip(plain(f"{count:,} of {of:,} {unit}s labelled {label} are predicted {predicted}"))
 
     def _select(self, chosen: Cell | None) -> None:
         if chosen is None or not set(chosen) <= set(self._classes):

@@ -55,8 +55,8 @@ def _predicted(row: CohortRow) -> str:
     return f"✗ {row.predicted}" if row.is_wrong else row.predicted
 
 
-SLIDE = Column("Slide", lambda row: row.entry.slide.name, lambda row: row.entry.slide.name.casefold(),
-               "Name of the slide's file", 98)  # fmt: skip
+SLIDE = Column("Name", lambda row: row.entry.slide.name, lambda row: row.entry.slide.name.casefold(),
+               "Name of the file", 98)  # fmt: skip
 LABEL = Column("Label", lambda row: row.entry.label, lambda row: _as_number(row.entry.label),
                "As the table states it", 58)  # fmt: skip
 SPLIT = Column("Split", lambda row: row.entry.split, lambda row: row.entry.split,

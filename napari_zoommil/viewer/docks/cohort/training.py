@@ -124,7 +124,7 @@ class TrainPart(QWidget):
 
     def _refresh(self) -> None:
         why_not, request = self._why_not(), self._request
-        self.act.set_ready(not why_not, why_not or "Train a new model on the slides of the cohort")
+        self.act.set_ready(not why_not, why_not or "Train a new model on this cohort")
         busy = self._planning.running or self.runner.running
         self.look.setEnabled(not why_not and not busy)
         self.open_plan.setEnabled(not why_not and not busy)
@@ -263,7 +263,7 @@ class HeldOutTable(QWidget):
             for one in found:
                 if one.metric == name:
                     self._add(one.text, line, splits.index(one.split) + 1)
-        told = "On slides it was not trained on (val chose the epoch)"
+        told = "On what it was not trained on (val chose the epoch)"
         intervals = any(one.low is not None for one in found)
         why = "95 % intervals over patients" if intervals else "too few patients for intervals"
         self.told.setText(f"{told}; {why}:" if found else "")

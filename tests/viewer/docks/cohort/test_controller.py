@@ -90,7 +90,7 @@ def test_what_counts_by_default_is_held_out(controller) -> None:
         say(controller, number, name)
     assert controller.counted_splits == ("val", "test") and controller.wrong == 2
     assert controller.scores().matrix.tolist() == [[0, 1], [1, 1]]
-    controller.count("All labelled slides")
+    controller.count("All with a label")
     assert controller.scores().matrix.tolist() == [[1, 1], [1, 1]]
     assert "may have been trained on" in controller.sentence(controller.scores())
 
@@ -104,7 +104,7 @@ def test_a_cell_shows_the_slides_it_counts_and_again_all(controller) -> None:
 
     controller.choose_cell(("a", "a"))
     assert shown() == [], "the one in train does not count"
-    controller.count("All labelled slides")
+    controller.count("All with a label")
     assert shown() == [0]
     controller.set_filter("0", "", False)
     assert shown() == [0], "the cell stays chosen"
@@ -120,3 +120,16 @@ def test_the_next_error_goes_round_in_the_order_that_is_shown(controller) -> Non
     assert [controller.next_wrong(order, after) for after in (None, 3, 2, 0)] == [3, 2, 0, 3]
     assert controller.next_wrong([1], 1) is None and controller.next_wrong([], None) is None
     assert controller.next_wrong([2, 1], 3) == 2, "the current row is not shown"
+
+
+def test_a_cohort_of_images_is_counted_in_images(controller, tmp_path) -> None:
+    assert controller.progress == "0 of 4 slides have a prediction of this model"
+    assert controller.sentence(controller.scores()).startswith("No labelled slide of")
+    for name in ("val/a/1.png", "val/b/2.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).touch()
+    controller.show(open_cohort(tmp_path / "images"))
+    assert controller.progress == "0 of 2 images have a prediction of this model"
+    assert controller.sentence(controller.scores()) == "No labelled image of val has a prediction yet."
+    controller.answer(tmp_path / "images/val/b/2.png", Answer(TASK, np.array([0, 1], np.float32)))
+    assert controller.sentence(controller.scores()).endswith(" on 1 image of val.")

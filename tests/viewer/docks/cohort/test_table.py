@@ -56,9 +56,9 @@ def texts(table: CohortTable, title: str) -> list[str]:
 def test_columns_are_those_the_cohort_has(make) -> None:
     _, table = make([entry(1), entry(2)])
     titles = [column.title for column in table.rows.columns]
-    assert titles == ["Slide", "Label", "Predicted", "Prob.", "Split", "Unlike", "Group"]
+    assert titles == ["Name", "Label", "Predicted", "Prob.", "Split", "Unlike", "Group"]
     _, table = make([LabelledSlide(Path("a.svs"), "")])
-    assert [column.title for column in table.rows.columns] == ["Slide", "Predicted", "Prob.", "Unlike"]
+    assert [column.title for column in table.rows.columns] == ["Name", "Predicted", "Prob.", "Unlike"]
 
 
 def test_a_row_says_what_the_model_says(make) -> None:

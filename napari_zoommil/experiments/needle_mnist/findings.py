@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,18 +99,21 @@ def _capacity(all_cells: Sequence[Cell], base: Trial) -> Finding:
 
 
 def _field(all_cells: Sequence[Cell], base: Trial) -> Finding:
-    """The smallest field sees less than a digit; the base's sees more."""
-    told, kinds = [], []
+    """Each field that sees less than a digit, against the base's, which sees more."""
+    told: list[str] = []
+    kinds: dict[int, list[str]] = defaultdict(list)
     for ratio, own in by_canvas(alike(all_cells, base, "canvas", "field")).items():
         own = sorted(own, key=lambda cell: cell.trial.field)
         told.append(f"{ratio:.1%}: " + ", ".join(_shown(cell, "field") for cell in own))
-        known = [cell for cell in own if cell.trial.field == base.field]
-        if len(own) > 1 and known:
-            kinds.append(_between(own[0], known[0]))
+        for known in (cell for cell in own if cell.trial.field == base.field):
+            for cell in own:
+                if cell.trial.field < cell.trial.canvas.digit:
+                    kinds[cell.trial.field].append(_between(cell, known))
+    verdicts = {f"than {field} px": _agreed(each) for field, each in sorted(kinds.items())}
     return Finding(
         "(3) A receptive field of the size of the object or larger is better than a smaller one",
         "; ".join(told),
-        _agreed(kinds),
+        _both(verdicts) if verdicts else UNDECIDED,
     )
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from napari_zoommil.experiments.charts import STYLE, Line, Panel
 from napari_zoommil.experiments.means import Mean
-from napari_zoommil.experiments.nic_slides.published import PUBLISHED
-from napari_zoommil.experiments.nic_slides.report import (
+from napari_zoommil.experiments.nic_slides.comparison import (
     CHANCE,
     VARIED,
     control_values,
@@ -21,6 +20,7 @@ from napari_zoommil.experiments.nic_slides.report import (
     value_of,
     varied,
 )
+from napari_zoommil.experiments.nic_slides.published import PUBLISHED
 from napari_zoommil.experiments.nic_slides.trials import CONTROLS, ORACLE, TASKS, Task
 from napari_zoommil.experiments.trial_rows import Row
 from napari_zoommil.files import write_file
@@ -31,7 +31,7 @@ LOWEST = 0.3
 Bars = dict[str, dict[str, Mean]]
 
 
-TITLES: dict[Task, str] = {"presence": "AUC, all (Table 2)", "share": "Spearman, all (Table 3)"}
+BAR_TITLES: dict[Task, str] = {"presence": "AUC, all (Table 2)", "share": "Spearman, all (Table 3)"}
 
 
 def tables(rows: Sequence[Row]) -> Bars:
@@ -44,14 +44,14 @@ def tables(rows: Sequence[Row]) -> Bars:
             if (mean := row.mean("all", "value"))
         }
         own["chance"] = Mean(CHANCE[task], 0.0, 1)
-        found[TITLES[task]] = own
+        found[BAR_TITLES[task]] = own
     return found
 
 
 def published() -> dict[str, dict[str, float]]:
     """The paper's numbers, for the bars of :func:`tables`."""
     return {
-        TITLES[task]: {_labelled(name): one["all"][0] for name, one in PUBLISHED[task].items()}
+        BAR_TITLES[task]: {_labelled(name): one["all"][0] for name, one in PUBLISHED[task].items()}
         for task in TASKS
     }
 

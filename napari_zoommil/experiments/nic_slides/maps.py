@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_zoommil.annotations.regions import Region
 from napari_zoommil.experiments.nic_slides.codes import encoder_name
-from napari_zoommil.experiments.nic_slides.slides import CLASSES, Row
+from napari_zoommil.experiments.nic_slides.slides import CLASSES, HeldSlide
 from napari_zoommil.experiments.nic_slides.trials import Extent, Trial
 from napari_zoommil.experiments.run_pieces import shares_of, within
 from napari_zoommil.experiments.zoom_maps.numbers import outline_beside
@@ -53,13 +53,18 @@ class Explained(NamedTuple):
 
 
 def explained(
-    told: Sequence[tuple[Row, Path]], trial: Trial, extent: Extent, out: Path, examples: Path, device: str
+    told: Sequence[tuple[HeldSlide, Path]],
+    trial: Trial,
+    extent: Extent,
+    out: Path,
+    examples: Path,
+    device: str,
 ) -> Generator[float, None, dict[str, Any]]:
     """Explain slides by the CNN of their partition, tune the denoising on some, and compare the others.
 
     Parameters
     ----------
-    told : sequence of (Row, Path)
+    told : sequence of (HeldSlide, Path)
         Slides of the partitions, with the CNN that has not seen them.
 
     Returns
@@ -74,9 +79,9 @@ def explained(
     shown: list[Explained] = []
     agreements: dict[Path, list[SlideAgreement]] = defaultdict(list)
     how = Denoising()
-    for number, (row, model) in enumerate((*tuning, *testing)):
+    for number, (held, model) in enumerate((*tuning, *testing)):
         share, end = (each / (len(tuning) + len(testing)) for each in (number, number + 1))
-        one = yield from within(_explain(row, model, trial, extent, out, device), share, end)
+        one = yield from within(_explain(held, model, trial, extent, out, device), share, end)
         if number < len(tuning):
             own = one.explanation.shown[0]
             tuned.append((own, inside(own, one.regions)))
@@ -110,8 +115,8 @@ def _precision(agreements: Iterable[Sequence[SlideAgreement]], kind: str) -> flo
 
 
 def divided(
-    told: Sequence[tuple[Row, Path]], extent: Extent
-) -> tuple[list[tuple[Row, Path]], list[tuple[Row, Path]]]:
+    told: Sequence[tuple[HeldSlide, Path]], extent: Extent
+) -> tuple[list[tuple[HeldSlide, Path]], list[tuple[HeldSlide, Path]]]:
     """Slides with a tumour to tune on, and slides to compare: those of the subset *test*, where it is one."""
     ordered = sorted(told, key=lambda one: one[0].slide.name.rpartition("_")[2])  # by number
     others = [one for one in ordered if not one[0].subsets]
@@ -122,9 +127,9 @@ def divided(
 
 
 def _explain(
-    row: Row, model: Path, trial: Trial, extent: Extent, out: Path, device: str
+    held: HeldSlide, model: Path, trial: Trial, extent: Extent, out: Path, device: str
 ) -> Generator[float, None, Explained]:
-    slide = out / extent.cohort.folder / row.slide.name
+    slide = out / extent.cohort.folder / held.slide.name
     found = yield from shares_of(
         explain(
             slide,
@@ -138,7 +143,7 @@ def _explain(
     )
     with Slide.open(slide) as opened:
         overview = overview_of(opened)
-    return Explained(row.slide.name, found, outline_beside(slide), overview)
+    return Explained(held.slide.name, found, outline_beside(slide), overview)
 
 
 def _denoising(tuned: Sequence[tuple[HeatMap, Mask]]) -> Denoising:

@@ -21,7 +21,7 @@ SUBSETS = {"presence": ("test", "macro"), "share": ("test",)}
 are told by a CNN that has not seen their textures; those of the number are in none of its partitions."""
 
 
-class Row(NamedTuple):
+class HeldSlide(NamedTuple):
     """A slide of the cohort.
 
     Attributes
@@ -49,7 +49,7 @@ class Row(NamedTuple):
         return known | {"fold": "" if split else self.fold, "subset": " ".join(self.subsets)}
 
 
-def rows_of(extent: Extent, task: Task) -> list[Row]:
+def slides_of(extent: Extent, task: Task) -> list[HeldSlide]:
     """All slides; each pattern in each texture is spread alike over the partitions, so that a texture tells
     nothing of the class. Of the class, the last partition are the test slides."""
     counts: Counter[tuple[int, int]] = Counter()
@@ -61,19 +61,19 @@ def rows_of(extent: Extent, task: Task) -> list[Row]:
         if tests:
             fold = str(extent.folds) if task == "presence" else ""
             subsets = ("test", "macro") if large and task == "presence" else ("test",)
-            found.append(Row(slide, fold, subsets))
+            found.append(HeldSlide(slide, fold, subsets))
             continue
         kind = LABELS.index(slide.label), TRAIN_TEXTURES.index(drawing.texture_seed)
         # Kinds begin with different partitions, so that few slides do not meet in the first.
         fold = str((counts[kind] + sum(kind)) % spread + 1)
         counts[kind] += 1
-        found.append(Row(slide, fold, ()))
+        found.append(HeldSlide(slide, fold, ()))
     return found
 
 
 def write_folds(extent: Extent, task: Task, folder: Path) -> Path:
     """The table of a cross-validation."""
-    rows = rows_of(extent, task)
+    rows = slides_of(extent, task)
     return _write(folder / f"{task}.csv", [one.cells(task, "" if one.fold else "test") for one in rows])
 
 
@@ -81,9 +81,9 @@ def write_partition(extent: Extent, trial: Trial, fold: int, seed: int, folder: 
     """The table of one partition: the next one validates, and of each pattern of the others the same share
     trains."""
     rng, task = np.random.default_rng((seed, fold, 41)), trial.task
-    own = [one for one in rows_of(extent, task) if one.fold]
+    own = [one for one in slides_of(extent, task) if one.fold]
     validates = str(fold % extent.folds + 1)
-    by_kind: dict[str, list[Row]] = {}
+    by_kind: dict[str, list[HeldSlide]] = {}
     for one in own:
         if one.fold not in (str(fold), validates):
             by_kind.setdefault(one.slide.label, []).append(one)

@@ -15,8 +15,8 @@ from napari_zoommil.experiments.nic_slides.maps import explained
 from napari_zoommil.experiments.nic_slides.slides import (
     CLASSES,
     SUBSETS,
-    Row,
-    rows_of,
+    HeldSlide,
+    slides_of,
     task_of,
     write_folds,
     write_partition,
@@ -27,6 +27,7 @@ from napari_zoommil.experiments.zoom_maps.numbers import outline_beside
 from napari_zoommil.files import make_folder
 from napari_zoommil.jobs import train
 from napari_zoommil.slides.tissue_published import DEFAULT
+from napari_zoommil.synthetic.nuclei import UM_PER_PX
 from napari_zoommil.training.mil.held_out import Answers, report
 from napari_zoommil.training.mil.table import read_table
 from napari_zoommil.training.run import FOLDS, PREDICTIONS
@@ -34,9 +35,6 @@ from napari_zoommil.training.run import FOLDS, PREDICTIONS
 METRIC = {"presence": "AUROC", "share": "spearman"}
 SIZES = 4
 """Groups of lesions of equally many slides (Fig. 8)."""
-
-UM = 0.25
-"""Of a px of level 0."""
 
 TRAINED = 0.8
 """Share of a piece, for progress, at the end of the trainings."""
@@ -47,13 +45,13 @@ class Told(NamedTuple):
 
     Attributes
     ----------
-    row : Row
+    held : HeldSlide
     value : float
         Probability of a tumour, or its share in percent.
     model : Path
     """
 
-    row: Row
+    held: HeldSlide
     value: float
     model: Path
 
@@ -86,13 +84,13 @@ def train_one(
     started = time.perf_counter()
     folder = out / HOME / "trainings" / f"{trial.name.replace('/', '_')}_{seed}"
     told = yield from within(_told(trial, extent, seed, out, folder, device), 0, TRAINED)
-    held_out = sorted((one for one in told if one.row.fold), key=lambda one: one.row.slide.name)
+    held_out = sorted((one for one in told if one.held.fold), key=lambda one: one.held.slide.name)
     result = _scores(trial, told, seed)
-    result["values"] = {one.row.slide.name: [one.value, _truth(trial, one)] for one in held_out}
+    result["values"] = {one.held.slide.name: [one.value, _truth(trial, one)] for one in held_out}
     if trial.task == "presence":
         result["sizes"] = _by_size(held_out, out, extent)
     if trial.code == default_code(trial.code.encoder) and trial.region == trial.share == 1:
-        chosen = [(one.row, one.model) for one in held_out]
+        chosen = [(one.held, one.model) for one in held_out]
         job = explained(chosen, trial, extent, out, examples, device)
         result["maps"] = yield from within(job, TRAINED, 1)
     return {**result, "slides": len(told), "seconds": time.perf_counter() - started}
@@ -147,7 +145,7 @@ def _trained(
 def _read(table: Path, trial: Trial, extent: Extent, folder: Path) -> list[Told]:
     """The predictions of held-out slides; those to validate on are none."""
     slides = {one.line: one["slide"] for one in read_table(table, ("slide",))}
-    rows = {one.slide.name: one for one in rows_of(extent, trial.task)}
+    rows = {one.slide.name: one for one in slides_of(extent, trial.task)}
     column = f"probability_{CLASSES[1]}" if trial.task == "presence" else "value"
     found = []
     for one in read_table(folder / PREDICTIONS, ("split", "line", column)):
@@ -162,7 +160,7 @@ def _scores(trial: Trial, told: Sequence[Told], seed: int) -> dict[str, Any]:
     """The metric of all slides of the partitions, and of the subsets."""
     metric, found = METRIC[trial.task], {}
     for name in ("all", *SUBSETS[trial.task]):
-        own = [one for one in told if (bool(one.row.fold) if name == "all" else name in one.row.subsets)]
+        own = [one for one in told if (bool(one.held.fold) if name == "all" else name in one.held.subsets)]
         if own:
             measured = report(task_of(trial.task), _answers(trial, own), seed)["per_slide"]["metrics"]
             found[name] = measured.get(metric)
@@ -174,11 +172,11 @@ def _answers(trial: Trial, told: Sequence[Told]) -> Answers:
     if trial.task == "presence":
         values = np.concatenate([1 - values, values], 1)
     targets = np.array([_truth(trial, one) for one in told])
-    return Answers(tuple(one.row.slide.name for one in told), targets, values)
+    return Answers(tuple(one.held.slide.name for one in told), targets, values)
 
 
 def _truth(trial: Trial, told: Told) -> float:
-    return float(told.row.slide.drawing.tumour) if trial.task == "presence" else told.row.percent
+    return float(told.held.slide.drawing.tumour) if trial.task == "presence" else told.held.percent
 
 
 def _by_size(told: Sequence[Told], out: Path, extent: Extent) -> list[dict[str, float]]:
@@ -188,9 +186,9 @@ def _by_size(told: Sequence[Told], out: Path, extent: Extent) -> list[dict[str, 
     """
     sizes = []
     for one in told:
-        outline = outline_beside(out / extent.cohort.folder / one.row.slide.name)
-        area = shapely.union_all(outline).area if one.row.slide.drawing.tumour else 0.0
-        sizes.append((float(np.sqrt(area / np.pi) * UM / 1000), one.value))
+        outline = outline_beside(out / extent.cohort.folder / one.held.slide.name)
+        area = shapely.union_all(outline).area if one.held.slide.drawing.tumour else 0.0
+        sizes.append((float(np.sqrt(area / np.pi) * UM_PER_PX / 1000), one.value))
     lesions = np.array(sorted(one for one in sizes if one[0])).reshape(-1, 2)
     groups = [np.array([one for one in sizes if not one[0]]), *np.array_split(lesions, SIZES)]
     means = [own.mean(0).tolist() for own in groups if len(own)]

@@ -74,7 +74,8 @@ def test_findings_follow_the_numbers() -> None:
     def told(**values: float) -> list[str]:
         trials = {
             "base": BASE, "few": replace(BASE, train=100), "wide": replace(BASE, width=1.0),
-            "narrow": replace(BASE, field=5), "mean": replace(BASE, pooling="mean"),
+            "narrow": replace(BASE, field=5), "between": replace(BASE, field=9),
+            "mean": replace(BASE, pooling="mean"),
             "small": replace(BASE, canvas=SMALL), "small_few": replace(BASE, canvas=SMALL, train=100),
             "small_mean": replace(BASE, canvas=SMALL, pooling="mean"),
         }  # fmt: skip
@@ -87,6 +88,8 @@ def test_findings_follow_the_numbers() -> None:
     assert told(**as_published) == [REPRODUCED] * 4
     assert told(**(as_published | {"wide": 0.7}))[1] == NOT
     assert told(**(as_published | {"narrow": 0.95}))[2] == NOT
+    both = told(**(as_published | {"between": 0.86}))[2]
+    assert both == f"than 5 px: {REPRODUCED}; than 9 px: {UNDECIDED}", "both are smaller than a digit"
     large, small = "little where it is large", "max where it is small"
     assert told(**(as_published | {"mean": 0.7}))[3] == f"{large}: {NOT}; {small}: {REPRODUCED}"
     within = told(**(as_published | {"small_mean": 0.73}))[3]

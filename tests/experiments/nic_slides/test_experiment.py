@@ -13,9 +13,9 @@ import pytest
 
 from napari_zoommil.errors import JobError
 from napari_zoommil.experiments.nic_slides import codes, experiment, trials
+from napari_zoommil.experiments.nic_slides.comparison import beats, default_rows, varied
 from napari_zoommil.experiments.nic_slides.experiment import NAME
 from napari_zoommil.experiments.nic_slides.figures import has_examples, panels, published, tables
-from napari_zoommil.experiments.nic_slides.report import beats, default_rows, varied
 from napari_zoommil.experiments.nic_slides.trials import (
     ENCODERS,
     EXTENTS,

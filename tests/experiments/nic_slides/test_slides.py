@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from napari_zoommil.experiments.nic_slides.slides import rows_of, write_folds, write_partition
+from napari_zoommil.experiments.nic_slides.slides import slides_of, write_folds, write_partition
 from napari_zoommil.experiments.nic_slides.trials import EXTENTS, Trial, default_code
 from napari_zoommil.experiments.shipped.nic_encoder import TEST_TEXTURES, TRAIN_TEXTURES
 from napari_zoommil.experiments.zooming.cohort import LABELS
@@ -17,7 +17,7 @@ HALF = Trial("presence", default_code("nic"), share=0.5)
 
 
 def test_each_slide_is_held_out_once_and_patterns_are_spread() -> None:
-    rows = rows_of(CPU, "presence")
+    rows = slides_of(CPU, "presence")
     for label in LABELS:
         counts = [sum(one.slide.label == label and one.fold == str(n) for one in rows) for n in range(1, 5)]
         assert max(counts[:3]) - min(counts[:3]) <= 1 and sum(counts) == len(rows) / 3
@@ -31,7 +31,7 @@ def test_each_slide_is_held_out_once_and_patterns_are_spread() -> None:
     large = [one for one in tested if "macro" in one.subsets]
     assert all(not one.percent or one.percent >= 100 * CPU.macro for one in large)
     assert any(one.percent for one in large) and any(not one.percent for one in large)
-    numbers = rows_of(CPU, "share")
+    numbers = slides_of(CPU, "share")
     assert all((one.slide.split == "test") == (one.fold == "") for one in numbers)
     assert {one.fold for one in numbers} == {"", "1", "2", "3", "4"}
 

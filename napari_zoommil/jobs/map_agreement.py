@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from napari_zoommil.maps.localisation import (
 from napari_zoommil.maps.methods import METHODS
 
 RANDOM_DRAWS = 20
+
+Control = Literal["random", "density"]
+CONTROLS: tuple[Control, ...] = ("random", "density")
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def slide_agreement(
     *,
     class_name: str = "",
     denoising: Denoising = Denoising(),  # noqa: B008 (frozen)
+    controls: Mapping[Control, Denoising] = MappingProxyType({}),
     overview: Overview | None = None,
     group: str = "",
 ) -> SlideAgreement:
@@ -150,21 +155,26 @@ def slide_agreement(
     regions : sequence of Region
         Level-0 (y, x), all of the slide, also those outside the window that is explained; none of a slide
         without the class.
+    denoising : Denoising
+    controls : dict of {"random", "density"} to Denoising
+        Of the control maps, where it was tuned for each kind of map; else that of the maps.
     overview : Overview, optional
         A small picture of the slide, for the map of stain density.
     """
     rng, window, maps = np.random.default_rng(0), explanation.focus.window is not None, explanation.shown
 
     def compared(one: HeatMap) -> MapAgreement:
-        truth, how = inside(one, regions), denoising.on(one.values.shape)
+        truth = inside(one, regions)
 
-        def told(shown: HeatMap) -> Localisation:
-            found = localise(shown, truth, how, present=bool(regions))
+        def told(shown: HeatMap, how: Denoising = denoising) -> Localisation:
+            found = localise(shown, truth, how.on(one.values.shape), present=bool(regions))
             # in a window without regions there is nothing that could overlap
             return replace(found, jaccard=float("nan")) if window and not truth.any() else found
 
-        random = tuple(told(random_map(one, rng)) for _ in range(RANDOM_DRAWS))
-        density = None if overview is None else told(density_map(one, overview))
+        of_random, of_density = (controls.get(kind, denoising) for kind in CONTROLS)
+        random = tuple(told(random_map(one, rng), of_random) for _ in range(RANDOM_DRAWS))
+        density = None if overview is None else told(density_map(one, overview), of_density)
+        how = denoising.on(one.values.shape)
         return MapAgreement(one.magnification, how, bool(truth.any()), told(one), density, random)
 
     return SlideAgreement(

@@ -47,6 +47,13 @@ def test_a_slide_and_a_cohort(cmu: Path, make_model: Callable) -> None:
     assert told.facts[1]["denoising"]["sigma"] == 0 and told.facts[1]["target"] == "tumour"
     assert told.facts[1]["jaccard_random"] < 0.5 and told.facts[1]["pointing_hit"]
 
+    apart = Denoising(0.0, "quantile", 0.5, 0, 0, False)
+    _, tuned = slide_agreement(
+        found, [region], denoising=how, controls={"density": apart}, overview=overview
+    ).maps
+    assert tuned.own == high.own and tuned.random == high.random and tuned.denoising == high.denoising
+    assert tuned.density is not None and tuned.density.jaccard in (0, 1 / (count // 2)), "above the median"
+
     none = slide_agreement(found, [], overview=overview, group="b")
     assert none.facts[0]["pointing_hit"] is None and "counts as a false positive" in none.sentence
     _, finer = cohort_agreement([told, none])

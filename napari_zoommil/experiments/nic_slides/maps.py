@@ -23,11 +23,16 @@ from napari_zoommil.files import make_folder, write_file
 from napari_zoommil.geometry import Pair
 from napari_zoommil.jobs import explain
 from napari_zoommil.jobs.explanation import Explanation
-from napari_zoommil.jobs.map_agreement import SlideAgreement, cohort_agreement, slide_agreement
+from napari_zoommil.jobs.map_agreement import (
+    CONTROLS,
+    SlideAgreement,
+    cohort_agreement,
+    density_map,
+    slide_agreement,
+)
 from napari_zoommil.jobs.prediction_files import overview_of
-from napari_zoommil.maps import HeatMap
 from napari_zoommil.maps.figure import Overview
-from napari_zoommil.maps.localisation import Denoising, Mask, inside, tune
+from napari_zoommil.maps.localisation import Denoising, inside, random_map, tune
 from napari_zoommil.maps.methods import MethodName
 from napari_zoommil.slides import Slide
 
@@ -60,7 +65,8 @@ def explained(
     examples: Path,
     device: str,
 ) -> Generator[float, None, dict[str, Any]]:
-    """Explain slides by the CNN of their partition, tune the denoising on some, and compare the others.
+    """Explain slides by the CNN of their partition; tune the denoising of each kind of map on some, compare
+    the others.
 
     Parameters
     ----------
@@ -72,25 +78,28 @@ def explained(
     dict
         ``jaccard``, ``average_precision`` and ``pointing``, and the same with the endings ``_random`` and
         ``_density``; ``low`` and ``high`` of the 95 % interval of the Jaccard index; ``slides``;
-        ``denoising``.
+        ``denoising`` of each kind of map.
     """
     tuning, testing = divided(told, extent)
-    tuned: list[tuple[HeatMap, Mask]] = []
+    tuned: list[Explained] = []
     shown: list[Explained] = []
     agreements: dict[Path, list[SlideAgreement]] = defaultdict(list)
-    how = Denoising()
+    how: dict[str, Denoising] = {}
     for number, (held, model) in enumerate((*tuning, *testing)):
         share, end = (each / (len(tuning) + len(testing)) for each in (number, number + 1))
         one = yield from within(_explain(held, model, trial, extent, out, device), share, end)
         if number < len(tuning):
-            own = one.explanation.shown[0]
-            tuned.append((own, inside(own, one.regions)))
+            tuned.append(one)
             continue
-        if not agreements:
-            how = _denoising(tuned)
+        how = how or {kind: _denoising(kind, tuned) for kind in (METHOD, *CONTROLS)}
         agreements[model].append(
             slide_agreement(
-                one.explanation, one.regions, denoising=how, overview=one.overview, group=one.name
+                one.explanation,
+                one.regions,
+                denoising=how[METHOD],
+                controls={kind: how[kind] for kind in CONTROLS},
+                overview=one.overview,
+                group=one.name,
             )
         )
         if one.regions and len(shown) < EXAMPLES:
@@ -102,7 +111,11 @@ def explained(
     }
     numbers |= {f"{PRECISION}{kind}": _precision(agreements.values(), kind) for kind in KINDS}
     low, high = map(_first, summary["jaccard"][1:])
-    kept = {"slides": len(testing), "with_regions": summary["with_regions"], "denoising": asdict(how)}
+    kept = {
+        "slides": len(testing),
+        "with_regions": summary["with_regions"],
+        "denoising": {kind: asdict(one) for kind, one in how.items()},
+    }
     return {**numbers, "low": low, "high": high, **kept}
 
 
@@ -146,9 +159,18 @@ def _explain(
     return Explained(held.slide.name, found, outline_beside(slide), overview)
 
 
-def _denoising(tuned: Sequence[tuple[HeatMap, Mask]]) -> Denoising:
-    maps, truths = [own for own, _ in tuned], [truth for _, truth in tuned]
-    return tune(maps, truths)[0] if any(truth.any() for truth in truths) else Denoising()
+def _denoising(kind: str, tuned: Sequence[Explained]) -> Denoising:
+    """The best for a kind of map."""
+    own = [one.explanation.shown[0] for one in tuned]
+    truths = [inside(each, one.regions) for each, one in zip(own, tuned, strict=True)]
+    if not any(truth.any() for truth in truths):
+        return Denoising()
+    rng = np.random.default_rng(0)
+    if kind == "random":
+        own = [random_map(each, rng) for each in own]
+    elif kind == "density":
+        own = [density_map(each, one.overview) for each, one in zip(own, tuned, strict=True)]
+    return tune(own, truths)[0]
 
 
 def _first(value: Any) -> float | None:

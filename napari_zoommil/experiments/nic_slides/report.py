@@ -51,12 +51,12 @@ With the stride the edge of the patches changes, and the encoder is trained on s
 
 MAP_NOTES = """
 Grad-CAM of the first convolution (k = 1) of the CNN that has not seen the slide, of *tumour*, or of the
-number; Jaccard index with the planted tumour after a denoising that was tuned on other slides; average
-precision and pointing game of the highest value. *Random*: noise at the same places; *density*: the optical
-density of the slide; both after the denoising of Grad-CAM. Maps of the class are of slides with other
-textures, those of the number of slides with the textures of the training: compare encoders, not the two.
-Average precision is the mean of the CNNs', whose values have scales of their own. The paper shows its maps
-without numbers: mean colour does not focus, VAE and contrastive scatter, BiGAN focuses on tumour.
+number; Jaccard index with the planted tumour after a denoising that was tuned on other slides for each kind
+of map; average precision and pointing game of the highest value. *Random*: noise at the same places;
+*density*: the optical density of the slide. Maps of the class are of slides with other textures, those of
+the number of slides with the textures of the training: compare encoders, not the two. Average precision is
+the mean of the CNNs', whose values have scales of their own. The paper shows its maps without numbers: mean
+colour does not focus, VAE and contrastive scatter, BiGAN focuses on tumour.
 """
 
 

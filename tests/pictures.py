@@ -1,6 +1,6 @@
 """Takes the pictures of the README and the documentation, in a real window.
 
-xvfb-run -a -s "-screen 0 1700x1250x24" python tests/pictures.py resources/pictures [demo] [cells]
+xvfb-run -a -s "-screen 0 1700x1250x24" python tests/pictures.py resources/pictures [demo] [cells] [explain]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import napari
 import numpy as np
@@ -20,9 +21,10 @@ from qtpy.QtWidgets import QApplication
 from napari_zoommil.jobs import detect, prediction_store, run
 from napari_zoommil.jobs.prediction import PartialMap
 from napari_zoommil.slides import Slide
-from napari_zoommil.slides.samples import synthetic_slide
+from napari_zoommil.slides.samples import sample, synthetic_slide
 from napari_zoommil.viewer import camera
 from napari_zoommil.viewer.compat import canvas_widget
+from napari_zoommil.viewer.docks.explain.place import PATCH
 from napari_zoommil.viewer.docks.showing import show_dock
 from napari_zoommil.viewer.launch import open_viewer
 from napari_zoommil.viewer.layers.slide import open_slide_layer
@@ -123,6 +125,52 @@ def _cells(slide: Path, folder: Path) -> None:
     viewer.close()
 
 
+def explain(folder: Path) -> None:
+    """Why the sample model says tumour: a map beside the planted region, its test, and inside a patch."""
+    with TemporaryDirectory() as copy:  # the region is saved beside the slide
+        slide = Path(shutil.copy(synthetic_slide(), copy))
+        viewer, attention = open_viewer(slide)
+        viewer.window.resize(*CELLS_SIZE)
+        attention.run_when_ready()
+        wait(lambda: attention._entry is not None and attention._entry.prediction is not None)
+        dock = show_dock(viewer, "Explain")
+        entry = dock._session.active
+        wait(lambda: entry.document is not None)
+        points = entry.document.points
+        points.rename_class(1, "tumour")
+        points.add_region(max((np.asarray(one) for one in sample().outline()), key=len), 1)
+        _explain(viewer, dock, folder)
+        viewer.close()
+
+
+def _explain(viewer: napari.Viewer, dock: Any, folder: Path) -> None:
+    entry, evaluation = dock._session.active, dock.evaluation
+    dock.method.setCurrentIndex(dock.method.findData("grad-cam"))
+    dock.act.button.click()
+    wait(lambda: evaluation.agreement is not None)
+    camera.fit(viewer, dock._entry.layer)
+    _make_room(viewer, entry.slide)
+    wait(lambda: False, 2)
+    take(viewer, folder / "explain-1.png")
+    evaluation.act.button.click()
+    wait(lambda: evaluation.curves is not None)
+    dock.scroll_to(dock.export)
+    wait(lambda: False, 2)
+    take(viewer, folder / "explain-2.png")
+    step = entry.prediction.steps[-1]
+    level = entry.prediction.grid.levels[step.level]
+    best = step.rows[int(np.argmax(step.scores[:, 0]))]
+    dock.place.choice.setCurrentText(PATCH)
+    dock.place.at = tuple(map(float, level.origins[best] + np.asarray(level.size) / 2))
+    dock.place._picked()
+    wait(lambda: dock.explanation is not None and dock.explanation.focus.at is not None)
+    camera.set_magnification(viewer, 40)
+    camera.go_to(viewer, entry.slide, *(dock.place.at[n] / entry.slide.shape[n] for n in (0, 1)))
+    dock.scroll_to(dock.results)
+    wait(lambda: False, 3)
+    take(viewer, folder / "explain-3.png")
+
+
 def take(viewer: napari.Viewer, path: Path) -> None:
     """The whole window, in as many colours as it needs."""
     seen = viewer.screenshot(canvas_only=False, flash=False)
@@ -140,5 +188,6 @@ if __name__ == "__main__":
     Path(target).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as empty:  # as on the first day: no prediction of an earlier one is shown
         prediction_store.folder = lambda: Path(empty)
-        for name in names or ("demo", "cells"):
-            {"demo": demo, "cells": cells}[name](Path(target))
+        made = {"demo": demo, "cells": cells, "explain": explain}
+        for name in names or made:
+            made[name](Path(target))

@@ -56,12 +56,15 @@ def _with(base: Trial, what: str, other: Trial) -> Trial:
 
 
 def beats(row: Row, found: Mapping[str, Row]) -> str:
-    """Whether it is better than the better control on the same slides, by a paired bootstrap over slides."""
+    """Whether it is better than the better control on the same slides, by a paired bootstrap over slides.
+
+    A control that is below chance counts as chance.
+    """
     controls = control_values(found)
     best = max(controls, key=controls.__getitem__, default=None)
     if best is None or len(found[best].results) != len(row.results):
         return DASH
-    differences = _drawn(row) - _drawn(found[best])
+    differences = _drawn(row) - np.maximum(_drawn(found[best]), CHANCE[row.trial.task])
     drawn = differences[1:][np.isfinite(differences[1:])]
     if not len(drawn):
         return DASH

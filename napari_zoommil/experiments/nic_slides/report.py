@@ -33,15 +33,17 @@ TITLES = {
 
 NOTES = """
 Means ± standard deviations over seeds of the CNN; an encoder has one seed. *All*: the slides of all
-partitions, each told by the CNN that has not seen it; 95 % intervals over slides, the means of the seeds'
-bounds. *Test* are slides with other textures, which the CNN that tells them has not seen: of the class a
-partition of their own and a part of *all*; of the number in no partition, and told by the mean of the CNNs.
-*Macro*: test slides without a tumour, or with a large one. *Beats the control*: the difference to the better
-of `untrained` (random weights) and `mean-rgb` (the mean colour) on the same slides, over seeds, with the 95 %
-interval of a paired bootstrap over slides: above 0 (yes), below (no), or around it. That is of these slides
-and this encoder: with another seed an encoder may do otherwise. `nic` is the encoder that
-ships, supervised with the tissue types of such slides; `supervised` is told the outlines of tumours on slides
-set aside. The paper's numbers are of Camelyon16 and TUPAC16: only the order can be compared.
+partitions, each predicted by the CNN that has not seen it; 95 % intervals over slides, the means of the
+seeds' bounds. *Test* are slides with other textures, which the CNN that predicts them has not seen: of the
+class a partition of their own and a part of *all*; of the number in no partition, and predicted by the mean
+of the CNNs. *Macro*: test slides without a tumour, or with a large one. *Beats the control*: the difference
+to the better of `untrained` (random weights) and `mean-rgb` (the mean colour) on the same slides, over seeds,
+with the 95 % interval of a paired bootstrap over slides: above 0 (yes), below (no), or around it. A control
+below chance counts as chance: a CNN that has learnt nothing predicts the mean of its training slides, which
+is low where the held-out partition is high, so that over all partitions it is worse than chance. The verdict
+is of these slides and this encoder: with another seed an encoder may do otherwise. `nic` is the encoder that
+ships, supervised with the tissue types of such slides; `supervised` has learnt from the outlines of tumours
+on slides set aside. The paper's numbers are of Camelyon16 and TUPAC16: only the order can be compared.
 """
 
 VARIED_NOTES = """

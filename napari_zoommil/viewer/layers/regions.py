@@ -31,7 +31,7 @@ REGIONS = "regions"
 COMPLETE_COLOUR: Colour = (32, 32, 32)
 """Of a complete region without class."""
 
-WIDTH_UM, WIDTH_ON_SCREEN_PX = 3.0, 2.0
+WIDTH_UM, WIDTH_ON_SCREEN_PX = 1.0, 2.0
 """Least width of an outline, on the slide and on screen."""
 
 WIDER = 1.5
@@ -224,6 +224,7 @@ class RegionsView:
             self._width = wanted
             if self._rows:
                 self.layer.edge_width = wanted
+                self.layer.events.edge_width()  # napari 0.9 changes the mesh, and does not draw it
 
     # From napari's tools to the document
 

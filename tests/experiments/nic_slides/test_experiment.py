@@ -148,6 +148,9 @@ def test_encoders_have_to_beat_the_better_control_on_the_same_slides() -> None:
     said = {name: beats(one, found) for name, one in found.items()}
     assert said["nic"].startswith("yes: +") and said["bigan"].startswith("no: -")
     assert said["vae"].startswith("not decidable")
+    below = {name: found[name] for name in ("mean-rgb", "bigan")}
+    assert below["mean-rgb"].results[0]["all"]["value"] < 0.6
+    assert beats(below["bigan"], below).startswith("no: -0.4"), "below chance, as the control is"
     assert not beats(found["nic"], {"nic": found["nic"]}).startswith("yes"), "there is no control"
 
 

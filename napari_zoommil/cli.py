@@ -5,6 +5,7 @@ Every command ends in 0, or in one clear line on standard error and another code
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import warnings
@@ -104,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         interruption = _interruption(error)
         code = _failed(error) if interruption is None else _cancelled(interruption)
+    if code:
+        # What zarr was reading or writing is abandoned; its loop would report that when the process ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.exit(code or 0)
 
 

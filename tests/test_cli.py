@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import logging
 import os
 import random
 import signal
@@ -18,6 +21,7 @@ import tifffile
 from PIL import Image
 
 import napari_zoommil
+from napari_zoommil import cli
 from napari_zoommil.cli import main
 
 
@@ -276,6 +280,33 @@ def test_pictures_are_slides_of_one_level(tmp_path: Path, cmu: Path, without_map
     assert "--mpp" in capsys.readouterr().err
     assert call("predict", tmp_path / "field.png", "--mpp", 0.5, "--out", tmp_path / "out", "--json") == 0
     assert json.loads(capsys.readouterr().out)["magnifications"][0]["patches"] > 0
+
+
+@pytest.mark.parametrize("why", [KeyboardInterrupt, OSError])
+def test_nothing_is_said_of_reads_that_are_cut_off(why: type[BaseException], monkeypatch, caplog) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise why
+
+    def abandon() -> str:
+        """End a loop with a task that waits, as zarr's is when the process ends."""
+        caplog.clear()
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(asyncio.sleep(9))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        del waiting, loop
+        gc.collect()
+        return caplog.text
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    logger = logging.getLogger("asyncio")
+    before = logger.level
+    assert "destroyed" in abandon()
+    try:
+        assert call("info") > 0
+        assert not abandon()
+    finally:
+        logger.setLevel(before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can handle")

@@ -182,11 +182,11 @@ class OpenCohort:
     @property
     def summary(self) -> str:
         """``15 slides, 3 labels, 15 groups``."""
-        told = [_counted(len(self.entries), self.unit)]
+        told = [counted(len(self.entries), self.unit)]
         if self.has_labels:
-            told.append(_counted(len({one.label for one in self.entries}), "label"))
+            told.append(counted(len({one.label for one in self.entries}), "label"))
         if self.has_groups:
-            told.append(_counted(len({one.group for one in self.entries}), "group"))
+            told.append(counted(len({one.group for one in self.entries}), "group"))
         return ", ".join(told if self.has_labels else [*told, "no labels"])
 
 
@@ -195,7 +195,8 @@ def _is_name_of(group: str, slide: Path) -> bool:
     return slide.as_posix().endswith(Path(group).as_posix())
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """``1 slide``, ``1,200 slides``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

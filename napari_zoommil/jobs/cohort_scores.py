@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_zoommil.jobs.cohort import CohortRow
+from napari_zoommil.jobs.cohort import CohortRow, counted
 from napari_zoommil.models.task import Classification
 
 HELD_OUT = ("val", "test")
@@ -143,8 +143,8 @@ def sentence_of(scores: Scores, splits: Sequence[str], known: Sequence[str], uni
         left = f"; of {scores.answered} the label is none that the model knows" if scores.answered else ""
         return f"No labelled {unit}{where} has a prediction yet{left}."
     told = ", ".join(f"{NAMES[name]} {value:.3g}" for name, value in scores.metrics.items())
-    counted = f"{scores.judged:,} {unit}{'' if scores.judged == 1 else 's'}{where}"
-    told = f"{told} on {counted}." if told else f"{counted}."
+    judged = f"{counted(scores.judged, unit)}{where}"
+    told = f"{told} on {judged}." if told else f"{judged}."
     if (out := scores.answered - scores.judged) > 0:
         told += f" {out:,} more have a label that the model does not know, or none."
     if not known:

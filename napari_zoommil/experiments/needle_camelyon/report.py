@@ -15,7 +15,7 @@ from napari_zoommil.experiments.charts import STYLE, Line, Panel
 from napari_zoommil.experiments.needle_camelyon.crops import LEAST, CropImages
 from napari_zoommil.experiments.needle_camelyon.published import LESIONS, POSITIVE
 from napari_zoommil.experiments.needle_camelyon.trials import Extent, Trial, range_of
-from napari_zoommil.experiments.needles.fitting import SPLITS
+from napari_zoommil.experiments.needles.fitting import SPLITS, at_once
 from napari_zoommil.experiments.needles.groups import CHANCE
 from napari_zoommil.experiments.trial_rows import DASH, Row
 from napari_zoommil.files import write_file
@@ -125,9 +125,6 @@ def _line(name: str, rows: Sequence[Row], what: str) -> Line:
     )
 
 
-AT_ONCE = 32
-"""Images of a pass."""
-
 CASES = (("true positive", 1, 1), ("true negative", 0, 0), ("false negative", 1, 0), ("false positive", 0, 1))
 """Figs. 18 to 21: name, label, and answer."""
 
@@ -137,7 +134,7 @@ def draw_examples(path: Path, network: BagNet, images: CropImages, explain: Call
     import matplotlib
     from matplotlib.figure import Figure
 
-    parts = np.array_split(np.arange(len(images)), -(-len(images) // AT_ONCE))
+    parts = np.array_split(np.arange(len(images)), -(-len(images) // at_once(images, 32)))
     with torch.no_grad():
         answers = np.concatenate(
             [network(torch.from_numpy(images.batch(part))).argmax(1).numpy() for part in parts]

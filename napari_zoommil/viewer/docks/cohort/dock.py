@@ -106,7 +106,7 @@ class CohortDock(SessionDock):
         self.train = TrainPart(self._viewer, self._session, self._runner, self.scroll_to)
         self.train_fold = Fold("Train a model on this cohort", self.train)
         self.train_encoder = EncoderPart(self._viewer, self._runner, self.train.settings.offer_encoder)
-        self.encoder_fold = Fold("Train an encoder on these slides", self.train_encoder)
+        self.encoder_fold = Fold("Train an encoder on this cohort", self.train_encoder)
         self._lay_out(
             heading("Cohort"),
             self.source,

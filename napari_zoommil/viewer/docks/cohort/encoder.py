@@ -139,7 +139,7 @@ class EncoderPart(QWidget):
 
     def _refresh(self) -> None:
         why_not, request = self._why_not(), self._request
-        self.act.set_ready(not why_not, why_not or "Train an encoder of patches on the slides of the cohort")
+        self.act.set_ready(not why_not, why_not or "Train an encoder of patches on this cohort")
         self.resume.setVisible(not self.runner.running and request is not None and request.can_be_resumed)
 
     def _train(self) -> None:
